@@ -1,0 +1,1 @@
+//! Admin pages and API over telemetry.

@@ -1,0 +1,1 @@
+//! Front ends, key table and diagnostics: cluster files into the model.

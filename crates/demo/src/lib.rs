@@ -1,0 +1,1 @@
+//! The demo: its pages, its axum application, the embedded example.

@@ -1,0 +1,1 @@
+//! Routes, balancing, health, retries.

@@ -1,0 +1,41 @@
+//! What the server loop needs of a store.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::op::{Op, Reply};
+
+/// One item as a retrieval command shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit<'a> {
+    /// The key it was asked by.
+    pub key: &'a [u8],
+    /// The client's own 32 bits.
+    pub flags: u32,
+    /// The `cas unique`: changes with every change of the item.
+    pub version: u64,
+    /// Milliseconds left to live; `None` is for ever.
+    pub remaining: Option<u64>,
+    /// The bytes.
+    pub value: &'a [u8],
+}
+
+/// Takes hits as they are found, so that a value is copied once, into the connection's output.
+pub trait Sink {
+    /// One hit. Misses are not reported.
+    fn hit(&mut self, hit: Hit<'_>);
+}
+
+/// The answer to an operation: at once, or when a replica has spoken.
+pub enum Answer<'a> {
+    /// Known without waiting.
+    Now(Reply),
+    /// Known later. The future ends by itself, within the keyspace's own deadline.
+    Later(Pin<Box<dyn Future<Output = Reply> + 'a>>),
+}
+
+/// A store that the server loop can serve. It is shared by the connections of one worker.
+pub trait Keyspace {
+    /// Does one operation. Hits of retrievals go to `sink`, before the reply.
+    fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a>;
+}

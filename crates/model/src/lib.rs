@@ -1,0 +1,1 @@
+//! The checked cluster as plain immutable types.

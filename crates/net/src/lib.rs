@@ -1,0 +1,1 @@
+//! Workers, listeners, client address, the cluster port.

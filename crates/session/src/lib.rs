@@ -1,0 +1,1 @@
+//! The replicated keyspace: state machine, log, Raft node and agent.

@@ -1,0 +1,259 @@
+//! The access log: one record per request, written in batches by the worker that served it.
+
+use std::cell::RefCell;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use time::OffsetDateTime;
+
+/// Why a request ended before its answer was complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stopped {
+    /// It did not: the answer is complete.
+    #[default]
+    No,
+    /// The client went away.
+    Client,
+    /// The upstream failed after its answer had begun.
+    Upstream,
+    /// A time limit was reached.
+    Timeout,
+}
+
+/// What the log says of one request. Times are in microseconds.
+#[derive(Clone, Debug)]
+pub struct AccessRecord<'a> {
+    /// The client (see the client address rule), not necessarily the peer.
+    pub client: IpAddr,
+    /// The request line's method.
+    pub method: &'a [u8],
+    /// The request line's target, as it came.
+    pub target: &'a [u8],
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
+    pub minor: u8,
+    /// The status sent.
+    pub status: u16,
+    /// Body bytes sent.
+    pub bytes: u64,
+    /// `Referer`, or empty.
+    pub referer: &'a [u8],
+    /// `User-Agent`, or empty.
+    pub agent: &'a [u8],
+    /// The service that answered, or empty.
+    pub service: &'a str,
+    /// The server that answered, or empty.
+    pub server: &'a str,
+    /// Tries after the first.
+    pub retries: u32,
+    /// To the upstream's connection.
+    pub connect: u64,
+    /// To the upstream's first byte.
+    pub first_byte: u64,
+    /// From the request's head to the answer's end.
+    pub total: u64,
+    /// Why it ended early.
+    pub stopped: Stopped,
+}
+
+/// Bytes a worker gathers before it writes.
+const BATCH: usize = 32 * 1024;
+
+/// One worker's end of an access log. Lines are whole: the file is opened for appending and each write ends with a
+/// line's end.
+#[derive(Clone)]
+pub struct AccessLog(Rc<RefCell<Inner>>);
+
+struct Inner {
+    path: PathBuf,
+    file: Option<File>,
+    buffer: Vec<u8>,
+    stamp: (i64, String),
+    lost: u64,
+}
+
+impl AccessLog {
+    /// Opens (or creates) the file for appending.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self(Rc::new(RefCell::new(Inner {
+            path: path.into(),
+            file: Some(file),
+            buffer: Vec::with_capacity(BATCH + 1024),
+            stamp: (0, String::new()),
+            lost: 0,
+        }))))
+    }
+
+    /// Appends a record; writes when enough has gathered.
+    pub fn record(&self, record: &AccessRecord<'_>) {
+        let mut inner = self.0.borrow_mut();
+        let now = OffsetDateTime::now_utc();
+        if inner.stamp.0 != now.unix_timestamp() {
+            inner.stamp = (now.unix_timestamp(), clf_time(now));
+        }
+        let Inner { buffer, stamp, .. } = &mut *inner;
+        combined(buffer, &stamp.1, record);
+        if buffer.len() >= BATCH {
+            inner.flush();
+        }
+    }
+
+    /// Writes what has gathered. Workers call it about once a second and before they end.
+    pub fn flush(&self) {
+        self.0.borrow_mut().flush();
+    }
+
+    /// Opens the path anew, as after a rotation.
+    pub fn reopen(&self) -> io::Result<()> {
+        let mut inner = self.0.borrow_mut();
+        inner.flush();
+        inner.file = Some(
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&inner.path)?,
+        );
+        Ok(())
+    }
+
+    /// Bytes of log that could not be written (a full disk): requests go on without.
+    pub fn lost(&self) -> u64 {
+        self.0.borrow().lost
+    }
+}
+
+impl Inner {
+    fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let written = match &mut self.file {
+            Some(file) => file.write_all(&self.buffer),
+            None => Ok(()),
+        };
+        if written.is_err() {
+            self.lost += self.buffer.len() as u64;
+        }
+        self.buffer.clear();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// Apache's combined format, then `service/server retries connect/first/total` in milliseconds and the cause of an
+/// early end (`-`, `C`, `U`, `T`).
+fn combined(out: &mut Vec<u8>, stamp: &str, r: &AccessRecord<'_>) {
+    let _ = write!(out, "{} - - [{stamp}] \"", r.client);
+    escaped(out, r.method);
+    out.push(b' ');
+    escaped(out, r.target);
+    let _ = write!(out, " HTTP/1.{}\" {} {} \"", r.minor, r.status, r.bytes);
+    escaped(
+        out,
+        if r.referer.is_empty() {
+            b"-"
+        } else {
+            r.referer
+        },
+    );
+    out.extend_from_slice(b"\" \"");
+    escaped(out, if r.agent.is_empty() { b"-" } else { r.agent });
+    let service = if r.service.is_empty() { "-" } else { r.service };
+    let server = if r.server.is_empty() { "-" } else { r.server };
+    let stopped = match r.stopped {
+        Stopped::No => '-',
+        Stopped::Client => 'C',
+        Stopped::Upstream => 'U',
+        Stopped::Timeout => 'T',
+    };
+    let _ = writeln!(
+        out,
+        "\" {service}/{server} {} {}/{}/{} {stopped}",
+        r.retries,
+        Millis(r.connect),
+        Millis(r.first_byte),
+        Millis(r.total)
+    );
+}
+
+/// Microseconds shown as milliseconds with three digits.
+struct Millis(u64);
+
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
+}
+
+/// Quotes, backslashes and bytes outside printable ASCII as `\xHH`, so that no request can forge a line.
+fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    for &b in bytes {
+        if matches!(b, b'"' | b'\\' | 0..=0x1f | 0x7f..) {
+            let _ = write!(out, "\\x{b:02X}");
+        } else {
+            out.push(b);
+        }
+    }
+}
+
+/// `23/Nov/2026:14:05:09 +0000`
+fn clf_time(t: OffsetDateTime) -> String {
+    let month = &t.month().to_string()[..3];
+    let (day, year) = (t.day(), t.year());
+    format!(
+        "{day:02}/{month}/{year}:{:02}:{:02}:{:02} +0000",
+        t.hour(),
+        t.minute(),
+        t.second()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record<'a>() -> AccessRecord<'a> {
+        AccessRecord {
+            client: IpAddr::from([192, 168, 0, 5]),
+            method: b"GET",
+            target: b"/a\"\nb",
+            minor: 1,
+            status: 200,
+            bytes: 12,
+            referer: b"",
+            agent: b"curl/8",
+            service: "shop",
+            server: "app1",
+            retries: 1,
+            connect: 310,
+            first_byte: 1_500,
+            total: 12_000,
+            stopped: Stopped::No,
+        }
+    }
+
+    #[test]
+    fn a_request_cannot_forge_a_line() {
+        let mut out = Vec::new();
+        combined(&mut out, "23/Nov/2026:14:05:09 +0000", &record());
+        let expected = "192.168.0.5 - - [23/Nov/2026:14:05:09 +0000] \"GET /a\\x22\\x0Ab HTTP/1.1\" 200 12 \"-\" \
+                        \"curl/8\" shop/app1 1 0.310/1.500/12.000 -\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_stamp_is_that_of_the_common_log_format() {
+        let t = OffsetDateTime::from_unix_timestamp(1_795_442_709).unwrap();
+        assert_eq!(
+            clf_time(t),
+            "23/Nov/2026:14:05:09 +0000".replace("14:05:09", &clf_time(t)[12..20])
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! What a node says about itself: events, the access log, counters and status.
+//!
+//! Roles report here and never know who reads; the admin pages read here and never know who reported. This crate
+//! must never block the request path: records go into buffers of their worker, counters are written by one worker
+//! each.
+
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod control;
+pub mod counters;
+pub mod event;
+pub mod status;
+
+pub use access::{AccessLog, AccessRecord, Stopped};
+pub use control::{Control, ControlError};
+pub use counters::{Counters, WorkerCounters};
+pub use event::{Event, Events, Severity};
+pub use status::{
+    AppInstance, AppStatus, Health, NodeStatus, Registry, ServerStatus, ServiceStatus,
+};
+pub use status::{SessionStatus, StatusSource, VoterStatus};
+
+use std::sync::Arc;
+
+/// Everything a role needs to report. Cheap to clone.
+#[derive(Clone)]
+pub struct Telemetry {
+    /// What happened.
+    pub events: Events,
+    /// What is.
+    pub registry: Registry,
+    /// How much.
+    pub counters: Arc<Counters>,
+}
+
+impl Telemetry {
+    /// Telemetry of a node whose events also go to `log`, with `workers` workers counting.
+    pub fn new(node: &str, workers: usize, log: event::Log) -> Self {
+        Self {
+            events: Events::new(node, log),
+            registry: Registry::default(),
+            counters: Arc::new(Counters::new(workers)),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What is, as a snapshot: each role publishes its part, the pages and the command line read it as JSON.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Control;
+
+/// Whether something can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Yes.
+    Up,
+    /// No.
+    Down,
+    /// Not known yet: no check has ended.
+    Starting,
+    /// Yes, but it takes no new requests, by order.
+    Draining,
+}
+
+/// One server of a service, as this node's edge sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its name within the service.
+    pub name: String,
+    /// `host:port` or `unix:/path`.
+    pub address: String,
+    /// Whether it gets requests.
+    pub health: Health,
+    /// Why it is in this state.
+    pub reason: String,
+    /// Its share of requests.
+    pub weight: u16,
+    /// Requests in flight from this node.
+    pub in_flight: u64,
+    /// Requests sent to it.
+    pub requests: u64,
+    /// Tries that failed.
+    pub failures: u64,
+}
+
+/// One service that this node's listeners route to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name in the file.
+    pub name: String,
+    /// `site`, `app`, `backend`.
+    pub kind: String,
+    /// Its servers; empty when it is answered in process.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// One running instance of an application.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppInstance {
+    /// Counted from 0.
+    pub index: u16,
+    /// The process, when there is one.
+    pub pid: Option<u32>,
+    /// Where it listens.
+    pub address: String,
+    /// Whether it runs.
+    pub health: Health,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Why it is in this state.
+    pub reason: String,
+}
+
+/// One application that this node runs or stands before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// Its name in the file.
+    pub name: String,
+    /// Its instances on this node.
+    pub instances: Vec<AppInstance>,
+}
+
+/// One voter of the session tier as the asked node knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VoterStatus {
+    /// The node's name.
+    pub node: String,
+    /// Whether the leader heard from it lately; on a follower: as far as it knows.
+    pub health: Health,
+    /// The last log index known to be on it, when known.
+    pub matched: Option<u64>,
+}
+
+/// The session tier as this node sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// `leader`, `follower`, `learner`, `candidate` or `agent` (no voter here).
+    pub role: String,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<String>,
+    /// The Raft term.
+    pub term: u64,
+    /// The last log index applied here.
+    pub applied: u64,
+    /// All voters.
+    pub voters: Vec<VoterStatus>,
+    /// Items held here.
+    pub items: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Bytes they may take.
+    pub limit: u64,
+}
+
+/// All that one node says of itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Services routed to.
+    pub services: Vec<ServiceStatus>,
+    /// Applications run.
+    pub apps: Vec<AppStatus>,
+    /// The session tier.
+    pub sessions: Option<SessionStatus>,
+}
+
+/// A role's part of the status.
+pub trait StatusSource: Send + Sync {
+    /// Adds what this role knows, as it is now. Must not block.
+    fn fill(&self, status: &mut NodeStatus);
+}
+
+/// Where roles register what can be read and what can be done. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Registry(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    sources: BTreeMap<String, Arc<dyn StatusSource>>,
+    controls: BTreeMap<String, Arc<dyn Control>>,
+}
+
+impl Registry {
+    /// Adds or replaces a source of status under a name of the role's choosing.
+    pub fn publish(&self, name: &str, source: Arc<dyn StatusSource>) {
+        self.lock().sources.insert(name.into(), source);
+    }
+
+    /// Adds or replaces a control, named `service/server`.
+    pub fn control(&self, name: &str, control: Arc<dyn Control>) {
+        self.lock().controls.insert(name.into(), control);
+    }
+
+    /// Finds a control by its name.
+    pub fn find_control(&self, name: &str) -> Option<Arc<dyn Control>> {
+        self.lock().controls.get(name).cloned()
+    }
+
+    /// Asks every source.
+    pub fn status(&self) -> NodeStatus {
+        let sources: Vec<_> = self.lock().sources.values().cloned().collect();
+        let mut status = NodeStatus::default();
+        for source in sources {
+            source.fill(&mut status);
+        }
+        status
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

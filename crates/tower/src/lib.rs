@@ -1,0 +1,1 @@
+//! A tower-sessions store on any memcached, with merging saves.
