@@ -1,1 +1,27 @@
-//! HTTP/1.1 codec without I/O, the engine, its Handler traits and route policies.
+//! HTTP/1.1: the codec without I/O, the engine that does every system call, and the traits by which handlers say
+//! what is to be done.
+//!
+//! A handler (a site, the router of edge, the admin pages) looks at a request and returns a [`Plan`]; the engine
+//! carries it out. Handlers never touch a socket, the engine never decides where a request goes. This crate must
+//! never build a header map for a request that passes through, and never forward a message that two parsers could
+//! read differently.
+
+#![forbid(unsafe_code)]
+
+pub mod handler;
+pub mod head;
+pub mod path;
+pub mod request;
+
+pub use handler::{
+    Attempts, Cx, Failure, FileBody, Handler, Outcome, Plan, Reply, Stage, Step, Upstream,
+};
+pub use head::{BodyLength, Head, HeadError};
+pub use path::PathError;
+pub use request::Request;
+
+/// A gateway's word to the edge on its own 502, 503 or 504: `unsent` or `unanswered`. Sent to nodes of the file only,
+/// taken from nodes only, never passed outward.
+pub const FAILED_FIELD: &str = "tandem-failed";
+/// A node's question to a gateway whether it could serve: any value. Answered by the gateway itself, 204 or 503.
+pub const PROBE_FIELD: &str = "tandem-probe";

@@ -1,1 +1,31 @@
 //! The checked cluster as plain immutable types.
+//!
+//! Front ends (`cluster.toml` now, other languages later) produce a [`Cluster`]; [`Cluster::for_node`] says what one
+//! node does; [`rehearse::rehearse`] turns a cluster of machines into one of loopback addresses. Everything here is
+//! pure: no file is opened, no address is looked up, no clock is read. Nothing downstream of this crate knows which
+//! language a cluster came from.
+
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod cluster;
+pub mod pattern;
+pub mod plan;
+pub mod rehearse;
+pub mod route;
+pub mod service;
+pub mod units;
+
+#[cfg(test)]
+mod sample;
+
+pub use check::{Check, HttpCheck, Timing};
+pub use cluster::{Admin, Cluster, Guard, Listener, LogTo, Mode, Node, Sessions, Timeouts};
+pub use pattern::Pattern;
+pub use plan::{
+    ListenerPlan, Member, NodePlan, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
+};
+pub use rehearse::{Rehearsed, Stage};
+pub use route::{Action, Conditions, Field, Presence, Route};
+pub use service::{App, Backend, BackendServer, Balance, Program, Rehearsal, Service, Site};
+pub use units::{Address, Secret, Size};

@@ -1,0 +1,193 @@
+//! What a handler answers with, and what the engine does with it.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tandem_model::Timeouts;
+
+use crate::Request;
+
+/// Something that can answer requests: a site, the router, admin pages. Shared by all workers, so what it changes is
+/// atomic; what belongs to a worker it keeps by [`Cx::worker`].
+pub trait Handler: Send + Sync {
+    /// Looks at a request and says what is to be done. Must not block.
+    fn step(&self, request: &Request<'_>, cx: &Cx) -> Step;
+}
+
+/// Where a handler is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Cx {
+    /// The index of the worker, from 0.
+    pub worker: usize,
+    /// The time at which the request's head was complete.
+    pub now: Instant,
+}
+
+/// A handler's answer: a plan now, or later when it needs something slow (a cold file). Never later on the hot path.
+pub enum Step {
+    /// Known.
+    Plan(Plan),
+    /// Being found out. The future ends by itself within the handler's own deadline.
+    Later(Pin<Box<dyn Future<Output = Plan>>>),
+}
+
+/// What the engine is to do. It does all system calls.
+pub enum Plan {
+    /// Pass the request to a server.
+    Forward(Box<dyn Attempts>),
+    /// Send a part of a file.
+    File(FileBody),
+    /// Send these bytes.
+    Bytes(Reply),
+    /// Do `first`; when its answer to a GET or HEAD is 404, ask `then` instead and send its answer.
+    OrElse {
+        /// Tried first.
+        first: Box<Plan>,
+        /// Asked when that has nothing.
+        then: Arc<dyn Handler>,
+    },
+    /// As `plan`, but do not write it to the access log.
+    Unlogged(Box<Plan>),
+}
+
+/// An answer from memory.
+///
+/// The engine adds `Date`, `Connection` and, unless the status has no body (1xx, 204, 304), `Content-Length`. For a
+/// HEAD request it sends the head alone.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// Complete field lines, each ended by CRLF, without those the engine adds.
+    pub fields: Bytes,
+    /// The body.
+    pub body: Bytes,
+    /// The service that answers, for the log.
+    pub service: Arc<str>,
+    /// Close the connection after it.
+    pub close: bool,
+}
+
+impl Reply {
+    /// A plain text answer.
+    pub fn text(status: u16, service: &Arc<str>, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            fields: Bytes::from_static(b"Content-Type: text/plain; charset=utf-8\r\n"),
+            body: Bytes::from(text.into()),
+            service: service.clone(),
+            close: false,
+        }
+    }
+}
+
+/// An answer from a file.
+#[derive(Clone, Debug)]
+pub struct FileBody {
+    /// 200 or 206.
+    pub status: u16,
+    /// Complete field lines, each ended by CRLF, without `Date`, `Connection` and `Content-Length`.
+    pub fields: Bytes,
+    /// The open file; shared, so it is read by offset only.
+    pub file: Arc<OwnedFd>,
+    /// Where to begin, in bytes.
+    pub offset: u64,
+    /// How many bytes.
+    pub length: u64,
+    /// The service that answers, for the log.
+    pub service: Arc<str>,
+}
+
+/// One request's tries at the servers of a pool. Made by edge, driven by the engine.
+///
+/// The engine calls [`next`](Self::next) with `None` first. When a try fails it calls it again with the failure,
+/// whether or not the rule allows another ([`Failure::retryable`]); `None` ends the request with the failure's
+/// status. It calls [`done`](Self::done) once, last, also when the client went away.
+pub trait Attempts {
+    /// The next server to try, and an account of why the last one failed.
+    fn next(&mut self, why: Option<&Failure>) -> Option<Upstream>;
+    /// The request is over.
+    fn done(&mut self, outcome: &Outcome);
+    /// The service's name, for the log.
+    fn service(&self) -> &Arc<str>;
+}
+
+/// A server to connect to.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Where. One of the two.
+    pub address: Endpoint,
+    /// Its name within the service, for the log.
+    pub name: Arc<str>,
+    /// It is a node of the file: it marks its own failures, and is told who the client is without further proof.
+    pub node: bool,
+    /// Connect from this address.
+    pub from: Option<IpAddr>,
+    /// Time limits.
+    pub timeouts: Timeouts,
+}
+
+/// A socket to connect to; also the key of a connection pool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(Arc<str>),
+}
+
+/// How far a failed try had come (the one retry rule).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The server has not got any of the request.
+    Unsent,
+    /// It may have got it, no byte of an answer came.
+    Unanswered,
+    /// A part of the answer came.
+    Answered,
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing listens there.
+    Refused,
+    /// The connection broke.
+    Broken,
+    /// It took too long.
+    Timeout,
+    /// What came is not HTTP.
+    Malformed,
+    /// No server could be asked.
+    NoServer,
+}
+
+/// Why a try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// How far it had come.
+    pub stage: Stage,
+    /// What went wrong.
+    pub cause: Cause,
+    /// Whether the one rule allows another try: nothing sent, or no byte of an answer and a method that may be
+    /// repeated, and the body can be sent again.
+    pub retryable: bool,
+    /// The server is a gateway that said so of the program behind it.
+    pub by_gateway: bool,
+}
+
+/// How a forwarded request ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// The status sent to the client; 0 when it was gone.
+    pub status: u16,
+    /// The last try's failure, if it failed.
+    pub failure: Option<Failure>,
+    /// From head complete to end of answer.
+    pub total: Duration,
+}

@@ -1,0 +1,88 @@
+//! A request as handlers see it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::head::{BodyLength, Head};
+
+/// One request: its head, and who sent it. Borrowed from the connection while a handler looks at it.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The parsed head.
+    pub head: &'a Head,
+    /// The bytes that the head's offsets point into.
+    pub bytes: &'a [u8],
+    /// The client by the client address rule: the peer, unless the peer is a node or trusted.
+    pub client: IpAddr,
+    /// Who opened the connection.
+    pub peer: SocketAddr,
+    /// The peer is a node of the file: internal fields of its are taken.
+    pub from_node: bool,
+    /// The client came by TLS (as this node or a trusted peer knows).
+    pub secure: bool,
+}
+
+impl<'a> Request<'a> {
+    /// `GET`, `POST`, ...
+    pub fn method(&self) -> &'a [u8] {
+        self.head.method(self.bytes)
+    }
+
+    /// Whether it is `GET` or `HEAD`.
+    pub fn is_read(&self) -> bool {
+        matches!(self.method(), b"GET" | b"HEAD")
+    }
+
+    /// The target as it came: path and query.
+    pub fn target(&self) -> &'a [u8] {
+        self.head.target(self.bytes)
+    }
+
+    /// The path in its normal form (see [`crate::path::normal`]).
+    pub fn path(&self) -> &'a [u8] {
+        self.head.path(self.bytes)
+    }
+
+    /// What follows the `?`, not decoded; empty without one.
+    pub fn query(&self) -> &'a [u8] {
+        let target = self.target();
+        memchr::memchr(b'?', target).map_or(b"", |at| &target[at + 1..])
+    }
+
+    /// The host without port, in the case it came; empty for HTTP/1.0 without one.
+    pub fn host(&self) -> &'a [u8] {
+        let host = self.head.host(self.bytes);
+        match host.iter().rposition(|&b| b == b':') {
+            Some(colon) if !host[colon..].contains(&b']') => &host[..colon],
+            _ => host,
+        }
+    }
+
+    /// The first field of this name, compared without case; spaces around the value removed.
+    pub fn field(&self, name: &str) -> Option<&'a [u8]> {
+        self.fields()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// All fields, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        self.head.fields(self.bytes)
+    }
+
+    /// A cookie's value (RFC 6265 section 4.2), as it came.
+    pub fn cookie(&self, name: &str) -> Option<&'a [u8]> {
+        self.fields()
+            .filter(|(field, _)| field.eq_ignore_ascii_case(b"cookie"))
+            .flat_map(|(_, value)| value.split(|&b| b == b';'))
+            .find_map(|pair| {
+                pair.trim_ascii()
+                    .strip_prefix(name.as_bytes())?
+                    .strip_prefix(b"=")
+            })
+    }
+
+    /// How its body is delimited.
+    pub fn body(&self) -> BodyLength {
+        self.head.body()
+    }
+}

@@ -1,0 +1,230 @@
+//! The cluster: what one file says.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::{Address, Route, Secret, Service, Size};
+
+/// The port on which nodes talk to one another, unless `[cluster] port` says otherwise.
+pub const CLUSTER_PORT: u16 = 7411;
+/// The name of the one node of a file without `[nodes]`.
+pub const ONLY_NODE: &str = "local";
+
+/// A whole cluster, checked: every name in it resolves, every port is free on its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name, for pages and logs.
+    pub name: String,
+    /// What the nodes prove to one another. Present when there are several nodes.
+    pub key: Option<Secret>,
+    /// Where nodes talk to one another.
+    pub port: u16,
+    /// Where nodes keep what must survive a restart; each in a directory of its own name.
+    pub state: PathBuf,
+    /// The user a node becomes after binding.
+    pub user: Option<String>,
+    /// The group a node becomes after binding.
+    pub group: Option<String>,
+    /// Workers of a node; `None` is one for each core.
+    pub workers: Option<u16>,
+    /// The admin pages of each node.
+    pub admin: Admin,
+    /// Where a node's log goes.
+    pub log: LogTo,
+    /// The machines, in the order of the file.
+    pub nodes: Vec<Node>,
+    /// Where requests come in.
+    pub listeners: Vec<Listener>,
+    /// Where they can go.
+    pub services: Vec<Service>,
+    /// The session tier.
+    pub sessions: Option<Sessions>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its address or host name.
+    pub address: String,
+    /// Its workers, when it differs from the cluster's.
+    pub workers: Option<u16>,
+}
+
+/// Where admin pages are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// At this address of each node.
+    At(Address),
+    /// Nowhere.
+    Off,
+}
+
+/// Where a node writes its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTo {
+    /// Standard error.
+    Stderr,
+    /// This file; `{node}` is filled in.
+    File(String),
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// HTTP.
+    #[default]
+    Http,
+}
+
+/// Where requests come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// The nodes it is on.
+    pub on: Vec<String>,
+    /// Its addresses on each of them.
+    pub bind: Vec<Address>,
+    /// What it speaks.
+    pub mode: Mode,
+    /// Peers, besides the nodes of the file, whose word on the client's address is taken.
+    pub trust: Vec<IpNet>,
+    /// First match wins.
+    pub routes: Vec<Route>,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// The access log: `None` is off; relative to the node's state directory; `{node}` is filled in.
+    pub log: Option<String>,
+}
+
+/// Time limits of a listener or a service. Each is the longest time without progress, except where said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From a request's first byte to the end of its head, in all.
+    pub head: Duration,
+    /// Between two pieces of a body, either way.
+    pub body: Duration,
+    /// Between two requests of a connection.
+    pub idle: Duration,
+    /// To open a connection to a server, in all.
+    pub connect: Duration,
+    /// From a request's end to the first byte of its answer.
+    pub first_byte: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            idle: Duration::from_mins(1),
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_mins(1),
+        }
+    }
+}
+
+/// The session tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// The session nodes as written.
+    pub on: Vec<String>,
+    /// What each may hold.
+    pub memory: Size,
+    /// The nodes with an agent.
+    pub agents: Vec<String>,
+    /// Where agents listen for applications, on each of them.
+    pub agent: Address,
+    /// The node of the third copy when `on` names two: as written, or as placed by [`Cluster::place_third`].
+    pub third: Option<String>,
+    /// Whether a write is on disk, not only in memory, before it is answered.
+    pub durable: bool,
+    /// Deletes that a plain `set` cannot undo.
+    pub guard: Option<Guard>,
+}
+
+/// Keys whose deletes hold against a plain `set` for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Which keys.
+    pub keys: Vec<crate::Pattern>,
+    /// For how long.
+    pub hold: Duration,
+}
+
+impl Sessions {
+    /// The nodes that hold a copy and vote: those of `on`, and `third` when they are two.
+    pub fn voters(&self) -> Vec<&str> {
+        let mut voters: Vec<&str> = self.on.iter().map(String::as_str).collect();
+        if let (2, Some(third)) = (voters.len(), &self.third) {
+            voters.push(third);
+        }
+        voters
+    }
+}
+
+impl Cluster {
+    /// A node by its name.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// A service by its name.
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.services.iter().find(|service| service.name() == name)
+    }
+
+    /// Where a third copy goes when `[sessions] on` names two nodes and no third: a listener's node if one is free, so
+    /// that a machine that is needed anyway holds it, else the first node that is not yet a session node.
+    pub fn place_third(&mut self) {
+        let Some(sessions) = &mut self.sessions else {
+            return;
+        };
+        if sessions.on.len() != 2 || sessions.third.is_some() {
+            return;
+        }
+        let listening = self.listeners.iter().flat_map(|listener| &listener.on);
+        let all = self.nodes.iter().map(|node| &node.name);
+        sessions.third = listening
+            .chain(all)
+            .find(|name| !sessions.on.contains(name))
+            .cloned();
+    }
+
+    /// What the placement of the session tier means when a machine dies, in sentences for `check`.
+    pub fn session_advice(&self) -> Vec<String> {
+        let Some(sessions) = &self.sessions else {
+            return Vec::new();
+        };
+        let voters = sessions.voters();
+        let list = voters.join(", ");
+        match voters.len() {
+            1 => vec![format!(
+                "sessions: one copy, on {list}: when {list} dies, sessions stop until it is back"
+            )],
+            2 => vec![
+                format!(
+                    "sessions: two copies, on {list}, and no node for a third: a majority of two is both"
+                ),
+                format!(
+                    "when {} or {} dies, sessions are refused until it is back; nothing acknowledged is lost",
+                    voters[0], voters[1]
+                ),
+            ],
+            n => {
+                let place = match (&sessions.third, sessions.on.len()) {
+                    (Some(third), 2) => format!("; the third voter is on {third}"),
+                    _ => String::new(),
+                };
+                vec![format!(
+                    "sessions: {n} copies, on {list}{place}: any {} may die",
+                    (n - 1) / 2
+                )]
+            }
+        }
+    }
+}

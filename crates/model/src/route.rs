@@ -1,0 +1,93 @@
+//! Routes: which request goes where. The first route that matches decides.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use crate::Pattern;
+
+/// One route of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// When it applies.
+    pub when: Conditions,
+    /// What it does.
+    pub action: Action,
+    /// A service that is asked when the answer to a GET or HEAD is 404.
+    pub missing: Option<String>,
+    /// Whether requests are written to the access log.
+    pub log: bool,
+    /// The line of the file it stands on, for messages.
+    pub line: u32,
+}
+
+/// All given conditions must hold; of a list, one. No condition always holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// The Host field without its port, compared without case.
+    pub host: Vec<Pattern>,
+    /// The normal form of the path.
+    pub path: Vec<Pattern>,
+    /// Compare paths without case.
+    pub ignore_case: bool,
+    /// The method, exactly.
+    pub method: Vec<String>,
+    /// Fields of the head.
+    pub header: Field,
+    /// Parameters of the query.
+    pub query: Field,
+    /// Cookies.
+    pub cookie: Field,
+    /// The client's address.
+    pub source: Vec<IpNet>,
+    /// None of these may hold.
+    pub not: Option<Box<Conditions>>,
+}
+
+/// Names and what their values must be.
+pub type Field = BTreeMap<String, Presence>;
+
+/// What is asked of a named value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// `"*"`: it is there, whatever it says.
+    Present,
+    /// One of these matches.
+    OneOf(Vec<Pattern>),
+}
+
+impl Conditions {
+    /// Whether every request meets them.
+    pub fn is_empty(&self) -> bool {
+        *self
+            == Self {
+                ignore_case: self.ignore_case,
+                ..Self::default()
+            }
+    }
+}
+
+/// What a route does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Hand the request to this service.
+    To(String),
+    /// Answer with this status and text.
+    Respond {
+        /// The status code.
+        status: u16,
+        /// The text sent with it.
+        body: String,
+    },
+    /// Answer with a Location.
+    Redirect {
+        /// The address; `{host}`, `{uri}`, `{path}` and `{query}` are filled in.
+        to: String,
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+    },
+    /// Answer 403.
+    Deny,
+    /// Ask these in turn; their conditions are added to this route's.
+    Routes(Vec<Route>),
+}

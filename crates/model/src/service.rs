@@ -1,0 +1,183 @@
+//! Services: what a route can lead to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::{Address, Check, Timeouts};
+
+/// A named service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Files.
+    Site(Site),
+    /// An application on nodes of the cluster.
+    App(App),
+    /// Servers outside the cluster.
+    Backend(Backend),
+}
+
+/// How requests are spread over servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// Exactly in turn, by weight.
+    #[default]
+    RoundRobin,
+}
+
+/// Files from a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Its name.
+    pub name: String,
+    /// The nodes it is on.
+    pub on: Vec<String>,
+    /// Where it listens for listeners on other nodes.
+    pub port: Option<u16>,
+    /// The directory. Nothing outside of it is ever read.
+    pub root: PathBuf,
+    /// File names answered for a directory.
+    pub index: Vec<String>,
+    /// More types by suffix (without the dot), before the built-in table.
+    pub types: BTreeMap<String, String>,
+    /// Clients that may ask; empty is everyone.
+    pub allow: Vec<IpNet>,
+    /// Clients that may not, asked first.
+    pub deny: Vec<IpNet>,
+    /// Serve names that begin with a dot.
+    pub hidden: bool,
+    /// How listeners on other nodes check it.
+    pub check: Check,
+    /// What plays it in a rehearsal.
+    pub rehearse: Option<Rehearsal>,
+}
+
+/// An application behind a gateway on each of its nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// Its name.
+    pub name: String,
+    /// The nodes it is on.
+    pub on: Vec<String>,
+    /// Where its gateways listen for listeners on other nodes.
+    pub port: Option<u16>,
+    /// What is behind the gateway.
+    pub program: Program,
+    /// Requests per node, relative to the others; 1 unless given.
+    pub weight: BTreeMap<String, u16>,
+    /// How requests are spread.
+    pub balance: Balance,
+    /// How listeners check the gateways, and gateways the program.
+    pub check: Check,
+    /// Tries after the first for one request.
+    pub retry: u32,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// What plays it in a rehearsal.
+    pub rehearse: Option<Rehearsal>,
+}
+
+/// What an application runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// It runs already, there.
+    Proxy(Address),
+    /// Tandem starts it.
+    Run {
+        /// Program and arguments; `{port}`, `{host}`, `{node}`, `{instance}` and `{sessions}` are filled in.
+        command: Vec<String>,
+        /// Where it starts; `None` is the directory of the cluster file.
+        dir: Option<PathBuf>,
+        /// More environment, filled in likewise.
+        env: BTreeMap<String, String>,
+        /// Run as this user.
+        user: Option<String>,
+        /// How many on each node.
+        instances: u16,
+        /// From SIGTERM to SIGKILL.
+        stop_timeout: Duration,
+    },
+}
+
+/// Servers outside the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// Its servers.
+    pub servers: Vec<BackendServer>,
+    /// How requests are spread.
+    pub balance: Balance,
+    /// How they are checked.
+    pub check: Check,
+    /// Tries after the first for one request.
+    pub retry: u32,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// What plays it in a rehearsal.
+    pub rehearse: Option<Rehearsal>,
+}
+
+/// One server of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendServer {
+    /// Its name; its address unless given.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Its share of requests, 0 to 256.
+    pub weight: u16,
+    /// Used only when no other is up.
+    pub backup: bool,
+}
+
+/// What plays a service in rehearsals and drills.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rehearsal {
+    /// This program, by the rules of `run`.
+    Run(Vec<String>),
+    /// Something that runs already, there.
+    Proxy(Address),
+    /// This directory.
+    Root(PathBuf),
+}
+
+impl Service {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Site(site) => &site.name,
+            Self::App(app) => &app.name,
+            Self::Backend(backend) => &backend.name,
+        }
+    }
+
+    /// The key it is written under: `site`, `app`, `backend`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Site(_) => "site",
+            Self::App(_) => "app",
+            Self::Backend(_) => "backend",
+        }
+    }
+
+    /// The nodes it is on; none for a backend.
+    pub fn on(&self) -> &[String] {
+        match self {
+            Self::Site(site) => &site.on,
+            Self::App(app) => &app.on,
+            Self::Backend(_) => &[],
+        }
+    }
+
+    /// The port it listens on for listeners of other nodes.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Site(site) => site.port,
+            Self::App(app) => app.port,
+            Self::Backend(_) => None,
+        }
+    }
+}
