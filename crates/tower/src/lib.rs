@@ -1,1 +1,29 @@
-//! A tower-sessions store on any memcached, with merging saves.
+//! Sessions of axum and tower applications in Tandem's session tier, or in any memcached.
+//!
+//! [`TandemStore`] is a [`tower_sessions::SessionStore`]. It talks to the agent of the machine (`TANDEM_SESSIONS`,
+//! else 127.0.0.1:11211) in memcached's text protocol, and keeps what the trait alone would lose:
+//!
+//! - two requests that change different keys of one session at the same time both keep their change: a save is a
+//!   compare-and-swap, and on a conflict the request's own changes are merged by key into what is there now;
+//! - a logout stays one: a save never brings a deleted session back.
+//!
+//! It must never report a session as absent because the tier did not answer: that is an error.
+//!
+//! ```no_run
+//! use tandem_tower_sessions::TandemStore;
+//! use tower_sessions::{Expiry, SessionManagerLayer, cookie::time::Duration};
+//!
+//! let layer = SessionManagerLayer::new(TandemStore::from_env())
+//!     .with_expiry(Expiry::OnInactivity(Duration::minutes(30)));
+//! # let app: axum::Router =
+//! axum::Router::new().layer(layer);
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod merge;
+mod record;
+mod store;
+
+pub use store::TandemStore;
