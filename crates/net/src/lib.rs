@@ -1,1 +1,3 @@
 //! Workers, listeners, client address, the cluster port.
+
+pub mod cluster;

@@ -1,0 +1,24 @@
+//! The cluster port: how the nodes of a file speak to one another.
+//!
+//! A connection begins with a [`hello`]: both sides say which version of the protocol they speak and who they are,
+//! and prove by a challenge that they hold the cluster's key. After it come [`frame`]s: requests from the side that
+//! connected, answers from the other, many at a time, each with a number of its own. What the requests mean is the
+//! business of the *purpose* the connection was opened for (`raft`, `agent`, ...); this module must never look inside.
+//!
+//! The hello proves who is there; it does not encrypt what follows.
+
+mod frame;
+mod hello;
+mod link;
+mod server;
+
+pub use frame::MAX_FRAME;
+pub use hello::ClusterKey;
+pub use link::{Link, LinkError, LinkOptions};
+pub use server::{Accepted, ClusterServer, Purposes, serve};
+
+/// The version of hello and frames. A node that meets another version says so in words and hangs up.
+pub const PROTOCOL: u16 = 1;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! The side that is connected to: the port, its hello, and the loop that answers requests.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use socket2::SockRef;
+use tandem_telemetry::Events;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use super::frame::{self, Kind};
+use super::hello::{self, ClusterKey, HelloError};
+
+/// A peer has this long to finish its hello.
+const HELLO: Duration = Duration::from_secs(5);
+/// Connections open at once, hellos included: a few for each node of a large cluster.
+const MAX_CONNECTIONS: usize = 4_096;
+/// Requests of one connection worked on at once; the next wait in the socket.
+const MAX_PENDING: usize = 4_096;
+/// Unsent answer bytes of one connection above which no further request is read.
+const MAX_UNSENT: usize = 8 * 1024 * 1024;
+/// The same refusal of the same peer is an event once in so long.
+const REPEAT: Duration = Duration::from_mins(1);
+
+/// A connection whose hello is over. It belongs to whoever registered its purpose.
+pub struct Accepted {
+    /// The node that connected, as it proved.
+    pub peer: String,
+    /// Where it connected from.
+    pub address: SocketAddr,
+    stream: std::net::TcpStream,
+    _permit: OwnedSemaphorePermit,
+}
+
+type Acceptor = Arc<dyn Fn(Accepted) + Send + Sync>;
+
+/// What the connections of a cluster port are for. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Purposes(Arc<Mutex<HashMap<String, Acceptor>>>);
+
+impl Purposes {
+    /// From now on connections opened for `purpose` are given to `acceptor`, on the port's runtime: it should move
+    /// them to its own.
+    pub fn register(&self, purpose: &str, acceptor: impl Fn(Accepted) + Send + Sync + 'static) {
+        self.lock().insert(purpose.into(), Arc::new(acceptor));
+    }
+
+    /// From now on connections opened for `purpose` are refused in words.
+    pub fn unregister(&self, purpose: &str) {
+        self.lock().remove(purpose);
+    }
+
+    fn get(&self, purpose: &str) -> Option<Acceptor> {
+        self.lock().get(purpose).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Acceptor>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The cluster port of a node.
+pub struct ClusterServer {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: String,
+    key: ClusterKey,
+    purposes: Purposes,
+    events: Events,
+    connections: Arc<Semaphore>,
+    /// When each peer's refusal was last told.
+    told: Mutex<HashMap<(IpAddr, String), Instant>>,
+}
+
+impl ClusterServer {
+    /// Takes the port. Nothing is accepted before [`Self::serve`].
+    pub async fn bind(
+        address: SocketAddr,
+        name: &str,
+        key: ClusterKey,
+        events: Events,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let shared = Shared {
+            name: name.into(),
+            key,
+            purposes: Purposes::default(),
+            events,
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            told: Mutex::default(),
+        };
+        Ok(Self {
+            listener,
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where purposes are registered, before or while it serves.
+    pub fn purposes(&self) -> Purposes {
+        self.shared.purposes.clone()
+    }
+
+    /// Accepts connections until `shutdown` completes. Connections that were handed over live on.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let (stream, address) = tokio::select! {
+                () = &mut shutdown => return,
+                accepted = self.listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(_) => {
+                        // Out of descriptors, or a connection that died in the queue: wait for better times.
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        continue;
+                    }
+                },
+            };
+            let Ok(permit) = self.shared.connections.clone().try_acquire_owned() else {
+                self.shared.tell(address, "too many connections");
+                continue;
+            };
+            let shared = self.shared.clone();
+            tokio::spawn(async move { shared.welcome(stream, address, permit).await });
+        }
+    }
+}
+
+impl Shared {
+    async fn welcome(
+        &self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let known = |purpose: &str| self.purposes.get(purpose).is_some();
+        let hello = hello::accept(&mut stream, &self.key, &self.name, known);
+        let (peer, purpose) = match timeout(HELLO, hello).await {
+            Ok(Ok(who)) => who,
+            // A peer that died or looked whether the port is open is no news.
+            Ok(Err(HelloError::Io(_))) => return,
+            Ok(Err(error)) => return self.tell(address, &error.to_string()),
+            Err(_) => return self.tell(address, "its hello took too long"),
+        };
+        let Some(acceptor) = self.purposes.get(&purpose) else {
+            return;
+        };
+        if prepare(&stream).is_err() {
+            return;
+        }
+        if let Ok(stream) = stream.into_std() {
+            acceptor(Accepted {
+                peer,
+                address,
+                stream,
+                _permit: permit,
+            });
+        }
+    }
+
+    fn tell(&self, address: SocketAddr, why: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        told.retain(|_, at| now - *at < REPEAT);
+        if told.len() < MAX_CONNECTIONS && told.insert((address.ip(), why.into()), now).is_none() {
+            let what = format!("refused a connection from {}: {why}", address.ip());
+            self.events.warning("cluster port", what);
+        }
+    }
+}
+
+/// How every cluster connection is set up: no delay, and the kernel gives up on a peer that is silent for long.
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    SockRef::from(stream).set_tcp_user_timeout(Some(Duration::from_secs(10)))?;
+    SockRef::from(stream).set_keepalive(true)
+}
+
+/// Answers the requests of one connection until it closes. Requests are worked on side by side, and answered in the
+/// order in which they are done.
+///
+/// The error says how the connection ended, when it was not by the peer's orderly close.
+pub async fn serve<F>(accepted: Accepted, handler: impl Fn(Bytes) -> F) -> io::Result<()>
+where
+    F: Future<Output = Bytes>,
+{
+    let mut stream = TcpStream::from_std(accepted.stream)?;
+    let (mut reader, mut writer) = stream.split();
+    let mut input = BytesMut::with_capacity(16 * 1024);
+    let mut output = BytesMut::new();
+    let mut pending = FuturesUnordered::new();
+    loop {
+        while pending.len() < MAX_PENDING && output.len() < MAX_UNSENT {
+            let Some(request) = frame::take(&mut input)? else {
+                break;
+            };
+            match request.kind {
+                Kind::Request => {
+                    let (id, answer) = (request.id, handler(request.body));
+                    pending.push(async move { (id, answer.await) });
+                }
+                Kind::Ping => frame::put(&mut output, request.id, Kind::Pong, b""),
+                Kind::Answer | Kind::Pong => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+        // What is done by now goes out in one system call.
+        while let Some(Some((id, answer))) = pending.next().now_or_never() {
+            put_answer(&mut output, id, &answer);
+        }
+        let may_read = pending.len() < MAX_PENDING && output.len() < MAX_UNSENT;
+        tokio::select! {
+            biased;
+            Some((id, answer)) = pending.next(), if !pending.is_empty() => put_answer(&mut output, id, &answer),
+            written = writer.write_buf(&mut output), if !output.is_empty() => { written?; }
+            read = reader.read_buf(&mut input), if may_read => {
+                if read? == 0 {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn put_answer(output: &mut BytesMut, id: u64, answer: &[u8]) {
+    debug_assert!(
+        answer.len() <= frame::MAX_FRAME,
+        "handlers split what is larger"
+    );
+    frame::put(output, id, Kind::Answer, answer);
+}

@@ -1,0 +1,162 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tandem_telemetry::Events;
+use tandem_telemetry::event::Log;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A node `b` that answers each request for `echo` with what it was sent, and holds back those that say `hold`.
+async fn echo(key: &[u8]) -> (SocketAddr, Events) {
+    let events = Events::new("b", Log::Silent);
+    let key = ClusterKey::new(key);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = ClusterServer::bind(any, "b", key, events.clone())
+        .await
+        .unwrap();
+    let address = server.local_addr().unwrap();
+    server.purposes().register("echo", |accepted| {
+        assert_eq!(accepted.peer, "a");
+        tokio::spawn(serve(accepted, |body: Bytes| async move {
+            if &body[..] == b"hold" {
+                std::future::pending::<()>().await;
+            }
+            body
+        }));
+    });
+    tokio::spawn(server.serve(std::future::pending()));
+    (address, events)
+}
+
+fn link(address: SocketAddr, key: &[u8], peer: &str, purpose: &'static str) -> Link {
+    Link::new(LinkOptions {
+        node: "a".into(),
+        peer: peer.into(),
+        address,
+        purpose,
+        key: ClusterKey::new(key),
+        outgoing: Some("127.0.0.1".parse().unwrap()),
+    })
+}
+
+#[tokio::test]
+async fn many_requests_share_a_connection_and_none_waits_for_another() {
+    let (address, _) = echo(b"secret").await;
+    let link = link(address, b"secret", "b", "echo");
+    let held = tokio::spawn({
+        let link = link.clone();
+        async move { link.request(Bytes::from_static(b"hold"), LONG).await }
+    });
+    let mut calls = tokio::task::JoinSet::new();
+    for i in 0..500u32 {
+        let link = link.clone();
+        calls.spawn(async move {
+            let body = Bytes::from(vec![i as u8; i as usize * 100]);
+            assert_eq!(link.request(body.clone(), LONG).await.unwrap(), body);
+        });
+    }
+    while let Some(done) = calls.join_next().await {
+        done.unwrap();
+    }
+    assert!(!held.is_finished());
+    held.abort();
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_refused_in_words_on_both_sides() {
+    let (address, events) = echo(b"secret").await;
+    let error = link(address, b"guess", "b", "echo")
+        .request(Bytes::new(), LONG)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, LinkError::Rejected(why) if why.contains("another cluster key")),
+        "{error}"
+    );
+    assert!(!error.may_have_been_sent());
+    let deadline = std::time::Instant::now() + LONG;
+    while !events
+        .last(1)
+        .iter()
+        .any(|e| e.what.contains("another cluster key"))
+    {
+        assert!(std::time::Instant::now() < deadline, "no event was raised");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn another_purpose_or_another_node_than_expected_is_refused_in_words() {
+    let (address, _) = echo(b"secret").await;
+    for (peer, purpose, expected) in [
+        ("b", "raft", "nothing to do with"),
+        ("c", "echo", "this is node b"),
+    ] {
+        let link = link(address, b"secret", peer, purpose);
+        let error = link.request(Bytes::new(), LONG).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_version_is_refused_in_words() {
+    let (address, _) = echo(b"secret").await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"TNDM\x00\x63\x00\x00").await.unwrap();
+    let mut refusal = Vec::new();
+    stream.read_to_end(&mut refusal).await.unwrap();
+    let text = String::from_utf8_lossy(&refusal);
+    assert!(
+        text.contains("speaks version 1 of the cluster protocol, not 99"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_port_where_nothing_listens_is_told_at_once() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    let error = link(address, b"secret", "b", "echo")
+        .request(Bytes::new(), LONG)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, LinkError::Refused), "{error}");
+}
+
+#[tokio::test]
+async fn a_link_comes_back_when_its_node_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let link = link(address, b"secret", "b", "echo");
+    assert!(link.request(Bytes::new(), LONG).await.is_err());
+    let events = Events::new("b", Log::Silent);
+    let server = ClusterServer::bind(address, "b", ClusterKey::new(b"secret"), events)
+        .await
+        .unwrap();
+    server.purposes().register("echo", |accepted| {
+        tokio::spawn(serve(accepted, |body: Bytes| async move { body }));
+    });
+    tokio::spawn(server.serve(std::future::pending()));
+    let deadline = std::time::Instant::now() + LONG;
+    while link.request(Bytes::from_static(b"x"), LONG).await.is_err() {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_ends_at_its_deadline_and_says_that_it_may_have_been_sent() {
+    let (address, _) = echo(b"secret").await;
+    let link = link(address, b"secret", "b", "echo");
+    link.request(Bytes::new(), LONG).await.unwrap();
+    let held = link.request(Bytes::from_static(b"hold"), Duration::from_millis(20));
+    let error = held.await.unwrap_err();
+    assert!(error.may_have_been_sent(), "{error}");
+}
