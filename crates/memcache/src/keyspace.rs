@@ -38,4 +38,17 @@ pub enum Answer<'a> {
 pub trait Keyspace {
     /// Does one operation. Hits of retrievals go to `sink`, before the reply.
     fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a>;
+
+    /// How many keys of one retrieval go into one call. The hits of a call are gathered before any is written, so
+    /// this bounds a connection's memory; a store whose call is a round over the network wants it large.
+    fn keys_per_call(&self) -> usize {
+        64
+    }
+
+    /// A `set` of this key came to nothing because its value is over the server's limit. A cache forgets the item
+    /// that is there, as memcached does, so that nobody is served a value its owner meant to replace. A store that
+    /// must not lose what it has acknowledged keeps it, which is what the default does.
+    fn set_refused(&self, key: &[u8]) {
+        let _ = key;
+    }
 }

@@ -3,14 +3,33 @@
 //! `tandem memcached` puts the cache library behind the loop, an agent puts the replicated keyspace behind the
 //! same loop: a client cannot tell them apart by the bytes. This crate must never store an item, look at a clock
 //! on its own, or know which of the two it serves.
+//!
+//! A connection is one loop ([`serve_connection`]): a parser turns bytes into a [`Request`] or a refusal
+//! ([`text::parse`]), the loop turns the request into an [`Op`], the keyspace answers, a writer turns the answer
+//! into bytes. Parsers and writers do no I/O and keep no state, so that the other protocols are siblings of
+//! [`text`] under the same loop.
 
 #![forbid(unsafe_code)]
 
+pub mod connection;
+pub mod context;
+mod drain;
+mod input;
 pub mod keyspace;
+pub mod listen;
 pub mod op;
+mod output;
+pub mod request;
+mod stats;
+pub mod text;
 
+pub use connection::serve_connection;
+pub use context::{ServerContext, ServerOptions};
 pub use keyspace::{Answer, Hit, Keyspace, Sink};
+pub use listen::{accept, listen};
 pub use op::{Lifetime, Mode, Op, Reply};
+pub use request::{Limits, Parsed, Request};
+pub use stats::{Admitted, ServerStats};
 
 /// The longest key in bytes (memcached doc/protocol.txt, "Keys").
 pub const MAX_KEY: usize = 250;

@@ -12,7 +12,7 @@ pub enum Lifetime {
 }
 
 /// Above this many seconds an `exptime` is a Unix time, not an offset.
-const RELATIVE_LIMIT: i64 = 60 * 60 * 24 * 30;
+pub(crate) const RELATIVE_LIMIT: i64 = 60 * 60 * 24 * 30;
 
 impl Lifetime {
     /// Reads an `exptime` in seconds. `unix_now` is the wall clock in seconds, used for absolute times only.

@@ -1,0 +1,119 @@
+//! What the connections of one worker share.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tandem_telemetry::Events;
+
+use crate::MAX_VALUE;
+use crate::drain::Drain;
+use crate::request::Limits;
+use crate::stats::ServerStats;
+
+/// How a server treats its connections.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// What `version` answers.
+    pub version: String,
+    /// The largest value in bytes that a client may send. It is also what a connection may hold of input.
+    pub max_value: usize,
+    /// How long a connection may be without a request; `None` is for ever, as in memcached.
+    pub idle_timeout: Option<Duration>,
+    /// How long a begun request may stand still before the connection is closed.
+    pub stall_timeout: Duration,
+    /// How long a client may take no byte of an answer before the connection is closed.
+    pub write_timeout: Duration,
+    /// The wall clock in seconds, for an `exptime` that is a Unix time and for `stats`.
+    pub unix_clock: fn() -> u64,
+    /// Lines of `stats settings` that only the one who started the server knows.
+    pub settings: Vec<(String, String)>,
+    /// Where trouble with accepting connections is told.
+    pub events: Option<Events>,
+}
+
+impl ServerOptions {
+    /// The usual options.
+    pub fn new(version: impl Into<String>, unix_clock: fn() -> u64) -> Self {
+        Self {
+            version: version.into(),
+            max_value: MAX_VALUE,
+            idle_timeout: None,
+            stall_timeout: Duration::from_mins(2),
+            write_timeout: Duration::from_secs(30),
+            unix_clock,
+            settings: Vec::new(),
+            events: None,
+        }
+    }
+}
+
+/// Bytes of a pooled buffer: a recv of pipelined commands, and most values in one piece.
+pub(crate) const BUFFER: usize = 32 * 1024;
+/// Buffers a worker keeps for the next burst.
+const POOLED: usize = 64;
+
+/// What the connections of one worker share. One per worker thread: it is not for sharing between threads.
+pub struct ServerContext {
+    pub(crate) options: ServerOptions,
+    pub(crate) stats: Arc<ServerStats>,
+    pub(crate) worker: usize,
+    pub(crate) limits: Limits,
+    pub(crate) drain: Drain,
+    inputs: RefCell<Vec<Vec<u8>>>,
+    outputs: RefCell<Vec<Vec<u8>>>,
+}
+
+impl ServerContext {
+    /// The context of worker number `worker`, whose traffic is counted in `stats`.
+    pub fn new(options: ServerOptions, stats: Arc<ServerStats>, worker: usize) -> Self {
+        let limits = Limits {
+            max_value: options.max_value,
+        };
+        Self {
+            options,
+            stats,
+            worker,
+            limits,
+            drain: Drain::default(),
+            inputs: RefCell::default(),
+            outputs: RefCell::default(),
+        }
+    }
+
+    /// The counters shared by all workers of the server.
+    pub fn stats(&self) -> &Arc<ServerStats> {
+        &self.stats
+    }
+
+    /// A buffer of [`BUFFER`] bytes, all of them initialised.
+    pub(crate) fn take_input(&self) -> Vec<u8> {
+        let pooled = self.inputs.borrow_mut().pop();
+        pooled.unwrap_or_else(|| vec![0; BUFFER])
+    }
+
+    /// Back from a connection that waits. Buffers that had to grow are not kept.
+    pub(crate) fn give_input(&self, buffer: Vec<u8>) {
+        give(&self.inputs, buffer, |buffer| buffer.len() == BUFFER);
+    }
+
+    /// An empty buffer to gather answers in.
+    pub(crate) fn take_output(&self) -> Vec<u8> {
+        self.outputs.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Back from a connection that has written all.
+    pub(crate) fn give_output(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        give(&self.outputs, buffer, |buffer| {
+            (1..=4 * BUFFER).contains(&buffer.capacity())
+        });
+    }
+}
+
+fn give(pool: &RefCell<Vec<Vec<u8>>>, buffer: Vec<u8>, wanted: impl Fn(&Vec<u8>) -> bool) {
+    let mut pool = pool.borrow_mut();
+    if wanted(&buffer) && pool.len() < POOLED {
+        pool.push(buffer);
+    }
+}

@@ -1,0 +1,139 @@
+//! Accepting connections: a bound on their number, no busy loop when descriptors run out, and a graceful stop.
+
+use std::io::{self, Write as _};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tandem_telemetry::Events;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use crate::connection::serve_connection;
+use crate::context::ServerContext;
+use crate::keyspace::Keyspace;
+use crate::stats::{Admitted, ServerStats};
+
+/// How long nothing is accepted after descriptors or memory ran out: the listen queue holds the clients meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What a client reads that is one too many (as memcached says it).
+const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+/// How long connections may take to finish what they are doing when the server stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
+
+/// Accepts connections and gives them to `each`, until `shutdown` becomes true or its sender is gone.
+///
+/// Over the maximum of `stats` a client is told so and hung up on. An error of `accept` never ends the loop:
+/// those of one connection are skipped, those of the process (no descriptors, no memory) make it pause, and are
+/// told to `events` once until it works again.
+pub async fn accept(
+    listener: &TcpListener,
+    stats: &Arc<ServerStats>,
+    events: Option<&Events>,
+    mut shutdown: watch::Receiver<bool>,
+    mut each: impl FnMut(TcpStream, Admitted),
+) {
+    let mut paused = false;
+    let stopped = async {
+        // An error means that nobody is left who could stop us: stop.
+        let _ = shutdown.wait_for(|stop| *stop).await;
+    };
+    tokio::pin!(stopped);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopped => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                paused = false;
+                // A reply must not wait for the acknowledgement of the one before.
+                let _ = stream.set_nodelay(true);
+                match stats.admit() {
+                    Some(admitted) => each(stream, admitted),
+                    None => turn_away(stream),
+                }
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                if let (false, Some(events)) = (paused, events) {
+                    let subject = listener.local_addr().map_or_else(
+                        |_| "listener".to_owned(),
+                        |address| format!("listener {address}"),
+                    );
+                    events.warning(subject, format!("cannot accept connections: {error}"));
+                }
+                paused = true;
+                tokio::select! {
+                    () = &mut stopped => return,
+                    () = sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Says why, as far as the client's empty window takes it, and hangs up.
+fn turn_away(stream: TcpStream) {
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write(TOO_MANY);
+    }
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
+/// Serves a listener on the current thread, inside a `LocalRuntime` or `LocalSet`: one local task per connection.
+///
+/// Returns when `shutdown` has become true (or its sender is gone) and the connections have ended: idle ones at
+/// once, busy ones after their answer, all after 5 s at the latest (tasks left then end with the runtime). Do not
+/// use `cx` for another server afterwards: it stays in its ending.
+pub async fn listen<K: Keyspace + ?Sized + 'static>(
+    listener: TcpListener,
+    keyspace: Rc<K>,
+    cx: Rc<ServerContext>,
+    shutdown: watch::Receiver<bool>,
+) {
+    let events = cx.options.events.clone();
+    accept(
+        &listener,
+        cx.stats(),
+        events.as_ref(),
+        shutdown,
+        |stream, admitted| serve_local(stream, admitted, &keyspace, &cx),
+    )
+    .await;
+    drop(listener);
+    finish(&cx).await;
+}
+
+/// Serves a connection by a local task of the current thread.
+pub fn serve_local<K: Keyspace + ?Sized + 'static>(
+    stream: TcpStream,
+    admitted: Admitted,
+    keyspace: &Rc<K>,
+    cx: &Rc<ServerContext>,
+) {
+    let (keyspace, cx) = (keyspace.clone(), cx.clone());
+    spawn_local(async move {
+        // How a connection ended is its client's affair: resets are everyday, and there is nobody left to tell.
+        let _ = serve_connection(stream, &*keyspace, &cx).await;
+        drop(admitted);
+    });
+}
+
+/// Ends the connections of `cx`: idle ones at once, busy ones after their answer. Waits for them for 5 s.
+pub async fn finish(cx: &ServerContext) {
+    cx.drain.begin();
+    let _ = timeout(LAST_ANSWERS, cx.drain.emptied()).await;
+}

@@ -1,0 +1,131 @@
+//! What a server knows about its connections, for `stats`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use crate::context::ServerContext;
+
+/// Bytes of one worker, on cache lines of their own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Traffic {
+    read: AtomicU64,
+    written: AtomicU64,
+}
+
+/// The connections of a server, counted over all its workers.
+pub struct ServerStats {
+    max_connections: usize,
+    /// Unix seconds.
+    started: u64,
+    open: AtomicUsize,
+    accepted: AtomicU64,
+    rejected: AtomicU64,
+    traffic: Box<[Traffic]>,
+}
+
+impl ServerStats {
+    /// For a server with so many workers and connections at most, started at `started` (Unix seconds).
+    pub fn new(workers: usize, max_connections: usize, started: u64) -> Self {
+        Self {
+            max_connections,
+            started,
+            open: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+            traffic: (0..workers.max(1)).map(|_| Traffic::default()).collect(),
+        }
+    }
+
+    /// Counts a new connection, if there is room for one.
+    pub fn admit(self: &Arc<Self>) -> Option<Admitted> {
+        if self.open.fetch_add(1, Relaxed) >= self.max_connections {
+            self.open.fetch_sub(1, Relaxed);
+            self.rejected.fetch_add(1, Relaxed);
+            return None;
+        }
+        self.accepted.fetch_add(1, Relaxed);
+        Some(Admitted(self.clone()))
+    }
+
+    /// Connections open now.
+    pub fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    /// Connections turned away because there were too many.
+    pub fn rejected(&self) -> u64 {
+        self.rejected.load(Relaxed)
+    }
+
+    pub(crate) fn count_read(&self, worker: usize, bytes: usize) {
+        let traffic = &self.traffic[worker % self.traffic.len()];
+        traffic.read.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn count_written(&self, worker: usize, bytes: usize) {
+        let traffic = &self.traffic[worker % self.traffic.len()];
+        traffic.written.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// `stats reset`: the counters of what has happened; what is stays.
+    pub(crate) fn reset(&self) {
+        self.accepted.store(0, Relaxed);
+        self.rejected.store(0, Relaxed);
+        for traffic in &self.traffic {
+            traffic.read.store(0, Relaxed);
+            traffic.written.store(0, Relaxed);
+        }
+    }
+}
+
+/// A connection that was counted; dropping it counts it as closed.
+pub struct Admitted(Arc<ServerStats>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The lines of `stats` that the server knows; those of the keyspace follow.
+pub(crate) fn general(cx: &ServerContext) -> Vec<(String, String)> {
+    let stats = &*cx.stats;
+    let now = (cx.options.unix_clock)();
+    let sum = |field: fn(&Traffic) -> &AtomicU64| -> u64 {
+        stats.traffic.iter().map(|t| field(t).load(Relaxed)).sum()
+    };
+    let lines: [(&str, String); 13] = [
+        ("pid", std::process::id().to_string()),
+        ("uptime", now.saturating_sub(stats.started).to_string()),
+        ("time", now.to_string()),
+        ("version", cx.options.version.clone()),
+        ("pointer_size", usize::BITS.to_string()),
+        ("max_connections", stats.max_connections.to_string()),
+        ("curr_connections", stats.open().to_string()),
+        (
+            "total_connections",
+            stats.accepted.load(Relaxed).to_string(),
+        ),
+        ("rejected_connections", stats.rejected().to_string()),
+        ("bytes_read", sum(|t| &t.read).to_string()),
+        ("bytes_written", sum(|t| &t.written).to_string()),
+        ("threads", stats.traffic.len().to_string()),
+        ("accepting_conns", "1".into()),
+    ];
+    lines.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// The lines of `stats settings` that the server knows.
+pub(crate) fn settings(cx: &ServerContext) -> Vec<(String, String)> {
+    let idle = cx.options.idle_timeout.map_or(0, |idle| idle.as_secs());
+    let own = [
+        ("maxconns", cx.stats.max_connections.to_string()),
+        ("num_threads", cx.stats.traffic.len().to_string()),
+        ("idle_timeout", idle.to_string()),
+        ("cas_enabled", "yes".into()),
+        ("flush_enabled", "yes".into()),
+    ];
+    let own = own.map(|(name, value)| (name.to_owned(), value));
+    cx.options.settings.iter().cloned().chain(own).collect()
+}
