@@ -1,0 +1,117 @@
+//! Taking connections from a listening socket.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::Socket;
+
+/// The rest after the kernel refused a connection for want of descriptors or memory: some must be closed first, and
+/// asking again at once would only burn the worker.
+const REST: Duration = Duration::from_millis(20);
+
+/// A listening socket on this worker's event loop.
+#[derive(Debug)]
+pub struct Acceptor {
+    socket: AsyncFd<OwnedFd>,
+    tcp: bool,
+}
+
+/// A connection that was taken.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection; TCP without Nagle's delay.
+    pub socket: Socket,
+    /// Who opened it; a Unix socket's peer is 127.0.0.1 with port 0.
+    pub peer: SocketAddr,
+}
+
+impl Acceptor {
+    /// Takes a listening, non-blocking socket (see [`crate::listen::bind`]) onto the current worker's event loop.
+    ///
+    /// # Errors
+    /// When the event loop cannot watch it.
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        let tcp = SocketAddr::try_from(rustix::net::getsockname(&socket)?).is_ok();
+        let socket = crate::sys::watch(socket, Interest::READABLE)?;
+        Ok(Self { socket, tcp })
+    }
+
+    /// Where it listens; `None` for a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        SocketAddr::try_from(rustix::net::getsockname(self.socket.get_ref()).ok()?).ok()
+    }
+
+    /// The next connection. Connections that broke before they were taken are passed over; when the process or the
+    /// machine is out of descriptors or memory it rests and tries again, and `starved` is told.
+    ///
+    /// # Errors
+    /// When the listening socket itself is broken, which is the end of it.
+    pub async fn accept(&self, mut starved: impl FnMut(io::Error)) -> io::Result<Accepted> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match rustix::net::acceptfrom_with(self.socket.get_ref(), flags) {
+                Ok((fd, peer)) => {
+                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                    match self.adopt(fd) {
+                        Ok(socket) => {
+                            let peer = peer.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+                            return Ok(Accepted { socket, peer });
+                        }
+                        Err(e) => starved(e),
+                    }
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(e @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                    starved(e.into());
+                    tokio::time::sleep(REST).await;
+                }
+                // The listening socket is no longer one.
+                Err(e @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP)) => {
+                    return Err(e.into());
+                }
+                // accept(2) hands out errors of the new connection too: ECONNABORTED and those of the network.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    fn adopt(&self, fd: OwnedFd) -> io::Result<Socket> {
+        if self.tcp {
+            // Fails when the peer has gone already, which the first read tells.
+            let _ = rustix::net::sockopt::set_tcp_nodelay(fd.as_fd(), true);
+        }
+        Socket::new(fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen::bind;
+    use tandem_model::Address;
+
+    #[tokio::test]
+    async fn connections_are_taken_with_their_peers_address() {
+        let bound = bind(&Address::tcp("127.0.0.1", 0), 1).unwrap().remove(0);
+        let address = bound.address.unwrap();
+        let acceptor = Acceptor::new(bound.sockets.into_iter().next().unwrap()).unwrap();
+        assert_eq!(acceptor.address(), Some(address));
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let accepted = acceptor.accept(|e| panic!("{e}")).await.unwrap();
+        assert_eq!(accepted.peer, client.local_addr().unwrap());
+        assert!(rustix::net::sockopt::tcp_nodelay(&accepted.socket).unwrap());
+        accepted.socket.write_all(b"hello").await.unwrap();
+        drop(accepted);
+        let mut got = String::new();
+        io::Read::read_to_string(&mut &client, &mut got).unwrap();
+        assert_eq!(got, "hello");
+    }
+}

@@ -1,0 +1,285 @@
+//! Binding: from an address of the file to one listening socket for each worker.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tandem_model::Address;
+
+/// Connections the kernel holds until a worker takes them; the kernel itself caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// A bound place: one listening socket for each worker.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where; with the port the kernel chose, if that was left to it. `None` for a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// Listening, non-blocking sockets, one for each worker.
+    pub sockets: Vec<OwnedFd>,
+}
+
+/// Why an address could not be bound, in one sentence with the remedy.
+#[derive(Debug)]
+pub struct BindError {
+    address: String,
+    cause: io::Error,
+}
+
+impl BindError {
+    fn new(address: impl fmt::Display, cause: io::Error) -> Self {
+        Self {
+            address: address.to_string(),
+            cause,
+        }
+    }
+
+    /// What the kernel or the resolver said.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.cause.kind()
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, cause } = self;
+        match cause.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "{address} is taken: another program listens there (\"ss -ltnp\" shows which); stop it or choose \
+                 another port"
+            ),
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "{address} may not be bound by this user: ports below 1024 need root or the CAP_NET_BIND_SERVICE \
+                 capability; start as root (and name a [cluster] user to become) or choose a port from 1024 on"
+            ),
+            io::ErrorKind::AddrNotAvailable => write!(
+                f,
+                "{address} is not an address of this machine: \"ip address\" lists those it has; leave the host out \
+                 (\":80\") to listen on all of them"
+            ),
+            _ => write!(f, "cannot listen on {address}: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+/// Binds `address` for `workers` workers. A host name with several addresses is bound on each that this machine has; an
+/// empty host on all addresses of the machine.
+///
+/// The first socket is bound without SO_REUSEPORT, so that a taken port is an error even when the other program is
+/// Tandem too; only then is it shared among the workers.
+///
+/// # Errors
+/// When the name is unknown or an address cannot be bound; nothing stays bound then.
+pub fn bind(address: &Address, workers: usize) -> Result<Vec<Bound>, BindError> {
+    let (host, port) = match address {
+        Address::Unix(path) => {
+            let bound = unix(Path::new(path), workers);
+            return Ok(vec![bound.map_err(|e| BindError::new(address, e))?]);
+        }
+        Address::Tcp { host, port } => (host.as_str(), *port),
+    };
+    if host.is_empty() {
+        let all = match tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), workers) {
+            // A machine without IPv6.
+            Err(e) if is_absent(&e) => {
+                tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), workers)
+            }
+            bound => bound,
+        };
+        return Ok(vec![all.map_err(|e| BindError::new(address, e))?]);
+    }
+    let mut found: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|e| BindError::new(address, e))?
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    let (mut bound, mut absent) = (Vec::new(), None);
+    for at in found {
+        match tcp(at, workers) {
+            Ok(one) => bound.push(one),
+            Err(e) if is_absent(&e) => absent = Some(e),
+            Err(e) => return Err(BindError::new(address, e)),
+        }
+    }
+    match absent {
+        Some(e) if bound.is_empty() => Err(BindError::new(address, e)),
+        _ => Ok(bound),
+    }
+}
+
+/// The machine has no such address, or not the protocol.
+fn is_absent(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::AddrNotAvailable
+        || e.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn tcp(at: SocketAddr, workers: usize) -> io::Result<Bound> {
+    let first = new_tcp(at)?;
+    first.bind(&at.into())?;
+    let shared = workers > 1;
+    if shared {
+        first.set_reuse_port(true)?;
+    }
+    first.listen(BACKLOG)?;
+    let address = first.local_addr()?.as_socket();
+    let mut sockets = vec![OwnedFd::from(first)];
+    for _ in 1..workers.max(1) {
+        let next = new_tcp(at)?;
+        next.set_reuse_port(true)?;
+        next.bind(&address.unwrap_or(at).into())?;
+        next.listen(BACKLOG)?;
+        sockets.push(next.into());
+    }
+    Ok(Bound { address, sockets })
+}
+
+fn new_tcp(at: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(at),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    // Connections of the program's last life that are in TIME_WAIT do not keep the port from it.
+    socket.set_reuse_address(true)?;
+    if at.is_ipv6() {
+        // "All addresses" means IPv4 too, whatever the machine's default is.
+        socket.set_only_v6(!at.ip().is_unspecified())?;
+    }
+    Ok(socket)
+}
+
+/// One Unix socket shared by all workers: each holds a duplicate of it.
+fn unix(path: &Path, workers: usize) -> io::Result<Bound> {
+    let address = SockAddr::unix(path)?;
+    let new = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
+    let socket = new()?;
+    match socket.bind(&address) {
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_left_behind(path, &new()?) => {
+            std::fs::remove_file(path)?;
+            socket.bind(&address)?;
+        }
+        bound => bound?,
+    }
+    socket.listen(BACKLOG)?;
+    let mut sockets = vec![OwnedFd::from(socket)];
+    for _ in 1..workers.max(1) {
+        sockets.push(sockets[0].try_clone()?);
+    }
+    Ok(Bound {
+        address: None,
+        sockets,
+    })
+}
+
+/// Whether a socket file has no program behind it any more.
+fn is_left_behind(path: &Path, probe: &Socket) -> bool {
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let refused = || {
+        let address = SockAddr::unix(path);
+        address
+            .and_then(|address| probe.connect(&address))
+            .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    is_socket && refused()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    fn local(port: u16) -> Address {
+        Address::tcp("127.0.0.1", port)
+    }
+
+    #[test]
+    fn a_taken_port_is_an_error_even_when_the_other_one_is_tandem() {
+        for workers in [1, 3] {
+            let first = bind(&local(0), workers).unwrap();
+            assert_eq!(first[0].sockets.len(), workers);
+            let port = first[0].address.unwrap().port();
+            for others in [1, 3] {
+                let error = bind(&local(port), others).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+                let sentence = error.to_string();
+                assert!(
+                    sentence.contains("taken") && sentence.contains(&port.to_string()),
+                    "{sentence}"
+                );
+            }
+            drop(first);
+            bind(&local(port), workers).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_workers_socket_gets_connections() {
+        let bound = bind(&local(0), 2).unwrap().remove(0);
+        let address = bound.address.unwrap();
+        let mut seen = [false; 2];
+        // The kernel spreads by hash of the ports: a hundred connections miss one socket with probability 2^-99.
+        for _ in 0..100 {
+            let _client = TcpStream::connect(address).unwrap();
+            for (socket, seen) in bound.sockets.iter().zip(&mut seen) {
+                *seen |= rustix::net::accept(socket).is_ok();
+            }
+        }
+        assert_eq!(seen, [true; 2]);
+    }
+
+    #[test]
+    fn an_empty_host_is_every_address() {
+        let bound = bind(&Address::tcp("", 0), 2).unwrap().remove(0);
+        let port = bound.address.unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        TcpStream::connect(("127.0.0.2", port)).unwrap();
+    }
+
+    #[test]
+    fn a_host_name_is_bound_on_the_addresses_this_machine_has() {
+        let bound = bind(&Address::tcp("localhost", 0), 1).unwrap();
+        assert!(bound.iter().any(|one| one.address.unwrap().is_ipv4()));
+        let error = bind(&Address::tcp("no.such.name.invalid", 0), 1).unwrap_err();
+        assert!(
+            error.to_string().contains("no.such.name.invalid"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_said_to_be_one() {
+        let error = bind(&Address::tcp("192.0.2.1", 0), 1).unwrap_err();
+        assert!(
+            error.to_string().contains("not an address of this machine"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_unix_socket_left_behind_is_replaced_and_a_living_one_is_not() {
+        let path = std::env::temp_dir().join(format!("tandem-listen-{}", std::process::id()));
+        let address = Address::Unix(path.to_str().unwrap().into());
+        let first = bind(&address, 2).unwrap();
+        assert_eq!(
+            bind(&address, 1).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
+        drop(first);
+        bind(&address, 1).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}
