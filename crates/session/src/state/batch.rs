@@ -1,0 +1,229 @@
+//! Entries: what the leader proposes and every replica applies, and what comes of it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tandem_memcache::{Lifetime, Op, Reply};
+
+use super::Key;
+use super::partition::Item;
+
+/// The content of one entry of the log: everything the leader gathered while the previous one was on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The keyspace's clock at the leader, in milliseconds. One that is behind the state's does no harm.
+    pub stamp: u64,
+    /// At most [`super::MAX_CHANGES`]. None at all just moves the clock.
+    pub changes: Vec<Change>,
+}
+
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} changes at {} ms", self.changes.len(), self.stamp)
+    }
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// A new agent wants an identity. It gets the version of this change: a number that is given once.
+    Register,
+    /// An agent wants something done.
+    Operation(Operation),
+}
+
+/// A command and its identity: however often it arrives, it is applied once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Who wants it.
+    pub agent: u64,
+    /// The agent's number for it.
+    pub sequence: u64,
+    /// The lowest number that the agent still waits for: what is below need not be remembered.
+    pub lowest_open: u64,
+    /// What is wanted.
+    pub command: Command,
+}
+
+/// How a store command treats what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the words of tandem_memcache::Mode")]
+pub enum Mode {
+    Set,
+    Add,
+    Replace,
+    Append,
+    Prepend,
+    Cas(u64),
+}
+
+/// What is wanted of one key, or of all. Lifetimes are milliseconds from now; `None` is for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the words of tandem_memcache::Op")]
+pub enum Command {
+    Store {
+        mode: Mode,
+        key: Key,
+        flags: u32,
+        life: Option<u64>,
+        value: Bytes,
+    },
+    Delete {
+        key: Key,
+        /// For so many milliseconds a plain `set` of the key is refused. Said by the leader, so that no replica
+        /// looks at its own configuration; 0 from an agent.
+        guard: u64,
+    },
+    Touch {
+        key: Key,
+        life: Option<u64>,
+    },
+    GetAndTouch {
+        key: Key,
+        life: Option<u64>,
+    },
+    Arithmetic {
+        key: Key,
+        delta: u64,
+        down: bool,
+    },
+    FlushAll {
+        delay: u64,
+    },
+}
+
+impl Command {
+    /// The key it is about, unless it is about all.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Store { key, .. }
+            | Self::Delete { key, .. }
+            | Self::Touch { key, .. }
+            | Self::GetAndTouch { key, .. }
+            | Self::Arithmetic { key, .. } => Some(key),
+            Self::FlushAll { .. } => None,
+        }
+    }
+
+    /// Bytes it takes in an entry, roughly.
+    pub fn weight(&self) -> usize {
+        let value = match self {
+            Self::Store { value, .. } => value.len(),
+            _ => 0,
+        };
+        value + self.key().map_or(0, |key| key.len()) + 64
+    }
+
+    /// As the rules of items know it. A `GetAndTouch` changes its item as a `touch` does.
+    pub(super) fn as_op(&self) -> Op<'_> {
+        match self {
+            Self::Store {
+                mode,
+                key,
+                flags,
+                life,
+                value,
+            } => Op::Store {
+                mode: (*mode).into(),
+                key,
+                flags: *flags,
+                life: lifetime(*life),
+                value,
+            },
+            Self::Delete { key, .. } => Op::Delete { key },
+            Self::Touch { key, life } | Self::GetAndTouch { key, life } => Op::Touch {
+                key,
+                life: lifetime(*life),
+            },
+            Self::Arithmetic { key, delta, down } => Op::Arithmetic {
+                key,
+                delta: *delta,
+                down: *down,
+            },
+            Self::FlushAll { delay } => Op::FlushAll { delay: *delay },
+        }
+    }
+}
+
+fn lifetime(life: Option<u64>) -> Lifetime {
+    life.map_or(Lifetime::Forever, Lifetime::Millis)
+}
+
+impl From<tandem_memcache::Mode> for Mode {
+    fn from(mode: tandem_memcache::Mode) -> Self {
+        use tandem_memcache::Mode as M;
+        match mode {
+            M::Set => Self::Set,
+            M::Add => Self::Add,
+            M::Replace => Self::Replace,
+            M::Append => Self::Append,
+            M::Prepend => Self::Prepend,
+            M::Cas(version) => Self::Cas(version),
+        }
+    }
+}
+
+impl From<Mode> for tandem_memcache::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Set => Self::Set,
+            Mode::Add => Self::Add,
+            Mode::Replace => Self::Replace,
+            Mode::Append => Self::Append,
+            Mode::Prepend => Self::Prepend,
+            Mode::Cas(version) => Self::Cas(version),
+        }
+    }
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// `STORED`
+    Stored,
+    /// `NOT_STORED`
+    NotStored,
+    /// `EXISTS`
+    Exists,
+    /// `NOT_FOUND`
+    NotFound,
+    /// `DELETED`
+    Deleted,
+    /// `TOUCHED`
+    Touched,
+    /// The new number.
+    Number(u64),
+    /// `OK`
+    Ok,
+    /// What a `GetAndTouch` found.
+    Hit(Item),
+    /// A new agent's identity.
+    Registered(u64),
+    /// Nobody knows this agent (any more): nothing was done. It takes a new identity.
+    UnknownAgent,
+    /// The agent said before that it no longer waits for this operation: nothing was done.
+    Closed,
+    /// `CLIENT_ERROR ...`: nothing was done.
+    Invalid(Cow<'static, str>),
+    /// `SERVER_ERROR ...`: nothing was done.
+    Refused(Cow<'static, str>),
+}
+
+impl From<Reply> for Outcome {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Stored => Self::Stored,
+            Reply::NotStored => Self::NotStored,
+            Reply::Exists => Self::Exists,
+            Reply::NotFound => Self::NotFound,
+            Reply::Deleted => Self::Deleted,
+            Reply::Touched => Self::Touched,
+            Reply::Number(number) => Self::Number(number),
+            Reply::Ok | Reply::End | Reply::Stats(_) => Self::Ok,
+            Reply::ClientError(text) => Self::Invalid(text),
+            Reply::ServerError(text) => Self::Refused(text),
+        }
+    }
+}
