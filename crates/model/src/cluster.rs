@@ -178,6 +178,24 @@ impl Cluster {
         self.services.iter().find(|service| service.name() == name)
     }
 
+    /// What a node does, in the words of the file: `listener web`, `app shop`, `sessions`.
+    pub fn roles(&self, node: &str) -> Vec<String> {
+        let is_here = |on: &[String]| on.iter().any(|name| name == node);
+        let listeners = self.listeners.iter().filter(|l| is_here(&l.on));
+        let services = self.services.iter().filter(|s| is_here(s.on()));
+        let mut roles: Vec<String> = listeners.map(|l| format!("listener {}", l.name)).collect();
+        roles.extend(services.map(|s| format!("{} {}", s.kind(), s.name())));
+        if let Some(sessions) = &self.sessions {
+            if sessions.voters().contains(&node) {
+                roles.push("sessions".into());
+            }
+            if is_here(&sessions.agents) {
+                roles.push("agent".into());
+            }
+        }
+        roles
+    }
+
     /// Where a third copy goes when `[sessions] on` names two nodes and no third: a listener's node if one is free, so
     /// that a machine that is needed anyway holds it, else the first node that is not yet a session node.
     pub fn place_third(&mut self) {

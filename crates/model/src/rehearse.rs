@@ -64,7 +64,8 @@ pub fn rehearse(cluster: &Cluster, stage: &Stage) -> Rehearsed {
     out.group = None;
     out.workers = Some(1);
     out.state = stage.dir.join("state");
-    out.log = LogTo::File(stage.dir.join("{node}.log").to_string_lossy().into_owned());
+    // Whoever plays the nodes keeps their standard error apart, below the directory.
+    out.log = LogTo::Stderr;
     if out.admin == Admin::Off {
         out.admin = Admin::At(Address::tcp("127.0.0.1", 8404));
     }

@@ -106,3 +106,9 @@ fn a_node_without_any_part_still_has_a_plan() {
     assert!(plan.listeners.is_empty() && plan.apps.is_empty() && plan.sessions.is_none());
     assert_eq!(cluster.for_node("nobody"), None);
 }
+
+#[test]
+fn roles_are_told_in_the_words_of_the_file() {
+    assert_eq!(six().roles("edge"), ["listener web", "sessions"]);
+    assert_eq!(six().roles("app2"), ["app shop", "agent"]);
+}
