@@ -1,2 +1,26 @@
-//! The binary.
-fn main() {}
+//! Tandem: load balancer, static server, application runner and replicated session store in one program.
+//!
+//! The binary puts the parts together: a front end makes a checked model of the cluster file, the model says what
+//! this node does, the roles do it. It decides nothing a role should decide, and no role knows another.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod exit;
+mod node;
+mod process;
+mod rehearsal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    match cli::dispatch(args) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("tandem: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The command line: which commands there are, and how one is found.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::commands::{check, demo, demo_app, keeper, key, memcached, node, rehearse, run};
+use crate::exit::{Failure, Result};
+
+/// One command.
+pub struct Command {
+    /// The word.
+    pub name: &'static str,
+    /// One line for the list; empty hides it.
+    pub summary: &'static str,
+    /// All of `--help`.
+    pub help: &'static str,
+    /// Does it, with the arguments after the word.
+    pub main: fn(lexopt::Parser) -> Result,
+}
+
+/// Every command, in the order of the list.
+pub const COMMANDS: &[Command] = &[
+    demo::COMMAND,
+    run::COMMAND,
+    rehearse::COMMAND,
+    check::COMMAND,
+    node::COMMAND,
+    key::COMMAND,
+    memcached::COMMAND,
+    demo_app::COMMAND,
+    keeper::COMMAND,
+];
+
+/// Runs what the arguments (without the program's name) say; nothing at all is the demo.
+pub fn dispatch(args: Vec<OsString>) -> Result {
+    let Some(word) = args.first().and_then(|arg| arg.to_str()) else {
+        return (demo::COMMAND.main)(lexopt::Parser::from_args(args));
+    };
+    match word {
+        "-h" | "--help" | "help" => match args.get(1).and_then(|arg| arg.to_str()).and_then(find) {
+            Some(command) => say(command.help),
+            None => say(&overview()),
+        },
+        "-V" | "--version" | "version" => say(&format!("tandem {}\n", env!("CARGO_PKG_VERSION"))),
+        _ => {
+            let Some(command) = find(word) else {
+                return Err(Failure::usage(unknown(word)));
+            };
+            let rest = &args[1..];
+            if rest.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--help") {
+                return say(command.help);
+            }
+            (command.main)(lexopt::Parser::from_args(rest.to_vec()))
+        }
+    }
+}
+
+fn find(word: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == word)
+}
+
+/// Prints and succeeds. A closed pipe (`tandem --help | head -1`) is no failure.
+pub fn say(text: &str) -> Result {
+    use std::io::Write as _;
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(word: &str) -> String {
+    let names = COMMANDS.iter().filter(|command| !command.summary.is_empty()).map(|command| command.name);
+    let near = names.clone().find(|name| {
+        name.starts_with(word) || (word.len() > 2 && word.starts_with(name)) || name.bytes().eq(word.bytes().rev())
+    });
+    match near {
+        Some(name) => format!("there is no command `{word}`; did you mean `{name}`?"),
+        None => format!("there is no command `{word}`; there are {}", names.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn overview() -> String {
+    let mut text = String::from(
+        "Tandem: load balancer, static server, application runner and replicated session store.\n\n\
+         usage: tandem [COMMAND] [OPTIONS]\n\n\
+         Without a command it is `tandem demo`: the classic six machines, rehearsed on this one.\n\n",
+    );
+    for command in COMMANDS.iter().filter(|command| !command.summary.is_empty()) {
+        text.push_str(&format!("  {:<10} {}\n", command.name, command.summary));
+    }
+    text.push_str("\n`tandem COMMAND --help` says more. `tandem --version` says which version this is.\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_explains_itself() {
+        for command in COMMANDS {
+            assert!(command.help.starts_with("usage: tandem "), "{}", command.name);
+            assert!(command.help.contains(command.name), "{}", command.name);
+            assert!(command.help.ends_with('\n'), "{}", command.name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_is_answered_with_the_nearest_command() {
+        assert!(unknown("rehears").contains("`rehearse`"));
+        assert!(unknown("xyz").contains("demo, run"));
+    }
+}

@@ -1,0 +1,271 @@
+//! A rehearsal from its claims to its end.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tandem_admin::{Row, RowState};
+use tandem_model::rehearse::{front_port, rehearse};
+use tandem_model::{Admin, Cluster, Rehearsed, Secret, Stage};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::control::take_orders;
+use super::stage::{Place, Port, claim_place, claim_port, write_private};
+use super::state::{Kind, State};
+use super::supervisor::Supervisor;
+use super::watch::{Watched, all_up};
+use super::{prove, table};
+use crate::commands::key;
+use crate::exit::{FAILED, Failure, Result};
+
+/// How long nodes may take until all are well.
+const READY: Duration = Duration::from_secs(60);
+/// The port of the status page, unless it is taken.
+const ADMIN: u16 = 8404;
+/// Lines of a log that are shown when its node ended too early.
+const TAIL: usize = 12;
+
+/// What is to be played.
+pub struct Piece {
+    /// What for.
+    pub kind: Kind,
+    /// The cluster as written.
+    pub cluster: Cluster,
+    /// Completes the cluster once the rehearsal's directory is known.
+    pub prepare: fn(&mut Cluster, &Path) -> Result<()>,
+    /// The front door's port, if it must be this one.
+    pub port: Option<u16>,
+    /// The status page's port, if it must be this one.
+    pub admin: Option<u16>,
+}
+
+/// Whether a person looks at the output.
+pub fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// The rehearsed cluster, and what was claimed for it.
+pub struct Set {
+    /// The cluster as it is played.
+    pub rehearsed: Rehearsed,
+    /// The rehearsal's directory and network.
+    pub place: Place,
+    /// The status page's port.
+    pub admin: Port,
+    /// What must be said first: which ports are others than asked for.
+    pub notices: Vec<String>,
+    _ports: Vec<Port>,
+}
+
+/// Claims what the piece needs and works out the rehearsed cluster. Nothing runs yet.
+pub fn set(piece: &Piece) -> Result<Set> {
+    let place = claim_place()?;
+    let mut cluster = piece.cluster.clone();
+    (piece.prepare)(&mut cluster, &place.dir)?;
+    let (mut ports, mut moved, mut notices) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let binds = cluster.listeners.iter().flat_map(|listener| &listener.bind);
+    for (i, asked) in binds.filter_map(tandem_model::Address::port).map(front_port).enumerate() {
+        if moved.contains_key(&asked) {
+            continue;
+        }
+        let fixed = piece.port.filter(|_| i == 0);
+        let port = claim_port(fixed.unwrap_or(asked), place.network, fixed.is_none())?;
+        if fixed.is_none() && port.port != asked {
+            notices.push(format!("port {asked} is taken: the listener is at {} instead", port.port));
+        }
+        moved.insert(asked, port.port);
+        ports.push(port);
+    }
+    let admin = claim_port(piece.admin.unwrap_or(ADMIN), place.network, piece.admin.is_none())?;
+    if piece.admin.is_none() && admin.port != ADMIN {
+        notices.push(format!("port {ADMIN} is taken: the status page is at {} instead", admin.port));
+    }
+    let exe = std::env::current_exe().map_err(|error| Failure::failed(format!("where am I? {error}")))?;
+    let stand_in = [&*exe.to_string_lossy(), "demo-app", "--host", "{host}", "--port", "{port}"];
+    let stage = Stage {
+        network: place.network,
+        dir: place.dir.clone(),
+        key: Secret::new(key::random()?),
+        stand_in: stand_in.map(str::to_owned).to_vec(),
+        ports: moved,
+    };
+    Ok(Set { rehearsed: rehearse(&cluster, &stage), place, admin, notices, _ports: ports })
+}
+
+/// Plays a piece until a signal or an order ends it. Everything it started is stopped when it returns.
+pub fn play(piece: &Piece) -> Result {
+    let set = set(piece)?;
+    for notice in &set.notices {
+        eprintln!("{notice}");
+    }
+    let file = set.place.dir.join("cluster.toml");
+    write_private(&file, &tandem_config::emit(&set.rehearsed.cluster))
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
+    let runtime = tokio::runtime::LocalRuntime::new()
+        .map_err(|error| Failure::failed(format!("cannot start a runtime: {error}")))?;
+    let played = runtime.block_on(perform(piece, &set, &file));
+    let _ = std::fs::remove_file(set.place.dir.join("control.sock"));
+    played
+}
+
+async fn perform(piece: &Piece, set: &Set, file: &Path) -> Result {
+    let io = |what: &'static str| move |error: std::io::Error| Failure::failed(format!("{what}: {error}"));
+    let mut end = End::new().map_err(io("cannot listen for signals"))?;
+    let cluster = &set.rehearsed.cluster;
+    let supervisor = Supervisor::new(cluster, file, &set.place.dir).map_err(io("cannot start nodes"))?;
+    let state = State {
+        kind: piece.kind,
+        pid: std::process::id(),
+        cluster: cluster.name.clone(),
+        network: set.place.network,
+        dir: set.place.dir.clone(),
+        front: set.rehearsed.front_door.map(|port| format!("http://127.0.0.1:{port}/")),
+        admin: format!("http://127.0.0.1:{}/", set.admin.port),
+    };
+    let control = UnixListener::bind(state.control()).map_err(io("cannot take orders"))?;
+    let watched = Watched::begin(supervisor.clone(), admin_port(cluster));
+    let _pages = super::pages::serve(set.admin.port, &watched)?;
+    let orders = take_orders(control, supervisor.clone(), watched.clone(), end.orders.clone());
+    tokio::task::spawn_local(orders);
+
+    // From here on nodes run: whatever happens, they are stopped before this returns.
+    let outcome = match supervisor.start_all() {
+        Ok(()) => {
+            state.write().map_err(io("cannot write the state file"))?;
+            let told = Told { piece, set, state: &state };
+            tokio::select! {
+                outcome = told.act(&supervisor, &watched) => outcome,
+                () = end.wait() => Ok(ExitCode::SUCCESS),
+            }
+        }
+        Err(error) => Err(Failure::failed(error)),
+    };
+    state.remove();
+    tokio::select! {
+        () = supervisor.stop_all() => {}
+        // Asked again: at once. The tethers do the rest.
+        () = end.wait() => {}
+    }
+    outcome
+}
+
+fn admin_port(cluster: &Cluster) -> u16 {
+    match &cluster.admin {
+        Admin::At(address) => address.port().unwrap_or(ADMIN),
+        Admin::Off => ADMIN,
+    }
+}
+
+/// Signals and orders that end a rehearsal.
+struct End {
+    signals: Rc<RefCell<[Signal; 3]>>,
+    orders: mpsc::Sender<()>,
+    ordered: mpsc::Receiver<()>,
+}
+
+impl End {
+    fn new() -> std::io::Result<Self> {
+        let (orders, ordered) = mpsc::channel(1);
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self { signals: Rc::new(RefCell::new([interrupt?, terminate?, hangup?])), orders, ordered })
+    }
+
+    #[expect(clippy::await_holding_refcell_ref, reason = "nobody else borrows it")]
+    async fn wait(&mut self) {
+        let signals = self.signals.clone();
+        let [interrupt, terminate, hangup] = &mut *signals.borrow_mut();
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+            _ = self.ordered.recv() => {}
+        }
+    }
+}
+
+/// What the user is told, and the part that differs between a proof and a rehearsal.
+struct Told<'a> {
+    piece: &'a Piece,
+    set: &'a Set,
+    state: &'a State,
+}
+
+impl Told<'_> {
+    async fn act(&self, supervisor: &Supervisor, watched: &Watched) -> Result {
+        if is_terminal() && self.piece.kind != Kind::Proof {
+            println!("{}: starting {} nodes", self.state.cluster, supervisor.nodes().len());
+        }
+        let settled = |rows: &[Row]| all_up(rows) || rows.iter().any(|row| row.state == RowState::Down);
+        let rows = match watched.wait(READY, settled).await {
+            Ok(rows) if all_up(&rows) => rows,
+            Ok(rows) | Err(rows) => return Err(self.not_ready(supervisor, &rows)),
+        };
+        if self.piece.kind == Kind::Proof {
+            let front = self.set.rehearsed.front_door.ok_or_else(|| Failure::failed("there is no front door"))?;
+            let front = SocketAddr::from((Ipv4Addr::LOCALHOST, front));
+            let proven = prove::prove(front, supervisor, watched).await;
+            return match proven {
+                Ok(()) => Ok(ExitCode::SUCCESS),
+                Err(error) => {
+                    println!("FAILED  {error}");
+                    print!("{}", table::render(&tandem_admin::Rows::rows(watched), false));
+                    Ok(ExitCode::from(FAILED))
+                }
+            };
+        }
+        self.ready(&rows);
+        std::future::pending().await
+    }
+
+    fn ready(&self, rows: &[Row]) {
+        let State { front, admin, dir, .. } = self.state;
+        let mut out = String::new();
+        if is_terminal() {
+            out.push('\n');
+            out.push_str(&table::render(rows, true));
+            for name in &self.set.rehearsed.stand_ins {
+                out.push_str(&format!("\n{name} is played by a stand-in: the demo application"));
+            }
+            let front = front.as_deref().unwrap_or("none: the file has no listener");
+            out.push_str(&format!("\nfront door   {front}\nstatus page  {admin}\nlogs         {}/*.log\n", dir.display()));
+            out.push_str(TRY);
+        } else {
+            out = format!("ready {}\n", front.as_deref().unwrap_or(admin));
+        }
+        let mut stdout = std::io::stdout().lock();
+        let _ = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
+    }
+
+    fn not_ready(&self, supervisor: &Supervisor, rows: &[Row]) -> Failure {
+        let mut text = String::from("not every node became ready\n");
+        text.push_str(&table::render(rows, false));
+        for row in rows.iter().filter(|row| row.state == RowState::Down) {
+            let log: PathBuf = supervisor.log(&row.node);
+            text.push_str(&format!("\nthe end of {}:\n", log.display()));
+            let lines = std::fs::read_to_string(&log).unwrap_or_default();
+            let lines: Vec<&str> = lines.lines().collect();
+            for line in &lines[lines.len().saturating_sub(TAIL)..] {
+                text.push_str(&format!("  {line}\n"));
+            }
+        }
+        Failure::failed(text)
+    }
+}
+
+const TRY: &str = "
+Reload the front door's /test/ again and again. Then, from another terminal:
+  tandem node list
+  tandem node kill app1 --app     the application on app1
+  tandem node kill app1           the whole node
+  tandem node kill cache1         a session node
+  tandem node start app1          and back
+Ctrl-C stops everything.
+";
