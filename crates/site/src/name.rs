@@ -1,0 +1,110 @@
+//! Step 3: from the path of a request to names below the root.
+
+/// A longer path cannot be opened (PATH_MAX, in bytes, with its final NUL).
+const LONGEST: usize = 4_095;
+
+/// The name below the root of a path in its normal form, without the leading slash; empty for the root itself. `None`
+/// when nothing is ever served there: hidden names (unless they are `shown`), names that no file can have.
+pub(crate) fn below_root(path: &[u8], shown: bool) -> Option<&[u8]> {
+    let name = path.strip_prefix(b"/")?;
+    if name.len() > LONGEST || name.contains(&0) {
+        return None;
+    }
+    if !shown
+        && name
+            .split(|&b| b == b'/')
+            .enumerate()
+            .any(|(at, part)| is_hidden(at, part))
+    {
+        return None;
+    }
+    Some(name)
+}
+
+/// Begins with a dot: `.git`, `.htpasswd`, `.env`. `/.well-known/` alone is made to be read by everyone (RFC 8615).
+fn is_hidden(at: usize, part: &[u8]) -> bool {
+    part.first() == Some(&b'.') && !(at == 0 && part == b".well-known")
+}
+
+/// The target of the redirect from a directory's path to the same with a slash, as the value of `Location`.
+///
+/// It is written from the normal form and not from what was sent, so that `//elsewhere/x` never leads to another
+/// host; the query is kept.
+pub(crate) fn with_slash(path: &[u8], query: &[u8]) -> String {
+    let mut location = String::with_capacity(path.len() + query.len() + 2);
+    for &b in path {
+        // RFC 3986 section 3.3: the characters of a path segment.
+        if b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&b) {
+            location.push(char::from(b));
+        } else {
+            escape(&mut location, b);
+        }
+    }
+    location.push('/');
+    if !query.is_empty() {
+        location.push('?');
+        for &b in query {
+            if b.is_ascii_graphic() {
+                location.push(char::from(b));
+            } else {
+                escape(&mut location, b);
+            }
+        }
+    }
+    location
+}
+
+fn escape(out: &mut String, b: u8) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.push('%');
+    out.push(char::from(DIGITS[usize::from(b >> 4)]));
+    out.push(char::from(DIGITS[usize::from(b & 15)]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_names_are_refused_unless_shown() {
+        for (path, served) in [
+            ("/", true),
+            ("/a/b.txt", true),
+            ("/a.b/..c", false),
+            ("/.git/config", false),
+            ("/a/.env", false),
+            ("/.well-known/security.txt", true),
+            ("/a/.well-known/x", false),
+            ("/.well-known/.hidden", false),
+            ("/.well-known-not", false),
+        ] {
+            assert_eq!(
+                below_root(path.as_bytes(), false).is_some(),
+                served,
+                "{path}"
+            );
+            assert!(below_root(path.as_bytes(), true).is_some(), "{path}");
+        }
+        assert_eq!(below_root(b"/a\0b", true), None);
+        assert_eq!(below_root(b"*", true), None);
+        assert_eq!(
+            below_root(&[b"/".as_slice(), &[b'a'; 5_000]].concat(), true),
+            None
+        );
+    }
+
+    #[test]
+    fn a_redirect_stays_on_this_host_and_on_one_line() {
+        for (path, query, expected) in [
+            (b"/docs".as_slice(), b"".as_slice(), "/docs/"),
+            (b"/docs", b"a=1&b=2", "/docs/?a=1&b=2"),
+            (b"/a b", b"", "/a%20b/"),
+            (b"/\\evil.example", b"", "/%5Cevil.example/"),
+            (b"/a\r\nSet-Cookie: x", b"", "/a%0D%0ASet-Cookie:%20x/"),
+            (b"/\xff", b"\xff\r\n", "/%FF/?%FF%0D%0A"),
+            (b"/100%?", b"", "/100%25%3F/"),
+        ] {
+            assert_eq!(with_slash(path, query), expected);
+        }
+    }
+}

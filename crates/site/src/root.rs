@@ -1,0 +1,254 @@
+//! Step 5a: the directory of a site, and the only way into it.
+//!
+//! Names are resolved by the kernel, which refuses to leave the directory (`openat2` with `RESOLVE_BENEATH`), whatever
+//! happens to symbolic links meanwhile. [`walk`](crate::walk) does the same step by step for kernels without it, and
+//! for links with an absolute target below the root, which the kernel refuses too.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::walk::walk;
+
+/// How long the directory itself and a file of it are believed to be what they were. A change shows within twice this
+/// time at most, that is within a second: a new directory first, then its files.
+pub(crate) const BELIEVED: Duration = Duration::from_millis(500);
+
+/// How often a name is tried again when something was renamed while it was resolved.
+const TRIES: usize = 8;
+
+/// Files are opened so that neither a FIFO nor a terminal can hold or take us.
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// Whether the caller may be made to wait for a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// No: only what the kernel has in memory.
+    None,
+    /// Yes.
+    Disk,
+}
+
+/// Why nothing was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// It needs [`Patience::Disk`].
+    Patience,
+    /// There is no such file.
+    Missing,
+    /// It may not be read, or leads out of the root.
+    Forbidden,
+    /// There are too many open files, or no memory.
+    Busy,
+    /// The disk or the file system fails.
+    Failed,
+}
+
+impl From<Errno> for Closed {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            // NXIO and NODEV: a socket, a device without a driver. INVAL and ILSEQ: no name of this file system.
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::NAMETOOLONG
+            | Errno::LOOP
+            | Errno::NXIO
+            | Errno::NODEV
+            | Errno::INVAL
+            | Errno::ILSEQ => Self::Missing,
+            Errno::ACCESS | Errno::PERM | Errno::XDEV => Self::Forbidden,
+            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN => Self::Busy,
+            _ => Self::Failed,
+        }
+    }
+}
+
+/// What a name led to.
+pub(crate) enum Opened {
+    /// A regular file, open for reading.
+    File(OwnedFd, Stat),
+    /// A directory.
+    Directory,
+}
+
+/// What the kernel can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolver {
+    /// `openat2`, and it can say that it would have to wait (Linux 5.12).
+    Cached,
+    /// `openat2` (Linux 5.6).
+    Beneath,
+    /// Neither, or a sandbox hides them.
+    Walk,
+}
+
+/// The root of a site.
+pub(crate) struct Root {
+    path: PathBuf,
+    resolver: Resolver,
+    held: ArcSwap<Held>,
+}
+
+/// The directory that the root's path led to, and when.
+pub(crate) struct Held {
+    directory: Result<OwnedFd, Errno>,
+    since: Instant,
+}
+
+impl Root {
+    /// Opens the directory. It must be there and allow a look inside.
+    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
+        let path = std::path::absolute(path).map_err(|_| Errno::NOENT)?;
+        let directory = rustix::fs::open(&path, LOOK | OFlags::DIRECTORY, Mode::empty())?;
+        let probe = |flags| rustix::fs::openat2(&directory, ".", LOOK, Mode::empty(), flags);
+        let resolver = match probe(BENEATH | ResolveFlags::CACHED) {
+            Ok(_) | Err(Errno::AGAIN) => Resolver::Cached,
+            Err(Errno::ACCESS) => return Err(Errno::ACCESS),
+            Err(_) if probe(BENEATH).is_ok() => Resolver::Beneath,
+            Err(_) => Resolver::Walk,
+        };
+        if resolver == Resolver::Walk {
+            rustix::fs::openat(&directory, ".", LOOK, Mode::empty())?;
+        }
+        Ok(Self {
+            path,
+            resolver,
+            held: ArcSwap::from_pointee(Held {
+                directory: Ok(directory),
+                since: Instant::now(),
+            }),
+        })
+    }
+
+    /// The same root as a kernel with less would have it.
+    #[cfg(test)]
+    pub(crate) fn with(self, resolver: Resolver) -> Self {
+        Self { resolver, ..self }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory as of `now`; its path is looked up again now and then, since it may be a link that a deployment
+    /// turns to another release.
+    pub(crate) fn directory(&self, now: Instant, patience: Patience) -> Result<Arc<Held>, Closed> {
+        let held = self.held.load();
+        if now.saturating_duration_since(held.since) < BELIEVED {
+            return Ok(held.clone());
+        }
+        let flags = LOOK | OFlags::DIRECTORY;
+        let directory = match (patience, self.resolver) {
+            (Patience::Disk, _) => rustix::fs::open(&self.path, flags, Mode::empty()),
+            (Patience::None, Resolver::Cached) => {
+                let cached = ResolveFlags::CACHED;
+                match rustix::fs::openat2(CWD, &self.path, flags, Mode::empty(), cached) {
+                    Err(Errno::AGAIN) => return Err(Closed::Patience),
+                    opened => opened,
+                }
+            }
+            (Patience::None, _) => return Err(Closed::Patience),
+        };
+        // Being short of descriptors says nothing about the directory.
+        if let Err(errno) = directory
+            && Closed::from(errno) == Closed::Busy
+        {
+            return Err(Closed::Busy);
+        }
+        let held = Arc::new(Held {
+            directory,
+            since: now,
+        });
+        self.held.store(held.clone());
+        Ok(held)
+    }
+
+    /// Opens what `name` leads to in `held`. Only regular files are opened for reading.
+    pub(crate) fn find(
+        &self,
+        held: &Held,
+        name: &[u8],
+        patience: Patience,
+    ) -> Result<Opened, Closed> {
+        let directory = held.fd().map_err(|errno| match errno {
+            Errno::ACCESS => Closed::Forbidden,
+            _ => Closed::Failed,
+        })?;
+        // The empty name is the root itself.
+        let name = if name.is_empty() {
+            b".".as_slice()
+        } else {
+            name
+        };
+        let file = match self.resolve(directory, name, READ, patience) {
+            Ok(file) => file,
+            // A directory that may be entered but not listed is a directory all the same.
+            Err(Closed::Forbidden) => {
+                let seen = self.resolve(directory, name, LOOK, patience)?;
+                return match kind(&rustix::fs::fstat(&seen)?) {
+                    FileType::Directory => Ok(Opened::Directory),
+                    _ => Err(Closed::Forbidden),
+                };
+            }
+            Err(closed) => return Err(closed),
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        match kind(&stat) {
+            FileType::RegularFile => Ok(Opened::File(file, stat)),
+            FileType::Directory => Ok(Opened::Directory),
+            _ => Err(Closed::Missing),
+        }
+    }
+
+    fn resolve(
+        &self,
+        directory: &OwnedFd,
+        name: &[u8],
+        flags: OFlags,
+        patience: Patience,
+    ) -> Result<OwnedFd, Closed> {
+        let how = match (patience, self.resolver) {
+            (Patience::None, Resolver::Cached) => BENEATH | ResolveFlags::CACHED,
+            (Patience::None, _) => return Err(Closed::Patience),
+            (Patience::Disk, Resolver::Walk) => {
+                return Ok(walk(directory.as_fd(), &self.path, name, flags)?);
+            }
+            (Patience::Disk, _) => BENEATH,
+        };
+        for _ in 0..TRIES {
+            match rustix::fs::openat2(directory, name, flags, Mode::empty(), how) {
+                Ok(file) => return Ok(file),
+                Err(Errno::AGAIN) if patience == Patience::None => return Err(Closed::Patience),
+                Err(Errno::XDEV) if patience == Patience::None => return Err(Closed::Patience),
+                Err(Errno::XDEV) => return Ok(walk(directory.as_fd(), &self.path, name, flags)?),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Err(Closed::Busy)
+    }
+}
+
+impl Held {
+    /// The directory, or why it cannot be opened any more.
+    pub(crate) fn fd(&self) -> Result<&OwnedFd, Errno> {
+        self.directory.as_ref().map_err(|errno| *errno)
+    }
+}
+
+/// Magic links are those of /proc: they lead anywhere.
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}

@@ -1,0 +1,98 @@
+//! The media type of a file, from its name.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use crate::media;
+
+/// The types of one site: its own before the table.
+pub(crate) struct Types(BTreeMap<String, String>);
+
+impl Types {
+    /// Takes a site's own types, by suffix without the dot. The suffix of a type that could not be sent as a field's
+    /// value is the error.
+    pub(crate) fn new(own: &BTreeMap<String, String>) -> Result<Self, String> {
+        let sendable = |kind: &str| {
+            !kind.is_empty() && kind.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+        };
+        match own.iter().find(|(_, kind)| !sendable(kind)) {
+            Some((suffix, _)) => Err(suffix.clone()),
+            None => Ok(Self(
+                own.iter()
+                    .map(|(suffix, kind)| {
+                        let suffix = suffix.trim_start_matches('.').to_ascii_lowercase();
+                        (suffix, kind.clone())
+                    })
+                    .collect(),
+            )),
+        }
+    }
+
+    /// The value of `Content-Type` for a file of this name. Suffixes are compared without case; a site's own may have
+    /// several parts (`tar.gz`), and are sent as they are written.
+    pub(crate) fn of(&self, name: &[u8]) -> Cow<'_, str> {
+        let file = name.rsplit(|&b| b == b'/').next().unwrap_or_default();
+        let file = String::from_utf8_lossy(file).to_ascii_lowercase();
+        let mut rest = file.as_str();
+        let mut kind = media::DEFAULT;
+        while let Some((_, suffix)) = rest.split_once('.') {
+            if let Some(own) = self.0.get(suffix) {
+                return Cow::Borrowed(own);
+            }
+            kind = media::by_suffix(suffix).unwrap_or(media::DEFAULT);
+            rest = suffix;
+        }
+        if kind.starts_with("text/") {
+            Cow::Owned(format!("{kind}; charset=utf-8"))
+        } else {
+            Cow::Borrowed(kind)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let pair = |(suffix, kind): &(&str, &str)| ((*suffix).into(), (*kind).into());
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn the_last_suffix_decides_and_text_has_a_charset() {
+        let types = Types::new(&BTreeMap::new()).unwrap();
+        for (name, kind) in [
+            ("index.html", "text/html; charset=utf-8"),
+            ("a/b.c/STYLE.CSS", "text/css; charset=utf-8"),
+            ("app.min.js", "text/javascript; charset=utf-8"),
+            ("x.tar.gz", "application/gzip"),
+            ("photo.jpeg", "image/jpeg"),
+            ("data.json", "application/json"),
+            ("README", "application/octet-stream"),
+            ("dir.d/README", "application/octet-stream"),
+            ("x.", "application/octet-stream"),
+            (".htaccess", "application/octet-stream"),
+        ] {
+            assert_eq!(types.of(name.as_bytes()), kind, "{name}");
+        }
+        assert_eq!(types.of(b"\xff\xfe.png"), "image/png");
+        assert_eq!(types.of(b"x.\xff"), "application/octet-stream");
+    }
+
+    #[test]
+    fn a_sites_own_types_come_first() {
+        let types = own(&[("TAR.gz", "application/x-tgz"), (".md", "text/html")]);
+        let types = Types::new(&types).unwrap();
+        assert_eq!(types.of(b"a.tar.gz"), "application/x-tgz");
+        assert_eq!(types.of(b"b.gz"), "application/gzip");
+        assert_eq!(types.of(b"c.md"), "text/html");
+    }
+
+    #[test]
+    fn a_type_that_would_break_the_head_is_refused() {
+        for kind in ["a/b\r\nSet-Cookie: x", "", "te\u{e9}t/x"] {
+            assert_eq!(Types::new(&own(&[("x", kind)])).err(), Some("x".into()));
+        }
+    }
+}
