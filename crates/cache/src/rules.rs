@@ -172,12 +172,12 @@ fn arithmetic(current: Option<Current<'_>>, delta: u64, down: bool) -> (Effect<'
     )
 }
 
-/// Reads an unsigned decimal as memcached does: at most 20 digits, trailing spaces allowed.
+/// Reads an unsigned decimal as memcached does, by `strtoull`: spaces before it, a plus sign, and anything behind it
+/// after a space are passed over; it must fit in 64 bits.
 fn decimal(value: &[u8]) -> Option<u64> {
-    let digits = value.trim_ascii_end();
-    if digits.is_empty() || digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
+    let value = value.trim_ascii_start();
+    let end = value.iter().position(u8::is_ascii_whitespace);
+    let digits = &value[..end.unwrap_or(value.len())];
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 

@@ -1,0 +1,232 @@
+//! The cache: shards, each behind a short lock.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+use tandem_memcache::{MAX_VALUE, Op, Reply, Sink};
+
+use crate::counters::Counters;
+use crate::shard::{Bounds, Shard};
+
+/// How a cache is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheOptions {
+    /// Bytes for items, as [`Cache`] charges them (memcached's `-m`).
+    pub memory: usize,
+    /// The largest item in bytes, as memcached counts it: key, value and some 60 bytes (`-I`).
+    pub max_item: usize,
+    /// Evict when memory is short; else refuse to store (`-M`).
+    pub evict: bool,
+    /// Parts with a lock each, at most; rounded down to a power of two. A part is never so small that an item of
+    /// the largest size is a large share of it.
+    pub shards: usize,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self {
+            memory: 64 * 1024 * 1024,
+            max_item: MAX_VALUE,
+            evict: true,
+            shards: 256,
+        }
+    }
+}
+
+/// A shard has room for so many items of the largest size, or it is the only one.
+const LARGEST_PER_SHARD: usize = 8;
+
+/// On cache lines of its own.
+#[repr(align(128))]
+struct Part(Mutex<Shard>);
+
+/// Items under keys, within a bound of memory.
+///
+/// Every call says what time it is, in milliseconds of any clock that does not go back. Each item is charged its
+/// bytes, its bookkeeping and the rounding of the allocator; the sum never exceeds the bound.
+pub struct Cache {
+    parts: Box<[Part]>,
+    hasher: RandomState,
+    options: CacheOptions,
+}
+
+impl Cache {
+    /// An empty cache.
+    pub fn new(options: CacheOptions) -> Self {
+        let room = options.memory / options.max_item.max(1) / LARGEST_PER_SHARD;
+        let most = options.shards.min(room).max(1);
+        let count = 1 << most.ilog2();
+        let bounds = Bounds {
+            memory: options.memory / count,
+            max_item: options.max_item,
+            evict: options.evict,
+        };
+        Self {
+            parts: (0..count)
+                .map(|_| Part(Mutex::new(Shard::new(bounds))))
+                .collect(),
+            hasher: RandomState::default(),
+            options,
+        }
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> &CacheOptions {
+        &self.options
+    }
+
+    /// Carries out an operation at `now` (milliseconds). Hits go to `sink`, in the order of the keys, and the answer
+    /// to a retrieval is [`Reply::End`].
+    pub fn apply(&self, op: &Op<'_>, now: u64, sink: &mut dyn Sink) -> Reply {
+        match *op {
+            Op::Get { keys } => self.get(keys, None, now, sink),
+            Op::GetAndTouch { keys, life } => self.get(keys, Some(life), now, sink),
+            Op::Store { key, .. }
+            | Op::Delete { key }
+            | Op::Touch { key, .. }
+            | Op::Arithmetic { key, .. } => {
+                let (mut shard, hash) = self.shard(key);
+                shard.change(op, key, hash, now)
+            }
+            Op::FlushAll { delay } => {
+                for part in &self.parts {
+                    lock(part).flush(now.saturating_add(delay), now);
+                }
+                lock(&self.parts[0]).counters.cmd_flush += 1;
+                Reply::Ok
+            }
+            Op::Stats { argument } => self.stats(argument),
+        }
+    }
+
+    fn get(
+        &self,
+        keys: &[&[u8]],
+        life: Option<tandem_memcache::Lifetime>,
+        now: u64,
+        sink: &mut dyn Sink,
+    ) -> Reply {
+        for key in keys {
+            let (mut shard, hash) = self.shard(key);
+            shard.get(key, hash, life, now, sink);
+        }
+        Reply::End
+    }
+
+    /// Removes an item without counting it as a `delete`.
+    pub fn forget(&self, key: &[u8]) {
+        let (mut shard, hash) = self.shard(key);
+        shard.forget(key, hash);
+    }
+
+    /// Frees items that are over at `now` though nobody calls, a bounded number per shard. True if there may be
+    /// more. Items over are invisible without it; it only gives their memory back.
+    pub fn sweep(&self, now: u64) -> bool {
+        /// Short enough a lock to be no pause.
+        const STEPS: usize = 200;
+        let mut more = false;
+        for part in &self.parts {
+            let mut shard = lock(part);
+            let before = shard.counters.reclaimed;
+            shard.housekeeping(now, STEPS);
+            more |= shard.counters.reclaimed != before;
+        }
+        more
+    }
+
+    /// Items in memory, those over but not yet freed included.
+    pub fn items(&self) -> usize {
+        self.parts.iter().map(|part| lock(part).count()).sum()
+    }
+
+    /// Bytes in use, of [`CacheOptions::memory`].
+    pub fn used(&self) -> usize {
+        self.parts.iter().map(|part| lock(part).used()).sum()
+    }
+
+    /// What all shards have done.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for part in &self.parts {
+            sum += lock(part).counters;
+        }
+        sum
+    }
+
+    fn shard(&self, key: &[u8]) -> (MutexGuard<'_, Shard>, u32) {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        let hash = hasher.finish();
+        // The shard is chosen by other bits than those that place the item within it.
+        let part = (hash >> 32) as usize & (self.parts.len() - 1);
+        (lock(&self.parts[part]), hash as u32)
+    }
+
+    fn stats(&self, argument: &[u8]) -> Reply {
+        let line = |name: &str, value: String| (name.to_owned(), value);
+        match argument {
+            b"" => {
+                let counters = self.counters();
+                let counted = counters
+                    .lines()
+                    .map(|(name, value)| line(name, value.to_string()));
+                let own = [
+                    line("curr_items", self.items().to_string()),
+                    line("bytes", self.used().to_string()),
+                    line("limit_maxbytes", self.options.memory.to_string()),
+                ];
+                Reply::Stats(counted.chain(own).collect())
+            }
+            b"settings" => Reply::Stats(vec![
+                line("maxbytes", self.options.memory.to_string()),
+                line("item_size_max", self.options.max_item.to_string()),
+                line(
+                    "evictions",
+                    if self.options.evict { "on" } else { "off" }.into(),
+                ),
+            ]),
+            // There are no classes of sizes: one class stands for all items.
+            b"items" => {
+                let counters = self.counters();
+                Reply::Stats(match self.items() {
+                    0 => Vec::new(),
+                    items => vec![
+                        line("items:1:number", items.to_string()),
+                        line("items:1:mem_requested", self.used().to_string()),
+                        line("items:1:evicted", counters.evictions.to_string()),
+                        line(
+                            "items:1:evicted_unfetched",
+                            counters.evicted_unfetched.to_string(),
+                        ),
+                        line(
+                            "items:1:expired_unfetched",
+                            counters.expired_unfetched.to_string(),
+                        ),
+                        line("items:1:outofmemory", counters.store_no_memory.to_string()),
+                        line("items:1:reclaimed", counters.reclaimed.to_string()),
+                    ],
+                })
+            }
+            b"slabs" => Reply::Stats(vec![
+                line("active_slabs", "0".into()),
+                line("total_malloced", self.used().to_string()),
+            ]),
+            b"sizes" => Reply::Stats(vec![line("sizes_status", "disabled".into())]),
+            // Nothing is gathered per prefix: it can be neither switched on nor shown.
+            b"detail off" => Reply::Ok,
+            _ if argument.starts_with(b"reset") => {
+                for part in &self.parts {
+                    lock(part).counters = Counters::default();
+                }
+                Reply::Ok
+            }
+            _ => Reply::ClientError("no such statistics are kept".into()),
+        }
+    }
+}
+
+/// A thread that panicked within an operation must not take the cache with it.
+fn lock(part: &Part) -> MutexGuard<'_, Shard> {
+    part.0.lock().unwrap_or_else(PoisonError::into_inner)
+}

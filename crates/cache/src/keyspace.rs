@@ -1,0 +1,39 @@
+//! The cache behind the server loop.
+
+use std::sync::Arc;
+
+use tandem_memcache::{Answer, Keyspace, Op, Sink};
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+
+/// A cheap handle: each worker has its own, all share the cache.
+#[derive(Clone)]
+pub struct CacheKeyspace {
+    /// The items.
+    pub cache: Arc<Cache>,
+    /// Their time.
+    pub clock: Clock,
+}
+
+impl CacheKeyspace {
+    /// Serves `cache` by `clock`.
+    pub const fn new(cache: Arc<Cache>, clock: Clock) -> Self {
+        Self { cache, clock }
+    }
+}
+
+impl Keyspace for CacheKeyspace {
+    fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
+        Answer::Now(self.cache.apply(&op, self.clock.now(), sink))
+    }
+
+    /// One: a call costs next to nothing, and a connection then never gathers more than one large value.
+    fn keys_per_call(&self) -> usize {
+        1
+    }
+
+    fn set_refused(&self, key: &[u8]) {
+        self.cache.forget(key);
+    }
+}
