@@ -1,11 +1,11 @@
 //! The cluster: what one file says.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Address, Route, Secret, Service, Size};
+use crate::{Address, Program, Route, Secret, Service, Size};
 
 /// The port on which nodes talk to one another, unless `[cluster] port` says otherwise.
 pub const CLUSTER_PORT: u16 = 7411;
@@ -194,6 +194,20 @@ impl Cluster {
             }
         }
         roles
+    }
+
+    /// Lets programs without a `dir` start in `dir`: the directory of the cluster file, which a cluster does not know.
+    /// To be called on what a file says, and again on its rehearsal, whose own file stands elsewhere.
+    pub fn start_in(&mut self, dir: &Path) {
+        for service in &mut self.services {
+            if let Service::App(app) = service
+                && let Program::Run {
+                    dir: start @ None, ..
+                } = &mut app.program
+            {
+                *start = Some(dir.to_path_buf());
+            }
+        }
     }
 
     /// Where a third copy goes when `[sessions] on` names two nodes and no third: a listener's node if one is free, so

@@ -1,0 +1,21 @@
+//! What no single key can know: names, ports, routes and placement across the whole file.
+
+mod names;
+mod placement;
+mod ports;
+mod routes;
+
+use tandem_model::Cluster;
+
+use crate::keys::file::Draft;
+use crate::reader::Reader;
+
+/// Looks for contradictions. `cluster` is what `draft` means.
+pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
+    names::check(draft, cluster, reader);
+    placement::check(draft, cluster, reader);
+    ports::check(draft, cluster, reader);
+    routes::check(draft, reader);
+}
+
+pub(crate) use placement::notes;

@@ -1,0 +1,163 @@
+//! A cluster as a cluster file.
+
+mod route;
+mod service;
+mod text;
+
+use std::fmt::Write;
+
+use tandem_model::{Admin, Cluster, Listener, LogTo, Node, Secret, Sessions};
+
+use crate::duration;
+use crate::keys::{cluster, listener, sessions};
+use crate::lower::{default_agents, only_node};
+use text::{Pairs, list, quoted};
+
+/// Writes `cluster` as a cluster file that reads back as the same. What is the default is left out. The key of the
+/// nodes is in it as it is: the text is as secret as the key.
+pub fn emit(cluster: &Cluster) -> String {
+    let mut sections = Vec::new();
+    // Without [nodes] there is one node, and everything is on it.
+    let alone = cluster.nodes == [only_node()];
+    let implied_on: Vec<String> = if alone {
+        vec![only_node().name]
+    } else {
+        let mut nodes = Pairs::default();
+        for each in &cluster.nodes {
+            nodes.put(&each.name, node(each));
+        }
+        sections.push(nodes.section("nodes"));
+        Vec::new()
+    };
+    let common = common(cluster);
+    if !common.is_empty() {
+        sections.push(common.section("cluster"));
+    }
+    for each in &cluster.listeners {
+        sections.push(listener(each, &implied_on));
+    }
+    for each in &cluster.services {
+        sections.push(service::service(each, &implied_on));
+    }
+    if let Some(mine) = &cluster.sessions {
+        sections.push(sessions(cluster, mine, &implied_on).section("sessions"));
+    }
+    sections.join("\n")
+}
+
+fn node(node: &Node) -> String {
+    let Some(workers) = node.workers else {
+        return quoted(&node.address);
+    };
+    let mut table = Pairs::default();
+    table.put("address", quoted(&node.address));
+    table.put("workers", workers.to_string());
+    table.inline()
+}
+
+fn common(cluster: &Cluster) -> Pairs {
+    let usual = cluster::Draft::default().cluster;
+    let mut pairs = Pairs::default();
+    pairs.put_unless("name", &cluster.name, &usual.name, |name| quoted(name));
+    if let Some(key) = cluster.key.as_ref().map(Secret::reveal) {
+        pairs.put("key", quoted(key));
+    }
+    pairs.put_unless("port", &cluster.port, &usual.port, ToString::to_string);
+    pairs.put_unless("state", &cluster.state, &usual.state, |state| {
+        quoted(&state.to_string_lossy())
+    });
+    if let Some(user) = &cluster.user {
+        pairs.put("user", quoted(user));
+    }
+    if let Some(group) = &cluster.group {
+        pairs.put("group", quoted(group));
+    }
+    if let Some(workers) = cluster.workers {
+        pairs.put("workers", workers.to_string());
+    }
+    pairs.put_unless("admin", &cluster.admin, &usual.admin, |admin| match admin {
+        Admin::At(address) => quoted(&address.to_string()),
+        Admin::Off => "false".into(),
+    });
+    pairs.put_unless("log", &cluster.log, &usual.log, |log| match log {
+        LogTo::Stderr => quoted("stderr"),
+        LogTo::File(path) => quoted(path),
+    });
+    pairs
+}
+
+fn listener(mine: &Listener, implied_on: &[String]) -> String {
+    let usual = listener::Draft::default().listener;
+    let mut pairs = Pairs::default();
+    if mine.on != implied_on {
+        pairs.put("on", list(mine.on.iter().map(|node| quoted(node))));
+    }
+    pairs.put(
+        "bind",
+        list(mine.bind.iter().map(|bind| quoted(&bind.to_string()))),
+    );
+    if !mine.trust.is_empty() {
+        pairs.put(
+            "trust",
+            list(mine.trust.iter().map(|net| quoted(&net.to_string()))),
+        );
+    }
+    service::put_timeouts(&mut pairs, &mine.timeouts);
+    pairs.put_unless("log", &mine.log, &usual.log, |log| match log {
+        Some(path) => quoted(path),
+        None => "false".into(),
+    });
+    let mut routes = String::from("[\n");
+    for each in &mine.routes {
+        let _ = writeln!(routes, "  {},", route::route(each).inline());
+    }
+    pairs.put("route", routes + "]");
+    pairs.section(&format!("listener.{}", text::key(&mine.name)))
+}
+
+fn sessions(cluster: &Cluster, mine: &Sessions, implied_on: &[String]) -> Pairs {
+    let usual = sessions::Draft::default().sessions;
+    let mut pairs = Pairs::default();
+    let nodes = |names: &[String]| list(names.iter().map(|node| quoted(node)));
+    if mine.on != implied_on {
+        pairs.put("on", nodes(&mine.on));
+    }
+    pairs.put_unless("memory", &mine.memory, &usual.memory, |memory| {
+        quoted(&memory.to_string())
+    });
+    if mine.agents != default_agents(&cluster.services) {
+        pairs.put("agents", nodes(&mine.agents));
+    }
+    pairs.put_unless("agent", &mine.agent, &usual.agent, |agent| {
+        quoted(&agent.to_string())
+    });
+    if let Some(third) = &mine.third
+        && Some(third) != placed_third(cluster).as_ref()
+    {
+        pairs.put("third", quoted(third));
+    }
+    pairs.put_unless(
+        "durable",
+        &mine.durable,
+        &usual.durable,
+        ToString::to_string,
+    );
+    if let Some(guard) = &mine.guard {
+        let mut table = Pairs::default();
+        table.put("keys", route::patterns(&guard.keys));
+        table.put("for", quoted(&duration::show(guard.hold)));
+        pairs.put("guard", table.inline());
+    }
+    pairs
+}
+
+/// Where the third copy would be if the file did not say.
+fn placed_third(cluster: &Cluster) -> Option<String> {
+    let mut cluster = cluster.clone();
+    cluster.sessions.as_mut()?.third = None;
+    cluster.place_third();
+    cluster.sessions?.third
+}
+
+#[cfg(test)]
+mod tests;

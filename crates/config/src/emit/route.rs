@@ -1,0 +1,95 @@
+//! Routes as text.
+
+use tandem_model::{Action, Conditions, Pattern, Presence, Route, route::Field};
+
+use super::text::{Pairs, list, quoted};
+
+pub(crate) fn route(route: &Route) -> Pairs {
+    let mut pairs = conditions(&route.when);
+    match &route.action {
+        Action::To(service) => pairs.put("to", quoted(service)),
+        Action::Respond { status, body } if body.is_empty() => {
+            pairs.put("respond", status.to_string());
+        }
+        Action::Respond { status, body } => {
+            let mut table = Pairs::default();
+            table.put("status", status.to_string());
+            table.put("body", quoted(body));
+            pairs.put("respond", table.inline());
+        }
+        Action::Redirect { to, status: 302 } => pairs.put("redirect", quoted(to)),
+        Action::Redirect { to, status } => {
+            let mut table = Pairs::default();
+            table.put("to", quoted(to));
+            table.put("status", status.to_string());
+            pairs.put("redirect", table.inline());
+        }
+        Action::Deny => pairs.put("deny", "true"),
+        Action::Routes(nested) => {
+            pairs.put(
+                "route",
+                list(nested.iter().map(|nested| self::route(nested).inline())),
+            );
+        }
+    }
+    if let Some(missing) = &route.missing {
+        pairs.put("missing", quoted(missing));
+    }
+    if !route.log {
+        pairs.put("log", "false");
+    }
+    pairs
+}
+
+fn conditions(when: &Conditions) -> Pairs {
+    let mut pairs = Pairs::default();
+    if !when.host.is_empty() {
+        pairs.put("host", patterns(&when.host));
+    }
+    if !when.path.is_empty() {
+        pairs.put("path", patterns(&when.path));
+    }
+    if when.ignore_case {
+        pairs.put("ignore-case", "true");
+    }
+    if !when.method.is_empty() {
+        pairs.put(
+            "method",
+            list(when.method.iter().map(|method| quoted(method))),
+        );
+    }
+    for (name, wanted) in [
+        ("header", &when.header),
+        ("query", &when.query),
+        ("cookie", &when.cookie),
+    ] {
+        if !wanted.is_empty() {
+            pairs.put(name, field(wanted).inline());
+        }
+    }
+    if !when.source.is_empty() {
+        pairs.put(
+            "source",
+            list(when.source.iter().map(|net| quoted(&net.to_string()))),
+        );
+    }
+    if let Some(not) = &when.not {
+        pairs.put("not", conditions(not).inline());
+    }
+    pairs
+}
+
+pub(crate) fn patterns(patterns: &[Pattern]) -> String {
+    list(patterns.iter().map(|pattern| quoted(&pattern.to_string())))
+}
+
+fn field(field: &Field) -> Pairs {
+    let mut pairs = Pairs::default();
+    for (name, presence) in field {
+        match presence {
+            Presence::Present => pairs.put(name, quoted("*")),
+            Presence::OneOf(values) => pairs.put(name, patterns(values)),
+        }
+    }
+    pairs
+}

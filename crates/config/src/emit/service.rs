@@ -1,0 +1,190 @@
+//! Services as text.
+
+use std::collections::BTreeMap;
+
+use tandem_model::{
+    App, Backend, BackendServer, Check, Program, Rehearsal, Service, Site, Timeouts,
+};
+
+use super::text::{Pairs, array, list, quoted};
+use crate::duration;
+use crate::keys::{app, backend, check, site};
+
+pub(crate) fn service(service: &Service, implied_on: &[String]) -> String {
+    let mut pairs = Pairs::default();
+    if !matches!(service, Service::Backend(_)) && service.on() != implied_on {
+        pairs.put("on", list(service.on().iter().map(|node| quoted(node))));
+    }
+    if let Some(port) = service.port() {
+        pairs.put("port", port.to_string());
+    }
+    let rehearse = match service {
+        Service::Site(mine) => {
+            of_site(&mut pairs, mine);
+            &mine.rehearse
+        }
+        Service::App(mine) => {
+            of_app(&mut pairs, mine);
+            &mine.rehearse
+        }
+        Service::Backend(mine) => {
+            of_backend(&mut pairs, mine);
+            &mine.rehearse
+        }
+    };
+    if let Some(rehearsal) = rehearse {
+        let mut table = Pairs::default();
+        match rehearsal {
+            Rehearsal::Run(command) => table.put("run", self::command(command)),
+            Rehearsal::Proxy(address) => table.put("proxy", quoted(&address.to_string())),
+            Rehearsal::Root(root) => table.put("root", quoted(&root.to_string_lossy())),
+        }
+        pairs.put("rehearse", table.inline());
+    }
+    pairs.section(&format!(
+        "{}.{}",
+        service.kind(),
+        super::text::key(service.name())
+    ))
+}
+
+fn of_site(pairs: &mut Pairs, mine: &Site) {
+    let usual = site::Draft::default().site;
+    pairs.put("root", quoted(&mine.root.to_string_lossy()));
+    pairs.put_unless("index", &mine.index, &usual.index, |index| {
+        list(index.iter().map(|name| quoted(name)))
+    });
+    put_map(pairs, "types", &mine.types);
+    for (name, nets) in [("allow", &mine.allow), ("deny", &mine.deny)] {
+        if !nets.is_empty() {
+            pairs.put(name, list(nets.iter().map(|net| quoted(&net.to_string()))));
+        }
+    }
+    pairs.put_unless("hidden", &mine.hidden, &usual.hidden, ToString::to_string);
+    put_check(pairs, &mine.check);
+}
+
+fn of_app(pairs: &mut Pairs, mine: &App) {
+    match &mine.program {
+        Program::Proxy(address) => pairs.put("proxy", quoted(&address.to_string())),
+        Program::Run {
+            command,
+            dir,
+            env,
+            user,
+            instances,
+            stop_timeout,
+        } => {
+            pairs.put("run", self::command(command));
+            if let Some(dir) = dir {
+                pairs.put("dir", quoted(&dir.to_string_lossy()));
+            }
+            put_map(pairs, "env", env);
+            if let Some(user) = user {
+                pairs.put("user", quoted(user));
+            }
+            pairs.put_unless("instances", instances, &1, ToString::to_string);
+            pairs.put_unless("stop-timeout", stop_timeout, &app::STOP_TIMEOUT, |stop| {
+                quoted(&duration::show(*stop))
+            });
+        }
+    }
+    if !mine.weight.is_empty() {
+        let mut table = Pairs::default();
+        for (node, weight) in &mine.weight {
+            table.put(node, weight.to_string());
+        }
+        pairs.put("weight", table.inline());
+    }
+    put_check(pairs, &mine.check);
+    pairs.put_unless("retry", &mine.retry, &app::RETRY, ToString::to_string);
+    put_timeouts(pairs, &mine.timeouts);
+}
+
+fn of_backend(pairs: &mut Pairs, mine: &Backend) {
+    pairs.put("servers", list(mine.servers.iter().map(server)));
+    put_check(pairs, &mine.check);
+    let usual = backend::Draft::default().backend;
+    pairs.put_unless("retry", &mine.retry, &usual.retry, ToString::to_string);
+    put_timeouts(pairs, &mine.timeouts);
+}
+
+fn server(server: &BackendServer) -> String {
+    let address = server.address.to_string();
+    let mut table = Pairs::default();
+    table.put("address", quoted(&address));
+    table.put_unless("name", &server.name, &address, |name| quoted(name));
+    table.put_unless("weight", &server.weight, &1, ToString::to_string);
+    table.put_unless("backup", &server.backup, &false, ToString::to_string);
+    if table.len() == 1 {
+        quoted(&address)
+    } else {
+        table.inline()
+    }
+}
+
+fn command(command: &[String]) -> String {
+    array(command.iter().map(|word| quoted(word)))
+}
+
+fn put_map(pairs: &mut Pairs, name: &str, map: &BTreeMap<String, String>) {
+    if map.is_empty() {
+        return;
+    }
+    let mut table = Pairs::default();
+    for (key, value) in map {
+        table.put(key, quoted(value));
+    }
+    pairs.put(name, table.inline());
+}
+
+fn put_check(pairs: &mut Pairs, check: &Check) {
+    let mut table = Pairs::default();
+    let timing = match check {
+        Check::Off => return pairs.put("check", "false"),
+        Check::Tcp(timing) => timing,
+        Check::Http(request, timing) => {
+            table.put("path", quoted(&request.path));
+            if let Some(host) = &request.host {
+                table.put("host", quoted(host));
+            }
+            if request.method != "GET" {
+                table.put("method", quoted(&request.method));
+            }
+            if let Some(status) = request.status {
+                table.put("status", status.to_string());
+            }
+            timing
+        }
+    };
+    let first = check::timing(None);
+    let usual = check::timing(Some(timing.every));
+    let show = |duration: &std::time::Duration| quoted(&duration::show(*duration));
+    table.put_unless("every", &timing.every, &first.every, show);
+    table.put_unless("fast", &timing.fast, &usual.fast, show);
+    table.put_unless("rise", &timing.rise, &usual.rise, ToString::to_string);
+    table.put_unless("fall", &timing.fall, &usual.fall, ToString::to_string);
+    table.put_unless("timeout", &timing.timeout, &usual.timeout, show);
+    if !table.is_empty() {
+        pairs.put("check", table.inline());
+    }
+}
+
+pub(crate) fn put_timeouts(pairs: &mut Pairs, timeouts: &Timeouts) {
+    let usual = Timeouts::default();
+    let mut table = Pairs::default();
+    for (name, mine, usual) in [
+        ("head", timeouts.head, usual.head),
+        ("body", timeouts.body, usual.body),
+        ("idle", timeouts.idle, usual.idle),
+        ("connect", timeouts.connect, usual.connect),
+        ("first-byte", timeouts.first_byte, usual.first_byte),
+    ] {
+        table.put_unless(name, &mine, &usual, |duration| {
+            quoted(&duration::show(*duration))
+        });
+    }
+    if !table.is_empty() {
+        pairs.put("timeouts", table.inline());
+    }
+}

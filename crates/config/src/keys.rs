@@ -1,0 +1,37 @@
+//! The language: one table of keys for each kind of table in a cluster file.
+
+pub(crate) mod app;
+pub(crate) mod backend;
+pub(crate) mod check;
+pub(crate) mod cluster;
+pub(crate) mod file;
+pub(crate) mod listener;
+pub(crate) mod node;
+pub(crate) mod rehearse;
+pub(crate) mod route;
+pub(crate) mod sessions;
+pub(crate) mod site;
+pub(crate) mod timeouts;
+
+use crate::table::Described;
+
+/// All tables, in the order of the reference.
+pub(crate) static TABLES: &[&dyn Described] = &[
+    &file::KEYS,
+    &cluster::KEYS,
+    &node::KEYS,
+    &listener::KEYS,
+    &route::CONDITIONS,
+    &route::KEYS,
+    &route::REDIRECT,
+    &route::RESPOND,
+    &site::KEYS,
+    &app::KEYS,
+    &backend::KEYS,
+    &backend::SERVER,
+    &check::KEYS,
+    &timeouts::KEYS,
+    &rehearse::KEYS,
+    &sessions::KEYS,
+    &sessions::GUARD,
+];

@@ -1,0 +1,181 @@
+//! `[backend.NAME]`: servers outside the cluster.
+
+use tandem_model::{Address, Backend, BackendServer, Balance, Check, Timeouts};
+use toml::de::DeValue;
+
+use crate::keys::app::{BALANCE, RETRY};
+use crate::keys::check::CHECK;
+use crate::keys::rehearse::REHEARSE;
+use crate::keys::timeouts::TIMEOUTS;
+use crate::kinds::{ADDRESS, BOOL, COUNT_OR_NONE, NAME, WEIGHT, server};
+use crate::reader::Reader;
+use crate::span::{At, Item};
+use crate::table::Need::{Default as Is, Else, Required};
+use crate::table::{Kind, Table, key, not_yet};
+
+pub(crate) struct Draft {
+    pub backend: Backend,
+    pub servers: Vec<At<BackendServer>>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            backend: Backend {
+                name: String::new(),
+                servers: Vec::new(),
+                balance: Balance::default(),
+                check: Check::default(),
+                retry: RETRY,
+                timeouts: Timeouts::default(),
+                rehearse: None,
+            },
+            servers: Vec::new(),
+        }
+    }
+}
+
+pub(crate) static KEYS: Table<Draft> = Table {
+    heading: "[backend.NAME]",
+    label: "",
+    doc: "Servers outside the cluster.",
+    keys: &[
+        &key(
+            "servers",
+            Kind {
+                text: "list of servers",
+                read: |reader, item| Some(reader.some(item, one)),
+            },
+            Required,
+            "Addresses, or tables of a server.",
+            |d: &mut Draft, v| d.servers = v.value,
+        ),
+        &key(
+            "balance",
+            BALANCE,
+            Is("\"round-robin\""),
+            "How requests are spread.",
+            |d: &mut Draft, v| {
+                d.backend.balance = v.value;
+            },
+        ),
+        &key(
+            "check",
+            CHECK,
+            Is("\"tcp\""),
+            "How they are checked.",
+            |d: &mut Draft, v| {
+                d.backend.check = v.value;
+            },
+        ),
+        &key(
+            "retry",
+            COUNT_OR_NONE,
+            Is("3"),
+            "Tries after the first for one request.",
+            |d: &mut Draft, v| {
+                d.backend.retry = v.value;
+            },
+        ),
+        &key(
+            "timeouts",
+            TIMEOUTS,
+            Else("all defaults"),
+            "Time limits.",
+            |d: &mut Draft, v| {
+                d.backend.timeouts = v.value;
+            },
+        ),
+        &key(
+            "rehearse",
+            REHEARSE,
+            Else("itself"),
+            "What plays it in a rehearsal.",
+            |d: &mut Draft, v| {
+                d.backend.rehearse = Some(v.value);
+            },
+        ),
+        &not_yet("tls", "true or table", "Speak TLS to the servers."),
+        &not_yet(
+            "resolve",
+            "duration",
+            "How often names are looked up again.",
+        ),
+        &not_yet("stick", "table", "Keep a client with its server."),
+        &not_yet("queue", "table", "How many requests wait for a server."),
+    ],
+};
+
+#[derive(Default)]
+pub(crate) struct ServerDraft {
+    address: Option<Address>,
+    name: Option<String>,
+    weight: Option<u16>,
+    backup: bool,
+}
+
+pub(crate) static SERVER: Table<ServerDraft> = Table {
+    heading: "servers = [{ ... }]",
+    label: "a server",
+    doc: "A server of a backend. `\"HOST:PORT\"` is short for `{ address = \"HOST:PORT\" }`.",
+    keys: &[
+        &key(
+            "address",
+            ADDRESS,
+            Required,
+            "Where it listens.",
+            |d: &mut ServerDraft, v| {
+                d.address = Some(v.value);
+            },
+        ),
+        &key(
+            "name",
+            NAME,
+            Else("its address"),
+            "Its name.",
+            |d: &mut ServerDraft, v| {
+                d.name = Some(v.value);
+            },
+        ),
+        &key(
+            "weight",
+            WEIGHT,
+            Is("1"),
+            "Its share of requests.",
+            |d: &mut ServerDraft, v| {
+                d.weight = Some(v.value);
+            },
+        ),
+        &key(
+            "backup",
+            BOOL,
+            Is("false"),
+            "Used only when no other is up.",
+            |d: &mut ServerDraft, v| {
+                d.backup = v.value;
+            },
+        ),
+        &not_yet(
+            "max-connections",
+            "number",
+            "How many connections it takes.",
+        ),
+    ],
+};
+
+fn one(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<BackendServer> {
+    let draft = match item.get_ref() {
+        DeValue::Table(_) => SERVER.read_item(reader, item)?.draft,
+        _ => ServerDraft {
+            address: Some(server(reader, item)?),
+            ..ServerDraft::default()
+        },
+    };
+    let address = draft.address?;
+    Some(BackendServer {
+        name: draft.name.unwrap_or_else(|| address.to_string()),
+        address,
+        weight: draft.weight.unwrap_or(1),
+        backup: draft.backup,
+    })
+}

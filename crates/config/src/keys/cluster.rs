@@ -1,0 +1,159 @@
+//! `[cluster]`: what holds for all machines.
+
+use std::path::PathBuf;
+
+use tandem_model::cluster::CLUSTER_PORT;
+use tandem_model::{Address, Admin, Cluster, LogTo, Secret};
+use toml::de::DeValue;
+
+use crate::kinds::{NAME, PATH, PORT, WORKERS, server};
+use crate::reader::Reader;
+use crate::span::{At, Item};
+use crate::table::Need::{Default as Is, Else};
+use crate::table::{Kind, Table, key};
+
+/// The cluster without its nodes, listeners, services and sessions.
+pub(crate) struct Draft {
+    pub cluster: Cluster,
+    pub key_file: Option<At<PathBuf>>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            cluster: Cluster {
+                name: "tandem".into(),
+                key: None,
+                port: CLUSTER_PORT,
+                state: PathBuf::from("/var/lib/tandem"),
+                user: None,
+                group: None,
+                workers: None,
+                admin: Admin::At(Address::tcp("127.0.0.1", 8404)),
+                log: LogTo::Stderr,
+                nodes: Vec::new(),
+                listeners: Vec::new(),
+                services: Vec::new(),
+                sessions: None,
+            },
+            key_file: None,
+        }
+    }
+}
+
+pub(crate) static KEYS: Table<Draft> = Table {
+    heading: "[cluster]",
+    label: "",
+    doc: "What holds for all machines.",
+    keys: &[
+        &key(
+            "name",
+            NAME,
+            Is("\"tandem\""),
+            "Its name, for pages and logs.",
+            |d: &mut Draft, v| {
+                d.cluster.name = v.value;
+            },
+        ),
+        &key(
+            "key",
+            Kind {
+                text: "text",
+                read: |reader, item| reader.filled(item, "a key").map(Secret::new),
+            },
+            Else("needed when there are several nodes"),
+            "What the nodes prove to one another. `tandem key` makes one; keep it out of the file with `\"${TANDEM_KEY}\"`.",
+            |d: &mut Draft, v| d.cluster.key = Some(v.value),
+        ),
+        &key(
+            "key-file",
+            PATH,
+            Else("`key` is used"),
+            "A file that holds the key, read when the cluster file is loaded.",
+            |d: &mut Draft, v| d.key_file = Some(v),
+        ),
+        &key(
+            "port",
+            PORT,
+            Is("7411"),
+            "Where nodes talk to one another.",
+            |d: &mut Draft, v| {
+                d.cluster.port = v.value;
+            },
+        ),
+        &key(
+            "state",
+            PATH,
+            Is("\"/var/lib/tandem\""),
+            "Where nodes keep what must survive a restart; each in a directory of its own name.",
+            |d: &mut Draft, v| d.cluster.state = v.value,
+        ),
+        &key(
+            "user",
+            NAME,
+            Else("it stays who it is"),
+            "The user a node becomes after binding.",
+            |d: &mut Draft, v| {
+                d.cluster.user = Some(v.value);
+            },
+        ),
+        &key(
+            "group",
+            NAME,
+            Else("the user's"),
+            "The group a node becomes after binding.",
+            |d: &mut Draft, v| {
+                d.cluster.group = Some(v.value);
+            },
+        ),
+        &key(
+            "workers",
+            WORKERS,
+            Else("one for each core"),
+            "Workers of a node.",
+            |d: &mut Draft, v| {
+                d.cluster.workers = Some(v.value);
+            },
+        ),
+        &key(
+            "admin",
+            Kind {
+                text: "address, or false",
+                read: admin,
+            },
+            Is("\"127.0.0.1:8404\""),
+            "Where each node serves its admin pages; `\"unix:/path\"` is a socket, `false` is nowhere.",
+            |d: &mut Draft, v| d.cluster.admin = v.value,
+        ),
+        &key(
+            "log",
+            Kind {
+                text: "\"stderr\" or path",
+                read: log,
+            },
+            Is("\"stderr\""),
+            "Where a node's log goes; `{node}` in a path is the node's name.",
+            |d: &mut Draft, v| d.cluster.log = v.value,
+        ),
+    ],
+};
+
+fn admin(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Admin> {
+    match item.get_ref() {
+        DeValue::Boolean(false) => Some(Admin::Off),
+        DeValue::String(_) => server(reader, item).map(Admin::At),
+        _ => {
+            reader.expected(item, "an address like \"127.0.0.1:8404\", or false");
+            None
+        }
+    }
+}
+
+fn log(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<LogTo> {
+    let text = reader.filled(item, "\"stderr\" or a path")?;
+    Some(if text == "stderr" {
+        LogTo::Stderr
+    } else {
+        LogTo::File(reader.base.join(text).to_string_lossy().into_owned())
+    })
+}

@@ -1,0 +1,165 @@
+//! `[listener.NAME]`: where requests come in.
+
+use tandem_model::{Address, Listener, Mode, Timeouts};
+use toml::de::DeValue;
+
+use crate::keys::route::{self, ROUTES};
+use crate::keys::timeouts::TIMEOUTS;
+use crate::kinds::{BIND, NETS, NODES};
+use crate::reader::Reader;
+use crate::span::{At, Item};
+use crate::suggest::did_you_mean;
+use crate::table::Need::{Default as Is, Else, Required, WithNodes};
+use crate::table::{Kind, Table, key, not_yet, unavailable};
+
+/// The access log of a listener that does not say otherwise.
+pub(crate) const ACCESS_LOG: &str = "access.log";
+
+pub(crate) struct Draft {
+    pub listener: Listener,
+    pub on: Option<Vec<At<String>>>,
+    pub bind: Vec<At<Address>>,
+    pub routes: Vec<route::Draft>,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            listener: Listener {
+                name: String::new(),
+                on: Vec::new(),
+                bind: Vec::new(),
+                mode: Mode::default(),
+                trust: Vec::new(),
+                routes: Vec::new(),
+                timeouts: Timeouts::default(),
+                log: Some(ACCESS_LOG.into()),
+            },
+            on: None,
+            bind: Vec::new(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+pub(crate) static KEYS: Table<Draft> = Table {
+    heading: "[listener.NAME]",
+    label: "",
+    doc: "Where requests come in, and where they go.",
+    keys: &[
+        &key(
+            "on",
+            NODES,
+            WithNodes,
+            "The nodes it is on.",
+            |d: &mut Draft, v| d.on = Some(v.value),
+        ),
+        &key(
+            "bind",
+            BIND,
+            Required,
+            "Its addresses on each of them: `\":80\"`, `\"192.168.0.10:80\"`, `\"[::1]:80\"`, `\"unix:/run/web.sock\"`.",
+            |d: &mut Draft, v| d.bind = v.value,
+        ),
+        &key(
+            "mode",
+            Kind {
+                text: "\"http\"",
+                read: mode,
+            },
+            Is("\"http\""),
+            "What it speaks.",
+            |d: &mut Draft, v| d.listener.mode = v.value,
+        ),
+        &key(
+            "trust",
+            NETS,
+            Else("no one but the nodes"),
+            "Peers, besides the nodes of the file, whose word on the client's address is taken.",
+            |d: &mut Draft, v| d.listener.trust = v.value,
+        ),
+        &key(
+            "route",
+            ROUTES,
+            Required,
+            "Where requests go: the first that matches decides.",
+            |d: &mut Draft, v| {
+                d.routes = v.value;
+            },
+        ),
+        &key(
+            "timeouts",
+            TIMEOUTS,
+            Else("all defaults"),
+            "Time limits.",
+            |d: &mut Draft, v| {
+                d.listener.timeouts = v.value;
+            },
+        ),
+        &key(
+            "log",
+            Kind {
+                text: "true, false or path",
+                read: log,
+            },
+            Is("true"),
+            "The access log, relative to the node's state directory; `true` is `\"access.log\"`; `{node}` is the node's name.",
+            |d: &mut Draft, v| {
+                d.listener.log = match v.value {
+                    Log::Off => None,
+                    Log::To(path) => Some(path),
+                }
+            },
+        ),
+        &not_yet(
+            "tls",
+            "list of certificates, or table",
+            "Certificates, so that it speaks TLS.",
+        ),
+        &not_yet(
+            "proxy-protocol",
+            "true or false",
+            "Connections begin with a PROXY header.",
+        ),
+        &not_yet(
+            "to",
+            "service",
+            "Where connections go with `mode = \"tcp\"`.",
+        ),
+        &not_yet("limits", "table", "How much a client may ask for."),
+        &not_yet("errors", "table", "Pages for error statuses."),
+        &not_yet("maintenance", "table", "A page for the time of works."),
+    ],
+};
+
+fn mode(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Mode> {
+    match reader.filled(item, "\"http\"")?.as_str() {
+        "http" => Some(Mode::Http),
+        "tcp" => {
+            reader.wrong(&item.span(), unavailable("tcp"));
+            None
+        }
+        other => {
+            let hint = did_you_mean(other, ["http"]);
+            reader.wrong_hint(&item.span(), "the mode is \"http\"", hint);
+            None
+        }
+    }
+}
+
+enum Log {
+    Off,
+    To(String),
+}
+
+fn log(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Log> {
+    match item.get_ref() {
+        DeValue::Boolean(true) => Some(Log::To(ACCESS_LOG.into())),
+        DeValue::Boolean(false) => Some(Log::Off),
+        DeValue::String(_) => reader.filled(item, "a path").map(Log::To),
+        _ => {
+            reader.expected(item, "true, false or a path");
+            None
+        }
+    }
+}
