@@ -1,0 +1,135 @@
+//! Health checks: one task a server, once a process, on the control thread.
+//!
+//! A checker asks its server ([`probe`]), gives the verdict to the pool, which applies the rules ([`state`]), and
+//! waits: for the time that the state asks for, or until a failed request wakes it.
+
+mod probe;
+pub(crate) mod state;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tandem_model::Timing;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::pool::{Pool, any_changed};
+use crate::server::{Server, ServerKey};
+use state::State;
+
+/// Between two lookups of names.
+const RESOLVE: Duration = Duration::from_secs(10);
+/// A server that is not checked and could not be reached is left alone for so long.
+const PARDON: Duration = Duration::from_secs(2);
+/// Between two checks of a server at least, however many failed requests ask for one.
+const GAP: Duration = Duration::from_millis(20);
+/// A task of this file ends by a defect only. It is started again, but not at once, lest it ends at once again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Checks the servers of all pools, follows their instances and looks up their names, until `shutdown` is ready.
+///
+/// Spawns tasks on the runtime it is called in; they end with it.
+pub async fn run_checks(pools: Vec<Arc<Pool>>, shutdown: impl Future<Output = ()>) {
+    let all = async {
+        let mut keepers = JoinSet::new();
+        let mut kept = HashMap::new();
+        for pool in pools {
+            kept.insert(keepers.spawn(keep(pool.clone())).id(), pool);
+        }
+        while let Some(ended) = keepers.join_next_with_id().await {
+            let id = match ended {
+                Ok((id, ())) => id,
+                Err(error) => error.id(),
+            };
+            sleep(AGAIN).await;
+            if let Some(pool) = kept.remove(&id) {
+                kept.insert(keepers.spawn(keep(pool.clone())).id(), pool);
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = shutdown => {}
+        () = all => {}
+    }
+}
+
+/// Keeps a checker for each server of a pool, as servers come and go.
+async fn keep(pool: Arc<Pool>) {
+    let mut tasks = JoinSet::new();
+    let mut checkers: HashMap<ServerKey, (Arc<Server>, AbortHandle)> = HashMap::new();
+    if pool.has_names() {
+        tasks.spawn(resolve(pool.clone()));
+    }
+    let mut sources = pool.sources();
+    loop {
+        let servers = pool.servers();
+        checkers.retain(|_, (server, checker)| {
+            let stays = servers.iter().any(|s| Arc::ptr_eq(s, server)) && !checker.is_finished();
+            if !stays {
+                checker.abort();
+            }
+            stays
+        });
+        for server in &*servers {
+            checkers.entry(server.key.clone()).or_insert_with(|| {
+                let checker = tasks.spawn(watch(pool.clone(), server.clone()));
+                (server.clone(), checker)
+            });
+        }
+        tokio::select! {
+            () = pool.changed.notified() => {}
+            () = any_changed(&mut sources) => pool.reconcile(),
+            Some(ended) = tasks.join_next() => {
+                if ended.is_err_and(|error| error.is_panic()) {
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+}
+
+/// Looks up the names of a pool again and again.
+async fn resolve(pool: Arc<Pool>) {
+    loop {
+        pool.resolve().await;
+        sleep(RESOLVE).await;
+    }
+}
+
+/// Watches one server.
+async fn watch(pool: Arc<Pool>, server: Arc<Server>) {
+    match pool.check.timing() {
+        Some(timing) => check_again_and_again(&pool, &server, &timing).await,
+        None => loop {
+            server.wake.notified().await;
+            if server.state() == State::Down {
+                sleep(PARDON).await;
+                pool.pardon(&server);
+            }
+        },
+    }
+}
+
+async fn check_again_and_again(pool: &Pool, server: &Server, timing: &Timing) {
+    loop {
+        let began = Instant::now();
+        let generation = server.vitals().generation();
+        let result = match timeout(timing.timeout, probe::check(server, &pool.check)).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {:?}", timing.timeout)),
+        };
+        pool.checked(server, generation, result);
+        let next = began + server.pause(timing);
+        let soonest = Instant::now() + GAP;
+        tokio::select! {
+            () = sleep_until(next.max(soonest)) => {}
+            () = server.wake.notified() => sleep_until(soonest).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! One check of one server: its own small client, bounded in bytes; its caller bounds it in time.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tandem_http::PROBE_FIELD;
+use tandem_http::handler::Endpoint;
+use tandem_model::{Check, HttpCheck};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use crate::server::{Server, show};
+
+/// The longest status line that is read, in bytes. All of ours are shorter; a server that sends a longer one is not
+/// speaking HTTP.
+const STATUS_LINE: usize = 1024;
+
+/// Checks a server once. The error says what was wrong with its answer.
+pub(super) async fn check(server: &Server, check: &Check) -> Result<(), String> {
+    match check {
+        Check::Off => Ok(()),
+        // A gateway accepts connections also when the program behind it is gone: it is asked.
+        Check::Tcp(_) if server.node => {
+            let request = format!(
+                "OPTIONS / HTTP/1.1\r\nHost: {}\r\n{PROBE_FIELD}: 1\r\nConnection: close\r\n\r\n",
+                host(&server.key.endpoint)
+            );
+            match ask(server, request).await? {
+                204 => Ok(()),
+                503 => Err("nothing there can serve it now".into()),
+                status => Err(format!(
+                    "asked whether it can serve, it answered {status} and not 204: does it know this node's address?"
+                )),
+            }
+        }
+        Check::Tcp(_) => connect(server).await.map(drop),
+        Check::Http(http, _) => {
+            let status = ask(server, request(server, http)).await?;
+            match http.status {
+                Some(expected) if status == expected => Ok(()),
+                Some(expected) => Err(format!("{} answered {status}, not {expected}", http.path)),
+                None if (200..400).contains(&status) => Ok(()),
+                None => Err(format!("{} answered {status}", http.path)),
+            }
+        }
+    }
+}
+
+fn request(server: &Server, check: &HttpCheck) -> String {
+    let HttpCheck {
+        method, path, host, ..
+    } = check;
+    let host = match host {
+        Some(host) => host.clone(),
+        None => self::host(&server.key.endpoint),
+    };
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tandem-check\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    )
+}
+
+/// The Host field for an endpoint.
+fn host(endpoint: &Endpoint) -> String {
+    match endpoint {
+        Endpoint::Tcp(address) => address.to_string(),
+        Endpoint::Unix(_) => "localhost".into(),
+    }
+}
+
+/// A connection of either kind.
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+async fn connect(server: &Server) -> Result<Stream, String> {
+    let stream = match &server.key.endpoint {
+        Endpoint::Tcp(address) => tcp(server, *address).await.map(Stream::Tcp),
+        Endpoint::Unix(path) => UnixStream::connect(&**path).await.map(Stream::Unix),
+    };
+    stream.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        _ => format!("cannot connect to {}: {error}", show(&server.key.endpoint)),
+    })
+}
+
+async fn tcp(server: &Server, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    if let Some(from) = server
+        .from
+        .filter(|from| from.is_ipv4() == address.is_ipv4())
+    {
+        socket.bind((from, 0).into())?;
+    }
+    socket.connect(address).await
+}
+
+/// Sends a request and reads the status of the answer; the rest of it is not waited for.
+async fn ask(server: &Server, request: String) -> Result<u16, String> {
+    match connect(server).await? {
+        Stream::Tcp(stream) => exchange(stream, &request).await,
+        Stream::Unix(stream) => exchange(stream, &request).await,
+    }
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> Result<u16, String> {
+    let broken = |error: io::Error| format!("the connection broke: {error}");
+    stream.write_all(request.as_bytes()).await.map_err(broken)?;
+    let mut line = [0; STATUS_LINE];
+    let mut length = 0;
+    while !line[..length].contains(&b'\n') {
+        let more = stream.read(&mut line[length..]).await.map_err(broken)?;
+        if more == 0 {
+            return Err(match length {
+                0 => "it closed the connection without an answer".into(),
+                _ => "its answer is not HTTP".into(),
+            });
+        }
+        length += more;
+    }
+    status(&line[..length]).ok_or_else(|| "its answer is not HTTP".into())
+}
+
+/// The status of a status line (RFC 9112 section 4).
+fn status(line: &[u8]) -> Option<u16> {
+    let rest = line.strip_prefix(b"HTTP/1.")?;
+    let [b'0'..=b'9', b' ', code @ ..] = rest else {
+        return None;
+    };
+    let [code @ .., after] = code.get(..4)? else {
+        return None;
+    };
+    if !matches!(after, b' ' | b'\r' | b'\n') || !code.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(code).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_status_line_is_read_strictly() {
+        for (line, expected) in [
+            ("HTTP/1.1 204 No Content\r\n", Some(204)),
+            ("HTTP/1.0 200\r\n", Some(200)),
+            ("HTTP/1.1 503 \r\n", Some(503)),
+            ("HTTP/1.1 20\r\n", None),
+            ("HTTP/1.1 2000 OK\r\n", None),
+            ("HTTP/2 200\r\n", None),
+            ("SSH-2.0-OpenSSH\r\n", None),
+            ("HTTP/1.1  200\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(status(line.as_bytes()), expected, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_the_checker_panic(line in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = status(&line);
+            let mut http = b"HTTP/1.1 ".to_vec();
+            http.extend(line);
+            let _ = status(&http);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Up, down or not known yet: the rules, without sockets and clocks.
+
+use std::time::Duration;
+
+use tandem_model::Timing;
+
+/// Whether a server can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// No check has ended yet.
+    Starting,
+    Up,
+    Down,
+}
+
+/// A server's state, why it is in it, and the checks since.
+///
+/// - Starting: the first check decides, whatever `rise` and `fall` are.
+/// - Up: down after `fall` bad checks in a row, or at once when a request could not be sent.
+/// - Down: up after `rise` good checks in a row.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    state: State,
+    reason: String,
+    good: u32,
+    bad: u32,
+    /// Counts failed requests that marked it down, so that a check which began before one says nothing after it.
+    generation: u64,
+}
+
+/// A change of state, to be acted on and told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Change {
+    pub(crate) state: State,
+    pub(crate) reason: String,
+}
+
+impl Vitals {
+    pub(crate) fn new(state: State, reason: impl Into<String>) -> Self {
+        Self {
+            state,
+            reason: reason.into(),
+            good: 0,
+            bad: 0,
+            generation: 0,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A check that began in `generation` ended.
+    pub(crate) fn checked(
+        &mut self,
+        generation: u64,
+        result: Result<(), String>,
+        timing: &Timing,
+    ) -> Option<Change> {
+        if generation != self.generation {
+            return None;
+        }
+        match result {
+            Ok(()) => {
+                self.good = self.good.saturating_add(1);
+                self.bad = 0;
+            }
+            Err(_) => {
+                self.bad = self.bad.saturating_add(1);
+                self.good = 0;
+            }
+        }
+        let (state, reason) = match (self.state, result) {
+            (State::Starting, Ok(())) => (State::Up, "the first check passed".into()),
+            (State::Starting, Err(why)) => (State::Down, format!("the first check failed: {why}")),
+            (State::Up, Err(why)) if self.bad >= timing.fall => (
+                State::Down,
+                format!("{}: {why}", in_a_row(self.bad, "failed")),
+            ),
+            (State::Down, Ok(())) if self.good >= timing.rise => {
+                (State::Up, in_a_row(self.good, "passed"))
+            }
+            _ => return None,
+        };
+        Some(self.change(state, reason))
+    }
+
+    /// A request could not be sent to it.
+    pub(crate) fn unreachable(&mut self, why: &str) -> Option<Change> {
+        self.generation += 1;
+        self.good = 0;
+        if self.state == State::Down {
+            return None;
+        }
+        self.bad = 0;
+        let reason = format!("a request could not be sent to it: {why}");
+        Some(self.change(State::Down, reason))
+    }
+
+    /// It is tried again although nothing was checked.
+    pub(crate) fn pardon(&mut self, reason: &str) -> Option<Change> {
+        (self.state != State::Up).then(|| self.change(State::Up, reason.into()))
+    }
+
+    fn change(&mut self, state: State, reason: String) -> Change {
+        self.state = state;
+        self.reason.clone_from(&reason);
+        Change { state, reason }
+    }
+
+    /// How long to wait for the next check: `fast` until as many checks agree as a change of state takes, so that a
+    /// failing server is known soon, a returning one is back soon, and one that is gone for good is not pestered.
+    pub(crate) fn pause(&self, timing: &Timing) -> Duration {
+        let settled = match self.state {
+            State::Starting => false,
+            State::Up => self.bad == 0,
+            State::Down => self.good == 0 && self.bad >= timing.fall,
+        };
+        if settled {
+            timing.every
+        } else {
+            timing.fast.min(timing.every)
+        }
+    }
+}
+
+fn in_a_row(count: u32, how: &str) -> String {
+    match count {
+        0 | 1 => format!("a check {how}"),
+        n => format!("{n} checks in a row {how}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMING: Timing = Timing {
+        every: Duration::from_secs(2),
+        fast: Duration::from_millis(200),
+        rise: 2,
+        fall: 3,
+        timeout: Duration::from_secs(1),
+    };
+
+    fn check(vitals: &mut Vitals, good: bool) -> State {
+        let result = if good {
+            Ok(())
+        } else {
+            Err("connection refused".into())
+        };
+        let before = vitals.state();
+        let change = vitals.checked(vitals.generation(), result, &TIMING);
+        assert_eq!(change.is_some(), vitals.state() != before);
+        vitals.state()
+    }
+
+    #[test]
+    fn the_first_check_decides() {
+        let mut vitals = Vitals::new(State::Starting, "not checked yet");
+        assert_eq!(vitals.pause(&TIMING), TIMING.fast);
+        assert_eq!(check(&mut vitals, true), State::Up);
+        assert_eq!(vitals.pause(&TIMING), TIMING.every);
+        let mut vitals = Vitals::new(State::Starting, "not checked yet");
+        assert_eq!(check(&mut vitals, false), State::Down);
+        assert_eq!(
+            vitals.reason(),
+            "the first check failed: connection refused"
+        );
+        assert_eq!(vitals.pause(&TIMING), TIMING.fast);
+    }
+
+    #[test]
+    fn fall_bad_checks_in_a_row_take_it_down_and_rise_good_ones_bring_it_back() {
+        let mut vitals = Vitals::new(State::Up, "");
+        let states: Vec<_> = [false, false, true, false, false, false]
+            .map(|good| check(&mut vitals, good))
+            .into();
+        assert_eq!(states[..5], [State::Up; 5]);
+        assert_eq!(states[5], State::Down);
+        assert_eq!(
+            vitals.reason(),
+            "3 checks in a row failed: connection refused"
+        );
+        assert_eq!(vitals.pause(&TIMING), TIMING.every);
+        let states = [true, false, true, true].map(|good| check(&mut vitals, good));
+        assert_eq!(states, [State::Down, State::Down, State::Down, State::Up]);
+        assert_eq!(vitals.reason(), "2 checks in a row passed");
+    }
+
+    #[test]
+    fn checks_are_fast_while_the_state_changes() {
+        let mut vitals = Vitals::new(State::Up, "");
+        check(&mut vitals, false);
+        assert_eq!(vitals.pause(&TIMING), TIMING.fast);
+        check(&mut vitals, true);
+        assert_eq!(vitals.pause(&TIMING), TIMING.every);
+        assert!(vitals.unreachable("connection refused").is_some());
+        assert_eq!(vitals.pause(&TIMING), TIMING.fast);
+        for _ in 0..3 {
+            check(&mut vitals, false);
+        }
+        assert_eq!(vitals.pause(&TIMING), TIMING.every);
+        check(&mut vitals, true);
+        assert_eq!(vitals.pause(&TIMING), TIMING.fast);
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_sent_takes_it_down_at_once() {
+        let mut vitals = Vitals::new(State::Up, "");
+        assert!(vitals.unreachable("connection refused").is_some());
+        assert_eq!(vitals.unreachable("connection refused"), None);
+        assert_eq!(vitals.state(), State::Down);
+        assert_eq!(check(&mut vitals, true), State::Down);
+        assert_eq!(check(&mut vitals, true), State::Up);
+    }
+
+    #[test]
+    fn a_check_that_began_before_a_failed_request_says_nothing_after_it() {
+        let mut vitals = Vitals::new(State::Up, "");
+        let before = vitals.generation();
+        assert!(vitals.unreachable("connection refused").is_some());
+        assert_eq!(vitals.checked(before, Ok(()), &TIMING), None);
+        assert_eq!(vitals.checked(before, Ok(()), &TIMING), None);
+        assert_eq!(vitals.state(), State::Down);
+    }
+}

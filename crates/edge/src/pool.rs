@@ -1,0 +1,289 @@
+//! The servers of one service, shared by all workers.
+
+mod attempts;
+mod members;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use tandem_http::handler::{Cause, Endpoint, Failure, Stage};
+use tandem_model::{Balance, Check, PoolPlan, Timeouts};
+use tandem_telemetry::{NodeStatus, ServiceStatus, StatusSource, Telemetry};
+use tokio::sync::{Notify, watch};
+
+use crate::control::ServerControl;
+use crate::health::state::{Change, State};
+use crate::server::Server;
+
+pub(crate) use attempts::PoolAttempts;
+use members::Members;
+use view::View;
+
+/// Where one instance of an application listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceAddress {
+    /// Its name within the service: the node's, `app1`; with several instances on the node `app1/0`, `app1/1`, ...
+    pub name: String,
+    /// Where it is.
+    pub endpoint: Endpoint,
+}
+
+/// The instances of the applications on this node, by application, as they come and go.
+pub type Instances = BTreeMap<String, watch::Receiver<Vec<InstanceAddress>>>;
+
+/// The servers of one service: who they are, how they are, whose turn it is.
+///
+/// Workers read one immutable [`View`]; whatever changes (a check's verdict, a failed request, an order, an
+/// instance) makes a new one. A server's own state and counts are kept by its name and address across that.
+pub struct Pool {
+    pub(crate) service: Arc<str>,
+    kind: &'static str,
+    /// Its servers are only this node's own: it answers other nodes' probes.
+    pub(crate) gateway: bool,
+    balance: Balance,
+    pub(crate) check: Check,
+    retry: u32,
+    timeouts: Timeouts,
+    members: Mutex<Members>,
+    view: ArcSwap<View>,
+    /// Tells the checks that servers came or went.
+    pub(crate) changed: Notify,
+    telemetry: Telemetry,
+    me: Weak<Self>,
+}
+
+impl Pool {
+    /// The pool of a plan. `instances` has the applications of this node; one that is missing there has no servers.
+    ///
+    /// Publishes its status and the controls of its servers. Addresses given as names are looked up by
+    /// [`resolve`](Self::resolve) or [`crate::run_checks`]; until then such servers are not used.
+    pub fn new(plan: &PoolPlan, instances: &Instances, telemetry: &Telemetry) -> Arc<Self> {
+        let pool = Arc::new_cyclic(|me| Self {
+            service: plan.service.as_str().into(),
+            kind: plan.kind,
+            gateway: plan.gateway,
+            balance: plan.balance,
+            check: plan.check.clone(),
+            retry: plan.retry,
+            timeouts: plan.timeouts,
+            members: Mutex::new(Members::new(&plan.members, instances)),
+            view: ArcSwap::from_pointee(View::new(Arc::default(), plan.balance, None)),
+            changed: Notify::new(),
+            telemetry: telemetry.clone(),
+            me: me.clone(),
+        });
+        pool.reconcile();
+        let side = if plan.gateway { "gateway" } else { "edge" };
+        telemetry
+            .registry
+            .publish(&format!("{side} {}", plan.service), pool.clone());
+        pool
+    }
+
+    /// The service's name.
+    pub fn service(&self) -> &Arc<str> {
+        &self.service
+    }
+
+    /// Looks up the addresses of servers that are given by name. Ends within 5 seconds; a name that is not found keeps
+    /// the addresses it had.
+    pub async fn resolve(&self) {
+        let names = self.members().names();
+        let found = names.into_iter().map(members::look_up);
+        let found = futures_util::future::join_all(found).await;
+        let news = self.members().looked_up(found);
+        for (member, what) in news {
+            self.telemetry
+                .events
+                .warning(format!("{}/{member}", self.service), what);
+        }
+        self.reconcile();
+    }
+
+    /// Whether the addresses of some servers have to be looked up.
+    pub(crate) fn has_names(&self) -> bool {
+        !self.members().names().is_empty()
+    }
+
+    /// The lists of instances that it follows.
+    pub(crate) fn sources(&self) -> Vec<watch::Receiver<Vec<InstanceAddress>>> {
+        self.members().sources()
+    }
+
+    /// All servers, whatever their state.
+    pub(crate) fn servers(&self) -> Arc<[Arc<Server>]> {
+        self.view.load().servers()
+    }
+
+    /// Whether a request would find a server now.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.view.load().is_empty()
+    }
+
+    /// Brings servers in line with addresses and instances as they are now.
+    pub(crate) fn reconcile(&self) {
+        let mut members = self.members();
+        members.reconcile(&self.check);
+        for name in members.unregistered() {
+            self.register(&name);
+        }
+        self.renew(members);
+        self.changed.notify_one();
+    }
+
+    /// Makes a new view after a server's state, weight or orders changed.
+    pub(crate) fn refresh(&self) {
+        self.renew(self.members());
+    }
+
+    /// The lock is held until the view is stored, so that of two changes at once the later view shows both.
+    fn renew(&self, mut members: MutexGuard<'_, Members>) {
+        let view = View::new(members.servers(), self.balance, Some(&self.view.load()));
+        let news = members.serves(!view.is_empty());
+        self.view.store(Arc::new(view));
+        drop(members);
+        match news {
+            Some(true) => self
+                .telemetry
+                .events
+                .info(&*self.service, "is served again"),
+            Some(false) => {
+                let what = "no server is left, requests to it are answered 503";
+                self.telemetry.events.error(&*self.service, what);
+            }
+            None => {}
+        }
+    }
+
+    /// A check of `server` that began in `generation` ended.
+    pub(crate) fn checked(&self, server: &Server, generation: u64, result: Result<(), String>) {
+        let Some(timing) = self.check.timing() else {
+            return;
+        };
+        let change = server.vitals().checked(generation, result, &timing);
+        self.announce(server, change);
+    }
+
+    /// A server that is not checked was left alone for long enough.
+    pub(crate) fn pardon(&self, server: &Server) {
+        let change = server
+            .vitals()
+            .pardon("not checked, tried again after a failure");
+        self.announce(server, change);
+    }
+
+    /// A try at `server` failed: it counts, is checked at once, and when nothing could be sent it is down at once.
+    ///
+    /// A connection that broke before the request was sent is not proof enough: the server may just have closed an
+    /// idle one.
+    pub(crate) fn failed(&self, server: &Server, failure: Failure) {
+        server.count_failure();
+        let why = match failure {
+            Failure {
+                stage: Stage::Unsent,
+                by_gateway: true,
+                ..
+            } => Some("its gateway could not reach the program"),
+            Failure {
+                cause: Cause::Refused,
+                ..
+            } => Some("connection refused"),
+            Failure {
+                stage: Stage::Unsent,
+                cause: Cause::Timeout,
+                ..
+            } => Some("no connection in time"),
+            _ => None,
+        };
+        let change = why.and_then(|why| server.vitals().unreachable(why));
+        self.announce(server, change);
+        server.wake.notify_one();
+    }
+
+    /// Acts on a change of state and tells of it.
+    fn announce(&self, server: &Server, change: Option<Change>) {
+        let Some(Change { state, reason }) = change else {
+            return;
+        };
+        let subject = format!("{}/{}", self.service, server.key.name);
+        let events = &self.telemetry.events;
+        match state {
+            State::Down => events.warning(subject, format!("down: {reason}")),
+            State::Up | State::Starting => events.info(subject, format!("up: {reason}")),
+        }
+        self.refresh();
+    }
+
+    /// An order was given to a server.
+    pub(crate) fn ordered(&self, server: &Server, what: &str) {
+        self.refresh();
+        self.telemetry
+            .events
+            .info(format!("{}/{}", self.service, server.key.name), what);
+    }
+
+    fn register(&self, server: &str) {
+        let name = format!("{}/{server}", self.service);
+        let registry = &self.telemetry.registry;
+        let beneath = registry.find_control(&name);
+        let control = ServerControl::new(self.me.clone(), server, beneath);
+        registry.control(&name, Arc::new(control));
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StatusSource for Pool {
+    fn fill(&self, status: &mut NodeStatus) {
+        let servers = self.view.load().servers();
+        let servers = servers.iter().map(|server| server.status());
+        let unknown = self.members().not_found();
+        let servers: Vec<_> = servers.chain(unknown).collect();
+        // A node that is both a listener and one of the service's own has two pools of it; they are one service.
+        match status
+            .services
+            .iter_mut()
+            .find(|s| *s.name == *self.service)
+        {
+            Some(service) => merge(service, servers),
+            None => status.services.push(ServiceStatus {
+                name: self.service.to_string(),
+                kind: self.kind.into(),
+                servers,
+            }),
+        }
+    }
+}
+
+fn merge(service: &mut ServiceStatus, servers: Vec<tandem_telemetry::ServerStatus>) {
+    for server in servers {
+        match service.servers.iter_mut().find(|s| s.name == server.name) {
+            Some(same) => {
+                same.in_flight += server.in_flight;
+                same.requests += server.requests;
+                same.failures += server.failures;
+            }
+            None => service.servers.push(server),
+        }
+    }
+}
+
+/// Waits until one of the lists changes. Lists that will not change any more are removed.
+pub(crate) async fn any_changed(sources: &mut Vec<watch::Receiver<Vec<InstanceAddress>>>) {
+    while !sources.is_empty() {
+        let changes = sources.iter_mut().map(|source| Box::pin(source.changed()));
+        let (change, index, _) = futures_util::future::select_all(changes).await;
+        if change.is_ok() {
+            return;
+        }
+        sources.swap_remove(index);
+    }
+    std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests;

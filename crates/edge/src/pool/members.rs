@@ -1,0 +1,324 @@
+//! Who the servers of a pool are: the members of its plan, with names looked up and instances listed.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tandem_http::handler::Endpoint;
+use tandem_model::{Address, Check, Member, Place};
+use tandem_telemetry::{Health, ServerStatus};
+use tokio::sync::watch;
+
+use super::{InstanceAddress, Instances};
+use crate::health::state::{State, Vitals};
+use crate::server::{Server, ServerKey};
+
+/// How long one lookup of a name may take: a resolver that does not answer must not hold up a start.
+const LOOKUP: Duration = Duration::from_secs(5);
+
+/// The members of a pool. Behind a lock that no request takes unless a try of it failed.
+pub(super) struct Members {
+    entries: Vec<Entry>,
+    /// Names of servers that have a control.
+    registered: BTreeSet<Arc<str>>,
+    /// There was a server to take once.
+    served: bool,
+    /// The operator was told that no server is left.
+    told_out: bool,
+}
+
+struct Entry {
+    member: Member,
+    source: Source,
+    servers: Vec<Arc<Server>>,
+}
+
+/// Where a member's addresses come from.
+enum Source {
+    Fixed(Endpoint),
+    Name {
+        name: Name,
+        found: Vec<SocketAddr>,
+        error: Option<String>,
+    },
+    Instances(Option<watch::Receiver<Vec<InstanceAddress>>>),
+}
+
+/// A host name and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    host: String,
+    port: u16,
+}
+
+/// A name and what the lookup said.
+pub(super) type Found = (Name, Result<Vec<SocketAddr>, String>);
+
+/// Looks a name up, for at most [`LOOKUP`].
+pub(super) async fn look_up(name: Name) -> Found {
+    let lookup = async {
+        let found = tokio::net::lookup_host((&*name.host, name.port)).await?;
+        Ok::<_, io::Error>(found.collect::<BTreeSet<_>>().into_iter().collect())
+    };
+    let found = match tokio::time::timeout(LOOKUP, lookup).await {
+        Ok(Ok(found)) => {
+            let found: Vec<SocketAddr> = found;
+            if found.is_empty() {
+                Err("it has no address".into())
+            } else {
+                Ok(found)
+            }
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {LOOKUP:?}")),
+    };
+    (name, found)
+}
+
+impl Members {
+    pub(super) fn new(members: &[Member], instances: &Instances) -> Self {
+        let entries = members.iter().map(|member| Entry {
+            source: Source::of(&member.place, instances),
+            member: member.clone(),
+            servers: Vec::new(),
+        });
+        Self {
+            entries: entries.collect(),
+            registered: BTreeSet::new(),
+            served: false,
+            told_out: false,
+        }
+    }
+
+    pub(super) fn servers(&self) -> Arc<[Arc<Server>]> {
+        self.entries
+            .iter()
+            .flat_map(|e| &e.servers)
+            .cloned()
+            .collect()
+    }
+
+    /// Makes the servers that are missing and forgets those that are gone.
+    pub(super) fn reconcile(&mut self, check: &Check) {
+        let vitals = || match check {
+            Check::Off => Vitals::new(State::Up, "not checked"),
+            Check::Tcp(_) | Check::Http(..) => Vitals::new(State::Starting, "not checked yet"),
+        };
+        for Entry {
+            member,
+            source,
+            servers,
+        } in &mut self.entries
+        {
+            let listed = matches!(source, Source::Instances(_));
+            *servers = source
+                .keys(member)
+                .into_iter()
+                .map(|key| {
+                    let kept = servers.iter().find(|server| server.key == key);
+                    if let Some(server) = kept {
+                        // It was listed anew: perhaps it is back.
+                        if listed && server.state() == State::Down {
+                            server.wake.notify_one();
+                        }
+                        return server.clone();
+                    }
+                    let node = matches!(member.place, Place::Node(_));
+                    let server = Server::new(
+                        key,
+                        node,
+                        member.from,
+                        member.weight,
+                        member.backup,
+                        vitals(),
+                    );
+                    Arc::new(server)
+                })
+                .collect();
+        }
+    }
+
+    /// Names of servers that have no control yet; they are taken to have one from now on.
+    pub(super) fn unregistered(&mut self) -> Vec<Arc<str>> {
+        let names = self.entries.iter().flat_map(|e| &e.servers);
+        let names: Vec<_> = names
+            .map(|server| server.key.name.clone())
+            .filter(|name| !self.registered.contains(name))
+            .collect();
+        self.registered.extend(names.iter().cloned());
+        names
+    }
+
+    /// Notes whether there is a server to take. Returns it when the operator is to be told: not before the first
+    /// names are looked up and the first instances are listed.
+    pub(super) fn serves(&mut self, serves: bool) -> Option<bool> {
+        self.served |= serves;
+        let out = self.served && !serves;
+        (std::mem::replace(&mut self.told_out, out) != out).then_some(!out)
+    }
+
+    pub(super) fn names(&self) -> Vec<Name> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match &entry.source {
+                Source::Name { name, .. } => Some(name.clone()),
+                Source::Fixed(_) | Source::Instances(_) => None,
+            })
+            .collect()
+    }
+
+    pub(super) fn sources(&self) -> Vec<watch::Receiver<Vec<InstanceAddress>>> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match &entry.source {
+                Source::Instances(source) => source.clone(),
+                Source::Fixed(_) | Source::Name { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Takes what lookups said. Returns what the operator is to be told: a member, and what happened to it.
+    pub(super) fn looked_up(&mut self, answers: Vec<Found>) -> Vec<(String, String)> {
+        let mut news = Vec::new();
+        for entry in &mut self.entries {
+            let Source::Name { name, found, error } = &mut entry.source else {
+                continue;
+            };
+            let Some((_, answer)) = answers.iter().find(|(asked, _)| asked == name) else {
+                continue;
+            };
+            match answer {
+                Ok(addresses) => {
+                    *error = None;
+                    let one = matches!(entry.member.place, Place::Node(_));
+                    let chosen = choose(addresses, found, entry.member.from, one);
+                    if !found.is_empty() && chosen != *found {
+                        let what = format!("{} has other addresses now: {chosen:?}", name.host);
+                        news.push((entry.member.name.clone(), what));
+                    }
+                    *found = chosen;
+                }
+                Err(why) => {
+                    let what = format!("{} could not be looked up: {why}", name.host);
+                    if error.as_ref() != Some(&what) {
+                        news.push((entry.member.name.clone(), what.clone()));
+                        *error = Some(what);
+                    }
+                }
+            }
+        }
+        news
+    }
+
+    /// Members whose names were never found, as servers that are down.
+    pub(super) fn not_found(&self) -> Vec<ServerStatus> {
+        let unknown = self.entries.iter().filter_map(|entry| match &entry.source {
+            Source::Name { name, found, error } if found.is_empty() => Some(ServerStatus {
+                name: entry.member.name.clone(),
+                address: Address::tcp(&*name.host, name.port).to_string(),
+                health: match error {
+                    None => Health::Starting,
+                    Some(_) => Health::Down,
+                },
+                reason: error.clone().unwrap_or_else(|| "not looked up yet".into()),
+                weight: entry.member.weight,
+                in_flight: 0,
+                requests: 0,
+                failures: 0,
+            }),
+            _ => None,
+        });
+        unknown.collect()
+    }
+}
+
+/// Which of a name's addresses are used: those that can be reached from where connections come from; of a node, which
+/// is one machine, only one, and the same one for as long as it is among them.
+fn choose(
+    addresses: &[SocketAddr],
+    before: &[SocketAddr],
+    from: Option<IpAddr>,
+    one: bool,
+) -> Vec<SocketAddr> {
+    let fits = |address: &&SocketAddr| from.is_none_or(|from| from.is_ipv4() == address.is_ipv4());
+    let mut chosen: Vec<SocketAddr> = addresses.iter().filter(fits).copied().collect();
+    if chosen.is_empty() {
+        chosen = addresses.to_vec();
+    }
+    if one {
+        let same = chosen
+            .iter()
+            .find(|address| before.contains(address))
+            .copied();
+        chosen = same.or(chosen.first().copied()).into_iter().collect();
+    }
+    chosen
+}
+
+impl Source {
+    fn of(place: &Place, instances: &Instances) -> Self {
+        match place {
+            Place::Instances { app } => Self::Instances(instances.get(app).cloned()),
+            Place::Node(address) | Place::Server(address) => match address {
+                Address::Unix(path) => Self::Fixed(Endpoint::Unix(path.as_str().into())),
+                Address::Tcp { host, port } => match host.parse::<IpAddr>() {
+                    Ok(ip) => Self::Fixed(Endpoint::Tcp((ip, *port).into())),
+                    Err(_) => Self::Name {
+                        name: Name {
+                            host: host.clone(),
+                            port: *port,
+                        },
+                        found: Vec::new(),
+                        error: None,
+                    },
+                },
+            },
+        }
+    }
+
+    /// The servers there should be.
+    fn keys(&self, member: &Member) -> Vec<ServerKey> {
+        let key = |name: &str, endpoint| ServerKey {
+            name: name.into(),
+            endpoint,
+        };
+        match self {
+            Self::Fixed(endpoint) => vec![key(&member.name, endpoint.clone())],
+            Self::Name { found, .. } => match &found[..] {
+                [only] => vec![key(&member.name, Endpoint::Tcp(*only))],
+                several => several
+                    .iter()
+                    .map(|address| {
+                        let name = format!("{}/{}", member.name, address.ip());
+                        key(&name, Endpoint::Tcp(*address))
+                    })
+                    .collect(),
+            },
+            Self::Instances(Some(source)) => source
+                .borrow()
+                .iter()
+                .map(|instance| key(&instance.name, instance.endpoint.clone()))
+                .collect(),
+            Self::Instances(None) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_nodes_addresses_one_is_used_and_kept() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (a, b, six) = (at("10.0.0.1:80"), at("10.0.0.2:80"), at("[fd00::1]:80"));
+        assert_eq!(choose(&[a, b, six], &[], None, false), [a, b, six]);
+        assert_eq!(choose(&[a, b], &[], None, true), [a]);
+        assert_eq!(choose(&[a, b], &[b], None, true), [b]);
+        let from = Some("fd00::9".parse().expect("an address"));
+        assert_eq!(choose(&[a, b, six], &[], from, false), [six]);
+        assert_eq!(choose(&[a], &[], from, false), [a]);
+    }
+}
