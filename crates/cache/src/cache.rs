@@ -213,15 +213,17 @@ impl Cache {
                 line("total_malloced", self.used().to_string()),
             ]),
             b"sizes" => Reply::Stats(vec![line("sizes_status", "disabled".into())]),
-            // Nothing is gathered per prefix: it can be neither switched on nor shown.
+            // Nothing is gathered per prefix of keys.
             b"detail off" => Reply::Ok,
+            b"detail on" => Reply::ServerError("no statistics of prefixes are kept".into()),
+            b"detail dump" => Reply::Stats(Vec::new()),
             _ if argument.starts_with(b"reset") => {
                 for part in &self.parts {
                     lock(part).counters = Counters::default();
                 }
                 Reply::Ok
             }
-            _ => Reply::ClientError("no such statistics are kept".into()),
+            _ => Reply::ClientError("usage: stats detail on|off|dump".into()),
         }
     }
 }

@@ -215,6 +215,8 @@ impl Shard {
     /// `flush_all`: all items that are there when `at` (milliseconds) has come are gone then. It replaces one that
     /// waits.
     pub(crate) fn flush(&mut self, at: u64, now: u64) {
+        // One that is due may have waited for the next operation, which is this one.
+        self.housekeeping(now, STEPS);
         self.flush_at = at;
         self.housekeeping(now, STEPS);
     }
