@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cluster;
+pub(crate) mod conditions;
 pub(crate) mod file;
 pub(crate) mod listener;
 pub(crate) mod node;
@@ -21,7 +22,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &cluster::KEYS,
     &node::KEYS,
     &listener::KEYS,
-    &route::CONDITIONS,
+    &conditions::KEYS,
     &route::KEYS,
     &route::REDIRECT,
     &route::RESPOND,
@@ -35,3 +36,6 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &sessions::KEYS,
     &sessions::GUARD,
 ];
+
+#[cfg(test)]
+mod tests;

@@ -171,6 +171,18 @@ pub(crate) fn command(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<St
 /// Where something listens: the host may be empty.
 pub(crate) fn address(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Address> {
     let text = reader.filled(item, "an address like \"127.0.0.1:8080\"")?;
+    if text.starts_with("unix:") {
+        let address = text
+            .parse()
+            .inspect_err(|error| reader.wrong(&item.span(), *error));
+        return match address.ok()? {
+            Address::Unix(path) => {
+                let path = reader.base.join(path).to_string_lossy().into_owned();
+                Some(Address::Unix(path))
+            }
+            address @ Address::Tcp { .. } => Some(address),
+        };
+    }
     if let Some((scheme, rest)) = text.split_once("://") {
         if scheme == "fcgi" {
             reader.wrong(&item.span(), unavailable("fcgi://"));
@@ -180,24 +192,17 @@ pub(crate) fn address(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Addres
         }
         return None;
     }
-    if text.contains(char::is_whitespace) || text.contains('/') && !text.starts_with("unix:") {
+    if text.contains(|c: char| c.is_whitespace() || c == '/') {
         reader.wrong(
             &item.span(),
             "an address is \"host:port\", \":port\" or \"unix:/path\"",
         );
         return None;
     }
-    match text.parse() {
-        Ok(Address::Unix(path)) => {
-            let path = reader.base.join(path).to_string_lossy().into_owned();
-            Some(Address::Unix(path))
-        }
-        Ok(address) => Some(address),
-        Err(error) => {
-            reader.wrong(&item.span(), error);
-            None
-        }
-    }
+    let address = text.parse();
+    address
+        .inspect_err(|error| reader.wrong(&item.span(), *error))
+        .ok()
 }
 
 /// Where something is to be reached: host and port are needed.

@@ -1,7 +1,7 @@
 //! Front ends: configuration languages into the model.
 //!
 //! [`load`] reads a cluster file. It is read by a table of keys walking the TOML tree, so that every mistake is told
-//! at once, each with its place; the same table makes the [`reference`] page. [`emit`] writes a cluster back as a
+//! at once, each with its place; the same table makes the [`reference()`] page. [`emit()`] writes a cluster back as a
 //! file, and [`check_here`] looks at what a cluster expects of this machine. The binary alone uses this crate: nothing
 //! else may know which language a cluster came from, and nothing here listens, runs or serves.
 
@@ -100,8 +100,9 @@ pub fn parse(
     let mut draft = file::KEYS.read(&mut reader, 0..0, tree.get_ref()).draft;
     key_file(&mut draft, &mut reader);
     let cluster = lower::lower(&draft);
-    // What the parser could not read may be just what the rest of the file refers to.
-    if !reader.is_broken() {
+    // What could not be read may be just what the rest of the file refers to.
+    let nodes_known = draft.nodes.is_some() || !reader.has_nodes;
+    if !reader.is_broken() && nodes_known {
         check::check(&draft, &cluster, &mut reader);
     }
     let mistakes = reader.into_mistakes();

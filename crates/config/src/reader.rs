@@ -252,8 +252,20 @@ fn plain_syntax(message: &str, text: &str, span: &Span) -> (String, Option<Strin
             Some("it stands further up already".into()),
         );
     }
-    let hint = message
-        .contains("string values must be quoted")
-        .then(|| "text is written in quotes".to_owned());
-    (format!("this is not TOML: {message}"), hint)
+    // What is written without quotes is taken for a number or a date.
+    let unquoted = [
+        "string values must be quoted",
+        "invalid float",
+        "invalid integer",
+        "invalid date",
+    ];
+    if unquoted.iter().any(|start| message.starts_with(start)) {
+        let message = if part.is_empty() {
+            "a value is missing"
+        } else {
+            "this is no TOML value: text is written in quotes"
+        };
+        return (message.into(), None);
+    }
+    (format!("this is not TOML: {message}"), None)
 }

@@ -260,3 +260,31 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearse::{Stage, rehearse};
+    use crate::sample::six;
+
+    #[test]
+    fn programs_without_a_dir_start_in_the_files_directory_also_in_a_rehearsal() {
+        let stage = Stage {
+            network: 1,
+            dir: "/tmp/r".into(),
+            key: Secret::new("k"),
+            stand_in: vec!["tandem".into()],
+            ports: std::collections::BTreeMap::new(),
+        };
+        let mut cluster = rehearse(&six(), &stage).cluster;
+        cluster.start_in(Path::new("/etc/tandem"));
+        cluster.start_in(Path::new("/elsewhere"));
+        let Some(Service::App(app)) = cluster.service("shop") else {
+            panic!("an app")
+        };
+        let Program::Run { dir, .. } = &app.program else {
+            panic!("a stand-in")
+        };
+        assert_eq!(dir.as_deref(), Some(Path::new("/etc/tandem")));
+    }
+}

@@ -262,7 +262,7 @@ fn unreachable_services(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_
             .map_or("", |l| l.name.as_str());
         reader.wrong_hint(
             &at.span,
-            format!("`{name}` needs a `port`: listener `{listener}` reaches it on `{node}` from another node"),
+            format!("`{name}` needs a `port`: listener `{listener}`, on another node, reaches it on `{node}`"),
             Some("port = 80, say".into()),
         );
     }

@@ -1,1 +1,507 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use ipnet::IpNet;
+use proptest::prelude::*;
+use tandem_model::rehearse::rehearse;
+use tandem_model::{
+    Action, Address, App, Backend, BackendServer, Balance, Check, Conditions, Guard, HttpCheck,
+    Mode, Pattern, Presence, Program, Rehearsal, Route, Service, Site, Size, Stage, Timeouts,
+    Timing,
+};
+
+use super::*;
+use crate::parse;
+
+/// Makes clusters out of choices: fewer and smaller choices make smaller clusters.
+struct Maker {
+    choices: std::vec::IntoIter<u32>,
+    nodes: Vec<String>,
+    services: usize,
+    routes: usize,
+}
+
+const WORDS: [&str; 8] = [
+    "x",
+    "two words",
+    "ünï",
+    "q\"uo\\te",
+    "${VAR}",
+    "$${a",
+    "line\nand\ttab\u{1}",
+    "a = { b }, [c] # d",
+];
+
+impl Maker {
+    /// A number below `n`.
+    fn below(&mut self, n: u32) -> u32 {
+        self.choices.next().unwrap_or(0) % n
+    }
+
+    fn often(&mut self) -> bool {
+        self.below(2) == 1
+    }
+
+    fn word(&mut self) -> String {
+        WORDS[self.below(8) as usize].into()
+    }
+
+    fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.often().then(|| make(self))
+    }
+
+    fn some<T>(&mut self, most: u32, mut make: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        (0..self.below(most + 1)).map(|_| make(self)).collect()
+    }
+
+    fn on(&mut self) -> Vec<String> {
+        let mut on = self.nodes.clone();
+        on.retain(|_| self.often());
+        if on.is_empty() {
+            on.push(self.nodes[0].clone());
+        }
+        on
+    }
+
+    fn duration(&mut self) -> Duration {
+        let unit = [1, 1_000, 60_000, 3_600_000][self.below(4) as usize];
+        Duration::from_millis(u64::from(1 + self.below(2_000)) * unit)
+    }
+
+    fn timeouts(&mut self) -> Timeouts {
+        let usual = Timeouts::default();
+        let mut one = |usual| self.maybe(Self::duration).unwrap_or(usual);
+        Timeouts {
+            head: one(usual.head),
+            body: one(usual.body),
+            idle: one(usual.idle),
+            connect: one(usual.connect),
+            first_byte: one(usual.first_byte),
+        }
+    }
+
+    fn net(&mut self) -> IpNet {
+        let ip: IpAddr = if self.often() {
+            [10, 1, 2, self.below(256) as u8].into()
+        } else {
+            "2001:db8::1".parse().unwrap()
+        };
+        IpNet::new(ip, self.below(33) as u8).unwrap()
+    }
+
+    fn address(&mut self) -> Address {
+        let port = 30_000 + self.below(2_000) as u16;
+        match self.below(4) {
+            0 => Address::Unix("/run/a b.sock".into()),
+            1 => Address::tcp("2001:db8::7", port),
+            2 => Address::tcp("back.example", port),
+            _ => Address::tcp("127.0.0.1", port),
+        }
+    }
+
+    fn timing(&mut self) -> Timing {
+        Timing {
+            every: self.duration(),
+            fast: self.duration(),
+            rise: 1 + self.below(9),
+            fall: 1 + self.below(9),
+            timeout: self.duration(),
+        }
+    }
+
+    fn check(&mut self) -> Check {
+        let timing = self.maybe(Self::timing).unwrap_or_default();
+        match self.below(3) {
+            0 => Check::Off,
+            1 => Check::Tcp(timing),
+            _ => {
+                let request = HttpCheck {
+                    path: "/alive?a=b".into(),
+                    host: self.maybe(|_| "a.example".into()),
+                    method: if self.often() { "HEAD" } else { "GET" }.into(),
+                    status: self.maybe(|m| 200 + m.below(100) as u16),
+                };
+                Check::Http(request, timing)
+            }
+        }
+    }
+
+    fn rehearsal(&mut self) -> Rehearsal {
+        match self.below(3) {
+            0 => Rehearsal::Run(vec!["php".into(), self.word()]),
+            1 => Rehearsal::Proxy(self.address()),
+            _ => Rehearsal::Root("/tmp/r".into()),
+        }
+    }
+
+    fn map(&mut self) -> BTreeMap<String, String> {
+        self.some(3, |m| (m.word(), m.word())).into_iter().collect()
+    }
+
+    fn weight(&mut self, on: &[String]) -> BTreeMap<String, u16> {
+        let mut weight = BTreeMap::new();
+        for node in on {
+            if self.often() {
+                weight.insert(node.clone(), 1 + self.below(256) as u16);
+            }
+        }
+        weight
+    }
+
+    fn program(&mut self) -> Program {
+        if self.often() {
+            return Program::Proxy(self.address());
+        }
+        Program::Run {
+            command: vec!["a program".into(), "{port}".into(), self.word()],
+            dir: self.maybe(|_| PathBuf::from("/srv/a b")),
+            env: self.map(),
+            user: self.maybe(Self::word),
+            instances: 1 + self.below(3) as u16,
+            stop_timeout: self.duration(),
+        }
+    }
+
+    fn service(&mut self) -> Service {
+        self.services += 1;
+        let name = format!("s{}", self.services);
+        let port = Some(20_000 + self.services as u16);
+        let on = self.on();
+        match self.below(3) {
+            0 => Service::Site(Site {
+                name,
+                on,
+                port,
+                root: "/srv/www".into(),
+                index: self.some(2, Self::word),
+                types: self.map(),
+                allow: self.some(2, Self::net),
+                deny: self.some(2, Self::net),
+                hidden: self.often(),
+                check: self.check(),
+                rehearse: self.maybe(Self::rehearsal),
+            }),
+            1 => Service::App(App {
+                name,
+                weight: self.weight(&on),
+                on,
+                port,
+                program: self.program(),
+                balance: Balance::RoundRobin,
+                check: self.check(),
+                retry: self.below(5),
+                timeouts: self.timeouts(),
+                rehearse: self.maybe(Self::rehearsal),
+            }),
+            _ => Service::Backend(Backend {
+                name,
+                servers: (0..=self.below(3)).map(|i| self.server(i)).collect(),
+                balance: Balance::RoundRobin,
+                check: self.check(),
+                retry: self.below(5),
+                timeouts: self.timeouts(),
+                rehearse: self.maybe(Self::rehearsal),
+            }),
+        }
+    }
+
+    fn server(&mut self, i: u32) -> BackendServer {
+        let address = Address::tcp(format!("10.9.8.{i}"), 80);
+        BackendServer {
+            name: self
+                .maybe(|_| format!("server {i}"))
+                .unwrap_or_else(|| address.to_string()),
+            address,
+            weight: 1 + self.below(256) as u16,
+            backup: self.often(),
+        }
+    }
+
+    fn pattern(&mut self) -> Pattern {
+        let text = ["a", "a*", "*b", "a*b", "~^a$", "~[${]x"][self.below(6) as usize];
+        Pattern::parse(text).unwrap()
+    }
+
+    fn field(&mut self) -> BTreeMap<String, Presence> {
+        let one = |m: &mut Self| {
+            let presence = if m.often() {
+                Presence::Present
+            } else {
+                Presence::OneOf(vec![m.pattern(), m.pattern()])
+            };
+            (format!("X-{}", m.below(5)), presence)
+        };
+        self.some(2, one).into_iter().collect()
+    }
+
+    fn conditions(&mut self, path: Pattern, deep: bool) -> Conditions {
+        Conditions {
+            host: self.some(2, Self::pattern),
+            path: vec![path],
+            ignore_case: self.often(),
+            method: self.some(1, |_| "GET".into()),
+            header: self.field(),
+            query: self.field(),
+            cookie: self.field(),
+            source: self.some(2, Self::net),
+            not: (deep && self.often()).then(|| {
+                let path = Pattern::parse("~not").unwrap();
+                Box::new(self.conditions(path, false))
+            }),
+        }
+    }
+
+    fn route(&mut self, log: bool, depth: u32) -> Route {
+        self.routes += 1;
+        // A path of its own, so that no route takes what is another's.
+        let path = Pattern::parse(&format!("/r{}/*", self.routes)).unwrap();
+        let log = log && self.often();
+        let service = format!("s{}", 1 + self.below(self.services.max(1) as u32));
+        let action = match self.below(6) {
+            0 if self.services > 0 => Action::To(service),
+            1 if depth > 0 => Action::Routes(
+                (0..=self.below(2))
+                    .map(|_| self.route(log, depth - 1))
+                    .collect(),
+            ),
+            2 => Action::Respond {
+                status: 200 + self.below(400) as u16,
+                body: self.maybe(Self::word).unwrap_or_default(),
+            },
+            3 => Action::Redirect {
+                to: "https://{host}${uri}".into(),
+                status: [301, 302, 308][self.below(3) as usize],
+            },
+            _ => Action::Deny,
+        };
+        let missing = match &action {
+            Action::To(to) if self.services > 1 => {
+                let other = if to == "s1" { "s2" } else { "s1" };
+                self.maybe(|_| other.to_owned())
+            }
+            _ => None,
+        };
+        Route {
+            when: self.conditions(path, true),
+            action,
+            missing,
+            log,
+            line: 0,
+        }
+    }
+
+    fn listener(&mut self, i: u16) -> Listener {
+        let host = ["", "192.0.2.1", "::1", "a.example"][self.below(4) as usize];
+        Listener {
+            name: format!("web-{i}"),
+            on: self.on(),
+            bind: (0..=self.below(2) as u16)
+                .map(|j| Address::tcp(host, 8000 + 10 * i + j))
+                .collect(),
+            mode: Mode::Http,
+            trust: self.some(2, Self::net),
+            routes: (0..=self.below(3)).map(|_| self.route(true, 2)).collect(),
+            timeouts: self.timeouts(),
+            log: match self.below(3) {
+                0 => None,
+                1 => Some("access.log".into()),
+                _ => Some(self.word()),
+            },
+        }
+    }
+
+    fn sessions(&mut self, services: &[Service]) -> Sessions {
+        let on = self.on();
+        let mut free = self.nodes.clone();
+        free.retain(|node| !on.contains(node));
+        Sessions {
+            third: if on.len() == 2 && self.often() {
+                free.pop()
+            } else {
+                None
+            },
+            on,
+            memory: Size(u64::from(1 + self.below(5_000)) << (10 * self.below(3))),
+            agents: if self.often() {
+                default_agents(services)
+            } else {
+                self.on()
+            },
+            agent: Address::tcp("127.0.0.1", 11_211 + self.below(2) as u16),
+            durable: self.often(),
+            guard: self.maybe(|m| Guard {
+                keys: vec![Pattern::parse("memc.sess.*").unwrap()],
+                hold: m.duration(),
+            }),
+        }
+    }
+
+    fn cluster(&mut self) -> Cluster {
+        let mut cluster = crate::keys::cluster::Draft::default().cluster;
+        cluster.nodes = match self.below(8) {
+            0 => vec![only_node()],
+            n => (0..n)
+                .map(|i| Node {
+                    name: format!("n{i}"),
+                    address: if self.often() {
+                        format!("10.0.0.{i}")
+                    } else {
+                        format!("h{i}.example")
+                    },
+                    workers: self.maybe(|m| 1 + m.below(8) as u16),
+                })
+                .collect(),
+        };
+        self.nodes = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+        if cluster.nodes.len() > 1 || self.often() {
+            cluster.key = Some(Secret::new(self.word()));
+        }
+        if self.often() {
+            cluster.name = self.word();
+            cluster.port = 7_000 + self.below(500) as u16;
+            cluster.state = "/var/st ate".into();
+            cluster.user = self.maybe(Self::word);
+            cluster.group = self.maybe(Self::word);
+            cluster.workers = self.maybe(|m| 1 + m.below(8) as u16);
+            cluster.admin = if self.often() {
+                Admin::Off
+            } else {
+                Admin::At(Address::Unix("/run/t.sock".into()))
+            };
+            cluster.log = LogTo::File("/var/log/{node}.log".into());
+        }
+        cluster.services = self.some(5, Self::service);
+        cluster.listeners = (0..self.below(4) as u16)
+            .map(|i| self.listener(i))
+            .collect();
+        if self.often() {
+            cluster.sessions = Some(self.sessions(&cluster.services));
+        }
+        cluster.place_third();
+        cluster
+    }
+}
+
+/// Lines are those of a file, and two files may differ in them.
+fn without_lines(mut cluster: Cluster) -> Cluster {
+    fn clear(routes: &mut [Route]) {
+        for route in routes {
+            route.line = 0;
+            if let Action::Routes(nested) = &mut route.action {
+                clear(nested);
+            }
+        }
+    }
+    for listener in &mut cluster.listeners {
+        clear(&mut listener.routes);
+    }
+    cluster
+}
+
+fn read_back(cluster: &Cluster) -> Cluster {
+    let text = emit(cluster);
+    match parse(&text, "emitted", Path::new("/elsewhere"), &|_| None) {
+        Ok(loaded) => without_lines(loaded.cluster),
+        Err(wrong) => panic!("{wrong}\n\n{text}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_emitted_cluster_reads_back_as_the_same(choices in prop::collection::vec(any::<u32>(), 0..800)) {
+        let mut maker = Maker { choices: choices.into_iter(), nodes: Vec::new(), services: 0, routes: 0 };
+        let cluster = maker.cluster();
+        prop_assert_eq!(read_back(&cluster), cluster);
+    }
+}
+
+fn example(name: &str) -> Cluster {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../examples")
+        .join(name);
+    let env = |name: &str| (name == "TANDEM_KEY").then(|| "0123456789abcdef".to_owned());
+    match crate::load(&path, &env) {
+        Ok(loaded) => loaded.cluster,
+        Err(wrong) => panic!("{wrong}"),
+    }
+}
+
+fn stage() -> Stage {
+    Stage {
+        network: 3,
+        dir: "/tmp/rehearsal".into(),
+        key: Secret::new("of the rehearsal"),
+        stand_in: vec!["/usr/bin/tandem".into(), "demo-app".into()],
+        ports: BTreeMap::new(),
+    }
+}
+
+#[test]
+fn rehearsed_examples_read_back_as_the_same() {
+    for name in ["six-machines.toml", "one-machine.toml"] {
+        let cluster = example(name);
+        let rehearsed = rehearse(&cluster, &stage()).cluster;
+        assert_eq!(read_back(&rehearsed), without_lines(rehearsed), "{name}");
+    }
+}
+
+#[test]
+fn a_listener_on_several_nodes_is_rehearsed_as_several_and_reads_back() {
+    let mut cluster = example("six-machines.toml");
+    cluster.listeners[0].on.push("files".into());
+    let rehearsed = rehearse(&cluster, &stage()).cluster;
+    assert_eq!(rehearsed.listeners[0].name, "web-edge");
+    assert_eq!(read_back(&rehearsed), without_lines(rehearsed));
+}
+
+#[test]
+fn what_is_the_default_is_left_out() {
+    let cluster = example("six-machines.toml");
+    let text = emit(&cluster);
+    let expected = r#"[nodes]
+edge   = "192.168.0.168"
+files  = "192.168.0.68"
+app1   = "192.168.0.69"
+app2   = "192.168.0.70"
+cache1 = "192.168.0.71"
+cache2 = "192.168.0.101"
+
+[cluster]
+key = "0123456789abcdef"
+
+[listener.web]
+on    = "edge"
+bind  = ":80"
+route = [
+  { path = ["/static*", "/images*", "/javascript*", "/stylesheets*"], to = "www", missing = "shop" },
+  { path = ["*.jpg", "*.gif", "*.png", "*.css", "*.js", "*.html", "*.htm"], to = "www", missing = "shop" },
+  { path = ["/test*", "*.jsp", "*.do"], to = "shop" },
+  { to = "www" },
+]
+
+[site.www]
+on    = "files"
+port  = 80
+root  = "/srv/www"
+allow = "192.168.0.0/16"
+
+[app.shop]
+on    = ["app1", "app2"]
+port  = 80
+proxy = "127.0.0.1:8080"
+check = { path = "/test/alive.txt" }
+
+[sessions]
+on     = ["cache1", "cache2"]
+memory = "128 MiB"
+"#;
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_file_without_nodes_stays_one() {
+    let text = emit(&example("one-machine.toml"));
+    assert!(!text.contains("[nodes]") && !text.contains("on "), "{text}");
+}

@@ -89,6 +89,14 @@ pub(crate) fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<Entry
         });
     }
     reader.section.clear();
+    if nodes.is_empty() && !reader.is_broken() {
+        reader.wrong_hint(
+            &item.span(),
+            "there is no node",
+            Some("without [nodes] everything runs on this machine".into()),
+        );
+        return None;
+    }
     Some(nodes)
 }
 

@@ -1,16 +1,14 @@
 //! `route`: which request goes where.
 
-use std::collections::BTreeMap;
-
-use tandem_model::{Action, Conditions, Pattern, Presence, Route, route::Field};
+use tandem_model::{Action, Conditions, Route};
 use toml::de::DeValue;
 
-use crate::keys::check::method;
-use crate::kinds::{BOOL, NAME, NETS, STATUS};
+use crate::keys::conditions;
+use crate::kinds::{BOOL, NAME, STATUS};
 use crate::reader::Reader;
-use crate::span::{At, Item, Span, values};
+use crate::span::{At, Item, Span};
 use crate::table::Need::{Default as Is, Else, Required};
-use crate::table::{Kind, Part, Section, Table, in_order, key, not_yet, unavailable};
+use crate::table::{Kind, Part, Section, Table, key, not_yet, unavailable};
 
 /// The keys that say what a route does.
 const ACTIONS: [&str; 5] = ["to", "route", "redirect", "respond", "deny"];
@@ -76,108 +74,13 @@ pub(crate) const ROUTES: Kind<Vec<Draft>> = Kind {
     },
 };
 
-pub(crate) static CONDITIONS: Table<Conditions> = Table {
-    heading: "route = [{ conditions }]",
-    label: "`not`",
-    doc: "When a route applies. All conditions that are given must hold; of a list, one. Patterns have one `*` anywhere (`/api/*`, `*.js`), or are `~` and a regular expression; paths are compared in their normal form, without the query.",
-    keys: &[
-        &key(
-            "host",
-            Kind {
-                text: "list of patterns",
-                read: |reader, item| Some(values(&reader.some(item, host))),
-            },
-            Else("any"),
-            "The Host field without its port, compared without case.",
-            |c: &mut Conditions, v| c.host = v.value,
-        ),
-        &key(
-            "path",
-            Kind {
-                text: "list of patterns",
-                read: |reader, item| Some(values(&reader.some(item, path))),
-            },
-            Else("any"),
-            "The normal form of the path.",
-            |c: &mut Conditions, v| c.path = v.value,
-        ),
-        &key(
-            "ignore-case",
-            BOOL,
-            Is("false"),
-            "Compare paths without case.",
-            |c: &mut Conditions, v| {
-                c.ignore_case = v.value;
-            },
-        ),
-        &key(
-            "method",
-            Kind {
-                text: "list of methods",
-                read: |reader, item| Some(values(&reader.some(item, method))),
-            },
-            Else("any"),
-            "The method.",
-            |c: &mut Conditions, v| c.method = v.value,
-        ),
-        &key(
-            "header",
-            Kind {
-                text: "table of patterns",
-                read: headers,
-            },
-            Else("any"),
-            "Fields of the head: `{ X-Canary = \"1\" }`; `\"*\"` is: it is there.",
-            |c: &mut Conditions, v| c.header = v.value,
-        ),
-        &key(
-            "query",
-            FIELD,
-            Else("any"),
-            "Parameters of the query, likewise.",
-            |c: &mut Conditions, v| {
-                c.query = v.value;
-            },
-        ),
-        &key(
-            "cookie",
-            FIELD,
-            Else("any"),
-            "Cookies, likewise.",
-            |c: &mut Conditions, v| {
-                c.cookie = v.value;
-            },
-        ),
-        &key(
-            "source",
-            NETS,
-            Else("any"),
-            "The client's address.",
-            |c: &mut Conditions, v| {
-                c.source = v.value;
-            },
-        ),
-        &key(
-            "not",
-            Kind {
-                text: "table of conditions",
-                read: not,
-            },
-            Else("nothing"),
-            "None of these may hold.",
-            |c: &mut Conditions, v| c.not = Some(Box::new(v.value)),
-        ),
-        &not_yet("sni", "list of patterns", "The name a TLS client asks for."),
-    ],
-};
-
 pub(crate) static KEYS: Table<Draft> = Table {
     heading: "route = [{ ... }]",
     label: "a route",
     doc: "What a route does: one of `to`, `route`, `redirect`, `respond` and `deny`; and what goes with it.",
     keys: &[
         &Part {
-            table: &CONDITIONS,
+            table: &conditions::KEYS,
             of: |route: &mut Draft| &mut route.when,
         },
         &key(
@@ -347,11 +250,6 @@ const ANSWER: Kind<u16> = Kind {
     read: |reader, item| Some(reader.integer(item, 200..=599, "a status code")? as u16),
 };
 
-const FIELD: Kind<Field> = Kind {
-    text: "table of patterns",
-    read: |reader, item| field(reader, item, |_| true),
-};
-
 fn one(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Draft> {
     let section = KEYS.read_item(reader, item)?;
     action(reader, &section);
@@ -387,106 +285,6 @@ fn action(reader: &mut Reader<'_>, section: &Section<Draft>) {
     if section.has("missing") && !section.has("to") && !section.broken {
         reader.wrong(&section.place("missing"), "`missing` goes with `to`");
     }
-}
-
-fn not(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Conditions> {
-    let section = CONDITIONS.read_item(reader, item)?;
-    if section.present.is_empty() {
-        reader.wrong(&item.span(), "an empty `not` never holds");
-    }
-    Some(section.draft)
-}
-
-/// A pattern whose regular expression is one.
-fn pattern(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Pattern> {
-    reader.parsed(item, "a pattern", |text| {
-        let pattern = Pattern::parse(text).map_err(str::to_owned)?;
-        if let Pattern::Regex(regex) = &pattern {
-            regex::Regex::new(regex).map_err(|error| {
-                // The last line of the message says what; the others draw the place.
-                let message = error.to_string();
-                let last = message.lines().last().unwrap_or_default();
-                let reason = last.strip_prefix("error: ").unwrap_or(last);
-                format!("this is no regular expression: {reason}")
-            })?;
-        }
-        Ok::<_, String>(pattern)
-    })
-}
-
-fn path(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Pattern> {
-    let pattern = pattern(reader, item)?;
-    let (first, literal) = match &pattern {
-        Pattern::Exact(text) => (text, text.clone()),
-        Pattern::Star(prefix, suffix) => (prefix, format!("{prefix}*{suffix}")),
-        Pattern::Regex(_) => return Some(pattern),
-    };
-    let starts = first.starts_with('/') || first.is_empty();
-    if !starts {
-        let hint = Some(format!("write \"/{literal}\""));
-        reader.wrong_hint(&item.span(), "a path begins with / or *", hint);
-        return None;
-    }
-    for never in ["//", "/./", "/../"] {
-        if literal.contains(never) {
-            let why = format!("this never matches: the normal form of a path has no `{never}`");
-            reader.wrong(&item.span(), why);
-            return None;
-        }
-    }
-    Some(pattern)
-}
-
-fn host(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Pattern> {
-    let pattern = pattern(reader, item)?;
-    if let Pattern::Exact(text) | Pattern::Star(_, text) = &pattern {
-        let port = text.rsplit_once(':').map(|(_, port)| port);
-        if text.contains('/')
-            || port.is_some_and(|port| port.parse::<u16>().is_ok()) && !text.ends_with(']')
-        {
-            reader.wrong(
-                &item.span(),
-                "a host is a name, without scheme, port or path",
-            );
-            return None;
-        }
-    }
-    Some(pattern)
-}
-
-fn field(
-    reader: &mut Reader<'_>,
-    item: &Item<'_>,
-    name_is_good: fn(&str) -> bool,
-) -> Option<Field> {
-    let DeValue::Table(table) = item.get_ref() else {
-        reader.expected(item, "a table like { NAME = \"value\" }");
-        return None;
-    };
-    let mut field = BTreeMap::new();
-    for (name, item) in in_order(table) {
-        if name.value.is_empty() || !name_is_good(name.value) {
-            reader.wrong(&name.span, "this is no name of a field");
-        }
-        let patterns = values(&reader.some(item, pattern));
-        let presence = match &patterns[..] {
-            [] => continue,
-            [Pattern::Star(prefix, suffix)] if prefix.is_empty() && suffix.is_empty() => {
-                Presence::Present
-            }
-            _ => Presence::OneOf(patterns),
-        };
-        field.insert(name.value.to_owned(), presence);
-    }
-    Some(field)
-}
-
-fn headers(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Field> {
-    // RFC 9110 section 5.6.2: a field's name is a token.
-    field(reader, item, |name| {
-        name.bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    })
 }
 
 fn service(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {

@@ -1,0 +1,99 @@
+use std::path::Path;
+
+use super::TABLES;
+use crate::table::Need;
+use crate::{Diagnostics, Loaded};
+
+fn parse(text: &str) -> Result<Loaded, Diagnostics> {
+    crate::parse(text, "test", Path::new("/base"), &|_| None)
+}
+
+/// A file that is right and has a `PAIR` to fill in in the table of this heading.
+fn around(heading: &str) -> &'static str {
+    match heading {
+        "the file" => "PAIR",
+        "[cluster]" => "[cluster]\nPAIR",
+        "[nodes] NAME = { ... }" => "nodes.a = { address = \"127.0.0.1\", PAIR }",
+        "[listener.NAME]" => "[listener.web]\nbind = \":80\"\nroute = { deny = true }\nPAIR",
+        "route = [{ conditions }]" | "route = [{ ... }]" => {
+            "listener.web = { bind = \":80\", route = { deny = true, PAIR } }"
+        }
+        "redirect = { ... }" => {
+            "listener.web = { bind = \":80\", route = { redirect = { to = \"/x\", PAIR } } }"
+        }
+        "respond = { ... }" => {
+            "listener.web = { bind = \":80\", route = { respond = { status = 404, PAIR } } }"
+        }
+        "[site.NAME]" => "[site.www]\nroot = \"www\"\nPAIR",
+        "[app.NAME]" => "[app.shop]\nrun = \"shop\"\nPAIR",
+        "[backend.NAME]" => "[backend.old]\nservers = \"10.0.0.1:80\"\nPAIR",
+        "servers = [{ ... }]" => "backend.old.servers = { address = \"10.0.0.1:80\", PAIR }",
+        "check = { ... }" => "app.shop = { run = \"shop\", check = { path = \"/alive\", PAIR } }",
+        "timeouts = { ... }" => "app.shop = { run = \"shop\", timeouts = { PAIR } }",
+        "rehearse = { ... }" => {
+            "app.shop = { run = \"shop\", rehearse = { proxy = \"a:1\", PAIR } }"
+        }
+        "[sessions]" => "[sessions]\nPAIR",
+        "guard = { ... }" => "sessions.guard = { keys = \"a*\", for = \"1s\", PAIR }",
+        other => panic!("no file around {other}"),
+    }
+}
+
+#[test]
+fn a_default_is_what_leaving_the_key_out_gives() {
+    let mut tried = 0;
+    for table in TABLES {
+        let around = around(table.heading());
+        let without = parse(&around.replace("PAIR", "").replace(",  }", " }")).unwrap();
+        for row in table.rows() {
+            let Need::Default(default) = row.need else {
+                continue;
+            };
+            let text = around.replace("PAIR", &format!("{} = {default}", row.name));
+            match parse(&text) {
+                Ok(with) => assert_eq!(with, without, "{text}"),
+                Err(wrong) => panic!("{wrong}"),
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 20);
+}
+
+#[test]
+fn a_key_of_the_language_that_is_not_there_yet_is_said_to_be_just_that() {
+    for table in TABLES {
+        for row in table.rows().iter().filter(|row| !row.available) {
+            let text = around(table.heading()).replace("PAIR", &format!("{} = 1", row.name));
+            let wrong = parse(&text).unwrap_err();
+            let message = format!("`{}` is not available yet in this version", row.name);
+            assert_eq!(wrong.len(), 1, "{wrong}");
+            assert_eq!(wrong.iter().next().unwrap().message, message);
+        }
+    }
+}
+
+#[test]
+fn every_key_is_known_in_its_table() {
+    for table in TABLES {
+        for row in table.rows().iter().filter(|row| row.available) {
+            // A date is no value of any key.
+            let text =
+                around(table.heading()).replace("PAIR", &format!("{} = 1979-05-27", row.name));
+            for diagnostic in &parse(&text).unwrap_err() {
+                assert!(!diagnostic.message.contains("unknown key"), "{diagnostic}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_table_has_a_key_twice() {
+    for table in TABLES {
+        let mut names: Vec<&str> = table.rows().iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all, "{}", table.heading());
+    }
+}
