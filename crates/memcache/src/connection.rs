@@ -300,3 +300,6 @@ struct Nothing;
 impl Sink for Nothing {
     fn hit(&mut self, _: crate::keyspace::Hit<'_>) {}
 }
+
+#[cfg(test)]
+mod tests;

@@ -162,3 +162,74 @@ impl Drop for Input<'_> {
         self.cx.give_input(std::mem::take(&mut self.buffer));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::context::ServerOptions;
+    use crate::stats::ServerStats;
+
+    fn context() -> ServerContext {
+        let options = ServerOptions::new("1", || 0);
+        ServerContext::new(options, Arc::new(ServerStats::new(1, 10, 0)), 0)
+    }
+
+    /// Polls `fill` once more, after which it waits.
+    async fn fill_then_wait(
+        input: &mut Input<'_>,
+        stream: &mut tokio::io::DuplexStream,
+        need: usize,
+    ) {
+        let seat = input.cx.drain.seat();
+        let fill = input.fill(stream, need, &seat);
+        tokio::pin!(fill);
+        let waits = poll_fn(|task| Poll::Ready(fill.as_mut().poll(task).is_pending())).await;
+        assert!(waits);
+    }
+
+    #[tokio::test]
+    async fn a_claimed_length_takes_no_memory_before_its_bytes_come() {
+        let cx = context();
+        let (mut client, mut server) = duplex(1 << 20);
+        let mut input = Input::new(&cx);
+        let seat = cx.drain.seat();
+        let mut held = Vec::new();
+        for size in [10, BUFFER - 10, BUFFER, 1] {
+            client.write_all(&vec![0; size]).await.unwrap();
+            let before = input.bytes().len();
+            while input.bytes().len() < before + size {
+                let filled = input.fill(&mut server, 128 << 20, &seat).await.unwrap();
+                assert_eq!(filled, Filled::Bytes);
+            }
+            held.push(input.buffer.len());
+        }
+        assert_eq!(held, [BUFFER, BUFFER, 2 * BUFFER, 4 * BUFFER]);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_connection_holds_no_more_than_the_beginning_it_has() {
+        let cx = context();
+        let (mut client, mut server) = duplex(1 << 20);
+        let mut input = Input::new(&cx);
+        fill_then_wait(&mut input, &mut server, 1).await;
+        assert_eq!(input.buffer.capacity(), 0);
+        client.write_all(b"get half").await.unwrap();
+        let seat = cx.drain.seat();
+        input.fill(&mut server, 1, &seat).await.unwrap();
+        fill_then_wait(&mut input, &mut server, 9).await;
+        assert_eq!(input.buffer, b"get half");
+        client.write_all(&vec![b'k'; 3 * BUFFER]).await.unwrap();
+        while input.bytes().len() < 8 + 3 * BUFFER {
+            let need = input.bytes().len() + 1;
+            input.fill(&mut server, need, &seat).await.unwrap();
+        }
+        assert!(input.bytes().starts_with(b"get halfkkk"));
+        input.consume(input.bytes().len());
+        fill_then_wait(&mut input, &mut server, 1).await;
+        assert_eq!(input.buffer.capacity(), 0);
+    }
+}

@@ -1,0 +1,246 @@
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::time::timeout;
+
+use super::*;
+use crate::context::ServerOptions;
+use crate::keyspace::Hit;
+use crate::stats::ServerStats;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Remembers what it was asked. `set` answers later, after the scheduler has been round a few times; a `get` finds
+/// `value` under every key.
+#[derive(Default)]
+struct Slow {
+    seen: RefCell<Vec<String>>,
+    value: Vec<u8>,
+    fails_at: Option<Vec<u8>>,
+    refused: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Keyspace for Slow {
+    fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match op {
+            Op::Get { keys } => {
+                for key in keys {
+                    if self.fails_at.as_deref() == Some(key) {
+                        return Answer::Now(Reply::ServerError("unknown".into()));
+                    }
+                    self.seen.borrow_mut().push(format!("get {}", text(key)));
+                    sink.hit(Hit {
+                        key,
+                        flags: 0,
+                        version: 1,
+                        remaining: None,
+                        value: &self.value,
+                    });
+                }
+                Answer::Now(Reply::End)
+            }
+            Op::Store { key, value, .. } => Answer::Later(Box::pin(async move {
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                let seen = format!("set {} {}", text(key), text(value));
+                self.seen.borrow_mut().push(seen);
+                Reply::Stored
+            })),
+            _ => Answer::Now(Reply::Ok),
+        }
+    }
+
+    fn set_refused(&self, key: &[u8]) {
+        self.refused.borrow_mut().push(key.to_vec());
+    }
+}
+
+fn context(change: impl FnOnce(&mut ServerOptions)) -> ServerContext {
+    let mut options = ServerOptions::new("1", || 1_800_000_000);
+    change(&mut options);
+    ServerContext::new(options, Arc::new(ServerStats::new(1, 10, 0)), 0)
+}
+
+/// Counts the writes that pass.
+struct Counted {
+    inner: DuplexStream,
+    writes: Rc<Cell<usize>>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.writes.set(self.writes.get() + 1);
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// Sends `input`, ends, and returns the answers and the number of writes they took.
+async fn talk(keyspace: &Slow, cx: &ServerContext, input: &[u8]) -> (String, usize) {
+    let (mut client, server) = duplex(1 << 20);
+    let writes = Rc::new(Cell::new(0));
+    let server = Counted {
+        inner: server,
+        writes: writes.clone(),
+    };
+    client.write_all(input).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answers = Vec::new();
+    let both = async {
+        tokio::join!(
+            serve_connection(server, keyspace, cx),
+            client.read_to_end(&mut answers)
+        )
+    };
+    let (served, _) = timeout(DEADLINE, both).await.expect("the loop hangs");
+    served.unwrap();
+    (String::from_utf8(answers).unwrap(), writes.get())
+}
+
+#[tokio::test]
+async fn silent_and_slow_operations_keep_their_place() {
+    let keyspace = Slow::default();
+    let input = b"set a 0 0 1 noreply\r\n1\r\nget a\r\nset b 0 0 1\r\n2\r\nget b\r\n";
+    let (answers, _) = talk(&keyspace, &context(|_| {}), input).await;
+    assert_eq!(
+        answers,
+        "VALUE a 0 0\r\n\r\nEND\r\nSTORED\r\nVALUE b 0 0\r\n\r\nEND\r\n"
+    );
+    assert_eq!(
+        *keyspace.seen.borrow(),
+        ["set a 1", "get a", "set b 2", "get b"]
+    );
+}
+
+#[tokio::test]
+async fn the_answers_to_pipelined_requests_are_one_write() {
+    let (answers, writes) = talk(
+        &Slow::default(),
+        &context(|_| {}),
+        &b"get a\r\n".repeat(500),
+    )
+    .await;
+    assert_eq!(answers, "VALUE a 0 0\r\n\r\nEND\r\n".repeat(500));
+    assert_eq!(writes, 1);
+}
+
+#[tokio::test]
+async fn much_output_is_written_before_all_of_it_is_there() {
+    let keyspace = Slow {
+        value: vec![b'v'; 1_000],
+        ..Slow::default()
+    };
+    let input = format!("get{}\r\n", " k".repeat(1_000));
+    let (answers, writes) = talk(&keyspace, &context(|_| {}), input.as_bytes()).await;
+    assert_eq!(answers.matches("VALUE k 0 1000").count(), 1_000);
+    assert!(answers.ends_with("END\r\n"));
+    // 64 KiB gathered, plus one call's hits, a million bytes in all.
+    assert!((8..=16).contains(&writes), "{writes} writes");
+}
+
+#[tokio::test]
+async fn an_error_in_a_retrieval_is_not_a_miss() {
+    let keyspace = Slow {
+        fails_at: Some(b"b".to_vec()),
+        ..Slow::default()
+    };
+    let (answers, _) = talk(&keyspace, &context(|_| {}), b"get a b c\r\nversion\r\n").await;
+    assert_eq!(answers, "SERVER_ERROR unknown\r\nVERSION 1\r\n");
+}
+
+#[tokio::test]
+async fn the_keyspace_is_told_of_a_set_that_was_too_large() {
+    let keyspace = Slow::default();
+    let cx = context(|options| options.max_value = 3);
+    let input = b"set k 0 0 4\r\n1234\r\nadd l 0 0 4 noreply\r\n1234\r\nget m\r\n";
+    let (answers, _) = talk(&keyspace, &cx, input).await;
+    let expected = "SERVER_ERROR object too large for cache\r\nVALUE m 0 0\r\n\r\nEND\r\n";
+    assert_eq!(answers, expected);
+    assert_eq!(*keyspace.refused.borrow(), [b"k".to_vec()]);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up() {
+    let cx = context(|options| options.write_timeout = Duration::from_millis(10));
+    let keyspace = Slow {
+        value: vec![0; 10_000],
+        ..Slow::default()
+    };
+    let (mut client, server) = duplex(1_000);
+    client.write_all(b"get k\r\n").await.unwrap();
+    let served = timeout(DEADLINE, serve_connection(server, &keyspace, &cx)).await;
+    let error = served.expect("it is waited for").unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn an_idle_client_is_hung_up_on_when_told_so() {
+    let cx = context(|options| options.idle_timeout = Some(Duration::from_millis(10)));
+    let (mut client, server) = duplex(1_000);
+    client.write_all(b"version\r\n").await.unwrap();
+    let served = timeout(DEADLINE, serve_connection(server, &Slow::default(), &cx)).await;
+    served.expect("it is waited for").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert_eq!(answer, "VERSION 1\r\n");
+}
+
+#[tokio::test]
+async fn half_a_request_is_not_waited_for_without_end() {
+    for half in ["get k", "set k 0 0 10\r\n123"] {
+        let cx = context(|options| options.stall_timeout = Duration::from_millis(10));
+        let (mut client, server) = duplex(1_000);
+        client.write_all(half.as_bytes()).await.unwrap();
+        let served = timeout(DEADLINE, serve_connection(server, &Slow::default(), &cx)).await;
+        served.expect("it is waited for").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_lets_idle_clients_go_after_their_answer() {
+    let cx = context(|_| {});
+    let keyspace = Slow::default();
+    let (mut client, server) = duplex(1_000);
+    let serving = serve_connection(server, &keyspace, &cx);
+    let asking = async {
+        client.write_all(b"set k 0 0 1\r\n1\r\n").await.unwrap();
+        let mut answer = [0; 8];
+        client.read_exact(&mut answer).await.unwrap();
+        cx.drain.begin();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        cx.drain.emptied().await;
+        assert_eq!((&answer, rest.len()), (b"STORED\r\n", 0));
+    };
+    let both = async { tokio::join!(serving, asking) };
+    let (served, ()) = timeout(DEADLINE, both).await.expect("it does not end");
+    served.unwrap();
+}
