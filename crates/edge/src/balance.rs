@@ -1,6 +1,6 @@
 //! How the servers of a pool are taken: one algorithm per file.
 
-pub mod round_robin;
+mod round_robin;
 
 pub(crate) use round_robin::RoundRobin;
 

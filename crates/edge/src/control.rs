@@ -5,7 +5,17 @@ use std::sync::{Arc, Weak};
 use tandem_telemetry::{Control, ControlError};
 
 use crate::pool::Pool;
-use crate::server::Server;
+
+/// An operator's order to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// No new requests.
+    Drain,
+    /// Requests again.
+    Ready,
+    /// Its share of requests.
+    Weight(u16),
+}
 
 /// The control of the servers that have one name in a pool.
 ///
@@ -13,72 +23,51 @@ use crate::server::Server;
 /// another pool of the same service (a listener's and a gateway's on one node). Orders go to that one too.
 pub(crate) struct ServerControl {
     pool: Weak<Pool>,
-    server: Box<str>,
+    server: Arc<str>,
     beneath: Option<Arc<dyn Control>>,
 }
 
 impl ServerControl {
-    pub(crate) fn new(pool: Weak<Pool>, server: &str, beneath: Option<Arc<dyn Control>>) -> Self {
+    pub(crate) fn new(
+        pool: Weak<Pool>,
+        server: Arc<str>,
+        beneath: Option<Arc<dyn Control>>,
+    ) -> Self {
         Self {
             pool,
-            server: server.into(),
+            server,
             beneath,
         }
     }
 
-    /// Gives an order to all servers of the name, and to what is beneath.
-    fn order(
-        &self,
-        order: impl Fn(&Pool, &Server),
-        beneath: impl Fn(&dyn Control) -> Result<(), ControlError>,
-    ) -> Result<(), ControlError> {
-        let below = self.beneath.as_deref().map(beneath);
-        let pool = self.pool.upgrade().ok_or(ControlError::NotRunning)?;
-        let servers = pool.servers();
-        let mut named = servers
-            .iter()
-            .filter(|server| *server.key.name == *self.server)
-            .peekable();
-        if named.peek().is_none() && below != Some(Ok(())) {
-            return Err(ControlError::NotRunning);
+    /// Gives an order to the servers of the name, and to what is beneath. One that obeys is enough.
+    fn give(&self, order: Order) -> Result<(), ControlError> {
+        let beneath = self.beneath.as_deref().map(|beneath| match order {
+            Order::Drain => beneath.drain(),
+            Order::Ready => beneath.ready(),
+            Order::Weight(weight) => beneath.weight(weight),
+        });
+        let pool = self.pool.upgrade();
+        let obeyed = pool.is_some_and(|pool| pool.order(&self.server, order));
+        if obeyed || beneath == Some(Ok(())) {
+            Ok(())
+        } else {
+            Err(ControlError::NotRunning)
         }
-        named.for_each(|server| order(&pool, server));
-        Ok(())
     }
 }
 
 impl Control for ServerControl {
     fn drain(&self) -> Result<(), ControlError> {
-        self.order(
-            |pool, server| {
-                if server.set_draining(true) {
-                    pool.ordered(server, "draining by order: no new requests");
-                }
-            },
-            |beneath| beneath.drain(),
-        )
+        self.give(Order::Drain)
     }
 
     fn ready(&self) -> Result<(), ControlError> {
-        self.order(
-            |pool, server| {
-                if server.set_draining(false) {
-                    pool.ordered(server, "takes requests again by order");
-                }
-            },
-            |beneath| beneath.ready(),
-        )
+        self.give(Order::Ready)
     }
 
     fn weight(&self, weight: u16) -> Result<(), ControlError> {
-        let weight = weight.min(256);
-        self.order(
-            |pool, server| {
-                server.set_weight(weight);
-                pool.ordered(server, &format!("has weight {weight} by order"));
-            },
-            |beneath| beneath.weight(weight),
-        )
+        self.give(Order::Weight(weight.min(256)))
     }
 
     fn kill(&self) -> Result<(), ControlError> {

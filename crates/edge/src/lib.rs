@@ -11,13 +11,13 @@
 
 #![forbid(unsafe_code)]
 
-pub mod balance;
-pub mod control;
-pub mod handler;
-pub mod health;
-pub mod pool;
-pub mod router;
-pub mod server;
+mod balance;
+mod control;
+mod handler;
+mod health;
+mod pool;
+mod router;
+mod server;
 
 #[cfg(test)]
 mod testing;

@@ -13,7 +13,7 @@ use tandem_model::{Balance, Check, PoolPlan, Timeouts};
 use tandem_telemetry::{NodeStatus, ServiceStatus, StatusSource, Telemetry};
 use tokio::sync::{Notify, watch};
 
-use crate::control::ServerControl;
+use crate::control::{Order, ServerControl};
 use crate::health::state::{Change, State};
 use crate::server::Server;
 
@@ -35,7 +35,7 @@ pub type Instances = BTreeMap<String, watch::Receiver<Vec<InstanceAddress>>>;
 
 /// The servers of one service: who they are, how they are, whose turn it is.
 ///
-/// Workers read one immutable [`View`]; whatever changes (a check's verdict, a failed request, an order, an
+/// Workers read one immutable view; whatever changes (a check's verdict, a failed request, an order, an
 /// instance) makes a new one. A server's own state and counts are kept by its name and address across that.
 pub struct Pool {
     pub(crate) service: Arc<str>,
@@ -127,7 +127,7 @@ impl Pool {
         let mut members = self.members();
         members.reconcile(&self.check);
         for name in members.unregistered() {
-            self.register(&name);
+            self.register(name);
         }
         self.renew(members);
         self.changed.notify_one();
@@ -204,27 +204,47 @@ impl Pool {
 
     /// Acts on a change of state and tells of it.
     fn announce(&self, server: &Server, change: Option<Change>) {
-        let Some(Change { state, reason }) = change else {
+        let Some(Change {
+            state,
+            reason,
+            news,
+        }) = change
+        else {
             return;
         };
-        let subject = format!("{}/{}", self.service, server.key.name);
-        let events = &self.telemetry.events;
-        match state {
-            State::Down => events.warning(subject, format!("down: {reason}")),
-            State::Up | State::Starting => events.info(subject, format!("up: {reason}")),
+        if news {
+            let subject = format!("{}/{}", self.service, server.key.name);
+            let events = &self.telemetry.events;
+            match state {
+                State::Up | State::Starting => events.info(subject, format!("up: {reason}")),
+                State::Down | State::Returning => {
+                    events.warning(subject, format!("down: {reason}"));
+                }
+            }
         }
         self.refresh();
     }
 
-    /// An order was given to a server.
-    pub(crate) fn ordered(&self, server: &Server, what: &str) {
-        self.refresh();
-        self.telemetry
-            .events
-            .info(format!("{}/{}", self.service, server.key.name), what);
+    /// Gives an order to the servers of a name. False when there is none now.
+    pub(crate) fn order(&self, server: &str, order: Order) -> bool {
+        let mut members = self.members();
+        let Some(changed) = members.order(server, order) else {
+            return false;
+        };
+        self.renew(members);
+        if changed {
+            let what = match order {
+                Order::Drain => "draining by order: no new requests".into(),
+                Order::Ready => "takes requests again by order".into(),
+                Order::Weight(weight) => format!("has weight {weight} by order"),
+            };
+            let subject = format!("{}/{server}", self.service);
+            self.telemetry.events.info(subject, what);
+        }
+        true
     }
 
-    fn register(&self, server: &str) {
+    fn register(&self, server: Arc<str>) {
         let name = format!("{}/{server}", self.service);
         let registry = &self.telemetry.registry;
         let beneath = registry.find_control(&name);

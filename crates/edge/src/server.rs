@@ -9,15 +9,16 @@ use tandem_model::Timing;
 use tandem_telemetry::{Health, ServerStatus};
 use tokio::sync::Notify;
 
+use crate::control::Order;
 use crate::health::state::{State, Vitals};
 
 /// What makes a server the same one across changes of a pool's membership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerKey {
+pub(crate) struct ServerKey {
     /// Its name within the service.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// Where it is.
-    pub endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
 }
 
 /// A server. Its state outlives changes of the pool as long as its key does.
@@ -82,17 +83,17 @@ impl Server {
         self.weight.load(Relaxed)
     }
 
-    pub(crate) fn set_weight(&self, weight: u16) {
-        self.weight.store(weight, Relaxed);
-    }
-
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
     /// Returns whether that is a change.
-    pub(crate) fn set_draining(&self, draining: bool) -> bool {
-        self.draining.swap(draining, Relaxed) != draining
+    pub(crate) fn obey(&self, order: Order) -> bool {
+        match order {
+            Order::Drain => !self.draining.swap(true, Relaxed),
+            Order::Ready => self.draining.swap(false, Relaxed),
+            Order::Weight(weight) => self.weight.swap(weight, Relaxed) != weight,
+        }
     }
 
     pub(crate) fn begin(&self) {
@@ -119,7 +120,7 @@ impl Server {
             (vitals.state(), vitals.reason().to_owned())
         };
         let health = match state {
-            State::Down => Health::Down,
+            State::Down | State::Returning => Health::Down,
             _ if self.is_draining() => Health::Draining,
             State::Starting => Health::Starting,
             State::Up => Health::Up,

@@ -11,13 +11,16 @@ pub(crate) enum State {
     Starting,
     Up,
     Down,
+    /// It was down and its last check passed, but not as many in a row as it takes to be up. Used when no other is.
+    Returning,
 }
 
 /// A server's state, why it is in it, and the checks since.
 ///
 /// - Starting: the first check decides, whatever `rise` and `fall` are.
 /// - Up: down after `fall` bad checks in a row, or at once when a request could not be sent.
-/// - Down: up after `rise` good checks in a row.
+/// - Down: returning after a good check, up after `rise` good ones in a row.
+/// - Returning: down after a bad check.
 #[derive(Debug)]
 pub(crate) struct Vitals {
     state: State,
@@ -28,12 +31,14 @@ pub(crate) struct Vitals {
     generation: u64,
 }
 
-/// A change of state, to be acted on and told.
+/// A change of state, to be acted on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Change {
     pub(crate) state: State,
     pub(crate) reason: String,
+    /// The operator is to be told: what was down is up, or the other way round.
+    pub(crate) news: bool,
 }
 
 impl Vitals {
@@ -86,10 +91,20 @@ impl Vitals {
                 State::Down,
                 format!("{}: {why}", in_a_row(self.bad, "failed")),
             ),
-            (State::Down, Ok(())) if self.good >= timing.rise => {
+            (State::Down | State::Returning, Ok(())) if self.good >= timing.rise => {
                 (State::Up, in_a_row(self.good, "passed"))
             }
-            _ => return None,
+            (State::Down, Ok(())) => {
+                let rise = timing.rise;
+                (
+                    State::Returning,
+                    format!("a check passed, up after {rise} in a row"),
+                )
+            }
+            (State::Returning, Err(why)) => (State::Down, format!("a check failed: {why}")),
+            (State::Up | State::Down, Err(_)) | (State::Up | State::Returning, Ok(())) => {
+                return None;
+            }
         };
         Some(self.change(state, reason))
     }
@@ -112,16 +127,22 @@ impl Vitals {
     }
 
     fn change(&mut self, state: State, reason: String) -> Change {
+        let out = |state| matches!(state, State::Down | State::Returning);
+        let news = self.state == State::Starting || out(self.state) != out(state);
         self.state = state;
         self.reason.clone_from(&reason);
-        Change { state, reason }
+        Change {
+            state,
+            reason,
+            news,
+        }
     }
 
     /// How long to wait for the next check: `fast` until as many checks agree as a change of state takes, so that a
     /// failing server is known soon, a returning one is back soon, and one that is gone for good is not pestered.
     pub(crate) fn pause(&self, timing: &Timing) -> Duration {
         let settled = match self.state {
-            State::Starting => false,
+            State::Starting | State::Returning => false,
             State::Up => self.bad == 0,
             State::Down => self.good == 0 && self.bad >= timing.fall,
         };
@@ -193,7 +214,10 @@ mod tests {
         );
         assert_eq!(vitals.pause(&TIMING), TIMING.every);
         let states = [true, false, true, true].map(|good| check(&mut vitals, good));
-        assert_eq!(states, [State::Down, State::Down, State::Down, State::Up]);
+        assert_eq!(
+            states,
+            [State::Returning, State::Down, State::Returning, State::Up]
+        );
         assert_eq!(vitals.reason(), "2 checks in a row passed");
     }
 
@@ -220,8 +244,29 @@ mod tests {
         assert!(vitals.unreachable("connection refused").is_some());
         assert_eq!(vitals.unreachable("connection refused"), None);
         assert_eq!(vitals.state(), State::Down);
-        assert_eq!(check(&mut vitals, true), State::Down);
+        assert_eq!(check(&mut vitals, true), State::Returning);
         assert_eq!(check(&mut vitals, true), State::Up);
+    }
+
+    #[test]
+    fn what_returns_is_news_when_it_is_up() {
+        let mut vitals = Vitals::new(State::Up, "");
+        let mut check = |result: Result<(), String>| {
+            let change = vitals.checked(vitals.generation(), result, &TIMING);
+            change.map(|change| (change.state, change.news))
+        };
+        let bad = || Err("no".to_owned());
+        let changes = [bad(), bad(), bad(), Ok(()), bad(), Ok(()), Ok(())].map(&mut check);
+        assert_eq!(
+            changes[2..],
+            [
+                Some((State::Down, true)),
+                Some((State::Returning, false)),
+                Some((State::Down, false)),
+                Some((State::Returning, false)),
+                Some((State::Up, true)),
+            ]
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ const TIMING: Timing = Timing {
     fast: Duration::from_millis(20),
     rise: 2,
     fall: 2,
-    timeout: Duration::from_millis(500),
+    timeout: Duration::from_secs(10),
 };
 
 fn pool(check: Check, places: &[Place]) -> Arc<Pool> {

@@ -1,6 +1,6 @@
 //! Who the servers of a pool are: the members of its plan, with names looked up and instances listed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tandem_telemetry::{Health, ServerStatus};
 use tokio::sync::watch;
 
 use super::{InstanceAddress, Instances};
+use crate::control::Order;
 use crate::health::state::{State, Vitals};
 use crate::server::{Server, ServerKey};
 
@@ -23,6 +24,8 @@ pub(super) struct Members {
     entries: Vec<Entry>,
     /// Names of servers that have a control.
     registered: BTreeSet<Arc<str>>,
+    /// Orders by the name of a server, so that one that comes back under its name is as it was ordered to be.
+    orders: BTreeMap<Arc<str>, Vec<Order>>,
     /// There was a server to take once.
     served: bool,
     /// The operator was told that no server is left.
@@ -87,6 +90,7 @@ impl Members {
         Self {
             entries: entries.collect(),
             registered: BTreeSet::new(),
+            orders: BTreeMap::new(),
             served: false,
             told_out: false,
         }
@@ -134,10 +138,31 @@ impl Members {
                         member.backup,
                         vitals(),
                     );
+                    for order in self.orders.get(&server.key.name).into_iter().flatten() {
+                        server.obey(*order);
+                    }
                     Arc::new(server)
                 })
                 .collect();
         }
+    }
+
+    /// Gives an order to the servers of a name. Returns whether it changed something; `None` without such a server.
+    pub(super) fn order(&mut self, name: &str, order: Order) -> Option<bool> {
+        let servers = self.entries.iter().flat_map(|e| &e.servers);
+        let named: Vec<_> = servers.filter(|s| *s.key.name == *name).collect();
+        let orders = self
+            .orders
+            .entry(named.first()?.key.name.clone())
+            .or_default();
+        // The last order of a kind holds.
+        orders.retain(|old| match order {
+            Order::Drain | Order::Ready => matches!(old, Order::Weight(_)),
+            Order::Weight(_) => !matches!(old, Order::Weight(_)),
+        });
+        orders.push(order);
+        let changed = named.into_iter().filter(|server| server.obey(order));
+        Some(changed.count() > 0)
     }
 
     /// Names of servers that have no control yet; they are taken to have one from now on.

@@ -270,8 +270,14 @@ fn without_a_server_that_is_up_there_is_no_try() {
     check(&pool, "b", false);
     assert_eq!(request(&pool), None);
     check(&pool, "b", true);
-    check(&pool, "b", true);
-    assert_eq!(requests(&pool, 2), ["b", "b"]);
+    assert_eq!(
+        requests(&pool, 2),
+        ["b", "b"],
+        "one that is just coming back is better than none"
+    );
+    check(&pool, "a", true);
+    check(&pool, "a", true);
+    assert_eq!(requests(&pool, 2), ["a", "a"]);
     let events = last_events(&pool);
     assert!(
         events.contains(&"error shop: no server is left, requests to it are answered 503".into()),
@@ -427,6 +433,40 @@ async fn instances_come_and_go_and_those_that_stay_keep_their_state() {
     sender.send_replace(Vec::new());
     pool.reconcile();
     assert_eq!(request(&pool), None);
+}
+
+#[test]
+fn an_order_outlives_the_instance_it_was_given_to() {
+    let instance = |port: u16| InstanceAddress {
+        name: "app1".into(),
+        endpoint: Endpoint::Tcp(SocketAddr::from(([127, 0, 0, 1], port))),
+    };
+    let (sender, receiver) = watch::channel(vec![instance(1)]);
+    let plan = plan(&[Member {
+        place: Place::Instances { app: "shop".into() },
+        ..member("app1", 0)
+    }]);
+    let telemetry = telemetry();
+    let pool = Pool::new(
+        &plan,
+        &Instances::from([("shop".into(), receiver)]),
+        &telemetry,
+    );
+    let control = telemetry
+        .registry
+        .find_control("shop/app1")
+        .expect("registered");
+    control.weight(7).expect("it has a weight");
+    control.drain().expect("it can be drained");
+    sender.send_replace(Vec::new());
+    pool.reconcile();
+    assert_eq!(control.ready(), Err(ControlError::NotRunning));
+    sender.send_replace(vec![instance(2)]);
+    pool.reconcile();
+    assert_eq!(request(&pool), None);
+    assert_eq!(pool.servers()[0].status().weight, 7);
+    control.ready().expect("it is back");
+    assert_eq!(requests(&pool, 1), ["app1"]);
 }
 
 #[tokio::test]

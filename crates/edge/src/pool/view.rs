@@ -15,12 +15,15 @@ pub(crate) struct View {
 }
 
 /// Which servers take requests: the first kind of which there is one. A server that was not checked yet is used while
-/// no other of its rank is known to be up: right after the start all are, and a new one waits for its first check.
-const RANKS: [(bool, State); 4] = [
+/// no other of its rank is known to be up: right after the start all are, and a new one waits for its first check. One
+/// that is just coming back is better than an answer that says there is none.
+const RANKS: [(bool, State); 6] = [
     (false, State::Up),
     (false, State::Starting),
     (true, State::Up),
     (true, State::Starting),
+    (false, State::Returning),
+    (true, State::Returning),
 ];
 
 impl View {
