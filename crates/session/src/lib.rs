@@ -7,4 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
+mod clock;
+mod home;
+mod log;
+mod machine;
+pub mod node;
+mod peers;
+mod snapshot;
 pub mod state;
+mod types;
+mod wire;

@@ -13,11 +13,12 @@ const IDLE: u64 = 60 * 60 * 1000;
 /// Agents known at once; beyond, the one that was silent longest is forgotten.
 const MAX_AGENTS: usize = 1024;
 /// Operations that one agent may have open.
-pub const MAX_OPEN: usize = 16 * 1024;
+const MAX_OPEN: usize = 16 * 1024;
 
 /// What is remembered of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
+    nonce: u64,
     /// When it last asked for something.
     seen: u64,
     lowest_open: u64,
@@ -43,7 +44,7 @@ pub enum Ticket {
 }
 
 impl Agents {
-    pub fn register(&mut self, id: u64, now: u64) -> Outcome {
+    pub fn register(&mut self, id: u64, nonce: u64, now: u64) -> Outcome {
         if self.known.len() >= MAX_AGENTS {
             let silent = self
                 .known
@@ -54,6 +55,7 @@ impl Agents {
             }
         }
         let agent = Agent {
+            nonce,
             seen: now,
             ..Agent::default()
         };
@@ -63,7 +65,8 @@ impl Agents {
 
     /// Judges an operation, and forgets what its agent no longer waits for.
     pub fn admit(&mut self, operation: &Operation, now: u64) -> Ticket {
-        let Some(agent) = self.known.get_mut(&operation.agent) else {
+        let known = self.known.get_mut(&operation.agent.number);
+        let Some(agent) = known.filter(|agent| agent.nonce == operation.agent.nonce) else {
             return Ticket::Refused(Outcome::UnknownAgent);
         };
         let agent = Arc::make_mut(agent);
@@ -85,7 +88,7 @@ impl Agents {
     }
 
     pub fn record(&mut self, operation: &Operation, outcome: Outcome) {
-        if let Some(agent) = self.known.get_mut(&operation.agent) {
+        if let Some(agent) = self.known.get_mut(&operation.agent.number) {
             Arc::make_mut(agent)
                 .answers
                 .insert(operation.sequence, outcome);

@@ -19,6 +19,17 @@ pub struct Batch {
     pub changes: Vec<Change>,
 }
 
+impl Batch {
+    /// Bytes it takes, roughly.
+    pub fn weight(&self) -> usize {
+        let changes = self.changes.iter().map(|change| match change {
+            Change::Register { .. } => 24,
+            Change::Operation(operation) => operation.command.weight(),
+        });
+        64 + changes.sum::<usize>()
+    }
+}
+
 impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} changes at {} ms", self.changes.len(), self.stamp)
@@ -29,16 +40,29 @@ impl fmt::Display for Batch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// A new agent wants an identity. It gets the version of this change: a number that is given once.
-    Register,
+    Register {
+        /// Drawn by the agent.
+        nonce: u64,
+    },
     /// An agent wants something done.
     Operation(Operation),
+}
+
+/// An agent's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentId {
+    /// What the keyspace gave it.
+    pub number: u64,
+    /// What it drew itself: should the keyspace be lost as a whole and start anew, the numbers begin again, and one
+    /// agent must not be taken for another.
+    pub nonce: u64,
 }
 
 /// A command and its identity: however often it arrives, it is applied once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {
     /// Who wants it.
-    pub agent: u64,
+    pub agent: AgentId,
     /// The agent's number for it.
     pub sequence: u64,
     /// The lowest number that the agent still waits for: what is below need not be remembered.
@@ -199,7 +223,7 @@ pub enum Outcome {
     Ok,
     /// What a `GetAndTouch` found.
     Hit(Item),
-    /// A new agent's identity.
+    /// A new agent's number.
     Registered(u64),
     /// Nobody knows this agent (any more): nothing was done. It takes a new identity.
     UnknownAgent,

@@ -19,11 +19,11 @@ use tandem_cache::rules::{Current, Effect, Expiry, decide};
 use tandem_memcache::{MAX_VALUE, Reply};
 
 use agents::{Agents, Ticket};
-pub use batch::{Batch, Change, Command, Mode, Operation, Outcome};
+pub use batch::{AgentId, Batch, Change, Command, Mode, Operation, Outcome};
 use due::{Due, DueQueue};
 pub use key::{GROUPS, GroupId, InvalidKey, Key, group_of};
-pub use partition::Item;
 use partition::Partition;
+pub use partition::{Item, cost};
 pub use records::{Record, Restoring, View};
 
 /// The keyspace is cut into so many parts. A snapshot shares them with the state; a part that is changed while a
@@ -83,7 +83,7 @@ impl State {
                 // Unique for each change and higher with each: the same on every replica, for ever.
                 let version = index << 16 | position as u64;
                 match change {
-                    Change::Register => self.agents.register(version, self.now),
+                    Change::Register { nonce } => self.agents.register(version, *nonce, self.now),
                     Change::Operation(operation) => self.operate(version, operation),
                 }
             })

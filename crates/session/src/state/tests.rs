@@ -28,7 +28,7 @@ fn delete(name: &str, guard: u64) -> Command {
 struct Driven {
     state: State,
     index: u64,
-    agent: u64,
+    agent: AgentId,
     sequence: u64,
 }
 
@@ -37,14 +37,17 @@ impl Driven {
         let mut driven = Self {
             state: State::default(),
             index: 0,
-            agent: 0,
+            agent: AgentId {
+                number: 0,
+                nonce: 9,
+            },
             sequence: 0,
         };
-        let registered = driven.entry(0, vec![Change::Register]);
-        let [Outcome::Registered(agent)] = registered[..] else {
+        let registered = driven.entry(0, vec![Change::Register { nonce: 9 }]);
+        let [Outcome::Registered(number)] = registered[..] else {
             panic!("{registered:?}");
         };
-        driven.agent = agent;
+        driven.agent.number = number;
         driven
     }
 
@@ -145,13 +148,13 @@ fn an_operation_of_a_forgotten_agent_is_refused_and_its_identity_is_not_given_ag
         two_hours,
         vec![
             Change::Operation(late.clone()),
-            Change::Register,
+            Change::Register { nonce: 9 },
             Change::Operation(late),
         ],
     );
     assert_eq!(outcomes[0], Outcome::UnknownAgent);
     assert_eq!(outcomes[2], Outcome::UnknownAgent);
-    assert!(matches!(outcomes[1], Outcome::Registered(id) if id != s.agent));
+    assert!(matches!(outcomes[1], Outcome::Registered(id) if id != s.agent.number));
 }
 
 #[test]
@@ -281,10 +284,10 @@ fn a_command() -> impl Strategy<Value = Command> {
 /// Entries with operations of a few agents, some of them repeated or given up.
 fn a_log() -> impl Strategy<Value = Vec<Batch>> {
     let change = prop_oneof![
-        1 => Just(Change::Register),
+        1 => Just(Change::Register { nonce: 0 }),
         9 => (1..4u64, 0..12u64, 0..6u64, a_command()).prop_map(
             |(agent, sequence, lowest_open, command)| Change::Operation(Operation {
-                agent: agent << 16, sequence, lowest_open, command,
+                agent: AgentId { number: agent << 16, nonce: 0 }, sequence, lowest_open, command,
             })
         ),
     ];
@@ -292,7 +295,7 @@ fn a_log() -> impl Strategy<Value = Vec<Batch>> {
         (0..400u64, vec(change, 0..6)).prop_map(|(stamp, changes)| Batch { stamp, changes });
     vec(batch, 1..40).prop_map(|mut log| {
         for batch in log.iter_mut().take(3) {
-            batch.changes.insert(0, Change::Register);
+            batch.changes.insert(0, Change::Register { nonce: 0 });
         }
         log
     })

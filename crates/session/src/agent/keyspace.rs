@@ -1,0 +1,314 @@
+//! The keyspace as the memcached server loop serves it: each operation is asked of the leader.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use tandem_cache::rules::Expiry;
+use tandem_memcache::{Answer, Hit, Keyspace, Lifetime, Op, Reply, Sink};
+use tokio::time::Instant;
+
+use super::Agent;
+use super::route::{Answered, DEADLINE, Failure};
+use crate::state::{AgentId, Command, InvalidKey, Item, Key, Operation, Outcome};
+use crate::wire::{MAX_OPERATIONS, Request, Response};
+
+/// The replicated keyspace, for one worker. Cheap to clone.
+#[derive(Clone)]
+pub struct AgentKeyspace(Agent);
+
+impl Keyspace for AgentKeyspace {
+    fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
+        Answer::Later(Box::pin(async move {
+            match self.operate(op, sink).await {
+                Ok(reply) | Err(reply) => reply,
+            }
+        }))
+    }
+}
+
+fn server_error(text: String) -> Reply {
+    Reply::ServerError(Cow::Owned(text))
+}
+
+impl From<InvalidKey> for Reply {
+    fn from(error: InvalidKey) -> Self {
+        Self::ClientError(Cow::Owned(error.to_string()))
+    }
+}
+
+fn keys(keys: &[&[u8]]) -> Result<Vec<Key>, Reply> {
+    Ok(keys
+        .iter()
+        .map(|key| Key::try_from(*key))
+        .collect::<Result<_, _>>()?)
+}
+
+fn life(life: Lifetime) -> Option<u64> {
+    match life {
+        Lifetime::Forever => None,
+        Lifetime::Millis(ms) => Some(ms),
+    }
+}
+
+impl AgentKeyspace {
+    pub(super) fn new(agent: Agent) -> Self {
+        Self(agent)
+    }
+
+    /// Both sides are replies; the wrong one cuts the way short.
+    async fn operate(&self, op: Op<'_>, sink: &mut dyn Sink) -> Result<Reply, Reply> {
+        let command = match op {
+            Op::Get { keys: wanted } => return self.read(keys(wanted)?, sink).await,
+            Op::GetAndTouch {
+                keys: wanted,
+                life: l,
+            } => {
+                return self.get_and_touch(keys(wanted)?, life(l), sink).await;
+            }
+            Op::Stats { .. } => return self.stats().await,
+            Op::Store {
+                mode,
+                key,
+                flags,
+                life: l,
+                value,
+            } => Command::Store {
+                mode: mode.into(),
+                key: Key::try_from(key)?,
+                flags,
+                life: life(l),
+                value: Bytes::copy_from_slice(value),
+            },
+            Op::Delete { key } => Command::Delete {
+                key: Key::try_from(key)?,
+                guard: 0,
+            },
+            Op::Touch { key, life: l } => Command::Touch {
+                key: Key::try_from(key)?,
+                life: life(l),
+            },
+            Op::Arithmetic { key, delta, down } => Command::Arithmetic {
+                key: Key::try_from(key)?,
+                delta,
+                down,
+            },
+            Op::FlushAll { delay } => Command::FlushAll { delay },
+        };
+        let (_, mut outcomes) = self.change(vec![command]).await?;
+        Ok(match outcomes.pop() {
+            Some(Outcome::Stored) => Reply::Stored,
+            Some(Outcome::NotStored) => Reply::NotStored,
+            Some(Outcome::Exists) => Reply::Exists,
+            Some(Outcome::NotFound) => Reply::NotFound,
+            Some(Outcome::Deleted) => Reply::Deleted,
+            Some(Outcome::Touched) => Reply::Touched,
+            Some(Outcome::Number(number)) => Reply::Number(number),
+            Some(Outcome::Ok) => Reply::Ok,
+            Some(Outcome::Invalid(text)) => Reply::ClientError(text),
+            Some(Outcome::Refused(text)) => Reply::ServerError(text),
+            other => server_error(format!("outcome unknown (an unexpected answer: {other:?})")),
+        })
+    }
+
+    async fn read(&self, mut wanted: Vec<Key>, sink: &mut dyn Sink) -> Result<Reply, Reply> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut found = Vec::new();
+        // One round, unless the items are too large for one answer.
+        while !wanted.is_empty() {
+            let answer = self.ask(deadline, || Request::Read(wanted.clone())).await;
+            let (now, items) = match answer.map(|answered| answered.response) {
+                Ok(Response::Items { now, items }) if (1..=wanted.len()).contains(&items.len()) => {
+                    (now, items)
+                }
+                Ok(other) => return Err(unexpected(&other)),
+                Err(failure) => return Err(unreadable(&failure)),
+            };
+            let rest = wanted.split_off(items.len());
+            let hits = wanted.into_iter().zip(items);
+            found.extend(hits.filter_map(|(key, item)| Some((key, item?, now))));
+            wanted = rest;
+        }
+        show(&found, sink);
+        Ok(Reply::End)
+    }
+
+    async fn get_and_touch(
+        &self,
+        wanted: Vec<Key>,
+        life: Option<u64>,
+        sink: &mut dyn Sink,
+    ) -> Result<Reply, Reply> {
+        let mut found = Vec::new();
+        for keys in wanted.chunks(MAX_OPERATIONS) {
+            let touch = |key: &Key| Command::GetAndTouch {
+                key: key.clone(),
+                life,
+            };
+            let (now, outcomes) = self.change(keys.iter().map(touch).collect()).await?;
+            for (key, outcome) in keys.iter().zip(outcomes) {
+                match outcome {
+                    Outcome::Hit(item) => found.push((key.clone(), item, now)),
+                    Outcome::NotFound => {}
+                    Outcome::Refused(text) => return Err(Reply::ServerError(text)),
+                    other => return Err(server_error(format!("cannot be read now ({other:?})"))),
+                }
+            }
+        }
+        show(&found, sink);
+        Ok(Reply::End)
+    }
+
+    async fn ask(
+        &self,
+        deadline: Instant,
+        make: impl FnMut() -> Request,
+    ) -> Result<Answered, Failure> {
+        self.0.0.route.ask(deadline, make).await
+    }
+
+    /// Has commands applied, each exactly once however often they are sent.
+    async fn change(&self, commands: Vec<Command>) -> Result<(u64, Vec<Outcome>), Reply> {
+        let identity = &self.0.0.identity;
+        let deadline = Instant::now() + DEADLINE;
+        // An identity that was forgotten while the agent had nothing to do is renewed, once.
+        let mut renewed = false;
+        loop {
+            let mut tickets = Vec::with_capacity(commands.len());
+            while tickets.len() < commands.len() {
+                match identity.open() {
+                    Some(ticket) => tickets.push(ticket),
+                    None => self.register(deadline).await?,
+                }
+            }
+            let Some(agent) = tickets.first().map(|ticket| ticket.agent) else {
+                return Ok((0, Vec::new()));
+            };
+            if tickets.iter().any(|ticket| ticket.agent != agent) {
+                continue;
+            }
+            let answer = self.ask(deadline, || {
+                let operations = tickets
+                    .iter()
+                    .zip(&commands)
+                    .map(|(ticket, command)| Operation {
+                        agent,
+                        sequence: ticket.sequence,
+                        lowest_open: ticket.lowest_open(),
+                        command: command.clone(),
+                    });
+                Request::Operate(operations.collect())
+            });
+            let Answered { response, doubtful } = match answer.await {
+                Ok(answered) => answered,
+                Err(Failure { unknown: true, why }) => {
+                    return Err(server_error(format!("outcome unknown ({why})")));
+                }
+                Err(Failure { why, .. }) => {
+                    return Err(server_error(format!("not stored ({why})")));
+                }
+            };
+            let (now, outcomes) = match response {
+                Response::Outcomes { now, outcomes } if outcomes.len() == commands.len() => {
+                    (now, outcomes)
+                }
+                other => return Err(unexpected(&other)),
+            };
+            if !outcomes
+                .iter()
+                .any(|o| matches!(o, Outcome::UnknownAgent | Outcome::Closed))
+            {
+                return Ok((now, outcomes));
+            }
+            identity.forget(agent);
+            let nothing_done = outcomes.iter().all(|o| *o == Outcome::UnknownAgent);
+            if renewed || doubtful || !nothing_done {
+                // An earlier attempt may have been applied before the identity was forgotten.
+                return Err(server_error(
+                    "outcome unknown (the agent's identity was forgotten)".into(),
+                ));
+            }
+            renewed = true;
+        }
+    }
+
+    async fn register(&self, deadline: Instant) -> Result<(), Reply> {
+        let identity = &self.0.0.identity;
+        let _one_at_a_time = identity.registering.lock().await;
+        if identity.is_known() {
+            return Ok(());
+        }
+        let nonce = getrandom::u64()
+            .map_err(|error| server_error(format!("not stored (no random numbers: {error})")))?;
+        // A number that was given and not learnt of is never used: no harm.
+        let answer = self.ask(deadline, || Request::Register(nonce)).await;
+        match answer.map(|answered| answered.response) {
+            Ok(Response::Outcomes { outcomes, .. }) => match outcomes[..] {
+                [Outcome::Registered(number)] => {
+                    identity.set(AgentId { number, nonce });
+                    Ok(())
+                }
+                _ => Err(server_error(
+                    "not stored (the agent was given no identity)".into(),
+                )),
+            },
+            Ok(other) => Err(unexpected(&other)),
+            Err(Failure { why, .. }) => Err(server_error(format!("not stored ({why})"))),
+        }
+    }
+
+    async fn stats(&self) -> Result<Reply, Reply> {
+        let deadline = Instant::now() + DEADLINE;
+        let answer = self.ask(deadline, || Request::Status).await;
+        let status = match answer.map(|answered| answered.response) {
+            Ok(Response::Status(status)) => status,
+            Ok(other) => return Err(unexpected(&other)),
+            Err(failure) => return Err(unreadable(&failure)),
+        };
+        let leader = status
+            .leader
+            .map_or_else(|| "none".into(), |member| member.name);
+        let lines = [
+            ("pid", std::process::id().to_string()),
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("pointer_size", usize::BITS.to_string()),
+            ("curr_items", status.items.to_string()),
+            ("bytes", status.bytes.to_string()),
+            ("limit_maxbytes", status.limit.to_string()),
+            ("evictions", "0".into()),
+            ("tandem_answered_by", status.name),
+            ("tandem_leader", leader),
+            ("tandem_term", status.term.to_string()),
+            ("tandem_applied", status.applied.to_string()),
+        ];
+        let lines = lines
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        Ok(Reply::Stats(lines.collect()))
+    }
+}
+
+fn unreadable(failure: &Failure) -> Reply {
+    server_error(format!("cannot be read now ({})", failure.why))
+}
+
+fn unexpected(response: &Response) -> Reply {
+    match response {
+        Response::Malformed(why) => {
+            server_error(format!("outcome unknown (refused as malformed: {why})"))
+        }
+        _ => server_error("outcome unknown (an unexpected answer)".into()),
+    }
+}
+
+/// Shows what was found only when all was learnt: an error must not follow a part of the answer.
+fn show(found: &[(Key, Item, u64)], sink: &mut dyn Sink) {
+    for (key, item, now) in found {
+        sink.hit(Hit {
+            key,
+            flags: item.flags,
+            version: item.version,
+            remaining: Expiry::at(item.expiry).remaining(*now),
+            value: &item.value,
+        });
+    }
+}

@@ -1,0 +1,281 @@
+//! Finding the leader, and trying again until there is an answer or no time left.
+//!
+//! A request goes to the replica that led last. When that does not answer in [`ATTEMPT`] it is suspected: the requests
+//! after it do not wait as long for it again, but ask the others, who know of the next leader as soon as there is
+//! one. When the others say that the suspect leads, it may be this agent's link alone that is cut: one of them is asked
+//! to ask in its place.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tandem_net::cluster::LinkError;
+use tandem_telemetry::{Events, Health, VoterStatus};
+use tokio::time::{Instant, sleep};
+
+use crate::peers::{GROUP, Peers, Voter};
+use crate::types::{decode, encode};
+use crate::wire::{FromAgent, Request, Response};
+
+/// An operation ends after so long, whatever happens.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+/// One replica may take so long to answer before others are asked.
+const ATTEMPT: Duration = Duration::from_millis(350);
+/// So long it is asked last.
+const SUSPECTED: Duration = Duration::from_secs(1);
+/// Before the replicas are asked around again.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_millis(80);
+/// Without a leader for so long, it is an event.
+const TELL: Duration = Duration::from_secs(1);
+
+/// An answer.
+pub struct Answered {
+    /// What the leader said.
+    pub response: Response,
+    /// Whether an earlier attempt may have been acted on.
+    pub doubtful: bool,
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Whether it may have been done.
+    pub unknown: bool,
+    /// What was tried last, and what came of it.
+    pub why: String,
+}
+
+/// The way to the leader.
+pub struct Route {
+    peers: Peers,
+    events: Events,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    leader: Option<String>,
+    suspects: HashMap<String, Instant>,
+    /// When the leader was last reached, and whether its absence was told.
+    failing_since: Option<Instant>,
+    told: bool,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Answer(Response),
+    /// Not done: go on with this one, if it is known who.
+    Elsewhere(Option<String>, String),
+    /// It may have been done: go on, under the same identity.
+    Unknown(String),
+}
+
+impl Route {
+    pub fn new(peers: Peers, events: Events) -> Self {
+        Self {
+            peers,
+            events,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Who led last.
+    pub fn leader(&self) -> Option<String> {
+        self.lock().leader.clone()
+    }
+
+    /// The replicas as this agent finds them.
+    pub fn voters(&self) -> Vec<VoterStatus> {
+        let now = Instant::now();
+        let known = self.lock();
+        let voters = self.peers.voters();
+        let status = voters.iter().map(|voter| {
+            let suspected = known
+                .suspects
+                .get(&voter.name)
+                .is_some_and(|until| *until > now);
+            let health = match (&known.leader, suspected) {
+                (_, true) => Health::Down,
+                (Some(leader), false) if *leader == voter.name => Health::Up,
+                _ => Health::Starting,
+            };
+            VoterStatus {
+                node: voter.name.clone(),
+                health,
+                matched: None,
+            }
+        });
+        status.collect()
+    }
+
+    /// Has a request answered by the leader before `deadline`. `make` is called for each attempt, for what may change
+    /// between them.
+    pub async fn ask(
+        &self,
+        deadline: Instant,
+        mut make: impl FnMut() -> Request,
+    ) -> Result<Answered, Failure> {
+        let mut unknown = false;
+        let mut why = String::from("no session node is known");
+        let mut tried: Vec<String> = Vec::new();
+        let mut forward = false;
+        let mut pause = PAUSE;
+        loop {
+            let voters = self.peers.voters();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure { unknown, why });
+            }
+            let Some(voter) = self.choose(&voters, &tried) else {
+                // All were asked and none leads: an election, most likely.
+                sleep(pause.min(left)).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+                tried.clear();
+                forward = false;
+                self.failed(&why);
+                continue;
+            };
+            match self
+                .attempt(voter, make(), forward, left.min(ATTEMPT))
+                .await
+            {
+                Attempt::Answer(response) => {
+                    self.reached(voter, forward);
+                    let doubtful = unknown;
+                    return Ok(Answered { response, doubtful });
+                }
+                Attempt::Elsewhere(leader, reason) => {
+                    why = reason;
+                    let direct = leader
+                        .as_ref()
+                        .filter(|name| !self.is_suspected(name) && !tried.contains(name));
+                    if let Some(name) = direct {
+                        self.lock().leader = Some(name.clone());
+                        tried.push(voter.name.clone());
+                    } else if leader.is_some() && !forward {
+                        // It knows a leader that this agent does not reach: it shall ask. Once.
+                        forward = true;
+                    } else {
+                        forward = false;
+                        tried.push(voter.name.clone());
+                    }
+                }
+                Attempt::Unknown(reason) => {
+                    unknown = true;
+                    why = reason;
+                    forward = false;
+                    tried.push(voter.name.clone());
+                }
+            }
+        }
+    }
+
+    /// Whom to ask next: the leader as far as known, then the others, suspects last; `None` when all were tried.
+    fn choose<'v>(&self, voters: &'v [Voter], tried: &[String]) -> Option<&'v Voter> {
+        let now = Instant::now();
+        let known = self.lock();
+        let untried = voters.iter().filter(|v| !tried.contains(&v.name));
+        untried.min_by_key(|voter| {
+            let suspected = known
+                .suspects
+                .get(&voter.name)
+                .is_some_and(|until| *until > now);
+            (suspected, known.leader.as_ref() != Some(&voter.name))
+        })
+    }
+
+    fn is_suspected(&self, name: &str) -> bool {
+        let now = Instant::now();
+        self.lock()
+            .suspects
+            .get(name)
+            .is_some_and(|until| *until > now)
+    }
+
+    async fn attempt(
+        &self,
+        voter: &Voter,
+        request: Request,
+        forward: bool,
+        limit: Duration,
+    ) -> Attempt {
+        let at = &voter.name;
+        let message = FromAgent {
+            group: GROUP,
+            forward,
+            request,
+        };
+        let body: Bytes = match encode(&message) {
+            Ok(body) => body.into(),
+            Err(error) => return Attempt::Elsewhere(None, error.to_string()),
+        };
+        let link = self.peers.asking(at, voter.address);
+        let answer = link.request(body, limit).await;
+        let response = answer.map(|answer| decode::<Response>(&answer));
+        match response {
+            Ok(Ok(Response::NotLeader(leader))) => {
+                let leader = leader.map(|member| member.name).filter(|name| name != at);
+                let who = leader.as_deref().unwrap_or("nobody");
+                let why = format!("{at} says that {who} leads");
+                Attempt::Elsewhere(leader, why)
+            }
+            Ok(Ok(Response::Unavailable(why))) => Attempt::Elsewhere(None, format!("{at}: {why}")),
+            Ok(Ok(Response::Unknown(why))) => Attempt::Unknown(format!("{at}: {why}")),
+            Ok(Ok(response)) => Attempt::Answer(response),
+            Ok(Err(error)) => Attempt::Unknown(format!("{at} gave an unreadable answer: {error}")),
+            Err(error) => {
+                // A node that asked another and waits in vain is not to blame.
+                if !forward && !matches!(error, LinkError::Busy) {
+                    self.suspect(at);
+                }
+                let why = format!("{at}: {error}");
+                if error.may_have_been_sent() {
+                    Attempt::Unknown(why)
+                } else {
+                    Attempt::Elsewhere(None, why)
+                }
+            }
+        }
+    }
+
+    fn suspect(&self, name: &str) {
+        let mut known = self.lock();
+        known
+            .suspects
+            .insert(name.into(), Instant::now() + SUSPECTED);
+        if known.leader.as_deref() == Some(name) {
+            known.leader = None;
+        }
+    }
+
+    fn reached(&self, voter: &Voter, forwarded: bool) {
+        let mut known = self.lock();
+        if !forwarded {
+            known.suspects.remove(&voter.name);
+            if known.leader.as_ref() != Some(&voter.name) {
+                known.leader = Some(voter.name.clone());
+            }
+        }
+        known.failing_since = None;
+        if std::mem::take(&mut known.told) {
+            let what = format!("the agent reaches a leader again, at {}", voter.name);
+            self.events.info("sessions/agent", what);
+        }
+    }
+
+    fn failed(&self, why: &str) {
+        let mut known = self.lock();
+        let since = *known.failing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > TELL && !known.told {
+            known.told = true;
+            let what = format!("the agent reaches no leader: {why}");
+            self.events.warning("sessions/agent", what);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,54 @@
+//! The keyspace's clock as one replica continues it.
+//!
+//! The clock is what the leader stamps entries with. A new leader goes on from the last stamp it applied, by its own
+//! monotonic clock: never back, and never ahead of the time that really passed. Wall clocks are not looked at, and no
+//! machine's clock is compared with another's.
+
+use std::time::Instant;
+
+/// A clock in milliseconds, set by the stamps seen.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyspaceClock {
+    stamp: u64,
+    at: Instant,
+}
+
+impl Default for KeyspaceClock {
+    fn default() -> Self {
+        Self {
+            stamp: 0,
+            at: Instant::now(),
+        }
+    }
+}
+
+impl KeyspaceClock {
+    /// An entry with this stamp was applied just now.
+    pub fn saw(&mut self, stamp: u64) {
+        if stamp > self.now() {
+            *self = Self {
+                stamp,
+                at: Instant::now(),
+            };
+        }
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> u64 {
+        self.stamp + self.at.elapsed().as_millis() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_moves_the_clock_forward_and_never_back() {
+        let mut clock = KeyspaceClock::default();
+        clock.saw(5_000);
+        assert!(clock.now() >= 5_000);
+        clock.saw(10);
+        assert!(clock.now() >= 5_000);
+    }
+}

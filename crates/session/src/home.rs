@@ -1,0 +1,218 @@
+//! A replica's state directory: who it is, and whether what it knew is still all there.
+//!
+//! A replica that may have forgotten what it acknowledged must not vote as who it was: it could help to elect a leader
+//! that lacks it. So an identity lives exactly as long as the state it was given with. When the state is lost (corrupted,
+//! incomplete, or, without `durable`, older than the machine's last start) what is left of it is put aside and
+//! the node is a new one, which the leader takes in in place of the old.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::{LogStore, files};
+use crate::snapshot::SnapshotFile;
+use crate::state::State;
+use crate::types::{NodeId, SnapshotMeta, invalid};
+
+const IDENTITY: &str = "identity";
+const LOCK: &str = "lock";
+/// Where the last lost state is put, for whoever wants to look at it.
+const LOST: &str = "lost";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Identity {
+    id: NodeId,
+    name: String,
+    /// The kernel's boot id when the state was last written.
+    boot: String,
+    /// Whether all that was acknowledged is on disk.
+    durable: bool,
+}
+
+/// An open state directory.
+pub struct Home {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// Who the replica is.
+    pub id: NodeId,
+    /// Why the state that was here is lost, if it is.
+    pub lost: Option<String>,
+    /// Whether appends wait for the disk.
+    pub durable: bool,
+    /// The vote and the log.
+    pub log: LogStore,
+    /// The last snapshot, read, and its file.
+    pub snapshot: Option<(SnapshotMeta, State, SnapshotFile)>,
+    /// Held as long as this is: two processes must not share a state.
+    _lock: File,
+}
+
+impl Home {
+    /// Opens the state directory of the node `name`, or makes it.
+    pub fn open(directory: &Path, name: &str, durable: bool) -> io::Result<Self> {
+        // Unreadable only outside Linux's usual mounts; then every start counts as a reboot.
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self::open_at(directory, name, durable, boot.trim())
+    }
+
+    fn open_at(directory: &Path, name: &str, durable: bool, boot: &str) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let lock = File::create(directory.join(LOCK))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                format!("another process uses {}", directory.display()),
+            ),
+            TryLockError::Error(error) => error,
+        })?;
+        let found = match Self::read(directory, name, durable, boot) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error.to_string()),
+            other => Ok(other?),
+        };
+        let lost = match found {
+            Ok(Some((identity, log, snapshot))) => {
+                let id = identity.id;
+                if durable && !identity.durable {
+                    log.flush_all()?;
+                    if let Some((_, _, file)) = &snapshot {
+                        file.sync()?;
+                    }
+                }
+                // Said before anything is written the new way.
+                write_identity(directory, id, name, boot, durable)?;
+                return Ok(Self {
+                    directory: directory.into(),
+                    id,
+                    lost: None,
+                    durable,
+                    log,
+                    snapshot,
+                    _lock: lock,
+                });
+            }
+            Ok(None) => None,
+            Err(why) => Some(why),
+        };
+        put_aside(directory)?;
+        let id = draw()?;
+        write_identity(directory, id, name, boot, durable)?;
+        Ok(Self {
+            directory: directory.into(),
+            id,
+            lost,
+            durable,
+            log: LogStore::open(directory, durable)?,
+            snapshot: None,
+            _lock: lock,
+        })
+    }
+
+    /// What is there; `None` when nothing is. An error of the kind [`io::ErrorKind::InvalidData`]: it is lost.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the parts of a home, for its one caller"
+    )]
+    fn read(
+        directory: &Path,
+        name: &str,
+        durable: bool,
+        boot: &str,
+    ) -> io::Result<
+        Option<(
+            Identity,
+            LogStore,
+            Option<(SnapshotMeta, State, SnapshotFile)>,
+        )>,
+    > {
+        let Some(identity) = files::read::<Identity>(&directory.join(IDENTITY))? else {
+            return if leftovers(directory)?.is_empty() {
+                Ok(None)
+            } else {
+                Err(invalid("there is a state here and nothing says whose"))
+            };
+        };
+        if identity.name != name {
+            // Not a lost state but a wrong path: nothing is touched.
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!(
+                    "{} holds the state of node {}, not of {name}",
+                    directory.display(),
+                    identity.name
+                ),
+            ));
+        }
+        if !identity.durable && (identity.boot != boot || boot.is_empty()) {
+            return Err(invalid(
+                "the machine was started anew, and the log did not wait for the disk (durable = false)",
+            ));
+        }
+        let log = LogStore::open(directory, durable)?;
+        let snapshot = match SnapshotFile::current(directory)? {
+            Some(file) => {
+                let (meta, state) = file.load()?;
+                Some((meta, state, file))
+            }
+            None => None,
+        };
+        let covered = snapshot.as_ref().and_then(|(meta, ..)| meta.last_log_id);
+        if log.purged() > covered {
+            return Err(invalid("the log begins behind the end of the snapshot"));
+        }
+        Ok(Some((identity, log, snapshot)))
+    }
+}
+
+fn write_identity(
+    directory: &Path,
+    id: NodeId,
+    name: &str,
+    boot: &str,
+    durable: bool,
+) -> io::Result<()> {
+    let identity = Identity {
+        id,
+        name: name.into(),
+        boot: boot.into(),
+        durable,
+    };
+    files::write(&directory.join(IDENTITY), &identity, durable)
+}
+
+/// Everything in the directory but the lock and what was put aside before.
+fn leftovers(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(directory)? {
+        let file = file?;
+        if file.file_name() != LOCK && file.file_name() != LOST {
+            found.push(file.path());
+        }
+    }
+    Ok(found)
+}
+
+fn put_aside(directory: &Path) -> io::Result<()> {
+    let leftovers = leftovers(directory)?;
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    let lost = directory.join(LOST);
+    match fs::remove_dir_all(&lost) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => fs::create_dir(&lost)?,
+    }
+    for path in leftovers {
+        if let Some(name) = path.file_name() {
+            fs::rename(&path, lost.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// An identity that nobody had before, by chance alone: 63 bits, never 0.
+fn draw() -> io::Result<NodeId> {
+    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    Ok((random >> 1).max(1))
+}

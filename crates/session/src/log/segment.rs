@@ -1,0 +1,218 @@
+//! Segments: files of consecutive entries, appended to and never changed, cut at their end at most.
+//!
+//! ```text
+//! segment   "TNDMLOG" version   record*
+//! record    length u32   crc32 of the payload u32   payload: one entry
+//! ```
+//!
+//! A record that ends before its length says can be the last thing in the log only: the process was killed inside the
+//! `write` that appended it. Such a record was never acknowledged, as an acknowledgement follows the `write`, and it is
+//! cut off. Without `durable` nothing else can be wrong with a log written since the machine was started: the kernel
+//! holds whole writes, whatever happens to the process. With `durable` a power cut may leave, behind everything
+//! that was flushed, space that was allocated and not written, which reads as zeros; it is cut off as well. Anything
+//! else that does not match its checksum was once acknowledged: the state is lost, and nothing of it is used.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use openraft::entry::RaftEntry;
+
+use crate::types::{Entry, decode, encode, invalid};
+
+const HEADER: &[u8; 8] = b"TNDMLOG\x01";
+const RECORD_HEAD: usize = 8;
+/// The largest record: a larger length is corruption. A batch is far smaller.
+const MAX_RECORD: usize = 64 * 1024 * 1024;
+
+/// One file of the log.
+pub struct Segment {
+    /// The index of its first entry.
+    pub first: u64,
+    path: PathBuf,
+    file: Arc<File>,
+    /// Where each record begins.
+    starts: Vec<u64>,
+    /// Where the next one will.
+    end: u64,
+}
+
+/// Entries as they go to disk, all with one `write`.
+#[derive(Default)]
+pub struct Records {
+    bytes: Vec<u8>,
+    starts: Vec<u64>,
+}
+
+impl Records {
+    /// Adds an entry.
+    pub fn add(&mut self, entry: &Entry) -> io::Result<()> {
+        let payload = encode(entry)?;
+        self.starts.push(self.bytes.len() as u64);
+        self.bytes
+            .extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        self.bytes
+            .extend_from_slice(&crc32fast::hash(&payload).to_be_bytes());
+        self.bytes.extend_from_slice(&payload);
+        Ok(())
+    }
+}
+
+impl Segment {
+    /// Makes the segment whose first entry will be `first`.
+    pub fn create(directory: &Path, first: u64) -> io::Result<Self> {
+        let path = directory.join(format!("log-{first:020}"));
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)?;
+        file.write_all(HEADER)?;
+        Ok(Self {
+            first,
+            path,
+            file: Arc::new(file),
+            starts: Vec::new(),
+            end: HEADER.len() as u64,
+        })
+    }
+
+    /// The segments in `directory`, in order, by the index of their first entry.
+    pub fn list(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+        let mut found = Vec::new();
+        for file in fs::read_dir(directory)? {
+            let file = file?;
+            let name = file.file_name();
+            let first = name
+                .to_str()
+                .and_then(|n| n.strip_prefix("log-")?.parse().ok());
+            if let Some(first) = first {
+                found.push((first, file.path()));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Opens a segment and gives its entries to `seen`. In the last segment a record that was being written when the
+    /// process was killed is cut off. An error of the kind [`io::ErrorKind::InvalidData`] means that the state is lost.
+    pub fn open(
+        first: u64,
+        path: PathBuf,
+        last: bool,
+        mut seen: impl FnMut(Entry),
+    ) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let bytes = fs::read(&path)?;
+        let lost = |what: &str| invalid(&format!("{what} in {}", path.display()));
+        let mut starts = Vec::new();
+        let mut end = HEADER.len();
+        if bytes.len() < HEADER.len() && last {
+            // Killed between the file's creation and its header.
+            file.set_len(0)?;
+            file.write_all_at(HEADER, 0)?;
+        } else if !bytes.starts_with(HEADER) {
+            return Err(lost("an unknown format"));
+        }
+        while end < bytes.len() {
+            let rest = &bytes[end..];
+            let Some(payload) = payload(rest) else {
+                let torn = is_cut_short(rest) || rest.iter().all(|b| *b == 0);
+                if !(last && torn) {
+                    return Err(lost("a corrupted record"));
+                }
+                file.set_len(end as u64)?;
+                break;
+            };
+            let entry: Entry = decode(payload).map_err(|_| lost("an unreadable record"))?;
+            if entry.index() != first + starts.len() as u64 {
+                return Err(lost("an entry out of order"));
+            }
+            starts.push(end as u64);
+            end += RECORD_HEAD + payload.len();
+            seen(entry);
+        }
+        Ok(Self {
+            first,
+            path,
+            file: Arc::new(file),
+            starts,
+            end: end as u64,
+        })
+    }
+
+    /// Appends records with one `write`. When it fails the segment is as before, as far as can be known.
+    pub fn append(&mut self, records: &Records) -> io::Result<()> {
+        self.file.write_all_at(&records.bytes, self.end)?;
+        self.starts
+            .extend(records.starts.iter().map(|start| self.end + start));
+        self.end += records.bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Reads one entry, which must be in this segment.
+    pub fn read(&self, index: u64) -> io::Result<Entry> {
+        let position = (index - self.first) as usize;
+        let start = self.starts[position];
+        let end = self.starts.get(position + 1).copied().unwrap_or(self.end);
+        let mut bytes = vec![0; (end - start) as usize];
+        self.file.read_exact_at(&mut bytes, start)?;
+        let payload = payload(&bytes).ok_or_else(|| invalid("a log record changed on disk"))?;
+        decode(payload)
+    }
+
+    /// Cuts off the entries from `index` on.
+    pub fn truncate(&mut self, index: u64) -> io::Result<()> {
+        let keep = index.saturating_sub(self.first) as usize;
+        if let Some(start) = self.starts.get(keep).copied() {
+            self.file.set_len(start)?;
+            self.starts.truncate(keep);
+            self.end = start;
+        }
+        Ok(())
+    }
+
+    /// Takes the file away.
+    pub fn delete(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    /// The index behind the last entry.
+    pub fn next(&self) -> u64 {
+        self.first + self.starts.len() as u64
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.end
+    }
+
+    /// The file, to be flushed.
+    pub fn file(&self) -> Arc<File> {
+        self.file.clone()
+    }
+}
+
+/// The payload of the record at the start of `bytes`, if it is complete and its checksum right.
+fn payload(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_be_bytes(*length) as usize;
+    let payload = rest.get(..length)?;
+    // An entry is never empty; a record of zeros is space that was never written.
+    (length > 0 && crc32fast::hash(payload).to_be_bytes() == *sum).then_some(payload)
+}
+
+/// Whether the file ends before the record at the start of `bytes` does.
+fn is_cut_short(bytes: &[u8]) -> bool {
+    match bytes.first_chunk::<4>() {
+        None => true,
+        Some(length) => {
+            let length = u32::from_be_bytes(*length) as usize;
+            length <= MAX_RECORD && bytes.len() < RECORD_HEAD + length
+        }
+    }
+}

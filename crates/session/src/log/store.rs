@@ -1,0 +1,427 @@
+//! The log as openraft sees it: segments on disk, the newest entries in memory too.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::fs;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::Stream;
+use futures_util::stream;
+use openraft::entry::{EntryPayload, RaftEntry};
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+
+use super::files;
+use super::segment::{Records, Segment};
+use super::sync::{Flusher, Job};
+use crate::types::{Entry, LogId, Types, Vote, invalid};
+
+/// A segment that has reached so many bytes is followed by another.
+const SEGMENT: u64 = 16 * 1024 * 1024;
+/// Entries kept in memory, for replicas that are a little behind; values are shared with the state.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+const CACHE_ENTRIES: usize = 8 * 1024;
+/// Entries read at once stop at about so many bytes: they make one frame of the cluster port.
+const READ_BYTES: usize = 8 * 1024 * 1024;
+/// Entries read at once to be applied.
+const READ_ENTRIES: u64 = 256;
+
+const VOTE: &str = "vote";
+const PURGED: &str = "purged";
+
+/// The vote and the log of a replica, and the reader of both. Cheap to clone.
+#[derive(Clone)]
+pub struct LogStore(Arc<Mutex<Inner>>);
+
+struct Inner {
+    directory: PathBuf,
+    segments: VecDeque<Segment>,
+    cache: VecDeque<Entry>,
+    cache_bytes: usize,
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    flusher: Option<Flusher>,
+}
+
+impl LogStore {
+    /// Reads what is in `directory`. An error of the kind [`io::ErrorKind::InvalidData`] means that the state is lost.
+    pub fn open(directory: &Path, durable: bool) -> io::Result<Self> {
+        let vote = files::read(&directory.join(VOTE))?;
+        let purged: Option<LogId> = files::read(&directory.join(PURGED))?;
+        let mut inner = Inner {
+            directory: directory.into(),
+            segments: VecDeque::new(),
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            vote,
+            last: purged,
+            purged,
+            flusher: durable.then(Flusher::start).transpose()?,
+        };
+        inner.load()?;
+        if inner.vote.is_none() && inner.last.is_some() {
+            return Err(invalid("the log is there and the vote is not"));
+        }
+        Ok(Self(Arc::new(Mutex::new(inner))))
+    }
+
+    /// Whether there is neither a vote nor a log.
+    pub fn is_blank(&self) -> bool {
+        let inner = self.lock();
+        inner.vote.is_none() && inner.last.is_none()
+    }
+
+    /// The last entry that was taken away because a snapshot has it.
+    pub fn purged(&self) -> Option<LogId> {
+        self.lock().purged
+    }
+
+    /// Bytes that the log takes on disk.
+    pub fn size(&self) -> u64 {
+        self.lock().segments.iter().map(Segment::size).sum()
+    }
+
+    /// Has everything flushed to disk: what was written without `durable` becomes durable.
+    pub fn flush_all(&self) -> io::Result<()> {
+        let inner = self.lock();
+        for segment in &inner.segments {
+            segment.file().sync_all()?;
+        }
+        for name in [VOTE, PURGED] {
+            match fs::File::open(inner.directory.join(name)) {
+                Ok(file) => file.sync_all()?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        files::sync_directory(&inner.directory)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all appended so far is on disk, so that what is written next cannot be there before it.
+    async fn barrier(&self) -> io::Result<()> {
+        let (done, waited) = tokio::sync::oneshot::channel();
+        {
+            let inner = self.lock();
+            let (Some(flusher), Some(segment)) = (&inner.flusher, inner.segments.back()) else {
+                return Ok(());
+            };
+            flusher.flush(Job {
+                file: segment.file(),
+                done: Box::new(|result| {
+                    let _ = done.send(result);
+                }),
+            });
+        }
+        waited.await.map_err(io::Error::other)?
+    }
+}
+
+impl Inner {
+    fn load(&mut self) -> io::Result<()> {
+        let found = Segment::list(&self.directory)?;
+        let count = found.len();
+        let mut expected = None;
+        for (i, (first, path)) in found.into_iter().enumerate() {
+            if expected.is_some_and(|e| e != first) {
+                return Err(invalid("a part of the log is missing"));
+            }
+            let (mut last, mut entries) = (None, Vec::new());
+            let segment = Segment::open(first, path, i + 1 == count, |entry| {
+                last = Some(entry.log_id());
+                entries.push(entry);
+            })?;
+            expected = Some(segment.next());
+            for entry in entries {
+                self.remember(entry);
+            }
+            self.last = self.last.max(last);
+            self.segments.push_back(segment);
+        }
+        let gap = self
+            .segments
+            .front()
+            .is_some_and(|s| s.first > self.purged.map_or(0, |p| p.index() + 1));
+        let short = expected.is_some_and(|next| self.purged.is_some_and(|p| next <= p.index()));
+        if gap {
+            return Err(invalid("the start of the log is missing"));
+        }
+        if short {
+            // Everything in the segments is in a snapshot: the next entry starts a new one.
+            self.forget_segments(u64::MAX)?;
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, entry: Entry) {
+        self.cache_bytes += weight(&entry);
+        self.cache.push_back(entry);
+        while self.cache.len() > CACHE_ENTRIES
+            || (self.cache_bytes > CACHE_BYTES && self.cache.len() > 1)
+        {
+            self.forget_first();
+        }
+    }
+
+    fn forget_first(&mut self) {
+        if let Some(entry) = self.cache.pop_front() {
+            self.cache_bytes -= weight(&entry);
+        }
+    }
+
+    /// Deletes the segments all of whose entries are below `index`.
+    fn forget_segments(&mut self, index: u64) -> io::Result<()> {
+        while self.segments.front().is_some_and(|s| s.next() <= index) {
+            // The last one is kept while entries may follow in it.
+            if self.segments.len() == 1 && index != u64::MAX {
+                break;
+            }
+            if let Some(segment) = self.segments.pop_front() {
+                segment.delete()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, entries: impl Iterator<Item = Entry>) -> io::Result<()> {
+        let mut records = Records::default();
+        let mut first = None;
+        let mut added = Vec::new();
+        for entry in entries {
+            first.get_or_insert(entry.index());
+            records.add(&entry)?;
+            added.push(entry);
+        }
+        let Some(first) = first else {
+            return Ok(());
+        };
+        if self
+            .segments
+            .back()
+            .is_none_or(|s| s.size() >= SEGMENT || s.next() != first)
+        {
+            if self.flusher.is_some()
+                && let Some(full) = self.segments.back()
+            {
+                full.file().sync_data()?;
+            }
+            self.segments
+                .push_back(Segment::create(&self.directory, first)?);
+            if self.flusher.is_some() {
+                files::sync_directory(&self.directory)?;
+            }
+        }
+        let segment = self.segments.back_mut().expect("one was just made sure of");
+        segment.append(&records)?;
+        for entry in added {
+            self.last = Some(entry.log_id());
+            self.remember(entry);
+        }
+        Ok(())
+    }
+
+    fn get(&self, index: u64) -> io::Result<Option<Entry>> {
+        let purged = self.purged.is_some_and(|p| index <= p.index());
+        if purged || self.last.is_none_or(|last| index > last.index()) {
+            return Ok(None);
+        }
+        if let Some(first) = self.cache.front().map(RaftEntry::index)
+            && index >= first
+        {
+            return Ok(self.cache.get((index - first) as usize).cloned());
+        }
+        let behind = self.segments.partition_point(|s| s.first <= index);
+        match behind.checked_sub(1).map(|i| &self.segments[i]) {
+            Some(segment) if index < segment.next() => segment.read(index).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn truncate(&mut self, from: u64) -> io::Result<()> {
+        while self.segments.back().is_some_and(|s| s.first >= from) {
+            if let Some(segment) = self.segments.pop_back() {
+                segment.delete()?;
+            }
+        }
+        if let Some(segment) = self.segments.back_mut() {
+            segment.truncate(from)?;
+        }
+        while self.cache.back().is_some_and(|e| e.index() >= from) {
+            if let Some(entry) = self.cache.pop_back() {
+                self.cache_bytes -= weight(&entry);
+            }
+        }
+        self.last = match from.checked_sub(1) {
+            Some(index) => self.get(index)?.map(|e| e.log_id()).or(self.purged),
+            None => None,
+        };
+        Ok(())
+    }
+}
+
+fn weight(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(batch) => batch.weight(),
+        _ => 256,
+    }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<Entry>> {
+        let inner = self.lock();
+        let first = inner.purged.map_or(0, |p| p.index() + 1);
+        let start = match range.start_bound() {
+            Bound::Included(i) => *i,
+            Bound::Excluded(i) => *i + 1,
+            Bound::Unbounded => 0,
+        };
+        let behind = inner.last.map_or(0, |last| last.index() + 1);
+        let end = match range.end_bound() {
+            Bound::Included(i) => *i + 1,
+            Bound::Excluded(i) => *i,
+            Bound::Unbounded => behind,
+        };
+        let mut entries = Vec::new();
+        for index in start.max(first)..end.min(behind) {
+            let entry = inner.get(index)?;
+            entries.push(entry.ok_or_else(|| invalid("an entry of the log is missing"))?);
+        }
+        Ok(entries)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let inner = self.lock();
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for index in start..end {
+            let Some(entry) = inner.get(index)? else {
+                break;
+            };
+            bytes += weight(&entry);
+            entries.push(entry);
+            if bytes >= READ_BYTES {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn entries_stream<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = io::Result<Entry>> + Send {
+        // Some at a time: a replica that has to apply its whole log need not hold it in memory at once.
+        let start = match range.start_bound() {
+            Bound::Included(i) => *i,
+            Bound::Excluded(i) => *i + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(i) => *i + 1,
+            Bound::Excluded(i) => *i,
+            Bound::Unbounded => u64::MAX,
+        };
+        let read = (self.clone(), start, VecDeque::new());
+        Box::pin(stream::unfold(
+            read,
+            move |(mut store, mut next, mut ready)| async move {
+                if ready.is_empty() && next < end {
+                    match store
+                        .limited_get_log_entries(next, end.min(next + READ_ENTRIES))
+                        .await
+                    {
+                        Ok(entries) => ready.extend(entries),
+                        Err(error) => return Some((Err(error), (store, end, ready))),
+                    }
+                }
+                let entry = ready.pop_front()?;
+                next += 1;
+                Some((Ok(entry), (store, next, ready)))
+            },
+        ))
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.lock().vote)
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let inner = self.lock();
+        Ok(LogState {
+            last_purged_log_id: inner.purged,
+            last_log_id: inner.last,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        self.barrier().await?;
+        let mut inner = self.lock();
+        let durable = inner.flusher.is_some();
+        files::write(&inner.directory.join(VOTE), vote, durable)?;
+        inner.vote = Some(*vote);
+        Ok(())
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let mut inner = self.lock();
+        inner.append(entries.into_iter())?;
+        match (&inner.flusher, inner.segments.back()) {
+            (Some(flusher), Some(segment)) => flusher.flush(Job {
+                file: segment.file(),
+                done: Box::new(|result| callback.io_completed(result)),
+            }),
+            _ => callback.io_completed(Ok(())),
+        }
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.barrier().await?;
+        let mut inner = self.lock();
+        inner.truncate(last.map_or(0, |last| last.index() + 1))
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.barrier().await?;
+        let mut inner = self.lock();
+        let durable = inner.flusher.is_some();
+        // First said, then done: segments that are left over are recognised, ones that are missing would not be.
+        files::write(&inner.directory.join(PURGED), &upto, durable)?;
+        inner.purged = Some(upto);
+        while inner
+            .cache
+            .front()
+            .is_some_and(|e| e.index() <= upto.index())
+        {
+            inner.forget_first();
+        }
+        if inner.last.is_none_or(|last| last.index() <= upto.index()) {
+            inner.last = Some(upto);
+            inner.cache.clear();
+            inner.cache_bytes = 0;
+            return inner.forget_segments(u64::MAX);
+        }
+        inner.forget_segments(upto.index() + 1)
+    }
+}

@@ -1,0 +1,222 @@
+//! The state machine as openraft drives it: applying entries, taking and installing snapshots.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{Stream, StreamExt};
+use openraft::EntryPayload;
+use openraft::entry::RaftEntry;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
+
+use crate::clock::KeyspaceClock;
+use crate::home::Home;
+use crate::snapshot::{self, SnapshotFile};
+use crate::state::State;
+use crate::types::{LogId, Membership, SnapshotMeta, Types};
+
+/// The state with what Raft has to know of it.
+#[derive(Debug, Default)]
+pub struct Replica {
+    /// The keyspace.
+    pub state: State,
+    /// The keyspace's clock, continued by this machine's.
+    pub clock: KeyspaceClock,
+    /// The last entry applied.
+    pub applied: Option<LogId>,
+    membership: Membership,
+}
+
+/// The replica, shared by whoever applies to it and whoever reads. Locked for moments only, never across an await.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Arc<Mutex<Replica>>);
+
+impl Shared {
+    /// Locks it.
+    pub fn lock(&self) -> MutexGuard<'_, Replica> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The snapshot that counts. Held while one is made current, so that an older one cannot replace a newer.
+type Current = Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>;
+
+/// What openraft drives.
+pub struct Machine {
+    replica: Shared,
+    directory: PathBuf,
+    durable: bool,
+    current: Current,
+}
+
+impl Machine {
+    /// The machine of an open state directory, with what its snapshot holds.
+    pub fn new(home: &mut Home) -> Self {
+        let mut replica = Replica::default();
+        let mut current = None;
+        if let Some((meta, state, file)) = home.snapshot.take() {
+            replica.install(&meta, state);
+            current = Some((meta, file));
+        }
+        Self {
+            replica: Shared(Arc::new(Mutex::new(replica))),
+            directory: home.directory.clone(),
+            durable: home.durable,
+            current: Arc::new(Mutex::new(current)),
+        }
+    }
+
+    /// The replica.
+    pub fn replica(&self) -> Shared {
+        self.replica.clone()
+    }
+}
+
+impl Replica {
+    /// Puts the state of a snapshot in the place of what was there, which is returned.
+    fn install(&mut self, meta: &SnapshotMeta, state: State) -> State {
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.clock.saw(state.now());
+        std::mem::replace(&mut self.state, state)
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, Membership)> {
+        let replica = self.replica.lock();
+        Ok((replica.applied, replica.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + Send,
+    {
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            let log_id = entry.log_id();
+            let mut replica = self.replica.lock();
+            let mut outcomes = Vec::new();
+            match &entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Normal(batch) => {
+                    outcomes = replica.state.apply(log_id.index(), batch);
+                    let now = replica.state.now();
+                    replica.clock.saw(now);
+                }
+                EntryPayload::Membership(membership) => {
+                    replica.membership = Membership::new(Some(log_id), membership.clone());
+                }
+            }
+            replica.applied = Some(log_id);
+            drop(replica);
+            if let Some(responder) = responder {
+                responder.send(outcomes);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            replica: self.replica.clone(),
+            directory: self.directory.clone(),
+            durable: self.durable,
+            current: self.current.clone(),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        file: SnapshotFile,
+    ) -> io::Result<()> {
+        let (directory, durable, current) =
+            (self.directory.clone(), self.durable, self.current.clone());
+        let replica = self.replica.clone();
+        let expected = meta.clone();
+        blocking(move || {
+            let (meta, state) = file.load()?;
+            if meta != expected {
+                return Err(crate::types::invalid(
+                    "the snapshot is of another index than announced",
+                ));
+            }
+            let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+            if current
+                .as_ref()
+                .is_none_or(|(old, _)| old.last_log_id <= meta.last_log_id)
+            {
+                file.make_current(&directory, durable)?;
+                *current = Some((meta.clone(), file));
+            }
+            drop(current);
+            let old = replica.lock().install(&meta, state);
+            // Here and not on the thread that serves: a large state takes a while to go.
+            drop(old);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf>> {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = current.clone();
+        Ok(current.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+type SnapshotOf = openraft::type_config::alias::SnapshotOf<Types, SnapshotFile>;
+
+/// Takes one snapshot, while the machine goes on.
+pub struct Builder {
+    replica: Shared,
+    directory: PathBuf,
+    durable: bool,
+    current: Current,
+}
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf> {
+        let (view, meta) = {
+            let replica = self.replica.lock();
+            let meta = SnapshotMeta {
+                last_log_id: replica.applied,
+                last_membership: replica.membership.clone(),
+            };
+            (replica.state.view(), meta)
+        };
+        let (directory, durable, current) =
+            (self.directory.clone(), self.durable, self.current.clone());
+        blocking(move || {
+            let file = snapshot::write(&directory, &meta, view)?;
+            let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+            if current
+                .as_ref()
+                .is_none_or(|(old, _)| old.last_log_id <= meta.last_log_id)
+            {
+                file.make_current(&directory, durable)?;
+                *current = Some((meta.clone(), file.clone()));
+            }
+            Ok(Snapshot {
+                meta,
+                snapshot: file,
+            })
+        })
+        .await
+    }
+}
+
+/// Runs what takes long off the thread that serves.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}

@@ -1,0 +1,282 @@
+//! What agents ask of a replica.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tandem_cache::rules::Expiry;
+
+use super::guard::Guard;
+use super::reads::{ReadError, Reads};
+use super::view::ClusterView;
+use super::writes::{WriteError, Writes};
+use crate::machine::{Replica, Shared};
+use crate::peers::{GROUP, Peers};
+use crate::state::{Change, Command, Item, Key, Operation, Outcome, cost};
+use crate::types::{decode, encode};
+use crate::wire::{FromAgent, MAX_OPERATIONS, Request, Response};
+
+/// The items of one answer stop at about so many bytes; the agent asks for the rest.
+const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// Asking the leader on an agent's behalf takes at most this long.
+const FORWARD: Duration = Duration::from_millis(250);
+/// A leader that did not answer is not asked again for so long: its silence must not cost each operation anew.
+const UNANSWERED: Duration = Duration::from_secs(1);
+
+/// Answers agents.
+pub struct Clients {
+    pub view: ClusterView,
+    pub replica: Shared,
+    pub reads: Reads,
+    pub writes: Writes,
+    pub peers: Arc<Peers>,
+    pub guard: Guard,
+    /// Bytes that items may take on each voter.
+    pub limit: u64,
+    /// Bytes that proposed and not yet applied changes may add.
+    pub pending: AtomicU64,
+    /// A leader that did not answer when it was asked for an agent, and when.
+    pub unanswered: Mutex<Option<(String, Instant)>>,
+}
+
+impl Clients {
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, body: Bytes) -> Bytes {
+        let response = match decode::<FromAgent>(&body) {
+            Ok(message) if message.group != GROUP => {
+                Response::Malformed("there is no such group".into())
+            }
+            Ok(message) => {
+                if message.forward
+                    && !matches!(message.request, Request::Status)
+                    && !self.view.leads()
+                {
+                    match self.forward(message.request).await {
+                        Ok(answer) => return answer,
+                        Err(response) => response,
+                    }
+                } else {
+                    self.response(message.request).await
+                }
+            }
+            Err(error) => Response::Malformed(error.to_string()),
+        };
+        // A response of ours can be encoded; an empty answer is unreadable for the agent, and so as good as none.
+        encode(&response).unwrap_or_default().into()
+    }
+
+    async fn response(&self, request: Request) -> Response {
+        match request {
+            Request::Status => {
+                Response::Status(Box::new(self.view.status(&self.replica, self.limit)))
+            }
+            _ if !self.view.leads() => Response::NotLeader(self.view.leader()),
+            Request::Register(nonce) => self.propose(vec![Change::Register { nonce }], 24).await,
+            Request::Operate(operations) if operations.len() > MAX_OPERATIONS => {
+                Response::Malformed("too many operations in one request".into())
+            }
+            Request::Operate(operations) => self.operate(operations).await,
+            Request::Read(keys) => self.read(&keys).await,
+        }
+    }
+
+    /// Asks the leader what an agent asked here because it cannot reach the leader.
+    async fn forward(&self, request: Request) -> Result<Bytes, Response> {
+        let leader = self.view.leader();
+        let address = leader
+            .as_ref()
+            .and_then(|member| self.peers.address(member));
+        let (Some(leader), Some(address)) = (leader, address) else {
+            return Err(Response::NotLeader(None));
+        };
+        if let Some((name, at)) = &*self.unanswered()
+            && *name == leader.name
+            && at.elapsed() < UNANSWERED
+        {
+            return Err(Response::Unavailable(format!("{name} does not answer")));
+        }
+        let message = FromAgent {
+            group: GROUP,
+            forward: false,
+            request,
+        };
+        let body = encode(&message).map_err(|error| Response::Malformed(error.to_string()))?;
+        let link = self.peers.asking(&leader.name, address);
+        link.request(body.into(), FORWARD).await.map_err(|error| {
+            *self.unanswered() = Some((leader.name.clone(), Instant::now()));
+            let why = format!("{} asked {}: {error}", self.view.name(), leader.name);
+            if error.may_have_been_sent() {
+                Response::Unknown(why)
+            } else {
+                Response::Unavailable(why)
+            }
+        })
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, Option<(String, Instant)>> {
+        self.unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn operate(&self, operations: Vec<Operation>) -> Response {
+        if operations.iter().any(|o| is_life_extension(&o.command)) {
+            // Some may not be worth an entry: that is seen by a read.
+            if let Err(error) = self.reads.ready().await {
+                return read_error(error);
+            }
+        }
+        let mut outcomes = Vec::with_capacity(operations.len());
+        let mut changes = Vec::new();
+        let (mut weight, mut bytes) = (0, 0);
+        let now = {
+            let replica = self.replica.lock();
+            let clock = replica.clock.now();
+            for mut operation in operations {
+                let known = self.shortcut(&replica, clock, &mut operation.command, &mut bytes);
+                if known.is_none() {
+                    weight += operation.command.weight();
+                    changes.push(Change::Operation(operation));
+                }
+                outcomes.push(known);
+            }
+            clock
+        };
+        if changes.is_empty() {
+            let outcomes = outcomes.into_iter().flatten().collect();
+            return Response::Outcomes { now, outcomes };
+        }
+        self.pending.fetch_add(bytes, Relaxed);
+        let response = self.propose(changes, weight).await;
+        self.pending.fetch_sub(bytes, Relaxed);
+        match response {
+            Response::Outcomes {
+                now,
+                outcomes: applied,
+            } => {
+                let mut applied = applied.into_iter();
+                let outcomes = outcomes
+                    .into_iter()
+                    .filter_map(|known| known.or_else(|| applied.next()));
+                Response::Outcomes {
+                    now,
+                    outcomes: outcomes.collect(),
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// What can be said of a command without an entry; else it is made ready for one.
+    fn shortcut(
+        &self,
+        replica: &Replica,
+        clock: u64,
+        command: &mut Command,
+        bytes: &mut u64,
+    ) -> Option<Outcome> {
+        let state = &replica.state;
+        match command {
+            Command::Store { key, value, .. } => {
+                let there = state.get(key).map_or(0, |item| item.cost(key));
+                let need = cost(key.len(), value.len());
+                let used = state.bytes() + self.pending.load(Relaxed) + *bytes;
+                if used + need > self.limit.saturating_add(there) {
+                    return Some(Outcome::Refused("out of memory storing object".into()));
+                }
+                *bytes += need;
+                None
+            }
+            Command::Delete { key, guard } => {
+                *guard = self.guard.hold(key);
+                None
+            }
+            Command::Touch { key, life } | Command::GetAndTouch { key, life } => {
+                let item = state.get(key)?;
+                if state.is_unsettled(key, clock) || !lives_long_enough(item, clock, *life) {
+                    return None;
+                }
+                Some(match command {
+                    Command::GetAndTouch { .. } => Outcome::Hit(item.clone()),
+                    _ => Outcome::Touched,
+                })
+            }
+            Command::Arithmetic { .. } | Command::FlushAll { .. } => None,
+        }
+    }
+
+    async fn propose(&self, changes: Vec<Change>, weight: usize) -> Response {
+        match self.writes.propose(changes, weight).await {
+            Ok(outcomes) => Response::Outcomes {
+                now: self.replica.lock().clock.now(),
+                outcomes,
+            },
+            Err(WriteError::NotLeader(leader)) => Response::NotLeader(leader),
+            Err(WriteError::Unavailable(why)) => Response::Unavailable(why),
+            Err(WriteError::Unknown(why)) => Response::Unknown(why),
+        }
+    }
+
+    async fn read(&self, keys: &[Key]) -> Response {
+        // Twice at most: an entry that settles what the clock has overtaken moves the state's clock past it.
+        for _ in 0..2 {
+            if let Err(error) = self.reads.ready().await {
+                return read_error(error);
+            }
+            if let Some(response) = self.items(keys) {
+                return response;
+            }
+            if let Err(error) = self.writes.propose(Vec::new(), 0).await {
+                return match error {
+                    WriteError::NotLeader(leader) => Response::NotLeader(leader),
+                    WriteError::Unavailable(why) | WriteError::Unknown(why) => {
+                        Response::Unavailable(why)
+                    }
+                };
+            }
+        }
+        Response::Unavailable("the keys changed too fast to be read".into())
+    }
+
+    /// The items under `keys`; `None` when the answer waits for an entry.
+    fn items(&self, keys: &[Key]) -> Option<Response> {
+        let replica = self.replica.lock();
+        let now = replica.clock.now();
+        let mut items = Vec::with_capacity(keys.len());
+        let mut bytes = 0;
+        for key in keys {
+            if replica.state.is_unsettled(key, now) {
+                return None;
+            }
+            let item = replica.state.get(key).cloned();
+            bytes += item.as_ref().map_or(0, |item| item.value.len());
+            items.push(item);
+            if bytes >= ANSWER_BYTES {
+                break;
+            }
+        }
+        Some(Response::Items { now, items })
+    }
+}
+
+fn read_error(error: ReadError) -> Response {
+    match error {
+        ReadError::NotLeader(leader) => Response::NotLeader(leader),
+        ReadError::Unavailable(why) => Response::Unavailable(why),
+    }
+}
+
+fn is_life_extension(command: &Command) -> bool {
+    matches!(command, Command::Touch { .. } | Command::GetAndTouch { .. })
+}
+
+/// Whether an item has more than 95 % of the wanted life before it, and not more than is wanted: then a touch changes
+/// too little to be worth an entry.
+fn lives_long_enough(item: &Item, now: u64, life: Option<u64>) -> bool {
+    match (Expiry::at(item.expiry).remaining(now), life) {
+        (None, None) => true,
+        (Some(left), Some(life)) => left <= life && left > life - life / 20,
+        _ => false,
+    }
+}

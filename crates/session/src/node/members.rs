@@ -1,0 +1,240 @@
+//! Who votes: the cluster is formed once, and follows the file from then on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::raft::ClientWriteResponse;
+use openraft::{ChangeMembers, Instant as _};
+use tandem_telemetry::Events;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Raft;
+use super::view::{BEHIND, ClusterView, Metrics};
+use crate::peers::{Peers, Voter};
+use crate::types::{Member, NodeId, Types};
+
+/// How long a voter may take to say who it is.
+const ASK: Duration = Duration::from_millis(500);
+/// How often a blank replica looks around,
+const FORM_EVERY: Duration = Duration::from_millis(100);
+/// and how often it says what it waits for.
+const REMIND: Duration = Duration::from_mins(1);
+/// How often the leader compares the membership with the file.
+const RECONCILE_EVERY: Duration = Duration::from_millis(300);
+/// A change of membership that takes longer is looked at anew.
+const CHANGE: Duration = Duration::from_secs(10);
+
+/// Follows the file: forms the cluster, takes in and lets go.
+pub struct Members {
+    pub raft: Raft,
+    pub view: ClusterView,
+    pub peers: Arc<Peers>,
+    pub events: Events,
+}
+
+impl Members {
+    /// Runs for as long as the replica does.
+    pub async fn run(self) {
+        self.form().await;
+        loop {
+            sleep(RECONCILE_EVERY).await;
+            if self.view.leads() {
+                // What could not be done now is tried again.
+                let _ = self.reconcile().await;
+            }
+        }
+    }
+
+    /// A blank replica waits to be taken in. The first voter of the file, and it alone, forms the cluster, and only
+    /// when every other voter answers that it is blank too: a node that lost its state cannot know whether one that
+    /// does not answer still holds what was acknowledged.
+    async fn form(&self) {
+        let mut reminded: Option<(Instant, String)> = None;
+        while !self.raft.is_initialized().await.unwrap_or(true) {
+            if let Err(waits) = self.try_to_form().await {
+                let told = reminded.as_ref();
+                if told.is_none_or(|(at, what)| at.elapsed() > REMIND || *what != waits) {
+                    self.events.info("sessions", waits.clone());
+                    reminded = Some((Instant::now(), waits));
+                }
+            }
+            sleep(FORM_EVERY).await;
+        }
+    }
+
+    async fn try_to_form(&self) -> Result<(), String> {
+        let voters = self.peers.voters();
+        let others = voters.iter().filter(|v| v.name != self.view.name());
+        let asked = others.map(|v| async move { (v, self.peers.status(v, ASK).await) });
+        let mut members = BTreeMap::new();
+        let mut silent = Vec::new();
+        for (voter, answer) in join_all(asked).await {
+            match answer {
+                Ok(status) if status.initialized => {
+                    return Err("blank here: waits for the leader to take this node in".into());
+                }
+                Ok(status) => {
+                    members.insert(status.id, member(voter));
+                }
+                Err(error) => silent.push(format!("{} ({error})", voter.name)),
+            }
+        }
+        if !silent.is_empty() {
+            let silent = silent.join(", ");
+            return Err(format!(
+                "blank here: waits for {silent}, which may hold what is stored"
+            ));
+        }
+        let Some(first) = voters.first().filter(|v| v.name == self.view.name()) else {
+            return Err("blank here: waits for the first session node to form the cluster".into());
+        };
+        members.insert(self.view.id(), member(first));
+        let count = members.len();
+        match self.raft.initialize(members).await {
+            Ok(()) => {
+                self.events.info(
+                    "sessions",
+                    format!("formed the cluster: {count} voters, all of them blank"),
+                );
+                Ok(())
+            }
+            Err(error) => Err(format!("could not form the cluster: {error}")),
+        }
+    }
+
+    /// One step towards the file; the next follows at the next look.
+    async fn reconcile(&self) -> Result<(), String> {
+        let metrics = self.view.metrics();
+        if metrics.membership_config != metrics.committed_membership_config {
+            return Ok(());
+        }
+        let membership = metrics.membership_config.membership();
+        if membership.get_joint_config().len() > 1 {
+            // A change was cut off in its middle, by a change of leader say: it is finished first.
+            let finish = ChangeMembers::AddVoterIds(BTreeSet::new());
+            return self
+                .change(self.raft.change_membership(finish, false))
+                .await;
+        }
+        let voters = self.peers.voters();
+        let wanted: BTreeSet<_> = voters.iter().map(|v| v.name.as_str()).collect();
+        let current: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let named = |name: &str| {
+            let nodes = membership.nodes();
+            nodes
+                .filter(|(_, m)| m.name == name)
+                .map(|(id, _)| *id)
+                .collect::<Vec<_>>()
+        };
+        for voter in voters.iter().filter(|v| v.name != self.view.name()) {
+            let known = named(&voter.name);
+            // A voter that answers as who it is known as needs no question.
+            if known
+                .iter()
+                .any(|id| current.contains(id) && is_heard(&metrics, *id))
+            {
+                continue;
+            }
+            let Ok(status) = self.peers.status(voter, ASK).await else {
+                continue;
+            };
+            if !known.contains(&status.id) {
+                let what = "takes it in as a new replica: it catches up before it votes";
+                self.events.info(format!("sessions/{}", voter.name), what);
+                return self
+                    .change(self.raft.add_learner(status.id, member(voter), false))
+                    .await;
+            }
+            if current.contains(&status.id) || !is_up_to_date(&metrics, status.id) {
+                continue;
+            }
+            // In one change it becomes a voter and who it was before it lost its state goes.
+            let mut next: BTreeSet<_> = current
+                .iter()
+                .copied()
+                .filter(|id| !known.contains(id))
+                .collect();
+            next.insert(status.id);
+            self.change(self.raft.change_membership(next, false))
+                .await?;
+            let what = "caught up: it votes";
+            self.events.info(format!("sessions/{}", voter.name), what);
+            return Ok(());
+        }
+        let is_unwanted = |id: &NodeId| {
+            let member = membership.get_node(id);
+            member.is_none_or(|m| !wanted.contains(m.name.as_str()))
+        };
+        let unwanted: BTreeSet<_> = current.iter().copied().filter(is_unwanted).collect();
+        let wanted_there = current.len() > unwanted.len();
+        if !unwanted.is_empty() && wanted_there {
+            self.change(
+                self.raft
+                    .change_membership(ChangeMembers::RemoveVoters(unwanted), false),
+            )
+            .await?;
+            self.events.info(
+                "sessions",
+                "let go of a voter that the file no longer names",
+            );
+            return Ok(());
+        }
+        let is_voting_under = |name: &str| named(name).iter().any(|id| current.contains(id));
+        let stale: BTreeSet<_> = membership
+            .nodes()
+            .filter(|(id, m)| {
+                !current.contains(id) && (is_unwanted(id) || is_voting_under(&m.name))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        if !stale.is_empty() {
+            self.change(
+                self.raft
+                    .change_membership(ChangeMembers::RemoveNodes(stale), false),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn change(
+        &self,
+        change: impl Future<
+            Output = Result<ClientWriteResponse<Types>, RaftError<Types, ClientWriteError<Types>>>,
+        >,
+    ) -> Result<(), String> {
+        match timeout(CHANGE, change).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no majority took it in time".into()),
+        }
+    }
+}
+
+fn member(voter: &Voter) -> Member {
+    Member {
+        name: voter.name.clone(),
+        address: voter.address.to_string(),
+    }
+}
+
+fn is_heard(metrics: &Metrics, id: NodeId) -> bool {
+    let heard = metrics
+        .heartbeat
+        .as_ref()
+        .and_then(|all| all.get(&id)?.as_ref());
+    heard.is_some_and(|at| at.elapsed().as_millis() < super::view::DOWN_AFTER_MS)
+}
+
+/// Whether the replica has almost all of the log.
+pub fn is_up_to_date(metrics: &Metrics, id: NodeId) -> bool {
+    let matched = metrics
+        .replication
+        .as_ref()
+        .and_then(|all| all.get(&id)?.as_ref());
+    let last = metrics.last_log_index.unwrap_or(0);
+    matched.is_some_and(|m| m.index() + BEHIND > last)
+}

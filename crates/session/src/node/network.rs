@@ -1,0 +1,209 @@
+//! Raft's calls to the other replicas, over the cluster port.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::storage::Snapshot;
+use tandem_net::cluster::Link;
+
+use crate::peers::{GROUP, Peers};
+use crate::snapshot::SnapshotFile;
+use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote, decode, encode};
+use crate::wire::{RAFT, RaftReply, RaftRequest, SnapshotPiece, ToReplica};
+
+/// Entries may take this long to be on the other replica: a batch is large, a disk slow. Openraft's own limit, one
+/// heartbeat, would have them sent again and again.
+const APPEND: Duration = Duration::from_secs(2);
+/// A vote that takes longer is of no use.
+const VOTE: Duration = Duration::from_millis(500);
+/// One piece of a snapshot,
+const PIECE: Duration = Duration::from_secs(10);
+/// the last of which is answered when all is installed.
+const INSTALL: Duration = Duration::from_mins(5);
+/// Bytes of a piece.
+const PIECE_BYTES: usize = 1024 * 1024;
+
+/// Makes the calls' links.
+pub struct Networks(pub Arc<Peers>);
+
+/// Calls to one replica. Entries, heartbeats and snapshots each have a link of their own: none waits behind another.
+pub struct Network {
+    peers: Arc<Peers>,
+    target: NodeId,
+    member: Member,
+    link: Option<(SocketAddr, Link)>,
+}
+
+impl RaftNetworkFactory<Types> for Networks {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: NodeId, member: &Member) -> Network {
+        Network {
+            peers: self.0.clone(),
+            target,
+            member: member.clone(),
+            link: None,
+        }
+    }
+}
+
+impl Network {
+    async fn call(
+        &mut self,
+        request: RaftRequest,
+        limit: Duration,
+    ) -> Result<RaftReply, RPCError<Types>> {
+        let message = ToReplica {
+            group: GROUP,
+            target: self.target,
+            request,
+        };
+        let body = encode(&message).map_err(|error| unreachable(&error))?;
+        let link = self.link()?;
+        let answer = link.request(body.into(), limit).await;
+        let answer = answer.map_err(|error| unreachable(&error))?;
+        match decode(&answer).map_err(|error| unreachable(&error))? {
+            RaftReply::NotHere(why) => Err(RPCError::Unreachable(Unreachable::from_string(why))),
+            reply => Ok(reply),
+        }
+    }
+
+    /// The link to where the member is now.
+    fn link(&mut self) -> Result<Link, RPCError<Types>> {
+        let Some(address) = self.peers.address(&self.member) else {
+            let why = format!("no address is known of {}", self.member.name);
+            return Err(RPCError::Unreachable(Unreachable::from_string(why)));
+        };
+        match &self.link {
+            Some((at, link)) if *at == address => Ok(link.clone()),
+            _ => {
+                let link = self.peers.link(&self.member.name, address, RAFT);
+                self.link = Some((address, link.clone()));
+                Ok(link)
+            }
+        }
+    }
+
+    async fn send_snapshot(
+        &mut self,
+        vote: Vote,
+        meta: SnapshotMeta,
+        file: SnapshotFile,
+    ) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
+        let transfer = getrandom::u64()
+            .map_err(|error| RPCError::Unreachable(Unreachable::from_string(error)))?;
+        let mut offset = 0;
+        loop {
+            let bytes = file
+                .read_at(offset, PIECE_BYTES)
+                .map_err(|error| unreachable(&error))?;
+            let next = offset + bytes.len() as u64;
+            let last = next >= file.size();
+            let piece = SnapshotPiece {
+                vote,
+                meta: meta.clone(),
+                transfer,
+                offset,
+                bytes: bytes.into(),
+                last,
+            };
+            let limit = if last { INSTALL } else { PIECE };
+            match self.call(RaftRequest::Snapshot(piece), limit).await? {
+                RaftReply::Snapshot(Some(response)) => return Ok(response),
+                RaftReply::Snapshot(None) if !last => offset = next,
+                _ => return Err(unexpected()),
+            }
+        }
+    }
+}
+
+fn unreachable<E: std::error::Error + 'static>(error: &E) -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+fn unexpected() -> RPCError<Types> {
+    RPCError::Unreachable(Unreachable::from_string("an unexpected answer"))
+}
+
+impl RaftNetworkV2<Types> for Network {
+    type SnapshotData = SnapshotFile;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<Types>,
+        _: RPCOption,
+    ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        match self.call(RaftRequest::Append(rpc), APPEND).await? {
+            RaftReply::Append(response) => Ok(response),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        match self.call(RaftRequest::Vote(rpc), VOTE).await? {
+            RaftReply::Vote(response) => Ok(response),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<Types>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
+        match self.call(RaftRequest::PreVote(rpc), VOTE).await? {
+            RaftReply::Vote(response) => Ok(response),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot<
+            <openraft::type_config::alias::LeaderIdOf<Types> as openraft::vote::RaftLeaderId>::Committed,
+            NodeId,
+            Member,
+            SnapshotFile,
+        >,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, snapshot.meta, snapshot.snapshot) => Ok(sent?),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        rpc: TransferLeaderRequest<Types>,
+        _: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        match self.call(RaftRequest::Transfer(rpc), VOTE).await? {
+            RaftReply::Transfer(response) => Ok(response),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let first = [10, 20, 50].map(Duration::from_millis);
+        Some(Backoff::new(
+            first
+                .into_iter()
+                .chain(std::iter::repeat(Duration::from_millis(100))),
+        ))
+    }
+}

@@ -1,0 +1,184 @@
+//! Says what changes: who leads, who is down, catching up and full again, and when memory runs short.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tandem_telemetry::Events;
+use tokio::time::sleep;
+
+use openraft::Instant as _;
+
+use super::members::is_up_to_date;
+use super::view::{ClusterView, DOWN_AFTER_MS, Metrics, UP_WITHIN_MS, leader};
+use crate::log::LogStore;
+use crate::machine::Shared;
+use crate::node::Raft;
+use crate::node::writes::Writes;
+use crate::types::NodeId;
+
+const EVERY: Duration = Duration::from_millis(100);
+/// A missing leader is news after so long; an election is shorter.
+const LEADERLESS: Duration = Duration::from_secs(1);
+/// The log may take so many bytes on disk, or as many as the state takes, before a snapshot lets it be cut.
+const LOG_BYTES: u64 = 64 * 1024 * 1024;
+/// Between two snapshots, at least.
+const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Full,
+    CatchingUp,
+    Down,
+}
+
+/// Watches the replica.
+pub struct Observer {
+    pub raft: Raft,
+    pub view: ClusterView,
+    pub replica: Shared,
+    pub log: LogStore,
+    pub writes: Writes,
+    pub events: Events,
+    pub limit: u64,
+}
+
+impl Observer {
+    /// Runs for as long as the replica does.
+    pub async fn run(self) {
+        let mut last_leader = None;
+        let mut leaderless: Option<Instant> = None;
+        let mut led_since: Option<Instant> = None;
+        let mut voters: BTreeMap<NodeId, Seen> = BTreeMap::new();
+        let mut degraded = false;
+        let mut alarmed = false;
+        let mut failed = false;
+        let mut snapshot = Instant::now();
+        loop {
+            sleep(EVERY).await;
+            let metrics = self.view.metrics();
+            if let Err(error) = &metrics.running_state
+                && !failed
+            {
+                failed = true;
+                self.events.error(
+                    "sessions",
+                    format!("the replica on this node has stopped: {error}"),
+                );
+            }
+            match leader(&metrics) {
+                Some(member) => {
+                    leaderless = None;
+                    let now = Some((member.name, metrics.current_term));
+                    if now != last_leader {
+                        if let Some((name, term)) = &now {
+                            self.events
+                                .info("sessions", format!("{name} leads (term {term})"));
+                        }
+                        last_leader = now;
+                    }
+                }
+                None if last_leader.is_some() => {
+                    let since = *leaderless.get_or_insert_with(Instant::now);
+                    if since.elapsed() > LEADERLESS {
+                        last_leader = None;
+                        let what = "nobody leads: fewer than a majority of the voters reach one another; writes and reads wait";
+                        self.events.error("sessions", what);
+                    }
+                }
+                None => {}
+            }
+            if self.view.leads() {
+                // Before that nobody can have been heard for long.
+                let since = *led_since.get_or_insert_with(Instant::now);
+                if since.elapsed().as_millis() > DOWN_AFTER_MS {
+                    self.compare(&metrics, &mut voters, &mut degraded);
+                }
+                let due = {
+                    let replica = self.replica.lock();
+                    replica.state.has_due(replica.clock.now())
+                };
+                if due {
+                    // Takes out what is over also when nobody writes. What fails is tried again.
+                    let _ = self.writes.propose(Vec::new(), 0).await;
+                }
+            } else {
+                led_since = None;
+                voters.clear();
+                degraded = false;
+            }
+            let bytes = self.replica.lock().state.bytes();
+            self.alarm(bytes, &mut alarmed);
+            if self.log.size() > LOG_BYTES.max(bytes) && snapshot.elapsed() > SNAPSHOT_EVERY {
+                snapshot = Instant::now();
+                // A replica that has stopped says so above.
+                let _ = self.raft.trigger().snapshot().await;
+            }
+        }
+    }
+
+    fn compare(&self, metrics: &Metrics, voters: &mut BTreeMap<NodeId, Seen>, degraded: &mut bool) {
+        let membership = metrics.membership_config.membership();
+        let ids: Vec<_> = membership.voter_ids().collect();
+        voters.retain(|id, _| ids.contains(id));
+        for id in ids.iter().copied().filter(|id| *id != self.view.id()) {
+            let Some(member) = membership.get_node(&id) else {
+                continue;
+            };
+            let heard = metrics
+                .heartbeat
+                .as_ref()
+                .and_then(|all| all.get(&id)?.as_ref());
+            let silent = heard.map_or(u128::MAX, |at| at.elapsed().as_millis());
+            let before = voters.get(&id).copied().unwrap_or(Seen::Full);
+            let now = if silent > DOWN_AFTER_MS || (before == Seen::Down && silent > UP_WITHIN_MS) {
+                Seen::Down
+            } else if is_up_to_date(metrics, id) {
+                Seen::Full
+            } else {
+                Seen::CatchingUp
+            };
+            if voters.insert(id, now) == Some(now) || now == before {
+                continue;
+            }
+            let subject = format!("sessions/{}", member.name);
+            match now {
+                Seen::Down => self
+                    .events
+                    .warning(subject, "down: it has not answered for a second"),
+                Seen::CatchingUp => self
+                    .events
+                    .info(subject, "answers again, and is catching up"),
+                Seen::Full => self.events.info(subject, "full again"),
+            }
+        }
+        let missing = voters.values().filter(|seen| **seen != Seen::Full).count();
+        if *degraded != (missing > 0) {
+            *degraded = missing > 0;
+            let (full, all) = (ids.len() - missing, ids.len());
+            if *degraded {
+                let what = format!("degraded: changes are on {full} of {all} voters");
+                self.events.warning("sessions", what);
+            } else {
+                self.events.info(
+                    "sessions",
+                    format!("full redundancy again: {all} of {all} voters"),
+                );
+            }
+        }
+    }
+
+    fn alarm(&self, bytes: u64, alarmed: &mut bool) {
+        let percent = bytes.saturating_mul(100) / self.limit.max(1);
+        if !*alarmed && percent >= 80 {
+            *alarmed = true;
+            let what = format!(
+                "memory is {percent} % full: at 100 % writes are refused; raise `memory` in [sessions]"
+            );
+            self.events.warning("sessions", what);
+        } else if *alarmed && percent < 75 {
+            *alarmed = false;
+            self.events
+                .info("sessions", format!("memory is {percent} % full"));
+        }
+    }
+}

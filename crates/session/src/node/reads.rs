@@ -1,0 +1,83 @@
+//! Reading: linearizable at the leader without an entry, many reads to a round.
+//!
+//! The leader answers by its lease: a majority acknowledged it less than [`LEASE`] ago, and each of them votes for
+//! nobody else for [`super::LEADER_LEASE`] from then on, by its own monotonic clock. When the lease is too old, a round
+//! of heartbeats makes it new. Then the state must have applied everything that was committed when the read came.
+
+use std::time::Duration;
+
+use openraft::LinearizerOption;
+use openraft::errors::{LinearizableReadError, RaftError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{LEADER_LEASE, Raft};
+use crate::types::Member;
+
+/// How old a majority's acknowledgement may be. Well below the lease, for clocks that run at different speeds.
+const LEASE: Duration = Duration::from_millis(LEADER_LEASE.as_millis() as u64 * 2 / 3);
+/// How long a round may take.
+const LIMIT: Duration = Duration::from_millis(500);
+/// Reads waiting for a round.
+const QUEUE: usize = 16 * 1024;
+
+/// Why a read cannot be answered here and now.
+#[derive(Clone, Debug)]
+pub enum ReadError {
+    /// This replica does not lead.
+    NotLeader(Option<Member>),
+    /// It leads and cannot prove it, or is not up to date yet.
+    Unavailable(String),
+}
+
+type Waiting = oneshot::Sender<Result<(), ReadError>>;
+
+/// Where reads wait for their round.
+#[derive(Clone)]
+pub struct Reads(mpsc::Sender<Waiting>);
+
+impl Reads {
+    /// Starts the task of the rounds, on the current runtime.
+    pub fn start(raft: Raft) -> Self {
+        let (reads, mut queue) = mpsc::channel(QUEUE);
+        tokio::spawn(async move {
+            let mut waiting: Vec<Waiting> = Vec::new();
+            while queue.recv_many(&mut waiting, QUEUE).await > 0 {
+                let result = round(&raft).await;
+                for read in waiting.drain(..) {
+                    // Whoever asked may have given up.
+                    let _ = read.send(result.clone());
+                }
+            }
+        });
+        Self(reads)
+    }
+
+    /// Waits until the state here has everything that was acknowledged before this call.
+    pub async fn ready(&self) -> Result<(), ReadError> {
+        let (read, waited) = oneshot::channel();
+        if self.0.try_send(read).is_err() {
+            return Err(ReadError::Unavailable("too many reads are waiting".into()));
+        }
+        waited
+            .await
+            .unwrap_or_else(|_| Err(ReadError::Unavailable("the node is stopping".into())))
+    }
+}
+
+async fn round(raft: &Raft) -> Result<(), ReadError> {
+    let option = LinearizerOption::new(Some(LEASE), true).with_wait_timeout(LIMIT);
+    let linearizer = match raft.get_read_linearizer(option).await {
+        Ok(linearizer) => linearizer,
+        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+            return Err(ReadError::NotLeader(forward.leader_node));
+        }
+        Err(error) => return Err(ReadError::Unavailable(error.to_string())),
+    };
+    match linearizer.try_await_ready(raft, Some(LIMIT)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(ReadError::Unavailable(
+            "the leader is still catching up".into(),
+        )),
+        Err(error) => Err(ReadError::Unavailable(error.to_string())),
+    }
+}

@@ -1,0 +1,129 @@
+//! What other replicas ask of this one.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use openraft::storage::Snapshot;
+use tokio::time::Instant;
+
+use super::Raft;
+use crate::peers::GROUP;
+use crate::snapshot::SnapshotFile;
+use crate::types::{NodeId, decode, encode, invalid};
+use crate::wire::{RaftReply, RaftRequest, SnapshotPiece, ToReplica};
+
+/// Answers the other replicas.
+pub struct Replicas {
+    pub id: NodeId,
+    pub raft: Raft,
+    pub directory: PathBuf,
+    /// Before this it votes for nobody: before it was started anew it may have promised a leader not to, for as long
+    /// as its lease, and that promise is not on disk.
+    pub votes_from: Instant,
+    pub incoming: Mutex<Option<Incoming>>,
+}
+
+/// A snapshot that is on its way here. There is one at a time: the newest.
+pub struct Incoming {
+    transfer: u64,
+    path: PathBuf,
+    file: Arc<File>,
+    size: u64,
+}
+
+impl Replicas {
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, body: Bytes) -> Bytes {
+        let reply = match decode::<ToReplica>(&body) {
+            Ok(message) => self.reply(message).await,
+            Err(error) => RaftReply::NotHere(format!("an unreadable request: {error}")),
+        };
+        // A reply of ours can be encoded; an empty answer is unreadable for the other side, and so as good as none.
+        encode(&reply).unwrap_or_default().into()
+    }
+
+    async fn reply(&self, message: ToReplica) -> RaftReply {
+        if message.group != GROUP || message.target != self.id {
+            return RaftReply::NotHere(
+                "the replica that is looked for is not here any more".into(),
+            );
+        }
+        let not_here = |error: &dyn std::fmt::Display| RaftReply::NotHere(error.to_string());
+        match message.request {
+            RaftRequest::Append(rpc) => match self.raft.append_entries(rpc).await {
+                Ok(response) => RaftReply::Append(response),
+                Err(error) => not_here(&error),
+            },
+            RaftRequest::Vote(_) | RaftRequest::PreVote(_) if Instant::now() < self.votes_from => {
+                RaftReply::NotHere("it was started just now".into())
+            }
+            RaftRequest::Vote(rpc) => match self.raft.vote(rpc).await {
+                Ok(response) => RaftReply::Vote(response),
+                Err(error) => not_here(&error),
+            },
+            RaftRequest::PreVote(rpc) => match self.raft.pre_vote(rpc).await {
+                Ok(response) => RaftReply::Vote(response),
+                Err(error) => not_here(&error),
+            },
+            RaftRequest::Transfer(rpc) => match self.raft.handle_transfer_leader(rpc).await {
+                Ok(response) => RaftReply::Transfer(response),
+                Err(error) => not_here(&error),
+            },
+            RaftRequest::Snapshot(piece) => self.take(piece).await,
+        }
+    }
+
+    async fn take(&self, piece: SnapshotPiece) -> RaftReply {
+        let snapshot = match self.write(&piece) {
+            Ok(None) => return RaftReply::Snapshot(None),
+            Ok(Some(file)) => Snapshot {
+                meta: piece.meta,
+                snapshot: file,
+            },
+            Err(error) => return RaftReply::NotHere(error.to_string()),
+        };
+        match self.raft.install_full_snapshot(piece.vote, snapshot).await {
+            Ok(response) => RaftReply::Snapshot(Some(response)),
+            Err(error) => RaftReply::NotHere(error.to_string()),
+        }
+    }
+
+    /// Writes a piece; returns the whole when it was the last.
+    fn write(&self, piece: &SnapshotPiece) -> io::Result<Option<SnapshotFile>> {
+        let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        if piece.offset == 0 {
+            let path = self
+                .directory
+                .join(format!("snapshot.incoming-{}", piece.transfer));
+            let file = Arc::new(File::create(&path)?);
+            if let Some(old) = incoming.take() {
+                // It may have been installed, and renamed, by now.
+                let _ = std::fs::remove_file(old.path);
+            }
+            *incoming = Some(Incoming {
+                transfer: piece.transfer,
+                path,
+                file,
+                size: 0,
+            });
+        }
+        let current = incoming.as_mut();
+        let Some(current) =
+            current.filter(|c| c.transfer == piece.transfer && c.size == piece.offset)
+        else {
+            return Err(invalid("a piece of another snapshot"));
+        };
+        current.file.write_all_at(&piece.bytes, piece.offset)?;
+        current.size += piece.bytes.len() as u64;
+        if !piece.last {
+            return Ok(None);
+        }
+        let file = SnapshotFile::open(&current.path)?;
+        *incoming = None;
+        Ok(Some(file))
+    }
+}

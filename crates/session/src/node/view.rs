@@ -1,0 +1,161 @@
+//! The cluster as this replica sees it now.
+
+use std::sync::Arc;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{Instant as _, ServerState};
+use tandem_telemetry::{Health, NodeStatus, SessionStatus, StatusSource, VoterStatus};
+
+use super::Raft;
+use crate::machine::Shared;
+use crate::types::{Member, NodeId, Types};
+use crate::wire::Status;
+
+pub type Metrics = openraft::RaftMetrics<Types>;
+
+/// Reads what openraft says of itself. Cheap to clone.
+#[derive(Clone)]
+pub struct ClusterView {
+    name: Arc<str>,
+    id: NodeId,
+    metrics: WatchReceiverOf<Types, Metrics>,
+}
+
+/// A follower that the leader has heard from this long ago is up,
+pub const UP_WITHIN_MS: u128 = 500;
+/// and down after so long. Between the two it stays what it was: no flapping.
+pub const DOWN_AFTER_MS: u128 = 1_000;
+/// A voter this many entries behind is catching up.
+pub const BEHIND: u64 = 256;
+
+impl ClusterView {
+    pub fn new(name: &str, raft: &Raft) -> Self {
+        Self {
+            name: name.into(),
+            id: *raft.node_id(),
+            metrics: raft.metrics(),
+        }
+    }
+
+    /// This replica's node.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// This replica's identity.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// A copy of the metrics as they are.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.borrow_watched().clone()
+    }
+
+    /// Whether this replica leads, as far as it knows.
+    pub fn leads(&self) -> bool {
+        let metrics = self.metrics.borrow_watched();
+        metrics.current_leader == Some(self.id) && metrics.state == ServerState::Leader
+    }
+
+    /// Who leads, as far as this replica knows.
+    pub fn leader(&self) -> Option<Member> {
+        leader(&self.metrics.borrow_watched())
+    }
+
+    /// What other nodes are told.
+    pub fn status(&self, replica: &Shared, limit: u64) -> Status {
+        let replica = replica.lock();
+        let metrics = self.metrics.borrow_watched();
+        Status {
+            name: self.name.to_string(),
+            id: self.id,
+            initialized: metrics.last_log_index.is_some() || metrics.current_term > 0,
+            leader: leader(&metrics),
+            term: metrics.current_term,
+            applied: replica.applied.map_or(0, |log_id| log_id.index()),
+            items: replica.state.items(),
+            bytes: replica.state.bytes(),
+            limit,
+        }
+    }
+
+    /// The voters with their health, as far as known here.
+    pub fn voters(&self) -> Vec<VoterStatus> {
+        let metrics = self.metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters = membership.voter_ids().map(|id| {
+            let node = membership
+                .get_node(&id)
+                .map_or_else(|| id.to_string(), |m| m.name.clone());
+            let (health, matched) = if id == self.id {
+                (Health::Up, metrics.last_applied.map(|l| l.index()))
+            } else if let (Some(heard), Some(replication)) =
+                (&metrics.heartbeat, &metrics.replication)
+            {
+                let heard = heard.get(&id).and_then(|at| at.as_ref());
+                let health = match heard.map(|at| at.elapsed().as_millis()) {
+                    Some(0..DOWN_AFTER_MS) => Health::Up,
+                    _ => Health::Down,
+                };
+                let matched = replication
+                    .get(&id)
+                    .and_then(|m| m.as_ref())
+                    .map(openraft::LogId::index);
+                (health, matched)
+            } else if metrics.current_leader == Some(id) {
+                (Health::Up, None)
+            } else {
+                (Health::Starting, None)
+            };
+            VoterStatus {
+                node,
+                health,
+                matched,
+            }
+        });
+        voters.collect()
+    }
+}
+
+/// Who leads, by name and address.
+pub fn leader(metrics: &Metrics) -> Option<Member> {
+    let id = metrics.current_leader?;
+    metrics
+        .membership_config
+        .membership()
+        .get_node(&id)
+        .cloned()
+}
+
+/// The part of the node's status that is about sessions.
+pub struct Published {
+    pub view: ClusterView,
+    pub replica: Shared,
+    pub limit: u64,
+}
+
+impl StatusSource for Published {
+    fn fill(&self, status: &mut NodeStatus) {
+        let voters = self.view.voters();
+        let known = self.view.status(&self.replica, self.limit);
+        let role = match self.view.metrics.borrow_watched().state {
+            ServerState::Leader => "leader",
+            ServerState::Follower => "follower",
+            ServerState::Candidate => "candidate",
+            ServerState::Learner => "learner",
+            ServerState::Shutdown => "stopped",
+        };
+        status.sessions = Some(SessionStatus {
+            role: role.into(),
+            leader: known.leader.map(|member| member.name),
+            term: known.term,
+            applied: known.applied,
+            voters,
+            items: known.items,
+            bytes: known.bytes,
+            limit: known.limit,
+        });
+    }
+}

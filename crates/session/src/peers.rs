@@ -1,0 +1,111 @@
+//! The other replicas: where they are, and links to them.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tandem_net::cluster::{ClusterKey, Link, LinkError, LinkOptions};
+use tokio::sync::watch;
+
+use crate::state::GroupId;
+use crate::types::{Member, decode, encode};
+use crate::wire::{AGENT, FromAgent, Request, Response, Status};
+
+/// The only group there is.
+pub const GROUP: GroupId = 0;
+
+/// A node of the file that holds a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voter {
+    /// Its name in the file.
+    pub name: String,
+    /// Its cluster port.
+    pub address: SocketAddr,
+}
+
+/// How to reach the replicas of the file.
+pub struct Peers {
+    /// This node's name.
+    node: String,
+    key: ClusterKey,
+    outgoing: Option<IpAddr>,
+    voters: watch::Receiver<Arc<[Voter]>>,
+    /// Links that ask for operations and status, by name.
+    links: Mutex<HashMap<String, (SocketAddr, Link)>>,
+}
+
+impl Peers {
+    pub fn new(
+        node: &str,
+        key: ClusterKey,
+        outgoing: Option<IpAddr>,
+        voters: watch::Receiver<Arc<[Voter]>>,
+    ) -> Self {
+        Self {
+            node: node.into(),
+            key,
+            outgoing,
+            voters,
+            links: Mutex::default(),
+        }
+    }
+
+    /// The replicas of the file, this node's included if it is one.
+    pub fn voters(&self) -> Arc<[Voter]> {
+        self.voters.borrow().clone()
+    }
+
+    /// Where a member is: the file's word goes before the membership's.
+    pub fn address(&self, member: &Member) -> Option<SocketAddr> {
+        let voters = self.voters.borrow();
+        let known = voters.iter().find(|v| v.name == member.name);
+        known
+            .map(|v| v.address)
+            .or_else(|| member.address.parse().ok())
+    }
+
+    /// A link of one's own.
+    pub fn link(&self, name: &str, address: SocketAddr, purpose: &'static str) -> Link {
+        Link::new(LinkOptions {
+            node: self.node.clone(),
+            peer: name.into(),
+            address,
+            purpose,
+            key: self.key.clone(),
+            outgoing: self.outgoing,
+        })
+    }
+
+    /// The link that asks `name` for operations and status, shared by all who do.
+    pub fn asking(&self, name: &str, address: SocketAddr) -> Link {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        match links.get(name) {
+            Some((at, link)) if *at == address => link.clone(),
+            _ => {
+                let link = self.link(name, address, AGENT);
+                links.insert(name.into(), (address, link.clone()));
+                link
+            }
+        }
+    }
+
+    /// Asks a voter who it is and who leads.
+    pub async fn status(&self, voter: &Voter, limit: Duration) -> Result<Status, LinkError> {
+        let request = FromAgent {
+            group: GROUP,
+            forward: false,
+            request: Request::Status,
+        };
+        let unreadable = |error: std::io::Error| LinkError::Rejected(error.to_string());
+        let body = encode(&request).map_err(unreadable)?;
+        let link = self.asking(&voter.name, voter.address);
+        let answer = link.request(body.into(), limit).await?;
+        match decode(&answer).map_err(unreadable)? {
+            Response::Status(status) => Ok(*status),
+            other => Err(LinkError::Rejected(format!(
+                "an unexpected answer: {other:?}"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Snapshots on disk: the state at one index, written while serving and streamed to replicas that lack it.
+//!
+//! ```text
+//! snapshot   "TNDMSNAP" version   frame*
+//! frame      length u32   crc32 of the payload u32   payload: what the log's last entry was; records; the end
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::files::sync_directory;
+use crate::state::{Record, Restoring, State, View};
+use crate::types::{SnapshotMeta, decode, encode, invalid};
+
+const HEADER: &[u8; 9] = b"TNDMSNAP\x01";
+/// Records are gathered to about so many bytes.
+const CHUNK: usize = 256 * 1024;
+/// The largest frame: a chunk and one record more, which is at most a value, a key, or an agent's open answers.
+const MAX_FRAME: usize = 16 * 1024 * 1024;
+
+/// The snapshot that counts.
+const CURRENT: &str = "snapshot";
+const BUILDING: &str = "snapshot.building";
+
+#[derive(Serialize, Deserialize)]
+enum Frame {
+    Meta(SnapshotMeta),
+    Records(Vec<Record>),
+    End { records: u64 },
+}
+
+/// A snapshot that is complete. It can be read as long as this is held, whatever replaces it.
+#[derive(Clone, Debug)]
+pub struct SnapshotFile {
+    file: Arc<File>,
+    path: PathBuf,
+    size: u64,
+}
+
+impl SnapshotFile {
+    /// Opens a file that was received, or the current one.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        Ok(Self {
+            file: Arc::new(file),
+            path: path.into(),
+            size,
+        })
+    }
+
+    /// The current snapshot in `directory`, if there is one.
+    pub fn current(directory: &Path) -> io::Result<Option<Self>> {
+        match Self::open(&directory.join(CURRENT)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until it is on the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Reads at most `length` bytes at `offset`.
+    pub fn read_at(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let left = self.size.saturating_sub(offset);
+        let mut bytes = vec![0; length.min(usize::try_from(left).unwrap_or(usize::MAX))];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// Makes it the current one of `directory`.
+    pub fn make_current(&self, directory: &Path, durable: bool) -> io::Result<()> {
+        let current = directory.join(CURRENT);
+        if self.path == current {
+            return Ok(());
+        }
+        if durable {
+            self.file.sync_all()?;
+        }
+        fs::rename(&self.path, &current)?;
+        if durable {
+            sync_directory(directory)?;
+        }
+        Ok(())
+    }
+
+    /// Reads it as a whole. An error of the kind [`io::ErrorKind::InvalidData`] means that it is corrupted.
+    pub fn load(&self) -> io::Result<(SnapshotMeta, State)> {
+        let mut reader = BufReader::with_capacity(CHUNK, Positioned(&self.file, 0));
+        let mut header = [0; HEADER.len()];
+        let read = reader.read_exact(&mut header);
+        if read.is_err() || &header != HEADER {
+            return Err(invalid("the snapshot has an unknown format"));
+        }
+        let Frame::Meta(meta) = read_frame(&mut reader)? else {
+            return Err(invalid("the snapshot does not say what it is of"));
+        };
+        let mut state = Restoring::default();
+        let mut seen = 0;
+        loop {
+            match read_frame(&mut reader)? {
+                Frame::Records(records) => {
+                    seen += records.len() as u64;
+                    for record in records {
+                        state.add(record);
+                    }
+                }
+                Frame::End { records } if records == seen => return Ok((meta, state.finish())),
+                Frame::End { .. } | Frame::Meta(_) => {
+                    return Err(invalid("the snapshot is not complete"));
+                }
+            }
+        }
+    }
+}
+
+/// Writes a snapshot beside the current one. It takes as long as the disk does; the view shares the values with the
+/// state and lets go of each part of it once written.
+pub fn write(directory: &Path, meta: &SnapshotMeta, view: View) -> io::Result<SnapshotFile> {
+    let path = directory.join(BUILDING);
+    let mut out = BufWriter::with_capacity(CHUNK, File::create(&path)?);
+    out.write_all(HEADER)?;
+    write_frame(&mut out, &Frame::Meta(meta.clone()))?;
+    let (mut chunk, mut weight, mut count) = (Vec::new(), 0, 0);
+    for record in view.into_records() {
+        weight += match &record {
+            Record::Item(key, item) => key.len() + item.value.len() + 32,
+            _ => 256,
+        };
+        count += 1;
+        chunk.push(record);
+        if weight >= CHUNK {
+            write_frame(&mut out, &Frame::Records(std::mem::take(&mut chunk)))?;
+            weight = 0;
+        }
+    }
+    write_frame(&mut out, &Frame::Records(chunk))?;
+    write_frame(&mut out, &Frame::End { records: count })?;
+    out.flush()?;
+    drop(out);
+    SnapshotFile::open(&path)
+}
+
+fn write_frame(out: &mut impl Write, frame: &Frame) -> io::Result<()> {
+    let payload = encode(frame)?;
+    out.write_all(&(payload.len() as u32).to_be_bytes())?;
+    out.write_all(&crc32fast::hash(&payload).to_be_bytes())?;
+    out.write_all(&payload)
+}
+
+fn read_frame(reader: &mut impl Read) -> io::Result<Frame> {
+    let mut head = [0; 8];
+    reader.read_exact(&mut head).map_err(cut_short)?;
+    let [a, b, c, d, sum @ ..] = head;
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    if length > MAX_FRAME {
+        return Err(invalid("the snapshot is corrupted"));
+    }
+    let mut payload = vec![0; length];
+    reader.read_exact(&mut payload).map_err(cut_short)?;
+    if crc32fast::hash(&payload).to_be_bytes() != sum {
+        return Err(invalid("the snapshot is corrupted"));
+    }
+    decode(&payload)
+}
+
+fn cut_short(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => invalid("the snapshot is cut short"),
+        _ => error,
+    }
+}
+
+/// Reads a shared file from a position of its own.
+struct Positioned<'a>(&'a File, u64);
+
+impl Read for Positioned<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read_at(buffer, self.1)?;
+        self.1 += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,54 @@
+//! The types that openraft is used with.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::{Batch, Outcome};
+
+/// The identity of a replica's state: drawn at random when its state directory is blank, kept as long as the state
+/// is. A node that lost its state has another one, so that it cannot vote as who it no longer is.
+pub type NodeId = u64;
+
+/// A replica as the membership names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The node's name in the file.
+    pub name: String,
+    /// `ip:port` of its cluster port when it was taken in. The file's address goes before it.
+    pub address: String,
+}
+
+openraft::declare_raft_types!(
+    /// What the keyspace's log is made of.
+    pub Types:
+        D = Arc<Batch>,
+        R = Vec<Outcome>,
+        NodeId = NodeId,
+        Node = Member,
+);
+
+pub type Entry = openraft::type_config::alias::EntryOf<Types>;
+pub type LogId = openraft::type_config::alias::LogIdOf<Types>;
+pub type Vote = openraft::type_config::alias::VoteOf<Types>;
+pub type Membership = openraft::type_config::alias::StoredMembershipOf<Types>;
+pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
+
+/// Encodes anything of ours. Only a value that cannot be measured can fail to be encoded, and none of ours is such.
+pub fn encode<T: Serialize>(value: &T) -> std::io::Result<Vec<u8>> {
+    postcard::to_extend(value, Vec::new()).map_err(std::io::Error::other)
+}
+
+/// Decodes what [`encode`] made; bytes that are left over are an error.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> std::io::Result<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(invalid("bytes are left over")),
+        Err(error) => Err(invalid(&error.to_string())),
+    }
+}
+
+/// What was read is not what was written.
+pub fn invalid(what: &str) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,120 @@
+//! What replicas and agents say to one another in the frames of the cluster port.
+//!
+//! Every message names its group of keys and, between replicas, the identity it is meant for: a node that lost its
+//! state must not take what was meant for who it was.
+
+use bytes::Bytes;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::state::{GroupId, Item, Key, Operation, Outcome};
+use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote};
+
+/// The purpose of connections between replicas.
+pub const RAFT: &str = "raft";
+/// The purpose of connections that ask for operations, from agents and for them.
+pub const AGENT: &str = "agent";
+
+/// From replica to replica.
+#[derive(Serialize, Deserialize)]
+pub struct ToReplica {
+    pub group: GroupId,
+    pub target: NodeId,
+    pub request: RaftRequest,
+}
+
+#[derive(Serialize, Deserialize)]
+pub enum RaftRequest {
+    Append(AppendEntriesRequest<Types>),
+    Vote(VoteRequest<Types>),
+    PreVote(VoteRequest<Types>),
+    Transfer(TransferLeaderRequest<Types>),
+    Snapshot(SnapshotPiece),
+}
+
+/// A piece of a snapshot. Pieces come in order; the last one is answered when the snapshot is installed.
+#[derive(Serialize, Deserialize)]
+pub struct SnapshotPiece {
+    pub vote: Vote,
+    pub meta: SnapshotMeta,
+    /// Drawn for each transfer.
+    pub transfer: u64,
+    pub offset: u64,
+    pub bytes: Bytes,
+    pub last: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+pub enum RaftReply {
+    Append(AppendEntriesResponse<Types>),
+    Vote(VoteResponse<Types>),
+    Transfer(TransferLeaderResponse<Types>),
+    /// A piece was taken in, or the whole was installed.
+    Snapshot(Option<SnapshotResponse<Types>>),
+    /// This replica cannot answer: as good as not reached.
+    NotHere(String),
+}
+
+/// From an agent to a replica, or from a replica on an agent's behalf.
+#[derive(Serialize, Deserialize)]
+pub struct FromAgent {
+    pub group: GroupId,
+    /// A replica that does not lead shall ask the leader: the agent cannot reach it.
+    pub forward: bool,
+    pub request: Request,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// A new agent wants an identity, with this nonce.
+    Register(u64),
+    /// At most [`MAX_OPERATIONS`].
+    Operate(Vec<Operation>),
+    /// The items under these keys.
+    Read(Vec<Key>),
+    /// Who are you, who leads?
+    Status,
+}
+
+/// Operations of one request.
+pub const MAX_OPERATIONS: usize = 256;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// One for each operation; the one of a registration.
+    Outcomes {
+        /// The keyspace's clock, which expiries are by.
+        now: u64,
+        outcomes: Vec<Outcome>,
+    },
+    /// The items under the first keys of a read. When they are fewer than the keys, the rest is to be asked for.
+    Items { now: u64, items: Vec<Option<Item>> },
+    /// See [`Status`].
+    Status(Box<Status>),
+    /// Nothing was done: another one leads, as far as this one knows.
+    NotLeader(Option<Member>),
+    /// Nothing was done, for this reason.
+    Unavailable(String),
+    /// It may have been done or may yet be.
+    Unknown(String),
+    /// The request makes no sense.
+    Malformed(String),
+}
+
+/// What a replica says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub name: String,
+    pub id: NodeId,
+    /// Whether it was ever part of a cluster, as far as its state says.
+    pub initialized: bool,
+    pub leader: Option<Member>,
+    pub term: u64,
+    pub applied: u64,
+    pub items: u64,
+    pub bytes: u64,
+    pub limit: u64,
+}
