@@ -1,11 +1,17 @@
 //! A request's head as offsets into its bytes.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
 use crate::path::{self, PathError};
 
 /// The most fields a head may have.
 pub const MAX_FIELDS: usize = 100;
+/// The most bytes a head may have, with its empty line.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// The most bytes a target may have.
+pub const MAX_TARGET: usize = 8 * 1024;
 
 /// How the body of a request is delimited (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub enum HeadError {
     Version,
     /// A transfer coding other than chunked.
     Coding,
+    /// CONNECT: this is no forward proxy.
+    Connect,
 }
 
 impl HeadError {
@@ -42,7 +50,19 @@ impl HeadError {
             Self::TooLarge => 431,
             Self::TargetTooLong => 414,
             Self::Version => 505,
-            Self::Coding => 501,
+            Self::Coding | Self::Connect => 501,
+        }
+    }
+
+    /// The rule that was broken, for the page that the client is sent.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Bad(words) => words,
+            Self::TooLarge => "the head of this request is too large",
+            Self::TargetTooLong => "the target of this request is too long",
+            Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            Self::Coding => "chunked is the only transfer coding",
+            Self::Connect => "this is no forward proxy",
         }
     }
 }
@@ -66,11 +86,12 @@ pub struct Head {
     method: Range<u32>,
     target: Range<u32>,
     path: Path,
-    host: Range<u32>,
-    fields: Vec<(Range<u32>, Range<u32>)>,
+    host: Option<Range<u32>>,
+    pub(crate) fields: Fields,
     body: BodyLength,
     keep_alive: bool,
     expects_continue: bool,
+    upgrade: bool,
 }
 
 /// The normal form of the path: a part of the target as it is, or worked out.
@@ -91,32 +112,27 @@ impl Head {
     ///
     /// Leading empty lines are not skipped here (RFC 9112 section 2.2 leaves that to the reader of the connection).
     pub fn parse(&mut self, bytes: &[u8]) -> Result<bool, HeadError> {
-        let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut parsed = httparse::Request::new(&mut slots);
-        match parsed.parse(bytes) {
-            Ok(httparse::Status::Partial) => return Ok(false),
-            Ok(httparse::Status::Complete(length)) => self.length = length,
-            Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
-            Err(httparse::Error::Version) => return Err(HeadError::Version),
-            Err(_) => return Err(HeadError::Bad("this is not HTTP")),
+        match end_of_head(bytes, &mut 0)? {
+            Some(length) => self.read(&bytes[..length]).map(|()| true),
+            None => Ok(false),
         }
-        let at = |part: &[u8]| -> Range<u32> {
-            let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
-            start as u32..(start + part.len()) as u32
-        };
+    }
+
+    /// Reads a head that is complete: `bytes` ends with its empty line.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut parsed = httparse::Request::new(&mut []);
+        match parsed.parse_with_uninit_headers(bytes, &mut slots) {
+            Ok(httparse::Status::Complete(length)) if length == bytes.len() => self.length = length,
+            Ok(_) => return Err(HeadError::Bad("there is an empty line before the request")),
+            Err(error) => return Err(refusal(error, bytes)),
+        }
         self.minor = parsed.version.unwrap_or(1);
-        self.method = at(parsed.method.unwrap_or_default().as_bytes());
-        self.target = at(parsed.path.unwrap_or_default().as_bytes());
-        self.fields.clear();
-        self.fields.extend(
-            parsed
-                .headers
-                .iter()
-                .map(|field| (at(field.name.as_bytes()), at(field.value.trim_ascii()))),
-        );
+        self.method = range(bytes, parsed.method.unwrap_or_default().as_bytes());
+        self.target = range(bytes, parsed.path.unwrap_or_default().as_bytes());
+        self.fields.read(bytes, parsed.headers);
         self.read_fields(bytes)?;
-        self.read_target(bytes)?;
-        Ok(true)
+        self.read_target(bytes)
     }
 
     /// The head's length in bytes; the body follows.
@@ -136,7 +152,11 @@ impl Head {
 
     /// The target in origin form: path and query, or `*`.
     pub fn target<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        part(bytes, &self.target)
+        // The absolute form of a root may leave the slash out (RFC 9112 section 3.2.1).
+        match part(bytes, &self.target) {
+            b"" => b"/",
+            target => target,
+        }
     }
 
     /// The path in its normal form.
@@ -149,7 +169,7 @@ impl Head {
 
     /// The Host field, or the authority of an absolute target, which wins (RFC 9112 section 3.2.2).
     pub fn host<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        part(bytes, &self.host)
+        self.host.as_ref().map_or(b"", |host| part(bytes, host))
     }
 
     /// All fields, in order.
@@ -159,7 +179,7 @@ impl Head {
     ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         self.fields
             .iter()
-            .map(move |(name, value)| (part(bytes, name), part(bytes, value)))
+            .map(move |field| (part(bytes, &field.name), part(bytes, &field.value)))
     }
 
     /// How the body is delimited.
@@ -177,102 +197,217 @@ impl Head {
         self.expects_continue
     }
 
+    /// Whether the client asks to go on in another protocol (RFC 9110 section 7.8): it has no body, and the protocol is
+    /// not HTTP itself, which would let requests past the routes.
+    pub fn upgrade(&self) -> bool {
+        self.upgrade
+    }
+
     fn read_fields(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
         let (mut length, mut coding, mut host) = (None, false, None);
-        let (mut close, mut keep, mut expects) = (false, false, false);
-        for (name, value) in &self.fields {
-            let text = part(bytes, value);
-            match part(bytes, name) {
-                n if n.eq_ignore_ascii_case(b"host") => {
-                    if host.replace(value.clone()).is_some() {
+        let (mut close, mut keep, mut expects, mut upgrade, mut protocol) =
+            (false, false, false, false, true);
+        let mut nominated: Option<Vec<Range<u32>>> = None;
+        for field in self.fields.iter() {
+            let text = part(bytes, &field.value);
+            match field.kind {
+                Kind::Host => {
+                    if host.replace(field.value.clone()).is_some() {
                         return Err(HeadError::Bad("there are two Host fields"));
                     }
+                    if !is_host(text) {
+                        return Err(HeadError::Bad("the Host field is no host"));
+                    }
                 }
-                n if n.eq_ignore_ascii_case(b"content-length") => {
-                    if length
-                        .replace(
-                            decimal(text).ok_or(HeadError::Bad("Content-Length is no number"))?,
-                        )
-                        .is_some()
-                    {
+                Kind::ContentLength => {
+                    let n = decimal(text).ok_or(HeadError::Bad("Content-Length is no number"))?;
+                    if length.replace(n).is_some() {
                         return Err(HeadError::Bad("there are two Content-Length fields"));
                     }
                 }
-                n if n.eq_ignore_ascii_case(b"transfer-encoding") => {
+                Kind::TransferEncoding => {
                     if coding || !text.eq_ignore_ascii_case(b"chunked") {
                         return Err(HeadError::Coding);
                     }
                     coding = true;
                 }
-                n if n.eq_ignore_ascii_case(b"connection") => {
-                    for token in text.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-                        close |= token.eq_ignore_ascii_case(b"close");
-                        keep |= token.eq_ignore_ascii_case(b"keep-alive");
+                Kind::Connection => {
+                    for option in members(text) {
+                        match option {
+                            o if o.eq_ignore_ascii_case(b"close") => close = true,
+                            o if o.eq_ignore_ascii_case(b"keep-alive") => keep = true,
+                            o if o.eq_ignore_ascii_case(b"upgrade") => upgrade = true,
+                            o => nominated.get_or_insert_default().push(range(bytes, o)),
+                        }
                     }
                 }
-                n if n.eq_ignore_ascii_case(b"expect") => {
-                    expects |= text.eq_ignore_ascii_case(b"100-continue")
-                }
+                Kind::Upgrade => protocol &= is_foreign(text),
+                Kind::Expect => expects |= text.eq_ignore_ascii_case(b"100-continue"),
                 _ => {}
             }
         }
-        if coding && (length.is_some() || self.minor == 0) {
+        if coding && length.is_some() {
             return Err(HeadError::Bad(
-                "Transfer-Encoding with Content-Length, or in HTTP/1.0",
+                "there are both Content-Length and Transfer-Encoding",
             ));
+        }
+        if coding && self.minor == 0 {
+            return Err(HeadError::Bad("HTTP/1.0 has no Transfer-Encoding"));
         }
         if host.is_none() && self.minor == 1 {
             return Err(HeadError::Bad("there is no Host field"));
         }
-        self.host = host.unwrap_or(0..0);
+        for option in nominated.unwrap_or_default() {
+            self.fields.nominate(bytes, part(bytes, &option));
+        }
+        self.host = host;
         self.body = match length {
             _ if coding => BodyLength::Chunked,
             None | Some(0) => BodyLength::None,
             Some(n) => BodyLength::Known(n),
         };
         self.keep_alive = !close && (self.minor == 1 || keep);
-        self.expects_continue = expects && self.minor == 1;
+        self.expects_continue = expects && self.minor == 1 && self.body != BodyLength::None;
+        self.upgrade = upgrade
+            && protocol
+            && self.minor == 1
+            && self.body == BodyLength::None
+            && self.fields.values(bytes, Kind::Upgrade).count() == 1;
         Ok(())
     }
 
     fn read_target(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
-        let mut target = self.target.clone();
-        let text = part(bytes, &target);
-        if let Some(rest) = text
-            .strip_prefix(b"http://")
-            .or_else(|| text.strip_prefix(b"https://"))
-        {
-            let skipped = (text.len() - rest.len()) as u32;
-            let authority = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len()) as u32;
-            self.host = target.start + skipped..target.start + skipped + authority;
-            target.start += skipped + authority;
-            self.target = target.clone();
+        let text = part(bytes, &self.target);
+        if text.len() > MAX_TARGET {
+            return Err(HeadError::TargetTooLong);
         }
-        let text = part(bytes, &target);
-        if text == b"*" && part(bytes, &self.method) == b"OPTIONS" {
-            self.path = Path::AsSent(target);
+        let method = part(bytes, &self.method);
+        if method == b"CONNECT" {
+            return Err(HeadError::Connect);
+        }
+        if !text.iter().all(|&b| matches!(b, b'!'..=b'~') && b != b'#') {
+            return Err(HeadError::Bad(
+                "the target has a character that must be percent-encoded",
+            ));
+        }
+        if let Some(scheme) = scheme(text) {
+            let rest = &text[scheme..];
+            let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
+            if end == 0 || !is_host(&rest[..end]) {
+                return Err(HeadError::Bad("the target's authority is no host"));
+            }
+            let start = self.target.start + scheme as u32;
+            self.host = Some(start..start + end as u32);
+            self.target.start = start + end as u32;
+        }
+        let text = part(bytes, &self.target);
+        if text == b"*" && method == b"OPTIONS" {
+            self.path = Path::AsSent(self.target.clone());
+            return Ok(());
+        }
+        if text.is_empty() {
+            self.path = Path::Decoded(b"/".to_vec());
             return Ok(());
         }
         let end = memchr::memchr(b'?', text).unwrap_or(text.len());
+        let start = self.target.start;
         self.path = match path::normal(&text[..end])? {
-            std::borrow::Cow::Borrowed(_) => Path::AsSent(target.start..target.start + end as u32),
+            std::borrow::Cow::Borrowed(_) => Path::AsSent(start..start + end as u32),
             std::borrow::Cow::Owned(decoded) => Path::Decoded(decoded),
         };
         Ok(())
     }
 }
 
-fn part<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {
-    &bytes[range.start as usize..range.end as usize]
+/// Looks for the end of a head, of which `seen` bytes were looked at before.
+pub(crate) fn end_of_head(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, HeadError> {
+    if let Some(&first) = bytes.first()
+        && !crate::chunked::is_token(first)
+    {
+        return Err(HeadError::Bad("this is not HTTP"));
+    }
+    let end =
+        head_end(bytes, seen).map_err(|()| HeadError::Bad("a line does not end with CR and LF"))?;
+    let so_far = end.unwrap_or(bytes.len());
+    if so_far > MAX_TARGET && memchr::memchr(b'\n', &bytes[..MAX_TARGET]).is_none() {
+        return Err(HeadError::TargetTooLong);
+    }
+    if so_far > MAX_HEAD || (end.is_none() && so_far == MAX_HEAD) {
+        return Err(HeadError::TooLarge);
+    }
+    Ok(end)
 }
 
-/// One or more digits and nothing else, below 2^63.
-fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 18 || !text.iter().all(u8::is_ascii_digit) {
-        return None;
+/// What httparse found wrong, in words.
+fn refusal(error: httparse::Error, bytes: &[u8]) -> HeadError {
+    match error {
+        httparse::Error::TooManyHeaders => HeadError::TooLarge,
+        httparse::Error::Version => {
+            let line = memchr::memchr(b'\r', bytes).map_or(bytes, |end| &bytes[..end]);
+            let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
+            match version.strip_prefix(b"HTTP/") {
+                Some(b"1.0" | b"1.1") => HeadError::Bad("the request line is malformed"),
+                Some([b'0'..=b'9', b'.', b'0'..=b'9']) => HeadError::Version,
+                _ => HeadError::Bad("this is not HTTP"),
+            }
+        }
+        httparse::Error::HeaderName => HeadError::Bad("a field's name is malformed"),
+        httparse::Error::HeaderValue => HeadError::Bad("a field's value has a control byte"),
+        httparse::Error::NewLine => HeadError::Bad("a line does not end with CR and LF"),
+        _ => HeadError::Bad("the request line is malformed"),
     }
-    Some(
-        text.iter()
-            .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')),
-    )
 }
+
+/// The length of `http://` or `https://`, if the target begins with it.
+fn scheme(target: &[u8]) -> Option<usize> {
+    [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| {
+            target
+                .get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        })
+        .map(<[u8]>::len)
+}
+
+/// A host and perhaps a port (RFC 3986 section 3.2), narrower than the grammar: what splits lists, paths or user names
+/// for some parser is not in it. Empty is allowed (RFC 9112 section 3.2).
+fn is_host(text: &[u8]) -> bool {
+    let (host, port) = match text {
+        [b'[', rest @ ..] => {
+            let Some(end) = memchr::memchr(b']', rest) else {
+                return false;
+            };
+            let inside = |&b: &u8| b.is_ascii_hexdigit() || b == b':' || b == b'.';
+            if end == 0 || !rest[..end].iter().all(inside) {
+                return false;
+            }
+            (&rest[..0], &rest[end + 1..])
+        }
+        _ => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),
+    };
+    let name = |&b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&b);
+    let port_is_fine = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    host.iter().all(name) && port_is_fine
+}
+
+/// A protocol other than HTTP.
+fn is_foreign(protocol: &[u8]) -> bool {
+    let begins = |name: &[u8]| {
+        protocol
+            .get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name))
+    };
+    !protocol.is_empty()
+        && !begins(b"h2c")
+        && !begins(b"http")
+        && !begins(b"tls")
+        && !protocol.contains(&b',')
+}
+
+#[cfg(test)]
+mod tests;

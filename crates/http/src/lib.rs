@@ -8,11 +8,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chunked;
+pub mod client;
+mod engine;
+mod field;
 pub mod handler;
 pub mod head;
 pub mod path;
 pub mod request;
+pub mod response;
+mod rewrite;
 
+pub use engine::{Engine, ListenerConfig, Listening};
 pub use handler::{
     Attempts, Cx, Failure, FileBody, Handler, Outcome, Plan, Reply, Stage, Step, Upstream,
 };

@@ -1,0 +1,159 @@
+//! A small client for health checks: one request, one answer, one connection.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tandem_net::Socket;
+
+use crate::chunked::Chunked;
+use crate::handler::Endpoint;
+use crate::head::MAX_HEAD;
+use crate::response::{Delimited, ResponseHead};
+
+/// The most of an answer's body that is kept, in bytes; the rest is not read.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The head as it came, with its empty line.
+    pub head: Vec<u8>,
+    /// The body, decoded; its first [`MAX_BODY`] bytes.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum FetchError {
+    /// The connection could not be opened.
+    Connect(io::Error),
+    /// It broke before the answer was complete.
+    Broken(io::Error),
+    /// The answer is not HTTP/1.x.
+    Malformed,
+    /// It took longer than the given time.
+    Timeout,
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(e) => write!(f, "no connection: {e}"),
+            Self::Broken(e) => write!(f, "the connection broke: {e}"),
+            Self::Malformed => f.write_str("the answer is not HTTP"),
+            Self::Timeout => f.write_str("no answer in time"),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+/// Opens a connection to `to` (from `from`, if given), as a check of the connection alone does.
+///
+/// # Errors
+/// When it cannot be opened within `timeout`.
+pub async fn connect(
+    to: &Endpoint,
+    from: Option<IpAddr>,
+    timeout: Duration,
+) -> Result<Socket, FetchError> {
+    tokio::time::timeout(timeout, crate::engine::open(to, from))
+        .await
+        .map_err(|_| FetchError::Timeout)?
+        .map_err(FetchError::Connect)
+}
+
+/// Sends `request` (a whole HTTP/1.1 message, best with `Connection: close`) over a new connection and reads the answer.
+/// An answer to HEAD must be told by the request's first bytes.
+///
+/// # Errors
+/// When no complete answer comes within `timeout`, connecting included.
+pub async fn fetch(
+    to: &Endpoint,
+    from: Option<IpAddr>,
+    request: &[u8],
+    timeout: Duration,
+) -> Result<Answer, FetchError> {
+    let whole = async {
+        let socket = crate::engine::open(to, from)
+            .await
+            .map_err(FetchError::Connect)?;
+        socket
+            .write_all(request)
+            .await
+            .map_err(FetchError::Broken)?;
+        read(&socket, request.starts_with(b"HEAD ")).await
+    };
+    tokio::time::timeout(timeout, whole)
+        .await
+        .map_err(|_| FetchError::Timeout)?
+}
+
+async fn read(socket: &Socket, is_head: bool) -> Result<Answer, FetchError> {
+    let mut bytes = Vec::with_capacity(4096);
+    let mut head = ResponseHead::default();
+    let length = loop {
+        let (mut seen, mut end) = (0, None);
+        while end.is_none() {
+            end = ResponseHead::end(&bytes, &mut seen).map_err(|_| FetchError::Malformed)?;
+            if end.is_none() && !more(socket, &mut bytes, MAX_HEAD).await? {
+                return Err(FetchError::Broken(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        let length = end.unwrap_or_default();
+        head.read(&bytes[..length])
+            .map_err(|_| FetchError::Malformed)?;
+        match head.status() {
+            100 | 102..200 => drop(bytes.drain(..length)),
+            _ => break length,
+        }
+    };
+    let mut body = bytes.split_off(length);
+    let delimited = head.body(is_head);
+    let mut chunked = Chunked::default();
+    let mut decoded = 0;
+    loop {
+        let whole = match delimited {
+            Delimited::Empty => Some(0),
+            Delimited::Known(n) => usize::try_from(n).ok(),
+            Delimited::ByClose => None,
+            Delimited::Chunked => {
+                let done = chunked
+                    .decode(&mut body[decoded..])
+                    .map_err(|_| FetchError::Malformed)?;
+                decoded += done.data;
+                body.truncate(decoded);
+                chunked.is_done().then_some(decoded)
+            }
+        };
+        let wanted = whole.map_or(MAX_BODY, |whole| whole.min(MAX_BODY));
+        if body.len() >= wanted {
+            body.truncate(wanted);
+            break;
+        }
+        if !more(socket, &mut body, MAX_BODY).await? {
+            if delimited == Delimited::ByClose {
+                break;
+            }
+            return Err(FetchError::Broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    Ok(Answer {
+        status: head.status(),
+        head: bytes,
+        body,
+    })
+}
+
+/// Reads more bytes, up to `most` in all; `false` at the end.
+async fn more(socket: &Socket, bytes: &mut Vec<u8>, most: usize) -> Result<bool, FetchError> {
+    let start = bytes.len();
+    bytes.resize(most.min(start + 8192), 0);
+    let read = socket.read(&mut bytes[start..]).await;
+    bytes.truncate(start + *read.as_ref().unwrap_or(&0));
+    read.map(|n| n > 0).map_err(FetchError::Broken)
+}

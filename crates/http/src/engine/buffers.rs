@@ -1,0 +1,205 @@
+//! Buffers of a worker: taken while bytes are on their way, given back when none are.
+
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut, Range};
+use std::rc::Rc;
+
+use crate::head::{Head, MAX_HEAD};
+use crate::response::ResponseHead;
+
+/// A head and the beginning of a body.
+const SMALL: usize = MAX_HEAD;
+/// A piece of a large body: fewer system calls, and still within a core's second-level cache.
+const LARGE: usize = 64 * 1024;
+/// Free buffers of each size that are kept, in bytes.
+const KEPT: usize = 2 << 20;
+/// Free scratches that are kept.
+const KEPT_SCRATCHES: usize = 64;
+/// A head under construction that grew beyond this is not kept.
+const KEPT_OUT: usize = 64 * 1024;
+
+/// The free buffers of a worker.
+#[derive(Default)]
+#[expect(clippy::vec_box, reason = "a scratch moves in and out by its pointer")]
+pub(super) struct Buffers {
+    small: RefCell<Vec<Box<[u8]>>>,
+    large: RefCell<Vec<Box<[u8]>>>,
+    scratches: RefCell<Vec<Box<Scratch>>>,
+}
+
+impl Buffers {
+    /// A buffer that holds the largest head.
+    pub fn small(self: &Rc<Self>) -> Buf {
+        self.take(&self.small, SMALL)
+    }
+
+    /// A buffer for large bodies.
+    pub fn large(self: &Rc<Self>) -> Buf {
+        self.take(&self.large, LARGE)
+    }
+
+    fn take(self: &Rc<Self>, free: &RefCell<Vec<Box<[u8]>>>, size: usize) -> Buf {
+        let bytes = free.borrow_mut().pop();
+        Buf {
+            bytes: bytes.unwrap_or_else(|| vec![0; size].into_boxed_slice()),
+            filled: 0..0,
+            home: self.clone(),
+        }
+    }
+
+    /// Room for the heads of one request.
+    pub fn scratch(self: &Rc<Self>) -> Scratched {
+        let scratch = self.scratches.borrow_mut().pop();
+        Scratched {
+            scratch: Some(scratch.unwrap_or_default()),
+            home: self.clone(),
+        }
+    }
+}
+
+/// A buffer and the part of it that is filled. Goes back to its worker when dropped.
+pub(super) struct Buf {
+    bytes: Box<[u8]>,
+    filled: Range<usize>,
+    home: Rc<Buffers>,
+}
+
+impl Buf {
+    /// What was read and not consumed.
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[self.filled.clone()]
+    }
+
+    /// The same, to be changed in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.filled.clone()]
+    }
+
+    /// The room behind what is filled; all of it when nothing is. Empty only when the buffer is full.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.filled.start == self.filled.end {
+            self.filled = 0..0;
+        } else if self.filled.end == self.bytes.len() && self.filled.start > 0 {
+            self.bytes.copy_within(self.filled.clone(), 0);
+            self.filled = 0..self.filled.len();
+        }
+        &mut self.bytes[self.filled.end..]
+    }
+
+    /// `n` bytes were put into [`space`](Self::space).
+    pub fn fill(&mut self, n: usize) {
+        self.filled.end += n;
+    }
+
+    /// The first `n` filled bytes are done with.
+    pub fn consume(&mut self, n: usize) {
+        self.filled.start += n;
+        debug_assert!(self.filled.start <= self.filled.end);
+    }
+
+    /// As [`consume`](Self::consume); returns where in [`all`](Self::all) these bytes lie.
+    pub fn consume_from(&mut self, n: usize) -> usize {
+        let start = self.filled.start;
+        self.consume(n);
+        start
+    }
+
+    /// The whole buffer.
+    pub fn all(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How much it can hold.
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+impl Drop for Buf {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let free = if bytes.len() == SMALL {
+            &self.home.small
+        } else {
+            &self.home.large
+        };
+        let mut free = free.borrow_mut();
+        if (free.len() + 1) * bytes.len() <= KEPT {
+            free.push(bytes);
+        }
+    }
+}
+
+/// Heads: parsed ones, and those being written.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub head: Head,
+    pub response: ResponseHead,
+    /// The head on its way to the server.
+    pub request_out: Vec<u8>,
+    /// The head on its way to the client.
+    pub response_out: Vec<u8>,
+}
+
+/// A scratch that goes back to its worker when dropped.
+pub(super) struct Scratched {
+    scratch: Option<Box<Scratch>>,
+    home: Rc<Buffers>,
+}
+
+impl Deref for Scratched {
+    type Target = Scratch;
+    fn deref(&self) -> &Scratch {
+        self.scratch.as_ref().expect("taken only by drop")
+    }
+}
+
+impl DerefMut for Scratched {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        self.scratch.as_mut().expect("taken only by drop")
+    }
+}
+
+impl Drop for Scratched {
+    fn drop(&mut self) {
+        if let Some(mut scratch) = self.scratch.take() {
+            for out in [&mut scratch.request_out, &mut scratch.response_out] {
+                out.clear();
+                out.shrink_to(KEPT_OUT);
+            }
+            let mut free = self.home.scratches.borrow_mut();
+            if free.len() < KEPT_SCRATCHES {
+                free.push(scratch);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_gives_all_its_room_before_it_is_full() {
+        let buffers = Rc::new(Buffers::default());
+        let mut buf = buffers.small();
+        assert_eq!(buf.space().len(), SMALL);
+        buf.fill(SMALL);
+        assert!(buf.space().is_empty());
+        buf.consume(SMALL - 3);
+        assert_eq!(buf.space().len(), SMALL - 3);
+        assert_eq!(buf.filled(), [0; 3]);
+        buf.consume(3);
+        assert_eq!(buf.space().len(), SMALL);
+    }
+
+    #[test]
+    fn buffers_are_used_again_and_only_so_many_are_kept() {
+        let buffers = Rc::new(Buffers::default());
+        let taken: Vec<_> = (0..200).map(|_| buffers.small()).collect();
+        drop(taken);
+        assert_eq!(buffers.small.borrow().len(), KEPT / SMALL);
+        drop(buffers.large());
+        assert_eq!(buffers.large.borrow().len(), 1);
+    }
+}

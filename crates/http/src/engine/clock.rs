@@ -1,0 +1,142 @@
+//! Time limits of a connection, and the Date field of a worker.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use tokio::time::Sleep;
+
+/// A limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Elapsed;
+
+/// The one timer of a connection.
+///
+/// It is armed only when something has to wait, and only when it would fire too late: moving a deadline further away
+/// costs nothing until the old one has passed. A busy connection thus arms it about once per limit, not once per read.
+pub(super) struct Clock {
+    sleep: RefCell<Pin<Box<Sleep>>>,
+    armed: Cell<Instant>,
+    deadline: Cell<Instant>,
+}
+
+impl Clock {
+    /// A timer that is first armed for `limit` from now.
+    pub fn new(limit: Duration) -> Self {
+        let at = Instant::now() + limit;
+        Self {
+            sleep: RefCell::new(Box::pin(tokio::time::sleep_until(at.into()))),
+            armed: Cell::new(at),
+            deadline: Cell::new(at),
+        }
+    }
+
+    /// Sets the limit: so long from now.
+    pub fn allow(&self, limit: Duration) {
+        self.deadline.set(Instant::now() + limit);
+    }
+
+    /// Ready when the limit is reached.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Elapsed> {
+        let mut sleep = self.sleep.borrow_mut();
+        let deadline = self.deadline.get();
+        if deadline < self.armed.get() {
+            self.armed.set(deadline);
+            sleep.as_mut().reset(deadline.into());
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(Elapsed);
+            }
+            self.armed.set(deadline);
+            sleep.as_mut().reset(deadline.into());
+        }
+        Poll::Pending
+    }
+
+    /// `future`, for at most `limit` from when it first has to wait.
+    pub async fn limit<F: Future>(&self, limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+        self.limit_from(&mut None, limit, future).await
+    }
+
+    /// As [`limit`](Self::limit); several waits share one limit through `deadline`.
+    pub async fn limit_from<F: Future>(
+        &self,
+        deadline: &mut Option<Instant>,
+        limit: Duration,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            self.deadline
+                .set(*deadline.get_or_insert_with(|| Instant::now() + limit));
+            self.poll(cx).map(Err)
+        })
+        .await
+    }
+}
+
+/// The Date field's value (RFC 9110 section 5.6.7), worked out once a second.
+#[derive(Default)]
+pub(super) struct Date {
+    second: Cell<u64>,
+    text: RefCell<String>,
+}
+
+impl Date {
+    /// Appends the field's line.
+    pub fn line(&self, out: &mut Vec<u8>) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        if self.second.replace(now) != now {
+            *self.text.borrow_mut() = line(now);
+        }
+        out.extend_from_slice(self.text.borrow().as_bytes());
+    }
+}
+
+fn line(second: u64) -> String {
+    let t = i64::try_from(second)
+        .ok()
+        .and_then(|second| OffsetDateTime::from_unix_timestamp(second).ok())
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "Date: {}, {:02} {} {:04} {:02}:{:02}:{:02} GMT\r\n",
+        &t.weekday().to_string()[..3],
+        t.day(),
+        &t.month().to_string()[..3],
+        t.year(),
+        t.hour(),
+        t.minute(),
+        t.second()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_is_that_of_the_rfc() {
+        assert_eq!(line(784_111_777), "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_limit_that_was_moved_away_holds_from_the_last_move() {
+        let clock = Clock::new(Duration::from_millis(5));
+        clock.allow(Duration::from_millis(60));
+        let begun = Instant::now();
+        std::future::poll_fn(|cx| clock.poll(cx)).await;
+        assert!(begun.elapsed() >= Duration::from_millis(50));
+        let waited = clock.limit(Duration::from_millis(5), std::future::pending::<()>());
+        assert_eq!(waited.await, Err(Elapsed));
+        assert_eq!(clock.limit(Duration::ZERO, async { 7 }).await, Ok(7));
+    }
+}

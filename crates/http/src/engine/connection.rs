@@ -1,0 +1,345 @@
+//! One connection from a client: waiting, reading heads, handing requests on.
+//!
+//! While it waits it holds its socket, its timer and little else; the state of a request is boxed and lives as long as
+//! the request.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tandem_net::{Accepted, Peer, Socket};
+use tandem_telemetry::Stopped;
+
+use super::body::Body;
+use super::buffers::Buf;
+use super::clock::{Clock, Elapsed};
+use super::record::Record;
+use super::{Counted, Door, Place, Shared, Snapshot, forward, reply};
+use crate::Request;
+use crate::field::Kind;
+use crate::handler::{Cx, Plan, Step};
+use crate::head::{Head, HeadError, end_of_head};
+
+/// The most of an unread body that is read and dropped to keep a connection, in bytes. A new connection is cheaper than
+/// more.
+pub(super) const DRAINED: u64 = 64 * 1024;
+/// How long a connection is held after the last answer, so that the client can read it before the kernel answers what
+/// the client still sends with a reset (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+/// The most that is read and dropped meanwhile, in bytes.
+const LINGERED: usize = 1 << 20;
+/// The longest a handler's [`Step::Later`] may take; they have deadlines of their own.
+const LATER: Duration = Duration::from_secs(30);
+/// Handlers that may be asked in turn for one request.
+const MOST_STEPS: usize = 16;
+
+/// One connection.
+pub(super) struct Conn {
+    pub shared: Rc<Shared>,
+    pub door: Rc<Door>,
+    pub socket: Socket,
+    pub peer: SocketAddr,
+    pub clock: Clock,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// It is kept for the next request.
+    Keep,
+    /// It is closed; the client may still be sending.
+    Close,
+    /// It is closed at once: the client has gone, or must see that the answer is not complete.
+    Abort,
+}
+
+/// One request while it is carried out.
+pub(super) struct Exchange<'a> {
+    pub conn: &'a Conn,
+    pub snapshot: &'a Snapshot,
+    pub request: Request<'a>,
+    pub peer: Peer,
+    pub cx: Cx,
+    pub record: Record,
+    /// The client waits for `100 Continue`, and none was sent.
+    pub waits: bool,
+    /// What follows the request on the connection.
+    pub behind: &'a [u8],
+}
+
+/// The life of a connection.
+pub(super) async fn run(shared: Rc<Shared>, door: Rc<Door>, accepted: Accepted, _counted: Counted) {
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let _place = Place::new(&shared, waker);
+    let idle = door.seen.borrow().config.timeouts.idle;
+    let conn = Conn {
+        shared,
+        door,
+        socket: accepted.socket,
+        peer: accepted.peer,
+        clock: Clock::new(idle),
+    };
+    while conn.next().await {
+        match Box::pin(requests(&conn)).await {
+            After::Keep => {}
+            After::Close => {
+                Box::pin(linger(&conn)).await;
+                return;
+            }
+            After::Abort => return,
+        }
+    }
+}
+
+/// Lets the client read the last answer: reads and drops what it sends until it closes.
+async fn linger(conn: &Conn) {
+    conn.socket.finish();
+    let (mut deadline, mut read) = (None, 0);
+    let mut buf = conn.shared.buffers.small();
+    while read < LINGERED {
+        let wait = conn.socket.read(buf.space());
+        match conn.clock.limit_from(&mut deadline, LINGER, wait).await {
+            Ok(Ok(n)) if n > 0 => read += n,
+            _ => return,
+        }
+    }
+}
+
+impl Conn {
+    fn is_ending(&self) -> bool {
+        self.shared.draining.get() || self.door.closed.get()
+    }
+
+    /// Waits for the next request. `false` when none may come any more. Holds no buffer.
+    async fn next(&self) -> bool {
+        self.clock
+            .allow(self.door.seen.borrow().config.timeouts.idle);
+        poll_fn(|cx| match self.socket.poll_readable(cx) {
+            Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
+            Poll::Pending if self.is_ending() => Poll::Ready(false),
+            Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
+        })
+        .await
+    }
+
+    /// Sends all of `pieces`, each part of it within `limit`.
+    pub async fn send(&self, pieces: &mut [IoSlice<'_>], limit: Duration) -> Result<(), Stopped> {
+        let mut left: &mut [IoSlice<'_>] = pieces;
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match self
+                .clock
+                .limit(limit, self.socket.write(left, false))
+                .await
+            {
+                Ok(Ok(n)) => IoSlice::advance_slices(&mut left, n),
+                Ok(Err(_)) => return Err(Stopped::Client),
+                Err(Elapsed) => return Err(Stopped::Timeout),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads requests and answers them, until no part of another is there.
+async fn requests(conn: &Conn) -> After {
+    let shared = &conn.shared;
+    let mut input = shared.buffers.small();
+    let mut scratch = shared.buffers.scratch();
+    loop {
+        let snapshot = conn.door.snapshot(shared);
+        let scratch = &mut *scratch;
+        if let Err(none) = read_head(conn, &mut input, &mut scratch.head, &snapshot).await {
+            return reply::refuse(conn, &snapshot, none).await;
+        }
+        let length = scratch.head.length();
+        let (bytes, behind) = input.filled().split_at(length);
+        let (mut body, used) = Body::new(scratch.head.body(), behind, &shared.buffers);
+        let mut x = Exchange::new(conn, &snapshot, &scratch.head, bytes, &behind[used..]);
+        let outs = Outs {
+            response: &mut scratch.response,
+            request_out: &mut scratch.request_out,
+            response_out: &mut scratch.response_out,
+        };
+        let after = answer(&mut x, &mut body, outs).await;
+        x.record
+            .end(&x.request, shared.counters(), snapshot.log.as_ref());
+        if after != After::Keep {
+            return match after {
+                // With nothing unread the kernel sends no reset, and the client need not be waited for.
+                After::Close if body.is_complete() => After::Abort,
+                after => after,
+            };
+        }
+        if !body.is_complete() {
+            let limit = snapshot.config.timeouts.body;
+            let drained = conn
+                .clock
+                .limit(limit, body.discard(&conn.socket, DRAINED))
+                .await;
+            if drained != Ok(true) {
+                return After::Close;
+            }
+        }
+        match body.into_rest() {
+            Some(rest) => input = rest,
+            None => input.consume(length + used),
+        }
+        if input.filled().is_empty() {
+            return After::Keep;
+        }
+    }
+}
+
+/// Where heads are put together.
+pub(super) struct Outs<'a> {
+    pub response: &'a mut crate::response::ResponseHead,
+    pub request_out: &'a mut Vec<u8>,
+    pub response_out: &'a mut Vec<u8>,
+}
+
+/// Why there is no request to answer.
+pub(super) enum NoHead {
+    /// The client closed the connection.
+    Gone,
+    /// It took too long.
+    Late,
+    /// It is malformed or too large.
+    Refused(HeadError),
+}
+
+impl From<HeadError> for NoHead {
+    fn from(error: HeadError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+async fn read_head(
+    conn: &Conn,
+    input: &mut Buf,
+    head: &mut Head,
+    snapshot: &Snapshot,
+) -> Result<(), NoHead> {
+    let limit = snapshot.config.timeouts.head;
+    let (mut seen, mut skipped, mut deadline) = (0, false, None);
+    loop {
+        // One empty line before a request is passed over (RFC 9112 section 2.2).
+        if !skipped && input.filled().starts_with(b"\r\n") {
+            input.consume(2);
+            skipped = true;
+        }
+        let filled = input.filled();
+        if !filled.is_empty()
+            && (skipped || filled != b"\r")
+            && let Some(length) = end_of_head(filled, &mut seen)?
+        {
+            return Ok(head.read(&filled[..length])?);
+        }
+        let read = conn.socket.read(input.space());
+        match conn.clock.limit_from(&mut deadline, limit, read).await {
+            Ok(Ok(n)) if n > 0 => input.fill(n),
+            Ok(_) => return Err(NoHead::Gone),
+            Err(Elapsed) if input.filled().is_empty() => return Err(NoHead::Gone),
+            Err(Elapsed) => return Err(NoHead::Late),
+        }
+    }
+}
+
+impl<'a> Exchange<'a> {
+    fn new(
+        conn: &'a Conn,
+        snapshot: &'a Snapshot,
+        head: &'a Head,
+        bytes: &'a [u8],
+        behind: &'a [u8],
+    ) -> Self {
+        let now = Instant::now();
+        let stated = head.fields.values(bytes, Kind::ForwardedFor);
+        let (client, peer) = snapshot.config.rule.client(conn.peer, stated);
+        let secure = peer != Peer::Stranger
+            && head
+                .fields
+                .values(bytes, Kind::ForwardedProto)
+                .next()
+                .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+        Self {
+            conn,
+            snapshot,
+            request: Request {
+                head,
+                bytes,
+                client,
+                peer: conn.peer,
+                from_node: peer == Peer::Node,
+                secure,
+            },
+            peer,
+            cx: Cx {
+                worker: conn.shared.worker,
+                now,
+            },
+            record: Record::new(now),
+            waits: head.expects_continue(),
+            behind,
+        }
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.request.method() == b"HEAD"
+    }
+
+    /// Whether the connection can be kept after an answer that leaves `left` bytes of the body unread ([`Body::left`]).
+    pub fn may_keep(&self, left: Option<u64>) -> bool {
+        let drainable = left == Some(0) || (!self.waits && left.is_none_or(|left| left <= DRAINED));
+        self.request.head.keep_alive() && !self.conn.is_ending() && drainable
+    }
+}
+
+/// Asks the handler, and those it hands on to, and carries out the plan.
+async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -> After {
+    let mut step = x.snapshot.config.handler.step(&x.request, &x.cx);
+    let mut fallbacks = Vec::new();
+    let mut later = None;
+    for _ in 0..MOST_STEPS {
+        let plan = match step {
+            Step::Plan(plan) => plan,
+            Step::Later(future) => match x.conn.clock.limit_from(&mut later, LATER, future).await {
+                Ok(plan) => plan,
+                Err(Elapsed) => break,
+            },
+        };
+        step = match plan {
+            Plan::Unlogged(plan) => {
+                x.record.logged = false;
+                Step::Plan(*plan)
+            }
+            Plan::OrElse { first, then } => {
+                if x.request.is_read() {
+                    fallbacks.push(then);
+                }
+                Step::Plan(*first)
+            }
+            Plan::Bytes(reply) => match fallbacks.pop() {
+                Some(then) if reply.status == 404 => then.step(&x.request, &x.cx),
+                _ => return reply::bytes(x, body, &reply, outs.response_out).await,
+            },
+            Plan::File(file) => return reply::file(x, body, &file, outs.response_out).await,
+            Plan::Forward(attempts) => {
+                let missing = !fallbacks.is_empty();
+                match forward::forward(x, attempts, body, missing, &mut outs).await {
+                    forward::Forwarded::Answered(after) => return after,
+                    forward::Forwarded::Missing => match fallbacks.pop() {
+                        Some(then) => then.step(&x.request, &x.cx),
+                        None => break,
+                    },
+                }
+            }
+        };
+    }
+    let service = x.snapshot.config.name.clone();
+    let page = reply::page(503, "this took too long or went in circles", &service);
+    reply::bytes(x, body, &page, outs.response_out).await
+}

@@ -1,0 +1,215 @@
+//! Forwarding: servers are tried until one answers or the one retry rule says stop.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tandem_net::Socket;
+use tandem_telemetry::Stopped;
+
+use super::body::Body;
+use super::clock::Elapsed;
+use super::connection::{After, Exchange, Outs};
+use super::exchange::{self, Done};
+use super::{pool, reply};
+use crate::handler::{Attempts, Cause, Failure, Outcome, Stage, Upstream};
+
+/// What became of a forwarded request.
+pub(super) enum Forwarded {
+    /// The client has an answer, or is gone.
+    Answered(After),
+    /// The server says 404, and another handler is to be asked.
+    Missing,
+}
+
+/// Tells the pool how the request ended, however it does: also when this connection's task is dropped or panics.
+struct Tries {
+    attempts: Box<dyn Attempts>,
+    begun: Instant,
+    status: u16,
+    failure: Option<Failure>,
+}
+
+impl Drop for Tries {
+    fn drop(&mut self) {
+        let total: Duration = self.begun.elapsed();
+        self.attempts.done(&Outcome {
+            status: self.status,
+            failure: self.failure,
+            total,
+        });
+    }
+}
+
+/// Tries servers in turn and passes the first answer on. `missing`: a 404 is not passed on.
+pub(super) async fn forward(
+    x: &mut Exchange<'_>,
+    attempts: Box<dyn Attempts>,
+    body: &mut Body<'_>,
+    missing: bool,
+    outs: &mut Outs<'_>,
+) -> Forwarded {
+    let mut tries = Tries {
+        attempts,
+        begun: x.record.begun,
+        status: 0,
+        failure: None,
+    };
+    x.record.service = Some(tries.attempts.service().clone());
+    loop {
+        let next = tries.attempts.next(tries.failure.as_ref());
+        let upstream = match (next, tries.failure) {
+            (Some(upstream), None) => upstream,
+            (Some(upstream), Some(failure)) if failure.retryable => {
+                x.record.retries += 1;
+                upstream
+            }
+            (_, failure) => {
+                let after = failed(x, body, failure, outs).await;
+                tries.status = x.record.status;
+                return Forwarded::Answered(after);
+            }
+        };
+        x.record.server = Some(upstream.name.clone());
+        tries.failure = None;
+        match attempt(x, &upstream, body, missing, outs).await {
+            Done::Answered { after, .. } => {
+                tries.status = x.record.status;
+                return Forwarded::Answered(after);
+            }
+            Done::Missing { .. } => {
+                tries.status = 404;
+                return Forwarded::Missing;
+            }
+            Done::Failed(failure) => tries.failure = Some(failure),
+            Done::Broken(failure) => {
+                // The pool hears of it as of any failed try; there can be no other.
+                tries.failure = Some(failure);
+                tries.status = x.record.status;
+                x.record.stopped = match failure.cause {
+                    Cause::Timeout => Stopped::Timeout,
+                    _ => Stopped::Upstream,
+                };
+                let _ = tries.attempts.next(Some(&failure));
+                return Forwarded::Answered(After::Abort);
+            }
+            Done::Refused(status, words) => {
+                let mut page = reply::page(status, words, tries.attempts.service());
+                page.close = true;
+                let after = reply::bytes(x, body, &page, outs.response_out).await;
+                tries.status = x.record.status;
+                return Forwarded::Answered(after);
+            }
+            Done::Stopped(stopped) => {
+                x.record.stopped = stopped;
+                tries.status = 0;
+                return Forwarded::Answered(After::Abort);
+            }
+        }
+    }
+}
+
+/// No server answered.
+async fn failed(
+    x: &mut Exchange<'_>,
+    body: &mut Body<'_>,
+    failure: Option<Failure>,
+    outs: &mut Outs<'_>,
+) -> After {
+    let (status, words) = match failure.map_or(Cause::NoServer, |failure| failure.cause) {
+        Cause::Refused | Cause::Broken => (502, "the server could not be reached"),
+        Cause::Malformed => (502, "the server's answer is malformed"),
+        Cause::Timeout => (504, "the server did not answer in time"),
+        Cause::NoServer => (503, "no server is available"),
+    };
+    let service = x.record.service.clone();
+    let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
+    let mut page = reply::page(status, words, &service);
+    if x.snapshot.config.internal && x.request.from_node {
+        match failure.map_or(Stage::Unsent, |failure| failure.stage) {
+            Stage::Unsent => reply::mark(&mut page, "unsent"),
+            Stage::Unanswered => reply::mark(&mut page, "unanswered"),
+            Stage::Answered => {}
+        }
+    }
+    reply::bytes(x, body, &page, outs.response_out).await
+}
+
+/// Tries one server: on an idle connection if there is one, else on a new one.
+///
+/// A server closes idle connections as it likes; when that crosses the request, and the one rule allows another try, it
+/// is no failure of the server: it gets its try on a new connection.
+async fn attempt(
+    x: &mut Exchange<'_>,
+    upstream: &Upstream,
+    body: &mut Body<'_>,
+    missing: bool,
+    outs: &mut Outs<'_>,
+) -> Done {
+    if let Some(socket) = x.conn.shared.pool.take(upstream) {
+        x.record.connected = Some(Instant::now());
+        match on(x, upstream, socket, body, missing, outs).await {
+            Done::Failed(Failure {
+                cause: Cause::Broken,
+                retryable: true,
+                by_gateway: false,
+                ..
+            }) => {}
+            done => return done,
+        }
+    }
+    let open = pool::open(&upstream.address, upstream.from);
+    let cause = match x.conn.clock.limit(upstream.timeouts.connect, open).await {
+        Ok(Ok(socket)) => {
+            x.record.connected = Some(Instant::now());
+            return on(x, upstream, socket, body, missing, outs).await;
+        }
+        Ok(Err(e)) => match e.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Cause::Refused,
+            io::ErrorKind::TimedOut => Cause::Timeout,
+            _ => Cause::Broken,
+        },
+        Err(Elapsed) => Cause::Timeout,
+    };
+    Done::Failed(failure(x, body, Stage::Unsent, cause, false))
+}
+
+async fn on(
+    x: &mut Exchange<'_>,
+    upstream: &Upstream,
+    socket: Socket,
+    body: &mut Body<'_>,
+    missing: bool,
+    outs: &mut Outs<'_>,
+) -> Done {
+    let done = exchange::exchange(x, upstream, &socket, body, missing, outs).await;
+    if let Done::Answered { reusable: true, .. } | Done::Missing { reusable: true } = done {
+        x.conn.shared.pool.put(upstream, socket);
+    }
+    done
+}
+
+/// The one retry rule: nothing sent: any method; no byte of an answer: methods that may be repeated (RFC 9110 section
+/// 9.2.2); else never. And what was read of the body must still be there.
+pub(super) fn failure(
+    x: &Exchange<'_>,
+    body: &Body<'_>,
+    stage: Stage,
+    cause: Cause,
+    by_gateway: bool,
+) -> Failure {
+    let repeatable = matches!(
+        x.request.method(),
+        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
+    );
+    let allowed = match stage {
+        Stage::Unsent => true,
+        Stage::Unanswered => repeatable && !x.request.head.upgrade(),
+        Stage::Answered => false,
+    };
+    Failure {
+        stage,
+        cause,
+        retryable: allowed && body.can_replay(),
+        by_gateway,
+    }
+}

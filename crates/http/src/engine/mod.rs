@@ -1,0 +1,376 @@
+//! The engine: one per worker. It owns the worker's connections, buffers and idle upstream connections, and carries
+//! out what handlers plan.
+//!
+//! The way of a request: [`connection`] waits, reads and parses the head; the listener's handler plans; [`reply`] sends
+//! answers from memory and files, [`forward`] tries servers, [`exchange`] moves one request and its answer between
+//! client and server, [`tunnel`] what follows an upgrade; [`record`] logs and counts.
+
+mod body;
+mod buffers;
+mod clock;
+mod connection;
+mod exchange;
+mod forward;
+mod pool;
+mod record;
+mod reply;
+mod tunnel;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Waker;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tandem_model::Timeouts;
+use tandem_net::{Acceptor, ClientRule};
+use tandem_telemetry::{AccessLog, Telemetry, WorkerCounters};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, spawn_local};
+
+pub(crate) use pool::open;
+
+use crate::Handler;
+
+/// Between two rounds of flushing logs and closing old idle connections.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// What a listener does: a snapshot that is never changed, only replaced. A request is carried out by the one it began
+/// with.
+pub struct ListenerConfig {
+    /// The listener's name, for events.
+    pub name: Arc<str>,
+    /// Who answers.
+    pub handler: Arc<dyn Handler>,
+    /// Time limits towards clients.
+    pub timeouts: Timeouts,
+    /// Who the client is.
+    pub rule: ClientRule,
+    /// This is the door of a service for the file's own listeners: nodes are told why a try failed.
+    pub internal: bool,
+    /// The access log's file.
+    pub log: Option<PathBuf>,
+}
+
+/// The engine of one worker. Made and used on the worker's own thread; clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Rc<Shared>);
+
+/// A socket that is being listened on by one engine. Dropping it changes nothing.
+pub struct Listening {
+    door: Rc<Door>,
+    shared: Rc<Shared>,
+    accepting: AbortHandle,
+    address: Option<SocketAddr>,
+}
+
+/// What the connections of a worker share.
+struct Shared {
+    worker: usize,
+    telemetry: Telemetry,
+    most: usize,
+    buffers: Rc<buffers::Buffers>,
+    pool: pool::Pool,
+    date: clock::Date,
+    logs: RefCell<HashMap<PathBuf, AccessLog>>,
+    draining: Cell<bool>,
+    /// How to wake each open connection: used to close idle ones.
+    open: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
+    count: Cell<usize>,
+    /// Told whenever a connection ends.
+    ended: Notify,
+    doors: RefCell<Vec<Weak<Door>>>,
+    accepting: RefCell<Vec<AbortHandle>>,
+}
+
+/// What the connections of one listening socket share.
+struct Door {
+    config: Arc<ArcSwap<ListenerConfig>>,
+    seen: RefCell<Rc<Snapshot>>,
+    closed: Cell<bool>,
+}
+
+/// A configuration with what this worker opened for it.
+struct Snapshot {
+    config: Arc<ListenerConfig>,
+    log: Option<AccessLog>,
+}
+
+impl Engine {
+    /// The engine of worker `worker`, with at most `most` connections from clients at once. Must be called within the
+    /// worker's runtime.
+    pub fn new(worker: usize, most: usize, telemetry: Telemetry) -> Self {
+        let shared = Rc::new(Shared {
+            worker,
+            telemetry,
+            most: most.max(1),
+            buffers: Rc::default(),
+            pool: pool::Pool::default(),
+            date: clock::Date::default(),
+            logs: RefCell::default(),
+            draining: Cell::new(false),
+            open: RefCell::default(),
+            free: RefCell::default(),
+            count: Cell::new(0),
+            ended: Notify::new(),
+            doors: RefCell::default(),
+            accepting: RefCell::default(),
+        });
+        spawn_local(housekeeping(Rc::downgrade(&shared)));
+        Self(shared)
+    }
+
+    /// Serves a listening, non-blocking socket (see [`tandem_net::listen::bind`]). `config` may be replaced at any time.
+    ///
+    /// # Errors
+    /// When the event loop cannot watch the socket.
+    pub fn listen(
+        &self,
+        socket: OwnedFd,
+        config: Arc<ArcSwap<ListenerConfig>>,
+    ) -> io::Result<Listening> {
+        let shared = self.0.clone();
+        let acceptor = Acceptor::new(socket)?;
+        let address = acceptor.address();
+        let seen = RefCell::new(Rc::new(shared.snapshot(config.load_full())));
+        let door = Rc::new(Door {
+            config,
+            seen,
+            closed: Cell::new(false),
+        });
+        let task = spawn_local(accept(shared.clone(), door.clone(), acceptor));
+        let accepting = task.abort_handle();
+        shared.accepting.borrow_mut().push(accepting.clone());
+        shared.doors.borrow_mut().push(Rc::downgrade(&door));
+        Ok(Listening {
+            door,
+            shared,
+            accepting,
+            address,
+        })
+    }
+
+    /// Ends in order: takes no more connections, closes idle ones, lets requests in flight finish for at most `within`.
+    /// Returns how many connections were left then; they are cut off when the worker ends.
+    pub async fn drain(&self, within: Duration) -> usize {
+        let shared = &self.0;
+        shared.draining.set(true);
+        for accepting in shared.accepting.borrow_mut().drain(..) {
+            accepting.abort();
+        }
+        shared.wake_all();
+        let empty = async {
+            while shared.count.get() > 0 {
+                shared.ended.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(within, empty).await;
+        shared.logs.borrow().values().for_each(AccessLog::flush);
+        shared.count.get()
+    }
+
+    /// Opens every access log anew, as after a rotation.
+    ///
+    /// # Errors
+    /// The first file that cannot be opened, and why; that log goes on in its old file.
+    pub fn reopen_logs(&self) -> Result<(), (PathBuf, io::Error)> {
+        let mut result = Ok(());
+        for (path, log) in &*self.0.logs.borrow() {
+            if let Err(e) = log.reopen() {
+                result = result.and(Err((path.clone(), e)));
+            }
+        }
+        result
+    }
+
+    /// Connections from clients that are open now.
+    pub fn connections(&self) -> usize {
+        self.0.count.get()
+    }
+}
+
+impl Listening {
+    /// Where it listens; `None` for a Unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Takes no more connections here. Idle ones are closed, requests in flight finish.
+    pub fn close(&self) {
+        self.accepting.abort();
+        self.door.closed.set(true);
+        self.shared.wake_all();
+    }
+}
+
+impl Shared {
+    fn counters(&self) -> &WorkerCounters {
+        self.telemetry.counters.worker(self.worker)
+    }
+
+    fn wake_all(&self) {
+        for waker in self.open.borrow().iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Opens what a configuration needs on this worker.
+    fn snapshot(&self, config: Arc<ListenerConfig>) -> Snapshot {
+        let log = config.log.as_ref().and_then(|path| {
+            let mut logs = self.logs.borrow_mut();
+            if let Some(log) = logs.get(path) {
+                return Some(log.clone());
+            }
+            match AccessLog::open(path) {
+                Ok(log) => Some(logs.entry(path.clone()).or_insert(log).clone()),
+                Err(e) => {
+                    self.telemetry.events.error(
+                        format!("listener {}", config.name),
+                        format!(
+                            "the access log {} cannot be opened ({e}): requests are not logged",
+                            path.display()
+                        ),
+                    );
+                    None
+                }
+            }
+        });
+        Snapshot { config, log }
+    }
+}
+
+impl Door {
+    /// The configuration as it is now. Costs no write to memory that other workers read.
+    fn snapshot(&self, shared: &Shared) -> Rc<Snapshot> {
+        let current = self.config.load();
+        let mut seen = self.seen.borrow_mut();
+        if !Arc::ptr_eq(&current, &seen.config) {
+            *seen = Rc::new(shared.snapshot(current.clone()));
+        }
+        seen.clone()
+    }
+}
+
+/// A connection's place among the open ones.
+struct Place {
+    shared: Rc<Shared>,
+    index: usize,
+}
+
+impl Place {
+    fn new(shared: &Rc<Shared>, waker: Waker) -> Self {
+        let index = match shared.free.borrow_mut().pop() {
+            Some(index) => {
+                shared.open.borrow_mut()[index] = Some(waker);
+                index
+            }
+            None => {
+                let mut open = shared.open.borrow_mut();
+                open.push(Some(waker));
+                open.len() - 1
+            }
+        };
+        Self {
+            shared: shared.clone(),
+            index,
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.open.borrow_mut()[self.index] = None;
+        self.shared.free.borrow_mut().push(self.index);
+    }
+}
+
+/// Counts a connection from when it was taken to its end, however it ends.
+struct Counted(Rc<Shared>);
+
+impl Counted {
+    fn new(shared: &Rc<Shared>) -> Self {
+        shared.count.set(shared.count.get() + 1);
+        shared.counters().accepted.fetch_add(1, Relaxed);
+        shared.counters().open.fetch_add(1, Relaxed);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let shared = &self.0;
+        shared.count.set(shared.count.get() - 1);
+        shared.counters().open.fetch_sub(1, Relaxed);
+        if std::thread::panicking() {
+            shared.counters().panics.fetch_add(1, Relaxed);
+        }
+        shared.ended.notify_waiters();
+        shared.ended.notify_one();
+    }
+}
+
+async fn accept(shared: Rc<Shared>, door: Rc<Door>, acceptor: Acceptor) {
+    let subject = || format!("listener {}", door.config.load().name);
+    let mut told = false;
+    loop {
+        while shared.count.get() >= shared.most {
+            shared.ended.notified().await;
+        }
+        let starved = |e: io::Error| {
+            // Said once until it works again: it may happen fifty times a second.
+            if !std::mem::replace(&mut told, true) {
+                shared.telemetry.events.error(
+                    subject(),
+                    format!("connections wait to be taken: {e}; raise the descriptor limit"),
+                );
+            }
+        };
+        match acceptor.accept(starved).await {
+            Ok(accepted) => {
+                told = false;
+                spawn_local(connection::run(
+                    shared.clone(),
+                    door.clone(),
+                    accepted,
+                    Counted::new(&shared),
+                ));
+            }
+            Err(e) => {
+                shared
+                    .telemetry
+                    .events
+                    .error(subject(), format!("it no longer takes connections: {e}"));
+                return;
+            }
+        }
+    }
+}
+
+/// Ends when the engine is gone.
+async fn housekeeping(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING).await;
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        shared.logs.borrow().values().for_each(AccessLog::flush);
+        shared.pool.sweep();
+        // Listeners that were closed by a reload are forgotten.
+        shared
+            .doors
+            .borrow_mut()
+            .retain(|door| door.upgrade().is_some());
+        shared
+            .accepting
+            .borrow_mut()
+            .retain(|task| !task.is_finished());
+    }
+}

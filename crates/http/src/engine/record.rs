@@ -1,0 +1,124 @@
+//! What is remembered of a request for the log and the counters.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use tandem_telemetry::{AccessLog, AccessRecord, Stopped, WorkerCounters};
+
+use crate::Request;
+
+/// One request, as it goes.
+pub(super) struct Record {
+    pub begun: Instant,
+    /// 0 until an answer was sent.
+    pub status: u16,
+    /// Body bytes sent.
+    pub bytes: u64,
+    /// Head bytes sent.
+    pub head_bytes: u64,
+    pub service: Option<Arc<str>>,
+    pub server: Option<Arc<str>>,
+    pub retries: u32,
+    pub connected: Option<Instant>,
+    pub first_byte: Option<Instant>,
+    pub stopped: Stopped,
+    pub logged: bool,
+}
+
+impl Record {
+    pub fn new(begun: Instant) -> Self {
+        Self {
+            begun,
+            status: 0,
+            bytes: 0,
+            head_bytes: 0,
+            service: None,
+            server: None,
+            retries: 0,
+            connected: None,
+            first_byte: None,
+            stopped: Stopped::No,
+            logged: true,
+        }
+    }
+
+    /// Counts the request and writes it to the log.
+    pub fn end(&self, request: &Request<'_>, counters: &WorkerCounters, log: Option<&AccessLog>) {
+        self.count(counters);
+        let Some(log) = log.filter(|_| self.logged) else {
+            return;
+        };
+        let micros = |at: Option<Instant>| {
+            at.map_or(0, |at| at.duration_since(self.begun).as_micros() as u64)
+        };
+        let (mut referer, mut agent) = (&b""[..], &b""[..]);
+        for (name, value) in request.fields() {
+            match name.len() {
+                7 if name.eq_ignore_ascii_case(b"referer") => referer = value,
+                10 if name.eq_ignore_ascii_case(b"user-agent") => agent = value,
+                _ => {}
+            }
+        }
+        log.record(&AccessRecord {
+            client: request.client,
+            method: request.method(),
+            target: request.target(),
+            minor: request.head.minor(),
+            status: self.status,
+            bytes: self.bytes,
+            referer,
+            agent,
+            service: self.service.as_deref().unwrap_or_default(),
+            server: self.server.as_deref().unwrap_or_default(),
+            retries: self.retries,
+            connect: micros(self.connected),
+            first_byte: micros(self.first_byte),
+            total: self.begun.elapsed().as_micros() as u64,
+            stopped: self.stopped,
+        });
+    }
+
+    /// Counts and logs a request whose head could not be read: nothing of it is repeated in the log.
+    pub fn refused(
+        &self,
+        client: std::net::IpAddr,
+        counters: &WorkerCounters,
+        log: Option<&AccessLog>,
+    ) {
+        self.count(counters);
+        counters.refused.fetch_add(1, Relaxed);
+        if let Some(log) = log {
+            log.record(&AccessRecord {
+                client,
+                method: b"-",
+                target: b"-",
+                minor: 1,
+                status: self.status,
+                bytes: self.bytes,
+                referer: b"",
+                agent: b"",
+                service: "",
+                server: "",
+                retries: 0,
+                connect: 0,
+                first_byte: 0,
+                total: self.begun.elapsed().as_micros() as u64,
+                stopped: self.stopped,
+            });
+        }
+    }
+
+    fn count(&self, counters: &WorkerCounters) {
+        counters.requests.fetch_add(1, Relaxed);
+        counters
+            .bytes_out
+            .fetch_add(self.bytes + self.head_bytes, Relaxed);
+        if self.retries > 0 {
+            counters.retries.fetch_add(u64::from(self.retries), Relaxed);
+        }
+        if self.status >= 500 {
+            counters.errors.fetch_add(1, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Answers of our own: from memory, from a file, and pages that say what went wrong.
+
+use std::io::{IoSlice, Write as _};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tandem_telemetry::Stopped;
+
+use super::Snapshot;
+use super::body::Body;
+use super::clock::Elapsed;
+use super::connection::{After, Conn, Exchange, NoHead};
+use super::record::Record;
+use crate::rewrite::Keep;
+use crate::{FileBody, Reply};
+
+/// Up to this size a body is sent in one piece with its head, in bytes: one copy costs less than a system call.
+const COPIED: usize = 16 * 1024;
+/// The most that one `sendfile` is asked for, in bytes: a cold disk holds the worker up for no longer than this takes.
+const SENT_AT_ONCE: usize = 512 * 1024;
+
+/// A small readable page.
+pub(super) fn page(status: u16, words: &str, service: &Arc<str>) -> Reply {
+    Reply::text(
+        status,
+        service,
+        format!("{status} {}: {words}\n", reason(status)),
+    )
+}
+
+/// The status line, `Date`, the given fields, `Content-Length` and `Connection`.
+fn head(
+    out: &mut Vec<u8>,
+    conn: &Conn,
+    status: u16,
+    fields: &[u8],
+    length: Option<u64>,
+    keep: Keep,
+) {
+    out.clear();
+    let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
+    conn.shared.date.line(out);
+    out.extend_from_slice(fields);
+    if let Some(length) = length {
+        let _ = write!(out, "Content-Length: {length}\r\n");
+    }
+    out.extend_from_slice(keep.field());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What the client is told of the connection when `left` of its body is unread.
+pub(super) fn keep(x: &Exchange<'_>, left: Option<u64>, close: bool) -> Keep {
+    match x.request.head.minor() {
+        _ if close || !x.may_keep(left) => Keep::Close,
+        0 => Keep::Told,
+        _ => Keep::Implied,
+    }
+}
+
+pub(super) fn after(keep: Keep) -> After {
+    if keep == Keep::Close {
+        After::Close
+    } else {
+        After::Keep
+    }
+}
+
+/// Sends an answer from memory.
+pub(super) async fn bytes(
+    x: &mut Exchange<'_>,
+    body: &Body<'_>,
+    reply: &Reply,
+    out: &mut Vec<u8>,
+) -> After {
+    let keep = keep(x, body.left(), reply.close);
+    let bare = matches!(reply.status, 100..200 | 204 | 304);
+    let length = (!bare).then_some(reply.body.len() as u64);
+    head(out, x.conn, reply.status, &reply.fields, length, keep);
+    x.record.status = reply.status;
+    x.record.service = Some(reply.service.clone());
+    x.record.head_bytes += out.len() as u64;
+    let content: &[u8] = if bare || x.is_head() {
+        b""
+    } else {
+        &reply.body
+    };
+    x.record.bytes = content.len() as u64;
+    let limit = x.snapshot.config.timeouts.body;
+    let sent = if content.len() <= COPIED {
+        out.extend_from_slice(content);
+        x.conn.send(&mut [IoSlice::new(out)], limit).await
+    } else {
+        let pieces = &mut [IoSlice::new(out), IoSlice::new(content)];
+        x.conn.send(pieces, limit).await
+    };
+    finish(x, sent, keep)
+}
+
+fn finish(x: &mut Exchange<'_>, sent: Result<(), Stopped>, keep: Keep) -> After {
+    match sent {
+        Ok(()) => after(keep),
+        Err(stopped) => {
+            x.record.stopped = stopped;
+            After::Abort
+        }
+    }
+}
+
+/// Sends a part of a file.
+pub(super) async fn file(
+    x: &mut Exchange<'_>,
+    body: &Body<'_>,
+    file: &FileBody,
+    out: &mut Vec<u8>,
+) -> After {
+    let keep = keep(x, body.left(), false);
+    head(
+        out,
+        x.conn,
+        file.status,
+        &file.fields,
+        Some(file.length),
+        keep,
+    );
+    x.record.status = file.status;
+    x.record.service = Some(file.service.clone());
+    x.record.head_bytes += out.len() as u64;
+    let limit = x.snapshot.config.timeouts.body;
+    if x.is_head() {
+        let sent = x.conn.send(&mut [IoSlice::new(out)], limit).await;
+        return finish(x, sent, keep);
+    }
+    if file.length <= COPIED as u64 {
+        let start = out.len();
+        out.resize(start + file.length as usize, 0);
+        if read_exactly(file, &mut out[start..]).is_err() {
+            return shrunk(x, file);
+        }
+        x.record.bytes = file.length;
+        let sent = x.conn.send(&mut [IoSlice::new(out)], limit).await;
+        return finish(x, sent, keep);
+    }
+    let sent = send_file(x, file, out).await;
+    match sent {
+        Ok(()) => after(keep),
+        Err(Unsent::File) => shrunk(x, file),
+        Err(Unsent::Stopped(stopped)) => finish(x, Err(stopped), keep),
+    }
+}
+
+enum Unsent {
+    /// The file cannot be read as far as was promised.
+    File,
+    /// The client.
+    Stopped(Stopped),
+}
+
+async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result<(), Unsent> {
+    let (conn, limit) = (x.conn, x.snapshot.config.timeouts.body);
+    let mut rest = head;
+    while !rest.is_empty() {
+        // The kernel keeps the head back and sends it with the file's beginning in one segment.
+        let write = async { conn.socket.write(&[IoSlice::new(rest)], true).await };
+        match conn.clock.limit(limit, write).await {
+            Ok(Ok(n)) => rest = &rest[n..],
+            Ok(Err(_)) => return Err(Unsent::Stopped(Stopped::Client)),
+            Err(Elapsed) => return Err(Unsent::Stopped(Stopped::Timeout)),
+        }
+    }
+    let mut sent = 0;
+    while sent < file.length {
+        let count = (file.length - sent).min(SENT_AT_ONCE as u64) as usize;
+        let send = conn
+            .socket
+            .send_file(file.file.as_fd(), file.offset + sent, count);
+        match conn.clock.limit(limit, send).await {
+            Ok(Ok(0)) => return Err(Unsent::File),
+            Ok(Ok(n)) => sent += n as u64,
+            // EIO and the like of the file itself cannot be told apart from the client's end here.
+            Ok(Err(_)) => return Err(Unsent::Stopped(Stopped::Client)),
+            Err(Elapsed) => return Err(Unsent::Stopped(Stopped::Timeout)),
+        }
+        x.record.bytes = sent;
+        if sent < file.length {
+            // A client that takes all at once must not keep the others waiting.
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(())
+}
+
+fn read_exactly(file: &FileBody, mut into: &mut [u8]) -> Result<(), ()> {
+    let mut offset = file.offset;
+    while !into.is_empty() {
+        match rustix::io::pread(&file.file, &mut *into, offset) {
+            Ok(0) => return Err(()),
+            Ok(n) => {
+                into = &mut into[n..];
+                offset += n as u64;
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Err(()),
+        }
+    }
+    Ok(())
+}
+
+/// The promised length cannot be kept: the client must see a broken connection, not a short file.
+fn shrunk(x: &mut Exchange<'_>, file: &FileBody) -> After {
+    let target = String::from_utf8_lossy(x.request.path()).into_owned();
+    x.conn.shared.telemetry.events.warning(
+        file.service.to_string(),
+        format!("{target} became shorter while it was sent: the connection was closed"),
+    );
+    x.record.stopped = Stopped::Upstream;
+    After::Abort
+}
+
+/// Answers what is no request, and says how the connection ends.
+pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> After {
+    let (status, words) = match none {
+        NoHead::Gone => return After::Abort,
+        NoHead::Late => (408, "the request did not come in time"),
+        NoHead::Refused(error) => (error.status(), error.words()),
+    };
+    let mut record = Record::new(Instant::now());
+    let mut scratch = conn.shared.buffers.scratch();
+    let reply = page(status, words, &snapshot.config.name);
+    let out = &mut scratch.response_out;
+    let length = Some(reply.body.len() as u64);
+    head(out, conn, status, &reply.fields, length, Keep::Close);
+    record.status = status;
+    record.head_bytes = out.len() as u64;
+    record.bytes = reply.body.len() as u64;
+    out.extend_from_slice(&reply.body);
+    let sent = conn
+        .send(&mut [IoSlice::new(out)], snapshot.config.timeouts.body)
+        .await;
+    record.stopped = sent.err().unwrap_or_default();
+    let client = conn.peer.ip().to_canonical();
+    record.refused(client, conn.shared.counters(), snapshot.log.as_ref());
+    After::Close
+}
+
+/// A gateway's own error, for a node: why the try failed, as a field.
+pub(super) fn mark(page: &mut Reply, stage: &str) {
+    let mut fields = page.fields.to_vec();
+    let _ = write!(fields, "{}: {stage}\r\n", crate::FAILED_FIELD);
+    page.fields = Bytes::from(fields);
+}
+
+/// The reason phrase of a status (RFC 9110 section 15).
+pub(crate) fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        416 => "Range Not Satisfiable",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        // RFC 9112 section 4: a client reads the code and not the phrase.
+        _ => "",
+    }
+}

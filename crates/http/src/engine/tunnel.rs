@@ -1,0 +1,85 @@
+//! Bytes both ways after an upgrade (RFC 9110 section 7.8), until both sides have ended or neither says anything.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+
+use futures_util::future;
+use tandem_net::Socket;
+use tandem_telemetry::Stopped;
+
+use super::buffers::{Buf, Buffers};
+use super::clock::{Clock, Elapsed};
+use super::connection::Exchange;
+
+/// Runs the tunnel; `from_server` is what came behind the server's head. Returns the bytes sent to the client.
+///
+/// The listener's idle limit holds: without a byte either way for so long, it ends.
+pub(super) async fn run(x: &Exchange<'_>, server: &Socket, from_server: Buf) -> (u64, Stopped) {
+    let (conn, limit) = (x.conn, x.snapshot.config.timeouts.idle);
+    let (up, down) = (Cell::new(0), Cell::new(0));
+    let progress = |count: &Cell<u64>, n: usize| {
+        count.set(count.get() + n as u64);
+        conn.clock.allow(limit);
+    };
+    conn.clock.allow(limit);
+    let buffers = &conn.shared.buffers;
+    let both = future::join(
+        async {
+            write(server, x.behind, |n| progress(&up, n)).await?;
+            copy(&conn.socket, server, buffers, |n| progress(&up, n)).await
+        },
+        async {
+            write(&conn.socket, from_server.filled(), |n| progress(&down, n)).await?;
+            drop(from_server);
+            copy(server, &conn.socket, buffers, |n| progress(&down, n)).await
+        },
+    );
+    let ended = late(&conn.clock, both).await;
+    let stopped = match ended {
+        Ok((Ok(()), Ok(()))) => Stopped::No,
+        Ok(_) => Stopped::Client,
+        Err(Elapsed) => Stopped::Timeout,
+    };
+    (down.get(), stopped)
+}
+
+/// `future`, until the deadline that it moves itself.
+async fn late<F: Future>(clock: &Clock, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = std::pin::pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        std::task::Poll::Ready(done) => std::task::Poll::Ready(Ok(done)),
+        std::task::Poll::Pending => clock.poll(cx).map(Err),
+    })
+    .await
+}
+
+/// Copies until `from` ends, and tells `to`. Holds a buffer only while bytes are on their way.
+async fn copy(
+    from: &Socket,
+    to: &Socket,
+    buffers: &Rc<Buffers>,
+    progress: impl Fn(usize),
+) -> io::Result<()> {
+    loop {
+        poll_fn(|cx| from.poll_readable(cx)).await?;
+        let mut buf = buffers.small();
+        let n = from.read(buf.space()).await?;
+        if n == 0 {
+            to.finish();
+            return Ok(());
+        }
+        buf.fill(n);
+        write(to, buf.filled(), &progress).await?;
+    }
+}
+
+async fn write(to: &Socket, mut bytes: &[u8], progress: impl Fn(usize)) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let n = to.write(&[IoSlice::new(bytes)], false).await?;
+        progress(n);
+        bytes = &bytes[n..];
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+use super::*;
+use proptest::prelude::*;
+
+fn parse(text: &[u8]) -> Result<Option<Head>, HeadError> {
+    let mut head = Head::default();
+    head.parse(text).map(|complete| complete.then_some(head))
+}
+
+fn good(text: &str) -> Head {
+    parse(text.as_bytes()).unwrap().unwrap()
+}
+
+#[test]
+fn a_head_is_read_as_offsets() {
+    let text = "POST /a%20b?c=d HTTP/1.1\r\nHost: a.example:81\r\nContent-Length: 5\r\nX:  y \r\n\r\nhello";
+    let head = good(text);
+    let bytes = text.as_bytes();
+    assert_eq!(head.length(), text.len() - 5);
+    assert_eq!(head.method(bytes), b"POST");
+    assert_eq!(head.target(bytes), b"/a%20b?c=d");
+    assert_eq!(head.path(bytes), b"/a b");
+    assert_eq!(head.host(bytes), b"a.example:81");
+    assert_eq!(head.body(), BodyLength::Known(5));
+    assert!(head.keep_alive());
+    assert_eq!(head.fields(bytes).last(), Some((&b"X"[..], &b"y"[..])));
+}
+
+#[test]
+fn an_absolute_target_wins_over_the_host_field() {
+    for (target, origin, path, host) in [
+        ("http://b.example:8080/x?y", "/x?y", "/x", "b.example:8080"),
+        ("HTTPS://b.example", "/", "/", "b.example"),
+        ("http://[::1]:80/", "/", "/", "[::1]:80"),
+    ] {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let head = good(&text);
+        assert_eq!(head.target(text.as_bytes()), origin.as_bytes());
+        assert_eq!(head.path(text.as_bytes()), path.as_bytes());
+        assert_eq!(head.host(text.as_bytes()), host.as_bytes());
+    }
+}
+
+#[test]
+fn connections_are_kept_as_the_rfc_says() {
+    for (version, connection, kept) in [
+        (1, "", true),
+        (1, "Connection: close\r\n", false),
+        (1, "Connection: x, Close\r\n", false),
+        (0, "", false),
+        (0, "Connection: keep-alive\r\n", true),
+        (0, "Connection: keep-alive, close\r\n", false),
+    ] {
+        let head = good(&format!(
+            "GET / HTTP/1.{version}\r\nHost: a\r\n{connection}\r\n"
+        ));
+        assert_eq!(head.keep_alive(), kept, "{version} {connection}");
+    }
+}
+
+#[test]
+fn an_upgrade_is_one_to_a_protocol_that_is_not_http() {
+    for (fields, expected) in [
+        ("Connection: Upgrade\r\nUpgrade: websocket\r\n", true),
+        ("Upgrade: websocket\r\n", false),
+        ("Connection: Upgrade\r\n", false),
+        (
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n",
+            false,
+        ),
+        ("Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n", false),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n",
+            false,
+        ),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n",
+            false,
+        ),
+    ] {
+        let head = good(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        assert_eq!(head.upgrade(), expected, "{fields}");
+    }
+}
+
+/// The strictness list. `H` stands for a good Host line; the words are a part of those that the client is sent.
+const REFUSED: &[(&str, u16, &str)] = &[
+    (
+        "GET / HTTP/1.1\r\nHContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+        "both",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        400,
+        "two Content-Length",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHContent-Length: 1, 1\r\n\r\n",
+        400,
+        "no number",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHContent-Length: +1\r\n\r\n",
+        400,
+        "no number",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHContent-Length: -1\r\n\r\n",
+        400,
+        "no number",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHContent-Length: 0x1\r\n\r\n",
+        400,
+        "no number",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHContent-Length:\r\n\r\n",
+        400,
+        "no number",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHContent-Length: 99999999999999999999\r\n\r\n",
+        400,
+        "no number",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding: gzip, chunked\r\n\r\n",
+        501,
+        "chunked",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding: chunked, gzip\r\n\r\n",
+        501,
+        "chunked",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding: chunked, chunked\r\n\r\n",
+        501,
+        "chunked",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding: identity\r\n\r\n",
+        501,
+        "chunked",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding: \"chunked\"\r\n\r\n",
+        501,
+        "chunked",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        501,
+        "chunked",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding:\r\n\r\n",
+        501,
+        "chunked",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding: \x0bchunked\r\n\r\n",
+        400,
+        "control",
+    ),
+    (
+        "GET / HTTP/1.1\r\nHTransfer-Encoding : chunked\r\n\r\n",
+        400,
+        "name",
+    ),
+    ("GET / HTTP/1.1\r\nHX: a\r\n folded\r\n\r\n", 400, "name"),
+    ("GET / HTTP/1.1\r\n H\r\n\r\n", 400, "name"),
+    ("GET / HTTP/1.1\r\nHX: a\nY: b\r\n\r\n", 400, "CR and LF"),
+    ("GET / HTTP/1.1\nH\r\n", 400, "CR and LF"),
+    ("GET / HTTP/1.1\r\nHX: a\r\n\n", 400, "CR and LF"),
+    ("GET / HTTP/1.1\r\nHX: a\rY: b\r\n\r\n", 400, ""),
+    ("GET / HTTP/1.1\r\nHX: a\0b\r\n\r\n", 400, "control"),
+    ("GET / HTTP/1.1\r\nHX: a\x01b\r\n\r\n", 400, "control"),
+    ("GET / HTTP/1.1\r\nHX: a\x7fb\r\n\r\n", 400, "control"),
+    ("GET / HTTP/1.1\r\nHX\x00Y: a\r\n\r\n", 400, "name"),
+    ("GET / HTTP/1.1\r\nH: nameless\r\n\r\n", 400, ""),
+    ("GET / HTTP/1.1\r\nHno colon\r\n\r\n", 400, "name"),
+    ("GET / HTTP/1.1\r\nHX Y: a\r\n\r\n", 400, "name"),
+    ("GET / HTTP/1.1\r\n\r\n", 400, "no Host"),
+    ("GET / HTTP/1.1\r\nHHost: b\r\n\r\n", 400, "two Host"),
+    ("GET / HTTP/1.1\r\nHHost: a\r\n\r\n", 400, "two Host"),
+    ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "no host"),
+    ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "no host"),
+    ("GET / HTTP/1.1\r\nHost: u@a\r\n\r\n", 400, "no host"),
+    ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", 400, "no host"),
+    ("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400, "no host"),
+    ("GET / HTTP/1.1\r\nHost: a:1:2\r\n\r\n", 400, "no host"),
+    ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400, "no host"),
+    ("GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", 400, "no host"),
+    ("GET / HTTP/1.1\r\nHost: a\u{e9}\r\n\r\n", 400, "no host"),
+    (
+        "GET / HTTP/1.0\r\nHTransfer-Encoding: chunked\r\n\r\n",
+        400,
+        "HTTP/1.0",
+    ),
+    ("GET  / HTTP/1.1\r\nH\r\n", 400, ""),
+    ("GET /  HTTP/1.1\r\nH\r\n", 400, ""),
+    ("GET\t/ HTTP/1.1\r\nH\r\n", 400, ""),
+    ("GET / HTTP/1.1 \r\nH\r\n", 400, ""),
+    ("GET /\r\nH\r\n", 400, ""),
+    ("GET\r\n\r\n", 400, ""),
+    ("GE(T / HTTP/1.1\r\nH\r\n", 400, ""),
+    ("GET a HTTP/1.1\r\nH\r\n", 400, "no path"),
+    ("GET * HTTP/1.1\r\nH\r\n", 400, "no path"),
+    ("GET ftp://a/ HTTP/1.1\r\nH\r\n", 400, "no path"),
+    ("GET http:///a HTTP/1.1\r\nH\r\n", 400, "authority"),
+    ("GET http://u@a/ HTTP/1.1\r\nH\r\n", 400, "authority"),
+    ("GET /a#b HTTP/1.1\r\nH\r\n", 400, "percent-encoded"),
+    ("GET /\u{e9} HTTP/1.1\r\nH\r\n", 400, "percent-encoded"),
+    ("GET /a\0 HTTP/1.1\r\nH\r\n", 400, ""),
+    ("GET /../a HTTP/1.1\r\nH\r\n", 400, "climbs"),
+    ("GET /a%00 HTTP/1.1\r\nH\r\n", 400, "NUL"),
+    ("GET /a%2 HTTP/1.1\r\nH\r\n", 400, "escape"),
+    ("GET / HTTP/2.0\r\nH\r\n", 505, "HTTP/1.1"),
+    ("PRI * HTTP/2.0\r\n\r\n", 505, "HTTP/1.1"),
+    ("GET / HTTP/1.2\r\nH\r\n", 505, "HTTP/1.1"),
+    ("GET / http/1.1\r\nH\r\n", 400, "not HTTP"),
+    ("GET / FTP/1.1\r\nH\r\n", 400, "not HTTP"),
+    ("CONNECT a:443 HTTP/1.1\r\nH\r\n", 501, "forward proxy"),
+    ("\r\nGET / HTTP/1.1\r\nH\r\n", 400, "not HTTP"),
+    (" GET / HTTP/1.1\r\nH\r\n", 400, "not HTTP"),
+    ("\x16\x03\x01", 400, "not HTTP"),
+];
+
+#[test]
+fn what_two_parsers_could_read_differently_is_refused() {
+    for (text, status, words) in REFUSED {
+        let text = text.replacen(
+            "\nH",
+            "\nHost: a\r\n",
+            usize::from(!text.contains("\nHost")),
+        );
+        let Err(error) = parse(text.as_bytes()) else {
+            panic!("taken: {}", text.escape_debug());
+        };
+        assert_eq!(
+            error.status(),
+            *status,
+            "{}: {error:?}",
+            text.escape_debug()
+        );
+        assert!(
+            error.words().contains(words),
+            "{}: {error:?}",
+            text.escape_debug()
+        );
+    }
+}
+
+#[test]
+fn heads_over_a_limit_are_refused_with_its_status() {
+    let target = format!(
+        "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
+        "a".repeat(MAX_TARGET)
+    );
+    let endless = format!("GET /{}", "a".repeat(MAX_TARGET));
+    let field = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "a".repeat(MAX_HEAD)
+    );
+    let fields = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: y\r\n".repeat(MAX_FIELDS)
+    );
+    for (text, status) in [(target, 414), (endless, 414), (field, 431), (fields, 431)] {
+        assert_eq!(parse(text.as_bytes()).unwrap_err().status(), status);
+    }
+    let most = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        "X: y\r\n".repeat(MAX_FIELDS - 1)
+    );
+    assert!(parse(most.as_bytes()).unwrap().is_some());
+}
+
+proptest! {
+    #[test]
+    fn no_input_makes_it_panic_and_no_cut_changes_what_it_says(
+        text in "(GET|P) [/a%.*?]{0,9} HTTP/1.[01]\r\n(Host: [a:\\[\\]]{0,3}\r\n)?([TXC][a:\t -]{0,9}\r?\n){0,3}\r?\n?",
+        cut in 0usize..80,
+    ) {
+        let bytes = text.as_bytes();
+        let whole = parse(bytes);
+        if let Err(error) = parse(&bytes[..cut.min(bytes.len())]) {
+            // A head that is refused early is refused when it is complete, too.
+            prop_assert_eq!(Err(error.status()), whole.map(|_| ()).map_err(HeadError::status));
+        }
+    }
+}

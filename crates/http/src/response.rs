@@ -1,0 +1,270 @@
+//! A response's head as offsets into its bytes, read with the same care as a request's.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
+use crate::handler::Stage;
+use crate::head::{MAX_FIELDS, MAX_HEAD};
+
+/// An answer that is not HTTP/1.x, or that two parsers could read differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// How the body of a response is delimited (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delimited {
+    /// There is none, whatever the fields say.
+    #[default]
+    Empty,
+    /// So many bytes.
+    Known(u64),
+    /// By chunks.
+    Chunked,
+    /// By the end of the connection.
+    ByClose,
+}
+
+/// A parsed response head. Filled anew for each response, so that its memory is used again.
+#[derive(Clone, Debug, Default)]
+pub struct ResponseHead {
+    minor: u8,
+    status: u16,
+    reason: Range<u32>,
+    pub(crate) fields: Fields,
+    length: Option<u64>,
+    chunked: bool,
+    keep_alive: bool,
+}
+
+impl ResponseHead {
+    /// Looks for the end of a head at the beginning of `bytes`, of which `seen` bytes were looked at before.
+    pub(crate) fn end(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, Malformed> {
+        if !b"HTTP/1.".starts_with(&bytes[..bytes.len().min(7)]) {
+            return Err(Malformed);
+        }
+        let end = head_end(bytes, seen).map_err(|()| Malformed)?;
+        match end.unwrap_or(bytes.len()) {
+            n if n > MAX_HEAD || (end.is_none() && n == MAX_HEAD) => Err(Malformed),
+            _ => Ok(end),
+        }
+    }
+
+    /// Reads a head that is complete: `bytes` ends with its empty line.
+    ///
+    /// # Errors
+    /// When it breaks a rule of the strictness list.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut parsed = httparse::Response::new(&mut []);
+        let read = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut parsed,
+            bytes,
+            &mut slots,
+        );
+        match read {
+            Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+            _ => return Err(Malformed),
+        }
+        self.minor = parsed.version.unwrap_or(1);
+        self.status = parsed
+            .code
+            .filter(|code| (100..1000).contains(code))
+            .ok_or(Malformed)?;
+        self.reason = range(bytes, parsed.reason.unwrap_or_default().as_bytes());
+        self.fields.read(bytes, parsed.headers);
+        self.read_fields(bytes)
+    }
+
+    fn read_fields(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        let (mut length, mut chunked, mut close, mut keep) = (None, false, false, false);
+        let mut nominated: Option<Vec<Range<u32>>> = None;
+        for field in self.fields.iter() {
+            let text = part(bytes, &field.value);
+            match field.kind {
+                Kind::ContentLength => {
+                    let n = decimal(text).ok_or(Malformed)?;
+                    if length.replace(n).is_some() {
+                        return Err(Malformed);
+                    }
+                }
+                Kind::TransferEncoding => {
+                    if chunked || !text.eq_ignore_ascii_case(b"chunked") {
+                        return Err(Malformed);
+                    }
+                    chunked = true;
+                }
+                Kind::Connection => {
+                    for option in members(text) {
+                        match option {
+                            o if o.eq_ignore_ascii_case(b"close") => close = true,
+                            o if o.eq_ignore_ascii_case(b"keep-alive") => keep = true,
+                            o if o.eq_ignore_ascii_case(b"upgrade") => {}
+                            o => nominated.get_or_insert_default().push(range(bytes, o)),
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if chunked && (length.is_some() || self.minor == 0) {
+            return Err(Malformed);
+        }
+        for option in nominated.unwrap_or_default() {
+            self.fields.nominate(bytes, part(bytes, &option));
+        }
+        self.length = length;
+        self.chunked = chunked;
+        self.keep_alive = !close && (self.minor == 1 || keep);
+        Ok(())
+    }
+
+    /// The status code, 100 to 999.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The reason phrase, as it came.
+    pub fn reason<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        part(bytes, &self.reason)
+    }
+
+    /// Whether the server keeps the connection.
+    pub fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// The Content-Length field.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// How the body is delimited, given whether the request was a HEAD.
+    pub fn body(&self, head: bool) -> Delimited {
+        match self.length {
+            _ if head || matches!(self.status, 100..200 | 204 | 304) => Delimited::Empty,
+            _ if self.chunked => Delimited::Chunked,
+            Some(0) => Delimited::Empty,
+            Some(n) => Delimited::Known(n),
+            None => Delimited::ByClose,
+        }
+    }
+
+    /// What a gateway says of its own 502, 503 or 504.
+    pub fn mark(&self, bytes: &[u8]) -> Option<Stage> {
+        if !matches!(self.status, 502..=504) {
+            return None;
+        }
+        self.fields
+            .iter()
+            .filter(|field| field.kind == Kind::Internal)
+            .find(|field| {
+                part(bytes, &field.name).eq_ignore_ascii_case(crate::FAILED_FIELD.as_bytes())
+            })
+            .and_then(|field| match part(bytes, &field.value) {
+                b"unsent" => Some(Stage::Unsent),
+                b"unanswered" => Some(Stage::Unanswered),
+                _ => None,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Option<ResponseHead>, Malformed> {
+        let Some(end) = ResponseHead::end(text.as_bytes(), &mut 0)? else {
+            return Ok(None);
+        };
+        let mut head = ResponseHead::default();
+        head.read(&text.as_bytes()[..end])?;
+        Ok(Some(head))
+    }
+
+    #[test]
+    fn the_body_is_delimited_as_the_rfc_says() {
+        for (head, is_head, expected) in [
+            (
+                "200 OK\r\nContent-Length: 5\r\n",
+                false,
+                Delimited::Known(5),
+            ),
+            ("200 OK\r\nContent-Length: 5\r\n", true, Delimited::Empty),
+            ("200 OK\r\nContent-Length: 0\r\n", false, Delimited::Empty),
+            (
+                "200 OK\r\nTransfer-Encoding: Chunked\r\n",
+                false,
+                Delimited::Chunked,
+            ),
+            ("200 OK\r\n", false, Delimited::ByClose),
+            (
+                "304 Not Modified\r\nContent-Length: 5\r\n",
+                false,
+                Delimited::Empty,
+            ),
+            ("204 No Content\r\n", false, Delimited::Empty),
+            ("103 Early Hints\r\n", false, Delimited::Empty),
+            ("200\r\nContent-Length: 1\r\n", false, Delimited::Known(1)),
+        ] {
+            let parsed = parse(&format!("HTTP/1.1 {head}\r\n")).unwrap().unwrap();
+            assert_eq!(parsed.body(is_head), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn what_two_parsers_could_read_differently_is_malformed() {
+        for text in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX : y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: y\r\n folded\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: y\nY: z\r\n\r\n",
+            "HTTP/1.1 200 OK\nX: y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: \0\r\n\r\n",
+            "HTTP/1.1 20 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.2 200 OK\r\n\r\n",
+            "SSH-2.0-OpenSSH",
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+        ] {
+            assert_eq!(
+                parse(text).unwrap_err(),
+                Malformed,
+                "{}",
+                text.escape_debug()
+            );
+        }
+        let huge = format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(MAX_HEAD));
+        assert_eq!(parse(&huge).unwrap_err(), Malformed);
+        assert!(parse("HTT").unwrap().is_none());
+    }
+
+    #[test]
+    fn only_a_gateways_own_errors_carry_its_mark() {
+        for (head, expected) in [
+            (
+                "502 Bad Gateway\r\ntandem-failed: unsent\r\n",
+                Some(Stage::Unsent),
+            ),
+            (
+                "504 X\r\nTandem-Failed: unanswered\r\n",
+                Some(Stage::Unanswered),
+            ),
+            ("502 X\r\ntandem-failed: maybe\r\n", None),
+            ("200 OK\r\ntandem-failed: unsent\r\n", None),
+        ] {
+            let text = format!("HTTP/1.1 {head}\r\n");
+            assert_eq!(
+                parse(&text).unwrap().unwrap().mark(text.as_bytes()),
+                expected
+            );
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Heads that pass through, written anew: fields that stay are copied as they came, those of one connection only are
+//! left out, what delimits the message is made here.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use tandem_net::Peer;
+
+use crate::field::{Kind, members};
+use crate::head::{BodyLength, Head};
+use crate::response::ResponseHead;
+
+/// A request on its way to a server.
+pub(crate) struct Forwarded<'a> {
+    pub head: &'a Head,
+    /// The head's bytes.
+    pub bytes: &'a [u8],
+    pub from: SocketAddr,
+    pub peer: Peer,
+    pub secure: bool,
+    /// The server is a node: it takes internal fields.
+    pub to_node: bool,
+    /// The Host field for a request that came without one (HTTP/1.0).
+    pub host: &'a str,
+}
+
+/// Appends the head of a request as the server gets it.
+pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
+    let &Forwarded { head, bytes, .. } = f;
+    out.extend_from_slice(head.method(bytes));
+    out.push(b' ');
+    out.extend_from_slice(head.target(bytes));
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    let host = head.host(bytes);
+    let host = if host.is_empty() && head.minor() == 0 {
+        f.host.as_bytes()
+    } else {
+        host
+    };
+    out.extend_from_slice(host);
+    out.extend_from_slice(b"\r\n");
+    let believed = f.peer != Peer::Stranger;
+    let internal = f.peer == Peer::Node && f.to_node;
+    head.fields.copy(out, bytes, |kind| match kind {
+        Kind::Other | Kind::Date => true,
+        Kind::ForwardedFor => f.peer == Peer::Node,
+        Kind::ForwardedProto | Kind::ForwardedHost | Kind::Forwarded => believed,
+        Kind::Internal => internal,
+        // Content-Length was read as one plain number: it passes as it is.
+        Kind::ContentLength => true,
+        Kind::Host
+        | Kind::TransferEncoding
+        | Kind::Connection
+        | Kind::Upgrade
+        | Kind::Expect
+        | Kind::HopByHop => false,
+    });
+    if head.body() == BodyLength::Chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    forwarded_for(out, f);
+    let has = |kind| believed && head.fields.iter().any(|field| field.kind == kind);
+    if !has(Kind::ForwardedProto) {
+        out.extend_from_slice(if f.secure {
+            b"X-Forwarded-Proto: https\r\n"
+        } else {
+            b"X-Forwarded-Proto: http\r\n"
+        });
+    }
+    if !has(Kind::ForwardedHost) && !host.is_empty() {
+        out.extend_from_slice(b"X-Forwarded-Host: ");
+        out.extend_from_slice(host);
+        out.extend_from_slice(b"\r\n");
+    }
+    if head.upgrade() {
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+        upgrade_field(out, head.fields.values(bytes, Kind::Upgrade));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// X-Forwarded-For: a node's passes as it is; a trusted proxy's gets the proxy itself added; a stranger's is dropped.
+fn forwarded_for(out: &mut Vec<u8>, f: &Forwarded<'_>) {
+    let stated = || {
+        f.head
+            .fields
+            .values(f.bytes, Kind::ForwardedFor)
+            .flat_map(members)
+    };
+    if f.peer == Peer::Node && stated().next().is_some() {
+        return;
+    }
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if f.peer == Peer::Trusted {
+        for entry in stated() {
+            out.extend_from_slice(entry);
+            out.extend_from_slice(b", ");
+        }
+    }
+    let ip: IpAddr = f.from.ip().to_canonical();
+    let _ = write!(out, "{ip}\r\n");
+}
+
+fn upgrade_field<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {
+    for value in values {
+        out.extend_from_slice(b"Upgrade: ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What the client is told of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It stays open, as HTTP/1.1 has it anyway.
+    Implied,
+    /// It stays open, and an HTTP/1.0 client must be told.
+    Told,
+    /// This is the last answer.
+    Close,
+    /// It now speaks another protocol.
+    Upgrade,
+}
+
+impl Keep {
+    /// The Connection field.
+    pub fn field(self) -> &'static [u8] {
+        match self {
+            Self::Implied => b"",
+            Self::Told => b"Connection: keep-alive\r\n",
+            Self::Close => b"Connection: close\r\n",
+            Self::Upgrade => b"Connection: Upgrade\r\n",
+        }
+    }
+}
+
+/// Appends the head of a response as the client gets it. `chunk` makes the body chunked; `to_node` lets internal fields
+/// pass.
+pub(crate) fn response(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    bytes: &[u8],
+    chunk: bool,
+    keep: Keep,
+    to_node: bool,
+) {
+    // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
+    let length = !matches!(head.status(), 100..200 | 204);
+    let _ = write!(out, "HTTP/1.1 {} ", head.status());
+    out.extend_from_slice(head.reason(bytes));
+    out.extend_from_slice(b"\r\n");
+    head.fields.copy(out, bytes, |kind| match kind {
+        Kind::ContentLength => length,
+        Kind::Internal => to_node,
+        Kind::TransferEncoding | Kind::Connection | Kind::Upgrade | Kind::HopByHop => false,
+        _ => true,
+    });
+    if chunk {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    out.extend_from_slice(keep.field());
+    if keep == Keep::Upgrade {
+        upgrade_field(out, head.fields.values(bytes, Kind::Upgrade));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forwarded(peer: Peer, to_node: bool, text: &str) -> String {
+        let mut head = Head::default();
+        assert!(head.parse(text.as_bytes()).unwrap());
+        let mut out = Vec::new();
+        let f = Forwarded {
+            head: &head,
+            bytes: &text.as_bytes()[..head.length()],
+            from: "10.0.0.9:1234".parse().unwrap(),
+            peer,
+            secure: false,
+            to_node,
+            host: "server:80",
+        };
+        request(&mut out, &f);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_request_loses_the_fields_of_its_connection_and_keeps_the_rest_as_they_came() {
+        let sent = forwarded(
+            Peer::Stranger,
+            true,
+            "POST http://b/x?y HTTP/1.1\r\nHost: a\r\nX-A:  1\r\nConnection: keep-alive, X-Hop, Host, Content-Length\r\n\
+             x-hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nTrailer: X\r\nProxy-Connection: close\r\nX-B: 2\r\n\
+             Content-Length: 5\r\nExpect: 100-continue\r\nUpgrade: websocket\r\nX_Forwarded_For: 6.6.6.6\r\n\
+             X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-Port: 1\r\ntandem-probe: 1\r\n\r\n",
+        );
+        assert_eq!(
+            sent,
+            "POST /x?y HTTP/1.1\r\nHost: b\r\nX-A:  1\r\nX-B: 2\r\nContent-Length: 5\r\nX-Forwarded-For: 10.0.0.9\r\n\
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_nodes_word_passes_unchanged_and_a_trusted_proxys_with_itself_added() {
+        let text = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n\
+                    X-Forwarded-Proto: https\r\ntandem-probe: 1\r\n\r\n";
+        assert_eq!(
+            forwarded(Peer::Node, true, text),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n\
+             X-Forwarded-Proto: https\r\ntandem-probe: 1\r\nX-Forwarded-Host: a\r\n\r\n"
+        );
+        assert_eq!(
+            forwarded(Peer::Trusted, true, text),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\
+             X-Forwarded-For: 1.1.1.1, 2.2.2.2, 10.0.0.9\r\nX-Forwarded-Host: a\r\n\r\n"
+        );
+        // What nodes tell one another is nothing to a server that is none.
+        assert!(!forwarded(Peer::Node, false, text).contains("tandem-probe"));
+    }
+
+    #[test]
+    fn a_request_without_a_host_gets_the_servers() {
+        assert!(
+            forwarded(Peer::Stranger, false, "GET / HTTP/1.0\r\n\r\n")
+                .starts_with("GET / HTTP/1.1\r\nHost: server:80\r\n")
+        );
+    }
+
+    #[test]
+    fn a_response_loses_the_fields_of_its_connection() {
+        let text = b"HTTP/1.0 200 Fine\r\nA: 1\r\nConnection: close, B\r\nB: 2\r\nTransfer-Encoding: x\r\n\
+                     tandem-failed: unsent\r\nC: 3\r\n\r\n";
+        let text = String::from_utf8_lossy(text).replace("Transfer-Encoding: x\r\n", "");
+        let mut head = ResponseHead::default();
+        head.read(text.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        response(&mut out, &head, text.as_bytes(), true, Keep::Close, false);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 200 Fine\r\nA: 1\r\nC: 3\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        );
+    }
+}
