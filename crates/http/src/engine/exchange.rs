@@ -385,7 +385,6 @@ impl Download<'_, '_> {
         buf.consume(length);
         self.x.record.status = status;
         self.x.record.head_bytes += self.out.len() as u64;
-        self.flow.answering.set(true);
         let clean = self.body(buf, delimited, chunk).await?;
         Ok(Down::Complete {
             after: reply::after(keep),
@@ -439,7 +438,7 @@ impl Download<'_, '_> {
     ) -> Result<bool, Down> {
         let mut left = match delimited {
             Delimited::Empty => {
-                self.send(b"", false, true).await?;
+                self.pass(b"", false, true).await?;
                 return Ok(buf.filled().is_empty());
             }
             Delimited::Known(n) => n,
@@ -465,7 +464,7 @@ impl Download<'_, '_> {
             let filled = buf.filled().len() == buf.capacity();
             // The head goes out at once, with what is there of the body.
             if data > 0 || last || !self.out.is_empty() {
-                self.send(&buf.filled()[..data], chunk, last).await?;
+                self.pass(&buf.filled()[..data], chunk, last).await?;
             }
             buf.consume(consumed);
             if last {
@@ -481,12 +480,18 @@ impl Download<'_, '_> {
             }
             match self.read(&mut buf).await {
                 Err(Down::Server(Cause::Broken)) if delimited == Delimited::ByClose => {
-                    self.send(b"", chunk, true).await?;
+                    self.pass(b"", chunk, true).await?;
                     return Ok(false);
                 }
                 read => read?,
             }
         }
+    }
+
+    /// Sends a part of the final answer. Until then there is still time for an error of our own.
+    async fn pass(&mut self, data: &[u8], chunk: bool, last: bool) -> Result<(), Down> {
+        self.flow.answering.set(true);
+        self.send(data, chunk, last).await
     }
 
     /// Sends what is in `out` and a piece of the body to the client.

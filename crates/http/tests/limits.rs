@@ -1,0 +1,308 @@
+//! What a peer can hold open, and for how long; malformed requests; ending in order; configurations replaced.
+
+mod common;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::*;
+use tandem_http::{ListenerConfig, Plan, Reply};
+use tandem_model::Timeouts;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+
+const SHORT: Duration = Duration::from_millis(30);
+
+fn hello(words: &'static str) -> ListenerConfig {
+    config(handler(move |_| {
+        Plan::Bytes(Reply::text(200, &"site".into(), words))
+    }))
+}
+
+fn with(timeouts: Timeouts) -> Rig {
+    Rig::new(ListenerConfig {
+        timeouts,
+        ..hello("hello")
+    })
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    run(async {
+        let rig = with(Timeouts {
+            idle: SHORT,
+            ..timeouts()
+        });
+        assert_eq!(rig.talk("").await, "");
+        let answer = rig.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(body_of(&answer), "hello");
+        assert!(!answer.contains("Connection: close"), "{answer}");
+    });
+}
+
+#[test]
+fn a_head_that_does_not_end_is_a_408() {
+    run(async {
+        let rig = with(Timeouts {
+            head: SHORT,
+            ..timeouts()
+        });
+        for part in ["G", "\r\nGET / HTTP/1.1\r\nHost: a\r\n"] {
+            let answer = rig.talk(part).await;
+            assert_eq!(status_of(&answer), 408);
+            assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        }
+    });
+}
+
+#[test]
+fn a_head_that_trickles_has_no_more_time_than_any_other() {
+    run(async {
+        let rig = with(Timeouts {
+            head: SHORT,
+            ..timeouts()
+        });
+        let mut client = rig.connect().await;
+        let (mut from, mut to) = client.split();
+        let trickle = async {
+            while to.write_all(b"a").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let mut answer = Vec::new();
+        tokio::select! {
+            () = trickle => {}
+            _ = tokio::io::AsyncReadExt::read_to_end(&mut from, &mut answer) => {}
+        }
+        assert_eq!(status_of(&String::from_utf8_lossy(&answer)), 408);
+    });
+}
+
+#[test]
+fn a_body_that_does_not_come_is_a_408() {
+    run(async {
+        let server = canned("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        let heard = Heard::default();
+        let mut server = upstream(server);
+        server.timeouts.body = SHORT;
+        let rig = Rig::new(config(forward_to(vec![server], &heard)));
+        let answer = rig
+            .talk("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+            .await;
+        assert_eq!(status_of(&answer), 408);
+        assert_eq!(heard.failures(), []);
+        assert_eq!(heard.outcomes()[0].status, 408);
+    });
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_cut_off() {
+    run(async {
+        let mut config = config(handler(|_| {
+            let mut reply = Reply::text(200, &"site".into(), "");
+            reply.body = vec![b'x'; 64 << 20].into();
+            Plan::Bytes(reply)
+        }));
+        config.timeouts.body = SHORT;
+        let rig = Rig::new(config);
+        let mut client = rig.connect().await;
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        while rig.telemetry.counters.totals().requests == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let got = read_to_end(&mut client).await;
+        assert!(got.len() < 64 << 20);
+    });
+}
+
+#[test]
+fn a_tunnel_without_a_word_ends() {
+    run(async {
+        let server = origin(|mut stream, _| async move {
+            read_head(&mut stream).await;
+            stream
+                .write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
+                .await
+                .unwrap();
+            std::future::pending::<()>().await;
+        })
+        .await;
+        let mut config = config(forward_to(vec![upstream(server)], &Heard::default()));
+        config.timeouts.idle = SHORT;
+        let rig = Rig::new(config);
+        let answer = rig
+            .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+            .await;
+        assert_eq!(status_of(&answer), 101);
+    });
+}
+
+#[test]
+fn malformed_requests_get_their_status_and_a_closed_connection() {
+    run(async {
+        let rig = Rig::new(hello("hello"));
+        let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(9000));
+        let large = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+            "a".repeat(40_000)
+        );
+        let many = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+            "X: y\r\n".repeat(200)
+        );
+        for (request, status) in [
+            ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\nHost: a\n\n", 400),
+            ("\x16\x03\x01\x02", 400),
+            ("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+            ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+            (&long, 414),
+            (&large, 431),
+            (&many, 431),
+        ] {
+            let answer = rig.talk(request).await;
+            assert_eq!(status_of(&answer), status, "{request:.40}");
+            assert!(answer.contains("Connection: close\r\n"), "{answer}");
+            assert!(
+                body_of(&answer).starts_with(&status.to_string()),
+                "{answer}"
+            );
+            assert!(body_of(&answer).ends_with('\n'), "{answer}");
+        }
+        assert_eq!(rig.telemetry.counters.totals().refused, 9);
+        // A good request before a bad one is answered first.
+        let answer = rig
+            .talk("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET\r\n\r\n")
+            .await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200 ") && answer.contains("HTTP/1.1 400 "),
+            "{answer}"
+        );
+    });
+}
+
+#[test]
+fn a_malformed_body_is_a_400_and_the_server_sees_no_end_of_it() {
+    run(async {
+        let server = origin(|mut stream, _| async move {
+            let request = read_request(&mut stream).await;
+            assert_eq!(request, None, "a request that never was");
+        })
+        .await;
+        let (rig, heard) = proxy(&[server]);
+        let answer = rig
+            .talk("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0x0\r\n\r\n")
+            .await;
+        assert_eq!(status_of(&answer), 400);
+        assert_eq!(heard.failures(), []);
+    });
+}
+
+#[test]
+fn draining_lets_requests_finish_and_closes_idle_connections() {
+    run(async {
+        let (asked, go) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let (told, wait) = (asked.clone(), go.clone());
+        let server = origin(move |mut stream, _| {
+            let (told, wait) = (told.clone(), wait.clone());
+            async move {
+                read_request(&mut stream).await;
+                told.notify_one();
+                wait.notified().await;
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let (rig, _) = proxy(&[server]);
+        let mut idle = rig.connect().await;
+        let mut busy = rig.connect().await;
+        busy.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        asked.notified().await;
+        let draining = {
+            let engine = rig.engine.clone();
+            tokio::task::spawn_local(async move { engine.drain(Duration::from_secs(10)).await })
+        };
+        assert_eq!(read_to_end(&mut idle).await, "");
+        go.notify_one();
+        let answer = read_to_end(&mut busy).await;
+        assert!(
+            answer.contains("Connection: close\r\n") && answer.ends_with("done"),
+            "{answer}"
+        );
+        assert_eq!(draining.await.unwrap(), 0);
+        assert!(tokio::net::TcpStream::connect(rig.address).await.is_err());
+    });
+}
+
+#[test]
+fn draining_ends_at_its_deadline() {
+    run(async {
+        let server = origin(|mut stream, _| async move {
+            read_request(&mut stream).await;
+            std::future::pending::<()>().await;
+        })
+        .await;
+        let (rig, _) = proxy(&[server]);
+        let mut busy = rig.connect().await;
+        busy.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        while rig.engine.connections() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rig.engine.drain(SHORT).await, 1);
+    });
+}
+
+#[test]
+fn a_replaced_configuration_holds_from_the_next_request_on_the_same_connection() {
+    run(async {
+        let rig = Rig::new(hello("old"));
+        let mut client = rig.connect().await;
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        read_until(&mut client, "old").await;
+        rig.config.store(Arc::new(hello("new")));
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        read_until(&mut client, "new").await;
+    });
+}
+
+#[test]
+fn connections_over_the_limit_wait_for_their_turn() {
+    run(async {
+        let telemetry =
+            tandem_telemetry::Telemetry::new("local", 1, tandem_telemetry::event::Log::Silent);
+        let engine = tandem_http::Engine::new(0, 1, telemetry);
+        let address = tandem_model::Address::tcp("127.0.0.1", 0);
+        let mut bound = tandem_net::listen::bind(&address, 1).unwrap().remove(0);
+        let config = Arc::new(arc_swap::ArcSwap::from_pointee(hello("hello")));
+        engine.listen(bound.sockets.remove(0), config).unwrap();
+        let address = bound.address.unwrap();
+        let connect = || tokio::net::TcpStream::connect(address);
+        let mut first = connect().await.unwrap();
+        first
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
+        read_until(&mut first, "hello").await;
+        let mut second = connect().await.unwrap();
+        second.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        assert_eq!(engine.connections(), 1);
+        drop(first);
+        assert_eq!(body_of(&read_to_end(&mut second).await), "hello");
+    });
+}

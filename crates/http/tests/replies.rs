@@ -1,0 +1,277 @@
+//! Answers of handlers: from memory, from files, one handler after another, the access log.
+
+mod common;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::*;
+use tandem_http::{Cx, FileBody, Handler, Plan, Reply, Request, Step};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn text(status: u16, words: &'static str) -> Plan {
+    Plan::Bytes(Reply::text(status, &"site".into(), words))
+}
+
+fn temporary(name: &str, content: &[u8]) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("tandem-http-{}-{name}", std::process::id()));
+    File::create(&path).unwrap().write_all(content).unwrap();
+    path
+}
+
+fn file(path: &PathBuf, offset: u64, length: u64) -> FileBody {
+    FileBody {
+        status: 200,
+        fields: Bytes::from_static(b"Content-Type: text/plain\r\n"),
+        file: Arc::new(OwnedFd::from(File::open(path).unwrap())),
+        offset,
+        length,
+        service: "site".into(),
+    }
+}
+
+#[test]
+fn an_answer_from_memory_has_its_date_and_length() {
+    run(async {
+        let rig = Rig::new(config(handler(|_| text(200, "hello"))));
+        let answer = rig
+            .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, "hello");
+        let lines: Vec<_> = head.lines().collect();
+        assert_eq!(lines[0], "HTTP/1.1 200 OK");
+        assert!(
+            lines[1].starts_with("Date: ") && lines[1].ends_with(" GMT"),
+            "{head}"
+        );
+        assert_eq!(lines[2], "Content-Type: text/plain; charset=utf-8");
+        assert_eq!(lines[3..], ["Content-Length: 5", "Connection: close"]);
+    });
+}
+
+#[test]
+fn a_head_request_gets_the_head_alone_and_the_connection_lives() {
+    run(async {
+        let rig = Rig::new(config(handler(|_| text(200, "hello"))));
+        let mut client = rig.connect().await;
+        for _ in 0..2 {
+            client
+                .write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            let head = read_head(&mut client).await;
+            assert!(head.contains("Content-Length: 5\r\n"), "{head}");
+        }
+        client
+            .write_all(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            .await
+            .unwrap();
+        let answer = read_until(&mut client, "hello").await;
+        assert!(answer.contains("Connection: keep-alive\r\n"), "{answer}");
+    });
+}
+
+#[test]
+fn large_answers_from_memory_arrive_whole() {
+    run(async {
+        let body = Bytes::from(vec![b'x'; 3 << 20]);
+        let rig = Rig::new(config(handler(move |_| {
+            let mut reply = Reply::text(200, &"site".into(), "");
+            reply.body = body.clone();
+            Plan::Bytes(reply)
+        })));
+        let answer = rig.talk("GET / HTTP/1.0\r\n\r\n").await;
+        assert_eq!(body_of(&answer).len(), 3 << 20);
+    });
+}
+
+#[test]
+fn files_of_every_size_arrive_whole() {
+    run(async {
+        let content: Vec<u8> = (0..5 << 20).map(|i: u32| b'a' + (i % 23) as u8).collect();
+        let path = temporary("large", &content);
+        for (offset, length) in [
+            (0, 0),
+            (0, 1),
+            (7, 16 * 1024),
+            (1, 16 * 1024 + 1),
+            (3, (5 << 20) - 3),
+        ] {
+            let body = file(&path, offset, length);
+            let rig = Rig::new(config(handler(move |_| Plan::File(body.clone()))));
+            let mut client = rig.connect().await;
+            client
+                .write_all(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            assert!(
+                read_head(&mut client)
+                    .await
+                    .contains(&format!("Content-Length: {length}\r\n"))
+            );
+            for _ in 0..2 {
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    .await
+                    .unwrap();
+                read_head(&mut client).await;
+                let mut got = vec![0; length as usize];
+                client.read_exact(&mut got).await.unwrap();
+                assert!(got == content[offset as usize..(offset + length) as usize]);
+            }
+        }
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_became_shorter_breaks_the_connection_and_is_told() {
+    run(async {
+        for length in [100, 1 << 20] {
+            let path = temporary(&format!("short{length}"), b"only this");
+            let body = file(&path, 0, length);
+            let rig = Rig::new(config(handler(move |_| Plan::File(body.clone()))));
+            let answer = rig.talk("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            assert!(answer.len() < 300, "{answer}");
+            let events = rig.telemetry.events.last(1);
+            assert!(events[0].what.contains("shorter"), "{events:?}");
+            std::fs::remove_file(path).unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_one_handler_misses_another_is_asked_for() {
+    run(async {
+        let missing = canned("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone").await;
+        let then = handler(|request| match request.method() {
+            b"GET" | b"HEAD" => text(200, "found"),
+            _ => text(500, "must not be asked"),
+        });
+        let in_process = {
+            let then = then.clone();
+            handler(move |_| Plan::OrElse {
+                first: Box::new(text(404, "gone")),
+                then: then.clone(),
+            })
+        };
+        let inner = forward_to(vec![upstream(missing)], &Heard::default());
+        let forwarded = handler(move |request| {
+            let cx = Cx {
+                worker: 0,
+                now: std::time::Instant::now(),
+            };
+            let Step::Plan(first) = inner.step(request, &cx) else {
+                unreachable!()
+            };
+            Plan::OrElse {
+                first: Box::new(first),
+                then: then.clone(),
+            }
+        });
+        for handler in [in_process, forwarded] {
+            let rig = Rig::new(config(handler));
+            let mut client = rig.connect().await;
+            for _ in 0..2 {
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    .await
+                    .unwrap();
+                let answer = read_until(&mut client, "found").await;
+                assert_eq!(status_of(&answer), 200);
+            }
+            client
+                .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+                .await
+                .unwrap();
+            assert_eq!(status_of(&read_until(&mut client, "gone").await), 404);
+        }
+    });
+}
+
+struct Slow;
+
+impl Handler for Slow {
+    fn step(&self, request: &Request<'_>, _: &Cx) -> Step {
+        let panics = request.path() == b"/panic";
+        Step::Later(Box::pin(async move {
+            tokio::task::yield_now().await;
+            assert!(!panics, "on purpose");
+            text(200, "later")
+        }))
+    }
+}
+
+#[test]
+fn a_panic_ends_its_connection_and_nothing_else() {
+    run(async {
+        let rig = Rig::new(config(Arc::new(Slow)));
+        assert_eq!(rig.talk("GET /panic HTTP/1.0\r\n\r\n").await, "");
+        assert_eq!(body_of(&rig.talk("GET / HTTP/1.0\r\n\r\n").await), "later");
+        let totals = rig.telemetry.counters.totals();
+        assert_eq!((totals.panics, totals.accepted), (1, 2));
+        while rig.engine.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rig.telemetry.counters.totals().open, 0);
+    });
+}
+
+#[test]
+fn requests_are_logged_unless_the_route_says_not() {
+    run(async {
+        let path = temporary("log", b"");
+        let mut logged = config(handler(|request| match request.path() {
+            b"/quiet" => Plan::Unlogged(Box::new(text(200, "quiet"))),
+            _ => text(200, "hello"),
+        }));
+        logged.log = Some(path.clone());
+        let rig = Rig::new(logged);
+        rig.talk("GET /quiet HTTP/1.0\r\n\r\n").await;
+        rig.talk("GET /a?b HTTP/1.0\r\nUser-Agent: test\r\nReferer: r\r\n\r\n")
+            .await;
+        rig.talk("nonsense\r\n\r\n").await;
+        assert_eq!(rig.engine.drain(Duration::from_secs(10)).await, 0);
+        let log = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = log.lines().collect();
+        assert_eq!(lines.len(), 2, "{log}");
+        assert!(
+            lines[0].contains("\"GET /a?b HTTP/1.0\" 200 5 \"r\" \"test\" site/- 0 "),
+            "{log}"
+        );
+        assert!(lines[1].contains("\"- - HTTP/1.1\" 400 "), "{log}");
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
+#[test]
+fn an_unread_body_is_dropped_to_keep_the_connection_or_ends_it() {
+    run(async {
+        let rig = Rig::new(config(handler(|_| text(200, "hello"))));
+        let mut client = rig.connect().await;
+        let small = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000\r\n\r\n".to_owned()
+            + &"x".repeat(30_000);
+        let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+        for request in [small.as_str(), chunked, small.as_str()] {
+            client.write_all(request.as_bytes()).await.unwrap();
+            let answer = read_until(&mut client, "hello").await;
+            assert!(!answer.contains("Connection: close"), "{answer}");
+        }
+        // Too much to read, or not sent before a 100 that never comes.
+        for head in [
+            "Content-Length: 1000000",
+            "Content-Length: 5\r\nExpect: 100-continue",
+        ] {
+            let answer = rig
+                .talk(format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n"))
+                .await;
+            assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        }
+    });
+}
