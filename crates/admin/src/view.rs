@@ -127,17 +127,20 @@ impl Row {
                 ));
             }
         }
-        if let Some(sessions) = &status.sessions {
+        // An agent learns of the leader when it is first asked, and only the leader knows how its followers are.
+        if let Some(sessions) = status
+            .sessions
+            .as_ref()
+            .filter(|sessions| sessions.role != "agent")
+        {
             if sessions.leader.is_none() {
                 reasons.push("sessions: no leader".into());
             }
-            for voter in sessions
+            let lagging = sessions
                 .voters
                 .iter()
-                .filter(|voter| voter.health != Health::Up)
-            {
-                reasons.push(format!("sessions/{}: not in step", voter.node));
-            }
+                .filter(|voter| sessions.role == "leader" && voter.health != Health::Up);
+            reasons.extend(lagging.map(|voter| format!("sessions/{}: not in step", voter.node)));
         }
         let state = if reasons.is_empty() {
             RowState::Up

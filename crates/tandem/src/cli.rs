@@ -47,7 +47,11 @@ pub fn dispatch(args: Vec<OsString>) -> Result {
                 return Err(Failure::usage(unknown(word)));
             };
             let rest = &args[1..];
-            if rest.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--help") {
+            if rest
+                .iter()
+                .take_while(|arg| *arg != "--")
+                .any(|arg| arg == "--help")
+            {
                 return say(command.help);
             }
             (command.main)(lexopt::Parser::from_args(rest.to_vec()))
@@ -67,13 +71,21 @@ pub fn say(text: &str) -> Result {
 }
 
 fn unknown(word: &str) -> String {
-    let names = COMMANDS.iter().filter(|command| !command.summary.is_empty()).map(|command| command.name);
+    let names = COMMANDS
+        .iter()
+        .filter(|command| !command.summary.is_empty())
+        .map(|command| command.name);
     let near = names.clone().find(|name| {
-        name.starts_with(word) || (word.len() > 2 && word.starts_with(name)) || name.bytes().eq(word.bytes().rev())
+        name.starts_with(word)
+            || (word.len() > 2 && word.starts_with(name))
+            || name.bytes().eq(word.bytes().rev())
     });
     match near {
         Some(name) => format!("there is no command `{word}`; did you mean `{name}`?"),
-        None => format!("there is no command `{word}`; there are {}", names.collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "there is no command `{word}`; there are {}",
+            names.collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
@@ -83,10 +95,15 @@ fn overview() -> String {
          usage: tandem [COMMAND] [OPTIONS]\n\n\
          Without a command it is `tandem demo`: the classic six machines, rehearsed on this one.\n\n",
     );
-    for command in COMMANDS.iter().filter(|command| !command.summary.is_empty()) {
+    for command in COMMANDS
+        .iter()
+        .filter(|command| !command.summary.is_empty())
+    {
         text.push_str(&format!("  {:<10} {}\n", command.name, command.summary));
     }
-    text.push_str("\n`tandem COMMAND --help` says more. `tandem --version` says which version this is.\n");
+    text.push_str(
+        "\n`tandem COMMAND --help` says more. `tandem --version` says which version this is.\n",
+    );
     text
 }
 
@@ -97,7 +114,11 @@ mod tests {
     #[test]
     fn every_command_explains_itself() {
         for command in COMMANDS {
-            assert!(command.help.starts_with("usage: tandem "), "{}", command.name);
+            assert!(
+                command.help.starts_with("usage: tandem "),
+                "{}",
+                command.name
+            );
             assert!(command.help.contains(command.name), "{}", command.name);
             assert!(command.help.ends_with('\n'), "{}", command.name);
         }

@@ -21,12 +21,18 @@ pub type Result<T = std::process::ExitCode> = std::result::Result<T, Failure>;
 impl Failure {
     /// The request is wrong. Exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { code: USAGE, message: message.into() }
+        Self {
+            code: USAGE,
+            message: message.into(),
+        }
     }
 
     /// It did not work. Exit code 1.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { code: FAILED, message: message.into() }
+        Self {
+            code: FAILED,
+            message: message.into(),
+        }
     }
 }
 

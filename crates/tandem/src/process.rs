@@ -1,22 +1,62 @@
-//! What a process settles with its system: descriptors, the pid file.
+//! What a process settles with its system: descriptors, its log, its user, the pid file.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+
+use crate::exit::{Failure, Result};
 
 /// Raises the limit of open descriptors as far as the system allows, and says how far that is.
 pub fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(1 << 20);
     if limit.current.is_some_and(|current| current < most) {
-        let raised = Rlimit { current: Some(most), maximum: limit.maximum };
+        let raised = Rlimit {
+            current: Some(most),
+            maximum: limit.maximum,
+        };
         if setrlimit(Resource::Nofile, raised).is_err() {
             return limit.current.unwrap_or(most);
         }
     }
     most
+}
+
+/// Workers when the file does not say: one for each core that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// From now on standard error is this file.
+pub fn log_to(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    rustix::stdio::dup2_stderr(&file)?;
+    Ok(())
+}
+
+/// Becomes the user and group that the file names, and gives them the state directory. To be called before there are
+/// other threads: the kernel changes one thread only, those made later inherit it.
+pub fn become_user(user: Option<&str>, group: Option<&str>, state: &Path) -> Result<()> {
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    let refused = |error: rustix::io::Errno| {
+        Failure::failed(format!("cannot become {user:?} {group:?}: {error}"))
+    };
+    let ids = tandem_app::ids_to_become(user, group)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let Some(ids) = ids else { return Ok(()) };
+    std::os::unix::fs::chown(state, Some(ids.uid), Some(ids.gid)).map_err(|error| {
+        Failure::usage(format!(
+            "cannot give {} to {user:?}: {error}",
+            state.display()
+        ))
+    })?;
+    let groups: Vec<Gid> = ids.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
+    set_thread_groups(&groups).map_err(refused)?;
+    set_thread_res_gid(gid, gid, gid).map_err(refused)?;
+    set_thread_res_uid(uid, uid, uid).map_err(refused)
 }
 
 /// A file with the process's number, removed when dropped.
@@ -33,7 +73,9 @@ impl PidFile {
 impl Drop for PidFile {
     fn drop(&mut self) {
         // Another process may have taken the place meanwhile.
-        if fs::read_to_string(&self.0).is_ok_and(|text| text.trim() == std::process::id().to_string()) {
+        if fs::read_to_string(&self.0)
+            .is_ok_and(|text| text.trim() == std::process::id().to_string())
+        {
             let _ = fs::remove_file(&self.0);
         }
     }

@@ -16,17 +16,37 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tandem-site", ROLE),
     ("tandem-app", ROLE),
     ("tandem-session", ROLE),
-    ("tandem-cache", &["tandem-memcache", "tandem-net", "tandem-telemetry", "tandem-model"]),
-    ("tandem-memcache", &["tandem-net", "tandem-telemetry", "tandem-model"]),
-    ("tandem-http", &["tandem-net", "tandem-telemetry", "tandem-model"]),
+    (
+        "tandem-cache",
+        &[
+            "tandem-memcache",
+            "tandem-net",
+            "tandem-telemetry",
+            "tandem-model",
+        ],
+    ),
+    (
+        "tandem-memcache",
+        &["tandem-net", "tandem-telemetry", "tandem-model"],
+    ),
+    (
+        "tandem-http",
+        &["tandem-net", "tandem-telemetry", "tandem-model"],
+    ),
     ("tandem-net", &["tandem-telemetry", "tandem-model"]),
     ("tandem-telemetry", &["tandem-model"]),
     ("tandem-model", &[]),
 ];
 
 /// What a role may use: no other role.
-const ROLE: &[&str] =
-    &["tandem-http", "tandem-memcache", "tandem-cache", "tandem-net", "tandem-telemetry", "tandem-model"];
+const ROLE: &[&str] = &[
+    "tandem-http",
+    "tandem-memcache",
+    "tandem-cache",
+    "tandem-net",
+    "tandem-telemetry",
+    "tandem-model",
+];
 
 fn workspace() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
@@ -34,17 +54,25 @@ fn workspace() -> BTreeMap<String, BTreeSet<String>> {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs: it runs this test");
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let packages = metadata["packages"].as_array().expect("a list of packages");
     packages
         .iter()
         .map(|package| {
-            let ours = package["dependencies"].as_array().expect("a list of dependencies").iter().filter(|dependency| {
-                // Tests may look at anything.
-                dependency["kind"].as_str() != Some("dev")
-            });
+            let ours = package["dependencies"]
+                .as_array()
+                .expect("a list of dependencies")
+                .iter()
+                .filter(|dependency| {
+                    // Tests may look at anything.
+                    dependency["kind"].as_str() != Some("dev")
+                });
             let names = ours.filter_map(|dependency| dependency["name"].as_str());
-            let names = names.filter(|name| name.starts_with("tandem")).map(str::to_owned).collect();
+            let names = names
+                .filter(|name| name.starts_with("tandem"))
+                .map(str::to_owned)
+                .collect();
             (package["name"].as_str().expect("a name").to_owned(), names)
         })
         .collect()
@@ -72,10 +100,22 @@ fn arrows_between_crates_run_downwards_only() {
 fn every_crate_forbids_unsafe_code() {
     for package in workspace().keys() {
         let name = package.strip_prefix("tandem-").unwrap_or(package);
-        let dir = format!("{}/../{}", env!("CARGO_MANIFEST_DIR"), name.replace("tower-sessions", "tower"));
-        let root = ["lib.rs", "main.rs"].iter().find_map(|file| std::fs::read_to_string(format!("{dir}/src/{file}")).ok());
+        let dir = format!(
+            "{}/../{}",
+            env!("CARGO_MANIFEST_DIR"),
+            name.replace("tower-sessions", "tower")
+        );
+        let root = ["lib.rs", "main.rs"]
+            .iter()
+            .find_map(|file| std::fs::read_to_string(format!("{dir}/src/{file}")).ok());
         let root = root.unwrap_or_else(|| panic!("{package} is not in {dir}"));
-        assert!(root.contains("#![forbid(unsafe_code)]"), "{package} allows unsafe code");
-        assert!(root.starts_with("//! "), "{package} does not say what it is for");
+        assert!(
+            root.contains("#![forbid(unsafe_code)]"),
+            "{package} allows unsafe code"
+        );
+        assert!(
+            root.starts_with("//! "),
+            "{package} does not say what it is for"
+        );
     }
 }

@@ -32,7 +32,9 @@ fn main(mut args: lexopt::Parser) -> Result {
         match arg {
             Long("here") => {
                 here = true;
-                node = args.optional_value().map(|value| value.to_string_lossy().into_owned());
+                node = args
+                    .optional_value()
+                    .map(|value| value.to_string_lossy().into_owned());
             }
             Value(value) if here && file.is_some() && node.is_none() => {
                 node = Some(value.to_string_lossy().into_owned());
@@ -42,7 +44,8 @@ fn main(mut args: lexopt::Parser) -> Result {
         }
     }
     let file = needs_file(file, "check")?;
-    let loaded = load(&file, &environment)?;
+    let mut loaded = load(&file, &environment)?;
+    loaded.cluster.start_in(&loaded.base);
     let mut text = format!("{}: good\n", file.display());
     for note in &loaded.notes {
         text.push_str(&format!("  {note}\n"));
@@ -53,7 +56,9 @@ fn main(mut args: lexopt::Parser) -> Result {
             && loaded.cluster.node(name).is_none()
         {
             let names = super::node_names(&loaded.cluster);
-            return Err(Failure::usage(format!("there is no node `{name}`; there are {names}")));
+            return Err(Failure::usage(format!(
+                "there is no node `{name}`; there are {names}"
+            )));
         }
         for finding in tandem_config::check_here(&loaded.cluster, node.as_deref()) {
             wrong += 1;
@@ -61,5 +66,9 @@ fn main(mut args: lexopt::Parser) -> Result {
         }
     }
     cli::say(&text)?;
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(USAGE) })
+    Ok(if wrong == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(USAGE)
+    })
 }

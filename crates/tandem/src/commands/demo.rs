@@ -53,7 +53,9 @@ fn main(mut args: lexopt::Parser) -> Result {
     }
     let demo = running().into_iter().find(|state| state.kind == Kind::Demo);
     if stop {
-        let Some(demo) = demo else { return Err(Failure::failed("no demo runs here")) };
+        let Some(demo) = demo else {
+            return Err(Failure::failed("no demo runs here"));
+        };
         let answer = give(&demo, &Order::Stop)?;
         let begun = Instant::now();
         // Its socket is removed last.
@@ -61,7 +63,10 @@ fn main(mut args: lexopt::Parser) -> Result {
             std::thread::sleep(Duration::from_millis(50));
         }
         return if demo.control().exists() {
-            Err(Failure::failed(format!("the demo (pid {}) said `{}` but has not stopped", demo.pid, answer.said)))
+            Err(Failure::failed(format!(
+                "the demo (pid {}) said `{}` but has not stopped",
+                demo.pid, answer.said
+            )))
         } else {
             cli::say(&format!("stopped the demo (pid {})\n", demo.pid))
         };
@@ -74,16 +79,34 @@ fn main(mut args: lexopt::Parser) -> Result {
         )));
     }
     let kind = if prove { Kind::Proof } else { Kind::Demo };
-    let loaded = tandem_config::parse(tandem_demo::CLUSTER, "the demo", Path::new("/"), &rehearsed_environment);
-    let cluster = loaded.map_err(|errors| Failure::failed(format!("the demo's own file is wrong:\n{errors}")))?.cluster;
-    play(&Piece { kind, cluster, prepare: with_pages, port, admin })
+    let loaded = tandem_config::parse(
+        tandem_demo::CLUSTER,
+        "the demo",
+        Path::new("/"),
+        &rehearsed_environment,
+    );
+    let cluster = loaded
+        .map_err(|errors| Failure::failed(format!("the demo's own file is wrong:\n{errors}")))?
+        .cluster;
+    play(&Piece {
+        kind,
+        cluster,
+        base: None,
+        prepare: with_pages,
+        port,
+        admin,
+    })
 }
 
 /// Writes the demo's static pages and lets the site serve them.
 fn with_pages(cluster: &mut Cluster, dir: &Path) -> Result<()> {
     let root = dir.join("www");
-    tandem_demo::write_www(&root)
-        .map_err(|error| Failure::failed(format!("cannot write the demo's pages to {}: {error}", root.display())))?;
+    tandem_demo::write_www(&root).map_err(|error| {
+        Failure::failed(format!(
+            "cannot write the demo's pages to {}: {error}",
+            root.display()
+        ))
+    })?;
     for service in &mut cluster.services {
         if let Service::Site(site) = service {
             site.rehearse = Some(Rehearsal::Root(root.clone()));

@@ -30,18 +30,23 @@ fn main(mut args: lexopt::Parser) -> Result {
         }
     }
     let port = port.ok_or_else(|| Failure::usage("which port? `tandem demo-app --port 8081`"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
     runtime.block_on(async {
         let address = format!("{host}:{port}");
         let listener = tokio::net::TcpListener::bind(&address)
             .await
             .map_err(|error| Failure::usage(format!("cannot listen on {address}: {error}")))?;
-        let mut term = signal(SignalKind::terminate()).map_err(|error| Failure::failed(error.to_string()))?;
+        let mut term =
+            signal(SignalKind::terminate()).map_err(|error| Failure::failed(error.to_string()))?;
         let stop = async move {
             term.recv().await;
         };
-        tandem_demo::serve(listener, stop).await.map_err(|error| Failure::failed(error.to_string()))
+        tandem_demo::serve(listener, stop)
+            .await
+            .map_err(|error| Failure::failed(error.to_string()))
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -18,7 +18,10 @@ use tandem_model::Cluster;
 use crate::exit::{Failure, Result};
 
 /// Loads and checks a cluster file; `env` answers `${VAR}`.
-pub fn load(path: &std::path::Path, env: &dyn Fn(&str) -> Option<String>) -> Result<tandem_config::Loaded> {
+pub fn load(
+    path: &std::path::Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<tandem_config::Loaded> {
     tandem_config::load(path, env).map_err(|errors| Failure::usage(format!("\n{errors}")))
 }
 
@@ -29,7 +32,10 @@ pub fn environment(name: &str) -> Option<String> {
 
 /// As [`environment`], for a rehearsal, which replaces the key: a file whose key is a variable needs none.
 pub fn rehearsed_environment(name: &str) -> Option<String> {
-    environment(name).or_else(|| name.ends_with("KEY").then(|| "replaced-in-rehearsals".to_owned()))
+    environment(name).or_else(|| {
+        name.ends_with("KEY")
+            .then(|| "replaced-in-rehearsals".to_owned())
+    })
 }
 
 /// The one file a command takes.
@@ -47,5 +53,10 @@ pub fn needs_file(file: Option<PathBuf>, command: &str) -> Result<PathBuf> {
 
 /// Names of the nodes, for messages.
 pub fn node_names(cluster: &Cluster) -> String {
-    cluster.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ")
+    cluster
+        .nodes
+        .iter()
+        .map(|node| node.name.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

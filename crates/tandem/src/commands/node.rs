@@ -45,10 +45,22 @@ fn main(mut args: lexopt::Parser) -> Result {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let order = match words[..] {
         ["list"] => Order::List,
-        ["kill", node] => Order::Kill { node: node.into(), app },
+        ["kill", node] => Order::Kill {
+            node: node.into(),
+            app,
+        },
         ["start", node] => Order::Start { node: node.into() },
-        ["kill" | "start"] => return Err(Failure::usage(format!("{} which node? `tandem node list`", words[0]))),
-        _ => return Err(Failure::usage("`tandem node list`, `kill NAME [--app]` or `start NAME`")),
+        ["kill" | "start"] => {
+            return Err(Failure::usage(format!(
+                "{} which node? `tandem node list`",
+                words[0]
+            )));
+        }
+        _ => {
+            return Err(Failure::usage(
+                "`tandem node list`, `kill NAME [--app]` or `start NAME`",
+            ));
+        }
     };
     let answer = give(&find(network.as_deref())?, &order)?;
     if !answer.ok {
@@ -56,13 +68,17 @@ fn main(mut args: lexopt::Parser) -> Result {
     }
     match order {
         Order::List if json => cli::say(&listed(&answer.rows)?),
-        Order::List => cli::say(&table::render(&answer.rows, crate::rehearsal::play::is_terminal())),
+        Order::List => cli::say(&table::render(
+            &answer.rows,
+            crate::rehearsal::play::is_terminal(),
+        )),
         _ => cli::say(&format!("{}\n", answer.said)),
     }
 }
 
 fn listed(rows: &[Row]) -> Result<String> {
-    let text = serde_json::to_string_pretty(rows).map_err(|error| Failure::failed(error.to_string()))?;
+    let text =
+        serde_json::to_string_pretty(rows).map_err(|error| Failure::failed(error.to_string()))?;
     Ok(text + "\n")
 }
 
@@ -73,14 +89,24 @@ fn find(network: Option<&str>) -> Result<State> {
         states.retain(|state| state.network.to_string() == network);
     }
     match states.len() {
-        0 => Err(Failure::failed("no rehearsal runs here; `tandem demo` starts one")),
+        0 => Err(Failure::failed(
+            "no rehearsal runs here; `tandem demo` starts one",
+        )),
         1 => Ok(states.remove(0)),
         _ => {
             let list: Vec<String> = states
                 .iter()
-                .map(|state| format!("--rehearsal {} is {} (pid {})", state.network, state.cluster, state.pid))
+                .map(|state| {
+                    format!(
+                        "--rehearsal {} is {} (pid {})",
+                        state.network, state.cluster, state.pid
+                    )
+                })
                 .collect();
-            Err(Failure::usage(format!("several rehearsals run; say which: {}", list.join("; "))))
+            Err(Failure::usage(format!(
+                "several rehearsals run; say which: {}",
+                list.join("; ")
+            )))
         }
     }
 }

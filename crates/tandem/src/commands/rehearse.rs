@@ -42,8 +42,16 @@ fn main(mut args: lexopt::Parser) -> Result {
         }
     }
     let file = needs_file(file, "rehearse")?;
-    let cluster = load(&file, &rehearsed_environment)?.cluster;
-    let piece = Piece { kind: Kind::Rehearsal, cluster, prepare: as_it_is, port, admin };
+    let loaded = load(&file, &rehearsed_environment)?;
+    let (cluster, base) = (loaded.cluster, Some(loaded.base));
+    let piece = Piece {
+        kind: Kind::Rehearsal,
+        cluster,
+        base,
+        prepare: as_it_is,
+        port,
+        admin,
+    };
     if show {
         let set = set(&piece)?;
         let _ = std::fs::remove_dir_all(&set.place.dir);
@@ -52,7 +60,10 @@ fn main(mut args: lexopt::Parser) -> Result {
     play(&piece)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "it is one of several ways to prepare")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is one of several ways to prepare"
+)]
 fn as_it_is(_: &mut Cluster, _: &Path) -> Result<()> {
     Ok(())
 }
@@ -62,7 +73,9 @@ pub fn port_number(args: &mut lexopt::Parser) -> Result<u16> {
     let value = args.value()?;
     let text = value.to_string_lossy();
     match text.parse() {
-        Ok(0) | Err(_) => Err(Failure::usage(format!("`{text}` is no port: a number from 1 to 65535"))),
+        Ok(0) | Err(_) => Err(Failure::usage(format!(
+            "`{text}` is no port: a number from 1 to 65535"
+        ))),
         Ok(port) => Ok(port),
     }
 }

@@ -51,18 +51,41 @@ pub async fn fetch(
         stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
         parse(&answer)
     };
-    tokio::time::timeout(limit, talk).await.map_err(|_| Error::from(ErrorKind::TimedOut))?
+    tokio::time::timeout(limit, talk)
+        .await
+        .map_err(|_| Error::from(ErrorKind::TimedOut))?
 }
 
 fn parse(answer: &[u8]) -> Result<Page> {
-    let invalid = || Error::new(ErrorKind::InvalidData, "the answer is not HTTP or not whole");
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(invalid)?;
+    let invalid = || {
+        Error::new(
+            ErrorKind::InvalidData,
+            "the answer is not HTTP or not whole",
+        )
+    };
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .ok_or_else(invalid)?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(invalid)?;
-    let mut page = Page { status, head, body: answer[end + 4..].to_vec() };
-    if page.field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(invalid)?;
+    let mut page = Page {
+        status,
+        head,
+        body: answer[end + 4..].to_vec(),
+    };
+    if page
+        .field("transfer-encoding")
+        .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"))
+    {
         page.body = unchunk(&page.body).ok_or_else(invalid)?;
-    } else if let Some(length) = page.field("content-length").and_then(|text| text.parse().ok())
+    } else if let Some(length) = page
+        .field("content-length")
+        .and_then(|text| text.parse::<usize>().ok())
         && page.body.len() != length
     {
         return Err(invalid());
@@ -75,7 +98,11 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let line = rest.windows(2).position(|two| two == b"\r\n")?;
-        let size = std::str::from_utf8(&rest[..line]).ok()?.split(';').next()?.trim();
+        let size = std::str::from_utf8(&rest[..line])
+            .ok()?
+            .split(';')
+            .next()?
+            .trim();
         let size = usize::from_str_radix(size, 16).ok()?;
         rest = &rest[line + 2..];
         if size == 0 {
@@ -98,7 +125,10 @@ const PAGE: Duration = Duration::from_secs(10);
 impl Browser {
     /// A browser at a front door.
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, cookie: None }
+        Self {
+            address,
+            cookie: None,
+        }
     }
 
     /// Loads a page.
@@ -108,12 +138,35 @@ impl Browser {
 
     /// Sends JSON.
     pub async fn post(&mut self, path: &str, json: &str) -> Result<Page> {
-        self.request("POST", path, "Content-Type: application/json\r\n", json.as_bytes()).await
+        self.request(
+            "POST",
+            path,
+            "Content-Type: application/json\r\n",
+            json.as_bytes(),
+        )
+        .await
     }
 
-    async fn request(&mut self, method: &str, path: &str, fields: &str, body: &[u8]) -> Result<Page> {
-        let cookie = self.cookie.as_ref().map_or_else(String::new, |cookie| format!("Cookie: {cookie}\r\n"));
-        let page = fetch(self.address, method, path, &format!("{fields}{cookie}"), body, PAGE).await?;
+    async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &[u8],
+    ) -> Result<Page> {
+        let cookie = self
+            .cookie
+            .as_ref()
+            .map_or_else(String::new, |cookie| format!("Cookie: {cookie}\r\n"));
+        let page = fetch(
+            self.address,
+            method,
+            path,
+            &format!("{fields}{cookie}"),
+            body,
+            PAGE,
+        )
+        .await?;
         if let Some(set) = page.field("set-cookie") {
             self.cookie = set.split(';').next().map(str::to_owned);
         }
@@ -127,10 +180,14 @@ mod tests {
 
     #[test]
     fn chunks_are_put_together_and_half_an_answer_is_none() {
-        assert_eq!(unchunk(b"3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n").as_deref(), Some(&b"abcde"[..]));
+        assert_eq!(
+            unchunk(b"3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n").as_deref(),
+            Some(&b"abcde"[..])
+        );
         assert_eq!(unchunk(b"3\r\nabc\r\n2\r\nd"), None);
         assert!(parse(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc").is_err());
-        let page = parse(b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\nX-A: b\r\n\r\nabc").unwrap();
+        let page =
+            parse(b"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\nX-A: b\r\n\r\nabc").unwrap();
         assert_eq!((page.status, page.field("x-a")), (404, Some("b")));
     }
 }

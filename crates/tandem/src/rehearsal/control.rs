@@ -58,7 +58,11 @@ pub struct Answer {
 
 /// Kills a node's applications and says which processes these were.
 pub fn kill_apps(watched: &Watched, name: &str) -> std::result::Result<Vec<u32>, String> {
-    let row = watched.rows().into_iter().find(|row| row.node == name).ok_or_else(|| format!("no node `{name}`"))?;
+    let row = watched
+        .rows()
+        .into_iter()
+        .find(|row| row.node == name)
+        .ok_or_else(|| format!("no node `{name}`"))?;
     if row.app_pids.is_empty() {
         return Err(format!("{name} runs no application"));
     }
@@ -69,7 +73,12 @@ pub fn kill_apps(watched: &Watched, name: &str) -> std::result::Result<Vec<u32>,
 }
 
 /// Takes orders until the rehearsal ends; an order to stop goes to `stop`.
-pub async fn take_orders(listener: UnixListener, supervisor: Supervisor, watched: Watched, stop: mpsc::Sender<()>) {
+pub async fn take_orders(
+    listener: UnixListener,
+    supervisor: Supervisor,
+    watched: Watched,
+    stop: mpsc::Sender<()>,
+) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -86,7 +95,11 @@ pub async fn take_orders(listener: UnixListener, supervisor: Supervisor, watched
             }
             let answer = match serde_json::from_str(&line) {
                 Ok(order) => carry_out(order, &supervisor, &watched, &stop).await,
-                Err(error) => Answer { ok: false, said: format!("not an order: {error}"), rows: Vec::new() },
+                Err(error) => Answer {
+                    ok: false,
+                    said: format!("not an order: {error}"),
+                    rows: Vec::new(),
+                },
             };
             if let Ok(mut text) = serde_json::to_vec(&answer) {
                 text.push(b'\n');
@@ -96,20 +109,33 @@ pub async fn take_orders(listener: UnixListener, supervisor: Supervisor, watched
     }
 }
 
-async fn carry_out(order: Order, supervisor: &Supervisor, watched: &Watched, stop: &mpsc::Sender<()>) -> Answer {
+async fn carry_out(
+    order: Order,
+    supervisor: &Supervisor,
+    watched: &Watched,
+    stop: &mpsc::Sender<()>,
+) -> Answer {
     let mut rows = Vec::new();
     let done = match order {
         Order::List => {
             rows = watched.rows();
             Ok(String::new())
         }
-        Order::Kill { node, app: true } => supervisor.node(&node).and_then(|_| kill_apps(watched, &node)).map(|pids| {
-            let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
-            format!("killed the application of {node} (pid {}); Tandem starts it again", pids.join(", "))
-        }),
+        Order::Kill { node, app: true } => supervisor
+            .node(&node)
+            .and_then(|_| kill_apps(watched, &node))
+            .map(|pids| {
+                let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+                format!(
+                    "killed the application of {node} (pid {}); Tandem starts it again",
+                    pids.join(", ")
+                )
+            }),
         Order::Kill { node, app: false } => {
             let killed = supervisor.kill(&node).await;
-            killed.map(|pid| format!("killed {node} (pid {pid}); `tandem node start {node}` brings it back"))
+            killed.map(|pid| {
+                format!("killed {node} (pid {pid}); `tandem node start {node}` brings it back")
+            })
         }
         Order::Start { node } => supervisor.start(&node).map(|()| format!("started {node}")),
         Order::Stop => {
@@ -118,22 +144,35 @@ async fn carry_out(order: Order, supervisor: &Supervisor, watched: &Watched, sto
         }
     };
     match done {
-        Ok(said) => Answer { ok: true, said, rows },
-        Err(said) => Answer { ok: false, said, rows },
+        Ok(said) => Answer {
+            ok: true,
+            said,
+            rows,
+        },
+        Err(said) => Answer {
+            ok: false,
+            said,
+            rows,
+        },
     }
 }
 
 /// Gives an order to a running rehearsal.
 pub fn give(state: &State, order: &Order) -> Result<Answer> {
     let gone = |error: std::io::Error| {
-        Failure::failed(format!("the rehearsal of {} (pid {}) does not answer: {error}", state.cluster, state.pid))
+        Failure::failed(format!(
+            "the rehearsal of {} (pid {}) does not answer: {error}",
+            state.cluster, state.pid
+        ))
     };
     let mut stream = UnixStream::connect(state.control()).map_err(gone)?;
     stream.set_read_timeout(Some(CARRIED_OUT)).map_err(gone)?;
-    let mut text = serde_json::to_string(order).map_err(|error| Failure::failed(error.to_string()))?;
+    let mut text =
+        serde_json::to_string(order).map_err(|error| Failure::failed(error.to_string()))?;
     text.push('\n');
     stream.write_all(text.as_bytes()).map_err(gone)?;
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).map_err(gone)?;
-    serde_json::from_str(&line).map_err(|error| Failure::failed(format!("the rehearsal's answer is broken: {error}")))
+    serde_json::from_str(&line)
+        .map_err(|error| Failure::failed(format!("the rehearsal's answer is broken: {error}")))
 }

@@ -13,6 +13,7 @@
 
 pub mod browser;
 pub mod control;
+mod pages;
 pub mod play;
 pub mod prove;
 pub mod stage;

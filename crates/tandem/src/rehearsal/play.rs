@@ -38,6 +38,8 @@ pub struct Piece {
     pub kind: Kind,
     /// The cluster as written.
     pub cluster: Cluster,
+    /// Where programs start that have no `dir`; `None` is the rehearsal's directory.
+    pub base: Option<PathBuf>,
     /// Completes the cluster once the rehearsal's directory is known.
     pub prepare: fn(&mut Cluster, &Path) -> Result<()>,
     /// The front door's port, if it must be this one.
@@ -71,24 +73,46 @@ pub fn set(piece: &Piece) -> Result<Set> {
     (piece.prepare)(&mut cluster, &place.dir)?;
     let (mut ports, mut moved, mut notices) = (Vec::new(), BTreeMap::new(), Vec::new());
     let binds = cluster.listeners.iter().flat_map(|listener| &listener.bind);
-    for (i, asked) in binds.filter_map(tandem_model::Address::port).map(front_port).enumerate() {
+    for (i, asked) in binds
+        .filter_map(tandem_model::Address::port)
+        .map(front_port)
+        .enumerate()
+    {
         if moved.contains_key(&asked) {
             continue;
         }
         let fixed = piece.port.filter(|_| i == 0);
         let port = claim_port(fixed.unwrap_or(asked), place.network, fixed.is_none())?;
         if fixed.is_none() && port.port != asked {
-            notices.push(format!("port {asked} is taken: the listener is at {} instead", port.port));
+            notices.push(format!(
+                "port {asked} is taken: the listener is at {} instead",
+                port.port
+            ));
         }
         moved.insert(asked, port.port);
         ports.push(port);
     }
-    let admin = claim_port(piece.admin.unwrap_or(ADMIN), place.network, piece.admin.is_none())?;
+    let admin = claim_port(
+        piece.admin.unwrap_or(ADMIN),
+        place.network,
+        piece.admin.is_none(),
+    )?;
     if piece.admin.is_none() && admin.port != ADMIN {
-        notices.push(format!("port {ADMIN} is taken: the status page is at {} instead", admin.port));
+        notices.push(format!(
+            "port {ADMIN} is taken: the status page is at {} instead",
+            admin.port
+        ));
     }
-    let exe = std::env::current_exe().map_err(|error| Failure::failed(format!("where am I? {error}")))?;
-    let stand_in = [&*exe.to_string_lossy(), "demo-app", "--host", "{host}", "--port", "{port}"];
+    let exe =
+        std::env::current_exe().map_err(|error| Failure::failed(format!("where am I? {error}")))?;
+    let stand_in = [
+        &*exe.to_string_lossy(),
+        "demo-app",
+        "--host",
+        "{host}",
+        "--port",
+        "{port}",
+    ];
     let stage = Stage {
         network: place.network,
         dir: place.dir.clone(),
@@ -96,7 +120,17 @@ pub fn set(piece: &Piece) -> Result<Set> {
         stand_in: stand_in.map(str::to_owned).to_vec(),
         ports: moved,
     };
-    Ok(Set { rehearsed: rehearse(&cluster, &stage), place, admin, notices, _ports: ports })
+    let mut rehearsed = rehearse(&cluster, &stage);
+    rehearsed
+        .cluster
+        .start_in(piece.base.as_deref().unwrap_or(&place.dir));
+    Ok(Set {
+        rehearsed,
+        place,
+        admin,
+        notices,
+        _ports: ports,
+    })
 }
 
 /// Plays a piece until a signal or an order ends it. Everything it started is stopped when it returns.
@@ -116,30 +150,45 @@ pub fn play(piece: &Piece) -> Result {
 }
 
 async fn perform(piece: &Piece, set: &Set, file: &Path) -> Result {
-    let io = |what: &'static str| move |error: std::io::Error| Failure::failed(format!("{what}: {error}"));
+    let io = |what: &'static str| {
+        move |error: std::io::Error| Failure::failed(format!("{what}: {error}"))
+    };
     let mut end = End::new().map_err(io("cannot listen for signals"))?;
     let cluster = &set.rehearsed.cluster;
-    let supervisor = Supervisor::new(cluster, file, &set.place.dir).map_err(io("cannot start nodes"))?;
+    let supervisor =
+        Supervisor::new(cluster, file, &set.place.dir).map_err(io("cannot start nodes"))?;
     let state = State {
         kind: piece.kind,
         pid: std::process::id(),
         cluster: cluster.name.clone(),
         network: set.place.network,
         dir: set.place.dir.clone(),
-        front: set.rehearsed.front_door.map(|port| format!("http://127.0.0.1:{port}/")),
+        front: set
+            .rehearsed
+            .front_door
+            .map(|port| format!("http://127.0.0.1:{port}/")),
         admin: format!("http://127.0.0.1:{}/", set.admin.port),
     };
     let control = UnixListener::bind(state.control()).map_err(io("cannot take orders"))?;
     let watched = Watched::begin(supervisor.clone(), admin_port(cluster));
     let _pages = super::pages::serve(set.admin.port, &watched)?;
-    let orders = take_orders(control, supervisor.clone(), watched.clone(), end.orders.clone());
+    let orders = take_orders(
+        control,
+        supervisor.clone(),
+        watched.clone(),
+        end.orders.clone(),
+    );
     tokio::task::spawn_local(orders);
 
     // From here on nodes run: whatever happens, they are stopped before this returns.
     let outcome = match supervisor.start_all() {
         Ok(()) => {
             state.write().map_err(io("cannot write the state file"))?;
-            let told = Told { piece, set, state: &state };
+            let told = Told {
+                piece,
+                set,
+                state: &state,
+            };
             tokio::select! {
                 outcome = told.act(&supervisor, &watched) => outcome,
                 () = end.wait() => Ok(ExitCode::SUCCESS),
@@ -173,9 +222,17 @@ struct End {
 impl End {
     fn new() -> std::io::Result<Self> {
         let (orders, ordered) = mpsc::channel(1);
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let kinds = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ];
         let [interrupt, terminate, hangup] = kinds.map(signal);
-        Ok(Self { signals: Rc::new(RefCell::new([interrupt?, terminate?, hangup?])), orders, ordered })
+        Ok(Self {
+            signals: Rc::new(RefCell::new([interrupt?, terminate?, hangup?])),
+            orders,
+            ordered,
+        })
     }
 
     #[expect(clippy::await_holding_refcell_ref, reason = "nobody else borrows it")]
@@ -201,22 +258,34 @@ struct Told<'a> {
 impl Told<'_> {
     async fn act(&self, supervisor: &Supervisor, watched: &Watched) -> Result {
         if is_terminal() && self.piece.kind != Kind::Proof {
-            println!("{}: starting {} nodes", self.state.cluster, supervisor.nodes().len());
+            println!(
+                "{}: starting {} nodes",
+                self.state.cluster,
+                supervisor.nodes().len()
+            );
         }
-        let settled = |rows: &[Row]| all_up(rows) || rows.iter().any(|row| row.state == RowState::Down);
+        let settled =
+            |rows: &[Row]| all_up(rows) || rows.iter().any(|row| row.state == RowState::Down);
         let rows = match watched.wait(READY, settled).await {
             Ok(rows) if all_up(&rows) => rows,
             Ok(rows) | Err(rows) => return Err(self.not_ready(supervisor, &rows)),
         };
         if self.piece.kind == Kind::Proof {
-            let front = self.set.rehearsed.front_door.ok_or_else(|| Failure::failed("there is no front door"))?;
+            let front = self
+                .set
+                .rehearsed
+                .front_door
+                .ok_or_else(|| Failure::failed("there is no front door"))?;
             let front = SocketAddr::from((Ipv4Addr::LOCALHOST, front));
             let proven = prove::prove(front, supervisor, watched).await;
             return match proven {
                 Ok(()) => Ok(ExitCode::SUCCESS),
                 Err(error) => {
                     println!("FAILED  {error}");
-                    print!("{}", table::render(&tandem_admin::Rows::rows(watched), false));
+                    print!(
+                        "{}",
+                        table::render(&tandem_admin::Rows::rows(watched), false)
+                    );
                     Ok(ExitCode::from(FAILED))
                 }
             };
@@ -226,22 +295,31 @@ impl Told<'_> {
     }
 
     fn ready(&self, rows: &[Row]) {
-        let State { front, admin, dir, .. } = self.state;
+        let State {
+            front, admin, dir, ..
+        } = self.state;
         let mut out = String::new();
         if is_terminal() {
             out.push('\n');
             out.push_str(&table::render(rows, true));
             for name in &self.set.rehearsed.stand_ins {
-                out.push_str(&format!("\n{name} is played by a stand-in: the demo application"));
+                out.push_str(&format!(
+                    "\n{name} is played by a stand-in: the demo application"
+                ));
             }
             let front = front.as_deref().unwrap_or("none: the file has no listener");
-            out.push_str(&format!("\nfront door   {front}\nstatus page  {admin}\nlogs         {}/*.log\n", dir.display()));
+            out.push_str(&format!(
+                "\nfront door   {front}\nstatus page  {admin}\nlogs         {}/*.log\n",
+                dir.display()
+            ));
             out.push_str(TRY);
         } else {
             out = format!("ready {}\n", front.as_deref().unwrap_or(admin));
         }
         let mut stdout = std::io::stdout().lock();
-        let _ = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
+        let _ = stdout
+            .write_all(out.as_bytes())
+            .and_then(|()| stdout.flush());
     }
 
     fn not_ready(&self, supervisor: &Supervisor, rows: &[Row]) -> Failure {

@@ -41,13 +41,28 @@ type Outcome<T = ()> = Result<T, String>;
 /// Plays the scene at the front door and prints a line for each step; the first step that fails ends it.
 pub async fn prove(front: SocketAddr, supervisor: &Supervisor, watched: &Watched) -> Outcome {
     let mut browser = Browser::at(front);
-    let page = browser.get("/").await.map_err(|error| format!("the static page: {error}"))?;
-    if page.status != 200 || !String::from_utf8_lossy(&page.body).contains("<title>Tandem demo</title>") {
+    let page = browser
+        .get("/")
+        .await
+        .map_err(|error| format!("the static page: {error}"))?;
+    if page.status != 200
+        || !String::from_utf8_lossy(&page.body).contains("<title>Tandem demo</title>")
+    {
         return Err(format!("the static page was answered {}", page.status));
     }
     ok("the static page comes from the files node");
-    let last = view(&browser.get(SESSION).await.map_err(|error| format!("the first visit: {error}"))?)?;
-    let mut proof = Proof { browser, supervisor, watched, last };
+    let last = view(
+        &browser
+            .get(SESSION)
+            .await
+            .map_err(|error| format!("the first visit: {error}"))?,
+    )?;
+    let mut proof = Proof {
+        browser,
+        supervisor,
+        watched,
+        last,
+    };
     proof.alternates().await?;
     proof.split_by_suffix().await?;
     proof.attribute().await?;
@@ -57,7 +72,10 @@ pub async fn prove(front: SocketAddr, supervisor: &Supervisor, watched: &Watched
         proof.nodes(&[cache]).await?;
         proof.nodes(&[app, cache]).await?;
     }
-    ok(&format!("after all: the same session {}, seen {} times", proof.last.session_id, proof.last.visits));
+    ok(&format!(
+        "after all: the same session {}, seen {} times",
+        proof.last.session_id, proof.last.visits
+    ));
     Ok(())
 }
 
@@ -68,9 +86,14 @@ fn ok(what: &str) {
 fn view(page: &super::browser::Page) -> Outcome<View> {
     let text = String::from_utf8_lossy(&page.body);
     if page.status != 200 {
-        return Err(format!("{SESSION} was answered {}: {}", page.status, text.trim()));
+        return Err(format!(
+            "{SESSION} was answered {}: {}",
+            page.status,
+            text.trim()
+        ));
     }
-    serde_json::from_str(&text).map_err(|error| format!("{SESSION} answered what is no session ({error}): {text}"))
+    serde_json::from_str(&text)
+        .map_err(|error| format!("{SESSION} answered what is no session ({error}): {text}"))
 }
 
 impl Proof<'_> {
@@ -90,9 +113,18 @@ impl Proof<'_> {
     /// Pages of the classic application servers go to the application wherever they are.
     async fn split_by_suffix(&mut self) -> Outcome {
         for path in ["/test/", "/test/index.jsp", "/test/index.do"] {
-            let page = self.browser.get(path).await.map_err(|error| format!("{path}: {error}"))?;
-            if page.status != 200 || !String::from_utf8_lossy(&page.body).contains(&self.last.session_id) {
-                return Err(format!("{path} was answered {} without the session", page.status));
+            let page = self
+                .browser
+                .get(path)
+                .await
+                .map_err(|error| format!("{path}: {error}"))?;
+            if page.status != 200
+                || !String::from_utf8_lossy(&page.body).contains(&self.last.session_id)
+            {
+                return Err(format!(
+                    "{path} was answered {} without the session",
+                    page.status
+                ));
             }
         }
         ok("/test/, /test/index.jsp and /test/index.do show the session");
@@ -100,7 +132,10 @@ impl Proof<'_> {
     }
 
     async fn attribute(&mut self) -> Outcome {
-        let page = self.browser.post(SESSION, r#"{"key":"cart","value":["tea","milk"]}"#).await;
+        let page = self
+            .browser
+            .post(SESSION, r#"{"key":"cart","value":["tea","milk"]}"#)
+            .await;
         self.last = view(&page.map_err(|error| format!("storing an attribute: {error}"))?)?;
         for _ in 0..2 {
             self.reload().await?;
@@ -112,7 +147,9 @@ impl Proof<'_> {
     async fn app_process(&mut self, node: &str) -> Outcome {
         kill_apps(self.watched, node)?;
         self.reloads().await?;
-        ok(&format!("kill -9 of the application on {node}: the session goes on"));
+        ok(&format!(
+            "kill -9 of the application on {node}: the session goes on"
+        ));
         self.healed().await
     }
 
@@ -122,7 +159,10 @@ impl Proof<'_> {
             self.supervisor.kill(name).await?;
         }
         self.reloads().await?;
-        ok(&format!("kill -9 of {}: the session goes on", names.join(" and ")));
+        ok(&format!(
+            "kill -9 of {}: the session goes on",
+            names.join(" and ")
+        ));
         for name in names {
             self.supervisor.start(name)?;
         }
@@ -142,7 +182,11 @@ impl Proof<'_> {
                     .filter(|row| !row.reason.is_empty())
                     .map(|row| format!("{}: {}", row.node, row.reason))
                     .collect();
-                Err(format!("not all nodes are well again after {} s: {}", HEALED.as_secs(), sick.join("; ")))
+                Err(format!(
+                    "not all nodes are well again after {} s: {}",
+                    HEALED.as_secs(),
+                    sick.join("; ")
+                ))
             }
         }
     }
@@ -156,17 +200,27 @@ impl Proof<'_> {
 
     /// One reload: no error, the same session, nothing lost.
     async fn reload(&mut self) -> Outcome {
-        let page = self.browser.get(SESSION).await.map_err(|error| format!("a reload failed: {error}"))?;
+        let page = self
+            .browser
+            .get(SESSION)
+            .await
+            .map_err(|error| format!("a reload failed: {error}"))?;
         let now = view(&page)?;
         let last = &self.last;
         if (&now.session_id, &now.created) != (&last.session_id, &last.created) {
             return Err(format!("another session: {now:?} after {last:?}"));
         }
         if now.visits <= last.visits {
-            return Err(format!("seen {} times after {} times", now.visits, last.visits));
+            return Err(format!(
+                "seen {} times after {} times",
+                now.visits, last.visits
+            ));
         }
         if now.attributes != last.attributes {
-            return Err(format!("attributes {:?} became {:?}", last.attributes, now.attributes));
+            return Err(format!(
+                "attributes {:?} became {:?}",
+                last.attributes, now.attributes
+            ));
         }
         self.last = now;
         Ok(())

@@ -28,7 +28,12 @@ fn claim(name: &str) -> io::Result<Option<Claim>> {
         fs::set_permissions(&dir, Permissions::from_mode(0o1777))?;
     }
     let path = dir.join(name);
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).mode(0o644).open(&path);
+    let opened = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o644)
+        .open(&path);
     let mut lock = match opened {
         // Another user's.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
@@ -60,18 +65,29 @@ pub fn claim_place() -> Result<Place> {
         match claim(&format!("{network}.lock")) {
             Ok(Some(claim)) => {
                 let dir = own_dir(&network.to_string()).map_err(|error| {
-                    Failure::failed(format!("cannot make a directory for the rehearsal: {error}"))
+                    Failure::failed(format!(
+                        "cannot make a directory for the rehearsal: {error}"
+                    ))
                 })?;
-                return Ok(Place { network, dir, _claim: claim });
+                return Ok(Place {
+                    network,
+                    dir,
+                    _claim: claim,
+                });
             }
             Ok(None) => {}
             Err(error) => {
                 let dir = claims_dir();
-                return Err(Failure::failed(format!("cannot lock a file in {}: {error}", dir.display())));
+                return Err(Failure::failed(format!(
+                    "cannot lock a file in {}: {error}",
+                    dir.display()
+                )));
             }
         }
     }
-    Err(Failure::failed("250 rehearsals run on this machine; stop one first"))
+    Err(Failure::failed(
+        "250 rehearsals run on this machine; stop one first",
+    ))
 }
 
 /// The directory in which this user's rehearsals keep their files, by network.
@@ -91,7 +107,10 @@ fn own_dir(name: &str) -> io::Result<PathBuf> {
     // The name is known to everyone on the machine: it must be ours and no link.
     let found = fs::symlink_metadata(&user)?;
     if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() {
-        return Err(io::Error::other(format!("{} belongs to another user", user.display())));
+        return Err(io::Error::other(format!(
+            "{} belongs to another user",
+            user.display()
+        )));
     }
     let dir = user.join(name);
     match fs::remove_dir_all(&dir) {
@@ -112,19 +131,28 @@ pub struct Port {
 
 /// Claims `port`, or with `or_next` the next free one.
 pub fn claim_port(port: u16, network: u8, or_next: bool) -> Result<Port> {
-    let last = if or_next { port.saturating_add(500) } else { port };
+    let last = if or_next {
+        port.saturating_add(500)
+    } else {
+        port
+    };
     for port in port..=last {
         let claimed = claim(&format!("port-{port}.lock")).ok().flatten();
         if let Some(claim) = claimed
             && is_free(port, network)
         {
-            return Ok(Port { port, _claim: claim });
+            return Ok(Port {
+                port,
+                _claim: claim,
+            });
         }
     }
     Err(Failure::usage(if or_next {
         format!("no port from {port} to {last} of 127.0.0.1 is free")
     } else {
-        format!("port {port} of 127.0.0.1 is taken; give another one, or none to get the next free one")
+        format!(
+            "port {port} of 127.0.0.1 is taken; give another one, or none to get the next free one"
+        )
     }))
 }
 
@@ -136,7 +164,12 @@ fn is_free(port: u16, network: u8) -> bool {
 
 /// Writes a file that only this user can read.
 pub fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())
 }
 
@@ -162,7 +195,12 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port().min(65_000);
         if port == taken.local_addr().unwrap().port() {
-            assert!(claim_port(port, 1, false).unwrap_err().to_string().contains("is taken"));
+            assert!(
+                claim_port(port, 1, false)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("is taken")
+            );
         }
         let next = claim_port(port, 1, true).unwrap();
         assert!(next.port > port || port != taken.local_addr().unwrap().port());

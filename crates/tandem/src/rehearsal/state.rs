@@ -61,8 +61,13 @@ impl State {
 
 /// The rehearsals of this user that run now, in the order of their networks.
 pub fn running() -> Vec<State> {
-    let Ok(entries) = fs::read_dir(stage::user_dir()) else { return Vec::new() };
-    let mut found: Vec<State> = entries.flatten().filter_map(|entry| read(&entry.path())).collect();
+    let Ok(entries) = fs::read_dir(stage::user_dir()) else {
+        return Vec::new();
+    };
+    let mut found: Vec<State> = entries
+        .flatten()
+        .filter_map(|entry| read(&entry.path()))
+        .collect();
     found.sort_by_key(|state| state.network);
     found
 }

@@ -71,7 +71,12 @@ impl Supervisor {
             }
         });
         let (exe, nodes) = (std::env::current_exe()?, nodes.collect());
-        Ok(Self(Rc::new(Inner { exe, file: file.into(), dir: dir.into(), nodes })))
+        Ok(Self(Rc::new(Inner {
+            exe,
+            file: file.into(),
+            dir: dir.into(),
+            nodes,
+        })))
     }
 
     /// The nodes, in the order of the file.
@@ -81,10 +86,14 @@ impl Supervisor {
 
     /// A node by its name, or a sentence with the names there are.
     pub fn node(&self, name: &str) -> Result<&Node, String> {
-        self.0.nodes.iter().find(|node| node.name == name).ok_or_else(|| {
-            let names: Vec<_> = self.0.nodes.iter().map(|node| node.name.as_str()).collect();
-            format!("there is no node `{name}`; there are {}", names.join(", "))
-        })
+        self.0
+            .nodes
+            .iter()
+            .find(|node| node.name == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = self.0.nodes.iter().map(|node| node.name.as_str()).collect();
+                format!("there is no node `{name}`; there are {}", names.join(", "))
+            })
     }
 
     /// Where a node's log is.
@@ -94,7 +103,10 @@ impl Supervisor {
 
     /// Starts every node.
     pub fn start_all(&self) -> Result<(), String> {
-        self.0.nodes.iter().try_for_each(|node| self.start(&node.name))
+        self.0
+            .nodes
+            .iter()
+            .try_for_each(|node| self.start(&node.name))
     }
 
     /// Starts a node that does not run.
@@ -103,7 +115,9 @@ impl Supervisor {
         if let Process::Running(pid) = *node.state.borrow() {
             return Err(format!("{name} runs already (pid {pid})"));
         }
-        let mut child = self.spawn(name).map_err(|error| format!("cannot start {name}: {error}"))?;
+        let mut child = self
+            .spawn(name)
+            .map_err(|error| format!("cannot start {name}: {error}"))?;
         let pid = child.id().unwrap_or_default();
         *node.tether.borrow_mut() = child.stdin.take();
         node.state.send_replace(Process::Running(pid));
@@ -119,7 +133,10 @@ impl Supervisor {
     }
 
     fn spawn(&self, name: &str) -> io::Result<Child> {
-        let log: File = OpenOptions::new().create(true).append(true).open(self.log(name))?;
+        let log: File = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log(name))?;
         Command::new(&self.0.exe)
             .arg("run")
             .arg(&self.0.file)
@@ -135,8 +152,11 @@ impl Supervisor {
     /// Kills a node's process with SIGKILL and returns when it is gone.
     pub async fn kill(&self, name: &str) -> Result<u32, String> {
         let node = self.node(name)?;
-        let Process::Running(pid) = *node.state.borrow() else { return Err(format!("{name} does not run")) };
-        signal(pid, Signal::KILL).map_err(|error| format!("cannot kill {name} (pid {pid}): {error}"))?;
+        let Process::Running(pid) = *node.state.borrow() else {
+            return Err(format!("{name} does not run"));
+        };
+        signal(pid, Signal::KILL)
+            .map_err(|error| format!("cannot kill {name} (pid {pid}): {error}"))?;
         node.gone().await;
         Ok(pid)
     }
@@ -144,12 +164,16 @@ impl Supervisor {
     /// Stops every node: listeners first, session nodes last. Returns when all are gone.
     pub async fn stop_all(&self) {
         for rank in 0..=2 {
-            let ranked: Vec<_> = self.0.nodes.iter().filter(|node| node.rank == rank).collect();
+            let ranked: Vec<_> = self
+                .0
+                .nodes
+                .iter()
+                .filter(|node| node.rank == rank)
+                .collect();
             for node in &ranked {
                 if let Process::Running(pid) = *node.state.borrow() {
                     let _ = signal(pid, Signal::TERM);
                 }
-                node.tether.borrow_mut().take();
             }
             for node in ranked {
                 if timeout(STOP, node.gone()).await.is_err()
@@ -174,11 +198,15 @@ impl Node {
     async fn gone(&self) {
         let mut state = self.state.subscribe();
         // The sender lives as long as `self`.
-        let _ = state.wait_for(|process| matches!(process, Process::Gone(_))).await;
+        let _ = state
+            .wait_for(|process| matches!(process, Process::Gone(_)))
+            .await;
     }
 }
 
 /// Sends a signal to a process that this one knows to be its child or a child's child.
 pub fn signal(pid: u32, signal: Signal) -> rustix::io::Result<()> {
-    Pid::from_raw(pid.cast_signed()).map_or(Err(rustix::io::Errno::SRCH), |pid| kill_process(pid, signal))
+    Pid::from_raw(pid.cast_signed()).map_or(Err(rustix::io::Errno::SRCH), |pid| {
+        kill_process(pid, signal)
+    })
 }

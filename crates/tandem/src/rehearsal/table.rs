@@ -50,8 +50,16 @@ fn cells(row: &Row) -> [String; 6] {
         row.roles.join(", "),
         row.address.clone(),
         row.pid.map_or_else(|| "-".into(), |pid| pid.to_string()),
-        if pids.is_empty() { "-".into() } else { pids.join(" ") },
-        if row.reason.is_empty() { word.into() } else { format!("{word}: {}", row.reason) },
+        if pids.is_empty() {
+            "-".into()
+        } else {
+            pids.join(" ")
+        },
+        if row.reason.is_empty() {
+            word.into()
+        } else {
+            format!("{word}: {}", row.reason)
+        },
     ]
 }
 
@@ -77,12 +85,19 @@ mod tests {
             address: "127.84.1.12".into(),
             pid,
             app_pids,
-            state: if pid.is_some() { RowState::Up } else { RowState::Down },
+            state: if pid.is_some() {
+                RowState::Up
+            } else {
+                RowState::Down
+            },
             reason: String::new(),
             status: NodeStatus::default(),
             events: Vec::new(),
         };
-        let text = render(&[row("app1", Some(77), vec![78]), row("a", None, vec![])], false);
+        let text = render(
+            &[row("app1", Some(77), vec![78]), row("a", None, vec![])],
+            false,
+        );
         let expected = "node  roles     address      node pid  app pid  state\n\
                         app1  app shop  127.84.1.12  77        78       up\n\
                         a     app shop  127.84.1.12  -         -        down\n";

@@ -25,15 +25,25 @@ pub struct Watched {
 
 impl Rows for Watched {
     fn rows(&self) -> Vec<Row> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.rows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl Watched {
     /// Begins to watch the nodes, whose admin pages are at `port`. Needs a local runtime.
     pub fn begin(supervisor: Supervisor, port: u16) -> Self {
-        let rows = supervisor.nodes().iter().map(|node| unanswered(node, "starting")).collect();
-        let watched = Self { rows: Arc::new(Mutex::new(rows)), rounds: watch::Sender::new(0) };
+        let rows = supervisor
+            .nodes()
+            .iter()
+            .map(|node| unanswered(node, "starting"))
+            .collect();
+        let watched = Self {
+            rows: Arc::new(Mutex::new(rows)),
+            rounds: watch::Sender::new(0),
+        };
         let out = watched.clone();
         tokio::task::spawn_local(async move {
             loop {
@@ -48,7 +58,11 @@ impl Watched {
     }
 
     /// Waits until the rows are as wanted. `Err` has the last rows when that took too long.
-    pub async fn wait(&self, limit: Duration, wanted: impl Fn(&[Row]) -> bool) -> Result<Vec<Row>, Vec<Row>> {
+    pub async fn wait(
+        &self,
+        limit: Duration,
+        wanted: impl Fn(&[Row]) -> bool,
+    ) -> Result<Vec<Row>, Vec<Row>> {
         let mut rounds = self.rounds.subscribe();
         let waiting = async {
             loop {
@@ -61,7 +75,9 @@ impl Watched {
                 }
             }
         };
-        tokio::time::timeout(limit, waiting).await.map_err(|_| self.rows())
+        tokio::time::timeout(limit, waiting)
+            .await
+            .map_err(|_| self.rows())
     }
 }
 
@@ -73,9 +89,17 @@ pub fn all_up(rows: &[Row]) -> bool {
 async fn ask(node: &Node, port: u16) -> Row {
     let pid = match node.process() {
         Process::Running(pid) => pid,
-        Process::Gone(why) => return Row { state: RowState::Down, ..unanswered(node, &why) },
+        Process::Gone(why) => {
+            return Row {
+                state: RowState::Down,
+                ..unanswered(node, &why)
+            };
+        }
     };
-    let running = |reason: &str| Row { pid: Some(pid), ..unanswered(node, reason) };
+    let running = |reason: &str| Row {
+        pid: Some(pid),
+        ..unanswered(node, reason)
+    };
     let Ok(address) = format!("{}:{port}", node.address).parse::<SocketAddr>() else {
         return running("its address is no address");
     };
@@ -84,7 +108,10 @@ async fn ask(node: &Node, port: u16) -> Row {
         Err(error) => return running(&format!("no answer yet: {error}")),
     };
     match serde_json::from_slice::<Vec<Row>>(&page.body).map(|mut rows| rows.pop()) {
-        Ok(Some(row)) => Row { roles: node.roles.clone(), ..row },
+        Ok(Some(row)) => Row {
+            roles: node.roles.clone(),
+            ..row
+        },
         _ => running("its answer is not understood"),
     }
 }

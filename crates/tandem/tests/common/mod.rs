@@ -23,7 +23,11 @@ pub fn tandem() -> Command {
 
 /// Runs a command of the binary to its end.
 pub fn output(args: &[&str]) -> Output {
-    tandem().args(args).stdin(Stdio::null()).output().expect("the binary runs")
+    tandem()
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs")
 }
 
 /// Standard output as text.
@@ -42,7 +46,11 @@ pub struct Dir(PathBuf);
 impl Dir {
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("tandem-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "tandem-test-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("a temporary directory");
         Self(path)
@@ -106,7 +114,9 @@ impl Running {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                let said = heard.recv_timeout(Duration::from_secs(5)).unwrap_or_default();
+                let said = heard
+                    .recv_timeout(Duration::from_secs(5))
+                    .unwrap_or_default();
                 panic!("`tandem {}` did not become ready:\n{said}", args.join(" "));
             }
         }
@@ -118,8 +128,12 @@ impl Running {
 
     /// The front door as a socket address.
     pub fn address(&self) -> SocketAddr {
-        let text = self.front.trim_start_matches("http://").trim_end_matches('/');
-        text.parse().unwrap_or_else(|_| panic!("{} is no address", self.front))
+        let text = self
+            .front
+            .trim_start_matches("http://")
+            .trim_end_matches('/');
+        text.parse()
+            .unwrap_or_else(|_| panic!("{} is no address", self.front))
     }
 
     /// K of the rehearsal's network, from its state file.
@@ -148,13 +162,16 @@ impl Running {
     /// `tandem node list --json` on this rehearsal.
     pub fn rows(&self) -> Vec<Value> {
         let listed = self.node(&["list", "--json"]);
-        let rows: Value = serde_json::from_slice(&listed.stdout).unwrap_or_else(|_| panic!("{}", stderr(&listed)));
+        let rows: Value = serde_json::from_slice(&listed.stdout)
+            .unwrap_or_else(|_| panic!("{}", stderr(&listed)));
         rows.as_array().expect("a list of nodes").clone()
     }
 
     /// Waits until every node is well.
     pub fn wait_until_well(&self) {
-        wait_until("all nodes are well", || self.rows().iter().all(|row| row["state"] == "up"));
+        wait_until("all nodes are well", || {
+            self.rows().iter().all(|row| row["state"] == "up")
+        });
     }
 
     /// Sends a signal and waits for the end.
@@ -181,7 +198,9 @@ impl Drop for Running {
         if matches!(self.child.try_wait(), Ok(None)) {
             send(self.child.id(), rustix::process::Signal::TERM);
             let begun = Instant::now();
-            while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < Duration::from_secs(40) {
+            while matches!(self.child.try_wait(), Ok(None))
+                && begun.elapsed() < Duration::from_secs(40)
+            {
                 std::thread::sleep(Duration::from_millis(20));
             }
             let _ = self.child.kill();
@@ -199,8 +218,11 @@ pub fn send(pid: u32, signal: rustix::process::Signal) {
 
 /// Whether a process runs; a zombie does not.
 pub fn runs(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z')))
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+    })
 }
 
 /// Waits for something to become true, up to [`PATIENCE`].
@@ -214,12 +236,19 @@ pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
 
 /// Whether a program is there. Without it a test skips with a message, or fails where peers are required.
 pub fn has(program: &str, args: &[&str]) -> bool {
-    let found = Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found = Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if found.is_ok_and(|status| status.success()) {
         return true;
     }
     let message = format!("`{program} {}` does not work here", args.join(" "));
-    assert!(std::env::var_os("TANDEM_REQUIRE_PEERS").is_none(), "{message}");
+    assert!(
+        std::env::var_os("TANDEM_REQUIRE_PEERS").is_none(),
+        "{message}"
+    );
     eprintln!("skipped: {message}");
     false
 }
@@ -260,13 +289,24 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 /// One request on a connection of its own.
-pub fn request(address: SocketAddr, method: &str, path: &str, fields: &str, body: &[u8]) -> std::io::Result<Page> {
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    fields: &str,
+    body: &[u8],
+) -> std::io::Result<Page> {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: test.example\r\nConnection: close\r\n{fields}Content-Length: {}\r\n\r\n",
         body.len()
     );
     let answer = raw(address, &[head.as_bytes(), body].concat())?;
-    parse(&answer).ok_or_else(|| std::io::Error::other(format!("no whole answer: {:?}", String::from_utf8_lossy(&answer))))
+    parse(&answer).ok_or_else(|| {
+        std::io::Error::other(format!(
+            "no whole answer: {:?}",
+            String::from_utf8_lossy(&answer)
+        ))
+    })
 }
 
 /// One GET.
@@ -279,7 +319,11 @@ pub fn parse(answer: &[u8]) -> Option<Page> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&answer[..end]).into_owned();
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    let mut page = Page { status, head, body: answer[end + 4..].to_vec() };
+    let mut page = Page {
+        status,
+        head,
+        body: answer[end + 4..].to_vec(),
+    };
     if page.field("transfer-encoding").is_some() {
         page.body = unchunk(&page.body)?;
     } else if let Some(length) = page.field("content-length") {
@@ -292,7 +336,8 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let line = rest.windows(2).position(|two| two == b"\r\n")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?.trim(), 16).ok()?;
+        let size =
+            usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?.trim(), 16).ok()?;
         rest = &rest[line + 2..];
         if size == 0 {
             return Some(body);
@@ -310,7 +355,10 @@ pub struct Visitor {
 
 impl Visitor {
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, cookie: None }
+        Self {
+            address,
+            cookie: None,
+        }
     }
 
     pub fn get(&mut self, path: &str) -> std::io::Result<Page> {
@@ -318,12 +366,32 @@ impl Visitor {
     }
 
     pub fn post_json(&mut self, path: &str, json: &str) -> std::io::Result<Page> {
-        self.send("POST", path, "Content-Type: application/json\r\n", json.as_bytes())
+        self.send(
+            "POST",
+            path,
+            "Content-Type: application/json\r\n",
+            json.as_bytes(),
+        )
     }
 
-    fn send(&mut self, method: &str, path: &str, fields: &str, body: &[u8]) -> std::io::Result<Page> {
-        let cookie = self.cookie.as_ref().map_or_else(String::new, |cookie| format!("Cookie: {cookie}\r\n"));
-        let page = request(self.address, method, path, &format!("{fields}{cookie}"), body)?;
+    fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &str,
+        body: &[u8],
+    ) -> std::io::Result<Page> {
+        let cookie = self
+            .cookie
+            .as_ref()
+            .map_or_else(String::new, |cookie| format!("Cookie: {cookie}\r\n"));
+        let page = request(
+            self.address,
+            method,
+            path,
+            &format!("{fields}{cookie}"),
+            body,
+        )?;
         if let Some(set) = page.field("set-cookie") {
             self.cookie = set.split(';').next().map(str::to_owned);
         }

@@ -1,0 +1,140 @@
+//! One node: the model's plan for it, put together and run.
+//!
+//! 1. everything that can be wrong with this machine is found out: addresses bound, roots opened, users known;
+//! 2. applications start; services become handlers; routes are compiled;
+//! 3. workers serve; the control thread checks, follows applications and waits for the order to stop;
+//! 4. stopping, in order: listeners drain, applications stop, the agent ends, leadership is handed over.
+
+mod apps;
+mod doors;
+mod end;
+mod services;
+mod sessions;
+
+pub use doors::admin_config;
+
+use std::net::{IpAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tandem_admin::NodeInfo;
+use tandem_model::{LogTo, NodePlan};
+use tandem_net::ClientRule;
+use tandem_telemetry::Telemetry;
+use tandem_telemetry::event::Log;
+use tokio::runtime::LocalRuntime;
+
+use crate::exit::{Failure, Result};
+use crate::process::{self, PidFile};
+
+/// How long requests in flight may take to finish when the node stops.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How long the control thread waits for stragglers (a hung resolver) at the very end.
+const LAST: Duration = Duration::from_millis(200);
+
+/// How a node is run, apart from what it does.
+pub struct Options {
+    /// What the node does, in the words of the file.
+    pub roles: Vec<String>,
+    /// The directory of the cluster file.
+    pub base: PathBuf,
+    /// End when standard input does.
+    pub tethered: bool,
+}
+
+/// Runs a node until a signal ends it.
+pub fn run(plan: &NodePlan, options: Options) -> Result {
+    let started = Instant::now();
+    if let LogTo::File(path) = &plan.log {
+        process::log_to(Path::new(path))
+            .map_err(|error| Failure::usage(format!("cannot write the log {path}: {error}")))?;
+    }
+    let descriptors = process::raise_descriptor_limit();
+    let workers = plan.workers.map_or_else(process::cores, usize::from);
+    let telemetry = Telemetry::new(&plan.node, workers, Log::Stderr);
+    let rule = client_rule(plan)?;
+    let doors = doors::bind(plan, workers)?;
+    let agent_door = sessions::bind_agent(plan)?;
+    let state = &plan.state;
+    std::fs::create_dir_all(state).map_err(|error| {
+        Failure::usage(format!(
+            "cannot make the state directory {}: {error}",
+            state.display()
+        ))
+    })?;
+    let runtime =
+        LocalRuntime::new().map_err(|error| Failure::failed(format!("no event loop: {error}")))?;
+    let cluster_port = runtime.block_on(sessions::bind_cluster_port(plan, &telemetry))?;
+    process::become_user(plan.user.as_deref(), plan.group.as_deref(), state)?;
+    let _pid = PidFile::create(&state.join("tandem.pid")).map_err(|error| {
+        Failure::usage(format!(
+            "cannot write a file in {}: {error}",
+            state.display()
+        ))
+    })?;
+
+    let info = NodeInfo {
+        cluster: plan.cluster.clone(),
+        node: plan.node.clone(),
+        address: plan.address.clone(),
+        roles: options.roles,
+        version: env!("CARGO_PKG_VERSION"),
+        started,
+    };
+    let outcome = runtime.block_on(async {
+        let mut end = end::End::new(options.tethered)?;
+        let sessions = sessions::Sessions::start(plan, cluster_port, agent_door, &telemetry).await?;
+        let apps = apps::Apps::start(plan, &options.base, &telemetry)?;
+        let services = services::build(plan, &apps, workers, &telemetry)?;
+        services.resolve().await;
+        let most = doors::connections(descriptors, workers);
+        let opened = doors::open(plan, doors, &services, &rule, &info, &telemetry)?;
+        let serving = doors::serve(opened, workers, most, &telemetry)?;
+        let checks = tokio::task::spawn_local(services.checks());
+        telemetry.events.info("node", format!("serves as {}", info.roles.join(", ")));
+
+        let why = end.wait().await;
+        telemetry.events.info("node", format!("stops: {why}"));
+        let stopping = async {
+            serving.stop(DRAIN, &telemetry).await;
+            checks.abort();
+            apps.stop().await;
+            sessions.stop().await;
+        };
+        tokio::select! {
+            () = stopping => {}
+            why = end.wait_again() => telemetry.events.warning("node", format!("stops at once: {why}")),
+        }
+        Ok(ExitCode::SUCCESS)
+    });
+    runtime.shutdown_timeout(LAST);
+    outcome
+}
+
+/// Who is a node: the addresses of the others.
+fn client_rule(plan: &NodePlan) -> Result<ClientRule> {
+    let mut rule = ClientRule::default();
+    for (name, address) in &plan.peers {
+        rule.nodes.extend(look_up(address).map_err(|error| {
+            Failure::usage(format!(
+                "the address of node {name}, `{address}`, cannot be looked up: {error}"
+            ))
+        })?);
+    }
+    Ok(rule)
+}
+
+/// The addresses of a host.
+fn look_up(host: &str) -> std::io::Result<Vec<IpAddr>> {
+    Ok((host, 0)
+        .to_socket_addrs()?
+        .map(|address| address.ip().to_canonical())
+        .collect())
+}
+
+/// The shared form of a name.
+fn shared(name: &str) -> Arc<str> {
+    Arc::from(name)
+}

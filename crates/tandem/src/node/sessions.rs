@@ -1,0 +1,258 @@
+//! A node's part in the session tier: a replica behind the cluster port, an agent for its applications.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tandem_memcache::listen::{finish, listen};
+use tandem_memcache::{ServerContext, ServerOptions, ServerStats};
+use tandem_model::{Address, NodePlan, SessionPlan};
+use tandem_net::cluster::{ClusterKey, ClusterServer};
+use tandem_session::agent::{Agent, AgentOptions};
+use tandem_session::node::Voter;
+use tandem_session::node::{NodeOptions, SessionNode};
+use tandem_telemetry::Telemetry;
+use tokio::runtime::LocalRuntime;
+use tokio::sync::{oneshot, watch};
+
+use crate::exit::{Failure, Result};
+
+/// Connections from applications at most.
+const MAX_CLIENTS: usize = 10_000;
+
+/// Binds the agent's door, if this node has an agent.
+pub fn bind_agent(plan: &NodePlan) -> Result<Option<TcpListener>> {
+    let Some(address) = plan
+        .sessions
+        .as_ref()
+        .and_then(|sessions| sessions.agent.as_ref())
+    else {
+        return Ok(None);
+    };
+    let Address::Tcp { host, port } = address else {
+        return Err(Failure::usage(
+            "[sessions] agent is a TCP address, like \"127.0.0.1:11211\"",
+        ));
+    };
+    let listener = TcpListener::bind((host.as_str(), *port)).map_err(|error| {
+        Failure::usage(format!(
+            "the agent cannot listen on {address}: {error}; stop what listens there (a memcached?) or name another \
+             address: [sessions] agent = \"127.0.0.1:11212\""
+        ))
+    })?;
+    let set = listener.set_nonblocking(true);
+    set.map_err(|error| Failure::failed(format!("the agent's socket: {error}")))?;
+    Ok(Some(listener))
+}
+
+/// The cluster port, where it is needed, and the key.
+pub struct ClusterPort {
+    server: Option<ClusterServer>,
+    key: ClusterKey,
+}
+
+/// Binds the cluster port, if this node holds a replica.
+pub async fn bind_cluster_port(plan: &NodePlan, telemetry: &Telemetry) -> Result<ClusterPort> {
+    let key = match &plan.key {
+        Some(key) => ClusterKey::new(key.reveal().as_bytes()),
+        None => ClusterKey::random()
+            .map_err(|error| Failure::failed(format!("no random bytes: {error}")))?,
+    };
+    if !plan
+        .sessions
+        .as_ref()
+        .is_some_and(|sessions| sessions.voter)
+    {
+        return Ok(ClusterPort { server: None, key });
+    }
+    let address = if plan.peers.is_empty() {
+        // Nobody else needs to find it.
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    } else {
+        one_address(&plan.address, plan.cluster_port)?
+    };
+    let server =
+        ClusterServer::bind(address, &plan.node, key.clone(), telemetry.events.clone()).await;
+    let server = server.map_err(|error| {
+        Failure::usage(format!(
+            "the cluster port cannot listen on {address}: {error}; [cluster] port chooses another one, on all nodes"
+        ))
+    })?;
+    Ok(ClusterPort {
+        server: Some(server),
+        key,
+    })
+}
+
+fn one_address(host: &str, port: u16) -> Result<SocketAddr> {
+    let found = (host, port).to_socket_addrs().map(|mut found| found.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(Failure::usage(format!("`{host}` has no address"))),
+        Err(error) => Err(Failure::usage(format!(
+            "`{host}` cannot be looked up: {error}"
+        ))),
+    }
+}
+
+/// The session tier's parts that run here.
+pub struct Sessions {
+    replica: Option<SessionNode>,
+    port: Option<oneshot::Sender<()>>,
+    agent: Option<Running>,
+}
+
+/// The agent's thread.
+struct Running {
+    stop: watch::Sender<bool>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Sessions {
+    /// Starts what the plan says. Returns when the replica's state is loaded and the agent listens; the tier forms by
+    /// itself.
+    pub async fn start(
+        plan: &NodePlan,
+        port: ClusterPort,
+        door: Option<TcpListener>,
+        telemetry: &Telemetry,
+    ) -> Result<Self> {
+        let mut sessions = Self {
+            replica: None,
+            port: None,
+            agent: None,
+        };
+        let Some(part) = &plan.sessions else {
+            return Ok(sessions);
+        };
+        let voters = voters(plan, part, port.server.as_ref())?;
+        if let Some(server) = port.server {
+            let purposes = server.purposes();
+            let options = NodeOptions {
+                node: plan.node.clone(),
+                voters: voters.clone(),
+                state: plan.state.join("sessions"),
+                memory: part.memory.0,
+                durable: part.durable,
+                guard: part
+                    .guard
+                    .as_ref()
+                    .map(|guard| (guard.keys.clone(), guard.hold)),
+                outgoing: plan.outgoing,
+                key: port.key.clone(),
+            };
+            let replica = SessionNode::start(options, &purposes, telemetry).await;
+            sessions.replica = Some(replica.map_err(|error| Failure::failed(error.to_string()))?);
+            // Only now is there someone to answer.
+            let (stop, stopped) = oneshot::channel::<()>();
+            tokio::task::spawn_local(server.serve(async {
+                let _ = stopped.await;
+            }));
+            sessions.port = Some(stop);
+        }
+        if let Some(door) = door {
+            let options = AgentOptions {
+                node: plan.node.clone(),
+                voters,
+                outgoing: plan.outgoing,
+                key: port.key,
+            };
+            sessions.agent = Some(Running::start(options, door, telemetry)?);
+        }
+        Ok(sessions)
+    }
+
+    /// Ends the agent, then the replica, which hands leadership over first.
+    pub async fn stop(self) {
+        if let Some(agent) = self.agent {
+            agent.stop.send_replace(true);
+            let _ = agent.ended.await;
+        }
+        if let Some(replica) = self.replica {
+            replica.stop().await;
+        }
+        drop(self.port);
+    }
+}
+
+fn voters(plan: &NodePlan, part: &SessionPlan, port: Option<&ClusterServer>) -> Result<Vec<Voter>> {
+    if plan.peers.is_empty()
+        && let Some(address) = port.and_then(|port| port.local_addr().ok())
+    {
+        return Ok(vec![Voter {
+            name: plan.node.clone(),
+            address,
+        }]);
+    }
+    let address = |address: &Address| match address {
+        Address::Tcp { host, port } => one_address(host, *port),
+        Address::Unix(_) => Err(Failure::usage("the cluster port is a TCP port")),
+    };
+    part.voters
+        .iter()
+        .map(|voter| {
+            Ok(Voter {
+                name: voter.name.clone(),
+                address: address(&voter.address)?,
+            })
+        })
+        .collect()
+}
+
+impl Running {
+    /// The agent lives on a thread of its own: what it waits for does not delay checks, nor they it.
+    fn start(options: AgentOptions, door: TcpListener, telemetry: &Telemetry) -> Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let (finished, ended) = oneshot::channel::<()>();
+        let telemetry = telemetry.clone();
+        let runtime = move || {
+            let _finished = finished;
+            let events = telemetry.events.clone();
+            match LocalRuntime::new() {
+                Ok(runtime) => runtime.block_on(serve(options, door, telemetry, stopped)),
+                Err(error) => {
+                    events.error("agent", format!("cannot start: no event loop: {error}"))
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("agent".into())
+            .spawn(runtime);
+        thread.map_err(|error| {
+            Failure::failed(format!("cannot start the agent's thread: {error}"))
+        })?;
+        Ok(Self { stop, ended })
+    }
+}
+
+async fn serve(
+    options: AgentOptions,
+    door: TcpListener,
+    telemetry: Telemetry,
+    stopped: watch::Receiver<bool>,
+) {
+    let door = match tokio::net::TcpListener::from_std(door) {
+        Ok(door) => door,
+        Err(error) => {
+            return telemetry
+                .events
+                .error("agent", format!("cannot listen: {error}"));
+        }
+    };
+    let agent = Agent::start(options, &telemetry);
+    let stats = Arc::new(ServerStats::new(1, MAX_CLIENTS, unix_now()));
+    let mut options = ServerOptions::new(env!("CARGO_PKG_VERSION"), unix_now);
+    options.events = Some(telemetry.events.clone());
+    let context = Rc::new(ServerContext::new(options, stats, 0));
+    listen(door, Rc::new(agent.keyspace()), context.clone(), stopped).await;
+    finish(&context).await;
+}
+
+/// Unix seconds.
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs()
+}

@@ -1,0 +1,224 @@
+//! The demo as a newcomer meets it.
+
+mod common;
+
+use common::{Running, Visitor, get, output, request, runs, stderr, stdout, wait_until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+fn demo() -> Running {
+    // A proof does not count as the one demo of the machine, so that tests run beside a developer's own.
+    Running::start(&[
+        "rehearse",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/six.toml"),
+    ])
+}
+
+/// Every process of a rehearsal: nodes and applications.
+fn pids(running: &Running) -> Vec<u32> {
+    let rows = running.rows();
+    let nodes = rows.iter().filter_map(|row| row["pid"].as_u64());
+    let apps = rows
+        .iter()
+        .flat_map(|row| row["app_pids"].as_array().into_iter().flatten())
+        .filter_map(Value::as_u64);
+    nodes.chain(apps).map(|pid| pid as u32).collect()
+}
+
+#[test]
+fn the_scene_plays_without_a_browser() {
+    let proof = output(&["demo", "--prove"]);
+    assert!(
+        proof.status.success(),
+        "{}{}",
+        stdout(&proof),
+        stderr(&proof)
+    );
+    assert!(
+        stdout(&proof)
+            .lines()
+            .filter(|line| line.starts_with("ok "))
+            .count()
+            >= 10,
+        "{}",
+        stdout(&proof)
+    );
+}
+
+#[test]
+fn pages_come_from_the_applications_in_turn_and_files_from_the_files_node() {
+    let demo = demo();
+    let front = demo.address();
+    let page = get(front, "/");
+    assert_eq!((page.status, page.text().trim()), (200, "a static page"));
+
+    let mut visitor = Visitor::new(front);
+    let first = visitor.get("/test/session").unwrap();
+    let cookie = first
+        .field("set-cookie")
+        .expect("a session cookie")
+        .to_owned();
+    assert!(cookie.starts_with("JSESSIONID="), "{cookie}");
+    assert!(
+        cookie.contains("HttpOnly")
+            && cookie.contains("SameSite=Lax")
+            && !cookie.contains("Secure"),
+        "{cookie}"
+    );
+    let first = first.json();
+    let second = visitor.get("/test/session").unwrap().json();
+    let third = visitor.get("/test/session").unwrap().json();
+    assert_ne!(first["served_by"], second["served_by"]);
+    assert_eq!(first["served_by"], third["served_by"]);
+    for key in ["session_id", "created"] {
+        assert_eq!(first[key], third[key], "{key}");
+    }
+    assert_eq!(third["visits"], json!(3));
+
+    let stored = visitor
+        .post_json("/test/session", r#"{"key":"cart","value":{"tea":2}}"#)
+        .unwrap();
+    assert_eq!(stored.status, 200);
+    for path in ["/test/", "/test/index.jsp", "/test/index.do"] {
+        let page = visitor.get(path).unwrap();
+        assert_eq!(page.status, 200, "{path}");
+        assert!(
+            page.text().contains(first["session_id"].as_str().unwrap()),
+            "{path}"
+        );
+    }
+    let last = visitor.get("/test/session").unwrap().json();
+    assert_eq!(last["attributes"], json!({"cart": {"tea": 2}}));
+}
+
+#[test]
+fn an_absent_image_is_asked_of_the_application() {
+    let demo = demo();
+    let page = get(demo.address(), "/images/absent.png");
+    assert_eq!(
+        (
+            page.status,
+            page.text().contains("the application has no such page")
+        ),
+        (404, true),
+        "{page:?}"
+    );
+}
+
+#[test]
+fn malformed_requests_are_refused_and_the_node_lives() {
+    let demo = demo();
+    let front = demo.address();
+    for (request, status) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "400"),
+        (b"nonsense\r\n\r\n", "400"),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "400",
+        ),
+        (b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", "505"),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "501"),
+    ] {
+        let answer = String::from_utf8_lossy(&common::raw(front, request).unwrap()).into_owned();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{:?}: {answer}",
+            String::from_utf8_lossy(request)
+        );
+    }
+    let big = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "x".repeat(100_000)
+    );
+    let answer = common::raw(front, big.as_bytes()).unwrap_or_default();
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    assert_eq!(get(front, "/").status, 200);
+    assert_eq!(request(front, "POST", "/", "", b"x").unwrap().status, 405);
+}
+
+#[test]
+fn every_signal_stops_everything_it_started() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let demo = demo();
+        let pids = pids(&demo);
+        assert_eq!(pids.len(), 8, "six nodes and two applications");
+        demo.stop_by(signal);
+        wait_until("all processes are gone", || {
+            !pids.iter().any(|&pid| runs(pid))
+        });
+    }
+}
+
+#[test]
+fn nothing_outlives_a_rehearsal_that_is_killed() {
+    let demo = demo();
+    let pids = pids(&demo);
+    demo.stop_by(Signal::KILL);
+    wait_until("all processes are gone", || {
+        !pids.iter().any(|&pid| runs(pid))
+    });
+}
+
+#[test]
+fn a_taken_port_that_was_asked_for_is_an_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let demo = output(&["demo", "--prove", "--port", &port]);
+    assert_eq!(demo.status.code(), Some(2));
+    assert!(
+        stderr(&demo).contains(&format!("port {port} of 127.0.0.1 is taken")),
+        "{}",
+        stderr(&demo)
+    );
+}
+
+#[test]
+fn nodes_are_killed_and_started_by_name() {
+    let demo = demo();
+    let wrong = demo.node(&["kill", "app3"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(
+        stderr(&wrong).contains("there are edge, files, app1"),
+        "{}",
+        stderr(&wrong)
+    );
+    assert!(stdout(&demo.node(&["kill", "files"])).contains("killed files"));
+    let listed = stdout(&demo.node(&["list"]));
+    let files = listed
+        .lines()
+        .find(|line| line.starts_with("files"))
+        .unwrap_or_default();
+    assert!(files.contains("down"), "{listed}");
+    assert!(demo.node(&["start", "files"]).status.success());
+    demo.wait_until_well();
+    assert_eq!(get(demo.address(), "/").status, 200);
+}
+
+#[test]
+fn the_status_page_shows_every_node() {
+    let demo = demo();
+    let admin = demo.state()["admin"].as_str().unwrap().to_owned();
+    let admin = admin
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .parse()
+        .unwrap();
+    assert!(
+        get(admin, "/")
+            .text()
+            .contains("<title>Tandem status</title>")
+    );
+    let rows = get(admin, "/api/v1/nodes").json();
+    let names: Vec<_> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["node"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["edge", "files", "app1", "app2", "cache1", "cache2"]);
+}
