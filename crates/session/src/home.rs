@@ -157,6 +157,9 @@ impl Home {
             }
             None => None,
         };
+        if snapshot.is_some() && log.is_blank() {
+            return Err(invalid("the snapshot is there and the vote is not"));
+        }
         let covered = snapshot.as_ref().and_then(|(meta, ..)| meta.last_log_id);
         if log.purged() > covered {
             return Err(invalid("the log begins behind the end of the snapshot"));
@@ -216,3 +219,6 @@ fn draw() -> io::Result<NodeId> {
     let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
     Ok((random >> 1).max(1))
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,6 +154,13 @@ impl SessionNode {
         self.voters.send_replace(voters.into());
     }
 
+    /// Stops as a crash would: nothing is handed over. Returns when the state directory is free again.
+    pub async fn crash(mut self) {
+        self.stop = None;
+        // Never sent on: it resolves when the thread is done.
+        let _ = (&mut self.ended).await;
+    }
+
     /// Hands leadership over, if it is here, and stops.
     pub async fn stop(mut self) {
         if let Some(stop) = self.stop.take() {

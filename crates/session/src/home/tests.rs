@@ -1,0 +1,239 @@
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use openraft::EntryPayload;
+use openraft::entry::RaftEntry;
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftLogStorageExt};
+use openraft::vote::RaftLeaderId;
+
+use super::*;
+use crate::state::{Batch, Change};
+use crate::types::{Entry, LogId, Vote};
+
+/// A directory of one's own, gone when dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let name = format!("tandem-home-{}-{}", std::process::id(), draw().unwrap());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn open(&self, durable: bool, boot: &str) -> Home {
+        Home::open_at(&self.0, "cache1", durable, boot).unwrap()
+    }
+
+    /// The newest segment.
+    fn segment(&self) -> PathBuf {
+        let mut names: Vec<_> = fs::read_dir(&self.0)
+            .unwrap()
+            .map(|f| f.unwrap().path())
+            .collect();
+        names.retain(|p| p.file_name().unwrap().to_str().unwrap().starts_with("log-"));
+        names.sort();
+        names.pop().unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn log_id(index: u64) -> LogId {
+    let leader = openraft::type_config::alias::LeaderIdOf::<crate::types::Types>::new(1, 7);
+    LogId::new(leader.to_committed(), index)
+}
+
+fn entry(index: u64) -> Entry {
+    let batch = Batch {
+        stamp: index,
+        changes: vec![Change::Register { nonce: index }; 20],
+    };
+    Entry::new(log_id(index), EntryPayload::Normal(Arc::new(batch)))
+}
+
+async fn fill(home: &Home, indexes: std::ops::Range<u64>) {
+    let mut log = home.log.clone();
+    log.save_vote(&Vote::new_committed(1, 7)).await.unwrap();
+    for index in indexes {
+        log.blocking_append([entry(index)]).await.unwrap();
+    }
+}
+
+async fn indexes(home: &Home) -> Vec<u64> {
+    let entries = home.log.clone().try_get_log_entries(..).await.unwrap();
+    entries.iter().map(RaftEntry::index).collect()
+}
+
+#[tokio::test]
+async fn a_restart_keeps_identity_vote_and_log() {
+    for durable in [false, true] {
+        let scratch = Scratch::new();
+        let home = scratch.open(durable, "boot 1");
+        let id = home.id;
+        fill(&home, 0..50).await;
+        drop(home);
+        let home = scratch.open(durable, "boot 1");
+        assert_eq!((home.id, home.lost.clone()), (id, None));
+        assert_eq!(indexes(&home).await, (0..50).collect::<Vec<_>>());
+        assert_eq!(
+            home.log.clone().read_vote().await.unwrap(),
+            Some(Vote::new_committed(1, 7))
+        );
+        assert_eq!(
+            home.log.clone().try_get_log_entries(7..8).await.unwrap(),
+            [entry(7)]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_reboot_loses_the_state_unless_it_was_durable() {
+    for (durable, survives) in [(false, false), (true, true)] {
+        let scratch = Scratch::new();
+        let home = scratch.open(durable, "boot 1");
+        let id = home.id;
+        fill(&home, 0..5).await;
+        drop(home);
+        let home = scratch.open(durable, "boot 2");
+        assert_eq!(home.id == id, survives);
+        assert_eq!(home.lost.is_none(), survives, "{:?}", home.lost);
+        assert_eq!(indexes(&home).await.len(), if survives { 5 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_durable_is_made_so_when_it_is_asked_for() {
+    let scratch = Scratch::new();
+    let id = scratch.open(false, "boot 1").id;
+    assert_eq!(scratch.open(true, "boot 1").id, id);
+    assert_eq!(scratch.open(true, "boot 2").id, id);
+}
+
+#[tokio::test]
+async fn the_record_that_was_being_written_when_the_process_was_killed_is_cut_off() {
+    for cut in [1, 5, 8, 30] {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        let id = home.id;
+        fill(&home, 0..9).await;
+        let whole = fs::metadata(scratch.segment()).unwrap().len();
+        fill(&home, 9..10).await;
+        drop(home);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(scratch.segment())
+            .unwrap();
+        file.set_len(whole + cut).unwrap();
+        let home = scratch.open(false, "boot");
+        assert_eq!((home.id, home.lost.clone()), (id, None));
+        assert_eq!(indexes(&home).await, (0..9).collect::<Vec<_>>());
+        fill(&home, 9..12).await;
+        drop(home);
+        assert_eq!(
+            indexes(&scratch.open(false, "boot")).await,
+            (0..12).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_corrupted_record_is_a_lost_state_and_a_new_identity() {
+    let scratch = Scratch::new();
+    let home = scratch.open(false, "boot");
+    let id = home.id;
+    fill(&home, 0..20).await;
+    drop(home);
+    for (from_end, what) in [(400, "in the middle"), (3, "in the last record")] {
+        let aside = Scratch::new();
+        fs::create_dir(&aside.0).unwrap();
+        for file in fs::read_dir(&scratch.0).unwrap().map(Result::unwrap) {
+            fs::copy(file.path(), aside.0.join(file.file_name())).unwrap();
+        }
+        let size = fs::metadata(aside.segment()).unwrap().len();
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .read(true)
+            .open(aside.segment())
+            .unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, size - from_end).unwrap();
+        file.write_all_at(&[byte[0] ^ 0x10], size - from_end)
+            .unwrap();
+        let home = aside.open(false, "boot");
+        assert_ne!(home.id, id, "{what}");
+        assert!(home.lost.is_some(), "{what}");
+        assert!(home.log.is_blank(), "{what}");
+        assert!(aside.0.join(LOST).join(IDENTITY).exists(), "{what}");
+        drop(home);
+        assert_eq!(aside.open(false, "boot").lost, None);
+    }
+}
+
+#[tokio::test]
+async fn a_part_of_the_state_that_is_missing_is_a_lost_state() {
+    for missing in [IDENTITY, "vote"] {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        fill(&home, 0..3).await;
+        drop(home);
+        fs::remove_file(scratch.0.join(missing)).unwrap();
+        assert!(scratch.open(false, "boot").lost.is_some(), "{missing}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_whose_snapshot_is_missing_is_a_lost_state() {
+    let scratch = Scratch::new();
+    let home = scratch.open(false, "boot");
+    fill(&home, 0..30).await;
+    home.log.clone().purge(log_id(10)).await.unwrap();
+    assert_eq!(indexes(&home).await, (11..30).collect::<Vec<_>>());
+    drop(home);
+    let lost = scratch.open(false, "boot").lost;
+    assert!(
+        lost.as_ref().is_some_and(|why| why.contains("snapshot")),
+        "{lost:?}"
+    );
+}
+
+#[tokio::test]
+async fn truncated_entries_do_not_come_back() {
+    let scratch = Scratch::new();
+    let home = scratch.open(false, "boot");
+    fill(&home, 0..20).await;
+    home.log
+        .clone()
+        .truncate_after(Some(log_id(4)))
+        .await
+        .unwrap();
+    fill(&home, 5..7).await;
+    drop(home);
+    assert_eq!(
+        indexes(&scratch.open(false, "boot")).await,
+        (0..7).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn another_node_s_state_is_left_alone() {
+    let scratch = Scratch::new();
+    let id = scratch.open(false, "boot").id;
+    let error = Home::open_at(&scratch.0, "cache2", false, "boot")
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("node cache1"), "{error}");
+    assert_eq!(scratch.open(false, "boot").id, id);
+}
+
+#[test]
+fn two_processes_cannot_share_a_state() {
+    let scratch = Scratch::new();
+    let _held = scratch.open(false, "boot");
+    let error = Home::open_at(&scratch.0, "cache1", false, "boot")
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+}

@@ -1,0 +1,390 @@
+//! The promises of the session tier, seen from outside: three nodes on real sockets, agents beside them.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Hits, SOON, Tier, call, get, set, set_eventually, store, until, value};
+use tandem_memcache::{Answer, Keyspace, Lifetime, Mode, Op, Reply};
+use tandem_net::cluster::ClusterKey;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_blank_nodes_form_a_cluster_and_what_one_agent_writes_another_reads() {
+    let tier = Tier::started(3).await;
+    let (one, other) = (tier.agent(), tier.agent());
+    assert_eq!(set(&one, "k", "v").await, Reply::Stored);
+    let (read, version) = get(&other, "k").await.unwrap().unwrap();
+    assert_eq!(read, "v");
+    assert_eq!(
+        store(&other, Mode::Cas(version), "k", "w").await,
+        Reply::Stored
+    );
+    assert_eq!(
+        store(&one, Mode::Cas(version), "k", "x").await,
+        Reply::Exists
+    );
+    assert_eq!(value(&one, "k").await.as_deref(), Some("w"));
+    assert_eq!(call(&one, Op::Delete { key: b"k" }).await, Reply::Deleted);
+    assert_eq!(value(&other, "k").await, None);
+    assert!(
+        matches!(call(&one, Op::Stats { argument: b"" }).await, Reply::Stats(lines) if lines.len() > 5)
+    );
+    tier.full().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_node_alone_is_enough_when_the_file_names_one() {
+    let mut tier = Tier::started(1).await;
+    let agent = tier.agent();
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    tier.crash(0).await;
+    tier.start(0).await;
+    assert_eq!(value(&agent, "k").await.as_deref(), Some("v"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lifetimes_numbers_and_many_keys_work_as_in_memcached() {
+    let tier = Tier::started(3).await;
+    let agent = tier.agent();
+    for i in 0..20 {
+        assert_eq!(
+            set(&agent, &format!("k{i}"), &format!("{i}")).await,
+            Reply::Stored
+        );
+    }
+    let names: Vec<_> = (0..25).map(|i| format!("k{i}")).collect();
+    let keys: Vec<_> = names.iter().map(String::as_bytes).collect();
+    let mut hits = Hits::default();
+    let Answer::Later(reply) = agent.call(Op::Get { keys: &keys }, &mut hits) else {
+        panic!("not later");
+    };
+    assert_eq!(reply.await, Reply::End);
+    assert_eq!(hits.0.len(), 20);
+    let up = Op::Arithmetic {
+        key: b"k7",
+        delta: 5,
+        down: false,
+    };
+    assert_eq!(call(&agent, up).await, Reply::Number(12));
+    let short = Op::Store {
+        mode: Mode::Set,
+        key: b"short",
+        flags: 0,
+        life: Lifetime::Millis(400),
+        value: b"v",
+    };
+    let stored = Instant::now();
+    assert_eq!(call(&agent, short).await, Reply::Stored);
+    let touch = Op::Touch {
+        key: b"k1",
+        life: Lifetime::Millis(60_000),
+    };
+    assert_eq!(call(&agent, touch.clone()).await, Reply::Touched);
+    assert_eq!(call(&agent, touch).await, Reply::Touched);
+    let mut hits = Hits::default();
+    let keys = [&b"k1"[..], b"none"];
+    let gat = Op::GetAndTouch {
+        keys: &keys,
+        life: Lifetime::Millis(90_000),
+    };
+    let Answer::Later(reply) = agent.call(gat, &mut hits) else {
+        panic!("not later");
+    };
+    assert_eq!(reply.await, Reply::End);
+    assert!(hits.0[0].remaining.is_some_and(|left| left > 80_000));
+    let deadline = Instant::now() + SOON;
+    while value(&agent, "short").await.is_some() {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(
+        stored.elapsed() >= Duration::from_millis(395),
+        "it ended too early"
+    );
+    let invalid = call(&agent, Op::Delete { key: b"a b" }).await;
+    assert!(matches!(invalid, Reply::ClientError(_)), "{invalid:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_leader_dies_nothing_acknowledged_is_lost_and_requests_wait_instead_of_failing() {
+    let mut tier = Tier::started(3).await;
+    let agent = tier.agent();
+    for i in 0..50 {
+        assert_eq!(set(&agent, &format!("k{i}"), "before").await, Reply::Stored);
+    }
+    let leader = tier.led().await;
+    let writer = tokio::task::LocalSet::new();
+    let acknowledged = writer
+        .run_until(async {
+            let writing = tokio::task::spawn_local({
+                let agent = agent.clone();
+                async move {
+                    let mut last = 0;
+                    for n in 1..=400u32 {
+                        // Each number follows the last acknowledged one: a lost or repeated one would show.
+                        let up = Op::Arithmetic {
+                            key: b"count",
+                            delta: 1,
+                            down: false,
+                        };
+                        if n == 1 {
+                            assert_eq!(set(&agent, "count", "0").await, Reply::Stored);
+                        }
+                        match call(&agent, up).await {
+                            Reply::Number(number) => {
+                                assert_eq!(number, last + 1, "an increment was lost or done twice");
+                                last = number;
+                            }
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                    last
+                }
+            });
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            tier.crash(leader).await;
+            writing.await.unwrap()
+        })
+        .await;
+    assert_eq!(acknowledged, 400);
+    let other = tier.agent();
+    assert_eq!(value(&other, "count").await.as_deref(), Some("400"));
+    for i in 0..50 {
+        assert_eq!(
+            value(&other, &format!("k{i}")).await.as_deref(),
+            Some("before")
+        );
+    }
+    tier.start(leader).await;
+    tier.full().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graceful_stop_hands_leadership_over() {
+    let mut tier = Tier::started(3).await;
+    let agent = tier.agent();
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    tier.full().await;
+    for _ in 0..3 {
+        let leader = tier.led().await;
+        tier.stop(leader).await;
+        assert_eq!(set(&agent, "k", "w").await, Reply::Stored);
+        tier.start(leader).await;
+        tier.full().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_all_at_once_loses_nothing() {
+    let mut tier = Tier::started(3).await;
+    let agent = tier.agent();
+    for i in 0..100 {
+        assert_eq!(
+            set(&agent, &format!("k{i}"), &format!("v{i}")).await,
+            Reply::Stored
+        );
+    }
+    for i in 0..3 {
+        tier.crash(i).await;
+    }
+    for i in 0..3 {
+        tier.start(i).await;
+    }
+    let agent = tier.agent();
+    for i in 0..100 {
+        assert_eq!(value(&agent, &format!("k{i}")).await, Some(format!("v{i}")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_state_joins_as_a_new_one_and_becomes_full() {
+    let mut tier = Tier::started(3).await;
+    let agent = tier.agent();
+    for i in 0..100 {
+        assert_eq!(set(&agent, &format!("k{i}"), "v").await, Reply::Stored);
+    }
+    // The first of the file too: it must not form another cluster.
+    for lost in [0, 1, 2] {
+        tier.full().await;
+        tier.crash(lost).await;
+        tier.wipe(lost);
+        tier.start(lost).await;
+        set_eventually(&agent, "after", &lost.to_string()).await;
+        tier.full().await;
+    }
+    // Each has it all now: any one may go.
+    for gone in 0..3 {
+        tier.crash(gone).await;
+        for i in 0..100 {
+            assert_eq!(
+                value(&agent, &format!("k{i}")).await.as_deref(),
+                Some("v"),
+                "without {gone}"
+            );
+        }
+        tier.start(gone).await;
+        tier.full().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_two_of_three_gone_the_tier_refuses_and_comes_back() {
+    let mut tier = Tier::started(3).await;
+    let agent = tier.agent();
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    tier.crash(0).await;
+    tier.crash(1).await;
+    let refused = set(&agent, "k", "w").await;
+    assert!(matches!(refused, Reply::ServerError(_)), "{refused:?}");
+    let unread = get(&agent, "k").await;
+    assert!(matches!(unread, Err(Reply::ServerError(_))), "{unread:?}");
+    // A blank first node must not take the place of the two.
+    tier.wipe(0);
+    tier.start(0).await;
+    let unread = get(&agent, "k").await;
+    assert!(matches!(unread, Err(Reply::ServerError(_))), "{unread:?}");
+    tier.start(1).await;
+    let deadline = Instant::now() + SOON;
+    loop {
+        match get(&agent, "k").await {
+            Ok(found) => {
+                let (read, _) = found.expect("what was acknowledged is there");
+                assert!(read == "v" || read == "w", "{read}");
+                break;
+            }
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+    }
+    tier.full().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_far_behind_gets_a_snapshot_while_writes_go_on() {
+    let mut tier = Tier::started(3).await;
+    let agent = tier.agent();
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    tier.full().await;
+    let leader = tier.led().await;
+    let behind = (leader + 1) % 3;
+    tier.crash(behind).await;
+    tier.wipe(behind);
+    // More log than is kept: a snapshot takes its place.
+    let large = "x".repeat(900_000);
+    let mut round = 0;
+    until_snapshot(&tier, leader, async || {
+        round += 1;
+        assert_eq!(
+            set(&agent, &format!("large{}", round % 8), &large).await,
+            Reply::Stored
+        );
+    })
+    .await;
+    tier.start(behind).await;
+    set_eventually(&agent, "after", "w").await;
+    tier.full().await;
+    tier.crash(leader).await;
+    assert_eq!(value(&agent, "k").await.as_deref(), Some("v"));
+    assert_eq!(value(&agent, "after").await.as_deref(), Some("w"));
+    assert_eq!(
+        value(&agent, "large1").await.map(|v| v.len()),
+        Some(900_000)
+    );
+}
+
+async fn until_snapshot(tier: &Tier, node: usize, mut write: impl AsyncFnMut()) {
+    let snapshot = tier.options(node).state.join("snapshot");
+    let deadline = Instant::now() + 2 * SOON;
+    while !snapshot.exists() {
+        assert!(Instant::now() < deadline, "no snapshot was taken");
+        write().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_tier_refuses_writes_before_they_are_proposed_and_evicts_nothing() {
+    let mut tier = Tier::new(3);
+    tier.memory = 100_000;
+    for i in 0..3 {
+        tier.start(i).await;
+    }
+    let agent = tier.agent();
+    let large = "x".repeat(10_000);
+    let mut stored = 0;
+    let refused = loop {
+        match set(&agent, &format!("k{stored}"), &large).await {
+            Reply::Stored => stored += 1,
+            other => break other,
+        }
+    };
+    assert_eq!(
+        refused,
+        Reply::ServerError("out of memory storing object".into())
+    );
+    assert_eq!(stored, 9);
+    for i in 0..stored {
+        assert!(value(&agent, &format!("k{i}")).await.is_some());
+    }
+    // What is there can be changed and deleted.
+    assert_eq!(set(&agent, "k0", &large).await, Reply::Stored);
+    assert_eq!(
+        call(&agent, Op::Delete { key: b"k0" }).await,
+        Reply::Deleted
+    );
+    assert_eq!(set(&agent, "new", &large).await, Reply::Stored);
+    let leader = tier.led().await;
+    until("an alarm", || {
+        tier.events(leader)
+            .iter()
+            .any(|e| e.contains("memory is"))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_with_the_wrong_key_is_told_so_and_gets_nothing() {
+    let tier = Tier::started(3).await;
+    let good = tier.agent();
+    assert_eq!(set(&good, "k", "v").await, Reply::Stored);
+    let bad = tier.agent_with(ClusterKey::new(b"a guess"));
+    let error = get(&bad, "k").await.unwrap_err();
+    let Reply::ServerError(text) = &error else {
+        panic!("{error:?}");
+    };
+    assert!(text.contains("another cluster key"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_is_an_event() {
+    let mut tier = Tier::started(3).await;
+    tier.full().await;
+    let agent = tier.agent();
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    let leader = tier.led().await;
+    let other = (leader + 1) % 3;
+    // A leader says who is down only after it has led for a moment.
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    tier.crash(other).await;
+    let told = |words: &'static str| {
+        let tier = &tier;
+        until(words, move || {
+            tier.events(leader)
+                .iter()
+                .any(|e| e.contains(words))
+                .then_some(())
+        })
+    };
+    told("degraded: changes are on 2 of 3").await;
+    tier.start(other).await;
+    let told = |words: &'static str| {
+        let tier = &tier;
+        until(words, move || {
+            tier.events(leader)
+                .iter()
+                .any(|e| e.contains(words))
+                .then_some(())
+        })
+    };
+    told("full redundancy again").await;
+    told("leads (term").await;
+}
