@@ -19,7 +19,6 @@ pub(super) struct Elapsed;
 /// costs nothing until the old one has passed. A busy connection thus arms it about once per limit, not once per read.
 pub(super) struct Clock {
     sleep: RefCell<Pin<Box<Sleep>>>,
-    armed: Cell<Instant>,
     deadline: Cell<Instant>,
 }
 
@@ -29,7 +28,6 @@ impl Clock {
         let at = Instant::now() + limit;
         Self {
             sleep: RefCell::new(Box::pin(tokio::time::sleep_until(at.into()))),
-            armed: Cell::new(at),
             deadline: Cell::new(at),
         }
     }
@@ -43,15 +41,13 @@ impl Clock {
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let mut sleep = self.sleep.borrow_mut();
         let deadline = self.deadline.get();
-        if deadline < self.armed.get() {
-            self.armed.set(deadline);
+        if deadline < sleep.deadline().into_std() {
             sleep.as_mut().reset(deadline.into());
         }
         while sleep.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 return Poll::Ready(Elapsed);
             }
-            self.armed.set(deadline);
             sleep.as_mut().reset(deadline.into());
         }
         Poll::Pending

@@ -38,11 +38,11 @@ const MOST_STEPS: usize = 16;
 
 /// One connection.
 pub(super) struct Conn {
-    pub shared: Rc<Shared>,
     pub door: Rc<Door>,
     pub socket: Socket,
     pub peer: SocketAddr,
     pub clock: Clock,
+    counted: Counted,
 }
 
 /// What becomes of a connection.
@@ -71,25 +71,23 @@ pub(super) struct Exchange<'a> {
 }
 
 /// The life of a connection.
-pub(super) async fn run(shared: Rc<Shared>, door: Rc<Door>, accepted: Accepted, _counted: Counted) {
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let _place = Place::new(&shared, waker);
-    let idle = door.seen.borrow().config.timeouts.idle;
-    let conn = Conn {
-        shared,
-        door,
-        socket: accepted.socket,
-        peer: accepted.peer,
-        clock: Clock::new(idle),
-    };
-    while conn.next().await {
-        match Box::pin(requests(&conn)).await {
-            After::Keep => {}
-            After::Close => {
-                Box::pin(linger(&conn)).await;
-                return;
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async fn would keep its argument twice, and this is what an idle connection costs"
+)]
+pub(super) fn run(conn: Conn) -> impl Future<Output = ()> + 'static {
+    async move {
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let _place = Place::new(&conn.counted.0, waker);
+        while conn.next().await {
+            match Box::pin(requests(&conn)).await {
+                After::Keep => {}
+                After::Close => {
+                    Box::pin(linger(&conn)).await;
+                    return;
+                }
+                After::Abort => return,
             }
-            After::Abort => return,
         }
     }
 }
@@ -98,7 +96,7 @@ pub(super) async fn run(shared: Rc<Shared>, door: Rc<Door>, accepted: Accepted, 
 async fn linger(conn: &Conn) {
     conn.socket.finish();
     let (mut deadline, mut read) = (None, 0);
-    let mut buf = conn.shared.buffers.small();
+    let mut buf = conn.shared().buffers.small();
     while read < LINGERED {
         let wait = conn.socket.read(buf.space());
         match conn.clock.limit_from(&mut deadline, LINGER, wait).await {
@@ -109,8 +107,24 @@ async fn linger(conn: &Conn) {
 }
 
 impl Conn {
+    pub fn new(shared: &Rc<Shared>, door: Rc<Door>, accepted: Accepted) -> Self {
+        let idle = door.seen.borrow().config.timeouts.idle;
+        Self {
+            door,
+            socket: accepted.socket,
+            peer: accepted.peer,
+            clock: Clock::new(idle),
+            counted: Counted::new(shared),
+        }
+    }
+
+    /// What it shares with the worker's other connections.
+    pub fn shared(&self) -> &Rc<Shared> {
+        &self.counted.0
+    }
+
     fn is_ending(&self) -> bool {
-        self.shared.draining.get() || self.door.closed.get()
+        self.shared().draining.get() || self.door.closed.get()
     }
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
@@ -146,7 +160,7 @@ impl Conn {
 
 /// Reads requests and answers them, until no part of another is there.
 async fn requests(conn: &Conn) -> After {
-    let shared = &conn.shared;
+    let shared = conn.shared();
     let mut input = shared.buffers.small();
     let mut scratch = shared.buffers.scratch();
     loop {
@@ -278,7 +292,7 @@ impl<'a> Exchange<'a> {
             },
             peer,
             cx: Cx {
-                worker: conn.shared.worker,
+                worker: conn.shared().worker,
                 now,
             },
             record: Record::new(now),
@@ -324,9 +338,9 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
             }
             Plan::Bytes(reply) => match fallbacks.pop() {
                 Some(then) if reply.status == 404 => then.step(&x.request, &x.cx),
-                _ => return reply::bytes(x, body, &reply, outs.response_out).await,
+                _ => return reply::bytes(x, body, reply, outs.response_out).await,
             },
-            Plan::File(file) => return reply::file(x, body, &file, outs.response_out).await,
+            Plan::File(file) => return reply::file(x, body, file, outs.response_out).await,
             Plan::Forward(attempts) => {
                 let missing = !fallbacks.is_empty();
                 match forward::forward(x, attempts, body, missing, &mut outs).await {
@@ -341,5 +355,56 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
     }
     let service = x.snapshot.config.name.clone();
     let page = reply::page(503, "this took too long or went in circles", &service);
-    reply::bytes(x, body, &page, outs.response_out).await
+    reply::bytes(x, body, page, outs.response_out).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, ListenerConfig};
+    use arc_swap::ArcSwap;
+    use std::sync::Arc;
+    use tandem_telemetry::{Telemetry, event::Log};
+    use tokio::runtime::{Builder, LocalOptions};
+
+    struct Nobody;
+
+    impl crate::Handler for Nobody {
+        fn step(&self, _: &Request<'_>, _: &Cx) -> Step {
+            unreachable!()
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_keeps_less_than_half_a_kibibyte() {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())
+            .unwrap();
+        runtime.block_on(async {
+            let engine = Engine::new(0, 1, Telemetry::new("n", 1, Log::Silent));
+            let config = Arc::new(ArcSwap::from_pointee(ListenerConfig {
+                name: "l".into(),
+                handler: Arc::new(Nobody),
+                timeouts: tandem_model::Timeouts::default(),
+                rule: tandem_net::ClientRule::default(),
+                internal: false,
+                log: None,
+            }));
+            let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listening.set_nonblocking(true).unwrap();
+            let door = engine.listen(listening.into(), config).unwrap().door;
+            let accepted = Accepted {
+                socket: Socket::new(socket.into()).unwrap(),
+                peer: ([127, 0, 0, 1], 1).into(),
+            };
+            let life = run(Conn::new(&engine.0, door, accepted));
+            let kept = size_of_val(&life)
+                + size_of::<tokio::time::Sleep>()
+                + size_of::<Option<std::task::Waker>>();
+            assert!(kept < 512, "{kept} bytes");
+        });
+    }
 }

@@ -349,7 +349,7 @@ impl Download<'_, '_> {
         if poll_fn(|cx| self.socket.poll_readable(cx)).await.is_err() {
             return Err(Down::Server(Cause::Broken));
         }
-        let mut buf = self.x.conn.shared.buffers.small();
+        let mut buf = self.x.conn.shared().buffers.small();
         let length = self.final_head(&mut buf).await?;
         let status = self.response.status();
         let head = &buf.filled()[..length];
@@ -476,7 +476,7 @@ impl Download<'_, '_> {
                 _ => filled,
             };
             if is_small && is_large {
-                buf = self.x.conn.shared.buffers.large();
+                buf = self.x.conn.shared().buffers.large();
             }
             match self.read(&mut buf).await {
                 Err(Down::Server(Cause::Broken)) if delimited == Delimited::ByClose => {

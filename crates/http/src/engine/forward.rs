@@ -69,9 +69,10 @@ pub(super) async fn forward(
                 return Forwarded::Answered(after);
             }
         };
-        x.record.server = Some(upstream.name.clone());
         tries.failure = None;
-        match attempt(x, &upstream, body, missing, outs).await {
+        let done = attempt(x, &upstream, body, missing, outs).await;
+        x.record.server = Some(upstream.name);
+        match done {
             Done::Answered { after, .. } => {
                 tries.status = x.record.status;
                 return Forwarded::Answered(after);
@@ -95,7 +96,7 @@ pub(super) async fn forward(
             Done::Refused(status, words) => {
                 let mut page = reply::page(status, words, tries.attempts.service());
                 page.close = true;
-                let after = reply::bytes(x, body, &page, outs.response_out).await;
+                let after = reply::bytes(x, body, page, outs.response_out).await;
                 tries.status = x.record.status;
                 return Forwarded::Answered(after);
             }
@@ -131,7 +132,7 @@ async fn failed(
             Stage::Answered => {}
         }
     }
-    reply::bytes(x, body, &page, outs.response_out).await
+    reply::bytes(x, body, page, outs.response_out).await
 }
 
 /// Tries one server: on an idle connection if there is one, else on a new one.
@@ -145,7 +146,7 @@ async fn attempt(
     missing: bool,
     outs: &mut Outs<'_>,
 ) -> Done {
-    if let Some(socket) = x.conn.shared.pool.take(upstream) {
+    if let Some(socket) = x.conn.shared().pool.take(upstream) {
         x.record.connected = Some(Instant::now());
         match on(x, upstream, socket, body, missing, outs).await {
             Done::Failed(Failure {
@@ -183,7 +184,7 @@ async fn on(
 ) -> Done {
     let done = exchange::exchange(x, upstream, &socket, body, missing, outs).await;
     if let Done::Answered { reusable: true, .. } | Done::Missing { reusable: true } = done {
-        x.conn.shared.pool.put(upstream, socket);
+        x.conn.shared().pool.put(upstream, socket);
     }
     done
 }

@@ -336,12 +336,11 @@ async fn accept(shared: Rc<Shared>, door: Rc<Door>, acceptor: Acceptor) {
         match acceptor.accept(starved).await {
             Ok(accepted) => {
                 told = false;
-                spawn_local(connection::run(
-                    shared.clone(),
+                spawn_local(connection::run(connection::Conn::new(
+                    &shared,
                     door.clone(),
                     accepted,
-                    Counted::new(&shared),
-                ));
+                )));
             }
             Err(e) => {
                 shared

@@ -41,7 +41,7 @@ fn head(
 ) {
     out.clear();
     let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
-    conn.shared.date.line(out);
+    conn.shared().date.line(out);
     out.extend_from_slice(fields);
     if let Some(length) = length {
         let _ = write!(out, "Content-Length: {length}\r\n");
@@ -71,7 +71,7 @@ pub(super) fn after(keep: Keep) -> After {
 pub(super) async fn bytes(
     x: &mut Exchange<'_>,
     body: &Body<'_>,
-    reply: &Reply,
+    reply: Reply,
     out: &mut Vec<u8>,
 ) -> After {
     let keep = keep(x, body.left(), reply.close);
@@ -79,7 +79,7 @@ pub(super) async fn bytes(
     let length = (!bare).then_some(reply.body.len() as u64);
     head(out, x.conn, reply.status, &reply.fields, length, keep);
     x.record.status = reply.status;
-    x.record.service = Some(reply.service.clone());
+    x.record.service = Some(reply.service);
     x.record.head_bytes += out.len() as u64;
     let content: &[u8] = if bare || x.is_head() {
         b""
@@ -112,7 +112,7 @@ fn finish(x: &mut Exchange<'_>, sent: Result<(), Stopped>, keep: Keep) -> After 
 pub(super) async fn file(
     x: &mut Exchange<'_>,
     body: &Body<'_>,
-    file: &FileBody,
+    file: FileBody,
     out: &mut Vec<u8>,
 ) -> After {
     let keep = keep(x, body.left(), false);
@@ -135,17 +135,17 @@ pub(super) async fn file(
     if file.length <= COPIED as u64 {
         let start = out.len();
         out.resize(start + file.length as usize, 0);
-        if read_exactly(file, &mut out[start..]).is_err() {
-            return shrunk(x, file);
+        if read_exactly(&file, &mut out[start..]).is_err() {
+            return shrunk(x, &file);
         }
         x.record.bytes = file.length;
         let sent = x.conn.send(&mut [IoSlice::new(out)], limit).await;
         return finish(x, sent, keep);
     }
-    let sent = send_file(x, file, out).await;
+    let sent = send_file(x, &file, out).await;
     match sent {
         Ok(()) => after(keep),
-        Err(Unsent::File) => shrunk(x, file),
+        Err(Unsent::File) => shrunk(x, &file),
         Err(Unsent::Stopped(stopped)) => finish(x, Err(stopped), keep),
     }
 }
@@ -210,7 +210,7 @@ fn read_exactly(file: &FileBody, mut into: &mut [u8]) -> Result<(), ()> {
 /// The promised length cannot be kept: the client must see a broken connection, not a short file.
 fn shrunk(x: &mut Exchange<'_>, file: &FileBody) -> After {
     let target = String::from_utf8_lossy(x.request.path()).into_owned();
-    x.conn.shared.telemetry.events.warning(
+    x.conn.shared().telemetry.events.warning(
         file.service.to_string(),
         format!("{target} became shorter while it was sent: the connection was closed"),
     );
@@ -226,7 +226,7 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
         NoHead::Refused(error) => (error.status(), error.words()),
     };
     let mut record = Record::new(Instant::now());
-    let mut scratch = conn.shared.buffers.scratch();
+    let mut scratch = conn.shared().buffers.scratch();
     let reply = page(status, words, &snapshot.config.name);
     let out = &mut scratch.response_out;
     let length = Some(reply.body.len() as u64);
@@ -240,7 +240,7 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
         .await;
     record.stopped = sent.err().unwrap_or_default();
     let client = conn.peer.ip().to_canonical();
-    record.refused(client, conn.shared.counters(), snapshot.log.as_ref());
+    record.refused(client, conn.shared().counters(), snapshot.log.as_ref());
     After::Close
 }
 

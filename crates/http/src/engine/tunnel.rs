@@ -24,7 +24,7 @@ pub(super) async fn run(x: &Exchange<'_>, server: &Socket, from_server: Buf) -> 
         conn.clock.allow(limit);
     };
     conn.clock.allow(limit);
-    let buffers = &conn.shared.buffers;
+    let buffers = &conn.shared().buffers;
     let both = future::join(
         async {
             write(server, x.behind, |n| progress(&up, n)).await?;
