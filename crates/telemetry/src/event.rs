@@ -117,6 +117,20 @@ impl Events {
         kept.push_back(event);
     }
 
+    /// Writes a line that a program printed to the log, as `<time> <node> <subject>: <line>`. It is no event: it is not
+    /// kept. May block while the log does, so it is not for a thread that has other work.
+    pub fn output(&self, subject: &str, line: &[u8]) {
+        if matches!(self.0.log, Log::Silent) {
+            return;
+        }
+        let at = rfc3339(OffsetDateTime::now_utc());
+        let mut text = format!("{at} {} {subject}: ", self.0.node).into_bytes();
+        text.extend_from_slice(line);
+        text.push(b'\n');
+        // One write for a line, so that lines of several programs do not mix. A full or closed log stops nothing.
+        let _ = std::io::stderr().lock().write_all(&text);
+    }
+
     /// The last `n` events, oldest first.
     pub fn last(&self, n: usize) -> Vec<Event> {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,614 @@
+//! What is promised of programs, kept by real ones.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tandem_app::{AppContext, AppHandle, Instance, Ports, STARTUP};
+use tandem_model::{Address, App, Balance, Check, Program, Timeouts};
+use tandem_telemetry::{AppInstance, Health, Telemetry, event::Log};
+
+/// A keeper, a server, a parent.
+const TESTING: &str = env!("CARGO_BIN_EXE_tandem-app-testing");
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Marks all processes of a scene, by their environment.
+const MARK: &str = "TANDEM_TEST_MARK";
+
+/// An application, where it runs, and a directory for what it writes.
+struct Scene {
+    app: App,
+    context: AppContext,
+    dir: PathBuf,
+    mark: String,
+}
+
+impl Scene {
+    /// A shell script; `$listen` becomes a server.
+    fn new(script: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mark = format!(
+            "tandem-app-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Relaxed)
+        );
+        let dir = std::env::temp_dir().join(&mark);
+        std::fs::create_dir_all(&dir).unwrap();
+        let env = BTreeMap::from([
+            (MARK.to_owned(), mark.clone()),
+            ("listen".to_owned(), format!("{TESTING} listen")),
+        ]);
+        let app = App {
+            name: "shop".into(),
+            on: vec!["app1".into()],
+            port: None,
+            program: Program::Run {
+                command: vec!["sh".into(), "-c".into(), script.into()],
+                dir: None,
+                env,
+                user: None,
+                instances: 1,
+                stop_timeout: Duration::from_secs(10),
+            },
+            weight: BTreeMap::new(),
+            balance: Balance::default(),
+            check: Check::default(),
+            retry: 0,
+            timeouts: Timeouts::default(),
+            rehearse: None,
+        };
+        let context = AppContext {
+            node: "app1".into(),
+            host: [127, 0, 0, 1].into(),
+            sessions: Some("127.0.0.1:11211".into()),
+            keeper: TESTING.into(),
+            dir: dir.clone(),
+            first_port: None,
+            ports: Ports::default(),
+            startup: STARTUP,
+            telemetry: Telemetry::new("app1", 1, Log::Silent),
+        };
+        Self {
+            app,
+            context,
+            dir,
+            mark,
+        }
+    }
+
+    fn run(
+        &mut self,
+        set: impl FnOnce(&mut Vec<String>, &mut Option<String>, &mut u16, &mut Duration),
+    ) {
+        let Program::Run {
+            command,
+            user,
+            instances,
+            stop_timeout,
+            ..
+        } = &mut self.app.program
+        else {
+            unreachable!("a scene has a program");
+        };
+        set(command, user, instances, stop_timeout);
+    }
+
+    fn instances(&mut self, count: u16) {
+        self.run(|_, _, instances, _| *instances = count);
+    }
+
+    fn stop_timeout(&mut self, millis: u64) {
+        self.run(|_, _, _, timeout| *timeout = Duration::from_millis(millis));
+    }
+
+    fn start(&self) -> AppHandle {
+        AppHandle::start(&self.app, &self.context).unwrap()
+    }
+
+    /// Starts and waits until so many instances accept connections.
+    async fn up(&self, count: usize) -> AppHandle {
+        let handle = self.start();
+        self.published(&handle, count).await;
+        handle
+    }
+
+    async fn published(&self, handle: &AppHandle, count: usize) -> Vec<Instance> {
+        let mut instances = handle.instances();
+        let wait = instances.wait_for(|list| list.len() == count);
+        let published = tokio::time::timeout(PATIENCE, wait)
+            .await
+            .map(|list| list.unwrap().clone());
+        published.unwrap_or_else(|_| panic!("never {count} instances: {:?}", self.events()))
+    }
+
+    fn status(&self, index: usize) -> AppInstance {
+        self.context.telemetry.registry.status().apps[0].instances[index].clone()
+    }
+
+    fn events(&self) -> Vec<String> {
+        let events = self.context.telemetry.events.last(usize::MAX);
+        events
+            .into_iter()
+            .map(|event| format!("{}: {}", event.subject, event.what))
+            .collect()
+    }
+
+    async fn event(&self, part: &str) -> String {
+        until(part, || {
+            self.events().into_iter().find(|event| event.contains(part))
+        })
+        .await
+    }
+
+    /// All living processes of the scene, keepers included.
+    fn alive(&self) -> Vec<i32> {
+        marked(&self.mark)
+    }
+
+    async fn written(&self, name: &str) -> String {
+        let path = self.dir.join(name);
+        until(name, || {
+            std::fs::read_to_string(&path)
+                .ok()
+                .filter(|text| text.ends_with('\n'))
+        })
+        .await
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        for pid in self.alive() {
+            let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn marked(mark: &str) -> Vec<i32> {
+    let mark = format!("{MARK}={mark}").into_bytes();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let has = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment
+            .split(|&b| b == 0)
+            .any(|variable| variable == mark)
+    };
+    processes
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .filter(has)
+        .collect()
+}
+
+/// Looks until there is something, with a deadline.
+async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn exists(pid: i32) -> bool {
+    // Also for a zombie.
+    std::fs::exists(format!("/proc/{pid}")).unwrap()
+}
+
+fn parent(pid: i32) -> i32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = stat.rsplit_once(')').unwrap().1;
+    after.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn address(instance: &Instance) -> SocketAddr {
+    instance.address.to_string().parse().unwrap()
+}
+
+fn kill(pid: i32) {
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_program_is_told_its_place_and_published_once_it_listens() {
+    let mut scene = Scene::new("exit 1");
+    let script = "echo $PORT,$HOST,$TANDEM_NODE,$TANDEM_INSTANCE,$TANDEM_SESSIONS,$1,$2,$PWD >told; exec $listen";
+    scene.run(|command, _, _, _| {
+        *command = [
+            "sh",
+            "-c",
+            script,
+            "sh",
+            "{host}:{port}",
+            "{node}/{instance}@{sessions}{x}",
+        ]
+        .map(String::from)
+        .into();
+    });
+    let handle = scene.up(1).await;
+    let published = handle.instances().borrow().clone();
+    let address = address(&published[0]);
+    assert_eq!(
+        (published[0].index, address.ip().to_string().as_str()),
+        (0, "127.0.0.1")
+    );
+    TcpStream::connect(address).unwrap();
+    let (port, dir) = (address.port(), scene.dir.canonicalize().unwrap());
+    assert_eq!(
+        scene.written("told").await,
+        format!(
+            "{port},127.0.0.1,app1,0,127.0.0.1:11211,127.0.0.1:{port},app1/0@127.0.0.1:11211{{x}},{}\n",
+            dir.display()
+        )
+    );
+    let status = scene.status(0);
+    assert_eq!((status.health, status.restarts), (Health::Up, 0));
+    assert_eq!(status.address, address.to_string());
+    let command =
+        std::fs::read_to_string(format!("/proc/{}/cmdline", status.pid.unwrap())).unwrap();
+    assert!(
+        command.contains("listen"),
+        "the pid is the program's: {command:?}"
+    );
+    assert!(scene.events()[0].contains("app shop/0: it accepts connections on 127.0.0.1:"));
+    handle.stop().await;
+    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.status(0).health, Health::Down);
+}
+
+#[tokio::test]
+async fn a_killed_program_is_withdrawn_and_comes_back_on_its_port() {
+    let scene = Scene::new("exec $listen");
+    let handle = scene.up(1).await;
+    let before = (
+        handle.instances().borrow()[0].clone(),
+        scene.status(0).pid.unwrap(),
+    );
+    kill(before.1 as i32);
+    scene
+        .event("it was killed (SIGKILL); it is started again at once")
+        .await;
+    let after = scene.published(&handle, 1).await;
+    assert_eq!(after[0], before.0);
+    let status = until("restart", || {
+        Some(scene.status(0)).filter(|status| status.restarts == 1 && status.pid.is_some())
+    })
+    .await;
+    assert_ne!(status.pid.unwrap(), before.1);
+    // By way of its control, too.
+    let control = scene
+        .context
+        .telemetry
+        .registry
+        .find_control("shop/0")
+        .unwrap();
+    control.kill().unwrap();
+    until("restart", || (scene.status(0).restarts == 2).then_some(())).await;
+    handle.stop().await;
+    assert!(control.kill().is_err());
+    assert_eq!(scene.alive(), []);
+}
+
+#[tokio::test]
+async fn the_withdrawal_does_not_wait_for_what_the_program_left_behind() {
+    let scene = Scene::new("setsid sleep 1000 & sleep 1000 & exec $listen");
+    let handle = scene.up(1).await;
+    let mut instances = handle.instances();
+    instances.mark_unchanged();
+    kill(scene.status(0).pid.unwrap() as i32);
+    tokio::time::timeout(PATIENCE, instances.wait_for(Vec::is_empty))
+        .await
+        .unwrap()
+        .unwrap();
+    handle.stop().await;
+    assert_eq!(scene.alive(), []);
+}
+
+#[tokio::test]
+async fn what_forked_twice_to_be_left_alone_dies_with_the_program() {
+    let scene = Scene::new(
+        "(setsid sh -c 'sleep 1000 & echo $! >far; sleep 1000' & echo $! >near); exec $listen",
+    );
+    let handle = scene.up(1).await;
+    let near: i32 = scene.written("near").await.trim().parse().unwrap();
+    let far: i32 = scene.written("far").await.trim().parse().unwrap();
+    let program = scene.status(0).pid.unwrap() as i32;
+    let keeper = parent(program);
+    until("adoption", || (parent(near) == keeper).then_some(())).await;
+    kill(program);
+    until("death", || {
+        (!exists(near) && !exists(far) && !exists(keeper)).then_some(())
+    })
+    .await;
+    scene.published(&handle, 1).await;
+    handle.stop().await;
+    assert_eq!(scene.alive(), []);
+}
+
+/// A program with a child of it in the same group and one that left it.
+const FAMILY: &str = "env >env; sleep 1000 & (setsid sleep 1000 &) ; exec $listen";
+
+/// A Tandem of its own, with a script as its application.
+fn start_parent(scene: &Scene, script: &str) -> std::process::Child {
+    let mut parent = Command::new(TESTING)
+        .args(["parent", "sh", "-c", script])
+        .current_dir(&scene.dir)
+        .env(MARK, &scene.mark)
+        .env("listen", format!("{TESTING} listen"))
+        .env("TANDEM_KEY", "secret")
+        .env("NOTIFY_SOCKET", "/nowhere")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let out = parent.stdout.as_mut().unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said).unwrap();
+    assert_eq!(said, "up\n");
+    parent
+}
+
+#[tokio::test]
+async fn nothing_is_left_when_tandem_is_killed() {
+    let scene = Scene::new("");
+    let mut parent = start_parent(&scene, FAMILY);
+    // Parent, keeper, program, two sleepers.
+    until("all of it", || (scene.alive().len() == 5).then_some(())).await;
+    let told = scene.written("env").await;
+    assert!(
+        !told.contains("secret") && !told.contains("NOTIFY_SOCKET"),
+        "{told}"
+    );
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+    until("nothing", || scene.alive().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn the_program_dies_with_its_keeper_and_is_started_again() {
+    let scene = Scene::new("sleep 1000 & exec $listen");
+    let handle = scene.up(1).await;
+    let program = scene.status(0).pid.unwrap() as i32;
+    kill(parent(program));
+    scene.event("its keeper was killed").await;
+    until("death", || (!exists(program)).then_some(())).await;
+    until("restart", || (scene.status(0).restarts == 1).then_some(())).await;
+    scene.published(&handle, 1).await;
+    handle.stop().await;
+    until("nothing", || scene.alive().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn the_program_dies_when_tandem_and_keeper_are_killed_together() {
+    let scene = Scene::new("");
+    let mut tandem = start_parent(&scene, FAMILY);
+    let listens = |pid: &i32| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.contains("\0listen\0")
+    };
+    let program = until("the program", || scene.alive().into_iter().find(listens)).await;
+    let keeper = parent(program);
+    let name = std::fs::read_to_string(format!("/proc/{keeper}/comm")).unwrap();
+    assert_eq!(
+        name, "app-keeper\n",
+        "whoever kills by the name of tandem spares it"
+    );
+    kill(tandem.id() as i32);
+    kill(keeper);
+    tandem.wait().unwrap();
+    until("death", || {
+        (!scene.alive().contains(&program)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_that_heeds_sigterm_may_finish() {
+    let mut scene = Scene::new("trap 'echo bye >bye; exit 0' TERM; $listen & wait");
+    scene.stop_timeout(30_000);
+    let handle = scene.up(1).await;
+    let keeper = parent(scene.status(0).pid.unwrap() as i32);
+    let begun = Instant::now();
+    handle.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert_eq!(scene.written("bye").await, "bye\n");
+    assert_eq!(scene.alive(), []);
+    until("the keeper's end is taken note of", || {
+        (!exists(keeper)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn programs_that_ignore_sigterm_are_killed_together_after_the_timeout() {
+    let mut scene = Scene::new("trap '' TERM; sleep 1000 & exec $listen");
+    scene.instances(3);
+    scene.stop_timeout(500);
+    let handle = scene.up(3).await;
+    let mut ports: Vec<u16> = handle
+        .instances()
+        .borrow()
+        .iter()
+        .map(|i| address(i).port())
+        .collect();
+    ports.dedup();
+    assert_eq!(ports.len(), 3);
+    let begun = Instant::now();
+    handle.stop().await;
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(500), "{took:?}");
+    assert_eq!(
+        scene
+            .events()
+            .iter()
+            .filter(|event| event.contains("did not stop within 0.5 s"))
+            .count(),
+        3
+    );
+    assert_eq!(scene.alive(), []);
+}
+
+#[tokio::test]
+async fn a_program_that_fails_is_started_again_after_growing_pauses() {
+    let scene = Scene::new("exit 3");
+    let handle = scene.start();
+    for pause in ["at once", "in 100 ms", "in 200 ms", "in 400 ms"] {
+        scene
+            .event(&format!(
+                "app shop/0: it exited with status 3; it is started again {pause}"
+            ))
+            .await;
+    }
+    assert!(handle.instances().borrow().is_empty());
+    handle.stop().await;
+    assert_eq!(scene.alive(), []);
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_is_said() {
+    let mut scene = Scene::new("");
+    scene.run(|command, _, _, _| *command = vec!["no-program-of-this-name".into()]);
+    let handle = scene.start();
+    scene
+        .event("it could not be started: no-program-of-this-name: No such file or directory")
+        .await;
+    handle.stop().await;
+    scene.context.dir = scene.dir.join("missing");
+    let handle = scene.start();
+    scene.event("missing does not exist").await;
+    handle.stop().await;
+    scene.context.dir.clone_from(&scene.dir);
+    scene.context.keeper = "/no/keeper".into();
+    let handle = scene.start();
+    scene.event("its keeper /no/keeper cannot be started").await;
+    handle.stop().await;
+    scene.run(|_, user, _, _| *user = Some("nobody-of-this-name".into()));
+    let error = AppHandle::start(&scene.app, &scene.context)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.starts_with("app \"shop\": there is no user"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_never_listens_is_killed_and_started_again() {
+    let mut scene = Scene::new("exec sleep 1000");
+    scene.context.startup = Duration::from_millis(200);
+    let begun = Instant::now();
+    let handle = scene.start();
+    scene.event("does its command use {port}").await;
+    scene
+        .event("it was killed (SIGKILL); it is started again")
+        .await;
+    // Also when the program is not even there yet, SIGTERM reaches it.
+    handle.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(9));
+    assert_eq!(scene.alive(), []);
+}
+
+#[tokio::test]
+async fn a_flood_of_output_does_not_grow_memory() {
+    let scene = Scene::new("");
+    let script = "head -c 100000000 /dev/zero; echo >through; yes & exec $listen";
+    let mut parent = start_parent(&scene, script);
+    // More than it may take has passed through it by now.
+    scene.written("through").await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", parent.id())).unwrap();
+    let peak = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert!(peak < 48 * 1024, "{peak} KiB");
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_program_runs_as_its_user_with_the_users_groups() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let mut scene = Scene::new("echo $(id -u),$(id -g),$(id -G),$USER >who; exec sleep 1000");
+    std::os::unix::fs::chown(&scene.dir, Some(65_534), None).unwrap();
+    scene.run(|_, user, _, _| *user = Some("nobody".into()));
+    let handle = scene.start();
+    assert_eq!(scene.written("who").await, "65534,65534,65534,nobody\n");
+    handle.stop().await;
+    assert_eq!(scene.alive(), [], "root's keeper can kill it");
+}
+
+#[tokio::test]
+async fn ports_begin_where_they_are_asked_to_if_they_are_free() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut scene = Scene::new("exec $listen");
+    scene.context.first_port = Some(free);
+    let handle = scene.up(1).await;
+    assert_eq!(address(&handle.instances().borrow()[0]).port(), free);
+    // Another application of the node, asked to begin there too.
+    let other = scene.up(1).await;
+    assert_ne!(address(&other.instances().borrow()[0]).port(), free);
+    handle.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn what_runs_already_is_published_as_it_is() {
+    let mut scene = Scene::new("");
+    scene.app.program = Program::Proxy(Address::Unix("/run/app.sock".into()));
+    let handle = scene.start();
+    let expected = Instance {
+        index: 0,
+        address: Address::Unix("/run/app.sock".into()),
+    };
+    assert_eq!(*handle.instances().borrow(), [expected]);
+    handle.stop().await;
+}
+
+#[tokio::test]
+async fn a_dropped_application_is_stopped() {
+    let scene = Scene::new("exec $listen");
+    drop(scene.up(1).await);
+    until("nothing", || scene.alive().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_real_server_of_another_language_is_run() {
+    let Ok(found) = Command::new("python3").arg("--version").output() else {
+        assert!(
+            std::env::var_os("TANDEM_REQUIRE_PEERS").is_none(),
+            "python3 is missing"
+        );
+        eprintln!("skipped: there is no python3");
+        return;
+    };
+    assert!(found.status.success());
+    let mut scene = Scene::new("");
+    scene.run(|command, _, _, _| {
+        *command = ["python3", "-m", "http.server", "--bind", "{host}", "{port}"]
+            .map(String::from)
+            .into();
+    });
+    let handle = scene.up(1).await;
+    let mut stream = TcpStream::connect(address(&handle.instances().borrow()[0])).unwrap();
+    let mut answer = String::new();
+    std::io::Write::write_all(&mut stream, b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    handle.stop().await;
+    assert_eq!(scene.alive(), []);
+}
