@@ -1,6 +1,7 @@
 //! The command line: which commands there are, and how one is found.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use crate::commands::{check, demo, demo_app, keeper, key, memcached, node, rehearse, run};
@@ -99,7 +100,7 @@ fn overview() -> String {
         .iter()
         .filter(|command| !command.summary.is_empty())
     {
-        text.push_str(&format!("  {:<10} {}\n", command.name, command.summary));
+        let _ = writeln!(text, "  {:<10} {}", command.name, command.summary);
     }
     text.push_str(
         "\n`tandem COMMAND --help` says more. `tandem --version` says which version this is.\n",

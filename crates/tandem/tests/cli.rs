@@ -115,7 +115,7 @@ fn a_taken_address_is_one_clear_sentence_with_the_remedy() {
     let dir = Dir::new();
     dir.file("www/index.html", "x");
     let text = format!(
-        "[cluster]\nstate = \"state\"\nadmin = \"127.0.0.1:0\"\n[listener.web]\nbind = \"127.0.0.1:{port}\"\n\
+        "[cluster]\nstate = \"state\"\nadmin = false\n[listener.web]\nbind = \"127.0.0.1:{port}\"\n\
          route = [{{ to = \"www\" }}]\n[site.www]\nroot = \"www\"\n"
     );
     let run = output(&["run", &dir.file("cluster.toml", &text)]);

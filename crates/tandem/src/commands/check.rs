@@ -1,5 +1,6 @@
 //! `tandem check`
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use lexopt::Arg::{Long, Short, Value};
@@ -48,7 +49,7 @@ fn main(mut args: lexopt::Parser) -> Result {
     loaded.cluster.start_in(&loaded.base);
     let mut text = format!("{}: good\n", file.display());
     for note in &loaded.notes {
-        text.push_str(&format!("  {note}\n"));
+        let _ = writeln!(text, "  {note}");
     }
     let mut wrong = 0;
     if here {
@@ -62,7 +63,7 @@ fn main(mut args: lexopt::Parser) -> Result {
         }
         for finding in tandem_config::check_here(&loaded.cluster, node.as_deref()) {
             wrong += 1;
-            text.push_str(&format!("  here: {finding}\n"));
+            let _ = writeln!(text, "  here: {finding}");
         }
     }
     cli::say(&text)?;

@@ -58,14 +58,14 @@ fn main(mut args: lexopt::Parser) -> Result {
             }
             Short('M') | Long("disable-evictions") => options.cache.evict = false,
             Short('c') | Long("conn-limit") => {
-                options.max_connections = number(&mut args, "-c", 1, 1 << 24)? as usize
+                options.max_connections = number(&mut args, "-c", 1, 1 << 24)? as usize;
             }
             Short('t') | Long("threads") => {
-                options.threads = number(&mut args, "-t", 1, 64)? as usize
+                options.threads = number(&mut args, "-t", 1, 64)? as usize;
             }
             Short('I') | Long("max-item-size") => options.cache.max_item = item_size(&mut args)?,
             Short('b') | Long("listen-backlog") => {
-                options.backlog = number(&mut args, "-b", 1, 1 << 20)? as i32
+                options.backlog = number(&mut args, "-b", 1, 1 << 20)? as i32;
             }
             Short('o') | Long("extended") => extended(&mut args, &mut options)?,
             Short('v') | Long("verbose") => {}

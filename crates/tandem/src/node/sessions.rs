@@ -212,7 +212,7 @@ impl Running {
             match LocalRuntime::new() {
                 Ok(runtime) => runtime.block_on(serve(options, door, telemetry, stopped)),
                 Err(error) => {
-                    events.error("agent", format!("cannot start: no event loop: {error}"))
+                    events.error("agent", format!("cannot start: no event loop: {error}"));
                 }
             }
         };

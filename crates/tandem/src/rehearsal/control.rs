@@ -21,7 +21,7 @@ const MAX_ORDER: u64 = 4096;
 /// For an order to arrive, and for its answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// For an order to be carried out, as the one who gave it sees it.
-const CARRIED_OUT: Duration = Duration::from_secs(60);
+const CARRIED_OUT: Duration = Duration::from_mins(1);
 
 /// What can be ordered.
 #[derive(Debug, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ async fn carry_out(
     let mut rows = Vec::new();
     let done = match order {
         Order::List => {
-            rows = watched.rows();
+            rows = watched.now().await;
             Ok(String::new())
         }
         Order::Kill { node, app: true } => supervisor

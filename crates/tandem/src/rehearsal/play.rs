@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ use crate::commands::key;
 use crate::exit::{FAILED, Failure, Result};
 
 /// How long nodes may take until all are well.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 /// The port of the status page, unless it is taken.
 const ADMIN: u16 = 8404;
 /// Lines of a log that are shown when its node ended too early.
@@ -268,7 +269,7 @@ impl Told<'_> {
             |rows: &[Row]| all_up(rows) || rows.iter().any(|row| row.state == RowState::Down);
         let rows = match watched.wait(READY, settled).await {
             Ok(rows) if all_up(&rows) => rows,
-            Ok(rows) | Err(rows) => return Err(self.not_ready(supervisor, &rows)),
+            Ok(rows) | Err(rows) => return Err(not_ready(supervisor, &rows)),
         };
         if self.piece.kind == Kind::Proof {
             let front = self
@@ -303,15 +304,17 @@ impl Told<'_> {
             out.push('\n');
             out.push_str(&table::render(rows, true));
             for name in &self.set.rehearsed.stand_ins {
-                out.push_str(&format!(
+                let _ = write!(
+                    out,
                     "\n{name} is played by a stand-in: the demo application"
-                ));
+                );
             }
             let front = front.as_deref().unwrap_or("none: the file has no listener");
-            out.push_str(&format!(
+            let _ = write!(
+                out,
                 "\nfront door   {front}\nstatus page  {admin}\nlogs         {}/*.log\n",
                 dir.display()
-            ));
+            );
             out.push_str(TRY);
         } else {
             out = format!("ready {}\n", front.as_deref().unwrap_or(admin));
@@ -321,21 +324,22 @@ impl Told<'_> {
             .write_all(out.as_bytes())
             .and_then(|()| stdout.flush());
     }
+}
 
-    fn not_ready(&self, supervisor: &Supervisor, rows: &[Row]) -> Failure {
-        let mut text = String::from("not every node became ready\n");
-        text.push_str(&table::render(rows, false));
-        for row in rows.iter().filter(|row| row.state == RowState::Down) {
-            let log: PathBuf = supervisor.log(&row.node);
-            text.push_str(&format!("\nthe end of {}:\n", log.display()));
-            let lines = std::fs::read_to_string(&log).unwrap_or_default();
-            let lines: Vec<&str> = lines.lines().collect();
-            for line in &lines[lines.len().saturating_sub(TAIL)..] {
-                text.push_str(&format!("  {line}\n"));
-            }
+/// What is wrong, with the end of the log of each node that has ended.
+fn not_ready(supervisor: &Supervisor, rows: &[Row]) -> Failure {
+    let mut text = String::from("not every node became ready\n");
+    text.push_str(&table::render(rows, false));
+    for row in rows.iter().filter(|row| row.state == RowState::Down) {
+        let log: PathBuf = supervisor.log(&row.node);
+        let _ = write!(text, "\nthe end of {}:\n", log.display());
+        let lines = std::fs::read_to_string(&log).unwrap_or_default();
+        let lines: Vec<&str> = lines.lines().collect();
+        for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            let _ = writeln!(text, "  {line}");
         }
-        Failure::failed(text)
     }
+    Failure::failed(text)
 }
 
 const TRY: &str = "

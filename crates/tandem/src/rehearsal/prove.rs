@@ -13,7 +13,7 @@ use super::supervisor::Supervisor;
 use super::watch::{Watched, all_up};
 
 /// How long the cluster may take until all is well again.
-const HEALED: Duration = Duration::from_secs(60);
+const HEALED: Duration = Duration::from_mins(1);
 /// Reloads after each fault.
 const RELOADS: usize = 6;
 /// Where the application shows its session.

@@ -57,6 +57,12 @@ impl Watched {
         watched
     }
 
+    /// The nodes as they are now: asked after this call began. A node that does not answer is waited for a little.
+    pub async fn now(&self) -> Vec<Row> {
+        let (Ok(rows) | Err(rows)) = self.wait(LIMIT + EVERY * 2, |_| true).await;
+        rows
+    }
+
     /// Waits until the rows are as wanted. `Err` has the last rows when that took too long.
     pub async fn wait(
         &self,
