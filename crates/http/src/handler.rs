@@ -107,7 +107,8 @@ pub struct FileBody {
 ///
 /// The engine calls [`next`](Self::next) with `None` first. When a try fails it calls it again with the failure,
 /// whether or not the rule allows another ([`Failure::retryable`]); `None` ends the request with the failure's
-/// status. It calls [`done`](Self::done) once, last, also when the client went away.
+/// status. A server that fails in the middle of its answer is told of in the same way; what `next` then returns is not
+/// used. It calls [`done`](Self::done) once, last, also when the client went away.
 pub trait Attempts {
     /// The next server to try, and an account of why the last one failed.
     fn next(&mut self, why: Option<&Failure>) -> Option<Upstream>;

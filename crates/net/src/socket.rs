@@ -80,7 +80,13 @@ impl Socket {
                 ),
             };
             match sent {
-                Ok(n) => return Poll::Ready(Ok(n)),
+                Ok(n) => {
+                    // A short write has filled the socket: the next one waits for the event loop.
+                    if n < pieces.iter().map(|piece| piece.len()).sum() {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(n));
+                }
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(e) => return Poll::Ready(Err(e.into())),

@@ -87,7 +87,6 @@ struct Shared {
     count: Cell<usize>,
     /// Told whenever a connection ends.
     ended: Notify,
-    doors: RefCell<Vec<Weak<Door>>>,
     accepting: RefCell<Vec<AbortHandle>>,
 }
 
@@ -121,7 +120,6 @@ impl Engine {
             free: RefCell::default(),
             count: Cell::new(0),
             ended: Notify::new(),
-            doors: RefCell::default(),
             accepting: RefCell::default(),
         });
         spawn_local(housekeeping(Rc::downgrade(&shared)));
@@ -149,7 +147,6 @@ impl Engine {
         let task = spawn_local(accept(shared.clone(), door.clone(), acceptor));
         let accepting = task.abort_handle();
         shared.accepting.borrow_mut().push(accepting.clone());
-        shared.doors.borrow_mut().push(Rc::downgrade(&door));
         Ok(Listening {
             door,
             shared,
@@ -363,10 +360,6 @@ async fn housekeeping(shared: Weak<Shared>) {
         shared.logs.borrow().values().for_each(AccessLog::flush);
         shared.pool.sweep();
         // Listeners that were closed by a reload are forgotten.
-        shared
-            .doors
-            .borrow_mut()
-            .retain(|door| door.upgrade().is_some());
         shared
             .accepting
             .borrow_mut()
