@@ -13,4 +13,4 @@ pub use app::{router, serve};
 pub use www::{WWW, write_www};
 
 /// The cluster the demo rehearses: the classic six machines.
-pub const CLUSTER: &str = include_str!("../six-machines.toml");
+pub const CLUSTER: &str = include_str!("../../../examples/six-machines.toml");
