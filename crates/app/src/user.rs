@@ -138,7 +138,7 @@ fn find(name: &str, passwd: &str, group: &str) -> Option<User> {
 }
 
 impl fmt::Display for Ids {
-    /// `uid:gid:group,group`, as [`Ids::read`] reads it.
+    /// `uid:gid:group,group`, as `Ids::read` reads it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let groups: Vec<String> = self.groups.iter().map(u32::to_string).collect();
         write!(f, "{}:{}:{}", self.uid, self.gid, groups.join(","))
