@@ -118,6 +118,33 @@ fn an_answer_that_breaks_off_does_not_look_complete() {
 }
 
 #[test]
+fn a_reset_is_not_the_end_of_a_body_that_ends_with_its_connection() {
+    run(async {
+        let server = origin(|mut stream, _| async move {
+            read_head(&mut stream).await;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+                .await
+                .unwrap();
+            // Closed with a byte unread, the kernel sends a reset.
+            stream.peek(&mut [0]).await.unwrap();
+        })
+        .await;
+        let (rig, heard) = proxy(&[server]);
+        let mut client = rig.connect().await;
+        client
+            .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+            .await
+            .unwrap();
+        let mut got = read_until(&mut client, "half\r\n").await;
+        client.write_all(b"no").await.unwrap();
+        got += &read_to_end(&mut client).await;
+        assert!(!got.ends_with("0\r\n\r\n"), "{got}");
+        assert_eq!(heard.failures()[0].stage, Stage::Answered);
+    });
+}
+
+#[test]
 fn a_body_that_came_in_pieces_is_sent_again_as_a_whole() {
     run(async {
         let server = origin(|mut stream, _| async move {

@@ -1,12 +1,13 @@
 //! A request's body on its way in: plain bytes, whatever its framing.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 
 use tandem_net::Socket;
 
 use super::buffers::{Buf, Buffers};
 use crate::chunked::Chunked;
-use crate::head::BodyLength;
+use crate::head::{BodyLength, MAX_HEAD};
 
 /// The most of a body that is kept so that it can be sent again, in bytes.
 const REPLAY: usize = 64 * 1024;
@@ -101,23 +102,26 @@ impl<'a> Body<'a> {
     /// The next bytes of it, and whether they are the last; no bytes only at the end. Dropping the future loses nothing.
     pub async fn next(&mut self, socket: &Socket) -> Result<(&[u8], bool), BodyError> {
         let (data, consumed) = loop {
-            let raw = match &self.left {
+            let is_large = match &self.left {
                 Left::Nothing => return Ok((b"", true)),
-                Left::Bytes(n) => {
-                    let is_large = *n > crate::head::MAX_HEAD as u64;
-                    self.raw.get_or_insert_with(|| {
-                        if is_large {
-                            self.buffers.large()
-                        } else {
-                            self.buffers.small()
-                        }
-                    })
-                }
-                Left::Chunks(_) => self.raw.get_or_insert_with(|| self.buffers.large()),
+                Left::Bytes(n) => *n > MAX_HEAD as u64,
+                Left::Chunks(_) => true,
             };
+            if self.raw.as_ref().is_none_or(|raw| raw.filled().is_empty()) {
+                // A client that takes its time holds no buffer meanwhile.
+                self.raw = None;
+                let readable = poll_fn(|cx| socket.poll_readable(cx)).await;
+                readable.map_err(|_| BodyError::Gone)?;
+            }
+            let raw = self.raw.get_or_insert_with(|| {
+                if is_large {
+                    self.buffers.large()
+                } else {
+                    self.buffers.small()
+                }
+            });
             if raw.filled().is_empty() {
-                let read = socket.read(raw.space()).await;
-                match read {
+                match socket.read(raw.space()).await {
                     Ok(n) if n > 0 => raw.fill(n),
                     _ => return Err(BodyError::Gone),
                 }
@@ -177,6 +181,11 @@ impl<'a> Body<'a> {
             }
         }
         false
+    }
+
+    /// Gives the buffer back if nothing is in it.
+    pub fn release(&mut self) {
+        self.raw = self.raw.take().filter(|raw| !raw.filled().is_empty());
     }
 
     /// What was read behind the body's end: the next request's beginning. `None` when nothing was.

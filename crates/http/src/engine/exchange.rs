@@ -21,7 +21,7 @@ use super::forward::failure;
 use super::{reply, tunnel};
 use crate::chunked::Chunked;
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
-use crate::head::BodyLength;
+use crate::head::{BodyLength, MAX_HEAD};
 use crate::response::{Delimited, Malformed, ResponseHead};
 use crate::rewrite::{self, Keep};
 
@@ -285,6 +285,7 @@ async fn upload(
             .map_err(|_| UploadError::Server)?;
         flow.left.set(body.left());
     }
+    body.release();
     Ok(())
 }
 
@@ -397,7 +398,9 @@ impl Download<'_, '_> {
         let (mut seen, mut interim) = (0, 0);
         loop {
             let Some(length) = ResponseHead::end(buf.filled(), &mut seen)? else {
-                self.read(buf).await?;
+                if !self.read(buf).await? {
+                    return Err(Down::Server(Cause::Broken));
+                }
                 continue;
             };
             self.response.read(&buf.filled()[..length])?;
@@ -445,6 +448,7 @@ impl Download<'_, '_> {
             Delimited::Chunked | Delimited::ByClose => u64::MAX,
         };
         let mut chunked = (delimited == Delimited::Chunked).then(Chunked::default);
+        let mut is_large = false;
         loop {
             let (data, consumed, last) = match (delimited, &mut chunked) {
                 (Delimited::Known(_), _) => {
@@ -470,20 +474,28 @@ impl Download<'_, '_> {
             if last {
                 return Ok(buf.filled().is_empty());
             }
-            let is_small = buf.capacity() == crate::head::MAX_HEAD;
-            let is_large = match delimited {
-                Delimited::Known(_) => left > crate::head::MAX_HEAD as u64,
+            is_large |= match delimited {
+                Delimited::Known(_) => left > MAX_HEAD as u64,
                 _ => filled,
             };
-            if is_small && is_large {
-                buf = self.x.conn.shared().buffers.large();
-            }
-            match self.read(&mut buf).await {
-                Err(Down::Server(Cause::Broken)) if delimited == Delimited::ByClose => {
-                    self.pass(b"", chunk, true).await?;
-                    return Ok(false);
+            // All of it was consumed, and a server that takes its time (events, long polls) holds no buffer meanwhile.
+            drop(buf);
+            self.flow.clock.allow(self.upstream.timeouts.body);
+            let socket = self.socket;
+            let readable = poll_fn(|cx| socket.poll_readable(cx)).await;
+            let buffers = &self.x.conn.shared().buffers;
+            buf = if is_large {
+                buffers.large()
+            } else {
+                buffers.small()
+            };
+            readable.map_err(|_| Down::Server(Cause::Broken))?;
+            if !self.read(&mut buf).await? {
+                if delimited != Delimited::ByClose {
+                    return Err(Down::Server(Cause::Broken));
                 }
-                read => read?,
+                self.pass(b"", chunk, true).await?;
+                return Ok(false);
             }
         }
     }
@@ -508,18 +520,19 @@ impl Download<'_, '_> {
         sent.map_err(|_| Down::Client(Stopped::Client))
     }
 
-    /// Reads more from the server; its end is an error.
-    async fn read(&mut self, buf: &mut Buf) -> Result<(), Down> {
+    /// Reads more from the server; `false` at its end.
+    async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
         self.flow.clock.allow(self.upstream.timeouts.body);
         match self.socket.read(buf.space()).await {
-            Ok(n) if n > 0 => {
+            Ok(0) => Ok(false),
+            Ok(n) => {
                 buf.fill(n);
                 if !self.flow.heard.replace(true) {
                     self.x.record.first_byte = Some(Instant::now());
                 }
-                Ok(())
+                Ok(true)
             }
-            _ => Err(Down::Server(Cause::Broken)),
+            Err(_) => Err(Down::Server(Cause::Broken)),
         }
     }
 
