@@ -314,8 +314,12 @@ async fn emit(
         pieces = [IoSlice::new(out), IoSlice::new(b""), IoSlice::new(b"")];
         &mut pieces[..1]
     } else {
+        let (begin, end) = (
+            usize::from(out.is_empty()),
+            3 - usize::from(tail.is_empty()),
+        );
         pieces = [IoSlice::new(out), IoSlice::new(data), IoSlice::new(tail)];
-        &mut pieces[..]
+        &mut pieces[begin..end]
     };
     IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
