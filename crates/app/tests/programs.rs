@@ -246,10 +246,10 @@ async fn a_program_that_fails_is_started_again_after_growing_pauses() {
 #[tokio::test]
 async fn what_cannot_be_started_is_said() {
     let mut scene = Scene::new("");
-    scene.run(|command, _, _, _| *command = vec!["no-program-of-this-name".into()]);
+    scene.run(|command, _, _, _| *command = vec!["/no/program".into()]);
     let handle = scene.start();
     scene
-        .event("it could not be started: no-program-of-this-name: No such file or directory")
+        .event("it could not be started: /no/program: No such file or directory")
         .await;
     handle.stop().await;
     scene.context.dir = scene.dir.join("missing");
