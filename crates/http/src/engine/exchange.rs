@@ -5,30 +5,23 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice, Write as _};
+use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tandem_net::Socket;
 use tandem_telemetry::Stopped;
 
 use super::body::{Body, BodyError};
-use super::buffers::Buf;
 use super::clock::Clock;
-use super::connection::{After, Conn, Exchange, Outs};
+use super::connection::{After, Exchange, Outs};
+use super::download::{Down, Download};
 use super::forward::failure;
-use super::{reply, tunnel};
-use crate::chunked::Chunked;
+use super::upload::{UploadError, upload};
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
-use crate::head::{BodyLength, MAX_HEAD};
-use crate::response::{Delimited, Malformed, ResponseHead};
-use crate::rewrite::{self, Keep};
-
-/// Up to this size a piece of a body is copied behind its head, in bytes: cheaper than handing the kernel a list.
-const COPIED: usize = 4096;
-/// Interim answers (1xx) to one request.
-const MOST_INTERIM: usize = 16;
+use crate::head::BodyLength;
+use crate::rewrite;
 
 /// What became of a request at one server.
 pub(super) enum Done {
@@ -48,51 +41,26 @@ pub(super) enum Done {
 
 /// Whom a direction waits for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Waits {
+pub(super) enum Waits {
     Client,
     Server,
 }
 
 /// How far the two directions are.
-struct Flow<'a> {
-    clock: &'a Clock,
+pub(super) struct Flow<'a> {
+    pub clock: &'a Clock,
     /// Bytes of the request that the kernel took.
-    sent: Cell<u64>,
+    pub sent: Cell<u64>,
     /// What is left of the request's body; `Some(0)` when all of it was read.
-    left: Cell<Option<u64>>,
+    pub left: Cell<Option<u64>>,
     /// The whole request was sent.
-    uploaded: Cell<bool>,
+    pub uploaded: Cell<bool>,
     /// A byte of an answer came.
-    heard: Cell<bool>,
+    pub heard: Cell<bool>,
     /// The client got a byte of the final answer, or may have.
-    answering: Cell<bool>,
-    upload: Cell<Waits>,
-    download: Cell<Waits>,
-}
-
-enum UploadError {
-    Body(BodyError),
-    Server,
-}
-
-enum Down {
-    Complete {
-        after: After,
-        reusable: bool,
-    },
-    Missing {
-        reusable: bool,
-    },
-    /// A gateway says that its own try failed.
-    Marked(Stage, Cause),
-    Server(Cause),
-    Client(Stopped),
-}
-
-impl From<Malformed> for Down {
-    fn from(_: Malformed) -> Self {
-        Self::Server(Cause::Malformed)
-    }
+    pub answering: Cell<bool>,
+    pub upload: Cell<Waits>,
+    pub download: Cell<Waits>,
 }
 
 enum End {
@@ -244,319 +212,4 @@ async fn both(
         flow.clock.poll(cx).map(|_| End::Late)
     })
     .await
-}
-
-/// Sends the head in `out` and the body.
-async fn upload(
-    conn: &Conn,
-    socket: &Socket,
-    body: &mut Body<'_>,
-    out: &mut Vec<u8>,
-    chunk: bool,
-    flow: &Flow<'_>,
-    limit: Duration,
-) -> Result<(), UploadError> {
-    let took = |n: usize| {
-        flow.sent.set(flow.sent.get() + n as u64);
-        flow.clock.allow(limit);
-    };
-    flow.clock.allow(limit);
-    let mut last = body.is_complete();
-    let (first, kept) = body.begun();
-    if first.is_empty() {
-        emit(socket, out, kept, chunk, last, took).await
-    } else {
-        // A body of known length: `kept` follows as it is.
-        let ends = last && kept.is_empty();
-        match emit(socket, out, first, false, ends, took).await {
-            Ok(()) if !kept.is_empty() => emit(socket, out, kept, false, last, took).await,
-            sent => sent,
-        }
-    }
-    .map_err(|_| UploadError::Server)?;
-    while !last {
-        flow.upload.set(Waits::Client);
-        let (data, is_last) = body.next(&conn.socket).await.map_err(UploadError::Body)?;
-        last = is_last;
-        flow.clock.allow(limit);
-        flow.upload.set(Waits::Server);
-        emit(socket, out, data, chunk, last, took)
-            .await
-            .map_err(|_| UploadError::Server)?;
-        flow.left.set(body.left());
-    }
-    body.release();
-    Ok(())
-}
-
-/// Sends what is in `out` (and empties it) and `data`, as a chunk if asked; `last` ends a body in chunks.
-async fn emit(
-    socket: &Socket,
-    out: &mut Vec<u8>,
-    data: &[u8],
-    chunk: bool,
-    last: bool,
-    took: impl Fn(usize),
-) -> io::Result<()> {
-    if chunk && !data.is_empty() {
-        let _ = write!(out, "{:x}\r\n", data.len());
-    }
-    let tail: &[u8] = match (chunk, data.is_empty(), last) {
-        (true, false, false) => b"\r\n",
-        (true, false, true) => b"\r\n0\r\n\r\n",
-        (true, true, true) => b"0\r\n\r\n",
-        _ => b"",
-    };
-    let mut pieces;
-    let mut left: &mut [IoSlice<'_>] = if data.len() <= COPIED {
-        out.extend_from_slice(data);
-        out.extend_from_slice(tail);
-        pieces = [IoSlice::new(out), IoSlice::new(b""), IoSlice::new(b"")];
-        &mut pieces[..1]
-    } else {
-        let (begin, end) = (
-            usize::from(out.is_empty()),
-            3 - usize::from(tail.is_empty()),
-        );
-        pieces = [IoSlice::new(out), IoSlice::new(data), IoSlice::new(tail)];
-        &mut pieces[begin..end]
-    };
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        let n = socket.write(left, false).await?;
-        took(n);
-        IoSlice::advance_slices(&mut left, n);
-    }
-    out.clear();
-    Ok(())
-}
-
-/// The way back.
-struct Download<'d, 'x> {
-    x: &'d mut Exchange<'x>,
-    upstream: &'d Upstream,
-    socket: &'d Socket,
-    flow: &'d Flow<'d>,
-    missing: bool,
-    response: &'d mut ResponseHead,
-    out: &'d mut Vec<u8>,
-}
-
-impl Download<'_, '_> {
-    async fn run(mut self) -> Down {
-        match self.answer().await {
-            Ok(down) | Err(down) => down,
-        }
-    }
-
-    async fn answer(&mut self) -> Result<Down, Down> {
-        // No buffer is held while the server thinks.
-        if poll_fn(|cx| self.socket.poll_readable(cx)).await.is_err() {
-            return Err(Down::Server(Cause::Broken));
-        }
-        let mut buf = self.x.conn.shared().buffers.small();
-        let length = self.final_head(&mut buf).await?;
-        let status = self.response.status();
-        let head = &buf.filled()[..length];
-        if status == 101 {
-            return self.upgrade(buf, length).await;
-        }
-        let delimited = self.response.body(self.x.is_head());
-        if self.upstream.node
-            && let Some(stage) = self.response.mark(head)
-        {
-            let cause = match status {
-                503 => Cause::NoServer,
-                504 => Cause::Timeout,
-                _ => Cause::Broken,
-            };
-            return Err(Down::Marked(stage, cause));
-        }
-        if self.missing && status == 404 {
-            let reusable = self.response.keep_alive()
-                && match delimited {
-                    Delimited::Empty => buf.filled().len() == length,
-                    Delimited::Known(n) => (buf.filled().len() - length) as u64 == n,
-                    Delimited::Chunked | Delimited::ByClose => false,
-                };
-            return Ok(Down::Missing { reusable });
-        }
-        let unknown = matches!(delimited, Delimited::Chunked | Delimited::ByClose);
-        let chunk = unknown && self.x.request.head.minor() == 1;
-        let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk);
-        let to_node = self.x.request.from_node;
-        self.out.clear();
-        rewrite::response(self.out, self.response, head, chunk, keep, to_node);
-        buf.consume(length);
-        self.x.record.status = status;
-        self.x.record.head_bytes += self.out.len() as u64;
-        let clean = self.body(buf, delimited, chunk).await?;
-        Ok(Down::Complete {
-            after: reply::after(keep),
-            reusable: clean && self.response.keep_alive(),
-        })
-    }
-
-    /// Reads until the final answer's head is complete; interim answers are passed on or over. Returns its length.
-    async fn final_head(&mut self, buf: &mut Buf) -> Result<usize, Down> {
-        let (mut seen, mut interim) = (0, 0);
-        loop {
-            let Some(length) = ResponseHead::end(buf.filled(), &mut seen)? else {
-                if !self.read(buf).await? {
-                    return Err(Down::Server(Cause::Broken));
-                }
-                continue;
-            };
-            self.response.read(&buf.filled()[..length])?;
-            match self.response.status() {
-                101 if self.x.request.head.upgrade() => return Ok(length),
-                101 => return Err(Down::Server(Cause::Malformed)),
-                status @ 100..200 => {
-                    interim += 1;
-                    if interim > MOST_INTERIM {
-                        return Err(Down::Server(Cause::Malformed));
-                    }
-                    if status == 103 && self.x.request.head.minor() == 1 {
-                        self.early_hints(&buf.filled()[..length]).await?;
-                    }
-                    buf.consume(length);
-                    seen = 0;
-                }
-                _ => return Ok(length),
-            }
-        }
-    }
-
-    async fn early_hints(&mut self, head: &[u8]) -> Result<(), Down> {
-        self.out.clear();
-        let to_node = self.x.request.from_node;
-        rewrite::response(self.out, self.response, head, false, Keep::Implied, to_node);
-        self.x.record.head_bytes += self.out.len() as u64;
-        self.send(b"", false, false).await
-    }
-
-    /// Passes the body on. `true` when it ended where its framing says and nothing follows: the connection can be used
-    /// again.
-    async fn body(
-        &mut self,
-        mut buf: Buf,
-        delimited: Delimited,
-        chunk: bool,
-    ) -> Result<bool, Down> {
-        let mut left = match delimited {
-            Delimited::Empty => {
-                self.pass(b"", false, true).await?;
-                return Ok(buf.filled().is_empty());
-            }
-            Delimited::Known(n) => n,
-            Delimited::Chunked | Delimited::ByClose => u64::MAX,
-        };
-        let mut chunked = (delimited == Delimited::Chunked).then(Chunked::default);
-        let mut is_large = false;
-        loop {
-            let (data, consumed, last) = match (delimited, &mut chunked) {
-                (Delimited::Known(_), _) => {
-                    let here = usize::try_from(left).unwrap_or(usize::MAX);
-                    let here = here.min(buf.filled().len());
-                    left -= here as u64;
-                    (here, here, left == 0)
-                }
-                (_, Some(chunked)) => {
-                    let decoded = chunked
-                        .decode(buf.filled_mut())
-                        .map_err(|_| Down::Server(Cause::Malformed))?;
-                    (decoded.data, decoded.consumed, chunked.is_done())
-                }
-                _ => (buf.filled().len(), buf.filled().len(), false),
-            };
-            let filled = buf.filled().len() == buf.capacity();
-            // The head goes out at once, with what is there of the body.
-            if data > 0 || last || !self.out.is_empty() {
-                self.pass(&buf.filled()[..data], chunk, last).await?;
-            }
-            buf.consume(consumed);
-            if last {
-                return Ok(buf.filled().is_empty());
-            }
-            is_large |= match delimited {
-                Delimited::Known(_) => left > MAX_HEAD as u64,
-                _ => filled,
-            };
-            // All of it was consumed, and a server that takes its time (events, long polls) holds no buffer meanwhile.
-            drop(buf);
-            self.flow.clock.allow(self.upstream.timeouts.body);
-            let socket = self.socket;
-            let readable = poll_fn(|cx| socket.poll_readable(cx)).await;
-            let buffers = &self.x.conn.shared().buffers;
-            buf = if is_large {
-                buffers.large()
-            } else {
-                buffers.small()
-            };
-            readable.map_err(|_| Down::Server(Cause::Broken))?;
-            if !self.read(&mut buf).await? {
-                if delimited != Delimited::ByClose {
-                    return Err(Down::Server(Cause::Broken));
-                }
-                self.pass(b"", chunk, true).await?;
-                return Ok(false);
-            }
-        }
-    }
-
-    /// Sends a part of the final answer. Until then there is still time for an error of our own.
-    async fn pass(&mut self, data: &[u8], chunk: bool, last: bool) -> Result<(), Down> {
-        self.flow.answering.set(true);
-        self.send(data, chunk, last).await
-    }
-
-    /// Sends what is in `out` and a piece of the body to the client.
-    async fn send(&mut self, data: &[u8], chunk: bool, last: bool) -> Result<(), Down> {
-        let limit = self.x.snapshot.config.timeouts.body;
-        let flow = self.flow;
-        flow.clock.allow(limit);
-        flow.download.set(Waits::Client);
-        let socket = &self.x.conn.socket;
-        let took = |_| flow.clock.allow(limit);
-        let sent = emit(socket, self.out, data, chunk, last, took).await;
-        flow.download.set(Waits::Server);
-        self.x.record.bytes += data.len() as u64;
-        sent.map_err(|_| Down::Client(Stopped::Client))
-    }
-
-    /// Reads more from the server; `false` at its end.
-    async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
-        self.flow.clock.allow(self.upstream.timeouts.body);
-        match self.socket.read(buf.space()).await {
-            Ok(0) => Ok(false),
-            Ok(n) => {
-                buf.fill(n);
-                if !self.flow.heard.replace(true) {
-                    self.x.record.first_byte = Some(Instant::now());
-                }
-                Ok(true)
-            }
-            Err(_) => Err(Down::Server(Cause::Broken)),
-        }
-    }
-
-    /// The server goes on in another protocol: from here on bytes are passed as they are, both ways.
-    async fn upgrade(&mut self, mut buf: Buf, length: usize) -> Result<Down, Down> {
-        self.out.clear();
-        let head = &buf.filled()[..length];
-        let to_node = self.x.request.from_node;
-        rewrite::response(self.out, self.response, head, false, Keep::Upgrade, to_node);
-        self.x.record.status = 101;
-        self.x.record.head_bytes += self.out.len() as u64;
-        self.flow.answering.set(true);
-        self.send(b"", false, false).await?;
-        buf.consume(length);
-        let (bytes, stopped) = tunnel::run(self.x, self.socket, buf).await;
-        self.x.record.bytes += bytes;
-        self.x.record.stopped = stopped;
-        Ok(Down::Complete {
-            after: After::Abort,
-            reusable: false,
-        })
-    }
 }

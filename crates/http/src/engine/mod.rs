@@ -2,19 +2,21 @@
 //! out what handlers plan.
 //!
 //! The way of a request: [`connection`] waits, reads and parses the head; the listener's handler plans; [`reply`] sends
-//! answers from memory and files, [`forward`] tries servers, [`exchange`] moves one request and its answer between
-//! client and server, [`tunnel`] what follows an upgrade; [`record`] logs and counts.
+//! answers from memory and files, [`forward`] tries servers, [`exchange`] moves one request ([`upload`]) and its
+//! answer ([`download`]) between client and server, [`tunnel`] what follows an upgrade; [`record`] logs and counts.
 
 mod body;
 mod buffers;
 mod clock;
 mod connection;
+mod download;
 mod exchange;
 mod forward;
 mod pool;
 mod record;
 mod reply;
 mod tunnel;
+mod upload;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

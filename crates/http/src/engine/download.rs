@@ -1,0 +1,271 @@
+//! An answer on its way from a server to the client.
+
+use std::future::poll_fn;
+use std::time::Instant;
+
+use tandem_net::Socket;
+use tandem_telemetry::Stopped;
+
+use super::buffers::Buf;
+use super::connection::{After, Exchange};
+use super::exchange::{Flow, Waits};
+use super::upload::emit;
+use super::{reply, tunnel};
+use crate::chunked::Chunked;
+use crate::handler::{Cause, Stage, Upstream};
+use crate::head::MAX_HEAD;
+use crate::response::{Delimited, Malformed, ResponseHead};
+use crate::rewrite::{self, Keep};
+
+/// Interim answers (1xx) to one request.
+const MOST_INTERIM: usize = 16;
+
+/// How the way back ended.
+pub(super) enum Down {
+    /// The client has all of it.
+    Complete { after: After, reusable: bool },
+    /// It is 404, which another handler may better.
+    Missing { reusable: bool },
+    /// A gateway says that its own try failed.
+    Marked(Stage, Cause),
+    /// The server failed.
+    Server(Cause),
+    /// The client takes no more.
+    Client(Stopped),
+}
+
+impl From<Malformed> for Down {
+    fn from(_: Malformed) -> Self {
+        Self::Server(Cause::Malformed)
+    }
+}
+
+/// The way back.
+pub(super) struct Download<'d, 'x> {
+    pub x: &'d mut Exchange<'x>,
+    pub upstream: &'d Upstream,
+    pub socket: &'d Socket,
+    pub flow: &'d Flow<'d>,
+    pub missing: bool,
+    pub response: &'d mut ResponseHead,
+    pub out: &'d mut Vec<u8>,
+}
+
+impl Download<'_, '_> {
+    pub async fn run(mut self) -> Down {
+        match self.answer().await {
+            Ok(down) | Err(down) => down,
+        }
+    }
+
+    async fn answer(&mut self) -> Result<Down, Down> {
+        // No buffer is held while the server thinks.
+        if poll_fn(|cx| self.socket.poll_readable(cx)).await.is_err() {
+            return Err(Down::Server(Cause::Broken));
+        }
+        let mut buf = self.x.conn.shared().buffers.small();
+        let length = self.final_head(&mut buf).await?;
+        let status = self.response.status();
+        let head = &buf.filled()[..length];
+        if status == 101 {
+            return self.upgrade(buf, length).await;
+        }
+        let delimited = self.response.body(self.x.is_head());
+        if self.upstream.node
+            && let Some(stage) = self.response.mark(head)
+        {
+            let cause = match status {
+                503 => Cause::NoServer,
+                504 => Cause::Timeout,
+                _ => Cause::Broken,
+            };
+            return Err(Down::Marked(stage, cause));
+        }
+        if self.missing && status == 404 {
+            let reusable = self.response.keep_alive()
+                && match delimited {
+                    Delimited::Empty => buf.filled().len() == length,
+                    Delimited::Known(n) => (buf.filled().len() - length) as u64 == n,
+                    Delimited::Chunked | Delimited::ByClose => false,
+                };
+            return Ok(Down::Missing { reusable });
+        }
+        let unknown = matches!(delimited, Delimited::Chunked | Delimited::ByClose);
+        let chunk = unknown && self.x.request.head.minor() == 1;
+        let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk);
+        let to_node = self.x.request.from_node;
+        self.out.clear();
+        rewrite::response(self.out, self.response, head, chunk, keep, to_node);
+        buf.consume(length);
+        self.x.record.status = status;
+        self.x.record.head_bytes += self.out.len() as u64;
+        let clean = self.body(buf, delimited, chunk).await?;
+        Ok(Down::Complete {
+            after: reply::after(keep),
+            reusable: clean && self.response.keep_alive(),
+        })
+    }
+
+    /// Reads until the final answer's head is complete; interim answers are passed on or over. Returns its length.
+    async fn final_head(&mut self, buf: &mut Buf) -> Result<usize, Down> {
+        let (mut seen, mut interim) = (0, 0);
+        loop {
+            let Some(length) = ResponseHead::end(buf.filled(), &mut seen)? else {
+                if !self.read(buf).await? {
+                    return Err(Down::Server(Cause::Broken));
+                }
+                continue;
+            };
+            self.response.read(&buf.filled()[..length])?;
+            match self.response.status() {
+                101 if self.x.request.head.upgrade() => return Ok(length),
+                101 => return Err(Down::Server(Cause::Malformed)),
+                status @ 100..200 => {
+                    interim += 1;
+                    if interim > MOST_INTERIM {
+                        return Err(Down::Server(Cause::Malformed));
+                    }
+                    if status == 103 && self.x.request.head.minor() == 1 {
+                        self.early_hints(&buf.filled()[..length]).await?;
+                    }
+                    buf.consume(length);
+                    seen = 0;
+                }
+                _ => return Ok(length),
+            }
+        }
+    }
+
+    async fn early_hints(&mut self, head: &[u8]) -> Result<(), Down> {
+        self.out.clear();
+        let to_node = self.x.request.from_node;
+        rewrite::response(self.out, self.response, head, false, Keep::Implied, to_node);
+        self.x.record.head_bytes += self.out.len() as u64;
+        self.send(b"", false, false).await
+    }
+
+    /// Passes the body on. `true` when it ended where its framing says and nothing follows: the connection can be used
+    /// again.
+    async fn body(
+        &mut self,
+        mut buf: Buf,
+        delimited: Delimited,
+        chunk: bool,
+    ) -> Result<bool, Down> {
+        let mut left = match delimited {
+            Delimited::Empty => {
+                self.pass(b"", false, true).await?;
+                return Ok(buf.filled().is_empty());
+            }
+            Delimited::Known(n) => n,
+            Delimited::Chunked | Delimited::ByClose => u64::MAX,
+        };
+        let mut chunked = (delimited == Delimited::Chunked).then(Chunked::default);
+        let mut is_large = false;
+        loop {
+            let (data, consumed, last) = match (delimited, &mut chunked) {
+                (Delimited::Known(_), _) => {
+                    let here = usize::try_from(left).unwrap_or(usize::MAX);
+                    let here = here.min(buf.filled().len());
+                    left -= here as u64;
+                    (here, here, left == 0)
+                }
+                (_, Some(chunked)) => {
+                    let decoded = chunked
+                        .decode(buf.filled_mut())
+                        .map_err(|_| Down::Server(Cause::Malformed))?;
+                    (decoded.data, decoded.consumed, chunked.is_done())
+                }
+                _ => (buf.filled().len(), buf.filled().len(), false),
+            };
+            let filled = buf.filled().len() == buf.capacity();
+            // The head goes out at once, with what is there of the body.
+            if data > 0 || last || !self.out.is_empty() {
+                self.pass(&buf.filled()[..data], chunk, last).await?;
+            }
+            buf.consume(consumed);
+            if last {
+                return Ok(buf.filled().is_empty());
+            }
+            is_large |= match delimited {
+                Delimited::Known(_) => left > MAX_HEAD as u64,
+                _ => filled,
+            };
+            // All of it was consumed, and a server that takes its time (events, long polls) holds no buffer meanwhile.
+            drop(buf);
+            self.flow.clock.allow(self.upstream.timeouts.body);
+            let socket = self.socket;
+            let readable = poll_fn(|cx| socket.poll_readable(cx)).await;
+            let buffers = &self.x.conn.shared().buffers;
+            buf = if is_large {
+                buffers.large()
+            } else {
+                buffers.small()
+            };
+            readable.map_err(|_| Down::Server(Cause::Broken))?;
+            if !self.read(&mut buf).await? {
+                if delimited != Delimited::ByClose {
+                    return Err(Down::Server(Cause::Broken));
+                }
+                self.pass(b"", chunk, true).await?;
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Sends a part of the final answer. Until then there is still time for an error of our own.
+    async fn pass(&mut self, data: &[u8], chunk: bool, last: bool) -> Result<(), Down> {
+        self.flow.answering.set(true);
+        self.send(data, chunk, last).await
+    }
+
+    /// Sends what is in `out` and a piece of the body to the client.
+    async fn send(&mut self, data: &[u8], chunk: bool, last: bool) -> Result<(), Down> {
+        let limit = self.x.snapshot.config.timeouts.body;
+        let flow = self.flow;
+        flow.clock.allow(limit);
+        flow.download.set(Waits::Client);
+        let socket = &self.x.conn.socket;
+        let took = |_| flow.clock.allow(limit);
+        let sent = emit(socket, self.out, data, chunk, last, took).await;
+        flow.download.set(Waits::Server);
+        self.x.record.bytes += data.len() as u64;
+        sent.map_err(|_| Down::Client(Stopped::Client))
+    }
+
+    /// Reads more from the server; `false` at its end.
+    async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
+        self.flow.clock.allow(self.upstream.timeouts.body);
+        match self.socket.read(buf.space()).await {
+            Ok(0) => Ok(false),
+            Ok(n) => {
+                buf.fill(n);
+                if !self.flow.heard.replace(true) {
+                    self.x.record.first_byte = Some(Instant::now());
+                }
+                Ok(true)
+            }
+            Err(_) => Err(Down::Server(Cause::Broken)),
+        }
+    }
+
+    /// The server goes on in another protocol: from here on bytes are passed as they are, both ways.
+    async fn upgrade(&mut self, mut buf: Buf, length: usize) -> Result<Down, Down> {
+        self.out.clear();
+        let head = &buf.filled()[..length];
+        let to_node = self.x.request.from_node;
+        rewrite::response(self.out, self.response, head, false, Keep::Upgrade, to_node);
+        self.x.record.status = 101;
+        self.x.record.head_bytes += self.out.len() as u64;
+        self.flow.answering.set(true);
+        self.send(b"", false, false).await?;
+        buf.consume(length);
+        let (bytes, stopped) = tunnel::run(self.x, self.socket, buf).await;
+        self.x.record.bytes += bytes;
+        self.x.record.stopped = stopped;
+        Ok(Down::Complete {
+            after: After::Abort,
+            reusable: false,
+        })
+    }
+}
