@@ -11,6 +11,7 @@ use super::exchange::{Flow, Waits};
 
 /// Up to this size a piece of a body is copied behind its head, in bytes: cheaper than handing the kernel a list.
 const COPIED: usize = 4096;
+
 /// Why a request could not be sent.
 pub(super) enum UploadError {
     /// Its body ended before its end.
