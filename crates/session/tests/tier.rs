@@ -388,3 +388,124 @@ async fn what_changes_is_an_event() {
     told("full redundancy again").await;
     told("leads (term").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_whose_link_to_the_leader_is_cut_reaches_it_through_another_node() {
+    let tier = Tier::started(3).await;
+    assert_eq!(set(&tier.agent(), "k", "v").await, Reply::Stored);
+    let leader = tier.led().await;
+    // Nothing listens there, for this agent alone.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut voters = tier.voters.clone();
+    voters[leader].address = closed.local_addr().unwrap();
+    drop(closed);
+    let agent = Tier::agent_of(voters, common::key());
+    for i in 0..20 {
+        assert_eq!(set(&agent, "k", &i.to_string()).await, Reply::Stored);
+        assert_eq!(value(&agent, "k").await, Some(i.to_string()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_node_costs_a_bounded_time() {
+    let tier = Tier::started(3).await;
+    let leader = tier.led().await;
+    // It accepts and never answers: the hello waits in the kernel's queue.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut voters = tier.voters.clone();
+    voters[leader].address = silent.local_addr().unwrap();
+    let agent = Tier::agent_of(voters, common::key());
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_durable_tier_keeps_what_it_acknowledged_and_its_identities() {
+    let mut tier = Tier::new(3);
+    tier.durable = true;
+    for i in 0..3 {
+        tier.start(i).await;
+    }
+    let agent = tier.agent();
+    for i in 0..30 {
+        assert_eq!(set(&agent, &format!("k{i}"), "v").await, Reply::Stored);
+    }
+    for i in 0..3 {
+        tier.crash(i).await;
+    }
+    for i in 0..3 {
+        tier.start(i).await;
+        assert!(!tier.events(i).iter().any(|e| e.contains("lost")));
+    }
+    let agent = tier.agent();
+    for i in 0..30 {
+        assert_eq!(value(&agent, &format!("k{i}")).await.as_deref(), Some("v"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guarded_key_that_was_deleted_is_not_set_again_at_once() {
+    let mut tier = Tier::new(3);
+    let pattern = tandem_model::Pattern::parse("sess.*").unwrap();
+    tier.guard = Some((vec![pattern], Duration::from_mins(1)));
+    for i in 0..3 {
+        tier.start(i).await;
+    }
+    let (login, slow) = (tier.agent(), tier.agent());
+    assert_eq!(set(&login, "sess.1", "v").await, Reply::Stored);
+    assert_eq!(
+        call(&login, Op::Delete { key: b"sess.1" }).await,
+        Reply::Deleted
+    );
+    assert_eq!(set(&slow, "sess.1", "zombie").await, Reply::NotStored);
+    let leader = tier.led().await;
+    tier.crash(leader).await;
+    assert_eq!(set(&slow, "sess.1", "zombie").await, Reply::NotStored);
+    assert_eq!(value(&login, "sess.1").await, None);
+    assert_eq!(set(&slow, "other", "v").await, Reply::Stored);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_the_file_no_longer_names_is_let_go_and_a_new_one_taken_in() {
+    let mut tier = Tier::new(4);
+    let named = |tier: &Tier, which: [usize; 3]| which.map(|i| tier.voters[i].clone()).to_vec();
+    let before = named(&tier, [0, 1, 2]);
+    let after = named(&tier, [0, 1, 3]);
+    for i in 0..3 {
+        tier.start_with(i, before.clone()).await;
+    }
+    let agent = Tier::agent_of(tier.voters.clone(), common::key());
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    tier.start_with(3, after.clone()).await;
+    for i in 0..4 {
+        if let Some(node) = &tier.nodes[i] {
+            node.session.set_voters(after.clone());
+        }
+    }
+    let wanted = ["cache1", "cache2", "cache4"];
+    until("the voters are those of the file", || {
+        let members = [0, 1, 3].map(|i| {
+            tier.status(i).map(|s| {
+                let mut names: Vec<_> = s.voters.into_iter().map(|v| v.node).collect();
+                names.sort();
+                names
+            })
+        });
+        members
+            .iter()
+            .all(|m| m.as_ref().is_some_and(|m| m == &wanted))
+            .then_some(())
+    })
+    .await;
+    tier.crash(2).await;
+    assert_eq!(set(&agent, "k", "w").await, Reply::Stored);
+    tier.crash(0).await;
+    assert_eq!(value(&agent, "k").await.as_deref(), Some("w"));
+}

@@ -1,7 +1,7 @@
 //! The cluster port: how the nodes of a file speak to one another.
 //!
-//! A connection begins with a [`hello`]: both sides say which version of the protocol they speak and who they are,
-//! and prove by a challenge that they hold the cluster's key. After it come [`frame`]s: requests from the side that
+//! A connection begins with a hello: both sides say which version of the protocol they speak and who they are,
+//! and prove by a challenge that they hold the cluster's key. After it come frames: requests from the side that
 //! connected, answers from the other, many at a time, each with a number of its own. What the requests mean is the
 //! business of the *purpose* the connection was opened for (`raft`, `agent`, ...); this module must never look inside.
 //!

@@ -84,6 +84,19 @@ impl LogStore {
         self.lock().segments.iter().map(Segment::size).sum()
     }
 
+    /// The last index that may go when about so many bytes of the newest entries are kept; `None` when none may.
+    pub fn beyond(&self, keep: u64) -> Option<u64> {
+        let inner = self.lock();
+        let mut kept = 0;
+        for segment in inner.segments.iter().rev() {
+            if kept >= keep {
+                return segment.next().checked_sub(1);
+            }
+            kept += segment.size();
+        }
+        None
+    }
+
     /// Has everything flushed to disk: what was written without `durable` becomes durable.
     pub fn flush_all(&self) -> io::Result<()> {
         let inner = self.lock();

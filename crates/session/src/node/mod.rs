@@ -15,7 +15,6 @@ mod view;
 mod writes;
 
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,8 +54,6 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 /// long after, unless the leader is known to be gone ([`failover`]).
 const LEADER_LEASE: Duration = Duration::from_millis(300);
 const ELECTION_MIN: Duration = Duration::from_millis(200);
-/// Entries that a snapshot has and the log keeps, for replicas that are a little behind.
-const KEPT_ENTRIES: u64 = 1_000;
 /// Handing leadership over before a stop takes at most so long.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
@@ -395,8 +392,8 @@ fn config() -> Result<Config, openraft::ConfigError> {
         // Openraft's lease is its longest election timeout.
         election_timeout_max: LEADER_LEASE.as_millis() as u64,
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: KEPT_ENTRIES,
-        purge_batch_size: 256,
+        // The observer says what may go: by bytes, as entries are of any size.
+        max_in_snapshot_log_to_keep: u64::MAX,
         max_payload_entries: 256,
         install_snapshot_timeout: 10_000,
         // Allowed when the promises of the last run are over.
@@ -433,11 +430,5 @@ async fn hand_over(raft: &Raft, view: &ClusterView) {
         };
         // If it does not come about the others elect when this node is gone.
         let _ = timeout(HAND_OVER, handed_over).await;
-    }
-}
-
-impl From<StartError> for io::Error {
-    fn from(error: StartError) -> Self {
-        Self::other(error.0)
     }
 }

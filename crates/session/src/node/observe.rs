@@ -19,8 +19,10 @@ use crate::types::NodeId;
 const EVERY: Duration = Duration::from_millis(100);
 /// A missing leader is news after so long; an election is shorter.
 const LEADERLESS: Duration = Duration::from_secs(1);
-/// The log may take so many bytes on disk, or as many as the state takes, before a snapshot lets it be cut.
+/// The log may take so many bytes more on disk, or as many as the state takes, before a snapshot lets it be cut.
 const LOG_BYTES: u64 = 64 * 1024 * 1024;
+/// Newest entries that the log keeps although a snapshot has them, for replicas that are a little behind.
+const KEPT_BYTES: u64 = 32 * 1024 * 1024;
 /// Between two snapshots, at least.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 
@@ -108,11 +110,14 @@ impl Observer {
             }
             let bytes = self.replica.lock().state.bytes();
             self.alarm(bytes, &mut alarmed);
-            if self.log.size() > LOG_BYTES.max(bytes) && snapshot.elapsed() > SNAPSHOT_EVERY {
+            if self.log.size() > KEPT_BYTES + LOG_BYTES.max(bytes)
+                && snapshot.elapsed() > SNAPSHOT_EVERY
+            {
                 snapshot = Instant::now();
                 // A replica that has stopped says so above.
                 let _ = self.raft.trigger().snapshot().await;
             }
+            self.purge(&metrics).await;
         }
     }
 
@@ -164,6 +169,19 @@ impl Observer {
                     format!("full redundancy again: {all} of {all} voters"),
                 );
             }
+        }
+    }
+
+    /// Lets go of what a snapshot has, beyond what replicas that are a little behind may need.
+    async fn purge(&self, metrics: &Metrics) {
+        let beyond = self.log.beyond(KEPT_BYTES);
+        let covered = metrics.snapshot.map(|log_id| log_id.index());
+        let upto = beyond.min(covered);
+        if upto > metrics.purged.map(|log_id| log_id.index())
+            && let Some(upto) = upto
+        {
+            // A replica that has stopped says so above.
+            let _ = self.raft.trigger().purge_log(upto).await;
         }
     }
 

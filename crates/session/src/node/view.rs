@@ -71,7 +71,8 @@ impl ClusterView {
         Status {
             name: self.name.to_string(),
             id: self.id,
-            initialized: metrics.last_log_index.is_some() || metrics.current_term > 0,
+            // A vote alone does not count: who has no log has acknowledged nothing.
+            initialized: metrics.last_log_index.is_some(),
             leader: leader(&metrics),
             term: metrics.current_term,
             applied: replica.applied.map_or(0, |log_id| log_id.index()),

@@ -18,6 +18,8 @@ pub const SOON: Duration = Duration::from_secs(30);
 pub struct Tier {
     pub voters: Vec<Voter>,
     pub memory: u64,
+    pub durable: bool,
+    pub guard: Option<(Vec<tandem_model::Pattern>, Duration)>,
     pub nodes: Vec<Option<Node>>,
     directory: PathBuf,
 }
@@ -53,6 +55,8 @@ impl Tier {
         Self {
             voters,
             memory: 64 << 20,
+            durable: false,
+            guard: None,
             nodes: (0..count).map(|_| None).collect(),
             directory: std::env::temp_dir().join(name),
         }
@@ -73,15 +77,23 @@ impl Tier {
             voters: self.voters.clone(),
             state: self.directory.join(&self.voters[i].name),
             memory: self.memory,
-            durable: false,
-            guard: None,
+            durable: self.durable,
+            guard: self.guard.clone(),
             outgoing: None,
             key: key(),
         }
     }
 
     pub async fn start(&mut self, i: usize) {
-        let options = self.options(i);
+        self.start_with(i, self.voters.clone()).await;
+    }
+
+    /// Starts a node whose file names these.
+    pub async fn start_with(&mut self, i: usize, voters: Vec<Voter>) {
+        let options = NodeOptions {
+            voters,
+            ..self.options(i)
+        };
         let log = if std::env::var_os("TANDEM_TEST_EVENTS").is_some() {
             Log::Stderr
         } else {
@@ -166,9 +178,14 @@ impl Tier {
     }
 
     pub fn agent_with(&self, key: ClusterKey) -> AgentKeyspace {
+        Self::agent_of(self.voters.clone(), key)
+    }
+
+    /// An agent that believes the nodes to be at these addresses.
+    pub fn agent_of(voters: Vec<Voter>, key: ClusterKey) -> AgentKeyspace {
         let options = AgentOptions {
             node: "app1".into(),
-            voters: self.voters.clone(),
+            voters,
             outgoing: None,
             key,
         };
