@@ -222,3 +222,26 @@ fn the_status_page_shows_every_node() {
         .collect();
     assert_eq!(names, ["edge", "files", "app1", "app2", "cache1", "cache2"]);
 }
+
+#[test]
+fn a_second_demo_names_the_first_and_stop_ends_it() {
+    if common::demo_runs() {
+        eprintln!("skipped: a demo runs on this machine");
+        return;
+    }
+    let mut first = Running::start(&["demo"]);
+    let second = output(&["demo"]);
+    assert_eq!(second.status.code(), Some(1));
+    let said = stderr(&second);
+    assert!(
+        said.contains(&format!("pid {}", first.pid())) && said.contains("tandem demo --stop"),
+        "{said}"
+    );
+    assert_eq!(
+        get(first.address(), "/stylesheets/demo.css").field("content-type"),
+        Some("text/css; charset=utf-8")
+    );
+    let stopped = output(&["demo", "--stop"]);
+    assert!(stopped.status.success(), "{}", stderr(&stopped));
+    assert!(first.wait().success());
+}

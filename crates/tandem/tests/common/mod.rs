@@ -77,6 +77,21 @@ impl Drop for Dir {
     }
 }
 
+/// Whether a demo of this user runs: there is one of it on a machine.
+pub fn demo_runs() -> bool {
+    let uid = rustix::process::getuid().as_raw();
+    let Ok(entries) = fs::read_dir(std::env::temp_dir().join(format!("tandem-{uid}"))) else {
+        return false;
+    };
+    let states = entries
+        .flatten()
+        .filter_map(|entry| fs::read(entry.path().join("rehearsal.json")).ok());
+    let states = states.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    states
+        .filter(|state| state["kind"] == "demo")
+        .any(|state| runs(state["pid"].as_u64().unwrap_or(0) as u32))
+}
+
 /// A started binary that prints `ready ADDRESS` when it is. It is stopped by SIGTERM when dropped.
 pub struct Running {
     child: Child,
