@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_model::Timing;
+use tandem_model::{Check, Timing};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -60,11 +60,17 @@ pub async fn run_checks(pools: Vec<Arc<Pool>>, shutdown: impl Future<Output = ()
 async fn keep(pool: Arc<Pool>) {
     let mut tasks = JoinSet::new();
     let mut checkers: HashMap<ServerKey, (Arc<Server>, AbortHandle)> = HashMap::new();
-    if pool.has_names() {
-        tasks.spawn(resolve(pool.clone()));
-    }
+    let mut resolver: Option<AbortHandle> = None;
+    let mut updates = pool.updates();
     let mut sources = pool.sources();
     loop {
+        if updates != pool.updates() {
+            updates = pool.updates();
+            sources = pool.sources();
+        }
+        if pool.has_names() && resolver.as_ref().is_none_or(AbortHandle::is_finished) {
+            resolver = Some(tasks.spawn(resolve(pool.clone())));
+        }
         let servers = pool.servers();
         checkers.retain(|_, (server, checker)| {
             let stays = servers.iter().any(|s| Arc::ptr_eq(s, server)) && !checker.is_finished();
@@ -91,43 +97,45 @@ async fn keep(pool: Arc<Pool>) {
     }
 }
 
-/// Looks up the names of a pool again and again.
+/// Looks up the names of a pool again and again, as long as it has some.
 async fn resolve(pool: Arc<Pool>) {
-    loop {
+    while pool.has_names() {
         pool.resolve().await;
         sleep(RESOLVE).await;
     }
 }
 
-/// Watches one server.
+/// Watches one server, in the way that the pool's settings ask for at the time.
 async fn watch(pool: Arc<Pool>, server: Arc<Server>) {
-    match pool.check.timing() {
-        Some(timing) => check_again_and_again(&pool, &server, &timing).await,
-        None => loop {
-            server.wake.notified().await;
-            if server.state() == State::Down {
-                sleep(PARDON).await;
-                pool.pardon(&server);
+    loop {
+        let settings = pool.settings();
+        match settings.check.timing() {
+            Some(timing) => check(&pool, &server, &settings.check, &timing).await,
+            None => {
+                server.wake.notified().await;
+                if server.state() == State::Down {
+                    sleep(PARDON).await;
+                    pool.pardon(&server, "not checked, tried again after a failure");
+                }
             }
-        },
+        }
     }
 }
 
-async fn check_again_and_again(pool: &Pool, server: &Server, timing: &Timing) {
-    loop {
-        let began = Instant::now();
-        let generation = server.vitals().generation();
-        let result = match timeout(timing.timeout, probe::check(server, &pool.check)).await {
-            Ok(result) => result,
-            Err(_) => Err(format!("no answer within {:?}", timing.timeout)),
-        };
-        pool.checked(server, generation, result);
-        let next = began + server.pause(timing);
-        let soonest = Instant::now() + GAP;
-        tokio::select! {
-            () = sleep_until(next.max(soonest)) => {}
-            () = server.wake.notified() => sleep_until(soonest).await,
-        }
+/// Checks a server once and waits until it is to be checked again.
+async fn check(pool: &Pool, server: &Server, check: &Check, timing: &Timing) {
+    let began = Instant::now();
+    let generation = server.vitals().generation();
+    let result = match timeout(timing.timeout, probe::check(server, check)).await {
+        Ok(result) => result,
+        Err(_) => Err(format!("no answer within {:?}", timing.timeout)),
+    };
+    pool.checked(server, generation, result);
+    let next = began + server.pause(timing);
+    let soonest = Instant::now() + GAP;
+    tokio::select! {
+        () = sleep_until(next.max(soonest)) => {}
+        () = server.wake.notified() => sleep_until(soonest).await,
     }
 }
 

@@ -2,14 +2,16 @@
 
 mod attempts;
 mod members;
+mod settings;
 mod view;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use tandem_http::handler::{Cause, Endpoint, Failure, Stage};
-use tandem_model::{Balance, Check, PoolPlan, Timeouts};
+use tandem_model::PoolPlan;
 use tandem_telemetry::{NodeStatus, ServiceStatus, StatusSource, Telemetry};
 use tokio::sync::{Notify, watch};
 
@@ -19,6 +21,7 @@ use crate::server::Server;
 
 pub(crate) use attempts::PoolAttempts;
 use members::Members;
+pub(crate) use settings::Settings;
 use view::View;
 
 /// Where one instance of an application listens.
@@ -42,12 +45,10 @@ pub struct Pool {
     kind: &'static str,
     /// Its servers are only this node's own: it answers other nodes' probes.
     pub(crate) gateway: bool,
-    balance: Balance,
-    pub(crate) check: Check,
-    retry: u32,
-    timeouts: Timeouts,
     members: Mutex<Members>,
     view: ArcSwap<View>,
+    /// Counts updates, so that the checks know when to look for their sources anew.
+    updates: AtomicU64,
     /// Tells the checks that servers came or went.
     pub(crate) changed: Notify,
     telemetry: Telemetry,
@@ -64,22 +65,77 @@ impl Pool {
             service: plan.service.as_str().into(),
             kind: plan.kind,
             gateway: plan.gateway,
-            balance: plan.balance,
-            check: plan.check.clone(),
-            retry: plan.retry,
-            timeouts: plan.timeouts,
             members: Mutex::new(Members::new(&plan.members, instances)),
-            view: ArcSwap::from_pointee(View::new(Arc::default(), plan.balance, None)),
+            view: ArcSwap::from_pointee(View::new(
+                Arc::default(),
+                Arc::new(Settings::of(plan)),
+                None,
+            )),
+            updates: AtomicU64::new(0),
             changed: Notify::new(),
             telemetry: telemetry.clone(),
             me: me.clone(),
         });
         pool.reconcile();
-        let side = if plan.gateway { "gateway" } else { "edge" };
-        telemetry
-            .registry
-            .publish(&format!("{side} {}", plan.service), pool.clone());
+        telemetry.registry.publish(&pool.entry(), pool.clone());
         pool
+    }
+
+    /// Whether this is the pool of a plan, whatever its servers: then [`update`](Self::update) brings it in line.
+    pub fn is_of(&self, plan: &PoolPlan) -> bool {
+        *self.service == *plan.service && self.kind == plan.kind && self.gateway == plan.gateway
+    }
+
+    /// Brings the pool in line with a new plan while it serves: the pool's part of a reload.
+    ///
+    /// A server that is still there by name and address keeps its health, its counts, the requests in flight and the
+    /// operator's orders (its weight is the file's again when that changed). The turn goes on. Requests that have
+    /// begun keep their time limits and tries. One that is gone gets nothing new; what it has in flight ends as usual.
+    ///
+    /// A reload is, for each target of the new plan:
+    /// 1. the pool that [`is_of`](Self::is_of) its plan is updated, else there is a [`new`](Self::new) one; with the
+    ///    instances of the applications as they are after the reload;
+    /// 2. [`resolve`](Self::resolve), so that servers new by name have addresses;
+    /// 3. a new [`crate::Router`] over handlers of these pools for each listener, which takes the place of the old one
+    ///    (make all of them before step 1: an error then changes nothing);
+    /// 4. [`crate::run_checks`] is dropped and begun anew with the pools there are now;
+    /// 5. pools that no target has any more are [`retire`](Self::retire)d.
+    pub fn update(&self, plan: &PoolPlan, instances: &Instances) {
+        let settings = Arc::new(Settings::of(plan));
+        let mut members = self.members();
+        members.update(&plan.members, instances);
+        let before = self.settings();
+        self.updates.fetch_add(1, Relaxed);
+        self.reconcile_to(members, settings.clone());
+        if before.check != settings.check {
+            for server in &*self.servers() {
+                if settings.check.timing().is_none() {
+                    self.pardon(server, "not checked any more");
+                }
+                server.wake.notify_one();
+            }
+        }
+    }
+
+    /// Takes the pool out of the status: nothing leads to it any more. Requests that it has end as usual.
+    pub fn retire(&self) {
+        self.telemetry.registry.withdraw(&self.entry());
+    }
+
+    /// Its name among the sources of status.
+    fn entry(&self) -> String {
+        let side = if self.gateway { "gateway" } else { "edge" };
+        format!("{side} {}", self.service)
+    }
+
+    /// What the file says of it now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.view.load().settings.clone()
+    }
+
+    /// How often it was updated.
+    pub(crate) fn updates(&self) -> u64 {
+        self.updates.load(Relaxed)
     }
 
     /// The service's name.
@@ -124,23 +180,28 @@ impl Pool {
 
     /// Brings servers in line with addresses and instances as they are now.
     pub(crate) fn reconcile(&self) {
-        let mut members = self.members();
-        members.reconcile(&self.check);
+        let members = self.members();
+        self.reconcile_to(members, self.settings());
+    }
+
+    fn reconcile_to(&self, mut members: MutexGuard<'_, Members>, settings: Arc<Settings>) {
+        members.reconcile(&settings.check);
         for name in members.unregistered() {
             self.register(name);
         }
-        self.renew(members);
+        self.renew(members, settings);
         self.changed.notify_one();
     }
 
     /// Makes a new view after a server's state, weight or orders changed.
     pub(crate) fn refresh(&self) {
-        self.renew(self.members());
+        let members = self.members();
+        self.renew(members, self.settings());
     }
 
     /// The lock is held until the view is stored, so that of two changes at once the later view shows both.
-    fn renew(&self, mut members: MutexGuard<'_, Members>) {
-        let view = View::new(members.servers(), self.balance, Some(&self.view.load()));
+    fn renew(&self, mut members: MutexGuard<'_, Members>, settings: Arc<Settings>) {
+        let view = View::new(members.servers(), settings, Some(&self.view.load()));
         let news = members.serves(!view.is_empty());
         self.view.store(Arc::new(view));
         drop(members);
@@ -159,18 +220,16 @@ impl Pool {
 
     /// A check of `server` that began in `generation` ended.
     pub(crate) fn checked(&self, server: &Server, generation: u64, result: Result<(), String>) {
-        let Some(timing) = self.check.timing() else {
+        let Some(timing) = self.settings().check.timing() else {
             return;
         };
         let change = server.vitals().checked(generation, result, &timing);
         self.announce(server, change);
     }
 
-    /// A server that is not checked was left alone for long enough.
-    pub(crate) fn pardon(&self, server: &Server) {
-        let change = server
-            .vitals()
-            .pardon("not checked, tried again after a failure");
+    /// A server that is not checked is used again: it was left alone for long enough.
+    pub(crate) fn pardon(&self, server: &Server, reason: &str) {
+        let change = server.vitals().pardon(reason);
         self.announce(server, change);
     }
 
@@ -231,7 +290,7 @@ impl Pool {
         let Some(changed) = members.order(server, order) else {
             return false;
         };
-        self.renew(members);
+        self.renew(members, self.settings());
         if changed {
             let what = match order {
                 Order::Drain => "draining by order: no new requests".into(),

@@ -29,7 +29,7 @@ pub(crate) struct Server {
     pub(crate) node: bool,
     /// Connections to it come from here.
     pub(crate) from: Option<IpAddr>,
-    pub(crate) backup: bool,
+    backup: AtomicBool,
     weight: AtomicU16,
     draining: AtomicBool,
     counts: Counts,
@@ -61,7 +61,7 @@ impl Server {
             key,
             node,
             from,
-            backup,
+            backup: AtomicBool::new(backup),
             weight: AtomicU16::new(weight),
             draining: AtomicBool::new(false),
             counts: Counts::default(),
@@ -85,6 +85,14 @@ impl Server {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    pub(crate) fn is_backup(&self) -> bool {
+        self.backup.load(Relaxed)
+    }
+
+    pub(crate) fn set_backup(&self, backup: bool) {
+        self.backup.store(backup, Relaxed);
     }
 
     /// Returns whether that is a change.

@@ -144,6 +144,11 @@ impl Registry {
         self.lock().sources.insert(name.into(), source);
     }
 
+    /// Takes a source of status away.
+    pub fn withdraw(&self, name: &str) {
+        self.lock().sources.remove(name);
+    }
+
     /// Adds or replaces a control, named `service/server`.
     pub fn control(&self, name: &str, control: Arc<dyn Control>) {
         self.lock().controls.insert(name.into(), control);

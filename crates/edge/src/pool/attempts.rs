@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tandem_http::handler::{Attempts, Failure, Outcome, Upstream};
 
-use super::Pool;
+use super::{Pool, Settings};
 use crate::server::Server;
 
 /// The tries of one request.
@@ -16,6 +16,7 @@ use crate::server::Server;
 /// A server's in-flight count holds for as long as its try; dropping this ends it, however the request ended.
 pub(crate) struct PoolAttempts {
     pool: Arc<Pool>,
+    settings: Arc<Settings>,
     current: Option<Arc<Server>>,
     /// Allocates on the first failure only.
     tried: Vec<Arc<Server>>,
@@ -24,10 +25,12 @@ pub(crate) struct PoolAttempts {
 
 impl PoolAttempts {
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        let settings = pool.settings();
         Self {
             current: None,
             tried: Vec::new(),
-            left: pool.retry,
+            left: settings.retry,
+            settings,
             pool,
         }
     }
@@ -61,7 +64,7 @@ impl Attempts for PoolAttempts {
             name: server.key.name.clone(),
             node: server.node,
             from: server.from,
-            timeouts: self.pool.timeouts,
+            timeouts: self.settings.timeouts,
         };
         self.current = Some(server);
         Some(upstream)

@@ -104,6 +104,38 @@ impl Members {
             .collect()
     }
 
+    /// Takes over the members of a new plan. Servers stay as they are for [`reconcile`](Self::reconcile) to keep.
+    pub(super) fn update(&mut self, members: &[Member], instances: &Instances) {
+        let mut before = std::mem::take(&mut self.entries);
+        for member in members {
+            let old = before.iter().position(|e| e.member.name == member.name);
+            let old = old.map(|index| before.swap_remove(index));
+            let mut source = Source::of(&member.place, instances);
+            let mut servers = Vec::new();
+            if let Some(old) = old {
+                let node = matches!(member.place, Place::Node(_));
+                servers = old.servers;
+                servers.retain(|server| server.node == node && server.from == member.from);
+                for server in &servers {
+                    server.set_backup(member.backup);
+                    if old.member.weight != member.weight {
+                        server.obey(Order::Weight(member.weight));
+                        // The file's word is the newer one.
+                        if let Some(orders) = self.orders.get_mut(&server.key.name) {
+                            orders.retain(|order| !matches!(order, Order::Weight(_)));
+                        }
+                    }
+                }
+                source.take_over(old.source);
+            }
+            self.entries.push(Entry {
+                member: member.clone(),
+                source,
+                servers,
+            });
+        }
+    }
+
     /// Makes the servers that are missing and forgets those that are gone.
     pub(super) fn reconcile(&mut self, check: &Check) {
         let vitals = || match check {
@@ -300,6 +332,24 @@ impl Source {
                     },
                 },
             },
+        }
+    }
+
+    /// Keeps the addresses of a name that is asked for as before.
+    fn take_over(&mut self, before: Self) {
+        if let (
+            Self::Name { name, .. },
+            Self::Name {
+                name: same, found, ..
+            },
+        ) = (&*self, before)
+            && *name == same
+        {
+            *self = Self::Name {
+                name: same,
+                found,
+                error: None,
+            };
         }
     }
 

@@ -2,12 +2,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tandem_http::handler::{Attempts, Outcome, Upstream};
-use tandem_model::{Address, Member, Place};
+use tandem_model::{Address, Balance, Check, Member, Place, Timeouts};
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{Control, ControlError, Health};
 
 use super::*;
 use crate::testing::eventually;
+
+mod update;
 
 fn member(name: &str, port: u16) -> Member {
     Member {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tandem_model::Balance;
-
 use crate::balance::Balancer;
 use crate::health::state::State;
+use crate::pool::Settings;
 use crate::server::Server;
 
 /// All servers, and the turn among those that can be used.
 pub(crate) struct View {
+    pub(super) settings: Arc<Settings>,
     servers: Arc<[Arc<Server>]>,
     balancer: Balancer,
 }
@@ -30,7 +30,7 @@ impl View {
     /// The servers as they are now; the turn goes on from `before`.
     pub(crate) fn new(
         servers: Arc<[Arc<Server>]>,
-        balance: Balance,
+        settings: Arc<Settings>,
         before: Option<&Self>,
     ) -> Self {
         let ready: Vec<(u32, &Server, State)> = (0..)
@@ -43,13 +43,13 @@ impl View {
             .map(|&(backup, rank)| {
                 ready
                     .iter()
-                    .filter(|(_, server, state)| server.backup == backup && *state == rank)
+                    .filter(|(_, server, state)| server.is_backup() == backup && *state == rank)
                     .map(|(index, server, _)| (*index, server.weight()))
                     .collect()
             })
             .find(|used: &Vec<_>| !used.is_empty())
             .unwrap_or_default();
-        let mut balancer = Balancer::new(balance, &used);
+        let mut balancer = Balancer::new(settings.balance, &used);
         if let Some(before) = before {
             balancer.resume(&before.balancer, |index| {
                 let server = &before.servers[index as usize];
@@ -59,7 +59,11 @@ impl View {
                     .map(|(index, _)| index)
             });
         }
-        Self { servers, balancer }
+        Self {
+            settings,
+            servers,
+            balancer,
+        }
     }
 
     pub(crate) fn servers(&self) -> Arc<[Arc<Server>]> {
