@@ -1,10 +1,11 @@
 //! The cache: shards, each behind a short lock.
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use tandem_memcache::{MAX_VALUE, Op, Reply, Sink};
+use tandem_memcache::{Extended, MAX_VALUE, Op, Reply, Sink};
 
 use crate::counters::Counters;
 use crate::shard::{Bounds, Shard};
@@ -49,6 +50,8 @@ pub struct Cache {
     parts: Box<[Part]>,
     hasher: RandomState,
     options: CacheOptions,
+    /// [`CacheOptions::memory`], unless it was changed.
+    memory: AtomicUsize,
 }
 
 impl Cache {
@@ -67,6 +70,7 @@ impl Cache {
                 .map(|_| Part(Mutex::new(Shard::new(bounds))))
                 .collect(),
             hasher: RandomState::default(),
+            memory: AtomicUsize::new(options.memory),
             options,
         }
     }
@@ -98,6 +102,27 @@ impl Cache {
             }
             Op::Stats { argument } => self.stats(argument),
         }
+    }
+
+    /// Carries out an operation of the meta or binary protocol at `now` (milliseconds).
+    pub fn extended(&self, op: &Extended<'_>, now: u64, sink: &mut dyn Sink) -> Reply {
+        let (mut shard, hash) = self.shard(op.key);
+        shard.extended(op, hash, now, sink)
+    }
+
+    /// Changes the bound of memory, in bytes. What is over it goes with the next sweeps and stores.
+    pub fn set_memory(&self, bytes: usize) {
+        self.memory.store(bytes, Relaxed);
+        for part in &self.parts {
+            lock(part).set_memory(bytes / self.parts.len());
+        }
+    }
+
+    /// Shows the items of shard number `part` that are alive at `now`; returns the next number, if there is one. No
+    /// key is asked for thereby.
+    pub fn dump(&self, part: usize, now: u64, sink: &mut dyn Sink) -> Option<usize> {
+        lock(self.parts.get(part)?).dump(now, sink);
+        (part + 1 < self.parts.len()).then_some(part + 1)
     }
 
     fn get(
@@ -174,12 +199,12 @@ impl Cache {
                 let own = [
                     line("curr_items", self.items().to_string()),
                     line("bytes", self.used().to_string()),
-                    line("limit_maxbytes", self.options.memory.to_string()),
+                    line("limit_maxbytes", self.memory.load(Relaxed).to_string()),
                 ];
                 Reply::Stats(counted.chain(own).collect())
             }
             b"settings" => Reply::Stats(vec![
-                line("maxbytes", self.options.memory.to_string()),
+                line("maxbytes", self.memory.load(Relaxed).to_string()),
                 line("item_size_max", self.options.max_item.to_string()),
                 line(
                     "evictions",

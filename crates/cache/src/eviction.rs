@@ -95,18 +95,18 @@ impl Eviction {
         } else {
             Queue::Small
         };
-        slots[id].queue = queue;
+        slots[id].set_queue(queue);
         self.queue(queue).push(slots, id);
     }
 
     /// An item leaves, for whatever reason.
     pub(crate) fn remove(&mut self, slots: &mut Slots, id: Id) {
-        self.queue(slots[id].queue).take(slots, id);
+        self.queue(slots[id].queue()).take(slots, id);
     }
 
     /// An item's charge was `before` and is another now.
     pub(crate) fn resized(&mut self, slots: &Slots, id: Id, before: usize) {
-        let queue = self.queue(slots[id].queue);
+        let queue = self.queue(slots[id].queue());
         queue.bytes = queue.bytes - before + slots[id].charge();
     }
 
@@ -123,20 +123,21 @@ impl Eviction {
                 if id == NONE {
                     return None;
                 }
-                if slots[id].used == 0 {
+                if slots[id].used() == 0 {
                     self.ghosts.remember(slots[id].hash, self.main.count);
                     return Some(id);
                 }
                 self.small.take(slots, id);
-                slots[id].queue = Queue::Main;
-                slots[id].used = 0;
+                slots[id].set_queue(Queue::Main);
+                slots[id].set_used(0);
                 self.main.push(slots, id);
             } else {
                 let id = self.main.last;
-                if slots[id].used == 0 {
+                if slots[id].used() == 0 {
                     return Some(id);
                 }
-                slots[id].used -= 1;
+                let used = slots[id].used();
+                slots[id].set_used(used - 1);
                 self.main.take(slots, id);
                 self.main.push(slots, id);
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tandem_memcache::{Answer, Keyspace, Op, Sink};
+use tandem_memcache::{Answer, Extended, Keyspace, Op, Reply, Sink};
 
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -26,6 +26,19 @@ impl CacheKeyspace {
 impl Keyspace for CacheKeyspace {
     fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
         Answer::Now(self.cache.apply(&op, self.clock.now(), sink))
+    }
+
+    fn extended<'a>(&'a self, op: Extended<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
+        Answer::Now(self.cache.extended(&op, self.clock.now(), sink))
+    }
+
+    fn set_memory(&self, bytes: usize) -> Option<Reply> {
+        self.cache.set_memory(bytes);
+        Some(Reply::Ok)
+    }
+
+    fn dump(&self, part: usize, sink: &mut dyn Sink) -> Option<usize> {
+        self.cache.dump(part, self.clock.now(), sink)
     }
 
     /// One: a call costs next to nothing, and a connection then never gathers more than one large value.

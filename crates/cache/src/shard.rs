@@ -2,8 +2,10 @@
 //!
 //! An item is in all four or in none: it enters by [`Shard::insert`] and leaves by [`Shard::discard`], nowhere else.
 
+mod extended;
+
 use hashbrown::HashTable;
-use tandem_memcache::{Hit, Lifetime, Mode, Op, Reply, Sink};
+use tandem_memcache::{Details, Hit, Lifetime, Mode, Op, Reply, Sink, item_size};
 
 use crate::counters::Counters;
 use crate::eviction::{Eviction, spread};
@@ -21,20 +23,35 @@ const MANY_STEPS: usize = 256;
 pub(crate) struct Bounds {
     /// Bytes that its items may be charged.
     pub(crate) memory: usize,
-    /// The largest item as memcached counts it: see [`item_size`].
+    /// The largest item as memcached counts it, so that the same values are too large here as there: see
+    /// [`item_size`].
     pub(crate) max_item: usize,
     /// Make room by evicting; else refuse.
     pub(crate) evict: bool,
 }
 
-/// An item's size as memcached counts it against `-I`: 48 bytes of header, 8 of `cas`, the key's zero, the value's
-/// line end, and 4 for flags other than 0. Kept, so that the same values are too large here as there.
-pub(crate) const fn item_size(key: usize, flags: u32, value: usize) -> usize {
-    48 + 8 + key + 1 + value + 2 + if flags == 0 { 0 } else { 4 }
-}
-
 const TOO_LARGE: &str = "object too large for cache";
 const NO_MEMORY: &str = "out of memory storing object";
+
+fn hit<'a>(key: &'a [u8], item: &'a Item, now: u64) -> Hit<'a> {
+    Hit {
+        key,
+        flags: item.flags,
+        version: item.version,
+        remaining: item.expiry.remaining(now),
+        value: item.value(),
+    }
+}
+
+fn details(item: &Item, now: u64) -> Details {
+    Details {
+        fetched: item.was_fetched(),
+        idle: item.idle(now),
+        won: false,
+        stale: item.is_stale(),
+        taken: item.is_taken(),
+    }
+}
 
 /// A part of the cache.
 pub(crate) struct Shard {
@@ -53,6 +70,8 @@ pub(crate) struct Shard {
     flush_at: u64,
     /// There may be flushed items in memory.
     sweeping: bool,
+    /// A client has chosen an item's version since the last flush.
+    chosen_versions: bool,
     pub(crate) counters: Counters,
 }
 
@@ -69,6 +88,7 @@ impl Shard {
             flushed: 0,
             flush_at: u64::MAX,
             sweeping: false,
+            chosen_versions: false,
             counters: Counters::default(),
         }
     }
@@ -106,21 +126,27 @@ impl Shard {
         }
         self.counters.get_hits += 1;
         let item = &mut self.slots[id];
-        item.touch();
-        sink.hit(Hit {
-            key,
-            flags: item.flags,
-            version: item.version,
-            remaining: item.expiry.remaining(now),
-            value: item.value(),
-        });
+        item.fetched(now);
+        sink.hit(hit(key, item, now));
     }
 
     /// A change of one item, as [`rules::decide`] decides it.
     pub(crate) fn change(&mut self, op: &Op<'_>, key: &[u8], hash: u32, now: u64) -> Reply {
         self.housekeeping(now, STEPS);
-        let found = self.find_live(key, hash, now, false);
-        let reply = match self.refusal(op, key, found) {
+        let mut found = self.find_live(key, hash, now, false);
+        self.change_found(op, key, hash, &mut found, now)
+    }
+
+    /// A change of the live item `found`, which becomes the item that is there afterwards.
+    fn change_found(
+        &mut self,
+        op: &Op<'_>,
+        key: &[u8],
+        hash: u32,
+        found: &mut Option<Id>,
+        now: u64,
+    ) -> Reply {
+        let reply = match self.refusal(op, key, *found) {
             Some(reply) => reply,
             None => self.carry_out(op, key, hash, found, now),
         };
@@ -133,12 +159,12 @@ impl Shard {
         op: &Op<'_>,
         key: &[u8],
         hash: u32,
-        mut found: Option<Id>,
+        found: &mut Option<Id>,
         now: u64,
     ) -> Reply {
         let current = found.map(|id| self.slots[id].current());
         let (effect, reply) = rules::decide(current, op, now);
-        match (effect, found) {
+        match (effect, *found) {
             (
                 Effect::Put {
                     flags,
@@ -147,20 +173,28 @@ impl Shard {
                 },
                 _,
             ) => {
-                if !self.make_room(charge(key.len() + value.len()), &mut found, now) {
+                if !self.make_room(charge(key.len() + value.len()), found, now) {
                     self.counters.store_no_memory += 1;
-                    self.forget_replaced(op, found);
+                    self.forget_replaced(op, *found);
                     return Reply::ServerError(NO_MEMORY.into());
                 }
-                match found {
-                    Some(id) => self.replace(id, flags, expiry, &value),
+                let id = match *found {
+                    Some(id) => {
+                        self.replace(id, flags, expiry, &value);
+                        id
+                    }
                     None => self.insert(Item::new(key, hash, flags, expiry, &value)),
+                };
+                // A number that is counted stays the same item.
+                if matches!(op, Op::Store { .. }) {
+                    self.slots[id].renewed(now);
                 }
+                *found = Some(id);
                 self.counters.total_items += u64::from(matches!(op, Op::Store { .. }));
             }
             (Effect::Touch(expiry), Some(id)) => {
                 self.set_expiry(id, expiry);
-                self.slots[id].touch();
+                self.slots[id].fetched(now);
             }
             (Effect::Remove, Some(id)) => self.discard(id),
             (Effect::Keep | Effect::Touch(_) | Effect::Remove, _) => {}
@@ -228,6 +262,7 @@ impl Shard {
             self.flush_at = u64::MAX;
             self.flushed = self.version;
             self.sweeping = true;
+            self.discard_chosen_versions();
         }
         let mut left = steps;
         while let Some(id) = self.wheel.next_over(&mut self.slots, now, &mut left) {
@@ -249,7 +284,9 @@ impl Shard {
     }
 
     fn is_flushed(&self, id: Id) -> bool {
-        self.slots[id].version <= self.flushed
+        let item = &self.slots[id];
+        // Items with versions of their own went at the flush itself.
+        item.version <= self.flushed && !item.has_chosen_version()
     }
 
     fn find(&self, key: &[u8], hash: u32) -> Option<Id> {
@@ -300,14 +337,14 @@ impl Shard {
                 self.reclaim(id);
             } else {
                 self.counters.evictions += 1;
-                self.counters.evicted_unfetched += u64::from(self.slots[id].used == 0);
+                self.counters.evicted_unfetched += u64::from(!self.slots[id].was_fetched());
                 self.discard(id);
             }
         }
         true
     }
 
-    fn insert(&mut self, mut item: Item) {
+    fn insert(&mut self, mut item: Item) -> Id {
         self.version += 1;
         item.version = self.version;
         self.used += item.charge();
@@ -318,6 +355,7 @@ impl Shard {
             .insert_unique(spread(hash), id, |&id| spread(slots[id].hash));
         self.wheel.add(&mut self.slots, id);
         self.eviction.add(&mut self.slots, id);
+        id
     }
 
     fn replace(&mut self, id: Id, flags: u32, expiry: Expiry, value: &[u8]) {
@@ -344,10 +382,41 @@ impl Shard {
         }
     }
 
+    /// At a flush: the versions of these items do not say that they are older than it. Such items are rare, and so is
+    /// this look at all items of the shard.
+    fn discard_chosen_versions(&mut self) {
+        if !std::mem::take(&mut self.chosen_versions) {
+            return;
+        }
+        let chosen: Vec<Id> = self
+            .slots
+            .ids()
+            .filter(|&id| self.slots[id].has_chosen_version())
+            .collect();
+        for id in chosen {
+            self.discard(id);
+        }
+    }
+
+    /// Changes the bound of memory; what is over it goes, a bounded number of items now, the rest in time.
+    pub(crate) fn set_memory(&mut self, memory: usize) {
+        self.bounds.memory = memory;
+    }
+
+    /// Shows the items that are alive at `now`.
+    pub(crate) fn dump(&self, now: u64, sink: &mut dyn Sink) {
+        for id in self.slots.ids() {
+            let item = &self.slots[id];
+            if !self.is_flushed(id) && !item.expiry.is_over(now) {
+                sink.detailed(hit(item.key(), item, now), details(item, now));
+            }
+        }
+    }
+
     /// Frees an item that was over.
     fn reclaim(&mut self, id: Id) {
         self.counters.reclaimed += 1;
-        self.counters.expired_unfetched += u64::from(self.slots[id].used == 0);
+        self.counters.expired_unfetched += u64::from(!self.slots[id].was_fetched());
         self.discard(id);
     }
 

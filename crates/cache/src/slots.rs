@@ -43,14 +43,29 @@ pub(crate) struct Item {
     pub(crate) expiry: Expiry,
     pub(crate) flags: u32,
     pub(crate) hash: u32,
-    pub(crate) queue: Queue,
-    /// How often it was asked for lately, at most 3.
-    pub(crate) used: u8,
+    /// When it was last asked for, in seconds of the store's clock.
+    pub(crate) accessed: u32,
+    /// How often it was asked for lately, its queue, and what is remarkable about it, in a byte: with these and the
+    /// rest an item's slot is 64 bytes.
+    marks: u8,
     /// Which list of the wheel it is in.
     pub(crate) bucket: u16,
     pub(crate) in_queue: Link,
     pub(crate) in_wheel: Link,
 }
+
+/// How often it was asked for lately, at most this.
+const USED: u8 = 3;
+/// It is in the main queue.
+const MAIN: u8 = 4;
+/// It was asked for.
+const FETCHED: u8 = 8;
+/// It is stale: shown, and to be renewed.
+const STALE: u8 = 16;
+/// A client was told to renew it.
+const TAKEN: u8 = 32;
+/// Its version was chosen by a client.
+const CHOSEN: u8 = 64;
 
 /// What an item takes besides its bytes: its slot and its share of the index.
 const AROUND: usize = size_of::<Item>() + 8;
@@ -72,8 +87,8 @@ impl Item {
             expiry,
             flags,
             hash,
-            queue: Queue::Small,
-            used: 0,
+            accessed: 0,
+            marks: 0,
             bucket: 0,
             in_queue: Link::ALONE,
             in_wheel: Link::ALONE,
@@ -110,10 +125,89 @@ impl Item {
         }
     }
 
-    /// Asked for once more.
+    /// Of use once more.
     pub(crate) fn touch(&mut self) {
-        self.used = (self.used + 1).min(3);
+        self.set_used((self.used() + 1).min(USED));
     }
+
+    /// How often it was of use lately, at most 3.
+    pub(crate) const fn used(&self) -> u8 {
+        self.marks & USED
+    }
+
+    pub(crate) fn set_used(&mut self, used: u8) {
+        self.marks = self.marks & !USED | used & USED;
+    }
+
+    pub(crate) const fn queue(&self) -> Queue {
+        if self.marks & MAIN == 0 {
+            Queue::Small
+        } else {
+            Queue::Main
+        }
+    }
+
+    pub(crate) fn set_queue(&mut self, queue: Queue) {
+        self.marks = match queue {
+            Queue::Small => self.marks & !MAIN,
+            Queue::Main => self.marks | MAIN,
+        };
+    }
+
+    /// Asked for at `now` (milliseconds).
+    pub(crate) fn fetched(&mut self, now: u64) {
+        self.touch();
+        self.marks |= FETCHED;
+        self.accessed = seconds(now);
+    }
+
+    /// Stored anew at `now` (milliseconds): nobody has asked for it as it is.
+    pub(crate) fn renewed(&mut self, now: u64) {
+        self.marks &= USED | MAIN;
+        self.accessed = seconds(now);
+    }
+
+    pub(crate) const fn was_fetched(&self) -> bool {
+        self.marks & FETCHED != 0
+    }
+
+    pub(crate) const fn is_stale(&self) -> bool {
+        self.marks & STALE != 0
+    }
+
+    /// A client was told to renew it, and nobody has yet.
+    pub(crate) const fn is_taken(&self) -> bool {
+        self.marks & TAKEN != 0
+    }
+
+    /// Its version says nothing about when it was stored.
+    pub(crate) const fn has_chosen_version(&self) -> bool {
+        self.marks & CHOSEN != 0
+    }
+
+    pub(crate) fn take(&mut self) {
+        self.marks |= TAKEN;
+    }
+
+    /// It is stale from now on, and a client is to be found that renews it unless one was `taken` already.
+    pub(crate) fn spoil(&mut self, taken: bool) {
+        self.marks = self.marks & !TAKEN | STALE | if taken { TAKEN } else { 0 };
+    }
+
+    /// It has a version of a client's choice.
+    pub(crate) fn choose_version(&mut self, version: u64) {
+        self.version = version;
+        self.marks |= CHOSEN;
+    }
+
+    /// Seconds since it was asked for or stored.
+    pub(crate) fn idle(&self, now: u64) -> u64 {
+        u64::from(seconds(now).wrapping_sub(self.accessed))
+    }
+}
+
+fn seconds(now: u64) -> u32 {
+    (now / 1000) as u32
 }
 
 /// Items per chunk: growing never copies what is there.
@@ -142,6 +236,14 @@ impl Slots {
 
     pub(crate) const fn count(&self) -> usize {
         self.count
+    }
+
+    /// The names of all items, in no order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = Id> {
+        let slots = self.chunks.iter().flatten().enumerate();
+        slots
+            .filter(|(_, slot)| matches!(slot, Slot::Taken(_)))
+            .map(|(id, _)| id as Id)
     }
 
     pub(crate) fn insert(&mut self, item: Item) -> Id {
@@ -219,6 +321,7 @@ mod tests {
     #[test]
     fn the_charge_covers_the_slot_and_the_allocation() {
         assert!(charge(0) >= size_of::<Slot>() + 32);
+        assert_eq!(size_of::<Slot>(), 64);
         assert_eq!(charge(500), AROUND + 512);
         assert_eq!(charge(504), AROUND + 512);
         assert_eq!(charge(505), AROUND + 528);

@@ -7,9 +7,22 @@ use std::time::Duration;
 use tandem_telemetry::Events;
 
 use crate::MAX_VALUE;
+use crate::auth::{Method, Users};
 use crate::drain::Drain;
 use crate::request::Limits;
 use crate::stats::ServerStats;
+
+/// Which protocols a server speaks. Which one a connection is in, its first byte says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocols {
+    /// Text and binary.
+    #[default]
+    Auto,
+    /// Text only; the first byte of binary requests is just a strange word.
+    Ascii,
+    /// Binary only; others are hung up on.
+    Binary,
+}
 
 /// How a server treats its connections.
 #[derive(Clone)]
@@ -30,6 +43,12 @@ pub struct ServerOptions {
     pub settings: Vec<(String, String)>,
     /// Where trouble with accepting connections is told.
     pub events: Option<Events>,
+    /// Which protocols are spoken.
+    pub protocols: Protocols,
+    /// Who may speak, if not everybody.
+    pub users: Option<(Method, Arc<Users>)>,
+    /// The command `shutdown` does this (memcached's `-A`): `true` is gracefully. Without it the command is refused.
+    pub shutdown: Option<Arc<dyn Fn(bool) + Send + Sync>>,
 }
 
 impl ServerOptions {
@@ -44,6 +63,9 @@ impl ServerOptions {
             unix_clock,
             settings: Vec::new(),
             events: None,
+            protocols: Protocols::Auto,
+            users: None,
+            shutdown: None,
         }
     }
 }

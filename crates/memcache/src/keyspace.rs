@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use crate::extended::{self, Details, Extended};
 use crate::op::{Op, Reply};
 
 /// One item as a retrieval command shows it.
@@ -24,6 +25,12 @@ pub struct Hit<'a> {
 pub trait Sink {
     /// One hit. Misses are not reported.
     fn hit(&mut self, hit: Hit<'_>);
+
+    /// A hit, and what else the store knows of the item.
+    fn detailed(&mut self, hit: Hit<'_>, details: Details) {
+        let _ = details;
+        self.hit(hit);
+    }
 }
 
 /// The answer to an operation: at once, or when a replica has spoken.
@@ -39,6 +46,12 @@ pub trait Keyspace {
     /// Does one operation. Hits of retrievals go to `sink`, before the reply.
     fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a>;
 
+    /// Does one operation of the meta or the binary protocol. The default does it by [`Keyspace::call`], and refuses
+    /// what no [`Op`] expresses: versions chosen by the client, stale items, comparing before a delete.
+    fn extended<'a>(&'a self, op: Extended<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
+        Answer::Later(Box::pin(extended::by_ops(self, op, sink)))
+    }
+
     /// How many keys of one retrieval go into one call. The hits of a call are gathered before any is written, so
     /// this bounds a connection's memory; a store whose call is a round over the network wants it large.
     fn keys_per_call(&self) -> usize {
@@ -50,5 +63,18 @@ pub trait Keyspace {
     /// must not lose what it has acknowledged keeps it, which is what the default does.
     fn set_refused(&self, key: &[u8]) {
         let _ = key;
+    }
+
+    /// `cache_memlimit`: another bound of memory, in bytes. `None`: it cannot be changed here.
+    fn set_memory(&self, bytes: usize) -> Option<Reply> {
+        let _ = bytes;
+        None
+    }
+
+    /// `lru_crawler metadump`: shows a part of the items and says where the next part begins; the first is 0.
+    /// `None`: there is no next part. The hits' values are not looked at, but their lengths are.
+    fn dump(&self, part: usize, sink: &mut dyn Sink) -> Option<usize> {
+        let _ = (part, sink);
+        None
     }
 }

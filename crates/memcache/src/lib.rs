@@ -6,17 +6,23 @@
 //!
 //! A connection is one loop ([`serve_connection`]): a parser turns bytes into a [`Request`] or a refusal
 //! ([`text::parse`]), the loop turns the request into an [`Op`], the keyspace answers, a writer turns the answer
-//! into bytes. Parsers and writers do no I/O and keep no state, so that the other protocols are siblings of
-//! [`text`] under the same loop.
+//! into bytes. Parsers and writers do no I/O and keep no state: the text protocol ([`text`]), the meta commands, which
+//! are lines of it ([`meta`]), and the binary protocol ([`binary`]) are siblings under the same loop. What the latter
+//! two say beyond an [`Op`] is an [`Extended`] operation, which a store may leave to its default: that does it by
+//! [`Op`]s, and refuses what they cannot express.
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
+pub mod binary;
 pub mod connection;
 pub mod context;
 mod drain;
+pub mod extended;
 mod input;
 pub mod keyspace;
 pub mod listen;
+pub mod meta;
 pub mod op;
 mod output;
 pub mod request;
@@ -24,7 +30,8 @@ mod stats;
 pub mod text;
 
 pub use connection::serve_connection;
-pub use context::{ServerContext, ServerOptions};
+pub use context::{Protocols, ServerContext, ServerOptions};
+pub use extended::{Action, Details, Extended};
 pub use keyspace::{Answer, Hit, Keyspace, Sink};
 pub use listen::{accept, listen};
 pub use op::{Lifetime, Mode, Op, Reply};
@@ -35,3 +42,9 @@ pub use stats::{Admitted, ServerStats};
 pub const MAX_KEY: usize = 250;
 /// The largest value in bytes, unless configured otherwise (memcached's `-I 1m`).
 pub const MAX_VALUE: usize = 1024 * 1024;
+
+/// An item's size as memcached counts it against `-I` and shows it: 48 bytes of header, 8 of `cas`, the key's zero, the
+/// value's line end, and 4 for flags other than 0.
+pub const fn item_size(key: usize, flags: u32, value: usize) -> usize {
+    48 + 8 + key + 1 + value + 2 + if flags == 0 { 0 } else { 4 }
+}

@@ -48,11 +48,11 @@ pub async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 paused = false;
                 // A reply must not wait for the acknowledgement of the one before.
                 let _ = stream.set_nodelay(true);
-                match stats.admit() {
+                match stats.admit(Some(peer)) {
                     Some(admitted) => each(stream, admitted),
                     None => turn_away(stream),
                 }

@@ -1,5 +1,6 @@
 //! What a parser makes of the bytes of a client, whichever protocol they are in.
 
+use crate::meta::Meta;
 use crate::op::Mode;
 
 /// Bounds that a parser enforces.
@@ -54,6 +55,8 @@ pub struct Refusal<'a> {
 pub enum WireError {
     /// `ERROR`: no such command, or not so many words.
     Unknown,
+    /// A line of its own.
+    Line(&'static str),
     /// `CLIENT_ERROR ...`
     Client(&'static str),
     /// `SERVER_ERROR ...`
@@ -122,6 +125,24 @@ pub enum Request<'a> {
     Verbosity,
     /// `quit`.
     Quit,
+    /// A meta command.
+    Meta(Meta<'a>),
+    /// `mn`.
+    MetaNoop,
+    /// `shutdown`.
+    Shutdown {
+        /// When those who are there have left.
+        graceful: bool,
+    },
+    /// `cache_memlimit`.
+    MemoryLimit {
+        /// Megabytes.
+        megabytes: u64,
+    },
+    /// `lru_crawler metadump`.
+    Dump,
+    /// A command about memcached's own slabs, lists and threads, which are not here: accepted, without effect.
+    Tuning,
 }
 
 /// The keys of a retrieval, each of them valid.

@@ -10,6 +10,7 @@ pub mod reply;
 use memchr::memchr;
 
 use crate::MAX_KEY;
+use crate::meta;
 use crate::op::Mode;
 use crate::request::{Keys, Limits, Parsed, Refusal, Request, WireError};
 
@@ -60,6 +61,9 @@ pub fn parse(input: &[u8], scanned: usize, limits: Limits) -> Parsed<'_> {
         b"gat" => retrieve(rest, false, true, after),
         b"gats" => retrieve(rest, true, true, after),
         _ => {
+            if let Some(parsed) = meta::parse(command, rest, input, after, limits) {
+                return parsed;
+            }
             let mut words = [&[][..]; WORDS];
             let count = split(rest, &mut words);
             let arguments = Arguments {
@@ -84,6 +88,12 @@ pub fn parse(input: &[u8], scanned: usize, limits: Limits) -> Parsed<'_> {
                 b"stats" => arguments.request(Request::Stats {
                     argument: rest.trim_ascii(),
                 }),
+                b"shutdown" => shutdown(&arguments),
+                b"cache_memlimit" => memory_limit(&arguments),
+                b"lru_crawler" => lru_crawler(&arguments),
+                b"lru" | b"slabs" if !arguments.words.is_empty() => {
+                    arguments.request_maybe_silent(Request::Tuning)
+                }
                 // A browser, or a page that makes one send a form here: memcached hangs up, and so do we.
                 _ if arguments.last().starts_with(b"HTTP/") => Parsed::Close(None),
                 _ => arguments.refuse(WireError::Unknown),
@@ -313,6 +323,44 @@ fn verbosity<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
     }
 }
 
+fn shutdown<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
+    match *arguments.words {
+        [] => arguments.request(Request::Shutdown { graceful: false }),
+        [b"graceful"] => arguments.request(Request::Shutdown { graceful: true }),
+        _ => arguments.refuse(WireError::Client("invalid shutdown mode")),
+    }
+}
+
+fn memory_limit<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
+    let (&[limit] | &[limit, _]) = arguments.words else {
+        return arguments.refuse(WireError::Unknown);
+    };
+    match unsigned(limit) {
+        None => arguments.refuse_maybe_silent(WireError::Unknown),
+        Some(0..8) => arguments.refuse_maybe_silent(WireError::Line(
+            "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
+        )),
+        Some(megabytes @ 8..=1_000_000_000) => {
+            arguments.request_maybe_silent(Request::MemoryLimit { megabytes })
+        }
+        Some(_) => arguments.refuse_maybe_silent(WireError::Line(
+            "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes",
+        )),
+    }
+}
+
+fn lru_crawler<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
+    match *arguments.words {
+        [b"metadump", b"all" | b"hash" | b"1"] => arguments.request(Request::Dump),
+        // There is one class of sizes.
+        [b"metadump", _] => arguments.refuse(WireError::Line("BADCLASS invalid class id")),
+        [b"enable" | b"disable"] | [b"crawl" | b"sleep" | b"tocrawl", _] => {
+            arguments.request(Request::Tuning)
+        }
+        _ => arguments.refuse(WireError::Unknown),
+    }
+}
+
 /// Whether the input begins like a line that may be long: spaces, as many as memcached lets pass, and the word.
 fn is_retrieval(input: &[u8]) -> bool {
     const MOST_SPACES: usize = 100;
@@ -324,13 +372,13 @@ fn is_retrieval(input: &[u8]) -> bool {
 }
 
 /// 1 to 250 bytes without control bytes. Bytes above 127 are a key's own affair.
-fn is_key(word: &[u8]) -> bool {
+pub(crate) fn is_key(word: &[u8]) -> bool {
     let control = |b: &u8| *b <= b' ' || *b == 0x7f;
     !word.is_empty() && word.len() <= MAX_KEY && !word.iter().any(control)
 }
 
 /// The first word and all that follows it, spaces included.
-fn first_word(line: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn first_word(line: &[u8]) -> (&[u8], &[u8]) {
     let spaces = line.iter().take_while(|&&b| b == b' ').count();
     let line = &line[spaces..];
     let end = line.iter().position(|&b| b == b' ').unwrap_or(line.len());
@@ -351,12 +399,12 @@ fn split<'a>(mut line: &'a [u8], words: &mut [&'a [u8]; WORDS]) -> usize {
 }
 
 /// Decimal digits, a plus sign allowed, within 64 bits.
-fn unsigned(word: &[u8]) -> Option<u64> {
+pub(crate) fn unsigned(word: &[u8]) -> Option<u64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 
 /// Decimal digits with or without a sign, within 64 bits.
-fn signed(word: &[u8]) -> Option<i64> {
+pub(crate) fn signed(word: &[u8]) -> Option<i64> {
     std::str::from_utf8(word).ok()?.parse().ok()
 }
 

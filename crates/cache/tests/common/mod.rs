@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod peer;
+
 use std::sync::Arc;
 use std::time::Duration;
 

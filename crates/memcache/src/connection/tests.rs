@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::context::ServerOptions;
-use crate::keyspace::Hit;
+use crate::keyspace::{Answer, Hit, Sink};
 use crate::stats::ServerStats;
 
 const DEADLINE: Duration = Duration::from_secs(20);

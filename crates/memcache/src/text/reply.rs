@@ -1,5 +1,6 @@
 //! Answers in the text protocol.
 
+use crate::extended::Details;
 use crate::keyspace::{Hit, Sink};
 use crate::op::Reply;
 use crate::request::WireError;
@@ -36,6 +37,7 @@ pub fn write(out: &mut Vec<u8>, reply: &Reply) {
 pub fn write_error(out: &mut Vec<u8>, error: WireError) {
     match error {
         WireError::Unknown => out.extend_from_slice(b"ERROR\r\n"),
+        WireError::Line(what) => line(out, "", what),
         WireError::Client(what) => line(out, "CLIENT_ERROR ", what),
         WireError::Server(what) => line(out, "SERVER_ERROR ", what),
     }
@@ -87,8 +89,59 @@ impl Sink for Hits<'_> {
     }
 }
 
+/// Writes items as the lines of `lru_crawler metadump`.
+pub(crate) struct Dump<'a> {
+    out: &'a mut Vec<u8>,
+    /// Seconds.
+    unix_now: u64,
+}
+
+impl<'a> Dump<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>, unix_now: u64) -> Self {
+        Self { out, unix_now }
+    }
+}
+
+impl Sink for Dump<'_> {
+    fn hit(&mut self, hit: Hit<'_>) {
+        self.detailed(hit, Details::default());
+    }
+
+    fn detailed(&mut self, hit: Hit<'_>, details: Details) {
+        let out = &mut *self.out;
+        out.extend_from_slice(b"key=");
+        for &byte in hit.key {
+            // As in a URL: whatever is in a key, a line stays a line.
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+                out.push(byte);
+            } else {
+                const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+                let digit = |nibble: u8| DIGITS[usize::from(nibble & 15)];
+                out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte)]);
+            }
+        }
+        out.extend_from_slice(b" exp=");
+        match hit.remaining {
+            Some(left) => decimal(out, self.unix_now + left.div_ceil(1000)),
+            None => out.extend_from_slice(b"-1"),
+        }
+        out.extend_from_slice(b" la=");
+        decimal(out, self.unix_now.saturating_sub(details.idle));
+        out.extend_from_slice(b" cas=");
+        decimal(out, hit.version);
+        out.extend_from_slice(if details.fetched {
+            b" fetch=yes cls=1 size="
+        } else {
+            b" fetch=no cls=1 size="
+        });
+        let size = crate::item_size(hit.key.len(), hit.flags, hit.value.len());
+        decimal(out, size as u64);
+        out.push(b'\n');
+    }
+}
+
 /// Appends a number without the detour over `fmt`, which costs more than the rest of a reply.
-fn decimal(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     loop {

@@ -53,6 +53,12 @@ fn brief(request: &Request<'_>) -> String {
         Request::Version => "version".into(),
         Request::Verbosity => "verbosity".into(),
         Request::Quit => "quit".into(),
+        Request::Meta(meta) => format!("{:?} {}", meta.verb, text(meta.key)),
+        Request::MetaNoop => "mn".into(),
+        Request::Shutdown { graceful } => format!("shutdown {graceful}"),
+        Request::MemoryLimit { megabytes } => format!("limit {megabytes}"),
+        Request::Dump => "dump".into(),
+        Request::Tuning => "tuning".into(),
     }
 }
 

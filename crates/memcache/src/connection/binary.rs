@@ -1,0 +1,272 @@
+//! The binary protocol, from a packet to an operation and its answer.
+
+use std::io;
+
+use tokio::io::AsyncWrite;
+
+use super::{Client, Next, delay, gather_stats, life};
+use crate::auth::Method;
+use crate::binary::reply::{self, Item, Show};
+use crate::binary::{self, Header, NO_CREATE, Parsed, Request, Status, Verb};
+use crate::extended::{Action, Extended, Nothing, call};
+use crate::input::Input;
+use crate::keyspace::{Answer, Keyspace, Sink};
+use crate::op::{Mode, Op, Reply};
+use crate::output::Output;
+
+impl<K: Keyspace + ?Sized> Client<'_, K> {
+    /// Carries out the binary request at the beginning of the input.
+    pub(super) async fn binary<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        input: &mut Input<'_>,
+        output: &mut Output<'_>,
+    ) -> io::Result<Next> {
+        let sasl = self.users(Method::Sasl).is_some();
+        match binary::parse(input.bytes(), self.limits(), sasl) {
+            Parsed::Request {
+                header,
+                request,
+                quiet,
+                consumed,
+            } => {
+                if matches!(request, Request::Quit) {
+                    if !quiet {
+                        reply::write_status(output.bytes(), header, Status::Ok);
+                    }
+                    return Ok(Next::Over);
+                }
+                let open = matches!(
+                    request,
+                    Request::SaslMechanisms | Request::SaslAuth { .. } | Request::Version
+                );
+                if !self.trusted && !open {
+                    reply::write_status(output.bytes(), header, Status::AuthFailed);
+                    return Ok(Next::Over);
+                }
+                let exchange = Packet { header, quiet };
+                self.packet(&exchange, request, output.bytes()).await;
+                input.consume(consumed);
+                if output.is_full() {
+                    output.flush(stream).await?;
+                }
+                Ok(Next::Again)
+            }
+            Parsed::Refused {
+                header,
+                status,
+                consumed,
+                swallow,
+                set_refused,
+            } => {
+                if let (Some(key), true) = (set_refused, self.trusted) {
+                    self.keyspace.set_refused(key);
+                }
+                reply::write_status(output.bytes(), header, status);
+                input.consume(consumed);
+                Ok(if swallow == 0 {
+                    Next::Again
+                } else {
+                    Next::Swallow(swallow)
+                })
+            }
+            Parsed::Close(answer) => {
+                if let Some((header, status)) = answer {
+                    reply::write_status(output.bytes(), header, status);
+                }
+                Ok(Next::Over)
+            }
+            Parsed::More { need } => Ok(Next::Wait { need, scanned: 0 }),
+        }
+    }
+
+    async fn packet(&mut self, packet: &Packet, request: Request<'_>, out: &mut Vec<u8>) {
+        let Packet { header, quiet } = *packet;
+        match request {
+            Request::Retrieve {
+                key,
+                exptime,
+                with_key,
+                with_value,
+            } => {
+                let action = Action::Get {
+                    life: exptime.map(|exptime| life(self.cx, i64::from(exptime))),
+                    vivify: None,
+                    recache: None,
+                    unnoticed: false,
+                };
+                let show = match (with_value, with_key) {
+                    (false, _) => Show::Flags,
+                    (true, false) => Show::Value,
+                    (true, true) => Show::KeyAndValue,
+                };
+                let mut item = Item::new(out, header, show);
+                let reply = self.extended(header, key, action, &mut item).await;
+                match (reply, item.version) {
+                    (Reply::End, Some(_)) => {}
+                    (Reply::End, None) if quiet => {}
+                    (Reply::End, None) if with_key => {
+                        reply::write(out, header, Status::NotFound, 0, [b"", key, b""]);
+                    }
+                    (Reply::End, None) => reply::write_status(out, header, Status::NotFound),
+                    (error, _) => reply::write_error(out, header, &error),
+                }
+            }
+            Request::Store {
+                verb,
+                key,
+                flags,
+                exptime,
+                value,
+            } => {
+                let action = Action::Store {
+                    mode: match verb {
+                        Verb::Set => Mode::Set,
+                        Verb::Add => Mode::Add,
+                        Verb::Replace => Mode::Replace,
+                        Verb::Append => Mode::Append,
+                        Verb::Prepend => Mode::Prepend,
+                    },
+                    flags,
+                    life: life(self.cx, i64::from(exptime)),
+                    value,
+                    invalidate: false,
+                    vivify: None,
+                };
+                let mut item = Item::new(out, header, Show::Version);
+                let reply = self.extended(header, key, action, &mut item).await;
+                let version = item.version;
+                let status = match (reply, verb) {
+                    (Reply::Stored, _) => return packet.done(out, version, b""),
+                    (Reply::Exists, _) | (Reply::NotStored, Verb::Add) => Status::Exists,
+                    (Reply::NotFound, _) | (Reply::NotStored, Verb::Replace) => Status::NotFound,
+                    (Reply::NotStored, _) => Status::NotStored,
+                    (error, _) => return reply::write_error(out, header, &error),
+                };
+                reply::write_status(out, header, status);
+            }
+            Request::Delete { key } => {
+                let action = Action::Delete {
+                    invalidate: false,
+                    clear: false,
+                    life: None,
+                };
+                match self.extended(header, key, action, &mut Nothing).await {
+                    Reply::Deleted => packet.done(out, None, b""),
+                    Reply::NotFound => reply::write_status(out, header, Status::NotFound),
+                    Reply::Exists => reply::write_status(out, header, Status::Exists),
+                    error => reply::write_error(out, header, &error),
+                }
+            }
+            Request::Arithmetic {
+                key,
+                delta,
+                down,
+                initial,
+                exptime,
+            } => {
+                let create =
+                    (exptime != NO_CREATE).then(|| (life(self.cx, i64::from(exptime)), initial));
+                let action = Action::Arithmetic {
+                    delta,
+                    down,
+                    life: None,
+                    create,
+                };
+                let mut item = Item::new(out, header, Show::Version);
+                let reply = self.extended(header, key, action, &mut item).await;
+                let version = item.version;
+                match reply {
+                    Reply::Number(number) => packet.done(out, version, &number.to_be_bytes()),
+                    Reply::NotFound => reply::write_status(out, header, Status::NotFound),
+                    Reply::Exists => reply::write_status(out, header, Status::Exists),
+                    error => reply::write_error(out, header, &error),
+                }
+            }
+            Request::FlushAll { exptime } => {
+                let delay = delay(self.cx, i64::from(exptime));
+                match call(self.keyspace, Op::FlushAll { delay }, &mut Nothing).await {
+                    Reply::Ok => packet.done(out, None, b""),
+                    error => reply::write_error(out, header, &error),
+                }
+            }
+            Request::Stats { argument } => self.stats(header, argument, out).await,
+            Request::Noop | Request::Verbosity => packet.done(out, None, b""),
+            Request::Version => packet.done(out, None, self.cx.options.version.as_bytes()),
+            Request::SaslMechanisms => packet.done(out, None, b"PLAIN"),
+            Request::SaslAuth { mechanism, message } => {
+                self.trusted = mechanism == b"PLAIN" && self.admits(message);
+                if self.trusted {
+                    packet.done(out, None, b"Authenticated");
+                } else {
+                    reply::write_status(out, header, Status::AuthFailed);
+                }
+            }
+            Request::Quit => {}
+        }
+    }
+
+    /// SASL PLAIN (RFC 4616): an identity to act for, which is ignored, a name, and a password.
+    fn admits(&self, message: &[u8]) -> bool {
+        let mut parts = message.splitn(3, |&b| b == 0).skip(1);
+        let (Some(name), Some(password)) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        self.users(Method::Sasl)
+            .is_some_and(|users| users.admit(name, password))
+    }
+
+    async fn extended<'a>(
+        &'a self,
+        header: Header,
+        key: &'a [u8],
+        action: Action<'a>,
+        sink: &'a mut dyn Sink,
+    ) -> Reply {
+        // For a retrieval it means nothing.
+        let compare = !matches!(action, Action::Get { .. }) && header.cas != 0;
+        let op = Extended {
+            key,
+            action,
+            compare: compare.then_some(header.cas),
+            new_version: None,
+            details: false,
+        };
+        match self.keyspace.extended(op, sink) {
+            Answer::Now(reply) => reply,
+            Answer::Later(reply) => reply.await,
+        }
+    }
+
+    async fn stats(&self, header: Header, argument: &[u8], out: &mut Vec<u8>) {
+        match gather_stats(self.keyspace, self.cx, argument).await {
+            Some(Reply::Stats(lines)) => {
+                for (name, value) in lines {
+                    let parts = [b"", name.as_bytes(), value.as_bytes()];
+                    reply::write(out, header, Status::Ok, 0, parts);
+                }
+                reply::write_status(out, header, Status::Ok);
+            }
+            Some(Reply::Ok) => reply::write_status(out, header, Status::Ok),
+            Some(error) => reply::write_error(out, header, &error),
+            None => reply::write_status(out, header, Status::NotFound),
+        }
+    }
+}
+
+/// What an answer repeats of its request.
+struct Packet {
+    header: Header,
+    quiet: bool,
+}
+
+impl Packet {
+    /// As expected.
+    fn done(&self, out: &mut Vec<u8>, version: Option<u64>, value: &[u8]) {
+        if !self.quiet {
+            // 0 is what a server without versions says (memcached's -C).
+            let version = version.unwrap_or(0);
+            reply::write(out, self.header, Status::Ok, version, [b"", b"", value]);
+        }
+    }
+}

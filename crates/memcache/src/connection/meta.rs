@@ -1,0 +1,78 @@
+//! Meta commands, from their flags to an operation.
+
+use tokio::io::AsyncWrite;
+
+use super::{Exchange, life};
+use crate::MAX_KEY;
+use crate::extended::{Action, Extended};
+use crate::keyspace::{Answer, Keyspace};
+use crate::meta::reply::Writer;
+use crate::meta::{Meta, Verb};
+use crate::op::Lifetime;
+
+impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
+    pub(super) async fn meta(&mut self, meta: &Meta<'_>) {
+        let mut room = [0; MAX_KEY];
+        let key = meta.key(&mut room);
+        let op = self.operation(meta, key);
+        let mut writer = Writer::new(self.output.bytes(), meta, key);
+        let reply = match self.keyspace.extended(op, &mut writer) {
+            Answer::Now(reply) => reply,
+            Answer::Later(reply) => reply.await,
+        };
+        writer.finish(&reply);
+    }
+
+    fn operation<'m>(&self, meta: &'m Meta<'_>, key: &'m [u8]) -> Extended<'m> {
+        let flags = &meta.flags;
+        let time = |exptime: Option<i64>| exptime.map(|exptime| life(self.cx, exptime));
+        let mut details = flags.history;
+        let action = match meta.verb {
+            Verb::Get => Action::Get {
+                life: time(flags.exptime),
+                vivify: time(flags.vivify),
+                recache: flags.recache.map(|seconds| seconds.max(0) as u64 * 1000),
+                unnoticed: flags.unnoticed,
+            },
+            Verb::Debug => {
+                details = true;
+                Action::Get {
+                    life: None,
+                    vivify: None,
+                    recache: None,
+                    unnoticed: true,
+                }
+            }
+            Verb::Set => Action::Store {
+                mode: flags.mode,
+                flags: flags.client_flags,
+                life: time(flags.exptime).unwrap_or(Lifetime::Forever),
+                value: meta.value,
+                invalidate: flags.invalidate,
+                vivify: time(flags.vivify),
+            },
+            Verb::Delete => Action::Delete {
+                invalidate: flags.invalidate,
+                clear: flags.clear,
+                life: time(flags.exptime),
+            },
+            Verb::Arithmetic => {
+                details = flags.remaining;
+                Action::Arithmetic {
+                    delta: flags.delta,
+                    down: flags.down,
+                    life: time(flags.exptime),
+                    create: time(flags.vivify).map(|life| (life, flags.initial)),
+                }
+            }
+        };
+        Extended {
+            key,
+            action,
+            // That of `mg` is a matter of what is shown.
+            compare: flags.compare.filter(|_| meta.verb != Verb::Get),
+            new_version: flags.new_version,
+            details,
+        }
+    }
+}
