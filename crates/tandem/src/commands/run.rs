@@ -1,7 +1,9 @@
 //! `tandem run`
 
+use std::path::Path;
+
 use lexopt::Arg::{Long, Value};
-use tandem_model::Cluster;
+use tandem_model::{Cluster, NodePlan};
 
 use super::{environment, load, needs_file, node_names, one_file};
 use crate::cli::Command;
@@ -21,6 +23,8 @@ machine.
   --node NAME   play this node, when the machine has the addresses of several or of none
 
 A mistake in the file, a taken address or a missing directory ends it at once with one clear sentence and exit code 2.
+SIGHUP reads the file again and does what is different in it: requests in flight, connections and applications that are
+still in it are not touched; a file that is wrong changes nothing and the log says why.
 The log goes to standard error, or where [cluster] log says.
 ",
     main,
@@ -38,27 +42,39 @@ fn main(mut args: lexopt::Parser) -> Result {
         }
     }
     let file = needs_file(file, "run")?;
-    let mut loaded = load(&file, &environment)?;
-    loaded.cluster.start_in(&loaded.base);
-    let cluster = &loaded.cluster;
+    let loaded = load(&file, &environment)?;
     let node = match node {
         Some(node) => node,
-        None => this_machine(cluster)?,
+        None => this_machine(&loaded.cluster)?,
     };
-    let Some(plan) = cluster.for_node(&node) else {
-        return Err(Failure::usage(format!(
-            "there is no node `{node}`; there are {}",
-            node_names(cluster)
-        )));
-    };
+    let (roles, base) = (loaded.cluster.roles(&node), loaded.base.clone());
+    let plan = plan(loaded, &node)?;
+    let reread = Box::new(move || plan_again(&file, &node));
     node::run(
-        &plan,
+        plan,
         Options {
-            roles: cluster.roles(&node),
-            base: loaded.base,
+            roles,
+            base,
             tethered,
+            reread,
         },
     )
+}
+
+/// What a node of the file does.
+fn plan(mut loaded: tandem_config::Loaded, node: &str) -> Result<NodePlan> {
+    loaded.cluster.start_in(&loaded.base);
+    loaded.cluster.for_node(node).ok_or_else(|| {
+        Failure::usage(format!(
+            "there is no node `{node}`; there are {}",
+            node_names(&loaded.cluster)
+        ))
+    })
+}
+
+/// Reads the file anew, for a reload.
+fn plan_again(file: &Path, node: &str) -> Result<NodePlan> {
+    plan(load(file, &environment)?, node)
 }
 
 /// The node whose address this machine has.

@@ -1,5 +1,7 @@
-//! Where a node listens for HTTP: bound first, opened when there is someone to answer.
+//! Where a node listens for HTTP: bound first, opened when there is someone to answer, exchanged by a reload.
 
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,11 +10,12 @@ use arc_swap::ArcSwap;
 use tandem_admin::{AdminHandler, NodeInfo, SelfRow};
 use tandem_edge::Router;
 use tandem_http::{Engine, Handler, ListenerConfig};
-use tandem_model::{NodePlan, Timeouts};
+use tandem_model::{Address, NodePlan, Timeouts};
 use tandem_net::ClientRule;
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_telemetry::Telemetry;
+use tokio::sync::mpsc;
 
 use super::services::Services;
 use super::shared;
@@ -23,36 +26,52 @@ const RESERVED: u64 = 500;
 /// How long workers may take beyond draining.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Bound sockets, in the order of the plan's listeners; the admin's last.
-pub struct Doors {
-    listeners: Vec<Vec<Bound>>,
+/// Bound sockets by their address as written.
+pub struct Sockets {
+    listeners: BTreeMap<Address, Vec<Bound>>,
     admin: Vec<Bound>,
 }
 
+/// What is to be answered at which address.
+pub type Configs = Vec<(Address, Arc<ListenerConfig>)>;
+
 /// Binds every listener and the admin pages, for so many workers.
-pub fn bind(plan: &NodePlan, workers: usize) -> Result<Doors> {
-    let bind = |address| listen::bind(address, workers).map_err(|error| error.to_string());
+pub fn bind(plan: &NodePlan, workers: usize) -> Result<Sockets> {
     let mut wrong = Vec::new();
-    let mut listeners = Vec::new();
-    for listener in &plan.listeners {
-        let mut bound = Vec::new();
-        for address in &listener.bind {
-            match bind(address) {
-                Ok(more) => bound.extend(more),
-                Err(error) => wrong.push(format!("listener {}: {error}", listener.name)),
-            }
-        }
-        listeners.push(bound);
-    }
+    let listeners = bind_all(plan, workers, |_| true, &mut wrong);
     let mut admin = Vec::new();
     if let Some(address) = &plan.admin {
-        match bind(address) {
+        match listen::bind(address, workers) {
             Ok(bound) => admin = bound,
             Err(error) => wrong.push(format!("admin pages: {error}")),
         }
     }
+    all_or_none(Sockets { listeners, admin }, &wrong)
+}
+
+fn bind_all(
+    plan: &NodePlan,
+    workers: usize,
+    wanted: impl Fn(&Address) -> bool,
+    wrong: &mut Vec<String>,
+) -> BTreeMap<Address, Vec<Bound>> {
+    let mut listeners = BTreeMap::new();
+    for listener in &plan.listeners {
+        for address in listener.bind.iter().filter(|address| wanted(address)) {
+            match listen::bind(address, workers) {
+                Ok(bound) => {
+                    listeners.insert(address.clone(), bound);
+                }
+                Err(error) => wrong.push(format!("listener {}: {error}", listener.name)),
+            }
+        }
+    }
+    listeners
+}
+
+fn all_or_none(sockets: Sockets, wrong: &[String]) -> Result<Sockets> {
     if wrong.is_empty() {
-        Ok(Doors { listeners, admin })
+        Ok(sockets)
     } else {
         Err(Failure::usage(wrong.join("\ntandem: ")))
     }
@@ -64,23 +83,29 @@ pub fn connections(descriptors: u64, workers: usize) -> usize {
     usize::try_from(each).unwrap_or(usize::MAX)
 }
 
-type Opened = Vec<(OwnedFd, Arc<ArcSwap<ListenerConfig>>)>;
-
-/// Gives each door who answers at it. The result has each worker's share.
-pub fn open(
-    plan: &NodePlan,
-    doors: Doors,
-    services: &Services,
-    rule: &ClientRule,
-    info: &NodeInfo,
-    telemetry: &Telemetry,
-) -> Result<Vec<Opened>> {
-    let mut shares = Vec::new();
-    for (listener, bound) in plan.listeners.iter().zip(doors.listeners) {
-        let handler = |id| services.handler(plan, id, listener.internal);
+/// Compiles what is answered at each address of the plan.
+pub fn configure(plan: &NodePlan, services: &Services, rule: &ClientRule) -> Result<Configs> {
+    let mut configs = Vec::new();
+    let missing = Services::nobody();
+    for listener in &plan.listeners {
+        if let Some(path) = &listener.log {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            opened.map_err(|error| {
+                Failure::usage(format!(
+                    "listener {}: the access log {} cannot be opened: {error}",
+                    listener.name,
+                    path.display()
+                ))
+            })?;
+        }
+        let handler = |id: usize| {
+            let found = plan.targets.get(id);
+            let found = found.and_then(|target| services.handler(target, listener.internal));
+            found.unwrap_or_else(|| missing.clone())
+        };
         let router =
             Router::new(listener, &handler).map_err(|error| Failure::usage(error.to_string()))?;
-        let config = ListenerConfig {
+        let config = Arc::new(ListenerConfig {
             name: shared(&listener.name),
             handler: Arc::new(router),
             timeouts: listener.timeouts,
@@ -90,19 +115,11 @@ pub fn open(
             },
             internal: listener.internal,
             log: listener.log.clone(),
-        };
-        share(&mut shares, bound, config);
+        });
+        let addresses = listener.bind.iter().cloned();
+        configs.extend(addresses.map(|address| (address, config.clone())));
     }
-    let rows = Arc::new(SelfRow {
-        info: info.clone(),
-        telemetry: telemetry.clone(),
-    });
-    let admin: Arc<dyn Handler> = Arc::new(AdminHandler::new(
-        rows,
-        Some((info.clone(), telemetry.clone())),
-    ));
-    share(&mut shares, doors.admin, admin_config(admin));
-    Ok(shares)
+    Ok(configs)
 }
 
 /// The listener of admin pages.
@@ -117,70 +134,161 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
     }
 }
 
-/// Deals the sockets of a door among the workers.
-fn share(shares: &mut Vec<Opened>, bound: Vec<Bound>, config: ListenerConfig) {
-    let config = Arc::new(ArcSwap::from_pointee(config));
-    for place in bound {
-        for (worker, socket) in place.sockets.into_iter().enumerate() {
-            if shares.len() <= worker {
-                shares.resize_with(worker + 1, Vec::new);
+/// Open doors, and the workers behind them.
+pub struct Doors {
+    open: BTreeMap<Address, Arc<ArcSwap<ListenerConfig>>>,
+    orders: Vec<mpsc::UnboundedSender<Order>>,
+    workers: Workers,
+}
+
+/// What a worker is told. There are few of them: one for each address that a reload changes.
+enum Order {
+    /// Listen here, too.
+    Open(Option<Address>, OwnedFd, Arc<ArcSwap<ListenerConfig>>),
+    /// Listen here no more.
+    Close(Address),
+}
+
+impl Doors {
+    /// Starts the workers, each with `most` connections at most, and opens every door.
+    pub fn open(
+        mut sockets: Sockets,
+        configs: Configs,
+        info: &NodeInfo,
+        workers: usize,
+        most: usize,
+        telemetry: &Telemetry,
+    ) -> Result<Self> {
+        let (orders, queues): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let queues: Mutex<Vec<_>> = Mutex::new(queues.into_iter().map(Some).collect());
+        let reports = telemetry.clone();
+        let work = move |cx: WorkerCx| {
+            let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = queues.get_mut(cx.index).and_then(Option::take);
+            worker(cx, queue, most, reports.clone())
+        };
+        let workers = workers::start("worker", workers, work)
+            .map_err(|error| Failure::failed(format!("cannot start the workers: {error}")))?;
+        let mut doors = Self {
+            open: BTreeMap::new(),
+            orders,
+            workers,
+        };
+        let rows = Arc::new(SelfRow {
+            info: info.clone(),
+            telemetry: telemetry.clone(),
+        });
+        let admin = AdminHandler::new(rows, Some((info.clone(), telemetry.clone())));
+        let admin = Arc::new(ArcSwap::from_pointee(admin_config(Arc::new(admin))));
+        doors.deal(None, std::mem::take(&mut sockets.admin), &admin);
+        doors.exchange(sockets, configs);
+        Ok(doors)
+    }
+
+    /// Binds the addresses of `plan` at which nothing is open yet, or none of them.
+    pub fn bind_new(&self, plan: &NodePlan, workers: usize) -> Result<Sockets> {
+        let mut wrong = Vec::new();
+        let is_new = |address: &Address| !self.open.contains_key(address);
+        let listeners = bind_all(plan, workers, is_new, &mut wrong);
+        all_or_none(
+            Sockets {
+                listeners,
+                admin: Vec::new(),
+            },
+            &wrong,
+        )
+    }
+
+    /// From now on these configurations are answered with: at open doors for the next request, at new ones from the
+    /// first. Doors without a configuration are closed: idle connections end, requests in flight finish.
+    pub fn exchange(&mut self, mut sockets: Sockets, configs: Configs) {
+        let closing: Vec<Address> = self
+            .open
+            .keys()
+            .filter(|address| !configs.iter().any(|(stays, _)| stays == *address))
+            .cloned()
+            .collect();
+        for address in closing {
+            self.open.remove(&address);
+            for worker in &self.orders {
+                let _ = worker.send(Order::Close(address.clone()));
             }
-            shares[worker].push((socket, config.clone()));
+        }
+        for (address, config) in configs {
+            if let Some(open) = self.open.get(&address) {
+                open.store(config);
+                continue;
+            }
+            let config = Arc::new(ArcSwap::new(config));
+            let bound = sockets.listeners.remove(&address).unwrap_or_default();
+            self.deal(Some(&address), bound, &config);
+            self.open.insert(address, config);
         }
     }
-}
 
-/// Running workers.
-pub struct Serving(Workers);
-
-/// Starts the workers; each may hold `most` connections.
-pub fn serve(
-    shares: Vec<Opened>,
-    workers: usize,
-    most: usize,
-    telemetry: &Telemetry,
-) -> Result<Serving> {
-    let shares: Arc<Mutex<Vec<Option<Opened>>>> =
-        Arc::new(Mutex::new(shares.into_iter().map(Some).collect()));
-    let telemetry = telemetry.clone();
-    let work = move |cx: WorkerCx| {
-        let mut shares = shares.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = shares
-            .get_mut(cx.index)
-            .and_then(Option::take)
-            .unwrap_or_default();
-        worker(cx, mine, most, telemetry.clone())
-    };
-    let started = workers::start("worker", workers, work);
-    started
-        .map(Serving)
-        .map_err(|error| Failure::failed(format!("cannot start the workers: {error}")))
-}
-
-async fn worker(mut cx: WorkerCx, doors: Opened, most: usize, telemetry: Telemetry) {
-    let engine = Engine::new(cx.index, most, telemetry.clone());
-    for (socket, config) in doors {
-        let name = config.load().name.clone();
-        if let Err(error) = engine.listen(socket, config) {
-            telemetry.events.error(
-                format!("listener {name}"),
-                format!("cannot listen: {error}"),
-            );
+    /// Gives each worker its socket of a door.
+    fn deal(
+        &self,
+        address: Option<&Address>,
+        bound: Vec<Bound>,
+        config: &Arc<ArcSwap<ListenerConfig>>,
+    ) {
+        for place in bound {
+            for (socket, worker) in place.sockets.into_iter().zip(&self.orders) {
+                let _ = worker.send(Order::Open(address.cloned(), socket, config.clone()));
+            }
         }
     }
-    cx.stop.ordered().await;
-    engine.drain(super::DRAIN).await;
-}
 
-impl Serving {
     /// Stops listening, lets requests in flight finish within `drain`, ends the workers.
     pub async fn stop(self, drain: Duration, telemetry: &Telemetry) {
-        self.0.stop();
-        let joined = tokio::task::spawn_blocking(move || self.0.join(drain + GRACE)).await;
+        self.workers.stop();
+        let joined = tokio::task::spawn_blocking(move || self.workers.join(drain + GRACE)).await;
         if let Ok(Err(unclean)) = joined {
-            telemetry
-                .events
-                .warning("node", format!("workers did not end in order: {unclean:?}"));
+            let what = format!("workers did not end in order: {unclean:?}");
+            telemetry.events.warning("node", what);
         }
     }
+}
+
+async fn worker(
+    mut cx: WorkerCx,
+    orders: Option<mpsc::UnboundedReceiver<Order>>,
+    most: usize,
+    telemetry: Telemetry,
+) {
+    let engine = Engine::new(cx.index, most, telemetry.clone());
+    let mut open = Vec::new();
+    let carry_out = async {
+        let Some(mut orders) = orders else { return };
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Open(address, socket, config) => {
+                    let name = config.load().name.clone();
+                    match engine.listen(socket, config) {
+                        Ok(listening) => open.push((address, listening)),
+                        Err(error) => telemetry.events.error(
+                            format!("listener {name}"),
+                            format!("cannot listen: {error}"),
+                        ),
+                    }
+                }
+                Order::Close(address) => {
+                    for (_, listening) in
+                        open.iter().filter(|(at, _)| at.as_ref() == Some(&address))
+                    {
+                        listening.close();
+                    }
+                    open.retain(|(at, _)| at.as_ref() != Some(&address));
+                }
+            }
+        }
+    };
+    let mut stop = cx.stop.clone();
+    tokio::select! {
+        () = carry_out => cx.stop.ordered().await,
+        () = stop.ordered() => {}
+    }
+    engine.drain(super::DRAIN).await;
 }

@@ -1,4 +1,4 @@
-//! What ends a node: a signal, or the end of its tether.
+//! What a node is ordered from outside: signals, and the end of its tether.
 
 use std::io::Read as _;
 
@@ -7,7 +7,16 @@ use tokio::sync::mpsc;
 
 use crate::exit::{Failure, Result};
 
-/// Waits for the end.
+/// An order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// End, for this reason.
+    Stop(&'static str),
+    /// Read the file again.
+    Reload,
+}
+
+/// Waits for orders.
 pub struct End {
     interrupt: Signal,
     terminate: Signal,
@@ -31,35 +40,36 @@ impl End {
                 while matches!(std::io::stdin().lock().read(&mut bytes), Ok(1..)) {}
                 let _ = cut.blocking_send(());
             });
-        } else {
-            // Kept open for ever.
-            std::mem::forget(cut);
         }
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
             tether,
-            cut: false,
+            cut: !tethered,
         })
     }
 
-    /// Waits for the first reason to end, and says which it is.
-    pub async fn wait(&mut self) -> &'static str {
+    /// Waits for the next order.
+    pub async fn wait(&mut self) -> Order {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.hangup.recv() => "SIGHUP",
+            _ = self.interrupt.recv() => Order::Stop("SIGINT"),
+            _ = self.terminate.recv() => Order::Stop("SIGTERM"),
+            _ = self.hangup.recv() => Order::Reload,
             _ = self.tether.recv(), if !self.cut => {
                 self.cut = true;
-                "its supervisor is gone"
+                Order::Stop("its supervisor is gone")
             }
         }
     }
 
-    /// Waits for a second order by signal. The end of the tether after a first order is no second one.
+    /// Waits for a second order to stop. The end of the tether after a first order is no second one.
     pub async fn wait_again(&mut self) -> &'static str {
         self.cut = true;
-        self.wait().await
+        loop {
+            if let Order::Stop(why) = self.wait().await {
+                return why;
+            }
+        }
     }
 }

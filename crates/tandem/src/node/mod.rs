@@ -2,12 +2,13 @@
 //!
 //! 1. everything that can be wrong with this machine is found out: addresses bound, roots opened, users known;
 //! 2. applications start; services become handlers; routes are compiled;
-//! 3. workers serve; the control thread checks, follows applications and waits for the order to stop;
+//! 3. workers serve; the control thread checks, follows applications and waits for orders: to reload, to stop;
 //! 4. stopping, in order: listeners drain, applications stop, the agent ends, leadership is handed over.
 
 mod apps;
 mod doors;
 mod end;
+mod reload;
 mod services;
 mod sessions;
 
@@ -42,10 +43,12 @@ pub struct Options {
     pub base: PathBuf,
     /// End when standard input does.
     pub tethered: bool,
+    /// Reads the file again and says what this node is to do now.
+    pub reread: Box<dyn Fn() -> Result<NodePlan>>,
 }
 
 /// Runs a node until a signal ends it.
-pub fn run(plan: &NodePlan, options: Options) -> Result {
+pub fn run(plan: NodePlan, options: Options) -> Result {
     let started = Instant::now();
     if let LogTo::File(path) = &plan.log {
         process::log_to(Path::new(path))
@@ -54,20 +57,20 @@ pub fn run(plan: &NodePlan, options: Options) -> Result {
     let descriptors = process::raise_descriptor_limit();
     let workers = plan.workers.map_or_else(process::cores, usize::from);
     let telemetry = Telemetry::new(&plan.node, workers, Log::Stderr);
-    let rule = client_rule(plan)?;
-    let doors = doors::bind(plan, workers)?;
-    let agent_door = sessions::bind_agent(plan)?;
-    let state = &plan.state;
-    std::fs::create_dir_all(state).map_err(|error| {
+    let rule = client_rule(&plan)?;
+    let bound = doors::bind(&plan, workers)?;
+    let agent_door = sessions::bind_agent(&plan)?;
+    let state = plan.state.clone();
+    std::fs::create_dir_all(&state).map_err(|error| {
         Failure::usage(format!(
             "cannot make the state directory {}: {error}",
             state.display()
         ))
     })?;
-    let runtime =
-        LocalRuntime::new().map_err(|error| Failure::failed(format!("no event loop: {error}")))?;
-    let cluster_port = runtime.block_on(sessions::bind_cluster_port(plan, &telemetry))?;
-    process::become_user(plan.user.as_deref(), plan.group.as_deref(), state)?;
+    let runtime = LocalRuntime::new()
+        .map_err(|error| Failure::failed(format!("cannot start an event loop: {error}")))?;
+    let cluster_port = runtime.block_on(sessions::bind_cluster_port(&plan, &telemetry))?;
+    process::become_user(plan.user.as_deref(), plan.group.as_deref(), &state)?;
     let _pid = PidFile::create(&state.join("tandem.pid")).map_err(|error| {
         Failure::usage(format!(
             "cannot write a file in {}: {error}",
@@ -85,26 +88,37 @@ pub fn run(plan: &NodePlan, options: Options) -> Result {
     };
     let outcome = runtime.block_on(async {
         let mut end = end::End::new(options.tethered)?;
-        let sessions = sessions::Sessions::start(plan, cluster_port, agent_door, &telemetry).await?;
-        let apps = apps::Apps::start(plan, &options.base, &telemetry)?;
-        let services = services::build(plan, &apps, workers, &telemetry)?;
+        let sessions =
+            sessions::Sessions::start(&plan, cluster_port, agent_door, &telemetry).await?;
+        let apps = apps::Apps::start(&plan, &options.base, &telemetry)?;
+        let services = services::Services::build(&plan, &apps, workers, &telemetry, None)?;
         services.resolve().await;
+        let configs = doors::configure(&plan, &services, &rule)?;
         let most = doors::connections(descriptors, workers);
-        let opened = doors::open(plan, doors, &services, &rule, &info, &telemetry)?;
-        let serving = doors::serve(opened, workers, most, &telemetry)?;
+        let doors = doors::Doors::open(bound, configs, &info, workers, most, &telemetry)?;
         let checks = tokio::task::spawn_local(services.checks());
-        telemetry.events.info("node", format!("serves as {}", info.roles.join(", ")));
+        let roles = info.roles.join(", ");
+        telemetry.events.info("node", format!("serves as {roles}"));
 
-        let why = end.wait().await;
-        telemetry.events.info("node", format!("stops: {why}"));
-        let stopping = async {
-            serving.stop(DRAIN, &telemetry).await;
-            checks.abort();
-            apps.stop().await;
-            sessions.stop().await;
+        let mut node = reload::Running {
+            plan,
+            workers,
+            telemetry: telemetry.clone(),
+            sessions,
+            apps,
+            services,
+            doors,
+            checks,
         };
+        let why = loop {
+            match end.wait().await {
+                end::Order::Stop(why) => break why,
+                end::Order::Reload => node.reload(&*options.reread).await,
+            }
+        };
+        telemetry.events.info("node", format!("stops: {why}"));
         tokio::select! {
-            () = stopping => {}
+            () = node.stop() => {}
             why = end.wait_again() => telemetry.events.warning("node", format!("stops at once: {why}")),
         }
         Ok(ExitCode::SUCCESS)
@@ -128,10 +142,8 @@ fn client_rule(plan: &NodePlan) -> Result<ClientRule> {
 
 /// The addresses of a host.
 fn look_up(host: &str) -> std::io::Result<Vec<IpAddr>> {
-    Ok((host, 0)
-        .to_socket_addrs()?
-        .map(|address| address.ip().to_canonical())
-        .collect())
+    let found = (host, 0).to_socket_addrs()?;
+    Ok(found.map(|address| address.ip().to_canonical()).collect())
 }
 
 /// The shared form of a name.

@@ -1,67 +1,153 @@
-//! Services of a node as handlers: sites and pools, by the plan's target.
+//! Services of a node as handlers: sites and pools.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tandem_edge::{Pool, PoolHandler, ProbeHandler, run_checks};
-use tandem_http::Handler;
-use tandem_model::{NodePlan, Target, TargetId};
+use tandem_http::{Cx, Handler, Plan, Reply, Request, Step};
+use tandem_model::{NodePlan, PoolPlan, Site, Target};
 use tandem_site::SiteHandler;
 use tandem_telemetry::Telemetry;
 
 use super::apps::Apps;
 use crate::exit::{Failure, Result};
 
-/// What routes lead to.
-pub struct Services {
-    handlers: Vec<Arc<dyn Handler>>,
-    pools: Vec<Arc<Pool>>,
+/// What routes lead to, by [`key`].
+pub struct Services(BTreeMap<String, Service>);
+
+enum Service {
+    Site {
+        site: Site,
+        handler: Arc<dyn Handler>,
+    },
+    Pool {
+        plan: PoolPlan,
+        pool: Arc<Pool>,
+        handler: Arc<dyn Handler>,
+    },
 }
 
-/// Makes a handler for each target of the plan.
-pub fn build(
-    plan: &NodePlan,
-    apps: &Apps,
-    workers: usize,
-    telemetry: &Telemetry,
-) -> Result<Services> {
-    let mut services = Services {
-        handlers: Vec::new(),
-        pools: Vec::new(),
-    };
-    for target in &plan.targets {
-        let handler: Arc<dyn Handler> = match target {
-            Target::Site(site) => {
-                let site = SiteHandler::new(site, workers, telemetry.clone());
-                Arc::new(site.map_err(|error| Failure::usage(error.to_string()))?)
-            }
-            Target::Pool(pool) => {
-                let pool = Pool::new(pool, &apps.instances, telemetry);
-                services.pools.push(pool.clone());
-                Arc::new(PoolHandler::new(pool))
-            }
-        };
-        services.handlers.push(handler);
-    }
-    Ok(services)
+/// A service has two sides on a node: as its listeners meet it, and as its own door does.
+fn key(target: &Target) -> String {
+    let side = matches!(target, Target::Pool(pool) if pool.gateway);
+    format!("{}{}", target.name(), if side { " (gateway)" } else { "" })
 }
 
 impl Services {
-    /// The handler of a target behind a listener; an internal door also answers what other nodes ask of it.
-    pub fn handler(&self, plan: &NodePlan, id: TargetId, internal: bool) -> Arc<dyn Handler> {
-        let handler = self.handlers[id].clone();
-        match &plan.targets[id] {
-            Target::Site(site) if internal => Arc::new(ProbeHandler::new(&site.name, handler)),
-            Target::Site(_) | Target::Pool(_) => handler,
+    /// Makes a handler for each target of the plan. What `before` has already goes on: a site that is the same, a pool
+    /// of the same service, which [`Self::commit`] brings up to date.
+    pub fn build(
+        plan: &NodePlan,
+        apps: &Apps,
+        workers: usize,
+        telemetry: &Telemetry,
+        before: Option<&Self>,
+    ) -> Result<Self> {
+        let instances = apps.instances();
+        let mut services = BTreeMap::new();
+        for target in &plan.targets {
+            let key = key(target);
+            let known = before.and_then(|before| before.0.get(&key));
+            let service = match (target, known) {
+                (
+                    Target::Site(site),
+                    Some(Service::Site {
+                        site: same,
+                        handler,
+                    }),
+                ) if site == same => Service::Site {
+                    site: site.clone(),
+                    handler: handler.clone(),
+                },
+                (Target::Site(site), _) => {
+                    let handler = SiteHandler::new(site, workers, telemetry.clone())
+                        .map_err(|error| Failure::usage(error.to_string()))?;
+                    Service::Site {
+                        site: site.clone(),
+                        handler: Arc::new(handler),
+                    }
+                }
+                (Target::Pool(plan), Some(Service::Pool { pool, handler, .. })) => Service::Pool {
+                    plan: plan.clone(),
+                    pool: pool.clone(),
+                    handler: handler.clone(),
+                },
+                (Target::Pool(plan), _) => {
+                    let pool = Pool::new(plan, &instances, telemetry);
+                    let handler = Arc::new(PoolHandler::new(pool.clone()));
+                    Service::Pool {
+                        plan: plan.clone(),
+                        pool,
+                        handler,
+                    }
+                }
+            };
+            services.insert(key, service);
         }
+        Ok(Self(services))
+    }
+
+    /// Brings the pools up to date that were there `before` with another plan, and takes those out that are gone.
+    pub fn commit(&self, before: &Self, apps: &Apps) {
+        let instances = apps.instances();
+        for (key, service) in &before.0 {
+            let Service::Pool {
+                plan: old, pool, ..
+            } = service
+            else {
+                continue;
+            };
+            match self.0.get(key) {
+                Some(Service::Pool { plan, .. }) if plan == old => {}
+                Some(Service::Pool { plan, .. }) => pool.update(plan, &instances),
+                _ => pool.retire(),
+            }
+        }
+    }
+
+    /// The handler of a target behind a listener; an internal door also answers what other nodes ask of it.
+    pub fn handler(&self, target: &Target, internal: bool) -> Option<Arc<dyn Handler>> {
+        Some(match self.0.get(&key(target))? {
+            Service::Site { site, handler } if internal => {
+                Arc::new(ProbeHandler::new(&site.name, handler.clone()))
+            }
+            Service::Site { handler, .. } | Service::Pool { handler, .. } => handler.clone(),
+        })
+    }
+
+    /// Who answers where a target has no service, which a plan does not let happen: 503.
+    pub fn nobody() -> Arc<dyn Handler> {
+        Arc::new(Nobody)
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        let pools = self.0.values().filter_map(|service| match service {
+            Service::Pool { pool, .. } => Some(pool.clone()),
+            Service::Site { .. } => None,
+        });
+        pools.collect()
     }
 
     /// Looks up servers that are given by name, once, before anyone is let in.
     pub async fn resolve(&self) {
-        futures_util::future::join_all(self.pools.iter().map(|pool| pool.resolve())).await;
+        futures_util::future::join_all(self.pools().iter().map(|pool| pool.resolve())).await;
     }
 
     /// Checks the servers of all pools until it is dropped.
     pub fn checks(&self) -> impl Future<Output = ()> + 'static {
-        run_checks(self.pools.clone(), std::future::pending())
+        run_checks(self.pools(), std::future::pending())
+    }
+}
+
+/// Answers that there is nobody.
+struct Nobody;
+
+impl Handler for Nobody {
+    fn step(&self, _: &Request<'_>, _: &Cx) -> Step {
+        Step::Plan(Plan::Bytes(Reply::text(
+            503,
+            &super::shared("none"),
+            "Nobody is here to answer\n",
+        )))
     }
 }

@@ -101,10 +101,13 @@ pub struct Sessions {
     replica: Option<SessionNode>,
     port: Option<oneshot::Sender<()>>,
     agent: Option<Running>,
+    /// No other node takes part.
+    alone: bool,
 }
 
 /// The agent's thread.
 struct Running {
+    agent: Agent,
     stop: watch::Sender<bool>,
     ended: oneshot::Receiver<()>,
 }
@@ -122,6 +125,7 @@ impl Sessions {
             replica: None,
             port: None,
             agent: None,
+            alone: plan.peers.is_empty(),
         };
         let Some(part) = &plan.sessions else {
             return Ok(sessions);
@@ -163,6 +167,20 @@ impl Sessions {
         Ok(sessions)
     }
 
+    /// Says which nodes hold a replica now.
+    pub fn set_voters(&self, voters: Vec<Voter>) {
+        // A node alone found its own port and stays where it is; without [sessions] there is nobody to name.
+        if voters.is_empty() || (voters.len() < 2 && self.alone) {
+            return;
+        }
+        if let Some(replica) = &self.replica {
+            replica.set_voters(voters.clone());
+        }
+        if let Some(agent) = &self.agent {
+            agent.agent.set_voters(voters);
+        }
+    }
+
     /// Ends the agent, then the replica, which hands leadership over first.
     pub async fn stop(self) {
         if let Some(agent) = self.agent {
@@ -174,6 +192,13 @@ impl Sessions {
         }
         drop(self.port);
     }
+}
+
+/// The nodes that hold a replica by this plan; none without [sessions].
+pub fn voters_of(plan: &NodePlan) -> Result<Vec<Voter>> {
+    plan.sessions
+        .as_ref()
+        .map_or(Ok(Vec::new()), |part| voters(plan, part, None))
 }
 
 fn voters(plan: &NodePlan, part: &SessionPlan, port: Option<&ClusterServer>) -> Result<Vec<Voter>> {
@@ -205,12 +230,13 @@ impl Running {
     fn start(options: AgentOptions, door: TcpListener, telemetry: &Telemetry) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (finished, ended) = oneshot::channel::<()>();
-        let telemetry = telemetry.clone();
+        let agent = Agent::start(options, telemetry);
+        let (telemetry, served) = (telemetry.clone(), agent.clone());
         let runtime = move || {
             let _finished = finished;
             let events = telemetry.events.clone();
             match LocalRuntime::new() {
-                Ok(runtime) => runtime.block_on(serve(options, door, telemetry, stopped)),
+                Ok(runtime) => runtime.block_on(serve(served, door, telemetry, stopped)),
                 Err(error) => {
                     events.error("agent", format!("cannot start: no event loop: {error}"));
                 }
@@ -222,12 +248,12 @@ impl Running {
         thread.map_err(|error| {
             Failure::failed(format!("cannot start the agent's thread: {error}"))
         })?;
-        Ok(Self { stop, ended })
+        Ok(Self { agent, stop, ended })
     }
 }
 
 async fn serve(
-    options: AgentOptions,
+    agent: Agent,
     door: TcpListener,
     telemetry: Telemetry,
     stopped: watch::Receiver<bool>,
@@ -240,7 +266,6 @@ async fn serve(
                 .error("agent", format!("cannot listen: {error}"));
         }
     };
-    let agent = Agent::start(options, &telemetry);
     let stats = Arc::new(ServerStats::new(1, MAX_CLIENTS, unix_now()));
     let mut options = ServerOptions::new(env!("CARGO_PKG_VERSION"), unix_now);
     options.events = Some(telemetry.events.clone());

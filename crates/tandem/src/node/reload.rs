@@ -1,0 +1,126 @@
+//! A running node, and how it takes a changed file: as a difference.
+//!
+//! Everything that can fail is done first and changes nothing that serves: addresses are bound, roots opened, routes
+//! compiled, programs started. Then the listeners' configurations are exchanged. Connections whose listener still
+//! exists are kept, requests in flight finish on what they began with, servers that are still there keep their health
+//! and counts, applications whose program is the same are not touched.
+
+use tandem_model::NodePlan;
+use tandem_telemetry::Telemetry;
+use tokio::task::JoinHandle;
+
+use super::apps::Apps;
+use super::doors::{self, Doors};
+use super::services::Services;
+use super::sessions::{self, Sessions};
+use super::{DRAIN, client_rule};
+use crate::exit::Result;
+
+/// A node that serves.
+pub struct Running {
+    /// What it does now.
+    pub plan: NodePlan,
+    /// How many workers.
+    pub workers: usize,
+    /// Where it reports.
+    pub telemetry: Telemetry,
+    /// Its part in the session tier.
+    pub sessions: Sessions,
+    /// Its applications.
+    pub apps: Apps,
+    /// What its routes lead to.
+    pub services: Services,
+    /// Where it listens.
+    pub doors: Doors,
+    /// The health checks.
+    pub checks: JoinHandle<()>,
+}
+
+impl Running {
+    /// Reads the file again and does what is different now. A file that is wrong, or that cannot be done, changes
+    /// nothing, and an event says why.
+    pub async fn reload(&mut self, reread: &dyn Fn() -> Result<NodePlan>) {
+        let events = self.telemetry.events.clone();
+        match self.try_reload(reread).await {
+            Ok(()) => events.info("node", "reloaded: the file is in effect"),
+            Err(failure) => events.error(
+                "node",
+                format!(
+                    "not reloaded, everything stays as it was: {}",
+                    failure.to_string().trim()
+                ),
+            ),
+        }
+    }
+
+    async fn try_reload(&mut self, reread: &dyn Fn() -> Result<NodePlan>) -> Result<()> {
+        let plan = reread()?;
+        let rule = client_rule(&plan)?;
+        let bound = self.doors.bind_new(&plan, self.workers)?;
+        self.apps.prepare(&plan)?;
+        let before = Some(&self.services);
+        let services = Services::build(&plan, &self.apps, self.workers, &self.telemetry, before)?;
+        let configs = doors::configure(&plan, &services, &rule)?;
+        let voters = sessions::voters_of(&plan)?;
+
+        self.apps.update(&plan)?;
+        services.resolve().await;
+        services.commit(&self.services, &self.apps);
+        self.doors.exchange(bound, configs);
+        self.checks.abort();
+        self.checks = tokio::task::spawn_local(services.checks());
+        self.services = services;
+        self.apps.drop_all_but(&plan);
+        self.sessions.set_voters(voters);
+        for what in at_the_next_start(&self.plan, &plan) {
+            self.telemetry.events.warning(
+                "node",
+                format!("{what} was changed: it takes effect at the next start"),
+            );
+        }
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// Stops everything, in order.
+    pub async fn stop(self) {
+        self.doors.stop(DRAIN, &self.telemetry).await;
+        self.checks.abort();
+        self.apps.stop().await;
+        self.sessions.stop().await;
+    }
+}
+
+/// What a running node cannot change about itself.
+fn at_the_next_start(old: &NodePlan, new: &NodePlan) -> Vec<&'static str> {
+    let mut changed = Vec::new();
+    let mut tell = |differs: bool, what| {
+        if differs {
+            changed.push(what);
+        }
+    };
+    tell(old.address != new.address, "the node's address");
+    tell(old.workers != new.workers, "workers");
+    tell(old.state != new.state, "[cluster] state");
+    tell(
+        (&old.user, &old.group) != (&new.user, &new.group),
+        "[cluster] user or group",
+    );
+    tell(old.admin != new.admin, "[cluster] admin");
+    tell(old.log != new.log, "[cluster] log");
+    tell(old.key != new.key, "[cluster] key");
+    tell(old.cluster_port != new.cluster_port, "[cluster] port");
+    let fixed = |plan: &NodePlan| {
+        plan.sessions.as_ref().map(|part| {
+            (
+                part.voter,
+                part.agent.clone(),
+                part.memory,
+                part.durable,
+                part.guard.clone(),
+            )
+        })
+    };
+    tell(fixed(old) != fixed(new), "this node's part in [sessions]");
+    changed
+}

@@ -1,0 +1,238 @@
+//! A changed file takes effect while everything else goes on.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+
+use common::{Dir, get, runs, send, tandem, wait_until};
+use rustix::process::Signal;
+
+/// A node of a file that the test changes.
+struct Node {
+    dir: Dir,
+    child: Child,
+    ports: [u16; 2],
+}
+
+/// Ports that were free a moment ago.
+fn free_ports() -> [u16; 2] {
+    let held = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    held.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+impl Node {
+    /// Starts a node with these tables behind the common ones; `{a}` and `{b}` are its ports.
+    fn start(tables: &str) -> Self {
+        let dir = Dir::new();
+        dir.file("www/index.html", "a page");
+        let ports = free_ports();
+        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
+        let file = dir.file("cluster.toml", &text(tables, ports));
+        let child = tandem()
+            .args(["run", &file])
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let node = Self { dir, child, ports };
+        wait_until("the node serves", || node.log().contains("serves as"));
+        node
+    }
+
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports[0]).into()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Changes the file, asks for a reload, and waits until it was carried out or refused.
+    fn reload(&self, tables: &str) -> String {
+        let before = self.log().len();
+        self.dir.file("cluster.toml", &text(tables, self.ports));
+        send(self.child.id(), Signal::HUP);
+        let news = || self.log().split_off(before);
+        wait_until("the reload is over", || news().contains("reloaded"));
+        news()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        send(self.child.id(), Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn text(tables: &str, ports: [u16; 2]) -> String {
+    let common = "[cluster]\nstate = \"state\"\nadmin = false\nworkers = 2\n";
+    let tables = tables
+        .replace("{a}", &ports[0].to_string())
+        .replace("{b}", &ports[1].to_string());
+    format!("{common}{tables}")
+}
+
+fn answering(body: &str) -> String {
+    format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [{{ path = \"/x\", respond = {{ status = 200, body = \
+         \"{body}\" }} }}, {{ to = \"www\" }}]\n[site.www]\nroot = \"www\"\n"
+    )
+}
+
+/// One request on a connection that stays open.
+fn ask(stream: &mut TcpStream, path: &str) -> String {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").expect("the connection lives");
+    let mut answer = Vec::new();
+    let mut bytes = [0; 4096];
+    while !answer.windows(4).any(|four| four == b"\r\n\r\n") || !is_whole(&answer) {
+        let n = stream.read(&mut bytes).expect("an answer");
+        assert_ne!(n, 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&bytes[..n]);
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+fn is_whole(answer: &[u8]) -> bool {
+    common::parse(answer).is_some()
+}
+
+#[test]
+fn a_changed_route_answers_on_a_connection_that_was_open_before() {
+    let node = Node::start(&answering("one"));
+    let mut open = TcpStream::connect(node.address()).unwrap();
+    assert!(ask(&mut open, "/x").ends_with("one"));
+    let said = node.reload(&answering("two"));
+    assert!(said.contains("the file is in effect"), "{said}");
+    assert!(ask(&mut open, "/x").ends_with("two"));
+    assert!(ask(&mut open, "/").ends_with("a page"));
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_the_log_says_why() {
+    let node = Node::start(&answering("one"));
+    let said = node.reload("[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = [{ to = \"wwww\" }]\n[site.www]\nroot = \"www\"\n");
+    assert!(
+        said.contains("not reloaded") && said.contains("did you mean"),
+        "{said}"
+    );
+    assert_eq!(get(node.address(), "/x").text(), "one");
+    let said = node.reload(&answering("two").replace("root = \"www\"", "root = \"absent\""));
+    assert!(said.contains("not reloaded"), "{said}");
+    assert_eq!(get(node.address(), "/x").text(), "one");
+}
+
+#[test]
+fn a_taken_address_changes_nothing_and_a_free_one_is_opened_and_closed_again() {
+    let node = Node::start(&answering("one"));
+    let second = ([127, 0, 0, 1], node.ports[1]).into();
+    let two = answering("two").replace(
+        "\"127.0.0.1:{a}\"",
+        "[\"127.0.0.1:{a}\", \"127.0.0.1:{b}\"]",
+    );
+    let taken = TcpListener::bind(second).unwrap();
+    let said = node.reload(&two);
+    assert!(
+        said.contains("not reloaded") && said.contains("is taken"),
+        "{said}"
+    );
+    assert_eq!(get(node.address(), "/x").text(), "one");
+    drop(taken);
+    node.reload(&two);
+    assert_eq!(get(second, "/x").text(), "two");
+    node.reload(&answering("three"));
+    wait_until("the address is closed", || {
+        TcpStream::connect(second).is_err()
+    });
+    assert_eq!(get(node.address(), "/x").text(), "three");
+}
+
+/// The demo's application, with something in its environment that differs.
+fn running(version: &str) -> String {
+    let tandem = env!("CARGO_BIN_EXE_tandem");
+    format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [{{ to = \"app\" }}]\n[app.app]\n\
+         run = [\"{tandem}\", \"demo-app\", \"--host\", \"{{host}}\", \"--port\", \"{{port}}\"]\n\
+         env = {{ VERSION = \"{version}\" }}\n"
+    )
+}
+
+/// The application's process, from the log.
+fn last_pid(node: &Node) -> Option<u32> {
+    let log = node.log();
+    let line = log
+        .lines()
+        .rfind(|line| line.contains("it accepts connections on"))?;
+    line.rsplit_once("(pid ")?
+        .1
+        .trim_end_matches(')')
+        .parse()
+        .ok()
+}
+
+#[test]
+fn an_application_that_is_the_same_is_not_touched_and_a_changed_one_is_exchanged_under_load() {
+    let node = Node::start(&running("1"));
+    wait_until("the application serves", || {
+        get(node.address(), "/test/alive.txt").status == 200
+    });
+    let first = last_pid(&node).expect("it runs");
+    node.reload(&running("1"));
+    assert_eq!(last_pid(&node), Some(first));
+
+    let load = Load::start(node.address(), "/test/alive.txt");
+    node.reload(&running("2"));
+    wait_until("the old program is gone", || !runs(first));
+    let second = last_pid(&node).expect("another runs");
+    assert_ne!(first, second);
+    assert!(load.stop() > 0);
+}
+
+#[test]
+fn fifty_reloads_under_load_fail_no_request() {
+    let node = Node::start(&answering("0"));
+    let load = Load::start(node.address(), "/x");
+    for i in 1..=50 {
+        node.reload(&answering(&i.to_string()));
+    }
+    assert_eq!(get(node.address(), "/x").text(), "50");
+    assert!(load.stop() > 50);
+}
+
+/// Requests one after the other, each of which must be answered 200.
+struct Load {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Load {
+    fn start(address: SocketAddr, path: &'static str) -> Self {
+        let (stop, done) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (ending, count) = (stop.clone(), done.clone());
+        let thread = std::thread::spawn(move || {
+            let mut open = TcpStream::connect(address).expect("a connection");
+            while !ending.load(SeqCst) {
+                // One connection that stays, and one for each request.
+                assert!(ask(&mut open, path).starts_with("HTTP/1.1 200 "));
+                assert_eq!(get(address, path).status, 200);
+                count.fetch_add(1, SeqCst);
+            }
+        });
+        Self { stop, done, thread }
+    }
+
+    /// Ends the load; panics if a request failed.
+    fn stop(self) -> u64 {
+        self.stop.store(true, SeqCst);
+        self.thread.join().expect("no request failed");
+        self.done.load(SeqCst)
+    }
+}
