@@ -315,7 +315,7 @@ impl Told<'_> {
                 "\nfront door   {front}\nstatus page  {admin}\nlogs         {}/*.log\n",
                 dir.display()
             );
-            out.push_str(TRY);
+            out.push_str(&try_next(rows));
         } else {
             out = format!("ready {}\n", front.as_deref().unwrap_or(admin));
         }
@@ -342,12 +342,34 @@ fn not_ready(supervisor: &Supervisor, rows: &[Row]) -> Failure {
     Failure::failed(text)
 }
 
-const TRY: &str = "
-Reload the front door's /test/ again and again. Then, from another terminal:
-  tandem node list
-  tandem node kill app1 --app     the application on app1
-  tandem node kill app1           the whole node
-  tandem node kill cache1         a session node
-  tandem node start app1          and back
-Ctrl-C stops everything.
-";
+/// What a reader may try next, with the names of the nodes at hand.
+fn try_next(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "\nReload the front door again and again. Then, from another terminal:\n  tandem node list\n",
+    );
+    let mut add = |command: String, what: &str| {
+        let _ = writeln!(text, "  {command:<31} {what}");
+    };
+    let app = rows.iter().find(|row| !row.app_pids.is_empty());
+    if let Some(app) = app {
+        add(
+            format!("tandem node kill {} --app", app.node),
+            "an application",
+        );
+    }
+    let plays_alone = |role: &str| rows.iter().find(|row| row.roles == [role]);
+    let killed = app.or(rows.last());
+    for (row, what) in [
+        (killed, "a whole node"),
+        (plays_alone("sessions"), "a session node"),
+    ] {
+        if let Some(row) = row {
+            add(format!("tandem node kill {}", row.node), what);
+        }
+    }
+    if let Some(row) = killed {
+        add(format!("tandem node start {}", row.node), "and back");
+    }
+    text.push_str("Ctrl-C stops everything.\n");
+    text
+}
