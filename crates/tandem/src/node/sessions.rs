@@ -194,7 +194,7 @@ impl Sessions {
     }
 }
 
-/// The nodes that hold a replica by this plan; none without [sessions].
+/// The nodes that hold a replica by this plan; none without `[sessions]`.
 pub fn voters_of(plan: &NodePlan) -> Result<Vec<Voter>> {
     plan.sessions
         .as_ref()
