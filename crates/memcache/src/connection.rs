@@ -311,14 +311,6 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
                 }
                 return Ok(());
             }
-            Request::Dump if !self.cx.options.dump => {
-                self.refuse(WireError::Client("metadump not allowed"));
-                return Ok(());
-            }
-            Request::FlushAll { .. } if !self.cx.options.flush => {
-                self.refuse(WireError::Client("flush_all not allowed"));
-                return Ok(());
-            }
             Request::Dump => return self.dump().await,
             Request::Tuning => {
                 self.answer(&Reply::Ok);

@@ -15,9 +15,8 @@ mod rehearsal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    let name = args.next().unwrap_or_default();
-    match cli::dispatch(&name, args.collect()) {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    match cli::dispatch(args) {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("tandem: {failure}");

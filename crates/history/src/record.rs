@@ -1,0 +1,170 @@
+//! What clients asked and were told.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A value. Values that clients write should be unique within their key: that makes a history say more, and its check
+/// cheap.
+pub type Value = Arc<[u8]>;
+
+/// What was asked of one key. Lives are microseconds from when it takes effect; `None` is for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words of memcached's protocol")]
+pub enum Call {
+    Get,
+    Gets,
+    Set {
+        value: Value,
+        life: Option<u64>,
+    },
+    Add {
+        value: Value,
+        life: Option<u64>,
+    },
+    Replace {
+        value: Value,
+        life: Option<u64>,
+    },
+    Cas {
+        value: Value,
+        life: Option<u64>,
+        token: u64,
+    },
+    Append {
+        tail: Value,
+    },
+    Delete,
+    Incr {
+        delta: u64,
+    },
+    Touch {
+        life: Option<u64>,
+    },
+}
+
+/// What was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words of memcached's protocol")]
+pub enum Outcome {
+    /// A value, and its token for `gets`.
+    Hit(Value, Option<u64>),
+    Miss,
+    Stored,
+    NotStored,
+    Exists,
+    NotFound,
+    Deleted,
+    Touched,
+    Number(u64),
+    /// It may have been done, or may be done later.
+    Unknown,
+    /// It was not done and never will be.
+    Failed,
+}
+
+/// One operation. Times are microseconds of one clock that all clients of the history share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Who asked.
+    pub client: u32,
+    /// Of which key.
+    pub key: Arc<str>,
+    /// When it was asked.
+    pub invoked: u64,
+    /// When the answer was there.
+    pub returned: u64,
+    /// What was asked.
+    pub call: Call,
+    /// What was told.
+    pub outcome: Outcome,
+}
+
+impl Operation {
+    /// The latest moment at which it can take effect.
+    pub(crate) fn until(&self) -> u64 {
+        if self.outcome == Outcome::Unknown {
+            u64::MAX
+        } else {
+            self.returned
+        }
+    }
+
+    /// The value it stores as it is, if it stores.
+    pub(crate) fn stores(&self) -> Option<&Value> {
+        match &self.call {
+            Call::Set { value, .. }
+            | Call::Add { value, .. }
+            | Call::Replace { value, .. }
+            | Call::Cas { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether it is known to have changed nothing.
+    pub(crate) fn only_looks(&self) -> bool {
+        matches!(
+            self.outcome,
+            Outcome::Hit(..)
+                | Outcome::Miss
+                | Outcome::NotStored
+                | Outcome::Exists
+                | Outcome::NotFound
+                | Outcome::Failed
+        )
+    }
+}
+
+fn life(life: Option<u64>) -> String {
+    life.map_or_else(String::new, |us| {
+        format!(" for {}.{:03} s", us / 1_000_000, us / 1000 % 1000)
+    })
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |value: &[u8]| value.escape_ascii().to_string();
+        match self {
+            Self::Get => write!(f, "get"),
+            Self::Gets => write!(f, "gets"),
+            Self::Set { value, life: l } => write!(f, "set {}{}", text(value), life(*l)),
+            Self::Add { value, life: l } => write!(f, "add {}{}", text(value), life(*l)),
+            Self::Replace { value, life: l } => write!(f, "replace {}{}", text(value), life(*l)),
+            Self::Cas {
+                value,
+                life: l,
+                token,
+            } => write!(f, "cas {}{} at {token}", text(value), life(*l)),
+            Self::Append { tail } => write!(f, "append {}", text(tail)),
+            Self::Delete => write!(f, "delete"),
+            Self::Incr { delta } => write!(f, "incr {delta}"),
+            Self::Touch { life: l } => write!(f, "touch{}", life(*l)),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hit(value, None) => write!(f, "{}", value.escape_ascii()),
+            Self::Hit(value, Some(token)) => write!(f, "{} at {token}", value.escape_ascii()),
+            Self::Number(number) => write!(f, "{number}"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+        write!(
+            f,
+            "{:>12} .. {:>12}  client {:<3} {}: {} -> {}",
+            seconds(self.invoked),
+            seconds(self.returned),
+            self.client,
+            self.key,
+            self.call,
+            self.outcome
+        )
+    }
+}

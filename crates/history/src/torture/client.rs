@@ -1,0 +1,119 @@
+//! A client of memcached's text protocol that knows what it does not know.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::{Call, Outcome};
+
+/// An agent gives up after 5 s; whoever waits longer has lost its agent.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// One connection, opened anew after it broke.
+pub struct Client {
+    server: SocketAddr,
+    stream: Option<BufReader<TcpStream>>,
+}
+
+impl Client {
+    pub fn new(server: SocketAddr) -> Self {
+        Self {
+            server,
+            stream: None,
+        }
+    }
+
+    /// Opens the connection if there is none. An error here means that nothing was asked.
+    pub fn open(&mut self) -> io::Result<()> {
+        if self.stream.is_none() {
+            let stream = TcpStream::connect_timeout(&self.server, Duration::from_secs(1))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_nodelay(true)?;
+            self.stream = Some(BufReader::new(stream));
+        }
+        Ok(())
+    }
+
+    /// Asks one thing. A connection that breaks leaves the outcome unknown.
+    pub fn call(&mut self, key: &str, call: &Call) -> Outcome {
+        let answered = self
+            .ask(&request(key, call))
+            .and_then(|line| self.read(line));
+        answered.unwrap_or_else(|_| {
+            self.stream = None;
+            Outcome::Unknown
+        })
+    }
+
+    fn ask(&mut self, request: &[u8]) -> io::Result<String> {
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        stream.get_mut().write_all(request)?;
+        line(stream)
+    }
+
+    fn read(&mut self, first: String) -> io::Result<Outcome> {
+        let words: Vec<&str> = first.split(' ').collect();
+        Ok(match words[..] {
+            ["STORED"] => Outcome::Stored,
+            ["NOT_STORED"] => Outcome::NotStored,
+            ["EXISTS"] => Outcome::Exists,
+            ["NOT_FOUND"] => Outcome::NotFound,
+            ["DELETED"] => Outcome::Deleted,
+            ["TOUCHED"] => Outcome::Touched,
+            ["END"] => Outcome::Miss,
+            ["VALUE", _, _, length, ref rest @ ..] => {
+                let length: usize = length.parse().map_err(io::Error::other)?;
+                let token = rest.first().map(|token| token.parse());
+                let token = token.transpose().map_err(io::Error::other)?;
+                let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+                let mut value = vec![0; length + 2];
+                stream.read_exact(&mut value)?;
+                value.truncate(length);
+                if line(stream)? != "END" {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                Outcome::Hit(value.into(), token)
+            }
+            ["CLIENT_ERROR", ..] => Outcome::Failed,
+            ["SERVER_ERROR", "not", "stored", ..] | ["SERVER_ERROR", "out", "of", "memory", ..] => {
+                Outcome::Failed
+            }
+            ["SERVER_ERROR", ..] => Outcome::Unknown,
+            _ => Outcome::Number(first.trim().parse().map_err(io::Error::other)?),
+        })
+    }
+}
+
+fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+    let mut line = String::new();
+    stream.by_ref().take(4096).read_line(&mut line)?;
+    let whole = line.strip_suffix("\r\n");
+    whole
+        .map(str::to_owned)
+        .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn request(key: &str, call: &Call) -> Vec<u8> {
+    let seconds = |life: &Option<u64>| life.unwrap_or(0) / 1_000_000;
+    let store = |verb: &str, value: &[u8], life: &Option<u64>, token: &str| {
+        let head = format!(
+            "{verb} {key} 0 {} {}{token}\r\n",
+            seconds(life),
+            value.len()
+        );
+        [head.as_bytes(), value, b"\r\n"].concat()
+    };
+    match call {
+        Call::Get => format!("get {key}\r\n").into_bytes(),
+        Call::Gets => format!("gets {key}\r\n").into_bytes(),
+        Call::Set { value, life } => store("set", value, life, ""),
+        Call::Add { value, life } => store("add", value, life, ""),
+        Call::Replace { value, life } => store("replace", value, life, ""),
+        Call::Cas { value, life, token } => store("cas", value, life, &format!(" {token}")),
+        Call::Append { tail } => store("append", tail, &None, ""),
+        Call::Delete => format!("delete {key}\r\n").into_bytes(),
+        Call::Incr { delta } => format!("incr {key} {delta}\r\n").into_bytes(),
+        Call::Touch { life } => format!("touch {key} {}\r\n", seconds(life)).into_bytes(),
+    }
+}
