@@ -3,6 +3,9 @@
 //! The clock is what the leader stamps entries with. A new leader goes on from the last stamp it applied, by its own
 //! monotonic clock: never back, and never ahead of the time that really passed. Wall clocks are not looked at, and no
 //! machine's clock is compared with another's.
+//!
+//! A replica that follows goes back when its leader is behind: by the leader's stamps lives were given, and a
+//! replica that kept what it had of an earlier leader's clock would, once it leads, end them early.
 
 use std::time::Instant;
 
@@ -23,13 +26,18 @@ impl Default for KeyspaceClock {
 }
 
 impl KeyspaceClock {
-    /// An entry with this stamp was applied just now.
+    /// An entry of another leader with this stamp was applied just now.
+    pub fn follow(&mut self, stamp: u64) {
+        *self = Self {
+            stamp,
+            at: Instant::now(),
+        };
+    }
+
+    /// An entry of this replica's own with this stamp was applied just now: it cannot be ahead.
     pub fn saw(&mut self, stamp: u64) {
         if stamp > self.now() {
-            *self = Self {
-                stamp,
-                at: Instant::now(),
-            };
+            self.follow(stamp);
         }
     }
 
@@ -44,7 +52,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stamp_moves_the_clock_forward_and_never_back() {
+    fn a_follower_is_never_ahead_of_a_leader_whose_clock_is_behind() {
+        let mut clock = KeyspaceClock::default();
+        clock.follow(5_000);
+        // The next leader had heard of less.
+        clock.follow(4_900);
+        let real = Instant::now();
+        assert!(clock.now() <= 4_900 + real.elapsed().as_millis() as u64 + 1);
+        clock.saw(10);
+        assert!(clock.now() >= 4_900);
+    }
+
+    #[test]
+    fn an_own_stamp_moves_the_clock_forward_and_never_back() {
         let mut clock = KeyspaceClock::default();
         clock.saw(5_000);
         assert!(clock.now() >= 5_000);

@@ -13,7 +13,7 @@ use crate::clock::KeyspaceClock;
 use crate::home::Home;
 use crate::snapshot::{self, SnapshotFile};
 use crate::state::State;
-use crate::types::{LogId, Membership, SnapshotMeta, Types};
+use crate::types::{LogId, Membership, NodeId, SnapshotMeta, Types};
 
 /// The state with what Raft has to know of it.
 #[derive(Debug, Default)]
@@ -43,6 +43,7 @@ type Current = Arc<Mutex<Option<(SnapshotMeta, SnapshotFile)>>>;
 
 /// What openraft drives.
 pub struct Machine {
+    id: NodeId,
     replica: Shared,
     directory: PathBuf,
     durable: bool,
@@ -59,6 +60,7 @@ impl Machine {
             current = Some((meta, file));
         }
         Self {
+            id: home.id,
             replica: Shared(Arc::new(Mutex::new(replica))),
             directory: home.directory.clone(),
             durable: home.durable,
@@ -77,7 +79,7 @@ impl Replica {
     fn install(&mut self, meta: &SnapshotMeta, state: State) -> State {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.clock.saw(state.now());
+        self.clock.follow(state.now());
         std::mem::replace(&mut self.state, state)
     }
 }
@@ -105,7 +107,11 @@ impl RaftStateMachine<Types> for Machine {
                 EntryPayload::Normal(batch) => {
                     outcomes = replica.state.apply(log_id.index(), batch);
                     let now = replica.state.now();
-                    replica.clock.saw(now);
+                    if log_id.committed_leader_id().node_id == self.id {
+                        replica.clock.saw(now);
+                    } else {
+                        replica.clock.follow(now);
+                    }
                 }
                 EntryPayload::Membership(membership) => {
                     replica.membership = Membership::new(Some(log_id), membership.clone());
