@@ -12,6 +12,7 @@ pub(crate) mod rehearse;
 pub(crate) mod route;
 pub(crate) mod sessions;
 pub(crate) mod site;
+pub(crate) mod spread;
 pub(crate) mod timeouts;
 
 use crate::table::Described;
@@ -30,6 +31,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &app::KEYS,
     &backend::KEYS,
     &backend::SERVER,
+    &spread::KEYS,
     &check::KEYS,
     &timeouts::KEYS,
     &rehearse::KEYS,

@@ -67,6 +67,11 @@ pub(crate) const COUNT_OR_NONE: Kind<u32> = Kind {
     read: |reader, item| Some(reader.integer(item, 0..=1_000, "a number")? as u32),
 };
 
+pub(crate) const CONNECTIONS: Kind<u32> = Kind {
+    text: "number",
+    read: |reader, item| Some(reader.integer(item, 1..=1_000_000, "a number")? as u32),
+};
+
 pub(crate) const WORKERS: Kind<u16> = Kind {
     text: "number",
     read: |reader, item| Some(reader.integer(item, 1..=1_024, "a number of workers")? as u16),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tandem_config::{Loaded, load, parse};
 use tandem_model::{
-    Action, Address, Admin, Check, LogTo, Pattern, Presence, Program, Secret, Service, Size,
+    Action, Address, Admin, Balance, Check, LogTo, Pattern, Presence, Program, Secret, Service, Size,
 };
 
 fn environment(name: &str) -> Option<String> {
@@ -524,4 +524,36 @@ fn the_lines_of_an_error_are_those_of_the_file_whatever_ends_them() {
         said("# one\r\n# two\r\nclust.port = 1\r\n"),
         ["3: unknown key `clust`"]
     );
+}
+
+#[test]
+fn balance_is_written_as_one_text() {
+    let with = |balance: &str| {
+        let text = format!("[backend.b]\nservers = \"10.0.0.1:80\"\nbalance = \"{balance}\"\n");
+        parse(&text, "f", Path::new("/"), &|_| None)
+    };
+    for (text, expected) in [
+        ("round-robin", Balance::RoundRobin),
+        ("least-connections", Balance::LeastConnections),
+        ("uri", Balance::Uri),
+        ("header:X-User", Balance::Header("X-User".into())),
+        ("cookie:id", Balance::Cookie("id".into())),
+    ] {
+        let loaded = with(text).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let Some(Service::Backend(backend)) = loaded.cluster.service("b") else {
+            panic!("there is a backend");
+        };
+        assert_eq!(backend.spread.balance, expected);
+    }
+    for (text, hint) in [
+        ("leastconn", "write \"least-connections\""),
+        ("hdr(X-User)", "write \"header:NAME\""),
+        ("ip_hash", "write \"source\""),
+        ("roundrobin", "did you mean `round-robin`?"),
+        ("header:a b", "`balance` is"),
+        ("cookie:", "`balance` is"),
+    ] {
+        let wrong = with(text).expect_err(text).to_string();
+        assert!(wrong.contains(hint), "{text}: {wrong}");
+    }
 }

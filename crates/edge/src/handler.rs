@@ -23,7 +23,7 @@ impl Handler for PoolHandler {
         Step::Plan(if pool.gateway && is_probe(request) {
             answer(&pool.service, pool.is_usable())
         } else {
-            Plan::Forward(Box::new(PoolAttempts::new(pool.clone())))
+            Plan::Forward(Box::new(PoolAttempts::new(pool.clone(), request)))
         })
     }
 }

@@ -87,6 +87,7 @@ async fn keep(pool: Arc<Pool>) {
         }
         tokio::select! {
             () = pool.changed.notified() => {}
+            () = step(pool.slow_start()) => pool.refresh(),
             () = any_changed(&mut sources) => pool.reconcile(),
             Some(ended) = tasks.join_next() => {
                 if ended.is_err_and(|error| error.is_panic()) {
@@ -94,6 +95,14 @@ async fn keep(pool: Arc<Pool>) {
                 }
             }
         }
+    }
+}
+
+/// Until the next step of a slow start.
+async fn step(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => sleep(pause).await,
+        None => std::future::pending().await,
     }
 }
 

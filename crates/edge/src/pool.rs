@@ -8,6 +8,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tandem_http::handler::{Cause, Endpoint, Failure, Stage};
@@ -17,12 +18,15 @@ use tokio::sync::{Notify, watch};
 
 use crate::control::{Order, ServerControl};
 use crate::health::state::{Change, State};
-use crate::server::Server;
+use crate::server::{STEPS, Server};
 
 pub(crate) use attempts::PoolAttempts;
 use members::Members;
 pub(crate) use settings::Settings;
 use view::View;
+
+/// A slow start is not worth more than so many new snapshots.
+const SHORTEST_STEP: Duration = Duration::from_millis(50);
 
 /// Where one instance of an application listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -281,7 +285,20 @@ impl Pool {
                 }
             }
         }
+        if state == State::Up && news {
+            server.came_up();
+        }
         self.refresh();
+        if self.slow_start().is_some() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// How long until shares change by themselves: a server is in its slow start.
+    pub(crate) fn slow_start(&self) -> Option<Duration> {
+        let view = self.view.load();
+        let step = view.settings.spread.slow_start / u32::from(STEPS);
+        view.is_warming().then(|| step.max(SHORTEST_STEP))
     }
 
     /// Gives an order to the servers of a name. False when there is none now.

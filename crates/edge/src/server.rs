@@ -3,14 +3,19 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tandem_http::handler::Endpoint;
-use tandem_model::Timing;
+use tandem_model::{Member, Timing};
 use tandem_telemetry::{Health, ServerStatus};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::control::Order;
 use crate::health::state::{State, Vitals};
+
+/// A slow start gives the full share in so many steps.
+pub(crate) const STEPS: u16 = 10;
 
 /// What makes a server the same one across changes of a pool's membership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +24,24 @@ pub(crate) struct ServerKey {
     pub(crate) name: Arc<str>,
     /// Where it is.
     pub(crate) endpoint: Endpoint,
+}
+
+/// What the file says of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) weight: u16,
+    pub(crate) backup: bool,
+    pub(crate) max_connections: Option<u32>,
+}
+
+impl Limits {
+    pub(crate) fn of(member: &Member) -> Self {
+        Self {
+            weight: member.weight,
+            backup: member.backup,
+            max_connections: member.max_connections,
+        }
+    }
 }
 
 /// A server. Its state outlives changes of the pool as long as its key does.
@@ -31,6 +54,10 @@ pub(crate) struct Server {
     pub(crate) from: Option<IpAddr>,
     backup: AtomicBool,
     weight: AtomicU16,
+    /// Requests in flight at most.
+    most: AtomicU64,
+    /// When it came up; `None` once it has its full share.
+    warming: Mutex<Option<Instant>>,
     draining: AtomicBool,
     counts: Counts,
     failures: AtomicU64,
@@ -53,16 +80,17 @@ impl Server {
         key: ServerKey,
         node: bool,
         from: Option<IpAddr>,
-        weight: u16,
-        backup: bool,
+        limits: Limits,
         vitals: Vitals,
     ) -> Self {
         Self {
             key,
             node,
             from,
-            backup: AtomicBool::new(backup),
-            weight: AtomicU16::new(weight),
+            backup: AtomicBool::new(limits.backup),
+            weight: AtomicU16::new(limits.weight),
+            most: AtomicU64::new(most(&limits)),
+            warming: Mutex::new(None),
             draining: AtomicBool::new(false),
             counts: Counts::default(),
             failures: AtomicU64::new(0),
@@ -91,8 +119,10 @@ impl Server {
         self.backup.load(Relaxed)
     }
 
-    pub(crate) fn set_backup(&self, backup: bool) {
-        self.backup.store(backup, Relaxed);
+    /// Takes over what the file says now, apart from the weight.
+    pub(crate) fn limit(&self, limits: &Limits) {
+        self.backup.store(limits.backup, Relaxed);
+        self.most.store(most(limits), Relaxed);
     }
 
     /// Returns whether that is a change.
@@ -104,8 +134,47 @@ impl Server {
         }
     }
 
-    pub(crate) fn begin(&self) {
-        self.counts.begun.fetch_add(1, Relaxed);
+    /// Begins a request, unless the server has as many as it takes.
+    pub(crate) fn begin(&self) -> bool {
+        let begun = self.counts.begun.fetch_add(1, Relaxed) + 1;
+        let in_flight = begun.saturating_sub(self.counts.ended.load(Relaxed));
+        // The other way round two requests could both take the last place.
+        if in_flight > self.most.load(Relaxed) {
+            self.counts.begun.fetch_sub(1, Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// Whether it has as many requests as it takes.
+    pub(crate) fn is_full(&self) -> bool {
+        let most = self.most.load(Relaxed);
+        most != u64::MAX && self.in_flight() >= most
+    }
+
+    /// It came up now.
+    pub(crate) fn came_up(&self) {
+        *self.warming() = Some(Instant::now());
+    }
+
+    /// How much of its share it gets, in [`STEPS`], when the full one takes so long to reach.
+    pub(crate) fn step(&self, slow_start: Duration) -> u16 {
+        let mut warming = self.warming();
+        let Some(since) = *warming else {
+            return STEPS;
+        };
+        let up = since.elapsed();
+        if up >= slow_start {
+            *warming = None;
+            return STEPS;
+        }
+        // It is less than the whole, so that this is below STEPS.
+        let step = up.as_millis() * u128::from(STEPS) / slow_start.as_millis().max(1);
+        (step as u16).clamp(1, STEPS - 1)
+    }
+
+    fn warming(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.warming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn end(&self) {
@@ -146,9 +215,13 @@ impl Server {
     }
 
     /// How long until the next check.
-    pub(crate) fn pause(&self, timing: &Timing) -> std::time::Duration {
+    pub(crate) fn pause(&self, timing: &Timing) -> Duration {
         self.vitals().pause(timing)
     }
+}
+
+fn most(limits: &Limits) -> u64 {
+    limits.max_connections.map_or(u64::MAX, u64::from)
 }
 
 /// `host:port` or `unix:/path`.

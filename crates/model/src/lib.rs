@@ -14,6 +14,7 @@ pub mod plan;
 pub mod rehearse;
 pub mod route;
 pub mod service;
+pub mod spread;
 pub mod units;
 
 #[cfg(test)]
@@ -27,5 +28,6 @@ pub use plan::{
 };
 pub use rehearse::{Rehearsed, Stage};
 pub use route::{Action, Conditions, Field, Presence, Route};
-pub use service::{App, Backend, BackendServer, Balance, Program, Rehearsal, Service, Site};
+pub use service::{App, Backend, BackendServer, Program, Rehearsal, Service, Site};
+pub use spread::{Balance, Spread};
 pub use units::{Address, Secret, Size};

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use crate::cluster::Guard;
 use crate::{
-    Action, Address, Admin, App, Balance, Check, Cluster, Conditions, Listener, LogTo, Program,
-    Route, Secret, Service, Site, Size, Timeouts,
+    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, LogTo, Program, Route,
+    Secret, Service, Site, Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -108,11 +108,9 @@ pub struct PoolPlan {
     /// The servers, in the order of the file.
     pub members: Vec<Member>,
     /// How requests are spread.
-    pub balance: Balance,
+    pub spread: Spread,
     /// How servers are checked.
     pub check: Check,
-    /// Tries after the first for one request.
-    pub retry: u32,
     /// Time limits.
     pub timeouts: Timeouts,
 }
@@ -128,6 +126,8 @@ pub struct Member {
     pub weight: u16,
     /// Used only when no other is up.
     pub backup: bool,
+    /// How many requests it has in flight at most, from this node.
+    pub max_connections: Option<u32>,
     /// Connections to it come from this address; `None` leaves it to the kernel.
     pub from: Option<IpAddr>,
 }
@@ -401,9 +401,8 @@ impl View<'_> {
                 kind: service.kind(),
                 gateway: false,
                 members: self.node_members(&site.on, site.port.unwrap_or(0), |_| 1),
-                balance: Balance::default(),
+                spread: Spread::default(),
                 check: site.check.clone(),
-                retry: 3,
                 timeouts: Timeouts::default(),
             }),
             Service::App(app) => Target::Pool(PoolPlan {
@@ -411,9 +410,8 @@ impl View<'_> {
                 kind: service.kind(),
                 gateway: alone,
                 members: self.app_members(app, alone),
-                balance: app.balance,
+                spread: app.spread.clone(),
                 check: app.check.clone(),
-                retry: app.retry,
                 timeouts: app.timeouts,
             }),
             Service::Backend(backend) => Target::Pool(PoolPlan {
@@ -428,12 +426,12 @@ impl View<'_> {
                         place: Place::Server(self.here(&server.address)),
                         weight: server.weight,
                         backup: server.backup,
+                        max_connections: server.max_connections,
                         from: self.outgoing_here,
                     })
                     .collect(),
-                balance: backend.balance,
+                spread: backend.spread.clone(),
                 check: backend.check.clone(),
-                retry: backend.retry,
                 timeouts: backend.timeouts,
             }),
         }
@@ -461,6 +459,7 @@ impl View<'_> {
             },
             weight,
             backup: false,
+            max_connections: app.max_connections,
             from: self.outgoing_here,
         }
     }
@@ -473,6 +472,7 @@ impl View<'_> {
                 place: Place::Node(Address::tcp(node.address.clone(), port)),
                 weight: weight(&node.name),
                 backup: false,
+                max_connections: None,
                 from: self.outgoing,
             })
             .collect()

@@ -10,8 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    Address, Admin, App, BackendServer, Balance, Check, Cluster, LogTo, Program, Rehearsal, Secret,
-    Service, Timeouts,
+    Address, Admin, App, BackendServer, Check, Cluster, LogTo, Program, Rehearsal, Secret, Service,
+    Spread, Timeouts,
 };
 
 /// The first of the ports that services get.
@@ -180,6 +180,7 @@ fn play(
                 address,
                 weight: 1,
                 backup: false,
+                max_connections: None,
             }];
         }
         (Some(other), _) => {
@@ -222,9 +223,9 @@ fn stand_for(service: &Service, rehearsal: Rehearsal, on: Vec<String>) -> Servic
         port,
         program,
         weight: BTreeMap::new(),
-        balance: Balance::default(),
+        spread: Spread::default(),
+        max_connections: None,
         check: Check::default(),
-        retry: 3,
         timeouts: Timeouts::default(),
         rehearse: None,
     })

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::cluster::CLUSTER_PORT;
 use crate::{
-    Action, Address, Admin, App, Balance, Check, Cluster, Conditions, Listener, LogTo, Mode, Node,
-    Pattern, Program, Route, Secret, Service, Sessions, Site, Size, Timeouts,
+    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, LogTo, Mode, Node, Pattern,
+    Program, Route, Secret, Service, Sessions, Site, Size, Spread, Timeouts,
 };
 
 pub(crate) fn strings(names: &[&str]) -> Vec<String> {
@@ -89,9 +89,9 @@ pub(crate) fn six() -> Cluster {
                 port: Some(80),
                 program: Program::Proxy(Address::tcp("127.0.0.1", 8080)),
                 weight: BTreeMap::new(),
-                balance: Balance::RoundRobin,
+                spread: Spread::default(),
+                max_connections: None,
                 check: Check::default(),
-                retry: 3,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             }),

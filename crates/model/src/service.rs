@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Address, Check, Timeouts};
+use crate::{Address, Check, Spread, Timeouts};
 
 /// A named service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,14 +17,6 @@ pub enum Service {
     App(App),
     /// Servers outside the cluster.
     Backend(Backend),
-}
-
-/// How requests are spread over servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Balance {
-    /// Exactly in turn, by weight.
-    #[default]
-    RoundRobin,
 }
 
 /// Files from a directory.
@@ -67,12 +59,12 @@ pub struct App {
     pub program: Program,
     /// Requests per node, relative to the others; 1 unless given.
     pub weight: BTreeMap<String, u16>,
-    /// How requests are spread.
-    pub balance: Balance,
+    /// How requests are spread over its servers.
+    pub spread: Spread,
+    /// How many requests each of its instances has in flight at most.
+    pub max_connections: Option<u32>,
     /// How listeners check the gateways, and gateways the program.
     pub check: Check,
-    /// Tries after the first for one request.
-    pub retry: u32,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.
@@ -108,12 +100,10 @@ pub struct Backend {
     pub name: String,
     /// Its servers.
     pub servers: Vec<BackendServer>,
-    /// How requests are spread.
-    pub balance: Balance,
+    /// How requests are spread over its servers.
+    pub spread: Spread,
     /// How they are checked.
     pub check: Check,
-    /// Tries after the first for one request.
-    pub retry: u32,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.
@@ -131,6 +121,8 @@ pub struct BackendServer {
     pub weight: u16,
     /// Used only when no other is up.
     pub backup: bool,
+    /// How many requests it has in flight at most, from each node.
+    pub max_connections: Option<u32>,
 }
 
 /// What plays a service in rehearsals and drills.

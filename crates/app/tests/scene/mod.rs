@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tandem_app::{AppContext, AppHandle, Instance, Ports, STARTUP};
-use tandem_model::{App, Balance, Check, Program, Timeouts};
+use tandem_model::{App, Check, Program, Spread, Timeouts};
 use tandem_telemetry::{AppInstance, Telemetry, event::Log};
 
 /// A keeper, a server, a parent.
@@ -55,9 +55,9 @@ impl Scene {
                 stop_timeout: Duration::from_secs(10),
             },
             weight: BTreeMap::new(),
-            balance: Balance::default(),
+            spread: Spread::default(),
+            max_connections: None,
             check: Check::default(),
-            retry: 0,
             timeouts: Timeouts::default(),
             rehearse: None,
         };

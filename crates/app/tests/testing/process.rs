@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tandem_app::{AppContext, AppHandle, Ports, STARTUP};
-use tandem_model::{App, Balance, Check, Program};
+use tandem_model::{App, Check, Program, Spread};
 use tandem_telemetry::{Telemetry, event::Log};
 
 fn main() -> ExitCode {
@@ -54,9 +54,9 @@ fn parent(command: Vec<OsString>) -> ExitCode {
                 stop_timeout: Duration::from_secs(1),
             },
             weight: std::collections::BTreeMap::new(),
-            balance: Balance::default(),
+            spread: Spread::default(),
+            max_connections: None,
             check: Check::default(),
-            retry: 0,
             timeouts: tandem_model::Timeouts::default(),
             rehearse: None,
         };

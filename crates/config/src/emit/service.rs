@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use tandem_model::{
-    App, Backend, BackendServer, Check, Program, Rehearsal, Service, Site, Timeouts,
+    App, Backend, BackendServer, Check, Program, Rehearsal, Service, Site, Spread, Timeouts,
 };
 
 use super::text::{Pairs, array, list, quoted};
 use crate::duration;
-use crate::keys::{app, backend, check, site};
+use crate::keys::{app, check, site, spread};
 
 pub(crate) fn service(service: &Service, implied_on: &[String]) -> String {
     let mut pairs = Pairs::default();
@@ -96,16 +96,16 @@ fn of_app(pairs: &mut Pairs, mine: &App) {
         }
         pairs.put("weight", table.inline());
     }
+    put_max_connections(pairs, mine.max_connections);
     put_check(pairs, &mine.check);
-    pairs.put_unless("retry", &mine.retry, &app::RETRY, ToString::to_string);
+    put_spread(pairs, &mine.spread);
     put_timeouts(pairs, &mine.timeouts);
 }
 
 fn of_backend(pairs: &mut Pairs, mine: &Backend) {
     pairs.put("servers", list(mine.servers.iter().map(server)));
     put_check(pairs, &mine.check);
-    let usual = backend::Draft::default().backend;
-    pairs.put_unless("retry", &mine.retry, &usual.retry, ToString::to_string);
+    put_spread(pairs, &mine.spread);
     put_timeouts(pairs, &mine.timeouts);
 }
 
@@ -116,11 +116,29 @@ fn server(server: &BackendServer) -> String {
     table.put_unless("name", &server.name, &address, |name| quoted(name));
     table.put_unless("weight", &server.weight, &1, ToString::to_string);
     table.put_unless("backup", &server.backup, &false, ToString::to_string);
+    put_max_connections(&mut table, server.max_connections);
     if table.len() == 1 {
         quoted(&address)
     } else {
         table.inline()
     }
+}
+
+fn put_max_connections(pairs: &mut Pairs, most: Option<u32>) {
+    if let Some(most) = most {
+        pairs.put("max-connections", most.to_string());
+    }
+}
+
+fn put_spread(pairs: &mut Pairs, mine: &Spread) {
+    let usual = Spread::default();
+    pairs.put_unless("balance", &mine.balance, &usual.balance, |balance| {
+        quoted(&spread::show(balance))
+    });
+    pairs.put_unless("slow-start", &mine.slow_start, &usual.slow_start, |slow| {
+        quoted(&duration::show(*slow))
+    });
+    pairs.put_unless("retry", &mine.retry, &usual.retry, ToString::to_string);
 }
 
 fn command(command: &[String]) -> String {

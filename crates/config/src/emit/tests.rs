@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Action, Address, App, Backend, BackendServer, Balance, Check, Conditions, Guard, HttpCheck,
-    Mode, Pattern, Presence, Program, Rehearsal, Route, Service, Site, Size, Stage, Timeouts,
-    Timing,
+    Mode, Pattern, Presence, Program, Rehearsal, Route, Service, Site, Size, Spread, Stage,
+    Timeouts, Timing,
 };
 
 use super::*;
@@ -189,21 +189,37 @@ impl Maker {
                 on,
                 port,
                 program: self.program(),
-                balance: Balance::RoundRobin,
+                spread: self.spread(),
+                max_connections: self.maybe(|m| 1 + m.below(500)),
                 check: self.check(),
-                retry: self.below(5),
                 timeouts: self.timeouts(),
                 rehearse: self.maybe(Self::rehearsal),
             }),
             _ => Service::Backend(Backend {
                 name,
                 servers: (0..=self.below(3)).map(|i| self.server(i)).collect(),
-                balance: Balance::RoundRobin,
+                spread: self.spread(),
                 check: self.check(),
-                retry: self.below(5),
                 timeouts: self.timeouts(),
                 rehearse: self.maybe(Self::rehearsal),
             }),
+        }
+    }
+
+    fn spread(&mut self) -> Spread {
+        Spread {
+            balance: match self.below(8) {
+                0 => Balance::RoundRobin,
+                1 => Balance::LeastConnections,
+                2 => Balance::First,
+                3 => Balance::Random,
+                4 => Balance::Source,
+                5 => Balance::Uri,
+                6 => Balance::Header("X-User".into()),
+                _ => Balance::Cookie("id".into()),
+            },
+            slow_start: self.maybe(Self::duration).unwrap_or_default(),
+            retry: self.below(5),
         }
     }
 
@@ -216,6 +232,7 @@ impl Maker {
             address,
             weight: 1 + self.below(256) as u16,
             backup: self.often(),
+            max_connections: self.maybe(|m| 1 + m.below(500)),
         }
     }
 

@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tandem_model::{Address, App, Balance, Check, Program, Timeouts};
+use tandem_model::{Address, App, Check, Program, Spread, Timeouts};
 use toml::de::DeValue;
 
 use crate::keys::check::CHECK;
 use crate::keys::rehearse::{COMMAND, REHEARSE};
+use crate::keys::spread;
 use crate::keys::timeouts::TIMEOUTS;
-use crate::kinds::{ADDRESS, COUNT_OR_NONE, DURATION, MAP, NAME, NODES, PATH, PORT, weight};
+use crate::kinds::{
+    ADDRESS, CONNECTIONS, COUNT_OR_NONE, DURATION, MAP, NAME, NODES, PATH, PORT, weight,
+};
 use crate::reader::Reader;
 use crate::span::{At, Item};
-use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else, WithNodes};
-use crate::table::{Kind, Table, in_order, key, not_yet};
+use crate::table::{Kind, Part, Table, in_order, key};
 
 /// From SIGTERM to SIGKILL.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Tries after the first for one request.
-pub(crate) const RETRY: u32 = 3;
 
 /// Keys that say how `run` runs.
 pub(crate) const OF_RUN: [&str; 5] = ["dir", "env", "user", "instances", "stop-timeout"];
@@ -47,9 +47,9 @@ impl Default for Draft {
                 port: None,
                 program: Program::Proxy(Address::tcp("", 0)),
                 weight: BTreeMap::new(),
-                balance: Balance::default(),
+                spread: Spread::default(),
+                max_connections: None,
                 check: Check::default(),
-                retry: RETRY,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -167,13 +167,17 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "Requests per node, relative to the others, 0 to 256: `{ app1 = 3 }`.",
             |d: &mut Draft, v| d.weight = v.value,
         ),
+        &Part {
+            table: &spread::KEYS,
+            of: |d: &mut Draft| &mut d.app.spread,
+        },
         &key(
-            "balance",
-            BALANCE,
-            Is("\"round-robin\""),
-            "How requests are spread.",
+            "max-connections",
+            CONNECTIONS,
+            Else("no limit"),
+            "How many requests each of its instances has in flight at most.",
             |d: &mut Draft, v| {
-                d.app.balance = v.value;
+                d.app.max_connections = Some(v.value);
             },
         ),
         &key(
@@ -182,15 +186,6 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Is("\"tcp\""),
             "How listeners check the gateways, and gateways the program.",
             |d: &mut Draft, v| d.app.check = v.value,
-        ),
-        &key(
-            "retry",
-            COUNT_OR_NONE,
-            Is("3"),
-            "Tries after the first for one request.",
-            |d: &mut Draft, v| {
-                d.app.retry = v.value;
-            },
         ),
         &key(
             "timeouts",
@@ -208,27 +203,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "What plays it in a rehearsal.",
             |d: &mut Draft, v| d.app.rehearse = Some(v.value),
         ),
-        &not_yet("stick", "table", "Keep a client with its server."),
-        &not_yet("queue", "table", "How many requests wait for a server."),
     ],
-};
-
-/// How requests are spread.
-pub(crate) const BALANCE: Kind<Balance> = Kind {
-    text: "\"round-robin\"",
-    read: |reader, item| {
-        let text = reader.filled(item, "\"round-robin\"")?;
-        if text == "round-robin" {
-            return Some(Balance::RoundRobin);
-        }
-        let hint = did_you_mean(&text, ["round-robin"]);
-        reader.wrong_hint(
-            &item.span(),
-            "the balance of this version is \"round-robin\"",
-            hint,
-        );
-        None
-    },
 };
 
 fn weights(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<(At<String>, u16)>> {

@@ -1,17 +1,17 @@
 //! `[backend.NAME]`: servers outside the cluster.
 
-use tandem_model::{Address, Backend, BackendServer, Balance, Check, Timeouts};
+use tandem_model::{Address, Backend, BackendServer, Check, Spread, Timeouts};
 use toml::de::DeValue;
 
-use crate::keys::app::{BALANCE, RETRY};
 use crate::keys::check::CHECK;
 use crate::keys::rehearse::REHEARSE;
+use crate::keys::spread;
 use crate::keys::timeouts::TIMEOUTS;
-use crate::kinds::{ADDRESS, BOOL, COUNT_OR_NONE, NAME, WEIGHT, server};
+use crate::kinds::{ADDRESS, BOOL, CONNECTIONS, NAME, WEIGHT, server};
 use crate::reader::Reader;
 use crate::span::{At, Item};
 use crate::table::Need::{Default as Is, Else, Required};
-use crate::table::{Kind, Table, key, not_yet};
+use crate::table::{Kind, Part, Table, key, not_yet};
 
 pub(crate) struct Draft {
     pub backend: Backend,
@@ -24,9 +24,8 @@ impl Default for Draft {
             backend: Backend {
                 name: String::new(),
                 servers: Vec::new(),
-                balance: Balance::default(),
+                spread: Spread::default(),
                 check: Check::default(),
-                retry: RETRY,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -50,15 +49,10 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "Addresses, or tables of a server.",
             |d: &mut Draft, v| d.servers = v.value,
         ),
-        &key(
-            "balance",
-            BALANCE,
-            Is("\"round-robin\""),
-            "How requests are spread.",
-            |d: &mut Draft, v| {
-                d.backend.balance = v.value;
-            },
-        ),
+        &Part {
+            table: &spread::KEYS,
+            of: |d: &mut Draft| &mut d.backend.spread,
+        },
         &key(
             "check",
             CHECK,
@@ -66,15 +60,6 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "How they are checked.",
             |d: &mut Draft, v| {
                 d.backend.check = v.value;
-            },
-        ),
-        &key(
-            "retry",
-            COUNT_OR_NONE,
-            Is("3"),
-            "Tries after the first for one request.",
-            |d: &mut Draft, v| {
-                d.backend.retry = v.value;
             },
         ),
         &key(
@@ -101,8 +86,6 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "duration",
             "How often names are looked up again.",
         ),
-        &not_yet("stick", "table", "Keep a client with its server."),
-        &not_yet("queue", "table", "How many requests wait for a server."),
     ],
 };
 
@@ -112,6 +95,7 @@ pub(crate) struct ServerDraft {
     name: Option<String>,
     weight: Option<u16>,
     backup: bool,
+    max_connections: Option<u32>,
 }
 
 pub(crate) static SERVER: Table<ServerDraft> = Table {
@@ -155,10 +139,14 @@ pub(crate) static SERVER: Table<ServerDraft> = Table {
                 d.backup = v.value;
             },
         ),
-        &not_yet(
+        &key(
             "max-connections",
-            "number",
-            "How many connections it takes.",
+            CONNECTIONS,
+            Else("no limit"),
+            "How many requests it has in flight at most, from each node.",
+            |d: &mut ServerDraft, v| {
+                d.max_connections = Some(v.value);
+            },
         ),
     ],
 };
@@ -177,5 +165,6 @@ fn one(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<BackendServer> {
         address,
         weight: draft.weight.unwrap_or(1),
         backup: draft.backup,
+        max_connections: draft.max_connections,
     })
 }

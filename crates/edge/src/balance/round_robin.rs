@@ -54,10 +54,6 @@ impl RoundRobin {
         let (before, from) = self.slots.split_at(turn);
         from.iter().chain(before).copied().find(|&slot| !skip(slot))
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
 }
 
 /// The order of nginx's smooth weighted round robin: at each step every server gains its weight, the one that has most

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use tandem_model::{Address, Balance, Check, Member, Place, PoolPlan, Timeouts};
+use tandem_model::{Address, Check, Member, Place, PoolPlan, Spread, Timeouts};
 use tandem_telemetry::{Telemetry, event::Log};
 
 use super::*;
@@ -19,11 +19,11 @@ fn pool(gateway: bool) -> Arc<Pool> {
             place: Place::Server(Address::tcp("127.0.0.1", 1)),
             weight: 1,
             backup: false,
+            max_connections: None,
             from: None,
         }],
-        balance: Balance::RoundRobin,
+        spread: Spread::default(),
         check: Check::default(),
-        retry: 0,
         timeouts: Timeouts::default(),
     };
     let telemetry = Telemetry::new("app1", 1, Log::Silent);

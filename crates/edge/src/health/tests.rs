@@ -2,14 +2,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering::SeqCst};
 
 use tandem_http::handler::{Attempts, Cause, Failure, Stage};
-use tandem_model::{Address, Balance, Check, HttpCheck, Member, Place, PoolPlan, Timeouts};
+use tandem_model::{Address, Check, HttpCheck, Member, Place, PoolPlan, Spread, Timeouts};
 use tandem_telemetry::{Health, Telemetry, event::Log};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
 use crate::pool::{Instances, PoolAttempts};
-use crate::testing::eventually;
+use crate::testing::{eventually, with_request};
 
 const TIMING: Timing = Timing {
     every: Duration::from_millis(40),
@@ -25,6 +25,7 @@ fn pool(check: Check, places: &[Place]) -> Arc<Pool> {
         place: place.clone(),
         weight: 1,
         backup: false,
+        max_connections: None,
         from: None,
     });
     let plan = PoolPlan {
@@ -32,9 +33,8 @@ fn pool(check: Check, places: &[Place]) -> Arc<Pool> {
         kind: "app",
         gateway: false,
         members: members.collect(),
-        balance: Balance::RoundRobin,
+        spread: Spread::default(),
         check,
-        retry: 1,
         timeouts: Timeouts::default(),
     };
     let telemetry = Telemetry::new("edge", 1, Log::Silent);
@@ -210,7 +210,9 @@ async fn a_failed_request_takes_a_server_down_and_checks_bring_it_back_soon() {
     let pool = pool(Check::Tcp(timing), &[Place::Server(address(at))]);
     while_checked(&pool, async {
         until(&pool, Health::Up).await;
-        let mut attempts = PoolAttempts::new(pool.clone());
+        let mut attempts = with_request("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| {
+            PoolAttempts::new(pool.clone(), request)
+        });
         assert!(attempts.next(None).is_some());
         let refused = Failure {
             stage: Stage::Unsent,
@@ -259,11 +261,11 @@ async fn instances_that_come_are_checked() {
             place: Place::Instances { app: "shop".into() },
             weight: 1,
             backup: false,
+            max_connections: None,
             from: None,
         }],
-        balance: Balance::RoundRobin,
+        spread: Spread::default(),
         check: Check::Tcp(TIMING),
-        retry: 1,
         timeouts: Timeouts::default(),
     };
     let telemetry = Telemetry::new("app1", 1, Log::Silent);

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use tandem_http::Request;
 use tandem_http::handler::{Attempts, Failure, Outcome, Upstream};
 
 use super::{Pool, Settings};
+use crate::balance;
 use crate::server::Server;
+
+/// How often a request may lose a race for the last place of a server before it counts as full.
+const RACES: usize = 16;
 
 /// The tries of one request.
 ///
@@ -21,18 +26,34 @@ pub(crate) struct PoolAttempts {
     /// Allocates on the first failure only.
     tried: Vec<Arc<Server>>,
     left: u32,
+    /// What the request says of where it wants to go.
+    key: Option<u64>,
 }
 
 impl PoolAttempts {
-    pub(crate) fn new(pool: Arc<Pool>) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, request: &Request<'_>) -> Self {
         let settings = pool.settings();
         Self {
             current: None,
             tried: Vec::new(),
-            left: settings.retry,
+            left: settings.spread.retry,
+            key: balance::key(&settings.spread.balance, request),
             settings,
             pool,
         }
+    }
+
+    /// The server for the next try.
+    fn take(&self) -> Option<Arc<Server>> {
+        let view = self.pool.view.load();
+        // Others may be taking the last places: each time round one of them got one.
+        for _ in 0..RACES {
+            let server = view.pick(self.key, &self.tried)?;
+            if server.begin() {
+                return Some(server.clone());
+            }
+        }
+        None
     }
 
     /// Ends the current try.
@@ -57,8 +78,7 @@ impl Attempts for PoolAttempts {
             }
             self.left = self.left.checked_sub(1)?;
         }
-        let server = self.pool.view.load().pick(&self.tried)?.clone();
-        server.begin();
+        let server = self.take()?;
         let upstream = Upstream {
             address: server.key.endpoint.clone(),
             name: server.key.name.clone(),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::{InstanceAddress, Instances};
 use crate::control::Order;
 use crate::health::state::{State, Vitals};
-use crate::server::{Server, ServerKey};
+use crate::server::{Limits, Server, ServerKey};
 
 /// How long one lookup of a name may take: a resolver that does not answer must not hold up a start.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -117,7 +117,7 @@ impl Members {
                 servers = old.servers;
                 servers.retain(|server| server.node == node && server.from == member.from);
                 for server in &servers {
-                    server.set_backup(member.backup);
+                    server.limit(&Limits::of(member));
                     if old.member.weight != member.weight {
                         server.obey(Order::Weight(member.weight));
                         // The file's word is the newer one.
@@ -162,14 +162,7 @@ impl Members {
                         return server.clone();
                     }
                     let node = matches!(member.place, Place::Node(_));
-                    let server = Server::new(
-                        key,
-                        node,
-                        member.from,
-                        member.weight,
-                        member.backup,
-                        vitals(),
-                    );
+                    let server = Server::new(key, node, member.from, Limits::of(member), vitals());
                     for order in self.orders.get(&server.key.name).into_iter().flatten() {
                         server.obey(*order);
                     }

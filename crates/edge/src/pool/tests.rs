@@ -2,13 +2,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tandem_http::handler::{Attempts, Outcome, Upstream};
-use tandem_model::{Address, Balance, Check, Member, Place, Timeouts};
+use tandem_model::{Address, Check, Member, Place, Spread, Timeouts};
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{Control, ControlError, Health};
 
 use super::*;
-use crate::testing::eventually;
+use crate::testing::{eventually, with_request};
 
+mod spread;
 mod update;
 
 fn member(name: &str, port: u16) -> Member {
@@ -17,6 +18,7 @@ fn member(name: &str, port: u16) -> Member {
         place: Place::Server(Address::tcp("127.0.0.1", port)),
         weight: 1,
         backup: false,
+        max_connections: None,
         from: None,
     }
 }
@@ -27,9 +29,8 @@ fn plan(members: &[Member]) -> PoolPlan {
         kind: "app",
         gateway: false,
         members: members.into(),
-        balance: Balance::RoundRobin,
+        spread: Spread::default(),
         check: Check::default(),
-        retry: 3,
         timeouts: Timeouts::default(),
     }
 }
@@ -43,7 +44,9 @@ fn pool(members: &[Member]) -> Arc<Pool> {
 }
 
 fn attempts(pool: &Arc<Pool>) -> PoolAttempts {
-    PoolAttempts::new(pool.clone())
+    with_request("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| {
+        PoolAttempts::new(pool.clone(), request)
+    })
 }
 
 fn outcome(failure: Option<Failure>) -> Outcome {

@@ -1,17 +1,22 @@
 //! A pool as workers see it: an immutable snapshot.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::balance::Balancer;
 use crate::health::state::State;
 use crate::pool::Settings;
-use crate::server::Server;
+use crate::server::{STEPS, Server};
 
 /// All servers, and the turn among those that can be used.
 pub(crate) struct View {
     pub(super) settings: Arc<Settings>,
     servers: Arc<[Arc<Server>]>,
     balancer: Balancer,
+    /// Some server can be used.
+    usable: bool,
+    /// Some server is in its slow start.
+    warming: bool,
 }
 
 /// Which servers take requests: the first kind of which there is one. A server that was not checked yet is used while
@@ -49,7 +54,8 @@ impl View {
             })
             .find(|used: &Vec<_>| !used.is_empty())
             .unwrap_or_default();
-        let mut balancer = Balancer::new(settings.balance, &used);
+        let (used, warming) = warm(used, &servers, settings.spread.slow_start);
+        let mut balancer = Balancer::new(&settings.spread.balance, &used, &servers);
         if let Some(before) = before {
             balancer.resume(&before.balancer, |index| {
                 let server = &before.servers[index as usize];
@@ -63,6 +69,8 @@ impl View {
             settings,
             servers,
             balancer,
+            usable: !used.is_empty(),
+            warming,
         }
     }
 
@@ -70,24 +78,51 @@ impl View {
         self.servers.clone()
     }
 
-    /// Whether there is no server to take.
+    /// Whether there is no server to take, busy or not.
     pub(crate) fn is_empty(&self) -> bool {
-        self.balancer.is_empty()
+        !self.usable
     }
 
-    /// The server for the next try: one that is not among `tried` if there is one, else one that is.
+    /// Whether shares change by themselves.
+    pub(crate) fn is_warming(&self) -> bool {
+        self.warming
+    }
+
+    /// The server for the next try: one that is not among `tried` if there is one, else one that is. None that has as
+    /// many requests as it takes.
     ///
     /// A retry takes a turn like any other try. So every server is asked in turn, whoever asks, and a retry moves the
     /// alternation of others by no more than the one request that it is to them.
-    pub(crate) fn pick(&self, tried: &[Arc<Server>]) -> Option<&Arc<Server>> {
+    pub(crate) fn pick(&self, key: Option<u64>, tried: &[Arc<Server>]) -> Option<&Arc<Server>> {
+        let all = &self.servers[..];
+        let is_full = |index: u32| all[index as usize].is_full();
         let was_tried = |index: u32| {
             let server = &self.servers[index as usize];
             tried.iter().any(|other| Arc::ptr_eq(other, server))
         };
-        let index = match self.balancer.pick(was_tried) {
-            None if !tried.is_empty() => self.balancer.pick(|_| false),
+        let skip = |index| was_tried(index) || is_full(index);
+        let index = match self.balancer.pick(all, key, skip) {
+            None if !tried.is_empty() => self.balancer.pick(all, key, is_full),
             index => index,
         };
         index.map(|index| &self.servers[index as usize])
     }
+}
+
+/// Shares as they are while servers are in their slow start, and whether one is.
+fn warm(
+    mut used: Vec<(u32, u16)>,
+    servers: &[Arc<Server>],
+    slow_start: Duration,
+) -> (Vec<(u32, u16)>, bool) {
+    let step = |index: u32| servers[index as usize].step(slow_start);
+    let steps: Vec<u16> = used.iter().map(|(index, _)| step(*index)).collect();
+    let warming = steps.iter().any(|&step| step < STEPS);
+    if warming {
+        // Weights are 256 at most.
+        for ((_, weight), step) in used.iter_mut().zip(steps) {
+            *weight *= step;
+        }
+    }
+    (used, warming)
 }

@@ -113,7 +113,10 @@ fn a_request_that_has_begun_keeps_its_tries() {
     let mut old = attempts(&pool);
     assert!(old.next(None).is_some());
     let none = PoolPlan {
-        retry: 0,
+        spread: Spread {
+            retry: 0,
+            ..Spread::default()
+        },
         ..plan(&[member("a", 1)])
     };
     pool.update(&none, &Instances::new());

@@ -1,0 +1,114 @@
+//! Keys of applications and backends that say how requests are spread over servers.
+
+use tandem_model::{Balance, Spread};
+
+use crate::kinds::{COUNT_OR_NONE, DURATION};
+use crate::suggest::did_you_mean;
+use crate::table::Need::{Default as Is, Else};
+use crate::table::{Kind, Table, key, not_yet};
+
+/// The keys that `[app.NAME]` and `[backend.NAME]` share.
+pub(crate) static KEYS: Table<Spread> = Table {
+    heading: "[app.NAME] and [backend.NAME]",
+    label: "",
+    doc: "How requests are spread over the servers of an application or a backend.",
+    keys: &[
+        &key(
+            "balance",
+            BALANCE,
+            Is("\"round-robin\""),
+            "Which server is next: `round-robin`, `least-connections`, `first`, `random`, `source`, `uri`, `header:NAME` or `cookie:NAME`.",
+            |s: &mut Spread, v| s.balance = v.value,
+        ),
+        &key(
+            "slow-start",
+            DURATION,
+            Else("its full share at once"),
+            "How long a server that has just come up takes to get its full share.",
+            |s: &mut Spread, v| s.slow_start = v.value,
+        ),
+        &key(
+            "retry",
+            COUNT_OR_NONE,
+            Is("3"),
+            "Tries after the first for one request.",
+            |s: &mut Spread, v| s.retry = v.value,
+        ),
+        &not_yet("stick", "table", "Keep a client with its server."),
+        &not_yet("queue", "table", "How many requests wait for a server."),
+    ],
+};
+
+/// Those without a name.
+const PLAIN: [(&str, Balance); 6] = [
+    ("round-robin", Balance::RoundRobin),
+    ("least-connections", Balance::LeastConnections),
+    ("first", Balance::First),
+    ("random", Balance::Random),
+    ("source", Balance::Source),
+    ("uri", Balance::Uri),
+];
+
+/// What the algorithms are called in HAProxy and nginx, where that is too far off for a guess.
+const ELSEWHERE: [(&str, &str); 7] = [
+    ("leastconn", "least-connections"),
+    ("least_conn", "least-connections"),
+    ("ip_hash", "source"),
+    ("ip-hash", "source"),
+    ("rr", "round-robin"),
+    ("hdr", "header:NAME"),
+    ("hash", "header:NAME"),
+];
+
+const BALANCE: Kind<Balance> = Kind {
+    text: "text",
+    read: |reader, item| {
+        let text = reader.filled(item, "a text like \"round-robin\"")?;
+        if let Some(balance) = parse(&text) {
+            return Some(balance);
+        }
+        let word = text.split(['(', ':', ' ']).next().unwrap_or_default();
+        let known = ELSEWHERE.iter().find(|(name, _)| *name == word);
+        let hint = match known {
+            Some((_, here)) => Some(format!("write \"{here}\"")),
+            None => did_you_mean(&text, PLAIN.iter().map(|(name, _)| *name)),
+        };
+        reader.wrong_hint(
+            &item.span(),
+            "`balance` is \"round-robin\", \"least-connections\", \"first\", \"random\", \"source\", \"uri\", \"header:NAME\" or \"cookie:NAME\"",
+            hint,
+        );
+        None
+    },
+};
+
+fn parse(text: &str) -> Option<Balance> {
+    if let Some((_, balance)) = PLAIN.iter().find(|(name, _)| *name == text) {
+        return Some(balance.clone());
+    }
+    let (kind, name) = text.split_once(':')?;
+    let name = token(name)?;
+    match kind {
+        "header" => Some(Balance::Header(name)),
+        "cookie" => Some(Balance::Cookie(name)),
+        _ => None,
+    }
+}
+
+/// The name of a field or cookie (RFC 9110 section 5.6.2).
+pub(crate) fn token(name: &str) -> Option<String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    (!name.is_empty() && name.bytes().all(good)).then(|| name.to_owned())
+}
+
+/// As it is written in a file.
+pub(crate) fn show(balance: &Balance) -> String {
+    match balance {
+        Balance::Header(name) => format!("header:{name}"),
+        Balance::Cookie(name) => format!("cookie:{name}"),
+        plain => PLAIN
+            .iter()
+            .find(|(_, balance)| balance == plain)
+            .map_or_else(String::new, |(name, _)| (*name).to_owned()),
+    }
+}
