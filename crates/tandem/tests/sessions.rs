@@ -1,0 +1,199 @@
+//! Logouts hold and no attribute is lost, through two application servers and a session node that dies.
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use common::{Dir, PATIENCE, Running};
+use serde_json::json;
+use tandem_tower_sessions::TandemStore;
+use time::{Duration, OffsetDateTime};
+use tower_sessions::session::{Id, Record};
+use tower_sessions::{Expiry, Session, SessionStore};
+
+const FILE: &str = r#"
+[nodes]
+edge   = "192.168.0.168"
+app1   = "192.168.0.69"
+app2   = "192.168.0.70"
+cache1 = "192.168.0.71"
+cache2 = "192.168.0.101"
+
+[cluster]
+key = "a rehearsal makes its own, so that this one protects nothing"
+
+[listener.web]
+on    = "edge"
+bind  = ":18290"
+route = [{ to = "shop" }]
+
+[app.shop]
+on    = ["app1", "app2"]
+port  = 80
+proxy = "127.0.0.1:8080"
+
+[sessions]
+on     = ["cache1", "cache2"]
+memory = "64 MiB"
+guard  = { keys = "memc.sess.*", for = "30s" }
+"#;
+
+struct Scene {
+    cluster: Running,
+    agents: [String; 2],
+    _dir: Dir,
+}
+
+impl Scene {
+    fn start() -> Self {
+        let dir = Dir::new();
+        let cluster = Running::start(&["rehearse", &dir.file("cluster.toml", FILE)]);
+        cluster.wait_until_well();
+        let network = cluster.network();
+        let agents = [11, 12].map(|host| format!("127.84.{network}.{host}:11211"));
+        Self {
+            cluster,
+            agents,
+            _dir: dir,
+        }
+    }
+
+    fn stores(&self) -> [Arc<TandemStore>; 2] {
+        [0, 1].map(|i| Arc::new(TandemStore::new(self.agents[i].clone())))
+    }
+
+    /// `tandem node ...`, which must succeed.
+    fn order(&self, words: &[&str]) {
+        let done = self.cluster.node(words);
+        assert!(done.status.success(), "{}", common::stderr(&done));
+    }
+}
+
+fn record() -> Record {
+    Record {
+        id: Id::default(),
+        data: [("user".to_owned(), json!("ann"))].into(),
+        expiry_date: OffsetDateTime::now_utc() + Duration::minutes(5),
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// Every `kill`th logout has a session node die in it.
+fn logouts(count: usize, kill: usize) {
+    let (scene, runtime) = (Scene::start(), runtime());
+    let [here, elsewhere] = scene.stores();
+    let mut in_again = Vec::new();
+    for i in 0..count {
+        let killed = (i % kill == kill / 2).then_some(["cache1", "cache2", "edge"][i / kill % 3]);
+        let mut session = record();
+        // A slow request has read its session; the user logs out elsewhere; the request saves.
+        let slow = runtime.block_on(async {
+            here.create(&mut session).await.expect("created");
+            let found = here.load(&session.id).await.expect("readable");
+            let mut slow = found.expect("it is there");
+            slow.data.insert("cart".into(), json!(i));
+            slow
+        });
+        let cluster = &scene;
+        std::thread::scope(|threads| {
+            if let Some(node) = killed {
+                threads.spawn(move || cluster.order(&["kill", node]));
+            }
+            let deleted = runtime.block_on(elsewhere.delete(&session.id));
+            deleted.expect("the logout is answered");
+        });
+        runtime.block_on(async {
+            let late = here.save(&slow).await;
+            late.expect("a save that is too late is no error");
+            for store in [&here, &elsewhere] {
+                if store.load(&session.id).await.expect("readable").is_some() {
+                    in_again.push(i);
+                }
+            }
+        });
+        if let Some(node) = killed {
+            scene.order(&["start", node]);
+            scene.cluster.wait_until_well();
+        }
+    }
+    assert!(in_again.is_empty(), "logged in again: {in_again:?}");
+    println!("{count} of {count} stayed logged out");
+}
+
+#[test]
+fn a_logout_holds_against_a_slower_request_and_the_death_of_a_session_node() {
+    logouts(30, 10);
+}
+
+/// `cargo test -p tandem --test sessions -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes"]
+fn a_thousand_of_a_thousand_logouts_hold() {
+    logouts(1000, 50);
+}
+
+fn ask(server: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(server).expect("the agent listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    BufReader::new(stream)
+        .read_line(&mut answer)
+        .expect("answered");
+    answer
+}
+
+#[test]
+fn a_plain_set_does_not_undo_a_guarded_logout() {
+    let scene = Scene::start();
+    let [here, elsewhere] = &scene.agents;
+    for i in 0..100 {
+        let set = format!("set memc.sess.{i} 0 300 3\r\nann\r\n");
+        assert_eq!(ask(here, &set), "STORED\r\n");
+        let delete = format!("delete memc.sess.{i}\r\n");
+        assert_eq!(ask(elsewhere, &delete), "DELETED\r\n");
+        assert_eq!(ask(here, &set), "NOT_STORED\r\n");
+        assert_eq!(ask(here, &format!("get memc.sess.{i}\r\n")), "END\r\n");
+    }
+    // Keys that are not guarded are set anew, as in memcached.
+    assert_eq!(ask(here, "set other 0 0 1\r\na\r\n"), "STORED\r\n");
+    assert_eq!(ask(elsewhere, "delete other\r\n"), "DELETED\r\n");
+    assert_eq!(ask(here, "set other 0 0 1\r\nb\r\n"), "STORED\r\n");
+}
+
+#[test]
+fn sixteen_parallel_requests_through_two_servers_each_keep_their_attribute() {
+    let scene = Scene::start();
+    let stores = scene.stores();
+    runtime().block_on(async {
+        for round in 0..20 {
+            let mut session = record();
+            stores[0].create(&mut session).await.expect("created");
+            let requests = (0..16usize).map(|i| {
+                let (store, id) = (stores[i % 2].clone(), session.id);
+                async move {
+                    let expiry = Expiry::OnInactivity(Duration::minutes(5));
+                    let session = Session::new(Some(id), store, Some(expiry));
+                    let name = format!("attribute{i}");
+                    session.insert(&name, i).await.expect("inserted");
+                    session.save().await.expect("saved");
+                }
+            });
+            futures_util::future::join_all(requests).await;
+            let found = stores[1].load(&session.id).await.expect("readable");
+            let data = found.expect("it is there").data;
+            for i in 0..16usize {
+                let name = format!("attribute{i}");
+                assert_eq!(data.get(&name), Some(&json!(i)), "round {round}");
+            }
+        }
+    });
+}
