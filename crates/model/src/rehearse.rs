@@ -208,12 +208,7 @@ fn stand_for(service: &Service, rehearsal: Rehearsal, on: Vec<String>) -> Servic
                 port,
                 root,
                 index: vec!["index.html".into()],
-                types: BTreeMap::new(),
-                allow: Vec::new(),
-                deny: Vec::new(),
-                hidden: false,
-                check: Check::default(),
-                rehearse: None,
+                ..crate::Site::default()
             });
         }
     };

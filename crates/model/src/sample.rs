@@ -76,12 +76,8 @@ pub(crate) fn six() -> Cluster {
                 port: Some(80),
                 root: PathBuf::from("/srv/www"),
                 index: strings(&["index.html"]),
-                types: BTreeMap::new(),
                 allow: vec!["192.168.0.0/16".parse().unwrap()],
-                deny: Vec::new(),
-                hidden: false,
-                check: Check::default(),
-                rehearse: None,
+                ..Site::default()
             }),
             Service::App(App {
                 name: "shop".into(),

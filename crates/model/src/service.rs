@@ -19,8 +19,42 @@ pub enum Service {
     Backend(Backend),
 }
 
+/// A content coding (RFC 9110 section 8.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `br`.
+    Brotli,
+    /// `zstd`.
+    Zstd,
+    /// `gzip`.
+    Gzip,
+}
+
+impl Coding {
+    /// All of them, the one that makes text smallest first.
+    pub const ALL: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
+
+    /// Its name in HTTP.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// What is added to a file's name, dot included.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Brotli => ".br",
+            Self::Zstd => ".zst",
+            Self::Gzip => ".gz",
+        }
+    }
+}
+
 /// Files from a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Site {
     /// Its name.
     pub name: String,
@@ -32,8 +66,22 @@ pub struct Site {
     pub root: PathBuf,
     /// File names answered for a directory.
     pub index: Vec<String>,
+    /// The name below the root of the file that is served where there is none.
+    pub fallback: Option<String>,
+    /// Other directories, by the path they are seen under.
+    pub aliases: BTreeMap<String, PathBuf>,
     /// More types by suffix (without the dot), before the built-in table.
     pub types: BTreeMap<String, String>,
+    /// How long clients may keep files, by media type (`text/css`, `image/*`, `*`).
+    pub expires: BTreeMap<String, Duration>,
+    /// Codings of siblings (`a.css.gz`) that are sent in place of a file, the preferred first.
+    pub precompressed: Vec<Coding>,
+    /// Compress text as it is asked for, and keep the result.
+    pub compress: bool,
+    /// Show what is in a directory without an index.
+    pub listing: bool,
+    /// The path of a page with counters, in the words of nginx's `stub_status`.
+    pub status: Option<String>,
     /// Clients that may ask; empty is everyone.
     pub allow: Vec<IpNet>,
     /// Clients that may not, asked first.

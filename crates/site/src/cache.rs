@@ -1,4 +1,4 @@
-//! Step 4: the files looked at lately.
+//! Step 5: the files looked at lately.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Step 6: conditions (RFC 9110 section 13).
+//! Step 7: conditions (RFC 9110 section 13).
 
 use std::borrow::Cow;
 
@@ -17,13 +17,16 @@ pub(crate) struct Conditions<'a> {
     if_unmodified_since: Option<Cow<'a, [u8]>>,
     if_range: Option<Cow<'a, [u8]>>,
     range: Option<Cow<'a, [u8]>>,
+    accept_encoding: Option<Cow<'a, [u8]>>,
 }
 
 /// What a file is compared by.
 #[derive(Clone, Copy)]
 pub(crate) struct Validators<'a> {
-    /// The strong entity tag, with its quotes.
+    /// The entity tag, with its quotes, without `W/`.
     pub(crate) etag: &'a [u8],
+    /// The tag is weak: the bytes of another time may be others.
+    pub(crate) weak: bool,
     /// The last modification, in seconds since 1970.
     pub(crate) modified: i64,
 }
@@ -50,6 +53,7 @@ impl<'a> Conditions<'a> {
                 8 if name.eq_ignore_ascii_case(b"if-match") => &mut found.if_match,
                 8 if name.eq_ignore_ascii_case(b"if-range") => &mut found.if_range,
                 13 if name.eq_ignore_ascii_case(b"if-none-match") => &mut found.if_none_match,
+                15 if name.eq_ignore_ascii_case(b"accept-encoding") => &mut found.accept_encoding,
                 17 if name.eq_ignore_ascii_case(b"if-modified-since") => {
                     &mut found.if_modified_since
                 }
@@ -76,6 +80,7 @@ impl<'a> Conditions<'a> {
             if_unmodified_since: own(self.if_unmodified_since),
             if_range: own(self.if_range),
             range: own(self.range),
+            accept_encoding: own(self.accept_encoding),
         }
     }
 
@@ -83,7 +88,7 @@ impl<'a> Conditions<'a> {
     pub(crate) fn verdict(&self, file: Validators<'_>) -> Verdict {
         let date = |field: &Option<Cow<'a, [u8]>>| field.as_deref().and_then(date::parse);
         if let Some(tags) = &self.if_match {
-            if !lists(tags, file.etag, Comparison::Strong) {
+            if !lists(tags, file, Comparison::Strong) {
                 return Verdict::Failed;
             }
         } else if let Some(since) = date(&self.if_unmodified_since)
@@ -92,7 +97,7 @@ impl<'a> Conditions<'a> {
             return Verdict::Failed;
         }
         if let Some(tags) = &self.if_none_match {
-            if lists(tags, file.etag, Comparison::Weak) {
+            if lists(tags, file, Comparison::Weak) {
                 return Verdict::NotModified;
             }
         } else if let Some(since) = date(&self.if_modified_since)
@@ -103,13 +108,18 @@ impl<'a> Conditions<'a> {
         Verdict::Proceed
     }
 
+    /// What the client says of codings.
+    pub(crate) fn accept_encoding(&self) -> Option<&[u8]> {
+        self.accept_encoding.as_deref()
+    }
+
     /// The Range field, unless If-Range says that the client's part is of another version. `now` is in seconds since
     /// 1970.
     pub(crate) fn range(&self, file: Validators<'_>, now: impl FnOnce() -> i64) -> Option<&[u8]> {
         let range = self.range.as_deref()?;
         let current = match self.if_range.as_deref() {
             None => true,
-            Some(tag) if tag.ends_with(b"\"") => tag == file.etag,
+            Some(tag) if tag.ends_with(b"\"") => !file.weak && tag == file.etag,
             // A date is a strong validator only when the file was left alone for a second after it (RFC 9110
             // section 8.8.2.2): another change within that second would not show.
             Some(date) => date::parse(date) == Some(file.modified) && file.modified < now(),
@@ -124,9 +134,9 @@ enum Comparison {
     Weak,
 }
 
-/// Whether a list of entity tags names `etag`, which is strong (RFC 9110 section 8.8.3.2). What follows the first
-/// thing that is no tag is not looked at.
-fn lists(tags: &[u8], etag: &[u8], comparison: Comparison) -> bool {
+/// Whether a list of entity tags names that of `file` (RFC 9110 section 8.8.3.2). What follows the first thing that is
+/// no tag is not looked at.
+fn lists(tags: &[u8], file: Validators<'_>, comparison: Comparison) -> bool {
     if tags == b"*" {
         return true;
     }
@@ -144,7 +154,8 @@ fn lists(tags: &[u8], etag: &[u8], comparison: Comparison) -> bool {
             return false;
         };
         let (tag, after) = tag.split_at(end + 2);
-        if tag == etag && (weak.is_none() || comparison == Comparison::Weak) {
+        let both_strong = weak.is_none() && !file.weak;
+        if tag == file.etag && (both_strong || comparison == Comparison::Weak) {
             return true;
         }
         rest = after;
@@ -159,6 +170,7 @@ mod tests {
     /// 06 Nov 1994 08:49:37.
     const FILE: Validators<'static> = Validators {
         etag: b"\"abc-1\"",
+        weak: false,
         modified: 784_111_777,
     };
     const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -247,10 +259,20 @@ mod tests {
         assert!(fields.range(FILE, just_now).is_none());
     }
 
+    #[test]
+    fn a_weak_tag_spares_a_body_and_proves_nothing() {
+        let file = Validators { weak: true, ..FILE };
+        let verdict = |fields| conditions(fields).verdict(file);
+        assert_eq!(verdict(&[("none", "W/\"abc-1\"")]), Verdict::NotModified);
+        assert_eq!(verdict(&[("match", "\"abc-1\"")]), Verdict::Failed);
+        let fields = conditions(&[("range", "bytes=0-1"), ("if-range", "\"abc-1\"")]);
+        assert!(fields.range(file, || 0).is_none());
+    }
+
     proptest! {
         #[test]
         fn any_list_of_tags_is_read_to_its_end(tags in "[\"W/*, a]{0,40}") {
-            lists(tags.as_bytes(), b"\"a\"", Comparison::Weak);
+            lists(tags.as_bytes(), FILE, Comparison::Weak);
         }
     }
 }

@@ -8,13 +8,14 @@
 //!
 //! 1. `method`: GET and HEAD; OPTIONS is told so, everything else refused.
 //! 2. `access`: the client may ask, by `deny` and `allow`.
-//! 3. `name`: the path becomes a name below the root; hidden ones do not exist.
-//! 4. `cache`: a file checked within the last half second is answered from memory.
-//! 5. `root`, `entry`: the name, or its index, is opened below the root and made ready: at once when the kernel
-//!    has it all in memory, else by another thread.
-//! 6. `condition`: the client may have it already.
-//! 7. `range`: it may want a part only.
-//! 8. `reply`: the plan.
+//! 3. `name`: the path becomes a name below the root; hidden ones do not exist. `status` has a path of its own.
+//! 4. `coding`: what the client would rather have than the file as it is.
+//! 5. `cache`: a file checked within the last half second is answered from memory.
+//! 6. `find`: the name, or its index, is opened below its `place` and `root`, and its `entry` made ready: at once when
+//!    the kernel has it all in memory, else by another thread, which also `compress`es and makes a `listing`.
+//! 7. `condition`: the client may have it already.
+//! 8. `range`: it may want a part only, or several (`multipart`).
+//! 9. `reply`: the plan.
 
 #![forbid(unsafe_code)]
 
@@ -22,26 +23,33 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
-use tandem_http::{Cx, Handler, Plan, Request, Step};
-use tandem_model::Site;
+use tandem_http::{Cx, Handler, Plan, Reply, Request, Step};
+use tandem_model::{Coding, Site};
 use tandem_telemetry::Telemetry;
 use tokio::sync::Semaphore;
 
 mod access;
 mod cache;
+mod coding;
+mod compress;
 mod condition;
 mod date;
 mod entry;
+mod expires;
+mod find;
+mod listing;
 mod media;
 mod method;
+mod multipart;
 mod name;
+mod place;
 mod range;
 mod reply;
 mod root;
+mod status;
 mod types;
 mod walk;
 
@@ -49,10 +57,15 @@ mod walk;
 mod tests;
 
 use cache::Cache;
+use coding::Preference;
 use condition::Conditions;
-use entry::Entry;
+use find::{Found, Search, Wanted, key};
+use listing::Sort;
 use method::Asked;
-use root::{Closed, Opened, Patience, Root};
+use multipart::Multipart;
+use place::Places;
+use reply::Sent;
+use root::{Closed, Patience};
 use types::Types;
 
 /// Files opened from disk at the same time, for one site: a disk that does not answer holds so many threads.
@@ -67,12 +80,12 @@ pub struct SiteHandler(Arc<Shared>);
 struct Shared {
     site: Site,
     types: Types,
-    root: Root,
+    places: Places,
+    /// The codings it can answer with.
+    offered: Vec<Coding>,
     opening: Arc<Semaphore>,
     workers: Box<[Worker]>,
     telemetry: Telemetry,
-    /// The root could be opened when it was last looked at.
-    readable: AtomicBool,
 }
 
 /// What belongs to a worker.
@@ -88,14 +101,8 @@ struct Ask<'a> {
     path: Cow<'a, [u8]>,
     query: Cow<'a, [u8]>,
     head: bool,
+    preference: Preference,
     conditions: Conditions<'a>,
-}
-
-/// What there is at a path.
-enum Found {
-    File(Arc<Entry>),
-    /// A directory, asked for without the slash.
-    Directory,
 }
 
 impl SiteHandler {
@@ -108,8 +115,7 @@ impl SiteHandler {
             site: site.name.clone(),
             fault,
         };
-        let root =
-            Root::open(&site.root).map_err(|errno| fault(Fault::Root(site.root.clone(), errno)))?;
+        let places = Places::open(site)?;
         let types = Types::new(&site.types).map_err(|suffix| fault(Fault::Type(suffix)))?;
         let worker = |_| Worker {
             cache: Cache::share(workers.max(1)),
@@ -118,11 +124,11 @@ impl SiteHandler {
         Ok(Self(Arc::new(Shared {
             site: site.clone(),
             types,
-            root,
+            places,
+            offered: coding::offered(site),
             opening: Arc::new(Semaphore::new(OPENING)),
             workers: (0..workers.max(1)).map(worker).collect(),
             telemetry,
-            readable: AtomicBool::new(true),
         })))
     }
 }
@@ -140,21 +146,38 @@ impl Handler for SiteHandler {
         if !access::permits(&shared.site, request.client) {
             return Step::Plan(reply::page(403, &worker.service));
         }
+        if shared.site.status.as_deref().map(str::as_bytes) == Some(request.path()) {
+            let page = status::page(&shared.telemetry.counters.totals());
+            return Step::Plan(reply::fresh(page, status::FIELDS, &worker.service));
+        }
         let Some(name) = name::below_root(request.path(), shared.site.hidden) else {
             return Step::Plan(reply::page(404, &worker.service));
         };
+        let conditions = Conditions::of(request);
         let ask = Ask {
             path: Cow::Borrowed(request.path()),
             query: Cow::Borrowed(request.query()),
             head,
-            conditions: Conditions::of(request),
+            preference: Preference::read(conditions.accept_encoding(), &shared.offered),
+            conditions,
         };
-        if let Some(entry) = worker.cache.fresh(name, cx.now) {
-            return Step::Plan(answer(&ask, Ok(Found::File(entry)), worker));
-        }
-        match shared.look(name, worker, cx.now, Patience::None) {
+        let kept = worker.cache.fresh(&key(name, ask.preference), cx.now);
+        let found = match kept {
+            Some(entry) => Ok(Found::File(entry)),
+            None => shared
+                .search(ask.wanted(), worker, cx, Patience::None)
+                .look(name),
+        };
+        match found {
             Err(Closed::Patience) => self.later(name, ask.into_owned(), *cx),
-            found => Step::Plan(answer(&ask, found, worker)),
+            found => match answer(&ask, found, worker) {
+                Sent::Plan(plan) => Step::Plan(plan),
+                Sent::Parts(parts) if parts.is_on_disk() => {
+                    let (shared, service) = (self.0.clone(), worker.service.clone());
+                    Step::Later(Box::pin(async move { shared.read(parts, &service).await }))
+                }
+                Sent::Parts(parts) => Step::Plan(read(parts.read(), &worker.service)),
+            },
         }
     }
 }
@@ -165,9 +188,19 @@ impl SiteHandler {
         let shared = self.0.clone();
         let name = name.to_vec();
         Step::Later(Box::pin(async move {
-            let found = tokio::time::timeout(OPENED_WITHIN, shared.clone().look_on_disk(name, cx));
-            let found = found.await.unwrap_or(Err(Closed::Busy));
-            answer(&ask, found, shared.worker(cx.worker))
+            let wanted = ask.wanted();
+            let look = shared.clone().on_disk(move |shared| {
+                let worker = shared.worker(cx.worker);
+                shared
+                    .search(wanted, worker, &cx, Patience::Disk)
+                    .look(&name)
+            });
+            let found = look.await.and_then(|found| found);
+            let worker = shared.worker(cx.worker);
+            match answer(&ask, found, worker) {
+                Sent::Plan(plan) => plan,
+                Sent::Parts(parts) => shared.clone().read(parts, &worker.service).await,
+            }
         }))
     }
 }
@@ -177,144 +210,93 @@ impl Shared {
         &self.workers[index % self.workers.len()]
     }
 
-    /// As [`look`](Self::look), on a thread that may wait.
-    async fn look_on_disk(self: Arc<Self>, name: Vec<u8>, cx: Cx) -> Result<Found, Closed> {
-        // Never closed, so this fails only after a bug; the client is then told to try again.
-        let permit = self
-            .opening
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| Closed::Busy)?;
-        let look = tokio::task::spawn_blocking(move || {
-            let found = self.look(&name, self.worker(cx.worker), cx.now, Patience::Disk);
-            drop(permit);
-            found
-        });
-        look.await.unwrap_or(Err(Closed::Failed))
-    }
-
-    /// Finds a name, or the index of a directory (a name that is empty or ends with a slash), and keeps it.
-    fn look(
-        &self,
-        name: &[u8],
-        worker: &Worker,
-        now: Instant,
+    fn search<'a>(
+        &'a self,
+        wanted: Wanted,
+        worker: &'a Worker,
+        cx: &Cx,
         patience: Patience,
-    ) -> Result<Found, Closed> {
-        let mut found = self.find(name, worker, now, patience);
-        if matches!(found, Err(Closed::Busy)) {
-            // The descriptors that are missing may be the cache's own.
-            worker.cache.clear();
-            found = self.find(name, worker, now, patience);
-        }
-        match &found {
-            Ok(Found::File(entry)) => worker.cache.keep(name, entry.clone(), now),
-            Err(Closed::Patience | Closed::Busy) => {}
-            Ok(Found::Directory) | Err(_) => worker.cache.forget(name),
-        }
-        found
-    }
-
-    fn find(
-        &self,
-        name: &[u8],
-        worker: &Worker,
-        now: Instant,
-        patience: Patience,
-    ) -> Result<Found, Closed> {
-        let held = self.root.directory(now, patience)?;
-        self.report(held.fd().err());
-        if !name.is_empty() && !name.ends_with(b"/") {
-            return match self.root.find(&held, name, patience)? {
-                Opened::Directory => Ok(Found::Directory),
-                Opened::File(file, stat) => self.ready(name, name, file, &stat, worker, patience),
-            };
-        }
-        for index in &self.site.index {
-            let file_name = [name, index.as_bytes()].concat();
-            match self.root.find(&held, &file_name, patience) {
-                Ok(Opened::File(file, stat)) => {
-                    return self.ready(name, &file_name, file, &stat, worker, patience);
-                }
-                Ok(Opened::Directory) | Err(Closed::Missing) => {}
-                Err(closed) => return Err(closed),
-            }
-        }
-        // A directory without an index is not listed; what is not even a directory is not there.
-        match self.root.find(&held, name, patience)? {
-            Opened::Directory => Err(Closed::Forbidden),
-            Opened::File(..) => Err(Closed::Missing),
+    ) -> Search<'a> {
+        Search {
+            shared: self,
+            worker,
+            now: cx.now,
+            patience,
+            wanted,
         }
     }
 
-    /// The file as it was kept under `name`, if it is unchanged; else read anew.
-    fn ready(
-        &self,
-        name: &[u8],
-        file_name: &[u8],
-        file: rustix::fd::OwnedFd,
-        stat: &rustix::fs::Stat,
-        worker: &Worker,
-        patience: Patience,
-    ) -> Result<Found, Closed> {
-        if let Some(known) = worker.cache.known(name)
-            && known.is(stat)
-        {
-            return Ok(Found::File(known));
+    /// Reads several parts of a file.
+    async fn read(self: Arc<Self>, parts: Multipart, service: &Arc<str>) -> Plan {
+        match self.on_disk(move |_| parts.read()).await {
+            Ok(reply) => read(reply, service),
+            Err(closed) => refused(closed, service),
         }
-        let kind = self.types.of(file_name);
-        Entry::load(file, stat, &kind, patience).map(|entry| Found::File(Arc::new(entry)))
     }
 
-    /// Says once that the root cannot be opened any more, and once that it can again.
-    fn report(&self, fault: Option<Errno>) {
-        let readable = fault.is_none();
-        if self.readable.load(Relaxed) == readable
-            || self.readable.swap(readable, Relaxed) == readable
-        {
-            return;
-        }
-        let subject = format!("site {}", self.site.name);
-        let path = self.root.path().display();
-        match fault {
-            None => self
-                .telemetry
-                .events
-                .info(subject, format!("the root {path} is readable again")),
-            Some(errno) => {
-                let why = std::io::Error::from(errno);
-                let events = &self.telemetry.events;
-                events.error(
-                    subject,
-                    format!("the root {path} cannot be opened any more: {why}"),
-                );
-            }
-        }
+    /// Does something on a thread that may wait, and waits for it as long as a client may be made to.
+    async fn on_disk<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, Closed> {
+        let done = async {
+            // Never closed, so this fails only after a bug; the client is then told to try again.
+            let permit = self.opening.clone().acquire_owned().await;
+            let permit = permit.map_err(|_| Closed::Busy)?;
+            let work = tokio::task::spawn_blocking(move || {
+                let done = work(&self);
+                drop(permit);
+                done
+            });
+            work.await.map_err(|_| Closed::Failed)
+        };
+        let done = tokio::time::timeout(OPENED_WITHIN, done).await;
+        done.unwrap_or(Err(Closed::Busy))
     }
 }
 
 impl Ask<'_> {
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            preference: self.preference,
+            sort: Sort::read(&self.query),
+        }
+    }
+
     fn into_owned(self) -> Ask<'static> {
         Ask {
             path: Cow::Owned(self.path.into_owned()),
             query: Cow::Owned(self.query.into_owned()),
             head: self.head,
+            preference: self.preference,
             conditions: self.conditions.into_owned(),
         }
     }
 }
 
-fn answer(ask: &Ask<'_>, found: Result<Found, Closed>, worker: &Worker) -> Plan {
+fn answer(ask: &Ask<'_>, found: Result<Found, Closed>, worker: &Worker) -> Sent {
     let service = &worker.service;
-    match found {
-        Ok(Found::File(entry)) => reply::file(&entry, ask.head, &ask.conditions, service),
+    Sent::Plan(match found {
+        Ok(Found::File(entry)) => return reply::file(&entry, ask.head, &ask.conditions, service),
         Ok(Found::Directory) => reply::redirect(&name::with_slash(&ask.path, &ask.query), service),
-        Err(Closed::Missing) => reply::page(404, service),
-        Err(Closed::Forbidden) => reply::page(403, service),
-        Err(Closed::Busy | Closed::Patience) => reply::page(503, service),
-        Err(Closed::Failed) => reply::page(500, service),
-    }
+        Ok(Found::Listing(page)) => reply::fresh(page, reply::HTML, service),
+        Err(closed) => refused(closed, service),
+    })
+}
+
+/// Parts that were read, or could not be.
+fn read(reply: Option<Reply>, service: &Arc<str>) -> Plan {
+    reply.map_or_else(|| reply::page(500, service), Plan::Bytes)
+}
+
+fn refused(closed: Closed, service: &Arc<str>) -> Plan {
+    let status = match closed {
+        Closed::Missing => 404,
+        Closed::Forbidden => 403,
+        Closed::Busy | Closed::Patience => 503,
+        Closed::Failed => 500,
+    };
+    reply::page(status, service)
 }
 
 /// Why a site cannot be served, in one sentence with the remedy.

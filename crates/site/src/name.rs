@@ -31,34 +31,34 @@ fn is_hidden(at: usize, part: &[u8]) -> bool {
 /// It is written from the normal form and not from what was sent, so that `//elsewhere/x` never leads to another
 /// host; the query is kept.
 pub(crate) fn with_slash(path: &[u8], query: &[u8]) -> String {
-    let mut location = String::with_capacity(path.len() + query.len() + 2);
-    for &b in path {
-        // RFC 3986 section 3.3: the characters of a path segment.
-        if b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&b) {
-            location.push(char::from(b));
-        } else {
-            escape(&mut location, b);
-        }
-    }
+    let mut location = escaped(path, |b| b == b'/' || is_plain(b));
     location.push('/');
     if !query.is_empty() {
         location.push('?');
-        for &b in query {
-            if b.is_ascii_graphic() {
-                location.push(char::from(b));
-            } else {
-                escape(&mut location, b);
-            }
-        }
+        location.push_str(&escaped(query, |b| b.is_ascii_graphic()));
     }
     location
 }
 
-fn escape(out: &mut String, b: u8) {
+/// Whether a byte of a path segment stands for itself (RFC 3986 section 3.3). `&` and `'` would, but not in a page.
+pub(crate) fn is_plain(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~!$()*+,;=:@".contains(&b)
+}
+
+/// Bytes with all but the plain ones as `%XX`.
+pub(crate) fn escaped(bytes: &[u8], plain: impl Fn(u8) -> bool) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    out.push('%');
-    out.push(char::from(DIGITS[usize::from(b >> 4)]));
-    out.push(char::from(DIGITS[usize::from(b & 15)]));
+    let mut out = String::with_capacity(bytes.len() + 2);
+    for &b in bytes {
+        if plain(b) {
+            out.push(char::from(b));
+        } else {
+            out.push('%');
+            out.push(char::from(DIGITS[usize::from(b >> 4)]));
+            out.push(char::from(DIGITS[usize::from(b & 15)]));
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
-//! Step 7: a part of a file (RFC 9110 section 14).
+//! Step 8: parts of a file (RFC 9110 section 14).
+
+/// Parts sent in one answer; more are answered with the whole file.
+const MOST_PARTS: usize = 16;
+/// What several parts may come to together, in bytes: they are put together in memory.
+const LARGEST_PARTS: u64 = 1 << 20;
 
 /// What a Range field asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Range {
     /// Everything: there is none, or none that is understood.
     Whole,
@@ -12,29 +17,55 @@ pub(crate) enum Range {
         /// How many.
         length: u64,
     },
+    /// Two or more such parts, first byte and length, that do not overlap.
+    Parts(Vec<(u64, u64)>),
     /// Nothing that exists: 416.
     Nowhere,
 }
 
-/// Reads a Range field against a file of `size` bytes. Several ranges are answered with the whole file, which
-/// RFC 9110 section 14.2 allows; so is what cannot be read.
+/// Reads a Range field against a file of `size` bytes. What cannot be read is answered with the whole file, and so
+/// are parts that overlap, are many, or come to more than they spare: they cost us more than the client gains
+/// (RFC 9110 section 14.2).
 pub(crate) fn select(field: &[u8], size: u64) -> Range {
     let Some(at) = field.iter().position(|&b| b == b'=') else {
         return Range::Whole;
     };
     let (unit, set) = (&field[..at], &field[at + 1..]);
-    // Empty elements of a list do not count (RFC 9110 section 5.6.1.2).
-    let mut specs = set
-        .split(|&b| b == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|s| !s.is_empty());
-    let (Some(spec), None) = (specs.next(), specs.next()) else {
-        return Range::Whole;
-    };
     if !unit.eq_ignore_ascii_case(b"bytes") {
         return Range::Whole;
     }
-    one(spec, size).unwrap_or(Range::Whole)
+    // Empty elements of a list do not count (RFC 9110 section 5.6.1.2).
+    let specs = set
+        .split(|&b| b == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|s| !s.is_empty());
+    let mut parts = Vec::new();
+    let mut asked = 0;
+    for spec in specs {
+        asked += 1;
+        match one(spec, size) {
+            Some(Range::Part { offset, length }) if asked <= MOST_PARTS => {
+                parts.push((offset, length));
+            }
+            Some(Range::Nowhere) if asked <= MOST_PARTS => {}
+            _ => return Range::Whole,
+        }
+    }
+    match parts[..] {
+        [] if asked == 0 => Range::Whole,
+        [] => Range::Nowhere,
+        [(offset, length)] => Range::Part { offset, length },
+        _ if is_worth_it(&parts, size) => Range::Parts(parts),
+        _ => Range::Whole,
+    }
+}
+
+fn is_worth_it(parts: &[(u64, u64)], size: u64) -> bool {
+    let mut sorted = parts.to_vec();
+    sorted.sort_unstable();
+    let apart = sorted.windows(2).all(|two| two[0].0 + two[0].1 <= two[1].0);
+    // Apart, they add up to no more than the size.
+    apart && sorted.iter().map(|part| part.1).sum::<u64>() <= LARGEST_PARTS.min(size)
 }
 
 /// `first-`, `first-last` or `-length`; `None` is not a range.
@@ -126,7 +157,9 @@ mod tests {
             "bytes=1-2-3",
             "bytes=+1-2",
             "items=0-1",
-            "bytes=0-1,5-6",
+            "bytes=0-1,1-6",
+            "bytes=0-1,x",
+            "bytes=0-0,2-2,4-4,6-6,8-8,10-10,12-12,14-14,16-16,18-18,20-20,22-22,24-24,26-26,28-28,30-30,32-32",
             "bytes=--1",
             "0-1",
             "bytes 0-1",
@@ -134,6 +167,22 @@ mod tests {
         ] {
             assert_eq!(select(field.as_bytes(), 100), Range::Whole, "{field}");
         }
+    }
+
+    #[test]
+    fn several_ranges_are_parts_in_the_order_asked_for() {
+        let parts = |field: &str| select(field.as_bytes(), 100);
+        assert_eq!(
+            parts("bytes=50-59, 0-9,-1"),
+            Range::Parts(vec![(50, 10), (0, 10), (99, 1)])
+        );
+        assert_eq!(parts("bytes=0-9,100-"), part(0, 10), "one is left");
+        assert_eq!(parts("bytes=100-,200-"), Range::Nowhere);
+        assert_eq!(
+            select(b"bytes=0-999999,1000000-3000000", 1 << 30),
+            Range::Whole,
+            "too much to put together"
+        );
     }
 
     #[test]
@@ -148,7 +197,12 @@ mod tests {
             field in "(bytes=)?[0-9,\\- ]{0,30}",
             size in prop_oneof![0u64..50, any::<u64>()],
         ) {
-            if let Range::Part { offset, length } = select(field.as_bytes(), size) {
+            let parts = match select(field.as_bytes(), size) {
+                Range::Part { offset, length } => vec![(offset, length)],
+                Range::Parts(parts) => parts,
+                Range::Whole | Range::Nowhere => Vec::new(),
+            };
+            for (offset, length) in parts {
                 prop_assert!(length > 0 && offset.checked_add(length).unwrap() <= size);
             }
         }

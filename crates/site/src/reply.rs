@@ -1,4 +1,4 @@
-//! Step 8: from what was found to what is sent.
+//! Step 9: from what was found to what is sent.
 
 use std::sync::Arc;
 
@@ -8,34 +8,38 @@ use tandem_http::{FileBody, Plan, Reply};
 use crate::condition::{Conditions, Verdict};
 use crate::entry::{Content, Entry, seconds_now};
 use crate::method::ALLOW;
+use crate::multipart::Multipart;
 use crate::range::{self, Range};
+
+/// What is sent of a file.
+pub(crate) enum Sent {
+    /// This.
+    Plan(Plan),
+    /// Several parts, which are to be read together first: [`Multipart::read`].
+    Parts(Multipart),
+}
 
 /// Sends a file, or the part of it that was asked for, or that the client has it already. `head`: only the head is
 /// wanted, for which Range has no meaning (RFC 9110 section 14.2).
 pub(crate) fn file(
-    entry: &Entry,
+    entry: &Arc<Entry>,
     head: bool,
     conditions: &Conditions<'_>,
     service: &Arc<str>,
-) -> Plan {
+) -> Sent {
     match conditions.verdict(entry.compared_by()) {
         Verdict::Proceed => {}
-        Verdict::Failed => return page(412, service),
+        Verdict::Failed => return Sent::Plan(page(412, service)),
         Verdict::NotModified => {
-            return Plan::Bytes(Reply {
-                status: 304,
-                fields: entry.validator_fields(),
-                body: Bytes::new(),
-                service: service.clone(),
-                close: false,
-            });
+            return Sent::Plan(bytes(304, entry.validator_fields(), Bytes::new(), service));
         }
     }
+    // A part of what was compressed on the way could not be told from a part of what is compressed anew.
     let range = match conditions.range(entry.compared_by(), seconds_now) {
-        Some(field) if !head => range::select(field, entry.size),
+        Some(field) if !head && !entry.is_made() => range::select(field, entry.size),
         _ => Range::Whole,
     };
-    match range {
+    Sent::Plan(match range {
         Range::Whole => part(entry, 200, entry.fields.clone(), 0, entry.size, service),
         Range::Part { offset, length } => {
             let mut fields = Vec::with_capacity(entry.fields.len() + 64);
@@ -45,12 +49,15 @@ pub(crate) fn file(
             fields.extend_from_slice(line.as_bytes());
             part(entry, 206, fields.into(), offset, length, service)
         }
+        Range::Parts(parts) => {
+            return Sent::Parts(Multipart::new(entry.clone(), parts, service.clone()));
+        }
         Range::Nowhere => with(
             416,
             service,
             &format!("Content-Range: bytes */{}\r\n", entry.size),
         ),
-    }
+    })
 }
 
 fn part(
@@ -63,13 +70,10 @@ fn part(
 ) -> Plan {
     let service = service.clone();
     match &entry.content {
-        Content::Memory(bytes) => Plan::Bytes(Reply {
-            status,
-            fields,
-            body: bytes.slice(offset as usize..(offset + length) as usize),
-            service,
-            close: false,
-        }),
+        Content::Memory(content) => {
+            let content = content.slice(offset as usize..(offset + length) as usize);
+            bytes(status, fields, content, &service)
+        }
         Content::File(file) => Plan::File(FileBody {
             status,
             fields,
@@ -81,15 +85,27 @@ fn part(
     }
 }
 
-/// The answer to OPTIONS.
-pub(crate) fn options(service: &Arc<str>) -> Plan {
+/// An answer from memory.
+pub(crate) fn bytes(status: u16, fields: Bytes, body: Bytes, service: &Arc<str>) -> Plan {
     Plan::Bytes(Reply {
-        status: 204,
-        fields: Bytes::from_static(ALLOW.as_bytes()),
-        body: Bytes::new(),
+        status,
+        fields,
+        body,
         service: service.clone(),
         close: false,
     })
+}
+
+/// A page that is another one next time.
+pub(crate) fn fresh(page: Bytes, fields: &str, service: &Arc<str>) -> Plan {
+    let fields = [fields, "Cache-Control: no-store\r\n"].concat();
+    bytes(200, Bytes::from(fields), page, service)
+}
+
+/// The answer to OPTIONS.
+pub(crate) fn options(service: &Arc<str>) -> Plan {
+    let fields = Bytes::from_static(ALLOW.as_bytes());
+    bytes(204, fields, Bytes::new(), service)
 }
 
 /// Sends a client from a directory's path to the same with a slash, so that relative links in it work.
@@ -104,19 +120,20 @@ pub(crate) fn page(status: u16, service: &Arc<str>) -> Plan {
 }
 
 fn with(status: u16, service: &Arc<str>, more: &str) -> Plan {
-    Plan::Bytes(Reply {
+    let fields = match more {
+        "" => Bytes::from_static(HTML.as_bytes()),
+        more => Bytes::from([HTML, more].concat()),
+    };
+    bytes(
         status,
-        fields: match more {
-            "" => Bytes::from_static(HTML.as_bytes()),
-            more => Bytes::from([HTML, more].concat()),
-        },
-        body: Bytes::from_static(text(status).as_bytes()),
-        service: service.clone(),
-        close: false,
-    })
+        fields,
+        Bytes::from_static(text(status).as_bytes()),
+        service,
+    )
 }
 
-const HTML: &str = "Content-Type: text/html; charset=utf-8\r\n";
+/// The field of pages of ours.
+pub(crate) const HTML: &str = "Content-Type: text/html; charset=utf-8\r\n";
 
 macro_rules! html {
     ($title:literal, $text:literal) => {

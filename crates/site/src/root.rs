@@ -1,4 +1,4 @@
-//! Step 5a: the directory of a site, and the only way into it.
+//! Step 6a: the directory of a site, and the only way into it.
 //!
 //! Names are resolved by the kernel, which refuses to leave the directory (`openat2` with `RESOLVE_BENEATH`), whatever
 //! happens to symbolic links meanwhile. [`walk`](crate::walk) does the same step by step for kernels without it, and
@@ -208,6 +208,24 @@ impl Root {
             FileType::Directory => Ok(Opened::Directory),
             _ => Err(Closed::Missing),
         }
+    }
+
+    /// Opens the directory `name` for its names to be read. Waits for the disk.
+    pub(crate) fn list(&self, held: &Held, name: &[u8]) -> Result<OwnedFd, Closed> {
+        let name = if name.is_empty() {
+            b".".as_slice()
+        } else {
+            name
+        };
+        let directory = held.fd().map_err(Closed::from)?;
+        self.resolve(directory, name, READ | OFlags::DIRECTORY, Patience::Disk)
+    }
+
+    /// What `name` leads to in `held`. Waits for the disk.
+    pub(crate) fn stat(&self, held: &Held, name: &[u8]) -> Result<Stat, Closed> {
+        let directory = held.fd().map_err(Closed::from)?;
+        let seen = self.resolve(directory, name, LOOK, Patience::Disk)?;
+        Ok(rustix::fs::fstat(&seen)?)
     }
 
     fn resolve(

@@ -12,6 +12,8 @@ pub struct WorkerCounters {
     pub accepted: AtomicU64,
     /// Connections open now.
     pub open: AtomicU64,
+    /// Requests that are being answered now.
+    pub answering: AtomicU64,
     /// Requests answered.
     pub requests: AtomicU64,
     /// Requests that were malformed or over a limit.
@@ -35,6 +37,7 @@ pub struct Counters(Box<[WorkerCounters]>);
 pub struct Totals {
     pub accepted: u64,
     pub open: u64,
+    pub answering: u64,
     pub requests: u64,
     pub refused: u64,
     pub retries: u64,
@@ -68,6 +71,7 @@ impl Counters {
         Totals {
             accepted: sum(|w| &w.accepted),
             open: sum(|w| &w.open),
+            answering: sum(|w| &w.answering),
             requests: sum(|w| &w.requests),
             refused: sum(|w| &w.refused),
             retries: sum(|w| &w.retries),

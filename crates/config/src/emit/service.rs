@@ -54,7 +54,32 @@ fn of_site(pairs: &mut Pairs, mine: &Site) {
     pairs.put_unless("index", &mine.index, &usual.index, |index| {
         list(index.iter().map(|name| quoted(name)))
     });
+    if let Some(fallback) = &mine.fallback {
+        pairs.put("fallback", quoted(fallback));
+    }
+    let aliases = mine.aliases.iter();
+    let aliases = aliases.map(|(at, dir)| (at.clone(), dir.to_string_lossy().into_owned()));
+    put_map(pairs, "aliases", &aliases.collect());
     put_map(pairs, "types", &mine.types);
+    let expires = mine.expires.iter();
+    let expires = expires.map(|(kind, after)| (kind.clone(), duration::show(*after)));
+    put_map(pairs, "expires", &expires.collect());
+    if !mine.precompressed.is_empty() {
+        let codings = mine.precompressed.iter();
+        pairs.put(
+            "precompressed",
+            list(codings.map(|coding| quoted(coding.name()))),
+        );
+    }
+    for (name, mine, usual) in [
+        ("compress", mine.compress, usual.compress),
+        ("listing", mine.listing, usual.listing),
+    ] {
+        pairs.put_unless(name, &mine, &usual, ToString::to_string);
+    }
+    if let Some(status) = &mine.status {
+        pairs.put("status", quoted(status));
+    }
     for (name, nets) in [("allow", &mine.allow), ("deny", &mine.deny)] {
         if !nets.is_empty() {
             pairs.put(name, list(nets.iter().map(|net| quoted(&net.to_string()))));

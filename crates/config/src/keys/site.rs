@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use tandem_model::{Check, Site};
+use tandem_model::{Coding, Site};
+use toml::de::DeValue;
 
 use crate::keys::check::CHECK;
 use crate::keys::rehearse::REHEARSE;
-use crate::kinds::{BOOL, MAP, NETS, NODES, PATH, PORT, TEXTS};
-use crate::span::At;
+use crate::kinds::{BOOL, DURATION, MAP, NETS, NODES, PATH, PORT, TEXT, TEXTS};
+use crate::reader::Reader;
+use crate::span::{At, Item, values};
 use crate::table::Need::{Default as Is, Else, Required, WithNodes};
-use crate::table::{Table, key, not_yet};
+use crate::table::{Kind, Table, in_order, key};
 
 pub(crate) struct Draft {
     pub site: Site,
@@ -21,17 +24,8 @@ impl Default for Draft {
     fn default() -> Self {
         Self {
             site: Site {
-                name: String::new(),
-                on: Vec::new(),
-                port: None,
-                root: PathBuf::new(),
                 index: vec!["index.html".into()],
-                types: BTreeMap::new(),
-                allow: Vec::new(),
-                deny: Vec::new(),
-                hidden: false,
-                check: Check::default(),
-                rehearse: None,
+                ..Site::default()
             },
             on: None,
         }
@@ -76,11 +70,60 @@ pub(crate) static KEYS: Table<Draft> = Table {
             },
         ),
         &key(
+            "fallback",
+            TEXT,
+            Else("404"),
+            "The file below the root that is served where there is none, for single-page applications.",
+            |d: &mut Draft, v| d.site.fallback = Some(v.value),
+        ),
+        &key(
+            "aliases",
+            ALIASES,
+            Else("none"),
+            "Other directories by the path they are seen under: `{ \"/icons\" = \"/usr/share/icons\" }`.",
+            |d: &mut Draft, v| d.site.aliases = v.value,
+        ),
+        &key(
             "types",
             MAP,
             Else("the built-in table"),
             "More types by suffix, without the dot: `{ flv = \"video/x-flv\" }`.",
             |d: &mut Draft, v| d.site.types = v.value,
+        ),
+        &key(
+            "expires",
+            EXPIRES,
+            Else("clients ask again when they like"),
+            "How long clients may keep files, by media type: `{ \"image/*\" = \"30d\", \"*\" = \"1h\" }`. `0s` has them ask each time.",
+            |d: &mut Draft, v| d.site.expires = v.value,
+        ),
+        &key(
+            "precompressed",
+            CODINGS,
+            Else("none"),
+            "Send `file.br`, `file.zst` or `file.gz` in place of `file` to clients that take it, the preferred first.",
+            |d: &mut Draft, v| d.site.precompressed = v.value,
+        ),
+        &key(
+            "compress",
+            BOOL,
+            Is("false"),
+            "Compress text (`br`, `gzip`) as it is asked for, and keep the result.",
+            |d: &mut Draft, v| d.site.compress = v.value,
+        ),
+        &key(
+            "listing",
+            BOOL,
+            Is("false"),
+            "Show what is in a directory without an index.",
+            |d: &mut Draft, v| d.site.listing = v.value,
+        ),
+        &key(
+            "status",
+            URL_PATH,
+            Else("none"),
+            "The path of a page with counters, in the words of nginx's `stub_status`.",
+            |d: &mut Draft, v| d.site.status = Some(v.value),
         ),
         &key(
             "allow",
@@ -127,23 +170,94 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 d.site.rehearse = Some(v.value);
             },
         ),
-        &not_yet(
-            "fallback",
-            "file name",
-            "What is served where there is no file.",
-        ),
-        &not_yet("expires", "table", "How long clients may keep files."),
-        &not_yet(
-            "listing",
-            "true or false",
-            "Show what is in a directory without an index.",
-        ),
-        &not_yet(
-            "precompressed",
-            "list of codings",
-            "Serve `file.gz` and the like where they are.",
-        ),
-        &not_yet("status", "path", "The path of a stub_status page."),
-        &not_yet("aliases", "table", "Other directories under some paths."),
     ],
 };
+
+const CODINGS: Kind<Vec<Coding>> = Kind {
+    text: "list of codings",
+    read: |reader, item| {
+        let read = |reader: &mut Reader<'_>, item: &Item<'_>| {
+            reader.parsed(item, "a coding like \"gzip\"", |text| {
+                let coding = Coding::ALL.into_iter().find(|coding| coding.name() == text);
+                coding.ok_or("a coding is \"br\", \"zstd\" or \"gzip\"")
+            })
+        };
+        Some(values(&reader.some(item, read)))
+    },
+};
+
+const EXPIRES: Kind<BTreeMap<String, Duration>> = Kind {
+    text: "table of durations",
+    read: |reader, item| {
+        table(
+            reader,
+            item,
+            "a table like { \"image/*\" = \"30d\" }",
+            |reader, name, item| {
+                if name.value != "*" && !name.value.contains('/') {
+                    let wrong =
+                        "files expire by media type, like \"text/css\", \"image/*\" or \"*\"";
+                    reader.wrong(&name.span, wrong);
+                    return None;
+                }
+                (DURATION.read)(reader, item)
+            },
+        )
+    },
+};
+
+const ALIASES: Kind<BTreeMap<String, PathBuf>> = Kind {
+    text: "table of paths",
+    read: |reader, item| {
+        table(
+            reader,
+            item,
+            "a table like { \"/icons\" = \"/usr/share/icons\" }",
+            |reader, name, item| {
+                if !is_path(name.value) {
+                    let wrong = "an alias is a path like \"/icons\"";
+                    reader.wrong(&name.span, wrong);
+                    return None;
+                }
+                reader.path(item)
+            },
+        )
+    },
+};
+
+const URL_PATH: Kind<String> = Kind {
+    text: "path",
+    read: |reader, item| {
+        reader.parsed(item, "a path like \"/status\"", |text| {
+            if is_path(text) {
+                Ok(text.to_owned())
+            } else {
+                Err("a path here is one of a request, like \"/status\"")
+            }
+        })
+    },
+};
+
+/// Begins with a slash and is not the root itself.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && !text.trim_matches('/').is_empty()
+}
+
+fn table<T>(
+    reader: &mut Reader<'_>,
+    item: &Item<'_>,
+    what: &str,
+    read: fn(&mut Reader<'_>, &At<&str>, &Item<'_>) -> Option<T>,
+) -> Option<BTreeMap<String, T>> {
+    let DeValue::Table(table) = item.get_ref() else {
+        reader.expected(item, what);
+        return None;
+    };
+    let mut map = BTreeMap::new();
+    for (name, item) in in_order(table) {
+        if let Some(value) = read(reader, &name, item) {
+            map.insert(name.value.to_owned(), value);
+        }
+    }
+    Some(map)
+}

@@ -7,11 +7,12 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tandem_net::{Accepted, Peer, Socket};
-use tandem_telemetry::Stopped;
+use tandem_telemetry::{Stopped, WorkerCounters};
 
 use super::body::Body;
 use super::buffers::Buf;
@@ -158,6 +159,22 @@ impl Conn {
     }
 }
 
+/// Counts a request as being answered, also when its task is dropped or panics.
+struct Answering<'a>(&'a WorkerCounters);
+
+impl<'a> Answering<'a> {
+    fn new(counters: &'a WorkerCounters) -> Self {
+        counters.answering.fetch_add(1, Relaxed);
+        Self(counters)
+    }
+}
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Relaxed);
+    }
+}
+
 /// Reads requests and answers them, until no part of another is there.
 async fn requests(conn: &Conn) -> After {
     let shared = conn.shared();
@@ -178,7 +195,9 @@ async fn requests(conn: &Conn) -> After {
             request_out: &mut scratch.request_out,
             response_out: &mut scratch.response_out,
         };
+        let answering = Answering::new(shared.counters());
         let after = answer(&mut x, &mut body, outs).await;
+        drop(answering);
         x.record
             .end(&x.request, shared.counters(), snapshot.log.as_ref());
         if after != After::Keep {

@@ -2,9 +2,10 @@
 
 mod answers;
 mod changes;
+mod codings;
 mod escapes;
+mod pages;
 
-use std::collections::BTreeMap;
 use std::io::{Seek as _, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::FileExt as _;
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tandem_http::{Cx, Handler as _, Head, Plan, Request, Step};
-use tandem_model::{Check, Site};
+use tandem_model::Site;
 use tandem_telemetry::{Telemetry, event::Log};
 
 use crate::SiteHandler;
@@ -70,12 +71,7 @@ pub(crate) fn site(root: PathBuf) -> Site {
         port: None,
         root,
         index: vec!["index.html".into(), "index.htm".into()],
-        types: BTreeMap::new(),
-        allow: Vec::new(),
-        deny: Vec::new(),
-        hidden: false,
-        check: Check::default(),
-        rehearse: None,
+        ..Site::default()
     }
 }
 
@@ -93,7 +89,8 @@ fn on_every_kernel(directory: &Directory) -> Vec<(Resolver, SiteHandler)> {
         .map(|resolver| {
             let mut handler = handler(&site(directory.root()));
             let shared = std::sync::Arc::get_mut(&mut handler.0).unwrap();
-            shared.root = crate::Root::open(&directory.root()).unwrap().with(resolver);
+            let places = crate::Places::open(&shared.site).unwrap();
+            shared.places = places.with(resolver);
             (resolver, handler)
         })
         .into()

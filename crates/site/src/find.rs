@@ -1,0 +1,271 @@
+//! Step 6: what there is at a name, as far as it has to be looked up.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustix::fd::OwnedFd;
+use rustix::fs::Stat;
+use tandem_model::Coding;
+
+use crate::coding::{self, Preference};
+use crate::compress;
+use crate::entry::{self, About, Entry};
+use crate::expires::cache_control;
+use crate::listing::{self, Sort};
+use crate::place::Place;
+use crate::root::{Closed, Held, Opened, Patience};
+use crate::{Shared, Worker};
+
+/// What there is at a path.
+pub(crate) enum Found {
+    /// A file.
+    File(Arc<Entry>),
+    /// A directory, asked for without the slash.
+    Directory,
+    /// A directory without an index, as a page.
+    Listing(Bytes),
+}
+
+/// A look for a file, for one request.
+#[derive(Clone, Copy)]
+pub(crate) struct Search<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) worker: &'a Worker,
+    pub(crate) now: Instant,
+    pub(crate) patience: Patience,
+    pub(crate) wanted: Wanted,
+}
+
+/// What a request would rather have of what there is.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    /// Of the codings of a file.
+    pub(crate) preference: Preference,
+    /// Of the orders of a listing.
+    pub(crate) sort: Sort,
+}
+
+/// A file that was opened, and where.
+struct Candidate<'a> {
+    /// What it was asked for by.
+    name: &'a [u8],
+    place: &'a Place,
+    held: &'a Held,
+    /// The name below the place.
+    file_name: &'a [u8],
+    file: OwnedFd,
+    stat: Stat,
+}
+
+/// The name under which the cache keeps what is sent to clients of this preference. No name has a NUL.
+pub(crate) fn key(name: &[u8], preference: Preference) -> Cow<'_, [u8]> {
+    match preference.code() {
+        None => Cow::Borrowed(name),
+        Some(code) => Cow::Owned([name, &[0, code]].concat()),
+    }
+}
+
+impl Search<'_> {
+    /// Finds a name, or the index of a directory (a name that is empty or ends with a slash), or what is served where
+    /// there is nothing; and keeps it.
+    pub(crate) fn look(&self, name: &[u8]) -> Result<Found, Closed> {
+        let found = self.look_for(name);
+        let Some(fallback) = self.shared.site.fallback.as_deref() else {
+            return found;
+        };
+        if !matches!(found, Err(Closed::Missing)) {
+            return found;
+        }
+        // It is kept under its own name: there are any number of names without a file.
+        let fallback = fallback.trim_start_matches('/').as_bytes();
+        match self
+            .worker
+            .cache
+            .fresh(&key(fallback, self.wanted.preference), self.now)
+        {
+            Some(entry) => Ok(Found::File(entry)),
+            None => self.look_for(fallback),
+        }
+    }
+
+    fn look_for(&self, name: &[u8]) -> Result<Found, Closed> {
+        let cache = &self.worker.cache;
+        let mut found = self.find(name);
+        if matches!(found, Err(Closed::Busy)) {
+            // The descriptors that are missing may be the cache's own.
+            cache.clear();
+            found = self.find(name);
+        }
+        let key = key(name, self.wanted.preference);
+        match &found {
+            Ok(Found::File(entry)) => cache.keep(&key, entry.clone(), self.now),
+            Err(Closed::Patience | Closed::Busy) => {}
+            Ok(_) | Err(_) => cache.forget(&key),
+        }
+        found
+    }
+
+    fn find(&self, name: &[u8]) -> Result<Found, Closed> {
+        let (place, below) = self.shared.places.of(name);
+        let held = place.root.directory(self.now, self.patience)?;
+        place.report(held.fd().err(), &self.shared.telemetry.events);
+        let opened = |file_name: &[u8]| place.root.find(&held, file_name, self.patience);
+        let ready = |file_name: &[u8], file, stat| {
+            self.ready(Candidate {
+                name,
+                place,
+                held: &held,
+                file_name,
+                file,
+                stat,
+            })
+        };
+        if !name.is_empty() && !name.ends_with(b"/") {
+            return match opened(below)? {
+                Opened::Directory => Ok(Found::Directory),
+                Opened::File(file, stat) => ready(below, file, stat),
+            };
+        }
+        for index in &self.shared.site.index {
+            let file_name = [below, index.as_bytes()].concat();
+            match opened(&file_name) {
+                Ok(Opened::File(file, stat)) => return ready(&file_name, file, stat),
+                Ok(Opened::Directory) | Err(Closed::Missing) => {}
+                Err(closed) => return Err(closed),
+            }
+        }
+        // What is not even a directory is not there.
+        let Opened::Directory = opened(below)? else {
+            return Err(Closed::Missing);
+        };
+        let site = &self.shared.site;
+        match (site.listing, self.patience) {
+            (true, Patience::None) => Err(Closed::Patience),
+            (true, Patience::Disk) => {
+                let page = listing::page(
+                    &place.root,
+                    &held,
+                    below,
+                    name,
+                    site.hidden,
+                    self.wanted.sort,
+                )?;
+                Ok(Found::Listing(page))
+            }
+            (false, _) if site.fallback.is_some() => Err(Closed::Missing),
+            (false, _) => Err(Closed::Forbidden),
+        }
+    }
+
+    /// What is sent of a file to clients of this preference: a sibling, or what it is compressed to, or itself.
+    fn ready(&self, found: Candidate<'_>) -> Result<Found, Closed> {
+        let site = &self.shared.site;
+        let kind = self.shared.types.of(found.file_name);
+        let about = About {
+            cache_control: cache_control(&site.expires, &kind),
+            varies: !site.precompressed.is_empty() || site.compress && compress::is_text(&kind),
+            kind: &kind,
+        };
+        let known = self
+            .worker
+            .cache
+            .known(&key(found.name, self.wanted.preference));
+        for coding in self.wanted.preference.codings() {
+            if site.precompressed.contains(&coding)
+                && let Some(entry) = self.sibling(&found, &about, coding, known.as_ref())?
+            {
+                return Ok(Found::File(entry));
+            }
+            if site.compress
+                && coding::is_made(coding)
+                && compress::is_worth_it(&kind, entry::size_of(&found.stat)?)
+            {
+                return self.made(found, &about, coding, known);
+            }
+        }
+        self.as_it_is(found, &about, known)
+    }
+
+    /// The file beside it that holds the same in this coding. One that is older than the file is of another version.
+    fn sibling(
+        &self,
+        found: &Candidate<'_>,
+        about: &About<'_>,
+        coding: Coding,
+        known: Option<&Arc<Entry>>,
+    ) -> Result<Option<Arc<Entry>>, Closed> {
+        let name = [found.file_name, coding.suffix().as_bytes()].concat();
+        let (file, stat) = match found.place.root.find(found.held, &name, self.patience) {
+            Ok(Opened::File(file, stat)) => (file, stat),
+            Ok(Opened::Directory) | Err(Closed::Missing | Closed::Forbidden) => return Ok(None),
+            Err(closed) => return Err(closed),
+        };
+        let changed = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
+        if changed(&stat) < changed(&found.stat) {
+            return Ok(None);
+        }
+        if let Some(known) = known
+            && known.coding == Some(coding)
+            && !known.is_made()
+            && known.is(&stat)
+        {
+            return Ok(Some(known.clone()));
+        }
+        let entry = Entry::load(file, &stat, about, Some(coding), self.patience)?;
+        Ok(Some(Arc::new(entry)))
+    }
+
+    /// The file compressed, which takes long enough to be done by another thread.
+    fn made(
+        &self,
+        found: Candidate<'_>,
+        about: &About<'_>,
+        coding: Coding,
+        known: Option<Arc<Entry>>,
+    ) -> Result<Found, Closed> {
+        if let Some(known) = &known
+            && (known.coding == Some(coding) && known.is_made() || known.incompressible)
+            && known.is(&found.stat)
+        {
+            return Ok(Found::File(known.clone()));
+        }
+        if self.patience == Patience::None {
+            return Err(Closed::Patience);
+        }
+        let size = entry::size_of(&found.stat)?;
+        let content = entry::whole(&found.file, size, self.patience)?;
+        match content.and_then(|content| compress::compressed(&content, coding)) {
+            Some(made) => {
+                let entry = Entry::made(made, &found.stat, about, coding);
+                Ok(Found::File(Arc::new(entry)))
+            }
+            None => {
+                let mut entry = Entry::load(found.file, &found.stat, about, None, self.patience)?;
+                entry.incompressible = true;
+                Ok(Found::File(Arc::new(entry)))
+            }
+        }
+    }
+
+    /// The file as it was kept, if it is unchanged; else read anew.
+    fn as_it_is(
+        &self,
+        found: Candidate<'_>,
+        about: &About<'_>,
+        known: Option<Arc<Entry>>,
+    ) -> Result<Found, Closed> {
+        // Clients of every preference share it.
+        for known in [known, self.worker.cache.known(found.name)]
+            .into_iter()
+            .flatten()
+        {
+            if known.coding.is_none() && known.is(&found.stat) {
+                return Ok(Found::File(known));
+            }
+        }
+        let entry = Entry::load(found.file, &found.stat, about, None, self.patience)?;
+        Ok(Found::File(Arc::new(entry)))
+    }
+}

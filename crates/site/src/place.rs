@@ -1,0 +1,94 @@
+//! Step 6: the directories of a site: its root, and those seen under other paths.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::io::Errno;
+use tandem_model::Site;
+use tandem_telemetry::event::Events;
+
+use crate::root::Root;
+use crate::{Fault, SiteError};
+
+/// A directory, and where it is seen.
+pub(crate) struct Place {
+    /// Without slashes at its ends; empty for the root.
+    prefix: String,
+    pub(crate) root: Root,
+    /// `site NAME`, for events.
+    subject: String,
+    /// It could be opened when it was last looked at.
+    readable: AtomicBool,
+}
+
+/// All of them.
+pub(crate) struct Places {
+    root: Place,
+    /// The longest prefix first.
+    aliases: Vec<Place>,
+}
+
+impl Places {
+    pub(crate) fn open(site: &Site) -> Result<Self, SiteError> {
+        let place = |prefix: &str, path: &std::path::Path| {
+            let root = Root::open(path).map_err(|errno| SiteError {
+                site: site.name.clone(),
+                fault: Fault::Root(path.to_owned(), errno),
+            });
+            Ok(Place {
+                prefix: prefix.trim_matches('/').to_owned(),
+                root: root?,
+                subject: format!("site {}", site.name),
+                readable: AtomicBool::new(true),
+            })
+        };
+        let aliases = site.aliases.iter().map(|(at, path)| place(at, path));
+        let mut aliases: Vec<Place> = aliases.collect::<Result<_, SiteError>>()?;
+        aliases.sort_by_key(|place| std::cmp::Reverse(place.prefix.len()));
+        Ok(Self {
+            root: place("", &site.root)?,
+            aliases,
+        })
+    }
+
+    /// Where a name is, and what it is called there.
+    pub(crate) fn of<'n>(&self, name: &'n [u8]) -> (&Place, &'n [u8]) {
+        for place in &self.aliases {
+            match name.strip_prefix(place.prefix.as_bytes()) {
+                Some([]) => return (place, b""),
+                Some([b'/', below @ ..]) => return (place, below),
+                _ => {}
+            }
+        }
+        (&self.root, name)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with(mut self, resolver: crate::root::Resolver) -> Self {
+        self.root.root = self.root.root.with(resolver);
+        self
+    }
+}
+
+impl Place {
+    /// Says once that the directory cannot be opened any more, and once that it can again.
+    pub(crate) fn report(&self, fault: Option<Errno>, events: &Events) {
+        let readable = fault.is_none();
+        if self.readable.load(Relaxed) == readable
+            || self.readable.swap(readable, Relaxed) == readable
+        {
+            return;
+        }
+        let subject = self.subject.clone();
+        let path = self.root.path().display();
+        match fault {
+            None => events.info(subject, format!("the root {path} is readable again")),
+            Some(errno) => {
+                let why = std::io::Error::from(errno);
+                events.error(
+                    subject,
+                    format!("the root {path} cannot be opened any more: {why}"),
+                );
+            }
+        }
+    }
+}

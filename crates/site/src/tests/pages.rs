@@ -1,0 +1,226 @@
+//! Fallbacks, aliases, expiry, parts, listings and the status page.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
+
+use tandem_model::Site;
+
+use super::{Directory, get, get_if, handler, site};
+
+#[tokio::test]
+async fn a_fallback_is_served_where_there_is_no_file() {
+    let directory = Directory::new();
+    directory.write("index.html", "app");
+    directory.write("a.txt", "a");
+    directory.write("sub/b.txt", "b");
+    let handler = handler(&Site {
+        fallback: Some("/index.html".into()),
+        ..site(directory.root())
+    });
+    for (path, status, body) in [
+        ("/", 200, "app"),
+        ("/a.txt", 200, "a"),
+        ("/users/7", 200, "app"),
+        ("/users/8?x=y", 200, "app"),
+        ("/sub/", 200, "app"),
+    ] {
+        let got = get(&handler, path).await;
+        assert_eq!(
+            (got.status, &got.body[..]),
+            (status, body.as_bytes()),
+            "{path}"
+        );
+    }
+    assert_eq!(get(&handler, "/.git/config").await.status, 404);
+    std::fs::remove_file(directory.root().join("index.html")).unwrap();
+    let gone = handler.clone();
+    let later = std::time::Instant::now() + Duration::from_secs(2);
+    let got = super::ask(&gone, "GET", b"/users/9", &[], later).await;
+    assert_eq!(got.status, 404, "a fallback that is not there is no loop");
+}
+
+#[tokio::test]
+async fn an_alias_shows_another_directory_and_nothing_outside_it() {
+    let directory = Directory::new();
+    directory.write("a.txt", "mine");
+    directory.write("icons/hidden-by-the-alias.txt", "x");
+    let other = directory.outside().join("other");
+    std::fs::create_dir_all(other.join("deep")).unwrap();
+    std::fs::write(other.join("b.txt"), "theirs").unwrap();
+    std::fs::write(other.join("index.html"), "their index").unwrap();
+    std::fs::write(other.join("deep/c.txt"), "deep").unwrap();
+    std::fs::write(directory.outside().join("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink("../secret", other.join("out")).unwrap();
+    let handler = handler(&Site {
+        aliases: [("/icons".into(), other)].into(),
+        ..site(directory.root())
+    });
+    for (path, status, body) in [
+        ("/a.txt", 200, "mine"),
+        ("/icons/b.txt", 200, "theirs"),
+        ("/icons/", 200, "their index"),
+        ("/icons/deep/c.txt", 200, "deep"),
+    ] {
+        let got = get(&handler, path).await;
+        assert_eq!(
+            (got.status, &got.body[..]),
+            (status, body.as_bytes()),
+            "{path}"
+        );
+    }
+    let got = get(&handler, "/icons").await;
+    assert_eq!((got.status, got.field("Location")), (301, Some("/icons/")));
+    assert_eq!(get(&handler, "/iconsb.txt").await.status, 404);
+    assert_eq!(
+        get(&handler, "/icons/hidden-by-the-alias.txt").await.status,
+        404
+    );
+    assert_eq!(get(&handler, "/icons/out").await.status, 403);
+    assert_ne!(get(&handler, "/icons/../../secret").await.status, 200);
+}
+
+#[tokio::test]
+async fn files_say_how_long_they_may_be_kept() {
+    let directory = Directory::new();
+    directory.write("a.css", "body {}");
+    directory.write("a.html", "html");
+    let hour = Duration::from_hours(1);
+    let handler = handler(&Site {
+        expires: [("text/css".into(), hour), ("*".into(), Duration::ZERO)].into(),
+        ..site(directory.root())
+    });
+    let css = get(&handler, "/a.css").await;
+    assert_eq!(css.field("Cache-Control"), Some("max-age=3600"));
+    let tag = css.field("ETag").unwrap();
+    let same = get_if(&handler, "/a.css", &[("If-None-Match", tag)]).await;
+    assert_eq!(
+        (same.status, same.field("Cache-Control")),
+        (304, Some("max-age=3600"))
+    );
+    let html = get(&handler, "/a.html").await;
+    assert_eq!(html.field("Cache-Control"), Some("no-cache"));
+}
+
+#[tokio::test]
+async fn several_parts_come_in_one_answer_from_memory_and_from_the_file() {
+    let directory = Directory::new();
+    for (name, size) in [("small.txt", 1_000), ("large.txt", 100_000)] {
+        let content: Vec<u8> = (0..size).map(|i| b'a' + (i % 26) as u8).collect();
+        directory.write(name, &content);
+        let handler = handler(&site(directory.root()));
+        let path = format!("/{name}");
+        let got = get_if(&handler, &path, &[("Range", "bytes=2-3,26-28,-1")]).await;
+        assert_eq!(got.status, 206);
+        let kind = got.field("Content-Type").unwrap();
+        let boundary = kind
+            .strip_prefix("multipart/byteranges; boundary=")
+            .unwrap();
+        assert!(got.field("ETag").is_some());
+        let last = char::from(content[size - 1]);
+        let mut expected = String::new();
+        for (range, part) in [
+            ("2-3".to_owned(), "cd".to_owned()),
+            ("26-28".to_owned(), "abc".to_owned()),
+            (format!("{0}-{0}", size - 1), last.to_string()),
+        ] {
+            let _ = write!(
+                expected,
+                "\r\n--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                 Content-Range: bytes {range}/{size}\r\n\r\n{part}"
+            );
+        }
+        let _ = write!(expected, "\r\n--{boundary}--\r\n");
+        assert_eq!(String::from_utf8(got.body).unwrap(), expected, "{name}");
+        let overlap = get_if(&handler, &path, &[("Range", "bytes=0-,0-,0-,0-")]).await;
+        assert_eq!((overlap.status, overlap.body.len()), (200, size));
+    }
+}
+
+#[tokio::test]
+async fn a_directory_is_listed_with_names_that_are_text() {
+    let directory = Directory::new();
+    let write = |name: &[u8], content: &str| {
+        std::fs::write(directory.root().join(OsStr::from_bytes(name)), content).unwrap();
+    };
+    write(b"<script>alert(1)<\x7f.txt", "x");
+    write(b"not\xffutf8", "x");
+    write(b"javascript:alert(1)", "x");
+    write(b"b & c.txt", "1234567890");
+    write(b".hidden", "x");
+    directory.write("sub/z.txt", "z");
+    directory.link("../..", "out");
+    directory.link("sub", "link");
+    directory.link("nowhere", "broken");
+    let handler = handler(&Site {
+        listing: true,
+        ..site(directory.root())
+    });
+    let got = get(&handler, "/").await;
+    assert_eq!((got.status, got.later), (200, true));
+    assert_eq!(got.field("Content-Type"), Some("text/html; charset=utf-8"));
+    let page = String::from_utf8(got.body).unwrap();
+    for there in [
+        "href=\"./%3Cscript%3Ealert(1)%3C%7F.txt\">&lt;script&gt;alert(1)&lt;\u{fffd}.txt</a>",
+        "href=\"./not%FFutf8\">not\u{fffd}utf8</a>",
+        "href=\"./javascript:alert(1)\"",
+        "href=\"./b%20%26%20c.txt\">b &amp; c.txt</a>",
+        "href=\"./sub/\">sub/</a>",
+        "href=\"./link/\">link/</a>",
+        ">10 B</td>",
+    ] {
+        assert!(page.contains(there), "{there} in {page}");
+    }
+    for absent in ["<script", ".hidden", ">out", "broken", "../\""] {
+        assert!(!page.contains(absent), "{absent} in {page}");
+    }
+    // What is listed can be asked for.
+    assert_eq!(get(&handler, "/not%FFutf8").await.status, 200);
+    let below = get(&handler, "/sub/").await;
+    let page = String::from_utf8(below.body).unwrap();
+    assert!(page.contains("href=\"../\"") && page.contains("<title>/sub/</title>"));
+}
+
+#[tokio::test]
+async fn a_listing_is_sorted_as_it_is_asked_for() {
+    let directory = Directory::new();
+    directory.write("a", "333");
+    directory.write("b", "1");
+    directory.write("c", "22");
+    directory.write("d/x", "");
+    let handler = handler(&Site {
+        listing: true,
+        ..site(directory.root())
+    });
+    for (query, order) in [
+        ("", ["d/", "a", "b", "c"]),
+        ("?sort=name&order=desc", ["d/", "c", "b", "a"]),
+        ("?sort=size", ["d/", "b", "c", "a"]),
+        ("?sort=size&order=desc", ["d/", "a", "c", "b"]),
+    ] {
+        let got = get(&handler, &format!("/{query}")).await;
+        let page = String::from_utf8(got.body).unwrap();
+        let at = order.map(|name| page.find(&format!("href=\"./{name}\"")).unwrap());
+        assert!(at.is_sorted(), "{query}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_status_page_is_at_its_path_only() {
+    let directory = Directory::new();
+    let handler = handler(&Site {
+        status: Some("/nginx_status".into()),
+        ..site(directory.root())
+    });
+    let got = get(&handler, "/nginx_status").await;
+    assert_eq!(
+        (got.status, got.field("Content-Type")),
+        (200, Some("text/plain"))
+    );
+    assert!(
+        got.body
+            .starts_with(b"Active connections: 0 \nserver accepts handled requests\n")
+    );
+    assert_eq!(get(&handler, "/nginx_status/").await.status, 404);
+}
