@@ -6,7 +6,7 @@ mod text;
 
 use std::fmt::Write;
 
-use tandem_model::{Admin, Cluster, Listener, LogTo, Node, Secret, Sessions};
+use tandem_model::{Admin, Cluster, Listener, LogTo, Node, Secret, Sessions, TlsVersion};
 
 use crate::duration;
 use crate::keys::{cluster, listener, sessions};
@@ -95,6 +95,26 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
     pairs.put(
         "bind",
         list(mine.bind.iter().map(|bind| quoted(&bind.to_string()))),
+    );
+    if let Some(tls) = &mine.tls {
+        let certs = list(tls.certs.iter().map(|path| quoted(&path.to_string_lossy())));
+        let mut table = Pairs::default();
+        if let Some(path) = &tls.client_ca {
+            table.put("client-ca", quoted(&path.to_string_lossy()));
+        }
+        table.put_unless("min", &tls.min, &TlsVersion::default(), |_| quoted("1.3"));
+        if table.is_empty() {
+            pairs.put("tls", certs);
+        } else {
+            table.put("certs", certs);
+            pairs.put("tls", table.inline());
+        }
+    }
+    pairs.put_unless(
+        "proxy-protocol",
+        &mine.proxy_protocol,
+        &usual.proxy_protocol,
+        ToString::to_string,
     );
     if !mine.trust.is_empty() {
         pairs.put(

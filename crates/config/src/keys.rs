@@ -14,6 +14,7 @@ pub(crate) mod sessions;
 pub(crate) mod site;
 pub(crate) mod spread;
 pub(crate) mod timeouts;
+pub(crate) mod tls;
 
 use crate::table::Described;
 
@@ -34,6 +35,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &spread::KEYS,
     &check::KEYS,
     &timeouts::KEYS,
+    &tls::KEYS,
     &rehearse::KEYS,
     &sessions::KEYS,
     &sessions::GUARD,

@@ -85,6 +85,8 @@ pub struct Head {
     minor: u8,
     method: Range<u32>,
     target: Range<u32>,
+    /// The target where it is not as it was sent; else empty.
+    rooted: Vec<u8>,
     path: Path,
     host: Option<Range<u32>>,
     pub(crate) fields: Fields,
@@ -151,11 +153,11 @@ impl Head {
     }
 
     /// The target in origin form: path and query, or `*`.
-    pub fn target<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        // The absolute form of a root may leave the slash out (RFC 9112 section 3.2.1).
-        match part(bytes, &self.target) {
-            b"" => b"/",
-            target => target,
+    pub fn target<'a>(&'a self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.rooted.is_empty() {
+            part(bytes, &self.target)
+        } else {
+            &self.rooted
         }
     }
 
@@ -277,6 +279,7 @@ impl Head {
     }
 
     fn read_target(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
+        self.rooted.clear();
         let text = part(bytes, &self.target);
         if text.len() > MAX_TARGET {
             return Err(HeadError::TargetTooLong);
@@ -290,7 +293,8 @@ impl Head {
                 "the target has a character that must be percent-encoded",
             ));
         }
-        if let Some(scheme) = scheme(text) {
+        let absolute = scheme(text);
+        if let Some(scheme) = absolute {
             let rest = &text[scheme..];
             let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
             if end == 0 || !is_host(&rest[..end]) {
@@ -305,7 +309,16 @@ impl Head {
             self.path = Path::AsSent(self.target.clone());
             return Ok(());
         }
-        if text.is_empty() {
+        if absolute.is_some() && matches!(text.first(), None | Some(b'?')) {
+            // The absolute form of a root may leave the slash out (RFC 9112 section 3.2.1); of the whole server it
+            // has to (section 3.2.4).
+            if method == b"OPTIONS" && text.is_empty() {
+                self.rooted.push(b'*');
+                self.path = Path::Decoded(b"*".to_vec());
+                return Ok(());
+            }
+            self.rooted.push(b'/');
+            self.rooted.extend_from_slice(text);
             self.path = Path::Decoded(b"/".to_vec());
             return Ok(());
         }

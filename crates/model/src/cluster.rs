@@ -91,6 +91,10 @@ pub struct Listener {
     pub bind: Vec<Address>,
     /// What it speaks.
     pub mode: Mode,
+    /// Certificates, and what clients have to prove; `None` is plain.
+    pub tls: Option<ListenerTls>,
+    /// Connections begin with a PROXY header, and only nodes and those in `trust` may open them.
+    pub proxy_protocol: bool,
     /// Peers, besides the nodes of the file, whose word on the client's address is taken.
     pub trust: Vec<IpNet>,
     /// First match wins.
@@ -99,6 +103,27 @@ pub struct Listener {
     pub timeouts: Timeouts,
     /// The access log: `None` is off; relative to the node's state directory; `{node}` is filled in.
     pub log: Option<String>,
+}
+
+/// How a listener speaks TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// PEM files, each with a chain and its key; a file name may have a `*`. The first answers for unknown names.
+    pub certs: Vec<PathBuf>,
+    /// The authorities of clients' certificates, which then every client must have.
+    pub client_ca: Option<PathBuf>,
+    /// The oldest version spoken.
+    pub min: TlsVersion,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    V12,
+    /// TLS 1.3.
+    V13,
 }
 
 /// Time limits of a listener or a service. Each is the longest time without progress, except where said.

@@ -21,7 +21,9 @@ pub mod units;
 mod sample;
 
 pub use check::{Check, HttpCheck, Timing};
-pub use cluster::{Admin, Cluster, Guard, Listener, LogTo, Mode, Node, Sessions, Timeouts};
+pub use cluster::{
+    Admin, Cluster, Guard, Listener, ListenerTls, LogTo, Mode, Node, Sessions, Timeouts, TlsVersion,
+};
 pub use pattern::Pattern;
 pub use plan::{
     ListenerPlan, Member, NodePlan, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,

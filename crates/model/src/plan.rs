@@ -8,8 +8,8 @@ use ipnet::IpNet;
 
 use crate::cluster::Guard;
 use crate::{
-    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, LogTo, Program, Route,
-    Secret, Service, Site, Size, Spread, Timeouts,
+    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, ListenerTls, LogTo, Program,
+    Route, Secret, Service, Site, Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -65,6 +65,10 @@ pub struct ListenerPlan {
     pub internal: bool,
     /// Its addresses.
     pub bind: Vec<Address>,
+    /// Certificates; `None` is plain.
+    pub tls: Option<ListenerTls>,
+    /// Connections begin with a PROXY header.
+    pub proxy_protocol: bool,
     /// Peers besides the nodes whose word on the client's address is taken.
     pub trust: Vec<IpNet>,
     /// First match wins.
@@ -328,6 +332,8 @@ impl View<'_> {
                 name: listener.name.clone(),
                 internal: false,
                 bind: listener.bind.clone(),
+                tls: listener.tls.clone(),
+                proxy_protocol: listener.proxy_protocol,
                 trust: listener.trust.clone(),
                 routes: listener.routes.clone(),
                 targets: names,
@@ -369,6 +375,8 @@ impl View<'_> {
             name: name.into(),
             internal: true,
             bind: vec![Address::tcp(address, port)],
+            tls: None,
+            proxy_protocol: false,
             trust: Vec::new(),
             routes: vec![Route {
                 when: Conditions::default(),

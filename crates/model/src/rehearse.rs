@@ -121,6 +121,8 @@ fn open_doors(out: &mut Cluster, stage: &Stage) -> Option<u16> {
         for node in &listener.on {
             let mut mine = listener.clone();
             mine.on = vec![node.clone()];
+            // A browser states nothing.
+            mine.proxy_protocol = false;
             if several {
                 mine.name = format!("{}-{node}", listener.name);
             }

@@ -64,6 +64,8 @@ pub(crate) fn six() -> Cluster {
             on: strings(&["edge"]),
             bind: vec![Address::tcp("", 80)],
             mode: Mode::Http,
+            tls: None,
+            proxy_protocol: false,
             trust: Vec::new(),
             routes: vec![route("/test*", "shop"), route("", "www")],
             timeouts: Timeouts::default(),

@@ -2,8 +2,8 @@
 //!
 //! What is needed to move bytes between this machine and others, and nothing about what the bytes say: threads with an
 //! event loop each ([`workers`]), binding and accepting ([`listen`], [`accept`]), opening connections ([`connect`]), the
-//! socket type of them all ([`socket`]), and whose word is taken on who the client is ([`client`]). This crate must
-//! never block a worker, and never take a port from a program that has it.
+//! socket type of them all ([`socket`]), plain or with TLS ([`tls`]), and whose word is taken on who the client is
+//! ([`client`], [`proxy`]). This crate must never block a worker, and never take a port from a program that has it.
 
 #![deny(unsafe_code)]
 
@@ -12,10 +12,13 @@ pub mod client;
 pub mod cluster;
 pub mod connect;
 pub mod listen;
+pub mod proxy;
 pub mod socket;
 mod sys;
+pub mod tls;
 pub mod workers;
 
 pub use accept::{Accepted, Acceptor};
 pub use client::{ClientRule, Peer};
 pub use socket::Socket;
+pub use tls::ServerTls;

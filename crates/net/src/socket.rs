@@ -5,6 +5,7 @@
 //! read that does not fill its buffer has emptied the socket, so the next wait goes straight to the event loop and not
 //! through a `recv` that answers EAGAIN.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,9 +16,15 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A connected stream socket, TCP or Unix. Dropping it closes it.
+use crate::tls::{ServerTls, Session};
+
+/// A connected stream socket, TCP or Unix, plain or with TLS. Dropping it closes it.
 #[derive(Debug)]
-pub struct Socket(AsyncFd<OwnedFd>);
+pub struct Socket {
+    fd: AsyncFd<OwnedFd>,
+    /// What a plain socket pays for TLS is one look at this per call.
+    tls: Option<Box<RefCell<Session>>>,
+}
 
 impl Socket {
     /// Takes a connected socket, already in non-blocking mode, onto the event loop of the current worker.
@@ -25,24 +32,71 @@ impl Socket {
     /// # Errors
     /// When the event loop cannot watch it (out of memory or of watches).
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        crate::sys::watch(fd, Interest::READABLE | Interest::WRITABLE).map(Self)
+        let fd = crate::sys::watch(fd, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { fd, tls: None })
     }
 
-    /// Ready when something can be read: bytes, the end, or an error. Makes no system call.
+    /// Goes on in TLS, as the server. The caller sets the time limit: dropping the future gives up, and the socket then
+    /// must be dropped too.
+    ///
+    /// # Errors
+    /// When the client does not speak TLS, or nothing that both sides accept. It has been sent an alert.
+    pub async fn accept_tls(&mut self, tls: &ServerTls) -> io::Result<()> {
+        let session =
+            rustls::ServerConnection::new(tls.config.clone()).map_err(io::Error::other)?;
+        let session = RefCell::new(Session::new(session));
+        let fd = &self.fd;
+        poll_fn(|cx| session.borrow_mut().poll_handshake(fd, cx)).await?;
+        self.tls = Some(Box::new(session));
+        Ok(())
+    }
+
+    /// Whether what goes over it is enciphered.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Looks at the first bytes and leaves them where they are; 0 is the peer's end. Ready when there are more than
+    /// `seen`. Below TLS.
+    pub(crate) fn poll_peek(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+        seen: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.fd.poll_read_ready(cx))?;
+            match rustix::net::recv(self.fd.get_ref(), &mut *buf, RecvFlags::PEEK) {
+                Ok((n, _)) if n > seen || n == 0 => return Poll::Ready(Ok(n)),
+                // The event loop tells of what comes later, also when this was not read.
+                Ok(_) | Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(e) => return Poll::Ready(Err(e.into())),
+            }
+        }
+    }
+
+    /// Ready when something can be read: bytes, the end, or an error. Makes no system call on a plain socket.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read_ready(cx).map_ok(|_| ())
+        match &self.tls {
+            None => self.fd.poll_read_ready(cx).map_ok(|_| ()),
+            Some(tls) => tls.borrow_mut().poll_readable(&self.fd, cx),
+        }
     }
 
     /// As [`poll_readable`](Self::poll_readable), for writing; also how the end of a connect is told.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_write_ready(cx).map_ok(|_| ())
+        self.fd.poll_write_ready(cx).map_ok(|_| ())
     }
 
     /// Reads some bytes; 0 is the peer's end.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &self.tls {
+            return tls.borrow_mut().poll_read(&self.fd, cx, buf);
+        }
         loop {
-            let mut ready = ready!(self.0.poll_read_ready(cx))?;
-            match rustix::net::recv(self.0.get_ref(), &mut *buf, RecvFlags::empty()) {
+            let mut ready = ready!(self.fd.poll_read_ready(cx))?;
+            match rustix::net::recv(self.fd.get_ref(), &mut *buf, RecvFlags::empty()) {
                 Ok((n, _)) => {
                     // Edge-triggered epoll tells of bytes that come later, so a short read has emptied the socket.
                     if 0 < n && n < buf.len() {
@@ -58,22 +112,28 @@ impl Socket {
     }
 
     /// Writes some of `pieces`, in order. With `more`, the kernel may wait a little for what follows.
+    ///
+    /// On a socket with TLS a write that was pending is taken up by the next one, whatever that is given: ask again with
+    /// the same pieces, or give the connection up.
     pub fn poll_write(
         &self,
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
         more: bool,
     ) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &self.tls {
+            return tls.borrow_mut().poll_write(&self.fd, cx, pieces);
+        }
         let mut flags = SendFlags::NOSIGNAL;
         if more {
             flags |= SendFlags::MORE;
         }
         loop {
-            let mut ready = ready!(self.0.poll_write_ready(cx))?;
+            let mut ready = ready!(self.fd.poll_write_ready(cx))?;
             let sent = match pieces {
-                [one] => rustix::net::send(self.0.get_ref(), one, flags),
+                [one] => rustix::net::send(self.fd.get_ref(), one, flags),
                 _ => rustix::net::sendmsg(
-                    self.0.get_ref(),
+                    self.fd.get_ref(),
                     pieces,
                     &mut SendAncillaryBuffer::default(),
                     flags,
@@ -94,8 +154,8 @@ impl Socket {
         }
     }
 
-    /// Sends up to `count` bytes of `file` from `offset` without copying them through this process. 0 means that the
-    /// file ends before.
+    /// Sends up to `count` bytes of `file` from `offset`, on a plain socket without copying them through this process. 0
+    /// means that the file ends before. As to waiting, it is a write.
     pub fn poll_send_file(
         &self,
         cx: &mut Context<'_>,
@@ -103,9 +163,14 @@ impl Socket {
         mut offset: u64,
         count: usize,
     ) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &self.tls {
+            return tls
+                .borrow_mut()
+                .poll_send_file(&self.fd, cx, file, offset, count);
+        }
         loop {
-            let mut ready = ready!(self.0.poll_write_ready(cx))?;
-            match rustix::fs::sendfile(self.0.get_ref(), file, Some(&mut offset), count) {
+            let mut ready = ready!(self.fd.poll_write_ready(cx))?;
+            match rustix::fs::sendfile(self.fd.get_ref(), file, Some(&mut offset), count) {
                 Ok(n) => return Poll::Ready(Ok(n)),
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
@@ -145,13 +210,22 @@ impl Socket {
 
     /// Tells the peer that no more will come. The other direction stays open.
     pub fn finish(&self) {
+        self.conclude();
         // The only failure is that the connection is gone, which the next read tells too.
-        let _ = rustix::net::shutdown(self.0.get_ref(), Shutdown::Write);
+        let _ = rustix::net::shutdown(self.fd.get_ref(), Shutdown::Write);
+    }
+
+    /// Tells the peer, where TLS has a word for it, that all was sent before the connection is closed. Without it the
+    /// peer must take what it got for cut short.
+    pub fn conclude(&self) {
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().close_notify(&self.fd);
+        }
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.get_ref().as_fd()
+        self.fd.get_ref().as_fd()
     }
 }

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
-    Action, Address, App, Backend, BackendServer, Balance, Check, Coding, Conditions, Guard,
-    HttpCheck, Mode, Pattern, Presence, Program, Rehearsal, Route, Service, Site, Size, Spread,
-    Stage, Timeouts, Timing,
+    Action, Address, App, Backend, BackendServer, Balance, Check, Conditions, Guard, HttpCheck,
+    ListenerTls, Mode, Pattern, Presence, Program, Rehearsal, Route, Service, Site, Size, Spread,
+    Stage, Timeouts, Timing, TlsVersion,
 };
 
 use super::*;
@@ -176,20 +176,7 @@ impl Maker {
                 port,
                 root: "/srv/www".into(),
                 index: self.some(2, Self::word),
-                fallback: self.maybe(Self::word),
-                aliases: self
-                    .maybe(|m| (format!("/a/{}", m.word()), "/srv/b".into()))
-                    .into_iter()
-                    .collect(),
                 types: self.map(),
-                expires: self
-                    .maybe(|m| ("image/*".into(), m.duration()))
-                    .into_iter()
-                    .collect(),
-                precompressed: self.some(2, |m| Coding::ALL[m.below(3) as usize]),
-                compress: self.often(),
-                listing: self.often(),
-                status: self.maybe(|_| "/status".into()),
                 allow: self.some(2, Self::net),
                 deny: self.some(2, Self::net),
                 hidden: self.often(),
@@ -331,6 +318,14 @@ impl Maker {
                 .map(|j| Address::tcp(host, 8000 + 10 * i + j))
                 .collect(),
             mode: Mode::Http,
+            tls: self.maybe(|m| ListenerTls {
+                certs: (0..=m.below(2))
+                    .map(|i| format!("/tls/{i}*.pem").into())
+                    .collect(),
+                client_ca: m.maybe(|_| "/tls/ca.pem".into()),
+                min: [TlsVersion::V12, TlsVersion::V13][m.below(2) as usize],
+            }),
+            proxy_protocol: self.often(),
             trust: self.some(2, Self::net),
             routes: (0..=self.below(3)).map(|_| self.route(true, 2)).collect(),
             timeouts: self.timeouts(),

@@ -5,7 +5,8 @@ use toml::de::DeValue;
 
 use crate::keys::route::{self, ROUTES};
 use crate::keys::timeouts::TIMEOUTS;
-use crate::kinds::{BIND, NETS, NODES};
+use crate::keys::tls::TLS;
+use crate::kinds::{BIND, BOOL, NETS, NODES};
 use crate::reader::Reader;
 use crate::span::{At, Item};
 use crate::suggest::did_you_mean;
@@ -30,6 +31,8 @@ impl Default for Draft {
                 on: Vec::new(),
                 bind: Vec::new(),
                 mode: Mode::default(),
+                tls: None,
+                proxy_protocol: false,
                 trust: Vec::new(),
                 routes: Vec::new(),
                 timeouts: Timeouts::default(),
@@ -111,15 +114,19 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 }
             },
         ),
-        &not_yet(
+        &key(
             "tls",
-            "list of certificates, or table",
-            "Certificates, so that it speaks TLS.",
+            TLS,
+            Else("plain"),
+            "Certificates, so that it speaks TLS; a list is short for `{ certs = [...] }`.",
+            |d: &mut Draft, v| d.listener.tls = Some(v.value),
         ),
-        &not_yet(
+        &key(
             "proxy-protocol",
-            "true or false",
-            "Connections begin with a PROXY header.",
+            BOOL,
+            Is("false"),
+            "Connections begin with a PROXY header (version 1 or 2); only nodes and those in `trust` may open them.",
+            |d: &mut Draft, v| d.listener.proxy_protocol = v.value,
         ),
         &not_yet(
             "to",

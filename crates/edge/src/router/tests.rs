@@ -23,6 +23,8 @@ fn listener(routes: Vec<Route>) -> ListenerPlan {
         name: "web".into(),
         internal: false,
         bind: Vec::new(),
+        tls: None,
+        proxy_protocol: false,
         trust: Vec::new(),
         routes,
         targets: targets.collect(),

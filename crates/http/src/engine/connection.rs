@@ -18,7 +18,7 @@ use super::body::Body;
 use super::buffers::Buf;
 use super::clock::{Clock, Elapsed};
 use super::record::Record;
-use super::{Counted, Door, Place, Shared, Snapshot, forward, reply};
+use super::{Counted, Door, Place, Shared, Snapshot, forward, opening, reply};
 use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Plan, Step};
@@ -76,10 +76,13 @@ pub(super) struct Exchange<'a> {
     clippy::manual_async_fn,
     reason = "an async fn would keep its argument twice, and this is what an idle connection costs"
 )]
-pub(super) fn run(conn: Conn) -> impl Future<Output = ()> + 'static {
+pub(super) fn run(mut conn: Conn) -> impl Future<Output = ()> + 'static {
     async move {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let _place = Place::new(&conn.counted.0, waker);
+        if opening::is_needed(&conn) && !Box::pin(opening::open(&mut conn)).await {
+            return;
+        }
         while conn.next().await {
             match Box::pin(requests(&conn)).await {
                 After::Keep => {}
@@ -203,7 +206,10 @@ async fn requests(conn: &Conn) -> After {
         if after != After::Keep {
             return match after {
                 // With nothing unread the kernel sends no reset, and the client need not be waited for.
-                After::Close if body.is_complete() => After::Abort,
+                After::Close if body.is_complete() => {
+                    conn.socket.conclude();
+                    After::Abort
+                }
                 after => after,
             };
         }
@@ -292,12 +298,11 @@ impl<'a> Exchange<'a> {
         let now = Instant::now();
         let stated = head.fields.values(bytes, Kind::ForwardedFor);
         let (client, peer) = snapshot.config.rule.client(conn.peer, stated);
-        let secure = peer != Peer::Stranger
-            && head
-                .fields
-                .values(bytes, Kind::ForwardedProto)
-                .next()
-                .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+        let stated = head.fields.values(bytes, Kind::ForwardedProto).next();
+        let secure = match stated.filter(|_| peer != Peer::Stranger) {
+            Some(proto) => proto.eq_ignore_ascii_case(b"https"),
+            None => conn.socket.is_tls(),
+        };
         Self {
             conn,
             snapshot,
@@ -407,6 +412,8 @@ mod tests {
                 handler: Arc::new(Nobody),
                 timeouts: tandem_model::Timeouts::default(),
                 rule: tandem_net::ClientRule::default(),
+                proxy_protocol: false,
+                tls: None,
                 internal: false,
                 log: None,
             }));

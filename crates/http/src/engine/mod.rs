@@ -1,7 +1,7 @@
 //! The engine: one per worker. It owns the worker's connections, buffers and idle upstream connections, and carries
 //! out what handlers plan.
 //!
-//! The way of a request: [`connection`] waits, reads and parses the head; the listener's handler plans; [`reply`] sends
+//! The way of a request: [`opening`] takes what comes before the first, [`connection`] waits, reads and parses the head; the listener's handler plans; [`reply`] sends
 //! answers from memory and files, [`forward`] tries servers, [`exchange`] moves one request ([`upload`]) and its
 //! answer ([`download`]) between client and server, [`tunnel`] what follows an upgrade; [`record`] logs and counts.
 
@@ -12,6 +12,7 @@ mod connection;
 mod download;
 mod exchange;
 mod forward;
+mod opening;
 mod pool;
 mod record;
 mod reply;
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tandem_model::Timeouts;
-use tandem_net::{Acceptor, ClientRule};
+use tandem_net::{Acceptor, ClientRule, ServerTls};
 use tandem_telemetry::{AccessLog, Telemetry, WorkerCounters};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
@@ -55,6 +56,10 @@ pub struct ListenerConfig {
     pub timeouts: Timeouts,
     /// Who the client is.
     pub rule: ClientRule,
+    /// Connections begin with a PROXY header; those of strangers are closed.
+    pub proxy_protocol: bool,
+    /// Speak TLS. New connections use what is here when they are taken.
+    pub tls: Option<Arc<ServerTls>>,
     /// This is the door of a service for the file's own listeners: nodes are told why a try failed.
     pub internal: bool,
     /// The access log's file.

@@ -30,6 +30,7 @@ fn an_absolute_target_wins_over_the_host_field() {
     for (target, origin, path, host) in [
         ("http://b.example:8080/x?y", "/x?y", "/x", "b.example:8080"),
         ("HTTPS://b.example", "/", "/", "b.example"),
+        ("http://b.example?x=/y", "/?x=/y", "/", "b.example"),
         ("http://[::1]:80/", "/", "/", "[::1]:80"),
     ] {
         let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -37,6 +38,18 @@ fn an_absolute_target_wins_over_the_host_field() {
         assert_eq!(head.target(text.as_bytes()), origin.as_bytes());
         assert_eq!(head.path(text.as_bytes()), path.as_bytes());
         assert_eq!(head.host(text.as_bytes()), host.as_bytes());
+    }
+}
+
+#[test]
+fn options_of_an_authority_alone_are_those_of_the_server() {
+    let text = "OPTIONS http://b.example HTTP/1.1\r\nHost: a\r\n\r\n";
+    let head = good(text);
+    assert_eq!(head.target(text.as_bytes()), b"*");
+    assert_eq!(head.path(text.as_bytes()), b"*");
+    for target in ["?x", "*"] {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(parse(text.as_bytes()).unwrap_err().status(), 400);
     }
 }
 

@@ -65,6 +65,8 @@ pub fn config(handler: Arc<dyn Handler>) -> ListenerConfig {
         handler,
         timeouts: timeouts(),
         rule: ClientRule::default(),
+        proxy_protocol: false,
+        tls: None,
         internal: false,
         log: None,
     }

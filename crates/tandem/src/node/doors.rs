@@ -10,10 +10,10 @@ use arc_swap::ArcSwap;
 use tandem_admin::{AdminHandler, NodeInfo, SelfRow};
 use tandem_edge::Router;
 use tandem_http::{Engine, Handler, ListenerConfig};
-use tandem_model::{Address, NodePlan, Timeouts};
-use tandem_net::ClientRule;
+use tandem_model::{Address, ListenerTls, NodePlan, Timeouts};
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
+use tandem_net::{ClientRule, ServerTls};
 use tandem_telemetry::Telemetry;
 use tokio::sync::mpsc;
 
@@ -113,6 +113,12 @@ pub fn configure(plan: &NodePlan, services: &Services, rule: &ClientRule) -> Res
                 nodes: rule.nodes.clone(),
                 trust: listener.trust.clone(),
             },
+            proxy_protocol: listener.proxy_protocol,
+            tls: listener
+                .tls
+                .as_ref()
+                .map(|tls| server_tls(&listener.name, tls))
+                .transpose()?,
             internal: listener.internal,
             log: listener.log.clone(),
         });
@@ -122,6 +128,14 @@ pub fn configure(plan: &NodePlan, services: &Services, rule: &ClientRule) -> Res
     Ok(configs)
 }
 
+/// The certificates of a listener.
+fn server_tls(listener: &str, tls: &ListenerTls) -> Result<Arc<ServerTls>> {
+    let loaded = ServerTls::load(tls);
+    loaded
+        .map(Arc::new)
+        .map_err(|error| Failure::usage(format!("listener {listener}: {error}")))
+}
+
 /// The listener of admin pages.
 pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
     ListenerConfig {
@@ -129,6 +143,8 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
         handler,
         timeouts: Timeouts::default(),
         rule: ClientRule::default(),
+        proxy_protocol: false,
+        tls: None,
         internal: false,
         log: None,
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! stage       claims a loopback network, ports and a directory
+//! certificates  stand in for those that are not here
 //! supervisor  starts, kills and stops the node processes
 //! watch       asks each node how it is
 //! control     takes orders from `tandem node`
@@ -12,6 +13,7 @@
 //! rehearsal, however it ends.
 
 pub mod browser;
+mod certificates;
 pub mod control;
 mod pages;
 pub mod play;

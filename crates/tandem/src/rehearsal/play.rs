@@ -22,7 +22,7 @@ use super::stage::{Place, Port, claim_place, claim_port, write_private};
 use super::state::{Kind, State};
 use super::supervisor::Supervisor;
 use super::watch::{Watched, all_up};
-use super::{prove, table};
+use super::{certificates, prove, table};
 use crate::commands::key;
 use crate::exit::{FAILED, Failure, Result};
 
@@ -72,7 +72,8 @@ pub fn set(piece: &Piece) -> Result<Set> {
     let place = claim_place()?;
     let mut cluster = piece.cluster.clone();
     (piece.prepare)(&mut cluster, &place.dir)?;
-    let (mut ports, mut moved, mut notices) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let mut notices = certificates::stand_in(&mut cluster, &place.dir)?;
+    let (mut ports, mut moved) = (Vec::new(), BTreeMap::new());
     let binds = cluster.listeners.iter().flat_map(|listener| &listener.bind);
     for (i, asked) in binds
         .filter_map(tandem_model::Address::port)
@@ -164,10 +165,12 @@ async fn perform(piece: &Piece, set: &Set, file: &Path) -> Result {
         cluster: cluster.name.clone(),
         network: set.place.network,
         dir: set.place.dir.clone(),
-        front: set
-            .rehearsed
-            .front_door
-            .map(|port| format!("http://127.0.0.1:{port}/")),
+        front: set.rehearsed.front_door.map(|port| {
+            let listener = set.rehearsed.cluster.listeners.first();
+            let tls = listener.is_some_and(|listener| listener.tls.is_some());
+            let scheme = if tls { "https" } else { "http" };
+            format!("{scheme}://127.0.0.1:{port}/")
+        }),
         admin: format!("http://127.0.0.1:{}/", set.admin.port),
     };
     let control = UnixListener::bind(state.control()).map_err(io("cannot take orders"))?;

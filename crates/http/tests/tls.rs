@@ -1,0 +1,422 @@
+//! TLS and the PROXY protocol as clients meet them: rustls as the client for what it shows, and curl.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use common::{
+    Heard, Rig, body_of, config, forward_to, handler, read_to_end, run, status_of, upstream,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use tandem_http::{FileBody, ListenerConfig, Plan, Reply};
+use tandem_model::{ListenerTls, TlsVersion};
+use tandem_net::{ClientRule, ServerTls};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// An authority and what it signed, in a directory that is removed at the end.
+struct Authority {
+    dir: PathBuf,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let dir = format!("tandem-tls-{name}-{}", std::process::id());
+        let dir = std::env::temp_dir().join(dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(dir.join("ca.crt"), issuer.pem()).unwrap();
+        Self { dir, issuer }
+    }
+
+    fn ca(&self) -> PathBuf {
+        self.dir.join("ca.crt")
+    }
+
+    /// Writes a chain and its key as one file.
+    fn sign(&self, file: &str, names: &[&str]) -> PathBuf {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        let signed = params.signed_by(&key, &self.issuer).unwrap();
+        let path = self.dir.join(file);
+        std::fs::write(&path, signed.pem() + &key.serialize_pem()).unwrap();
+        path
+    }
+
+    fn client(&self) -> Arc<ClientConfig> {
+        self.client_with(None)
+    }
+
+    fn client_with(&self, own: Option<&Path>) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let config = match own {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let chain = CertificateDer::pem_file_iter(path).unwrap();
+                let key = PrivateKeyDer::from_pem_file(path).unwrap();
+                builder
+                    .with_client_auth_cert(chain.map(Result::unwrap).collect(), key)
+                    .unwrap()
+            }
+        };
+        Arc::new(config)
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn certs(paths: &[PathBuf]) -> ListenerTls {
+    ListenerTls {
+        certs: paths.to_vec(),
+        ..ListenerTls::default()
+    }
+}
+
+fn with_tls(tls: &ListenerTls, config: ListenerConfig) -> ListenerConfig {
+    ListenerConfig {
+        tls: Some(Arc::new(ServerTls::load(tls).unwrap())),
+        ..config
+    }
+}
+
+fn hello() -> ListenerConfig {
+    config(handler(|request| {
+        let said = format!("secure {} client {}", request.secure, request.client);
+        Plan::Bytes(Reply::text(200, &"site".into(), said))
+    }))
+}
+
+/// What a client saw.
+struct Seen {
+    answer: std::io::Result<String>,
+    kind: Option<HandshakeKind>,
+    /// The server's certificate.
+    own: Vec<u8>,
+}
+
+/// One request over a new connection, from another thread.
+async fn ask(at: SocketAddr, client: &Arc<ClientConfig>, name: &str, request: &str) -> Seen {
+    let (client, name, request) = (client.clone(), name.to_owned(), request.to_owned());
+    let asked = tokio::task::spawn_blocking(move || {
+        let name = ServerName::try_from(name).unwrap();
+        let tls = ClientConnection::new(client, name).unwrap();
+        let mut stream = StreamOwned::new(tls, std::net::TcpStream::connect(at).unwrap());
+        let mut answer = Vec::new();
+        let result = stream
+            .write_all(request.as_bytes())
+            .and_then(|()| stream.read_to_end(&mut answer))
+            .map(|_| String::from_utf8_lossy(&answer).into_owned());
+        let own = stream.conn.peer_certificates();
+        Seen {
+            answer: result,
+            kind: stream.conn.handshake_kind(),
+            own: own.map_or(Vec::new(), |chain| chain[0].to_vec()),
+        }
+    });
+    asked.await.unwrap()
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+fn der(path: &Path) -> Vec<u8> {
+    CertificateDer::from_pem_file(path).unwrap().to_vec()
+}
+
+#[test]
+fn clients_get_the_certificate_of_the_name_they_ask_for() {
+    run(async {
+        let ca = Authority::new("sni");
+        let first = ca.sign("1.pem", &["a.example", "other.test"]);
+        let wild = ca.sign("2.pem", &["*.example.test"]);
+        let rig = Rig::new(with_tls(&certs(&[ca.dir.join("*.pem")]), hello()));
+        let client = ca.client();
+        for (name, expected) in [
+            ("a.example", &first),
+            ("A.Example", &first),
+            ("b.example.test", &wild),
+            ("other.test", &first),
+        ] {
+            let seen = ask(rig.address, &client, name, GET).await;
+            assert_eq!(
+                body_of(&seen.answer.unwrap()),
+                "secure true client 127.0.0.1"
+            );
+            assert!(seen.own == der(expected), "{name}");
+        }
+        // A wildcard stands for one label: the first certificate answers, which the client does not take.
+        for name in ["x.b.example.test", "unknown.test"] {
+            let seen = ask(rig.address, &client, name, GET).await;
+            assert!(seen.answer.is_err(), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_client_that_returns_is_resumed_also_after_a_reload() {
+    run(async {
+        let ca = Authority::new("resume");
+        let path = ca.sign("1.pem", &["a.example"]);
+        for min in [TlsVersion::V12, TlsVersion::V13] {
+            let tls = ListenerTls {
+                min,
+                ..certs(std::slice::from_ref(&path))
+            };
+            let rig = Rig::new(with_tls(&tls, hello()));
+            let client = ca.client();
+            let first = ask(rig.address, &client, "a.example", GET).await;
+            assert_eq!(first.kind, Some(HandshakeKind::Full));
+            let again = ask(rig.address, &client, "a.example", GET).await;
+            assert_eq!(again.kind, Some(HandshakeKind::Resumed));
+            let reloaded = rig.config.load().tls.as_ref().unwrap().reload().unwrap();
+            rig.config.store(Arc::new(ListenerConfig {
+                tls: Some(Arc::new(reloaded)),
+                ..hello()
+            }));
+            let later = ask(rig.address, &client, "a.example", GET).await;
+            assert_eq!(later.kind, Some(HandshakeKind::Resumed));
+            assert_eq!(status_of(&later.answer.unwrap()), 200);
+        }
+    });
+}
+
+#[test]
+fn new_certificates_are_used_without_a_restart_and_broken_ones_change_nothing() {
+    run(async {
+        let ca = Authority::new("reload");
+        let path = ca.sign("1.pem", &["a.example"]);
+        let rig = Rig::new(with_tls(&certs(std::slice::from_ref(&path)), hello()));
+        let old = der(&path);
+        let tls = rig.config.load().tls.clone().unwrap();
+        std::fs::write(&path, "nothing").unwrap();
+        let error = tls.reload().err().unwrap().to_string();
+        assert!(error.contains("1.pem: there is no certificate"), "{error}");
+        let seen = ask(rig.address, &ca.client(), "a.example", GET).await;
+        assert!(seen.own == old);
+        ca.sign("1.pem", &["a.example"]);
+        rig.config.store(Arc::new(ListenerConfig {
+            tls: Some(Arc::new(tls.reload().unwrap())),
+            ..hello()
+        }));
+        let seen = ask(rig.address, &ca.client(), "a.example", GET).await;
+        assert!(seen.own == der(&path) && seen.own != old);
+    });
+}
+
+#[test]
+fn with_client_ca_only_clients_with_a_certificate_are_heard() {
+    run(async {
+        let (ca, stranger) = (Authority::new("mutual"), Authority::new("stranger"));
+        let tls = ListenerTls {
+            client_ca: Some(ca.ca()),
+            ..certs(&[ca.sign("1.pem", &["a.example"])])
+        };
+        let rig = Rig::new(with_tls(&tls, hello()));
+        let mine = ca.client_with(Some(&ca.sign("me.crt", &["me"])));
+        let seen = ask(rig.address, &mine, "a.example", GET).await;
+        assert_eq!(status_of(&seen.answer.unwrap()), 200);
+        let forged = ca.client_with(Some(&stranger.sign("me.crt", &["me"])));
+        for client in [ca.client(), forged] {
+            let seen = ask(rig.address, &client, "a.example", GET).await;
+            assert!(seen.answer.is_err());
+        }
+    });
+}
+
+#[test]
+fn bodies_pass_whole_both_ways_and_files_too() {
+    run(async {
+        let ca = Authority::new("bodies");
+        let tls = certs(&[ca.sign("1.pem", &["a.example"])]);
+        let origin = common::origin(|mut stream, _| async move {
+            let request = common::read_request(&mut stream).await.unwrap();
+            let body = body_of(&request).to_owned();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).await.unwrap();
+        })
+        .await;
+        let servers = vec![upstream(origin)];
+        let rig = Rig::new(with_tls(
+            &tls,
+            config(forward_to(servers, &Heard::default())),
+        ));
+        let body = "0123456789abcdef".repeat(40_000);
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let seen = ask(rig.address, &ca.client(), "a.example", &request).await;
+        assert!(body_of(&seen.answer.unwrap()) == body);
+
+        let path = ca.dir.join("content");
+        std::fs::write(&path, &body).unwrap();
+        let file = Arc::new(std::fs::File::open(&path).unwrap().into());
+        let length = body.len() as u64 - 7;
+        let files = config(handler(move |_| {
+            Plan::File(FileBody {
+                status: 200,
+                fields: bytes::Bytes::new(),
+                file: Arc::clone(&file),
+                offset: 7,
+                length,
+                service: "www".into(),
+            })
+        }));
+        let rig = Rig::new(with_tls(&tls, files));
+        let seen = ask(rig.address, &ca.client(), "a.example", GET).await;
+        assert!(body_of(&seen.answer.unwrap()) == &body[7..]);
+    });
+}
+
+#[test]
+fn a_handshake_that_does_not_come_or_is_none_ends_the_connection() {
+    run(async {
+        let ca = Authority::new("late");
+        let tls = certs(&[ca.sign("1.pem", &["a.example"])]);
+        let mut config = hello();
+        config.timeouts.head = std::time::Duration::from_millis(50);
+        let rig = Rig::new(with_tls(&tls, config));
+        let mut silent = rig.connect().await;
+        assert_eq!(read_to_end(&mut silent).await, "");
+        let answer = rig.talk(GET).await;
+        assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+    });
+}
+
+#[test]
+fn what_is_wrong_with_certificates_is_said_in_one_sentence() {
+    let ca = Authority::new("wrong");
+    let (one, two) = (ca.sign("1.pem", &["a"]), ca.sign("2.pem", &["b"]));
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let key_of_two = text(&two)
+        .split_once("-----BEGIN PRIVATE")
+        .unwrap()
+        .1
+        .to_owned();
+    let cert_of_one = text(&one)
+        .split_once("-----BEGIN PRIVATE")
+        .unwrap()
+        .0
+        .to_owned();
+    std::fs::write(
+        ca.dir.join("mixed.crt"),
+        cert_of_one.clone() + "-----BEGIN PRIVATE" + &key_of_two,
+    )
+    .unwrap();
+    std::fs::write(ca.dir.join("keyless.crt"), cert_of_one).unwrap();
+    for (file, expected) in [
+        ("absent.pem", "absent.pem: No such file"),
+        ("*.none", "no file has such a name"),
+        ("keyless.crt", "no private key"),
+        ("mixed.crt", "cannot be used"),
+    ] {
+        let error = ServerTls::load(&certs(&[ca.dir.join(file)])).err().unwrap();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_source_a_trusted_proxy_states_is_the_client() {
+    run(async {
+        let trusting = || ListenerConfig {
+            proxy_protocol: true,
+            rule: ClientRule {
+                trust: vec!["127.0.0.1/32".parse().unwrap()],
+                ..ClientRule::default()
+            },
+            ..hello()
+        };
+        let rig = Rig::new(trusting());
+        let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x0a\0\0\x01\x15\xb3\0\x50";
+        for (header, client) in [
+            (
+                &b"PROXY TCP4 192.0.2.7 10.0.0.1 5555 80\r\n"[..],
+                "192.0.2.7",
+            ),
+            (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+            (v2, "192.0.2.7"),
+        ] {
+            let answer = rig.talk([header, GET.as_bytes()].concat()).await;
+            assert_eq!(body_of(&answer), format!("secure false client {client}"));
+            // In any pieces.
+            let mut slow = rig.connect().await;
+            for byte in header {
+                slow.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            slow.write_all(GET.as_bytes()).await.unwrap();
+            let answer = read_to_end(&mut slow).await;
+            assert_eq!(body_of(&answer), format!("secure false client {client}"));
+        }
+        assert_eq!(rig.talk(GET).await, "");
+
+        let rig = Rig::new(ListenerConfig {
+            rule: ClientRule::default(),
+            ..trusting()
+        });
+        let forged = format!("PROXY TCP4 192.0.2.7 10.0.0.1 5555 80\r\n{GET}");
+        assert_eq!(rig.talk(forged).await, "");
+    });
+}
+
+#[test]
+fn curl_speaks_tls_behind_the_proxy_protocol() {
+    run(async {
+        let ca = Authority::new("curl");
+        let rig = Rig::new(ListenerConfig {
+            proxy_protocol: true,
+            rule: ClientRule {
+                trust: vec!["127.0.0.1/32".parse().unwrap()],
+                ..ClientRule::default()
+            },
+            ..with_tls(&certs(&[ca.sign("1.pem", &["a.example"])]), hello())
+        });
+        for version in [&["--tls-max", "1.2"][..], &["--tlsv1.3"]] {
+            let port = rig.address.port();
+            let asked = Command::new("curl")
+                .args([
+                    "-sS",
+                    "--max-time",
+                    "20",
+                    "--haproxy-protocol",
+                    "--noproxy",
+                    "*",
+                ])
+                .args(["--resolve", &format!("a.example:{port}:127.0.0.1")])
+                .arg("--cacert")
+                .arg(ca.ca())
+                .args(version)
+                .arg(format!("https://a.example:{port}/"))
+                .output()
+                .await;
+            let output = match asked {
+                Err(e) if std::env::var_os("TANDEM_REQUIRE_PEERS").is_none() => {
+                    println!("skipped: curl does not run here: {e}");
+                    return;
+                }
+                asked => asked.expect("curl runs"),
+            };
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{error}");
+            assert_eq!(output.stdout, b"secure true client 127.0.0.1");
+        }
+    });
+}

@@ -1,0 +1,179 @@
+//! Certificates from PEM files, and which of them answers for a name.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::TlsError;
+
+/// Certificates by name.
+pub(super) struct Certificates {
+    exact: HashMap<String, Arc<CertifiedKey>>,
+    /// By what follows the `*.`.
+    wildcard: HashMap<String, Arc<CertifiedKey>>,
+    /// For clients that ask for no name, or for one that is not here (RFC 6066 section 3 leaves that open): the first.
+    default: Arc<CertifiedKey>,
+}
+
+impl Certificates {
+    fn find(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
+        let Some(name) = name else {
+            return &self.default;
+        };
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        // A wildcard stands for one label (RFC 9525 section 6.3).
+        let wildcard = || self.wildcard.get(name.split_once('.')?.1);
+        self.exact
+            .get(&name)
+            .or_else(wildcard)
+            .unwrap_or(&self.default)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.find(hello.server_name()).clone())
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.exact.keys().chain(self.wildcard.keys());
+        f.debug_set().entries(names).finish()
+    }
+}
+
+/// Reads all that `places` name; the file name of a place may have a `*`. Where two certificates have the same name the
+/// first of them answers.
+pub(super) fn load(
+    places: &[PathBuf],
+    provider: &CryptoProvider,
+) -> Result<Certificates, TlsError> {
+    let (mut exact, mut wildcard, mut default) = (HashMap::new(), HashMap::new(), None);
+    for place in places {
+        for path in expand(place)? {
+            let key = Arc::new(read(&path, provider)?);
+            for name in names(&path, &key)? {
+                match name.strip_prefix("*.") {
+                    Some(rest) => wildcard.entry(rest.to_owned()),
+                    None => exact.entry(name),
+                }
+                .or_insert_with(|| key.clone());
+            }
+            default.get_or_insert(key);
+        }
+    }
+    Ok(Certificates {
+        exact,
+        wildcard,
+        default: default.ok_or_else(|| TlsError("there is no certificate".into()))?,
+    })
+}
+
+/// A chain, the server's own certificate first, and its key, in any order in one file.
+fn read(path: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
+    let text = std::fs::read(path).map_err(|e| TlsError::at(path, e))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let chain = chain.map_err(|e| TlsError::at(path, e))?;
+    if chain.is_empty() {
+        return Err(TlsError::at(path, "there is no certificate in it"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+        TlsError::at(
+            path,
+            "there is no private key in it: a file holds the chain and the key",
+        )
+    })?;
+    CertifiedKey::from_der(chain, key, provider)
+        .map_err(|e| TlsError::at(path, format_args!("the certificate cannot be used: {e}")))
+}
+
+fn names(path: &Path, key: &CertifiedKey) -> Result<Vec<String>, TlsError> {
+    let own = key
+        .cert
+        .first()
+        .ok_or_else(|| TlsError::at(path, "there is no certificate in it"))?;
+    let parsed = webpki::EndEntityCert::try_from(own)
+        .map_err(|e| TlsError::at(path, format_args!("the certificate cannot be read: {e:?}")))?;
+    Ok(parsed
+        .valid_dns_names()
+        .map(str::to_ascii_lowercase)
+        .collect())
+}
+
+/// The files of a place, in the order of their names.
+fn expand(place: &Path) -> Result<Vec<PathBuf>, TlsError> {
+    let pattern = place
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name.contains('*'));
+    let Some(pattern) = pattern else {
+        return Ok(vec![place.to_owned()]);
+    };
+    let dir = place.parent().unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(dir).map_err(|e| TlsError::at(dir, e))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|e| TlsError::at(dir, e))?.file_name();
+        if matches(&pattern, &name.to_string_lossy()) {
+            found.push(dir.join(name));
+        }
+    }
+    if found.is_empty() {
+        return Err(TlsError::at(place, "no file has such a name"));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a file's name is one that `pattern` means; as in a shell, `*` does not begin with a dot.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    if start.is_empty() && name.starts_with('.') {
+        return false;
+    }
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let inside = name
+        .strip_prefix(start)
+        .and_then(|name| name.strip_suffix(end));
+    let Some(mut left) = inside else {
+        return false;
+    };
+    middle.split('*').all(|part| match left.find(part) {
+        Some(at) => {
+            left = &left[at + part.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_in_a_file_name_stands_for_any_text() {
+        for (pattern, name, expected) in [
+            ("*.pem", "a.pem", true),
+            ("*.pem", ".pem", false),
+            ("*.pem", "a.key", false),
+            ("a*", "a", true),
+            ("a*b*c", "axbyc", true),
+            ("a*b*c", "axc", false),
+            ("ab*ba", "aba", false),
+            ("a.pem", "a.pem", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Certificates for a rehearsal: the real ones are often on other machines only.
+
+use std::path::Path;
+
+use rcgen::{CertificateParams, DnType, KeyPair};
+use tandem_model::{Cluster, ListenerTls};
+use tandem_net::ServerTls;
+
+use super::stage::write_private;
+use crate::exit::{Failure, Result};
+
+/// Puts a self-signed certificate, made anew, where those of a listener cannot be read here. Returns what is to be said
+/// of it.
+pub fn stand_in(cluster: &mut Cluster, dir: &Path) -> Result<Vec<String>> {
+    let mut notices = Vec::new();
+    let path = dir.join("stand-in.pem");
+    for listener in &mut cluster.listeners {
+        let Some(tls) = &mut listener.tls else {
+            continue;
+        };
+        let Err(why) = ServerTls::load(tls) else {
+            continue;
+        };
+        if notices.is_empty() {
+            write_private(&path, &make()?).map_err(|error| {
+                Failure::failed(format!("cannot write {}: {error}", path.display()))
+            })?;
+        }
+        *tls = ListenerTls {
+            certs: vec![path.clone()],
+            client_ca: None,
+            min: tls.min,
+        };
+        notices.push(format!(
+            "listener {}: a self-signed certificate stands in, and clients need none ({why})",
+            listener.name
+        ));
+    }
+    Ok(notices)
+}
+
+/// A certificate for this machine and its key.
+fn make() -> Result<String> {
+    let made = || {
+        let key = KeyPair::generate()?;
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names)?;
+        let name = "a rehearsal of Tandem";
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.self_signed(&key)?;
+        Ok::<_, rcgen::Error>(certificate.pem() + &key.serialize_pem())
+    };
+    made().map_err(|error| Failure::failed(format!("cannot make a certificate: {error}")))
+}
