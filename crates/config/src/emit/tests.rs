@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
-    Action, Address, App, Backend, BackendServer, Balance, Check, Conditions, Guard, HttpCheck,
-    ListenerTls, Mode, Pattern, Presence, Program, Rehearsal, Route, Service, Site, Size, Spread,
-    Stage, Timeouts, Timing, TlsVersion,
+    Action, Address, App, Backend, BackendServer, Balance, Check, Coding, Conditions, Guard,
+    HttpCheck, ListenerTls, Mode, Pattern, Presence, Program, Rehearsal, Route, Service, Site,
+    Size, Spread, Stage, Timeouts, Timing, TlsVersion,
 };
 
 use super::*;
@@ -176,7 +176,20 @@ impl Maker {
                 port,
                 root: "/srv/www".into(),
                 index: self.some(2, Self::word),
+                fallback: self.maybe(Self::word),
+                aliases: self
+                    .maybe(|m| (format!("/a/{}", m.word()), "/srv/b".into()))
+                    .into_iter()
+                    .collect(),
                 types: self.map(),
+                expires: self
+                    .maybe(|m| ("image/*".into(), m.duration()))
+                    .into_iter()
+                    .collect(),
+                precompressed: self.some(2, |m| Coding::ALL[m.below(3) as usize]),
+                compress: self.often(),
+                listing: self.often(),
+                status: self.maybe(|_| "/status".into()),
                 allow: self.some(2, Self::net),
                 deny: self.some(2, Self::net),
                 hidden: self.often(),
