@@ -7,16 +7,18 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tandem_memcache::auth::{Method, Users};
 use tandem_memcache::listen::{accept, finish, serve_local};
-use tandem_memcache::{Admitted, ServerContext, ServerOptions, ServerStats};
+use tandem_memcache::{Admitted, Protocols, ServerContext, ServerOptions, ServerStats};
 use tandem_telemetry::Events;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{spawn_local, yield_now};
@@ -48,6 +50,27 @@ pub struct Options {
     pub version: String,
     /// Where trouble is told.
     pub events: Option<Events>,
+    /// A Unix socket to listen on.
+    pub unix: Option<UnixSocket>,
+    /// Which protocols are spoken.
+    pub protocols: Protocols,
+    /// Who may speak, if not everybody.
+    pub users: Option<(Method, Arc<Users>)>,
+    /// `flush_all` is obeyed.
+    pub flush: bool,
+    /// Items may be listed.
+    pub dump: bool,
+    /// What the command `shutdown` does, if it is obeyed: `true` is gracefully.
+    pub shutdown: Option<Arc<dyn Fn(bool) + Send + Sync>>,
+}
+
+/// A socket in the file system. A dead one in its place is removed, and it itself when the server ends.
+#[derive(Clone, Debug)]
+pub struct UnixSocket {
+    /// Where.
+    pub path: PathBuf,
+    /// Who may use it: permission bits.
+    pub mode: u32,
 }
 
 impl Options {
@@ -62,6 +85,12 @@ impl Options {
             backlog: 1024,
             version: version.into(),
             events: None,
+            unix: None,
+            protocols: Protocols::Auto,
+            users: None,
+            flush: true,
+            dump: true,
+            shutdown: None,
         }
     }
 }
@@ -70,7 +99,7 @@ impl Options {
 #[derive(Debug)]
 pub struct BindError {
     /// Which.
-    pub address: SocketAddr,
+    pub address: String,
     /// Why.
     pub error: io::Error,
 }
@@ -91,6 +120,7 @@ impl std::error::Error for BindError {
 pub struct Server {
     options: Options,
     listeners: Vec<std::net::TcpListener>,
+    unix: Option<std::os::unix::net::UnixListener>,
 }
 
 impl Server {
@@ -100,10 +130,24 @@ impl Server {
             .listen
             .iter()
             .map(|&address| {
-                bind(address, options.backlog).map_err(|error| BindError { address, error })
+                let address_of = |error| BindError {
+                    address: address.to_string(),
+                    error,
+                };
+                bind(address, options.backlog).map_err(address_of)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { options, listeners })
+        let unix = options.unix.as_ref().map(|socket| {
+            bind_unix(socket).map_err(|error| BindError {
+                address: socket.path.display().to_string(),
+                error,
+            })
+        });
+        Ok(Self {
+            listeners,
+            unix: unix.transpose()?,
+            options,
+        })
     }
 
     /// Where it listens, with the ports that were chosen.
@@ -117,7 +161,11 @@ impl Server {
     /// Runs until `shutdown` becomes true or its sender is gone; the calling thread accepts, the workers are
     /// threads of their own. Returns when connections have ended or had 5 s to. Errors are those of starting.
     pub fn run(self, shutdown: watch::Receiver<bool>) -> io::Result<()> {
-        let Self { options, listeners } = self;
+        let Self {
+            options,
+            listeners,
+            unix,
+        } = self;
         let threads = options.threads.max(1);
         let stats = ServerStats::new(threads, options.max_connections, unix_now());
         let stats = Arc::new(stats);
@@ -151,7 +199,21 @@ impl Server {
                 let (stats, events, shutdown) =
                     (stats.clone(), options.events.clone(), shutdown.clone());
                 accepting.push(spawn_local(async move {
-                    let each = |stream, admitted| dealer.deal(stream, admitted);
+                    let each = |stream: TcpStream, admitted| {
+                        dealer.deal(stream.into_std().map(Client::Tcp), admitted);
+                    };
+                    accept(&listener, &stats, events.as_ref(), shutdown, each).await;
+                }));
+            }
+            if let Some(listener) = unix {
+                let listener = UnixListener::from_std(listener)?;
+                let dealer = dealer.clone();
+                let (stats, events, shutdown) =
+                    (stats.clone(), options.events.clone(), shutdown.clone());
+                accepting.push(spawn_local(async move {
+                    let each = |stream: UnixStream, admitted| {
+                        dealer.deal(stream.into_std().map(Client::Unix), admitted);
+                    };
                     accept(&listener, &stats, events.as_ref(), shutdown, each).await;
                 }));
             }
@@ -165,6 +227,10 @@ impl Server {
         for worker in workers {
             let _ = worker.join();
         }
+        if let Some(socket) = &options.unix {
+            // Somebody may have removed it before: it is gone either way.
+            let _ = std::fs::remove_file(&socket.path);
+        }
         accepted
     }
 }
@@ -175,15 +241,21 @@ struct Dealer {
     turn: Cell<usize>,
 }
 
-type Connection = (std::net::TcpStream, Admitted);
+type Connection = (Client, Admitted);
+
+/// On its way from the thread that accepted it to its worker's.
+enum Client {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
 
 impl Dealer {
-    fn deal(&self, stream: TcpStream, admitted: Admitted) {
+    fn deal(&self, client: io::Result<Client>, admitted: Admitted) {
         let turn = self.turn.get();
         self.turn.set((turn + 1) % self.queues.len());
-        if let Ok(stream) = stream.into_std() {
+        if let Ok(client) = client {
             // A worker's queue closes only when the worker ended by a panic of the runtime itself.
-            let _ = self.queues[turn].send((stream, admitted));
+            let _ = self.queues[turn].send((client, admitted));
         }
     }
 }
@@ -217,9 +289,18 @@ fn start_worker(
             } = context;
             let cx = Rc::new(ServerContext::new(options, stats, index));
             let keyspace = Rc::new(keyspace);
-            while let Some((stream, admitted)) = connections.recv().await {
-                if let Ok(stream) = TcpStream::from_std(stream) {
-                    serve_local(stream, admitted, &keyspace, &cx);
+            while let Some((client, admitted)) = connections.recv().await {
+                match client {
+                    Client::Tcp(stream) => {
+                        if let Ok(stream) = TcpStream::from_std(stream) {
+                            serve_local(stream, admitted, &keyspace, &cx);
+                        }
+                    }
+                    Client::Unix(stream) => {
+                        if let Ok(stream) = UnixStream::from_std(stream) {
+                            serve_local(stream, admitted, &keyspace, &cx);
+                        }
+                    }
                 }
             }
             finish(&cx).await;
@@ -249,6 +330,11 @@ fn server_options(options: &Options) -> ServerOptions {
     server.max_value = options.cache.max_item;
     server.idle_timeout = options.idle_timeout;
     server.events.clone_from(&options.events);
+    server.protocols = options.protocols;
+    server.users.clone_from(&options.users);
+    server.flush = options.flush;
+    server.dump = options.dump;
+    server.shutdown.clone_from(&options.shutdown);
     let line = |name: &str, value: String| (name.to_owned(), value);
     server.settings = options
         .listen
@@ -282,6 +368,23 @@ fn bind(address: SocketAddr, backlog: i32) -> io::Result<std::net::TcpListener> 
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     Ok(socket.into())
+}
+
+/// Binds in the file system. A socket that nobody listens on is in the way and is removed; one that is served, and any
+/// other file, is an error.
+fn bind_unix(socket: &UnixSocket) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+    let path = &socket.path;
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+        && std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(path)?;
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(socket.mode))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// The wall clock in seconds.

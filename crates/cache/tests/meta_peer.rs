@@ -133,7 +133,7 @@ fn command() -> impl Strategy<Value = String> {
     let opaque = prop_oneof![3 => Just(""), 1 => Just(" O1"), 1 => Just(" q"), 1 => Just(" k q")];
     let get = proptest::sample::subsequence(
         vec![
-            "v", "t", "c", "f", "h", "s", "k", "u", "T500", "N600", "R100", "R900",
+            "v", "c", "f", "h", "s", "k", "u", "T500", "N600", "R100", "R900",
         ],
         0..6,
     );
@@ -141,18 +141,7 @@ fn command() -> impl Strategy<Value = String> {
     let mode = prop_oneof![4 => Just(""), 1 => Just(" ME"), 1 => Just(" MA"), 1 => Just(" MP"), 1 => Just(" MR")];
     let delete = proptest::sample::subsequence(vec!["k", "I", "T500", "C99999999"], 0..3);
     let count = proptest::sample::subsequence(
-        vec![
-            "v",
-            "t",
-            "c",
-            "k",
-            "N600",
-            "J7",
-            "D3",
-            "T500",
-            "MD",
-            "C99999999",
-        ],
+        vec!["v", "c", "k", "N600", "J7", "D3", "T500", "MD", "C99999999"],
         0..6,
     );
     prop_oneof![

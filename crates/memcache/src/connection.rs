@@ -311,6 +311,14 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
                 }
                 return Ok(());
             }
+            Request::Dump if !self.cx.options.dump => {
+                self.refuse(WireError::Client("metadump not allowed"));
+                return Ok(());
+            }
+            Request::FlushAll { .. } if !self.cx.options.flush => {
+                self.refuse(WireError::Client("flush_all not allowed"));
+                return Ok(());
+            }
             Request::Dump => return self.dump().await,
             Request::Tuning => {
                 self.answer(&Reply::Ok);
@@ -391,6 +399,9 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
     }
 
     async fn stats(&mut self, argument: &[u8]) {
+        if let Some(rest) = argument.strip_prefix(b"cachedump ") {
+            return self.cachedump(rest);
+        }
         match gather_stats(self.keyspace, self.cx, argument).await {
             None => self.refuse(WireError::Unknown),
             Some(Reply::Ok) if argument.starts_with(b"reset") => {
@@ -413,6 +424,21 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
         if !self.noreply {
             reply::write(self.output.bytes(), reply);
         }
+    }
+
+    /// `stats cachedump CLASS LIMIT`: some items. There is one class of sizes, whatever its number.
+    fn cachedump(&mut self, words: &[u8]) {
+        let limit = words.rsplit(|&b| b == b' ').next().and_then(text::unsigned);
+        let Some(limit) = limit.filter(|_| self.cx.options.dump) else {
+            return self.refuse(WireError::Client("stats cachedump not allowed"));
+        };
+        let unix_now = (self.cx.options.unix_clock)();
+        let mut items = reply::CacheDump::new(self.output.bytes(), unix_now, limit);
+        let mut part = Some(0);
+        while let Some(number) = part.filter(|_| !items.is_full()) {
+            part = self.keyspace.dump(number, &mut items);
+        }
+        self.answer(&Reply::End);
     }
 
     fn refuse(&mut self, error: WireError) {

@@ -47,6 +47,10 @@ pub struct ServerOptions {
     pub protocols: Protocols,
     /// Who may speak, if not everybody.
     pub users: Option<(Method, Arc<Users>)>,
+    /// `flush_all` is obeyed (not with memcached's `-F`).
+    pub flush: bool,
+    /// `lru_crawler metadump` is obeyed (not with memcached's `-X`).
+    pub dump: bool,
     /// The command `shutdown` does this (memcached's `-A`): `true` is gracefully. Without it the command is refused.
     pub shutdown: Option<Arc<dyn Fn(bool) + Send + Sync>>,
 }
@@ -65,6 +69,8 @@ impl ServerOptions {
             events: None,
             protocols: Protocols::Auto,
             users: None,
+            flush: true,
+            dump: true,
             shutdown: None,
         }
     }

@@ -38,6 +38,8 @@ pub use op::{Lifetime, Mode, Op, Reply};
 pub use request::{Limits, Parsed, Request};
 pub use stats::{Admitted, ServerStats};
 
+/// The version of memcached whose protocols are spoken, and what `version` should answer: client libraries branch on it.
+pub const COMPATIBLE_VERSION: &str = "1.6.38";
 /// The longest key in bytes (memcached doc/protocol.txt, "Keys").
 pub const MAX_KEY: usize = 250;
 /// The largest value in bytes, unless configured otherwise (memcached's `-I 1m`).

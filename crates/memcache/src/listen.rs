@@ -1,12 +1,15 @@
 //! Accepting connections: a bound on their number, no busy loop when descriptors run out, and a graceful stop.
 
+use std::future::Future;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_telemetry::Events;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -28,12 +31,12 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Over the maximum of `stats` a client is told so and hung up on. An error of `accept` never ends the loop:
 /// those of one connection are skipped, those of the process (no descriptors, no memory) make it pause, and are
 /// told to `events` once until it works again.
-pub async fn accept(
-    listener: &TcpListener,
+pub async fn accept<L: Listener>(
+    listener: &L,
     stats: &Arc<ServerStats>,
     events: Option<&Events>,
     mut shutdown: watch::Receiver<bool>,
-    mut each: impl FnMut(TcpStream, Admitted),
+    mut each: impl FnMut(L::Stream, Admitted),
 ) {
     let mut paused = false;
     let stopped = async {
@@ -45,26 +48,23 @@ pub async fn accept(
         let accepted = tokio::select! {
             biased;
             () = &mut stopped => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.next() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
                 paused = false;
-                // A reply must not wait for the acknowledgement of the one before.
-                let _ = stream.set_nodelay(true);
-                match stats.admit(Some(peer)) {
+                match stats.admit(peer) {
                     Some(admitted) => each(stream, admitted),
-                    None => turn_away(stream),
+                    None => L::turn_away(stream),
                 }
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 if let (false, Some(events)) = (paused, events) {
-                    let subject = listener.local_addr().map_or_else(
-                        |_| "listener".to_owned(),
-                        |address| format!("listener {address}"),
+                    events.warning(
+                        listener.name(),
+                        format!("cannot accept connections: {error}"),
                     );
-                    events.warning(subject, format!("cannot accept connections: {error}"));
                 }
                 paused = true;
                 tokio::select! {
@@ -76,10 +76,60 @@ pub async fn accept(
     }
 }
 
-/// Says why, as far as the client's empty window takes it, and hangs up.
-fn turn_away(stream: TcpStream) {
-    if let Ok(mut stream) = stream.into_std() {
-        let _ = stream.write(TOO_MANY);
+/// Where clients come in.
+pub trait Listener {
+    /// What a client is talked to over.
+    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
+
+    /// The next client, and its address if it has one.
+    fn next(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<SocketAddr>)>>;
+
+    /// What it is called when something is wrong with it.
+    fn name(&self) -> String;
+
+    /// Tells a client that it is one too many, as far as its empty window takes it, and hangs up.
+    fn turn_away(stream: Self::Stream);
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        let (stream, peer) = self.accept().await?;
+        // A reply must not wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        Ok((stream, Some(peer)))
+    }
+
+    fn name(&self) -> String {
+        self.local_addr().map_or_else(
+            |_| "listener".to_owned(),
+            |address| format!("listener {address}"),
+        )
+    }
+
+    fn turn_away(stream: TcpStream) {
+        if let Ok(mut stream) = stream.into_std() {
+            let _ = stream.write(TOO_MANY);
+        }
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<(UnixStream, Option<SocketAddr>)> {
+        Ok((self.accept().await?.0, None))
+    }
+
+    fn name(&self) -> String {
+        "Unix socket".to_owned()
+    }
+
+    fn turn_away(stream: UnixStream) {
+        if let Ok(mut stream) = stream.into_std() {
+            let _ = stream.write(TOO_MANY);
+        }
     }
 }
 
@@ -118,12 +168,11 @@ pub async fn listen<K: Keyspace + ?Sized + 'static>(
 }
 
 /// Serves a connection by a local task of the current thread.
-pub fn serve_local<K: Keyspace + ?Sized + 'static>(
-    stream: TcpStream,
-    admitted: Admitted,
-    keyspace: &Rc<K>,
-    cx: &Rc<ServerContext>,
-) {
+pub fn serve_local<S, K>(stream: S, admitted: Admitted, keyspace: &Rc<K>, cx: &Rc<ServerContext>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    K: Keyspace + ?Sized + 'static,
+{
     let (keyspace, cx) = (keyspace.clone(), cx.clone());
     spawn_local(async move {
         // How a connection ended is its client's affair: resets are everyday, and there is nobody left to tell.

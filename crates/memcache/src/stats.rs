@@ -197,7 +197,8 @@ pub(crate) fn settings(cx: &ServerContext) -> Vec<(String, String)> {
         ("auth_enabled_sasl", yes(method == Some(Method::Sasl))),
         ("auth_enabled_ascii", yes(method == Some(Method::Ascii))),
         ("shutdown_command", yes(cx.options.shutdown.is_some())),
-        ("flush_enabled", "yes".into()),
+        ("flush_enabled", yes(cx.options.flush)),
+        ("dump_enabled", yes(cx.options.dump)),
     ];
     let own = own.map(|(name, value)| (name.to_owned(), value));
     cx.options.settings.iter().cloned().chain(own).collect()

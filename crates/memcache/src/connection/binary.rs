@@ -183,6 +183,9 @@ impl<K: Keyspace + ?Sized> Client<'_, K> {
                     error => reply::write_error(out, header, &error),
                 }
             }
+            Request::FlushAll { .. } if !self.cx.options.flush => {
+                reply::write_status(out, header, Status::AuthFailed);
+            }
             Request::FlushAll { exptime } => {
                 let delay = delay(self.cx, i64::from(exptime));
                 match call(self.keyspace, Op::FlushAll { delay }, &mut Nothing).await {

@@ -140,6 +140,53 @@ impl Sink for Dump<'_> {
     }
 }
 
+/// Writes items as the lines of `stats cachedump`, up to a number of them and 2 MiB (memcached's own bound).
+pub(crate) struct CacheDump<'a> {
+    out: &'a mut Vec<u8>,
+    /// Seconds.
+    unix_now: u64,
+    left: u64,
+    end: usize,
+}
+
+impl<'a> CacheDump<'a> {
+    /// `limit` 0 is no limit but that of bytes.
+    pub(crate) fn new(out: &'a mut Vec<u8>, unix_now: u64, limit: u64) -> Self {
+        let end = out.len() + 2 * 1024 * 1024;
+        Self {
+            out,
+            unix_now,
+            left: if limit == 0 { u64::MAX } else { limit },
+            end,
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.left == 0 || self.out.len() >= self.end
+    }
+}
+
+impl Sink for CacheDump<'_> {
+    fn hit(&mut self, hit: Hit<'_>) {
+        // A key that is no word of the text protocol would break the line.
+        if self.is_full() || !crate::text::is_key(hit.key) {
+            return;
+        }
+        self.left -= 1;
+        let out = &mut *self.out;
+        out.extend_from_slice(b"ITEM ");
+        out.extend_from_slice(hit.key);
+        out.extend_from_slice(b" [");
+        decimal(out, hit.value.len() as u64);
+        out.extend_from_slice(b" b; ");
+        let end = hit
+            .remaining
+            .map(|left| self.unix_now + left.div_ceil(1000));
+        decimal(out, end.unwrap_or(0));
+        out.extend_from_slice(b" s]\r\n");
+    }
+}
+
 /// Appends a number without the detour over `fmt`, which costs more than the rest of a reply.
 pub(crate) fn decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0u8; 20];

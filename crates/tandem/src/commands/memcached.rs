@@ -1,19 +1,35 @@
-//! `tandem memcached`
+//! `tandem memcached`, or a link named `memcached`.
+//!
+//! 1. Read the command line; a daemon starts once more, detached.
+//! 2. Bind, write the pid file, become the user.
+//! 3. Serve until a signal or `shutdown` ends it; remove the pid file.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+mod daemon;
+mod options;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
 
-use lexopt::Arg::{Long, Short};
-use tandem_cache::server::{Options, Server};
+use tandem_cache::server::Server;
+use tandem_memcache::auth::{Method, Users};
 use tandem_telemetry::Events;
 use tandem_telemetry::event::Log;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::{self, Command};
 use crate::exit::{Failure, Result};
-use crate::process;
+use crate::process::{self, PidFile};
+use options::{Settings, Wanted};
+
+/// sysexits.h, which memcached's exit codes are from: the command line is wrong.
+const USAGE: u8 = 64;
+/// sysexits.h: there is no such user.
+const NO_USER: u8 = 67;
+/// sysexits.h: the system refuses.
+const OS: u8 = 71;
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -22,171 +38,262 @@ pub const COMMAND: Command = Command {
     help: "\
 usage: tandem memcached [OPTIONS]
 
-A memcached server, text protocol. Options are memcached's own:
+A memcached server: text, meta and binary protocol. Options are memcached's own. A link to this program that is named
+`memcached` is this command.
 
-  -p, --port NUM               TCP port (11211)
+  -p, --port NUM               TCP port (11211); -1 is any free one, 0 none
   -l, --listen ADDR[,ADDR]     addresses to listen on, each with :PORT if another (all)
+  -s, --unix-socket PATH       listen on this Unix socket instead of the network
+  -a, --unix-mask OCTAL        permissions of the Unix socket (700)
   -m, --memory-limit NUM       memory for items in megabytes (64)
   -M, --disable-evictions      refuse when memory is full instead of dropping items
+  -I, --max-item-size NUM      largest item: bytes, or with k or m (1m, at most 128m)
   -c, --conn-limit NUM         connections at most (1024)
   -t, --threads NUM            worker threads (4)
-  -I, --max-item-size NUM      largest item: bytes, or with k or m (1m)
   -b, --listen-backlog NUM     connections that wait to be accepted (1024)
   -o, --extended idle_timeout=SECONDS
                                close connections that are silent for so long
-  -v, --verbose                accepted, without effect
+  -B, --protocol NAME          auto, ascii or binary (auto)
+  -Y, --auth-file PATH         let in only the users of this file, a line `name:password` each; read again at SIGHUP
+  -S, --enable-sasl            let them in by SASL PLAIN, in the binary protocol
+  -A, --enable-shutdown        obey the command `shutdown`
+  -F, --disable-flush-all      refuse the command `flush_all`
+  -X, --disable-dumping        refuse the command `lru_crawler metadump`
+  -d, --daemon                 run in the background; returns when it listens
+  -u, --user NAME              become this user; needed when started by root
+  -P, --pidfile PATH           write the process id there
+  -v, --verbose                keep standard error as a daemon too, and list options without effect
   -V, --version                the version
+  -i, --license                the licence
   -h, --help                   this
 
-SIGTERM and SIGINT stop it.
+Accepted without effect: -C -D -f -k -L -n -N -r -R -W, and words of -o about slabs, lists and hashing: memory is not
+cut into slabs here. -U other than 0 is answered with a note: there is no UDP. Not here: -e, -Z.
+
+SIGTERM, SIGINT and SIGUSR1 stop it.
 ",
     main,
 };
 
-fn main(mut args: lexopt::Parser) -> Result {
-    let mut options = Options::new(env!("CARGO_PKG_VERSION"));
-    let (mut port, mut listen) = (11211, Vec::new());
-    while let Some(arg) = args.next()? {
-        match arg {
-            Short('p') | Long("port") => port = number(&mut args, "-p", 0, 65_535)? as u16,
-            Short('l') | Long("listen") => {
-                let list = args.value()?.to_string_lossy().into_owned();
-                listen.extend(list.split(',').map(str::to_owned));
-            }
-            Short('m') | Long("memory-limit") => {
-                options.cache.memory = (number(&mut args, "-m", 1, 1 << 24)? as usize) << 20;
-            }
-            Short('M') | Long("disable-evictions") => options.cache.evict = false,
-            Short('c') | Long("conn-limit") => {
-                options.max_connections = number(&mut args, "-c", 1, 1 << 24)? as usize;
-            }
-            Short('t') | Long("threads") => {
-                options.threads = number(&mut args, "-t", 1, 64)? as usize;
-            }
-            Short('I') | Long("max-item-size") => options.cache.max_item = item_size(&mut args)?,
-            Short('b') | Long("listen-backlog") => {
-                options.backlog = number(&mut args, "-b", 1, 1 << 20)? as i32;
-            }
-            Short('o') | Long("extended") => extended(&mut args, &mut options)?,
-            Short('v') | Long("verbose") => {}
-            Short('V') | Long("version") => {
-                return cli::say(&format!(
-                    "memcached {} (tandem)\n",
-                    env!("CARGO_PKG_VERSION")
-                ));
-            }
-            Short('h') => return cli::say(COMMAND.help),
-            _ => return Err(arg.unexpected().into()),
+fn main(args: lexopt::Parser) -> Result {
+    let settings = match options::read(args).map_err(|error| coded(USAGE, error))? {
+        Wanted::Serve(settings) => *settings,
+        Wanted::Help => return cli::say(COMMAND.help),
+        Wanted::Version => {
+            return cli::say(&format!(
+                "memcached {} (tandem {})\n",
+                tandem_memcache::COMPATIBLE_VERSION,
+                env!("CARGO_PKG_VERSION")
+            ));
         }
+        Wanted::License => return cli::say("MIT OR Apache-2.0\n"),
+    };
+    let by_root = rustix::process::geteuid().is_root();
+    if by_root && settings.user.is_none() {
+        let error = Failure::failed("can't run as root without the -u switch");
+        return Err(coded(OS, error));
     }
-    if listen.is_empty() {
-        listen.push(String::new());
+    if settings.daemon && !daemon::is_child() {
+        return daemon::start();
     }
-    for address in &listen {
-        options.listen.extend(addresses(address, port)?);
-    }
-    process::raise_descriptor_limit();
-    options.events = Some(Events::new("memcached", Log::Stderr));
-    let server = Server::bind(options).map_err(|error| Failure::usage(error.to_string()))?;
-    serve(server)
+    run(settings, by_root)
 }
 
-/// Runs until SIGTERM or SIGINT.
-fn serve(server: Server) -> Result {
-    let failed = |error: std::io::Error| Failure::failed(error.to_string());
+fn run(mut settings: Settings, by_root: bool) -> Result {
+    // Files are named from where the command was given.
+    let pid_path = settings.pid_file.take().map(absolute);
+    let auth_path = settings.auth_file.take().map(absolute);
+    if let Some(socket) = &mut settings.server.unix {
+        socket.path = absolute(std::mem::take(&mut socket.path));
+    }
+    if settings.daemon {
+        let name = std::env::args_os()
+            .next()
+            .unwrap_or_else(|| OsString::from("memcached"));
+        daemon::detach(&name)?;
+    }
+    let users = users(&settings, auth_path.as_deref()).map_err(|error| coded(USAGE, error))?;
+    settings.server.users = users.clone().map(|users| {
+        (
+            if settings.sasl {
+                Method::Sasl
+            } else {
+                Method::Ascii
+            },
+            users,
+        )
+    });
+    let most = process::raise_descriptor_limit();
+    if settings.server.max_connections as u64 > most {
+        settings.notes.insert(
+            0,
+            format!(
+                "-c {} is more than the {most} descriptors this process may have",
+                settings.server.max_connections
+            ),
+        );
+    }
+    for note in &settings.notes {
+        if settings.verbose > 0 || !note.ends_with("has no effect here") {
+            eprintln!("memcached: {note}");
+        }
+    }
     let (stop, stopped) = watch::channel(false);
+    let stop = Arc::new(stop);
+    if settings.shutdown {
+        let stop = stop.clone();
+        settings.server.shutdown = Some(Arc::new(move |_graceful| {
+            stop.send_replace(true);
+        }));
+    }
+    settings.server.events = Some(Events::new("memcached", Log::Stderr));
+    let (verbose, user) = (settings.verbose > 0, settings.user.take());
+    let unix = settings
+        .server
+        .unix
+        .as_ref()
+        .map(|socket| socket.path.clone());
+    let daemon = settings.daemon;
+    let server = Server::bind(settings.server)
+        .map_err(|error| coded(OS, Failure::usage(error.to_string())))?;
+    let pid_file = pid_path.as_deref().map(PidFile::create).transpose();
+    let pid_file = pid_file.map_err(|error| {
+        let path = pid_path.unwrap_or_default();
+        coded(
+            OS,
+            Failure::failed(format!("cannot write {}: {error}", path.display())),
+        )
+    })?;
+    if let (true, Some(user)) = (by_root, &user) {
+        become_user(user, unix.as_deref())?;
+    }
+    if daemon {
+        daemon::ready(verbose)?;
+    }
+    let ended = serve(server, stop, stopped, users.zip(auth_path));
+    drop(pid_file);
+    ended
+}
+
+/// Only the exit code differs from other commands.
+fn coded(code: u8, mut failure: Failure) -> Failure {
+    failure.code = code;
+    failure
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// The users who are let in, from the file of -Y, or for -S the one that memcached's SASL reads.
+fn users(settings: &Settings, file: Option<&Path>) -> Result<Option<Arc<Users>>> {
+    let file = match (file, settings.sasl) {
+        (Some(file), _) => file.to_owned(),
+        (None, false) => return Ok(None),
+        (None, true) => std::env::var_os("MEMCACHED_SASL_PWDB")
+            .map(PathBuf::from)
+            .ok_or_else(|| {
+                Failure::usage(
+                    "-S needs users: name a file of lines `name:password` by -Y, or in \
+                     MEMCACHED_SASL_PWDB",
+                )
+            })?,
+    };
+    let text = std::fs::read(&file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+    let users = Users::parse(&text)
+        .map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+    Ok(Some(Arc::new(users)))
+}
+
+/// The socket goes along, so that it can be removed at the end.
+fn become_user(user: &str, socket: Option<&Path>) -> Result<()> {
+    let no_user = |error: String| {
+        let text = format!("can't find the user {user} to switch to: {error}");
+        coded(NO_USER, Failure::usage(text))
+    };
+    let ids =
+        tandem_app::ids_to_become(Some(user), None).map_err(|error| no_user(error.to_string()))?;
+    let Some(ids) = ids else { return Ok(()) };
+    if let Some(socket) = socket {
+        std::os::unix::fs::chown(socket, Some(ids.uid), Some(ids.gid)).map_err(|error| {
+            Failure::failed(format!(
+                "cannot give {} to {user}: {error}",
+                socket.display()
+            ))
+        })?;
+    }
+    process::become_ids(ids.uid, ids.gid, &ids.groups).map_err(|error| {
+        coded(
+            OS,
+            Failure::failed(format!("cannot become {user}: {error}")),
+        )
+    })
+}
+
+/// Runs until a signal, or the command `shutdown`.
+fn serve(
+    server: Server,
+    stop: Arc<watch::Sender<bool>>,
+    stopped: watch::Receiver<bool>,
+    users: Option<(Arc<Users>, PathBuf)>,
+) -> Result {
+    let failed = |error: std::io::Error| Failure::failed(error.to_string());
     let signals = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(failed)?;
+    let caught = {
+        let _inside = signals.enter();
+        Caught::new().map_err(failed)?
+    };
     std::thread::spawn(move || {
-        signals.block_on(async {
-            let (Ok(mut term), Ok(mut int)) = (
-                signal(SignalKind::terminate()),
-                signal(SignalKind::interrupt()),
-            ) else {
-                return;
-            };
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-            }
-        });
+        signals.block_on(caught.until_the_end(users));
         stop.send_replace(true);
     });
     server.run(stopped).map_err(failed)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn number(args: &mut lexopt::Parser, option: &str, least: u64, most: u64) -> Result<u64> {
-    let value = args.value()?;
-    let text = value.to_string_lossy();
-    match text.parse() {
-        Ok(number) if (least..=most).contains(&number) => Ok(number),
-        _ => Err(Failure::usage(format!(
-            "{option} takes a number from {least} to {most}, not `{text}`"
-        ))),
-    }
+/// The signals that memcached knows.
+struct Caught {
+    term: Signal,
+    int: Signal,
+    usr1: Signal,
+    hup: Signal,
 }
 
-fn item_size(args: &mut lexopt::Parser) -> Result<usize> {
-    let value = args.value()?;
-    let text = value.to_string_lossy().to_lowercase();
-    let (digits, shift) = match text.strip_suffix(['k', 'm']) {
-        Some(digits) => (digits, if text.ends_with('k') { 10 } else { 20 }),
-        None => (&*text, 0),
-    };
-    let size = digits
-        .parse::<usize>()
-        .ok()
-        .and_then(|size| size.checked_mul(1 << shift));
-    match size {
-        Some(size) if (1024..=128 << 20).contains(&size) => Ok(size),
-        _ => Err(Failure::usage(format!(
-            "-I takes a size from 1024 to 128m, not `{text}`"
-        ))),
+impl Caught {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            hup: signal(SignalKind::hangup())?,
+        })
     }
-}
 
-fn extended(args: &mut lexopt::Parser, options: &mut Options) -> Result<()> {
-    let value = args.value()?;
-    for word in value
-        .to_string_lossy()
-        .split(',')
-        .filter(|word| !word.is_empty())
-    {
-        match word.split_once('=') {
-            Some(("idle_timeout", seconds)) => {
-                let seconds: u64 = seconds
-                    .parse()
-                    .map_err(|_| Failure::usage("-o idle_timeout takes a number of seconds"))?;
-                options.idle_timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
-            }
-            _ => {
-                return Err(Failure::usage(format!(
-                    "-o {word} is not known here; idle_timeout=SECONDS is"
-                )));
+    /// Returns at one that ends the server. SIGHUP has the users read again, and else no effect.
+    async fn until_the_end(mut self, users: Option<(Arc<Users>, PathBuf)>) {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return,
+                _ = self.int.recv() => return,
+                _ = self.usr1.recv() => return,
+                _ = self.hup.recv() => {
+                    if let Some((users, path)) = &users {
+                        reload(users, path);
+                    }
+                }
             }
         }
     }
-    Ok(())
 }
 
-/// The socket addresses of one `-l` word: empty is all addresses, a port may follow.
-fn addresses(word: &str, port: u16) -> Result<Vec<SocketAddr>> {
-    if word.is_empty() || word == "*" {
-        return Ok(vec![SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port)]);
-    }
-    if let Ok(ip) = word.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let with_port = if word.contains(':') {
-        word.to_owned()
-    } else {
-        format!("{word}:{port}")
-    };
-    match with_port.to_socket_addrs() {
-        Ok(found) => Ok(found.collect()),
-        Err(error) => Err(Failure::usage(format!("cannot listen on {word}: {error}"))),
+fn reload(users: &Users, path: &Path) {
+    let read = std::fs::read(path).map_err(|error| error.to_string());
+    let read = read.and_then(|text| users.replace(&text).map_err(|error| error.to_string()));
+    if let Err(error) = read {
+        eprintln!("memcached: {}: {error}; the users stay", path.display());
     }
 }
