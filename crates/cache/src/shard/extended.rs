@@ -224,7 +224,11 @@ impl Shard {
         };
         let key = op.key;
         let reply = match (found, create) {
-            (Some(id), _) if op.compare.is_some_and(|v| v != self.slots[id].version) => {
+            // An empty value is no number, whatever its version: memcached looks in this order.
+            (Some(id), _)
+                if !self.slots[id].value().is_empty()
+                    && op.compare.is_some_and(|v| v != self.slots[id].version) =>
+            {
                 return Reply::Exists;
             }
             (None, Some((life, initial))) => {
