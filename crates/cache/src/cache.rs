@@ -156,6 +156,7 @@ impl Cache {
             let before = shard.counters.reclaimed;
             shard.housekeeping(now, STEPS);
             more |= shard.counters.reclaimed != before;
+            more |= shard.shrink(STEPS);
         }
         more
     }

@@ -398,7 +398,22 @@ impl Shard {
         }
     }
 
-    /// Changes the bound of memory; what is over it goes, a bounded number of items now, the rest in time.
+    /// Evicts what is over a bound that was lowered, no more items than `steps`. True: there is more.
+    pub(crate) fn shrink(&mut self, steps: usize) -> bool {
+        for _ in 0..steps {
+            if self.used() <= self.bounds.memory || !self.bounds.evict {
+                return false;
+            }
+            let Some(id) = self.eviction.choose(&mut self.slots, self.bounds.memory) else {
+                return false;
+            };
+            self.counters.evictions += 1;
+            self.discard(id);
+        }
+        true
+    }
+
+    /// Changes the bound of memory. What is over it goes by [`Shard::shrink`], or when something is stored.
     pub(crate) fn set_memory(&mut self, memory: usize) {
         self.bounds.memory = memory;
     }

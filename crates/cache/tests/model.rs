@@ -223,3 +223,28 @@ fn threads_share_a_cache_within_its_memory() {
     });
     assert!(cache.counters().evictions > 0);
 }
+
+#[test]
+fn a_lowered_bound_of_memory_holds_after_the_next_sweeps() {
+    let cache = Cache::new(CacheOptions::default());
+    for number in 0..20_000u32 {
+        let store = Op::Store {
+            mode: Mode::Set,
+            key: &number.to_be_bytes(),
+            flags: 0,
+            life: Lifetime::Forever,
+            value: &[0; 1000],
+        };
+        assert_eq!(cache.apply(&store, 0, &mut Nothing), Reply::Stored);
+    }
+    cache.set_memory(8 << 20);
+    while cache.sweep(1) {}
+    assert!(cache.used() <= 8 << 20 && cache.items() > 5_000);
+}
+
+/// Takes no hits.
+struct Nothing;
+
+impl tandem_memcache::Sink for Nothing {
+    fn hit(&mut self, _: tandem_memcache::Hit<'_>) {}
+}
