@@ -21,7 +21,17 @@ impl Server {
     fn start(program: &str, word: Option<&str>, port: u16, more: &[&str]) -> Self {
         let process = Command::new(program)
             .args(word)
-            .args(["-l", "127.0.0.1", "-u", "root", "-t", "1", "-c", "4000", "-p"])
+            .args([
+                "-l",
+                "127.0.0.1",
+                "-u",
+                "root",
+                "-t",
+                "1",
+                "-c",
+                "4000",
+                "-p",
+            ])
             .arg(port.to_string())
             .args(more)
             .stderr(Stdio::null())
@@ -42,7 +52,8 @@ impl Server {
 
     /// Nanoseconds of all its threads.
     fn cpu(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
         tasks
             .flatten()
             .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
@@ -88,7 +99,10 @@ fn set(number: usize, size: usize) -> Vec<u8> {
 fn get(number: usize, size: usize) -> (Vec<u8>, usize) {
     let key = key(number);
     let head = format!("VALUE {key} 0 {size}\r\n");
-    (format!("get {key}\r\n").into_bytes(), head.len() + size + 2 + 5)
+    (
+        format!("get {key}\r\n").into_bytes(),
+        head.len() + size + 2 + 5,
+    )
 }
 
 fn exchanges(kind: &str, size: usize) -> Vec<Exchange> {
@@ -106,11 +120,18 @@ fn exchanges(kind: &str, size: usize) -> Vec<Exchange> {
             _ => {
                 let keys: Vec<_> = (number..number + 50).map(|n| key(n % KEYS)).collect();
                 let head = format!("VALUE {} 0 {size}\r\n", key(0)).len() + size + 2;
-                (format!("get {}\r\n", keys.join(" ")).into_bytes(), head * 50 + 5)
+                (
+                    format!("get {}\r\n", keys.join(" ")).into_bytes(),
+                    head * 50 + 5,
+                )
             }
         };
         let operations = if kind.starts_with("pipelined") { 50 } else { 1 };
-        Exchange { request, answer, operations }
+        Exchange {
+            request,
+            answer,
+            operations,
+        }
     };
     (0..KEYS).map(one).collect()
 }
@@ -131,7 +152,9 @@ fn round(server: &Server, connections: &mut [TcpStream], exchanges: &[Exchange])
             let exchange = &exchanges[(first + index) % exchanges.len()];
             let mut left = exchange.answer;
             while left > 0 {
-                let count = connection.read(&mut buffer[..left.min(1 << 20)]).expect("it answers");
+                let count = connection
+                    .read(&mut buffer[..left.min(1 << 20)])
+                    .expect("it answers");
                 assert!(count > 0, "the server hung up");
                 left -= count;
             }
@@ -150,7 +173,9 @@ fn fill(server: &Server, size: usize, items: usize) {
     let mut stream = server.connect();
     let mut answers = vec![0; 8 * 1000];
     for thousand in 0..items / 1000 {
-        let batch: Vec<u8> = (0..1000).flat_map(|n| set(thousand * 1000 + n, size)).collect();
+        let batch: Vec<u8> = (0..1000)
+            .flat_map(|n| set(thousand * 1000 + n, size))
+            .collect();
         let mut writer = stream.try_clone().expect("a socket");
         std::thread::scope(|scope| {
             scope.spawn(move || writer.write_all(&batch).expect("it reads"));
@@ -161,7 +186,9 @@ fn fill(server: &Server, size: usize, items: usize) {
 
 /// Compares `tandem` (a path) with the memcached of this machine.
 pub fn run(tandem: &str) {
-    println!("| operation | value | connections | memcached, ns | tandem, ns | ratio |\n|---|---|---|---|---|---|");
+    println!(
+        "| operation | value | connections | memcached, ns | tandem, ns | ratio |\n|---|---|---|---|---|---|"
+    );
     {
         let theirs = Server::start("memcached", None, 24101, &["-m", "512"]);
         let ours = Server::start(tandem, Some("memcached"), 24102, &["-m", "512"]);
@@ -170,8 +197,13 @@ pub fn run(tandem: &str) {
                 fill(server, size, KEYS);
             }
             for (kind, count) in [
-                ("get", 32), ("set", 32), ("90/10", 32), ("get", 1000), ("multiget of 50", 32),
-                ("pipelined get", 4), ("pipelined set", 4),
+                ("get", 32),
+                ("set", 32),
+                ("90/10", 32),
+                ("get", 1000),
+                ("multiget of 50", 32),
+                ("pipelined get", 4),
+                ("pipelined set", 4),
             ] {
                 // A multiget or pipeline of large values is a test of the socket's buffers.
                 if size > 1024 && (kind.starts_with('p') || kind.starts_with('m')) {
@@ -179,7 +211,13 @@ pub fn run(tandem: &str) {
                 }
                 let exchanges = exchanges(kind, size);
                 let mut sides: Vec<_> = [&theirs, &ours]
-                    .map(|server| (server, (0..count).map(|_| server.connect()).collect::<Vec<_>>(), Vec::new()))
+                    .map(|server| {
+                        (
+                            server,
+                            (0..count).map(|_| server.connect()).collect::<Vec<_>>(),
+                            Vec::new(),
+                        )
+                    })
                     .into();
                 for _ in 0..ROUNDS {
                     for (server, connections, numbers) in &mut sides {
@@ -187,24 +225,41 @@ pub fn run(tandem: &str) {
                     }
                 }
                 let [one, other] = [0, 1].map(|side| median(std::mem::take(&mut sides[side].2)));
-                println!("| {kind} | {size} B | {count} | {one:.0} | {other:.0} | {:.2} |", other / one);
+                println!(
+                    "| {kind} | {size} B | {count} | {one:.0} | {other:.0} | {:.2} |",
+                    other / one
+                );
             }
         }
     }
-    println!("\n| value | items | memcached, bytes per item | tandem, bytes per item | ratio |\n|---|---|---|---|---|");
+    println!(
+        "\n| value | items | memcached, bytes per item | tandem, bytes per item | ratio |\n|---|---|---|---|---|"
+    );
     for size in [100, 500, 2048] {
         const ITEMS: usize = 1_000_000;
-        let per_item = [("memcached", None, 24103), (tandem, Some("memcached"), 24104)].map(|(program, word, port)| {
+        let per_item = [
+            ("memcached", None, 24103),
+            (tandem, Some("memcached"), 24104),
+        ]
+        .map(|(program, word, port)| {
             let server = Server::start(program, word, port, &["-m", "8192"]);
             let before = server.resident();
             fill(&server, size, ITEMS);
             (server.resident() - before) as f64 / ITEMS as f64
         });
         let [one, other] = per_item;
-        println!("| {size} B | {ITEMS} | {one:.0} | {other:.0} | {:.2} |", other / one);
+        println!(
+            "| {size} B | {ITEMS} | {one:.0} | {other:.0} | {:.2} |",
+            other / one
+        );
     }
-    println!("\n| -m 256, filled three times over with values of 100 to 4000 bytes | resident, MiB |\n|---|---|");
-    for (name, program, word, port) in [("memcached", "memcached", None, 24105), ("tandem", tandem, Some("memcached"), 24106)] {
+    println!(
+        "\n| -m 256, filled three times over with values of 100 to 4000 bytes | resident, MiB |\n|---|---|"
+    );
+    for (name, program, word, port) in [
+        ("memcached", "memcached", None, 24105),
+        ("tandem", tandem, Some("memcached"), 24106),
+    ] {
         let server = Server::start(program, word, port, &["-m", "256"]);
         let mut stream = server.connect();
         let mut answers = vec![0; 8 * 500];
