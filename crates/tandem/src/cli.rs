@@ -1,7 +1,8 @@
 //! The command line: which commands there are, and how one is found.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::commands::{check, demo, demo_app, keeper, key, memcached, node, rehearse, run};
@@ -32,8 +33,11 @@ pub const COMMANDS: &[Command] = &[
     keeper::COMMAND,
 ];
 
-/// Runs what the arguments (without the program's name) say; nothing at all is the demo.
-pub fn dispatch(args: Vec<OsString>) -> Result {
+/// Runs what the arguments say; nothing at all is the demo. Called by a link named `memcached` it is that command.
+pub fn dispatch(name: &OsStr, args: Vec<OsString>) -> Result {
+    if Path::new(name).file_name() == Some(OsStr::new("memcached")) {
+        return (memcached::COMMAND.main)(lexopt::Parser::from_args(args));
+    }
     let Some(word) = args.first().and_then(|arg| arg.to_str()) else {
         return (demo::COMMAND.main)(lexopt::Parser::from_args(args));
     };

@@ -15,8 +15,9 @@ mod rehearsal;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().skip(1).collect();
-    match cli::dispatch(args) {
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    match cli::dispatch(&name, args.collect()) {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("tandem: {failure}");

@@ -39,7 +39,6 @@ pub fn log_to(path: &Path) -> io::Result<()> {
 /// Becomes the user and group that the file names, and gives them the state directory. To be called before there are
 /// other threads: the kernel changes one thread only, those made later inherit it.
 pub fn become_user(user: Option<&str>, group: Option<&str>, state: &Path) -> Result<()> {
-    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
     let refused = |error: rustix::io::Errno| {
         Failure::failed(format!("cannot become {user:?} {group:?}: {error}"))
     };
@@ -52,11 +51,17 @@ pub fn become_user(user: Option<&str>, group: Option<&str>, state: &Path) -> Res
             state.display()
         ))
     })?;
-    let groups: Vec<Gid> = ids.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
-    let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
-    set_thread_groups(&groups).map_err(refused)?;
-    set_thread_res_gid(gid, gid, gid).map_err(refused)?;
-    set_thread_res_uid(uid, uid, uid).map_err(refused)
+    become_ids(ids.uid, ids.gid, &ids.groups).map_err(refused)
+}
+
+/// Becomes a user, in a group and in further groups. As [`become_user`], it is for a process without other threads.
+pub fn become_ids(uid: u32, gid: u32, groups: &[u32]) -> rustix::io::Result<()> {
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    let groups: Vec<Gid> = groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)
 }
 
 /// A file with the process's number, removed when dropped.

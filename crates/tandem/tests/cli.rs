@@ -151,7 +151,7 @@ fn memcached_takes_and_gives() {
         free.local_addr().unwrap().port().to_string()
     };
     let mut server = tandem()
-        .args(["memcached", "-p", &port, "-l", "127.0.0.1"])
+        .args(["memcached", "-p", &port, "-l", "127.0.0.1", "-u", "root"])
         .spawn()
         .unwrap();
     common::wait_until("the port is open", || {
