@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tandem_config::{Loaded, load, parse};
 use tandem_model::{
-    Action, Address, Admin, Balance, Check, LogTo, Pattern, Presence, Program, Secret, Service, Size,
+    Action, Address, Admin, Balance, Check, LogTo, Pattern, Presence, Program, Secret, Service,
+    Size,
 };
 
 fn environment(name: &str) -> Option<String> {
