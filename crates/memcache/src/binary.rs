@@ -148,7 +148,7 @@ pub enum Request<'a> {
         down: bool,
         /// What a missing item begins with.
         initial: u64,
-        /// For how long, or [`NO_CREATE`].
+        /// For how long, or `0xffff_ffff` to create nothing.
         exptime: u32,
     },
     /// Flush.

@@ -165,6 +165,24 @@ fn nothing_outlives_a_rehearsal_that_is_killed() {
 }
 
 #[test]
+fn a_network_is_not_given_again_before_the_last_node_is_gone() {
+    let first = demo();
+    let network = first.network();
+    let rows = first.rows();
+    let slow = rows
+        .iter()
+        .find(|row| row["node"] == "cache1")
+        .and_then(|row| row["pid"].as_u64());
+    let slow = slow.expect("cache1 runs") as u32;
+    common::send(slow, Signal::STOP);
+    first.stop_by(Signal::KILL);
+    let second = demo();
+    assert_ne!(second.network(), network);
+    common::send(slow, Signal::CONT);
+    wait_until("the slow node is gone", || !runs(slow));
+}
+
+#[test]
 fn a_taken_port_that_was_asked_for_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

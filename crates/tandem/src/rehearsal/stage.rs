@@ -12,7 +12,18 @@ use crate::exit::{Failure, Result};
 /// A claim, held as long as this lives.
 #[derive(Debug)]
 pub struct Claim {
-    _lock: File,
+    lock: File,
+}
+
+impl Claim {
+    /// From now on every process started from here holds it too: a network whose rehearsal was killed is not given
+    /// again before the last of its nodes is gone.
+    fn leave_to_children(&self) -> io::Result<()> {
+        Ok(rustix::io::fcntl_setfd(
+            &self.lock,
+            rustix::io::FdFlags::empty(),
+        )?)
+    }
 }
 
 /// Where claims of all users of the machine meet.
@@ -46,7 +57,7 @@ fn claim(name: &str) -> io::Result<Option<Claim>> {
     }
     lock.set_len(0)?;
     writeln!(lock, "{}", std::process::id())?;
-    Ok(Some(Claim { _lock: lock }))
+    Ok(Some(Claim { lock }))
 }
 
 /// A claimed network and its directory.
@@ -64,6 +75,9 @@ pub fn claim_place() -> Result<Place> {
     for network in 1..=250 {
         match claim(&format!("{network}.lock")) {
             Ok(Some(claim)) => {
+                claim.leave_to_children().map_err(|error| {
+                    Failure::failed(format!("cannot hold the network 127.84.{network}: {error}"))
+                })?;
                 let dir = own_dir(&network.to_string()).map_err(|error| {
                     Failure::failed(format!(
                         "cannot make a directory for the rehearsal: {error}"
