@@ -6,22 +6,22 @@ use std::process::ExitCode;
 use lexopt::Arg::{Long, Short, Value};
 
 use super::{environment, load, needs_file, one_file};
-use crate::cli::{self, Command};
+use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result, USAGE};
 
 /// The command.
 pub const COMMAND: Command = Command {
     name: "check",
     summary: "say everything that is wrong with a cluster file",
-    help: "\
-usage: tandem check cluster.toml [--here [NODE]]
-
+    usage: &["check cluster.toml [--here [NODE]]"],
+    about: "\
 Reads the file and reports every mistake at once, each with its line and what was probably meant. Then says what the
 file amounts to: where copies of the sessions are and what a machine's death means.
-
-  --here [NODE]   also look at this machine: paths, programs, addresses. NODE is needed when the machine's address
-                  is not in the file.
-
+",
+    options: &[
+        Opt { form: "--here [NODE]", text: "also look at this machine: paths, programs, addresses. NODE is needed when the machine's address is not in the file." },
+    ],
+    notes: "\
 Exit code 0 when the file is good, 2 when it is not. Nothing is started and nothing is written.
 ",
     main,

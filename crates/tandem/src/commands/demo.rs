@@ -8,7 +8,7 @@ use tandem_model::{Cluster, Rehearsal, Service};
 
 use super::rehearse::port_number;
 use super::rehearsed_environment;
-use crate::cli::{self, Command};
+use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::rehearsal::control::{Order, give};
 use crate::rehearsal::play::{Piece, play};
@@ -18,19 +18,18 @@ use crate::rehearsal::state::{Kind, running};
 pub const COMMAND: Command = Command {
     name: "demo",
     summary: "the classic six machines, rehearsed here; also what bare `tandem` does",
-    help: "\
-usage: tandem demo [--port PORT] [--admin PORT]
-       tandem demo --prove
-       tandem demo --stop
-
+    usage: &["demo [--port PORT] [--admin PORT]", "demo --prove", "demo --stop"],
+    about: "\
 Runs six nodes on this machine: a load balancer, a static server, two application servers and two session nodes, with
 a small application whose sessions survive the death of any of them. Prints where to look and what to kill.
-
-  --port PORT    the front door, instead of 8080 or the next free port; an error when it is taken
-  --admin PORT   the status page, instead of 8404 or the next free port
-  --prove        play the scene without a browser: reload, kill everything in turn, reload; exit 0 or 1
-  --stop         stop the demo that runs
-
+",
+    options: &[
+        Opt { form: "--port PORT", text: "the front door, instead of 8080 or the next free port; an error when it is taken" },
+        Opt { form: "--admin PORT", text: "the status page, instead of 8404 or the next free port" },
+        Opt { form: "--prove", text: "play the scene without a browser: reload, kill everything in turn, reload; exit 0 or 1" },
+        Opt { form: "--stop", text: "stop the demo that runs" },
+    ],
+    notes: "\
 Without a terminal it prints one line when all nodes are well: ready http://127.0.0.1:8080/
 Ctrl-C, SIGTERM and SIGHUP stop everything it started.
 ",

@@ -12,11 +12,12 @@ use crate::exit::{Failure, Result};
 pub const COMMAND: Command = Command {
     name: "demo-app",
     summary: "",
-    help: "\
-usage: tandem demo-app --host HOST --port PORT
-
+    usage: &["demo-app --host HOST --port PORT"],
+    about: "\
 The demo's application: an ordinary axum program whose sessions are in the memcached at TANDEM_SESSIONS.
 ",
+    options: &[],
+    notes: "",
     main,
 };
 

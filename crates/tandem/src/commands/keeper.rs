@@ -7,12 +7,13 @@ use crate::exit::Result;
 pub const COMMAND: Command = Command {
     name: "keeper",
     summary: "",
-    help: "\
-usage: tandem keeper -- PROGRAM [ARGUMENTS]
-
+    usage: &["keeper -- PROGRAM [ARGUMENTS]"],
+    about: "\
 Started by Tandem for each application it runs. It holds the program, and kills its whole process group when Tandem is
 gone, however Tandem went.
 ",
+    options: &[],
+    notes: "",
     main,
 };
 

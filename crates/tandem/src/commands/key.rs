@@ -9,14 +9,15 @@ use crate::exit::{Failure, Result};
 pub const COMMAND: Command = Command {
     name: "key",
     summary: "make a key by which the nodes of a cluster know one another",
-    help: "\
-usage: tandem key
-
+    usage: &["key"],
+    about: "\
 Prints a new random key of 256 bits. Give every node the same one, in its environment
 (`key = \"${TANDEM_KEY}\"` in the file) or in a file only root can read (`key-file = \"/etc/tandem/key\"`):
 
     TANDEM_KEY=$(tandem key)
 ",
+    options: &[],
+    notes: "",
     main,
 };
 

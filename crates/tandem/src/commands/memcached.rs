@@ -19,7 +19,7 @@ use tandem_telemetry::event::Log;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::{self, Command};
+use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::process::{self, PidFile};
 use options::{Settings, Wanted};
@@ -35,38 +35,38 @@ const OS: u8 = 71;
 pub const COMMAND: Command = Command {
     name: "memcached",
     summary: "a memcached server",
-    help: "\
-usage: tandem memcached [OPTIONS]
-
+    usage: &["memcached [OPTIONS]"],
+    about: "\
 A memcached server: text, meta and binary protocol. Options are memcached's own. A link to this program that is named
 `memcached` is this command.
-
-  -p, --port NUM               TCP port (11211); -1 is any free one, 0 none
-  -l, --listen ADDR[,ADDR]     addresses to listen on, each with :PORT if another (all)
-  -s, --unix-socket PATH       listen on this Unix socket instead of the network
-  -a, --unix-mask OCTAL        permissions of the Unix socket (700)
-  -m, --memory-limit NUM       memory for items in megabytes (64)
-  -M, --disable-evictions      refuse when memory is full instead of dropping items
-  -I, --max-item-size NUM      largest item: bytes, or with k or m (1m, at most 128m)
-  -c, --conn-limit NUM         connections at most (1024)
-  -t, --threads NUM            worker threads (4)
-  -b, --listen-backlog NUM     connections that wait to be accepted (1024)
-  -o, --extended idle_timeout=SECONDS
-                               close connections that are silent for so long
-  -B, --protocol NAME          auto, ascii or binary (auto)
-  -Y, --auth-file PATH         let in only the users of this file, a line `name:password` each; read again at SIGHUP
-  -S, --enable-sasl            let them in by SASL PLAIN, in the binary protocol
-  -A, --enable-shutdown        obey the command `shutdown`
-  -F, --disable-flush-all      refuse the command `flush_all`
-  -X, --disable-dumping        refuse the command `lru_crawler metadump`
-  -d, --daemon                 run in the background; returns when it listens
-  -u, --user NAME              become this user; needed when started by root
-  -P, --pidfile PATH           write the process id there
-  -v, --verbose                keep standard error as a daemon too, and list options without effect
-  -V, --version                the version
-  -i, --license                the licence
-  -h, --help                   this
-
+",
+    options: &[
+        Opt { form: "-p, --port NUM", text: "TCP port (11211); -1 is any free one, 0 none" },
+        Opt { form: "-l, --listen ADDR[,ADDR]", text: "addresses to listen on, each with :PORT if another (all)" },
+        Opt { form: "-s, --unix-socket PATH", text: "listen on this Unix socket instead of the network" },
+        Opt { form: "-a, --unix-mask OCTAL", text: "permissions of the Unix socket (700)" },
+        Opt { form: "-m, --memory-limit NUM", text: "memory for items in megabytes (64)" },
+        Opt { form: "-M, --disable-evictions", text: "refuse when memory is full instead of dropping items" },
+        Opt { form: "-I, --max-item-size NUM", text: "largest item: bytes, or with k or m (1m, at most 128m)" },
+        Opt { form: "-c, --conn-limit NUM", text: "connections at most (1024)" },
+        Opt { form: "-t, --threads NUM", text: "worker threads (4)" },
+        Opt { form: "-b, --listen-backlog NUM", text: "connections that wait to be accepted (1024)" },
+        Opt { form: "-o, --extended idle_timeout=SECONDS", text: "close connections that are silent for so long" },
+        Opt { form: "-B, --protocol NAME", text: "auto, ascii or binary (auto)" },
+        Opt { form: "-Y, --auth-file PATH", text: "let in only the users of this file, a line `name:password` each; read again at SIGHUP" },
+        Opt { form: "-S, --enable-sasl", text: "let them in by SASL PLAIN, in the binary protocol" },
+        Opt { form: "-A, --enable-shutdown", text: "obey the command `shutdown`" },
+        Opt { form: "-F, --disable-flush-all", text: "refuse the command `flush_all`" },
+        Opt { form: "-X, --disable-dumping", text: "refuse the command `lru_crawler metadump`" },
+        Opt { form: "-d, --daemon", text: "run in the background; returns when it listens" },
+        Opt { form: "-u, --user NAME", text: "become this user; needed when started by root" },
+        Opt { form: "-P, --pidfile PATH", text: "write the process id there" },
+        Opt { form: "-v, --verbose", text: "keep standard error as a daemon too, and list options without effect" },
+        Opt { form: "-V, --version", text: "the version" },
+        Opt { form: "-i, --license", text: "the licence" },
+        Opt { form: "-h, --help", text: "this" },
+    ],
+    notes: "\
 Accepted without effect: -C -D -f -k -L -n -N -r -R -W, and words of -o about slabs, lists and hashing: memory is not
 cut into slabs here. -U other than 0 is answered with a note: there is no UDP. Not here: -e, -Z.
 
@@ -78,7 +78,7 @@ SIGTERM, SIGINT and SIGUSR1 stop it.
 fn main(args: lexopt::Parser) -> Result {
     let settings = match options::read(args).map_err(|error| coded(USAGE, error))? {
         Wanted::Serve(settings) => *settings,
-        Wanted::Help => return cli::say(COMMAND.help),
+        Wanted::Help => return cli::say(&COMMAND.help()),
         Wanted::Version => {
             return cli::say(&format!(
                 "memcached {} (tandem {})\n",

@@ -1,10 +1,12 @@
 //! The commands, one a file.
 
 pub mod check;
+pub mod completion;
 pub mod demo;
 pub mod demo_app;
 pub mod keeper;
 pub mod key;
+pub mod man;
 pub mod memcached;
 pub mod node;
 pub mod rehearse;

@@ -3,7 +3,7 @@
 use lexopt::Arg::{Long, Value};
 use tandem_admin::Row;
 
-use crate::cli::{self, Command};
+use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::rehearsal::control::{Order, give};
 use crate::rehearsal::state::{State, running};
@@ -13,21 +13,41 @@ use crate::rehearsal::table;
 pub const COMMAND: Command = Command {
     name: "node",
     summary: "list, kill and start the nodes of a running rehearsal",
-    help: "\
-usage: tandem node list [--json]
-       tandem node kill NAME [--app]
-       tandem node start NAME
-
+    usage: &[
+        "node list [--json]",
+        "node kill NAME [--app]",
+        "node start NAME",
+    ],
+    about: "\
 Acts on the rehearsal (or demo) that runs; nothing else need be said when there is one.
-
-  list            the nodes: roles, address, process, application process, state
-  list --json     the same for scripts, with all that the nodes say of themselves
-  kill NAME       SIGKILL to the node's process; its applications die with it
-  kill NAME --app SIGKILL to the node's applications only; Tandem starts them again
-  start NAME      start a node that was killed
-
-  --rehearsal K   which rehearsal, by its network 127.84.K, when several run
 ",
+    options: &[
+        Opt {
+            form: "list",
+            text: "the nodes: roles, address, process, application process, state",
+        },
+        Opt {
+            form: "list --json",
+            text: "the same for scripts, with all that the nodes say of themselves",
+        },
+        Opt {
+            form: "kill NAME",
+            text: "SIGKILL to the node's process; its applications die with it",
+        },
+        Opt {
+            form: "kill NAME --app",
+            text: "SIGKILL to the node's applications only; Tandem starts them again",
+        },
+        Opt {
+            form: "start NAME",
+            text: "start a node that was killed",
+        },
+        Opt {
+            form: "--rehearsal K",
+            text: "which rehearsal, by its network 127.84.K, when several run",
+        },
+    ],
+    notes: "",
     main,
 };
 

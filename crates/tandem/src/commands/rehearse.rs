@@ -6,7 +6,7 @@ use lexopt::Arg::{Long, Value};
 use tandem_model::Cluster;
 
 use super::{load, needs_file, one_file, rehearsed_environment};
-use crate::cli::{self, Command};
+use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::rehearsal::play::{Piece, play, set};
 use crate::rehearsal::state::Kind;
@@ -15,16 +15,17 @@ use crate::rehearsal::state::Kind;
 pub const COMMAND: Command = Command {
     name: "rehearse",
     summary: "run every node of a cluster file on this machine",
-    help: "\
-usage: tandem rehearse cluster.toml [--show] [--port PORT] [--admin PORT]
-
+    usage: &["rehearse cluster.toml [--show] [--port PORT] [--admin PORT]"],
+    about: "\
 Runs every node of the file here, each as a process of its own, on loopback addresses: the same file that runs on the
 machines. An application that only has `proxy` is played by a stand-in unless its `rehearse` names a program.
-
-  --show         print the rehearsed cluster as a file and do nothing
-  --port PORT    the first listener's port (80 becomes 8080); an error when it is taken
-  --admin PORT   the status page's port, instead of 8404 or the next free one
-
+",
+    options: &[
+        Opt { form: "--show", text: "print the rehearsed cluster as a file and do nothing" },
+        Opt { form: "--port PORT", text: "the first listener's port (80 becomes 8080); an error when it is taken" },
+        Opt { form: "--admin PORT", text: "the status page's port, instead of 8404 or the next free one" },
+    ],
+    notes: "\
 Ctrl-C, SIGTERM and SIGHUP stop everything. `tandem node` lists, kills and starts nodes meanwhile.
 ",
     main,

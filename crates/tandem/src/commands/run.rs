@@ -6,7 +6,7 @@ use lexopt::Arg::{Long, Value};
 use tandem_model::{Cluster, NodePlan};
 
 use super::{environment, load, needs_file, node_names, one_file};
-use crate::cli::Command;
+use crate::cli::{Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::node::{self, Options};
 
@@ -14,14 +14,15 @@ use crate::node::{self, Options};
 pub const COMMAND: Command = Command {
     name: "run",
     summary: "play one node of a cluster file: the one this machine is",
-    help: "\
-usage: tandem run cluster.toml [--node NAME]
-
+    usage: &["run cluster.toml [--node NAME]"],
+    about: "\
 Plays the node whose address this machine has, in the foreground, until SIGTERM or Ctrl-C. The same file is on every
 machine.
-
-  --node NAME   play this node, when the machine has the addresses of several or of none
-
+",
+    options: &[
+        Opt { form: "--node NAME", text: "play this node, when the machine has the addresses of several or of none" },
+    ],
+    notes: "\
 A mistake in the file, a taken address or a missing directory ends it at once with one clear sentence and exit code 2.
 SIGHUP reads the file again and does what is different in it: requests in flight, connections and applications that are
 still in it are not touched; a file that is wrong changes nothing and the log says why.

@@ -1,11 +1,20 @@
 //! The command line: which commands there are, and how one is found.
+//!
+//! [`COMMANDS`] is the one table: `--help` ([`help`]), completions ([`completion`]) and man pages ([`man`]) are made
+//! from it.
+
+pub mod completion;
+mod help;
+pub mod man;
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::commands::{check, demo, demo_app, keeper, key, memcached, node, rehearse, run};
+use crate::commands::{
+    check, completion as completion_command, demo, demo_app, keeper, key, man as man_command,
+    memcached, node, rehearse, run,
+};
 use crate::exit::{Failure, Result};
 
 /// One command.
@@ -14,10 +23,24 @@ pub struct Command {
     pub name: &'static str,
     /// One line for the list; empty hides it.
     pub summary: &'static str,
-    /// All of `--help`.
-    pub help: &'static str,
+    /// Its forms, each as written after `tandem `.
+    pub usage: &'static [&'static str],
+    /// What it does, in paragraphs.
+    pub about: &'static str,
+    /// Its options and words.
+    pub options: &'static [Opt],
+    /// What else is to be known: exit codes, signals.
+    pub notes: &'static str,
     /// Does it, with the arguments after the word.
     pub main: fn(lexopt::Parser) -> Result,
+}
+
+/// An option or a word of a command.
+pub struct Opt {
+    /// As it is written: `-p, --port NUM`, `kill NAME`.
+    pub form: &'static str,
+    /// What it does.
+    pub text: &'static str,
 }
 
 /// Every command, in the order of the list.
@@ -29,6 +52,8 @@ pub const COMMANDS: &[Command] = &[
     node::COMMAND,
     key::COMMAND,
     memcached::COMMAND,
+    completion_command::COMMAND,
+    man_command::COMMAND,
     demo_app::COMMAND,
     keeper::COMMAND,
 ];
@@ -43,8 +68,8 @@ pub fn dispatch(name: &OsStr, args: Vec<OsString>) -> Result {
     };
     match word {
         "-h" | "--help" | "help" => match args.get(1).and_then(|arg| arg.to_str()).and_then(find) {
-            Some(command) => say(command.help),
-            None => say(&overview()),
+            Some(command) => say(&command.help()),
+            None => say(&help::overview(listed())),
         },
         "-V" | "--version" | "version" => say(&format!("tandem {}\n", env!("CARGO_PKG_VERSION"))),
         _ => {
@@ -57,11 +82,18 @@ pub fn dispatch(name: &OsStr, args: Vec<OsString>) -> Result {
                 .take_while(|arg| *arg != "--")
                 .any(|arg| arg == "--help")
             {
-                return say(command.help);
+                return say(&command.help());
             }
             (command.main)(lexopt::Parser::from_args(rest.to_vec()))
         }
     }
+}
+
+/// The commands that users are told of.
+pub fn listed() -> impl Iterator<Item = &'static Command> + Clone {
+    COMMANDS
+        .iter()
+        .filter(|command| !command.summary.is_empty())
 }
 
 fn find(word: &str) -> Option<&'static Command> {
@@ -76,10 +108,7 @@ pub fn say(text: &str) -> Result {
 }
 
 fn unknown(word: &str) -> String {
-    let names = COMMANDS
-        .iter()
-        .filter(|command| !command.summary.is_empty())
-        .map(|command| command.name);
+    let names = listed().map(|command| command.name);
     let near = names.clone().find(|name| {
         name.starts_with(word)
             || (word.len() > 2 && word.starts_with(name))
@@ -94,24 +123,6 @@ fn unknown(word: &str) -> String {
     }
 }
 
-fn overview() -> String {
-    let mut text = String::from(
-        "Tandem: load balancer, static server, application runner and replicated session store.\n\n\
-         usage: tandem [COMMAND] [OPTIONS]\n\n\
-         Without a command it is `tandem demo`: the classic six machines, rehearsed on this one.\n\n",
-    );
-    for command in COMMANDS
-        .iter()
-        .filter(|command| !command.summary.is_empty())
-    {
-        let _ = writeln!(text, "  {:<10} {}", command.name, command.summary);
-    }
-    text.push_str(
-        "\n`tandem COMMAND --help` says more. `tandem --version` says which version this is.\n",
-    );
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,13 +130,13 @@ mod tests {
     #[test]
     fn every_command_explains_itself() {
         for command in COMMANDS {
-            assert!(
-                command.help.starts_with("usage: tandem "),
-                "{}",
-                command.name
-            );
-            assert!(command.help.contains(command.name), "{}", command.name);
-            assert!(command.help.ends_with('\n'), "{}", command.name);
+            let help = command.help();
+            let usage = format!("usage: tandem {}", command.name);
+            assert!(help.starts_with(&usage), "{}", command.name);
+            assert!(help.ends_with('\n'), "{}", command.name);
+            for line in help.lines() {
+                assert!(line.chars().count() <= 120, "{}: {line}", command.name);
+            }
         }
     }
 
