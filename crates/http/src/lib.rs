@@ -15,6 +15,7 @@ mod field;
 pub mod handler;
 pub mod head;
 pub mod path;
+pub mod policy;
 pub mod request;
 pub mod response;
 mod rewrite;

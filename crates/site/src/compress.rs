@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use tandem_http::policy::coding::is_text;
 use tandem_model::Coding;
 
 /// What is smaller gains nothing, in bytes: it fits into one segment anyway.
@@ -19,28 +20,6 @@ const BROTLI_WINDOW: i32 = 20;
 /// Whether a file of this type and length gets smaller.
 pub(crate) fn is_worth_it(kind: &str, size: u64) -> bool {
     (SMALLEST..=LARGEST).contains(&size) && is_text(kind)
-}
-
-/// Whether this media type is text, under whatever name.
-pub(crate) fn is_text(kind: &str) -> bool {
-    let kind = kind.split(';').next().unwrap_or_default().trim_ascii_end();
-    kind.starts_with("text/")
-        || kind.ends_with("+xml")
-        || kind.ends_with("+json")
-        || matches!(
-            kind,
-            "application/javascript"
-                | "application/json"
-                | "application/manifest+json"
-                | "application/wasm"
-                | "application/xml"
-                | "application/yaml"
-                | "application/vnd.ms-fontobject"
-                | "font/otf"
-                | "font/ttf"
-                | "image/bmp"
-                | "image/x-icon"
-        )
 }
 
 /// The content in this coding; `None` when it does not get smaller.

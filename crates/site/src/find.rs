@@ -7,16 +7,16 @@ use std::time::Instant;
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
 use rustix::fs::Stat;
+use tandem_http::policy::coding::{Preference, is_text};
 use tandem_model::Coding;
 
-use crate::coding::{self, Preference};
-use crate::compress;
 use crate::entry::{self, About, Entry};
 use crate::expires::cache_control;
 use crate::listing::{self, Sort};
 use crate::place::Place;
 use crate::root::{Closed, Held, Opened, Patience};
 use crate::{Shared, Worker};
+use crate::{coding, compress};
 
 /// What there is at a path.
 pub(crate) enum Found {
@@ -165,7 +165,7 @@ impl Search<'_> {
         let kind = self.shared.types.of(found.file_name);
         let about = About {
             cache_control: cache_control(&site.expires, &kind),
-            varies: !site.precompressed.is_empty() || site.compress && compress::is_text(&kind),
+            varies: !site.precompressed.is_empty() || site.compress && is_text(&kind),
             kind: &kind,
         };
         let known = self

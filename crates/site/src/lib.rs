@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tandem_http::policy::coding::Preference;
 use tandem_http::{Cx, Handler, Plan, Reply, Request, Step};
 use tandem_model::{Coding, Site};
 use tandem_telemetry::Telemetry;
@@ -57,7 +58,6 @@ mod walk;
 mod tests;
 
 use cache::Cache;
-use coding::Preference;
 use condition::Conditions;
 use find::{Found, Search, Wanted, key};
 use listing::Sort;
