@@ -29,6 +29,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &route::REDIRECT,
     &route::RESPOND,
     &site::KEYS,
+    &site::ACCESS,
     &app::KEYS,
     &backend::KEYS,
     &backend::SERVER,

@@ -89,10 +89,12 @@ impl Reply {
 /// An answer from a file.
 #[derive(Clone, Debug)]
 pub struct FileBody {
-    /// 200 or 206.
+    /// 200 or 206, or that of an error whose page is a file.
     pub status: u16,
     /// Complete field lines, each ended by CRLF, without `Date`, `Connection` and `Content-Length`.
     pub fields: Bytes,
+    /// What the body begins with; then comes the part of the file.
+    pub before: Bytes,
     /// The open file; shared, so it is read by offset only.
     pub file: Arc<OwnedFd>,
     /// Where to begin, in bytes.

@@ -26,6 +26,7 @@ fn temporary(name: &str, content: &[u8]) -> PathBuf {
 
 fn file(path: &PathBuf, offset: u64, length: u64) -> FileBody {
     FileBody {
+        before: Bytes::new(),
         status: 200,
         fields: Bytes::from_static(b"Content-Type: text/plain\r\n"),
         file: Arc::new(OwnedFd::from(File::open(path).unwrap())),

@@ -272,6 +272,7 @@ fn bodies_pass_whole_both_ways_and_files_too() {
         let length = body.len() as u64 - 7;
         let files = config(handler(move |_| {
             Plan::File(FileBody {
+                before: bytes::Bytes::new(),
                 status: 200,
                 fields: bytes::Bytes::new(),
                 file: Arc::clone(&file),

@@ -30,6 +30,6 @@ pub use plan::{
 };
 pub use rehearse::{Rehearsed, Stage};
 pub use route::{Action, Conditions, Field, Presence, Route};
-pub use service::{App, Backend, BackendServer, Coding, Program, Rehearsal, Service, Site};
+pub use service::{Access, App, Backend, BackendServer, Coding, Program, Rehearsal, Service, Site};
 pub use spread::{Balance, Spread};
 pub use units::{Address, Secret, Size};

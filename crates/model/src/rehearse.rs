@@ -10,8 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    Address, Admin, App, BackendServer, Check, Cluster, LogTo, Program, Rehearsal, Secret, Service,
-    Spread, Timeouts,
+    Access, Address, Admin, App, BackendServer, Check, Cluster, LogTo, Program, Rehearsal, Secret,
+    Service, Spread, Timeouts,
 };
 
 /// The first of the ports that services get.
@@ -84,10 +84,14 @@ pub fn rehearse(cluster: &Cluster, stage: &Stage) -> Rehearsed {
             *taken = port;
             port += 1;
         }
-        if let Service::Site(site) = service
-            && !site.allow.is_empty()
-        {
-            site.allow.extend(loopbacks(stage.network));
+        if let Service::Site(site) = service {
+            if !site.allow.is_empty() {
+                site.allow.extend(loopbacks(stage.network));
+            }
+            if !site.access.is_empty() {
+                let own = loopbacks(stage.network).into_iter().collect();
+                site.access.insert(0, Access::Allow(own));
+            }
         }
     }
     let front_door = open_doors(&mut out, stage);

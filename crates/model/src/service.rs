@@ -53,6 +53,15 @@ impl Coding {
     }
 }
 
+/// One rule of who may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// These may.
+    Allow(Vec<IpNet>),
+    /// These may not.
+    Deny(Vec<IpNet>),
+}
+
 /// Files from a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Site {
@@ -70,8 +79,10 @@ pub struct Site {
     pub fallback: Option<String>,
     /// Other directories, by the path they are seen under.
     pub aliases: BTreeMap<String, PathBuf>,
-    /// More types by suffix (without the dot), before the built-in table.
+    /// More types by suffix (without the dot), before the built-in table; `*` is the type of every other file.
     pub types: BTreeMap<String, String>,
+    /// The charset that text of the built-in table is said to be in; `None` is UTF-8, empty says nothing.
+    pub charset: Option<String>,
     /// How long clients may keep files, by media type (`text/css`, `image/*`, `*`).
     pub expires: BTreeMap<String, Duration>,
     /// Codings of siblings (`a.css.gz`) that are sent in place of a file, the preferred first.
@@ -86,6 +97,10 @@ pub struct Site {
     pub allow: Vec<IpNet>,
     /// Clients that may not, asked first.
     pub deny: Vec<IpNet>,
+    /// Who may ask, in order, in place of the two: the first rule that names a client decides, and whom none names may.
+    pub access: Vec<Access>,
+    /// Names of files below the root that are sent with an error, by its status.
+    pub errors: BTreeMap<u16, String>,
     /// Serve names that begin with a dot.
     pub hidden: bool,
     /// How listeners on other nodes check it.

@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     pub(crate) content: Content,
     /// `Content-Type` and the like, then what a 304 sends too.
     pub(crate) fields: Bytes,
+    /// Where the offer of ranges begins in the fields, which ends where [`validators`](Self::validators) begin.
+    ranges: usize,
     /// Where the fields begin that a 304 sends.
     validators: usize,
     etag: Box<[u8]>,
@@ -131,6 +133,7 @@ impl Entry {
         if let Some(coding) = coding {
             let _ = write!(fields, "Content-Encoding: {}\r\n", coding.name());
         }
+        let ranges = fields.len();
         if !weak {
             fields.push_str("Accept-Ranges: bytes\r\n");
         }
@@ -150,6 +153,7 @@ impl Entry {
         Self {
             content,
             fields: Bytes::from(fields),
+            ranges,
             validators,
             etag: etag.into_bytes().into(),
             weak,
@@ -184,6 +188,18 @@ impl Entry {
     /// The fields of a 304: the validators, and what caches need to know (RFC 9110 section 15.4.5).
     pub(crate) fn validator_fields(&self) -> Bytes {
         self.fields.slice(self.validators..)
+    }
+
+    /// The fields without the offer of ranges.
+    pub(crate) fn rangeless_fields(&self) -> Bytes {
+        let (before, after) = (&self.fields[..self.ranges], &self.fields[self.validators..]);
+        Bytes::from([before, after].concat())
+    }
+
+    /// The line that says its media type.
+    pub(crate) fn content_type(&self) -> &[u8] {
+        let end = self.fields.iter().position(|&b| b == b'\n');
+        &self.fields[..end.map_or(0, |end| end + 1)]
     }
 
     /// Reads a part of the content. Whether it is there.

@@ -90,7 +90,8 @@ impl Search<'_> {
         }
     }
 
-    fn look_for(&self, name: &[u8]) -> Result<Found, Closed> {
+    /// As [`look`](Self::look), for that name and no other.
+    pub(crate) fn look_for(&self, name: &[u8]) -> Result<Found, Closed> {
         let cache = &self.worker.cache;
         let mut found = self.find(name);
         if matches!(found, Err(Closed::Busy)) {

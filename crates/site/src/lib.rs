@@ -4,7 +4,7 @@
 //! the root, whatever a path or a link says; never keep a worker waiting for a disk; and never crash or hang on
 //! something that is no file, or not there any more.
 //!
-//! The way of a request, which [`Handler::step`] follows line by line:
+//! The way of a request, which `SiteHandler::answer` follows line by line:
 //!
 //! 1. `method`: GET and HEAD; OPTIONS is told so, everything else refused.
 //! 2. `access`: the client may ask, by `deny` and `allow`.
@@ -15,7 +15,9 @@
 //!    the kernel has it all in memory, else by another thread, which also `compress`es and makes a `listing`.
 //! 7. `condition`: the client may have it already.
 //! 8. `range`: it may want a part only, or several (`multipart`).
+//!    A Flash video may be wanted from the middle (`flv`).
 //! 9. `reply`: the plan.
+//! 10. `errors`: the site's own page of an error.
 
 #![forbid(unsafe_code)]
 
@@ -39,8 +41,10 @@ mod compress;
 mod condition;
 mod date;
 mod entry;
+mod errors;
 mod expires;
 mod find;
+mod flv;
 mod listing;
 mod media;
 mod method;
@@ -57,6 +61,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use access::Rules;
 use cache::Cache;
 use condition::Conditions;
 use find::{Found, Search, Wanted, key};
@@ -80,6 +85,7 @@ pub struct SiteHandler(Arc<Shared>);
 struct Shared {
     site: Site,
     types: Types,
+    rules: Rules,
     places: Places,
     /// The codings it can answer with.
     offered: Vec<Coding>,
@@ -116,7 +122,8 @@ impl SiteHandler {
             fault,
         };
         let places = Places::open(site)?;
-        let types = Types::new(&site.types).map_err(|suffix| fault(Fault::Type(suffix)))?;
+        let types = Types::new(&site.types, site.charset.as_deref());
+        let types = types.map_err(|suffix| fault(Fault::Type(suffix)))?;
         let worker = |_| Worker {
             cache: Cache::share(workers.max(1)),
             service: Arc::from(site.name.as_str()),
@@ -124,6 +131,7 @@ impl SiteHandler {
         Ok(Self(Arc::new(Shared {
             site: site.clone(),
             types,
+            rules: Rules::of(site),
             places,
             offered: coding::offered(site),
             opening: Arc::new(Semaphore::new(OPENING)),
@@ -135,6 +143,17 @@ impl SiteHandler {
 
 impl Handler for SiteHandler {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
+        let step = self.answer(request, cx);
+        if self.0.site.errors.is_empty() {
+            return step;
+        }
+        errors::dressed(self, step, *cx)
+    }
+}
+
+impl SiteHandler {
+    /// All steps but the last.
+    fn answer(&self, request: &Request<'_>, cx: &Cx) -> Step {
         let shared = &self.0;
         let worker = shared.worker(cx.worker);
         let head = match method::read(request.method()) {
@@ -143,7 +162,7 @@ impl Handler for SiteHandler {
             Asked::Options => return Step::Plan(reply::options(&worker.service)),
             Asked::Unknown => return Step::Plan(reply::page(405, &worker.service)),
         };
-        if !access::permits(&shared.site, request.client) {
+        if !shared.rules.permit(request.client) {
             return Step::Plan(reply::page(403, &worker.service));
         }
         if shared.site.status.as_deref().map(str::as_bytes) == Some(request.path()) {
@@ -180,9 +199,7 @@ impl Handler for SiteHandler {
             },
         }
     }
-}
 
-impl SiteHandler {
     /// Has another thread wait for the disk.
     fn later(&self, name: &[u8], ask: Ask<'static>, cx: Cx) -> Step {
         let shared = self.0.clone();
@@ -277,7 +294,7 @@ impl Ask<'_> {
 fn answer(ask: &Ask<'_>, found: Result<Found, Closed>, worker: &Worker) -> Sent {
     let service = &worker.service;
     Sent::Plan(match found {
-        Ok(Found::File(entry)) => return reply::file(&entry, ask.head, &ask.conditions, service),
+        Ok(Found::File(entry)) => return reply::file(&entry, ask, service),
         Ok(Found::Directory) => reply::redirect(&name::with_slash(&ask.path, &ask.query), service),
         Ok(Found::Listing(page)) => reply::fresh(page, reply::HTML, service),
         Err(closed) => refused(closed, service),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tandem_http::{FileBody, Plan, Reply};
 
-use crate::condition::{Conditions, Verdict};
+use crate::Ask;
+use crate::condition::Verdict;
 use crate::entry::{Content, Entry, seconds_now};
+use crate::flv;
 use crate::method::ALLOW;
 use crate::multipart::Multipart;
 use crate::range::{self, Range};
@@ -19,14 +21,10 @@ pub(crate) enum Sent {
     Parts(Multipart),
 }
 
-/// Sends a file, or the part of it that was asked for, or that the client has it already. `head`: only the head is
-/// wanted, for which Range has no meaning (RFC 9110 section 14.2).
-pub(crate) fn file(
-    entry: &Arc<Entry>,
-    head: bool,
-    conditions: &Conditions<'_>,
-    service: &Arc<str>,
-) -> Sent {
+/// Sends a file, or the part of it that was asked for, or that the client has it already. Range has no meaning for HEAD
+/// (RFC 9110 section 14.2).
+pub(crate) fn file(entry: &Arc<Entry>, ask: &Ask<'_>, service: &Arc<str>) -> Sent {
+    let conditions = &ask.conditions;
     match conditions.verdict(entry.compared_by()) {
         Verdict::Proceed => {}
         Verdict::Failed => return Sent::Plan(page(412, service)),
@@ -34,9 +32,14 @@ pub(crate) fn file(
             return Sent::Plan(bytes(304, entry.validator_fields(), Bytes::new(), service));
         }
     }
+    if entry.coding.is_none()
+        && let Some(start) = flv::start(&ask.path, &ask.query, entry.size)
+    {
+        return Sent::Plan(video(entry, start, service));
+    }
     // A part of what was compressed on the way could not be told from a part of what is compressed anew.
     let range = match conditions.range(entry.compared_by(), seconds_now) {
-        Some(field) if !head && !entry.is_made() => range::select(field, entry.size),
+        Some(field) if !ask.head && !entry.is_made() => range::select(field, entry.size),
         _ => Range::Whole,
     };
     Sent::Plan(match range {
@@ -77,10 +80,31 @@ fn part(
         Content::File(file) => Plan::File(FileBody {
             status,
             fields,
+            before: Bytes::new(),
             file: file.clone(),
             offset,
             length,
             service,
+        }),
+    }
+}
+
+/// A video from `start`, as one of its own. Its tag may be that of the file: another query is another resource.
+fn video(entry: &Entry, start: u64, service: &Arc<str>) -> Plan {
+    let fields = entry.rangeless_fields();
+    match &entry.content {
+        Content::Memory(content) => {
+            let body = [flv::HEAD, &content[start as usize..]].concat();
+            bytes(200, fields, Bytes::from(body), service)
+        }
+        Content::File(file) => Plan::File(FileBody {
+            status: 200,
+            fields,
+            before: Bytes::from_static(flv::HEAD),
+            file: file.clone(),
+            offset: start,
+            length: entry.size - start,
+            service: service.clone(),
         }),
     }
 }

@@ -6,25 +6,37 @@ use std::collections::BTreeMap;
 use crate::media;
 
 /// The types of one site: its own before the table.
-pub(crate) struct Types(BTreeMap<String, String>);
+pub(crate) struct Types {
+    own: BTreeMap<String, String>,
+    /// What is said of the text of the table.
+    charset: String,
+}
 
 impl Types {
-    /// Takes a site's own types, by suffix without the dot. The suffix of a type that could not be sent as a field's
-    /// value is the error.
-    pub(crate) fn new(own: &BTreeMap<String, String>) -> Result<Self, String> {
+    /// Takes a site's own types, by suffix without the dot, `*` for every other; and the charset that text of the table
+    /// is said to be in. The suffix of a type that could not be sent as a field's value is the error.
+    pub(crate) fn new(
+        own: &BTreeMap<String, String>,
+        charset: Option<&str>,
+    ) -> Result<Self, String> {
         let sendable = |kind: &str| {
             !kind.is_empty() && kind.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
         };
         match own.iter().find(|(_, kind)| !sendable(kind)) {
             Some((suffix, _)) => Err(suffix.clone()),
-            None => Ok(Self(
-                own.iter()
+            None => Ok(Self {
+                own: own
+                    .iter()
                     .map(|(suffix, kind)| {
                         let suffix = suffix.trim_start_matches('.').to_ascii_lowercase();
                         (suffix, kind.clone())
                     })
                     .collect(),
-            )),
+                charset: match charset.unwrap_or("utf-8") {
+                    "" => String::new(),
+                    charset => format!("; charset={charset}"),
+                },
+            }),
         }
     }
 
@@ -34,18 +46,20 @@ impl Types {
         let file = name.rsplit(|&b| b == b'/').next().unwrap_or_default();
         let file = String::from_utf8_lossy(file).to_ascii_lowercase();
         let mut rest = file.as_str();
-        let mut kind = media::DEFAULT;
+        let mut kind = None;
         while let Some((_, suffix)) = rest.split_once('.') {
-            if let Some(own) = self.0.get(suffix) {
+            if let Some(own) = self.own.get(suffix).filter(|_| suffix != "*") {
                 return Cow::Borrowed(own);
             }
-            kind = media::by_suffix(suffix).unwrap_or(media::DEFAULT);
+            kind = media::by_suffix(suffix);
             rest = suffix;
         }
-        if kind.starts_with("text/") {
-            Cow::Owned(format!("{kind}; charset=utf-8"))
-        } else {
-            Cow::Borrowed(kind)
+        match kind {
+            Some(kind) if kind.starts_with("text/") => {
+                Cow::Owned(format!("{kind}{}", self.charset))
+            }
+            Some(kind) => Cow::Borrowed(kind),
+            None => Cow::Borrowed(self.own.get("*").map_or(media::DEFAULT, String::as_str)),
         }
     }
 }
@@ -61,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_last_suffix_decides_and_text_has_a_charset() {
-        let types = Types::new(&BTreeMap::new()).unwrap();
+        let types = Types::new(&BTreeMap::new(), None).unwrap();
         for (name, kind) in [
             ("index.html", "text/html; charset=utf-8"),
             ("a/b.c/STYLE.CSS", "text/css; charset=utf-8"),
@@ -83,16 +97,33 @@ mod tests {
     #[test]
     fn a_sites_own_types_come_first() {
         let types = own(&[("TAR.gz", "application/x-tgz"), (".md", "text/html")]);
-        let types = Types::new(&types).unwrap();
+        let types = Types::new(&types, None).unwrap();
         assert_eq!(types.of(b"a.tar.gz"), "application/x-tgz");
         assert_eq!(types.of(b"b.gz"), "application/gzip");
         assert_eq!(types.of(b"c.md"), "text/html");
     }
 
     #[test]
+    fn the_default_type_and_the_charset_are_the_sites() {
+        let types = own(&[("*", "text/plain"), ("md", "text/markdown")]);
+        let types = Types::new(&types, Some("koi8-r")).unwrap();
+        assert_eq!(types.of(b"README"), "text/plain");
+        assert_eq!(types.of(b"a.unknown"), "text/plain");
+        assert_eq!(types.of(b"a.*"), "text/plain");
+        assert_eq!(types.of(b"a.html"), "text/html; charset=koi8-r");
+        assert_eq!(types.of(b"a.md"), "text/markdown");
+        assert_eq!(types.of(b"a.png"), "image/png");
+        let silent = Types::new(&BTreeMap::new(), Some("")).unwrap();
+        assert_eq!(silent.of(b"a.html"), "text/html");
+    }
+
+    #[test]
     fn a_type_that_would_break_the_head_is_refused() {
         for kind in ["a/b\r\nSet-Cookie: x", "", "te\u{e9}t/x"] {
-            assert_eq!(Types::new(&own(&[("x", kind)])).err(), Some("x".into()));
+            assert_eq!(
+                Types::new(&own(&[("x", kind)]), None).err(),
+                Some("x".into())
+            );
         }
     }
 }

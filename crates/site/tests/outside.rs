@@ -224,8 +224,93 @@ fn codings_parts_and_the_status_page_come_over_the_wire() {
         assert!(parts.starts_with("HTTP/1.1 206 "), "{parts}");
         assert!(parts.contains("\r\n\r\n12\r\n--") && parts.contains("\r\n\r\n56\r\n--"));
         let status = text(get(address, b"/status", "").await);
-        let last = "Active connections: 1 \nserver accepts handled requests\n 3 3 2 \n\
+        let last = "Active connections: 1 \nserver accepts handled requests\n 3 3 3 \n\
                     Reading: 0 Writing: 1 Waiting: 0 \n";
         assert!(status.ends_with(last), "{status}");
+    });
+}
+
+#[test]
+fn a_head_that_is_coming_in_is_reading() {
+    let directory = Directory::new();
+    let site = Site {
+        status: Some("/status".into()),
+        ..site(&directory)
+    };
+    serve(site, |address| async move {
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let whole = b"GET /nothing HTTP/1.1\r\nHost: www\r\n\r\n";
+        idle.write_all(whole).await.unwrap();
+        let mut answer = [0; 12];
+        idle.read_exact(&mut answer).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET /nothing HTTP/1.1\r\nHo")
+            .await
+            .unwrap();
+        loop {
+            // The part of a head arrives when it arrives.
+            let page = get(address, b"/status", "").await;
+            let page = String::from_utf8(page).unwrap();
+            if page.ends_with("Reading: 1 Writing: 1 Waiting: 1 \n") {
+                assert!(page.contains("\r\n\r\nActive connections: 3 \n"), "{page}");
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        slow.write_all(b"st: www\r\n\r\n").await.unwrap();
+        slow.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 404");
+        let page = get(address, b"/status", "").await;
+        assert!(page.ends_with(b"Reading: 0 Writing: 1 Waiting: 2 \n"));
+    });
+}
+
+#[test]
+fn a_video_from_the_middle_and_an_error_page_come_over_the_wire() {
+    let directory = Directory::new();
+    directory.write("a.flv", "x".repeat(100_000));
+    directory.write("404.html", "nothing of the kind");
+    let site = Site {
+        errors: [(404, "404.html".into())].into(),
+        ..site(&directory)
+    };
+    serve(site, |address| async move {
+        let answer = get(address, b"/a.flv?start=99000", "").await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        assert!(text.contains("\r\nContent-Length: 1013\r\n"), "{text}");
+        let expected = [&b"FLV\x01\x05\0\0\0\x09\0\0\0\0"[..], &[b'x'; 1_000]].concat();
+        assert!(answer.ends_with(&expected));
+        let large = get(address, b"/a.flv?start=1", "").await;
+        let body = large.windows(4).position(|at| at == b"\r\n\r\n").unwrap() + 4;
+        assert!(large[body..].starts_with(&expected[..13]));
+        assert_eq!(large.len() - body, 13 + 99_999);
+        let none = get(address, b"/nothing", "").await;
+        let none = String::from_utf8(none).unwrap();
+        assert!(none.starts_with("HTTP/1.1 404 Not Found\r\n"), "{none}");
+        assert!(none.ends_with("\r\n\r\nnothing of the kind"), "{none}");
+    });
+}
+
+#[test]
+fn options_names_the_methods() {
+    let directory = Directory::new();
+    serve(site(&directory), |address| async move {
+        for target in ["/", "*"] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let request =
+                format!("OPTIONS {target} HTTP/1.1\r\nHost: www\r\nConnection: close\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 204 No Content\r\n"),
+                "{answer}"
+            );
+            assert!(
+                answer.contains("\r\nAllow: GET, HEAD, OPTIONS\r\n"),
+                "{answer}"
+            );
+        }
     });
 }

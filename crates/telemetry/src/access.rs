@@ -71,7 +71,26 @@ struct Inner {
     file: Option<File>,
     buffer: Vec<u8>,
     stamp: (i64, String),
+    /// Bytes that could not be written since the last that could.
     lost: u64,
+    /// The file ends within a line: the disk took a part of what it was given.
+    torn: bool,
+    /// The last write failed.
+    failing: bool,
+    /// The caller knows that writes failed.
+    told: bool,
+    fault: Option<String>,
+}
+
+/// What became of a log's disk since it was last asked about ([`AccessLog::flush`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Everything was written.
+    All,
+    /// This could not be, for the first time.
+    Failing(String),
+    /// So many bytes could not be, and now it is as it should be again.
+    Again(u64),
 }
 
 impl AccessLog {
@@ -84,6 +103,10 @@ impl AccessLog {
             buffer: Vec::with_capacity(BATCH + 1024),
             stamp: (0, String::new()),
             lost: 0,
+            torn: false,
+            failing: false,
+            told: false,
+            fault: None,
         }))))
     }
 
@@ -101,9 +124,24 @@ impl AccessLog {
         }
     }
 
-    /// Writes what has gathered. Workers call it about once a second and before they end.
-    pub fn flush(&self) {
-        self.0.borrow_mut().flush();
+    /// Writes what has gathered, and says what changed. Workers call it about once a second and before they end.
+    ///
+    /// When a disk is full, requests go on and what was gathered is dropped: memory is bounded, and the next try is made
+    /// with the next lines.
+    pub fn flush(&self) -> Written {
+        let mut inner = self.0.borrow_mut();
+        inner.flush();
+        match (inner.fault.take(), inner.told) {
+            (Some(fault), false) => {
+                inner.told = true;
+                Written::Failing(fault)
+            }
+            (None, true) if inner.lost > 0 && !inner.failing => {
+                inner.told = false;
+                Written::Again(std::mem::take(&mut inner.lost))
+            }
+            _ => Written::All,
+        }
     }
 
     /// Opens the path anew, as after a rotation.
@@ -118,11 +156,6 @@ impl AccessLog {
         );
         Ok(())
     }
-
-    /// Bytes of log that could not be written (a full disk): requests go on without.
-    pub fn lost(&self) -> u64 {
-        self.0.borrow().lost
-    }
 }
 
 impl Inner {
@@ -130,12 +163,31 @@ impl Inner {
         if self.buffer.is_empty() {
             return;
         }
-        let written = match &mut self.file {
-            Some(file) => file.write_all(&self.buffer),
-            None => Ok(()),
-        };
-        if written.is_err() {
-            self.lost += self.buffer.len() as u64;
+        let mut rest = &self.buffer[..];
+        let mut fault = None;
+        if let Some(file) = &mut self.file {
+            if self.torn {
+                match file.write_all(b"\n") {
+                    Ok(()) => self.torn = false,
+                    Err(e) => fault = Some(e),
+                }
+            }
+            while fault.is_none() && !rest.is_empty() {
+                match file.write(rest) {
+                    Ok(0) => fault = Some(io::ErrorKind::WriteZero.into()),
+                    Ok(n) => {
+                        self.torn = rest[n - 1] != b'\n';
+                        rest = &rest[n..];
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => fault = Some(e),
+                }
+            }
+        }
+        self.lost += rest.len() as u64;
+        self.failing = fault.is_some();
+        if let Some(fault) = fault {
+            self.fault = Some(fault.to_string());
         }
         self.buffer.clear();
     }
@@ -246,6 +298,33 @@ mod tests {
         let expected = "192.168.0.5 - - [23/Nov/2026:14:05:09 +0000] \"GET /a\\x22\\x0Ab HTTP/1.1\" 200 12 \"-\" \
                         \"curl/8\" shop/app1 1 0.310/1.500/12.000 -\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_of_once_and_again_when_it_has_room() {
+        // Always full.
+        let log = AccessLog::open(Path::new("/dev/full")).unwrap();
+        log.record(&record());
+        let Written::Failing(why) = log.flush() else {
+            panic!("it cannot have been written")
+        };
+        assert!(why.contains("No space left"), "{why}");
+        log.record(&record());
+        assert_eq!(log.flush(), Written::All, "said already");
+        let path = std::env::temp_dir().join(format!("tandem-access-{}", std::process::id()));
+        log.0.borrow_mut().path = path.clone();
+        log.reopen().unwrap();
+        log.0.borrow_mut().torn = true;
+        log.record(&record());
+        let again = log.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            text.starts_with("\n192.168.0.5 - - "),
+            "no line is torn: {text}"
+        );
+        assert_eq!(again, Written::Again(2 * (text.len() as u64 - 1)));
+        assert_eq!(log.flush(), Written::All);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct WorkerCounters {
     pub open: AtomicU64,
     /// Requests that are being answered now.
     pub answering: AtomicU64,
+    /// Connections that have sent a part of a head and are waited for.
+    pub reading: AtomicU64,
     /// Requests answered.
     pub requests: AtomicU64,
     /// Requests that were malformed or over a limit.
@@ -38,6 +40,7 @@ pub struct Totals {
     pub accepted: u64,
     pub open: u64,
     pub answering: u64,
+    pub reading: u64,
     pub requests: u64,
     pub refused: u64,
     pub retries: u64,
@@ -72,6 +75,7 @@ impl Counters {
             accepted: sum(|w| &w.accepted),
             open: sum(|w| &w.open),
             answering: sum(|w| &w.answering),
+            reading: sum(|w| &w.reading),
             requests: sum(|w| &w.requests),
             refused: sum(|w| &w.refused),
             retries: sum(|w| &w.retries),

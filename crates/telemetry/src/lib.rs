@@ -12,7 +12,7 @@ pub mod counters;
 pub mod event;
 pub mod status;
 
-pub use access::{AccessLog, AccessRecord, Stopped};
+pub use access::{AccessLog, AccessRecord, Stopped, Written};
 pub use control::{Control, ControlError};
 pub use counters::{Counters, WorkerCounters};
 pub use event::{Event, Events, Severity};

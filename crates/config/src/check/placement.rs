@@ -1,4 +1,4 @@
-//! What stands where: nodes, keys, applications and the copies of sessions.
+//! What stands where: nodes, keys, applications, sites and the copies of sessions.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +46,16 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
         {
             let message = format!("all weights of `{name}` are 0: nothing would answer");
             reader.wrong(&section.place("weight"), message);
+        }
+    }
+    for site in &draft.sites {
+        let section = &site.section;
+        for key in ["allow", "deny"] {
+            if section.has("access") && section.has(key) {
+                let message = format!("`{key}` and `access` both say who may ask");
+                let hint = "write it as a rule of `access`, at its place in the order";
+                reader.wrong_hint(&section.place(key), message, Some(hint.into()));
+            }
         }
     }
     for backend in &draft.backends {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tandem_model::{
-    App, Backend, BackendServer, Check, Program, Rehearsal, Service, Site, Spread, Timeouts,
+    Access, App, Backend, BackendServer, Check, Program, Rehearsal, Service, Site, Spread, Timeouts,
 };
 
 use super::text::{Pairs, array, list, quoted};
@@ -61,6 +61,11 @@ fn of_site(pairs: &mut Pairs, mine: &Site) {
     let aliases = aliases.map(|(at, dir)| (at.clone(), dir.to_string_lossy().into_owned()));
     put_map(pairs, "aliases", &aliases.collect());
     put_map(pairs, "types", &mine.types);
+    match mine.charset.as_deref() {
+        None => {}
+        Some("") => pairs.put("charset", "false"),
+        Some(charset) => pairs.put("charset", quoted(charset)),
+    }
     let expires = mine.expires.iter();
     let expires = expires.map(|(kind, after)| (kind.clone(), duration::show(*after)));
     put_map(pairs, "expires", &expires.collect());
@@ -85,8 +90,29 @@ fn of_site(pairs: &mut Pairs, mine: &Site) {
             pairs.put(name, list(nets.iter().map(|net| quoted(&net.to_string()))));
         }
     }
+    if !mine.access.is_empty() {
+        pairs.put("access", list(mine.access.iter().map(access)));
+    }
+    let errors = mine.errors.iter();
+    let errors = errors.map(|(status, file)| (status.to_string(), file.clone()));
+    put_map(pairs, "errors", &errors.collect());
     pairs.put_unless("hidden", &mine.hidden, &usual.hidden, ToString::to_string);
     put_check(pairs, &mine.check);
+}
+
+fn access(rule: &Access) -> String {
+    let (name, nets) = match rule {
+        Access::Allow(nets) => ("allow", nets),
+        Access::Deny(nets) => ("deny", nets),
+    };
+    let nets = if *nets == site::everyone() {
+        quoted(site::ALL)
+    } else {
+        list(nets.iter().map(|net| quoted(&net.to_string())))
+    };
+    let mut rule = Pairs::default();
+    rule.put(name, nets);
+    rule.inline()
 }
 
 fn of_app(pairs: &mut Pairs, mine: &App) {

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
-    Action, Address, App, Backend, BackendServer, Balance, Check, Coding, Conditions, Guard,
-    HttpCheck, ListenerTls, Mode, Pattern, Presence, Program, Rehearsal, Route, Service, Site,
-    Size, Spread, Stage, Timeouts, Timing, TlsVersion,
+    Access, Action, Address, App, Backend, BackendServer, Balance, Check, Coding, Conditions,
+    Guard, HttpCheck, ListenerTls, Mode, Pattern, Presence, Program, Rehearsal, Route, Service,
+    Site, Size, Spread, Stage, Timeouts, Timing, TlsVersion,
 };
 
 use super::*;
@@ -79,6 +79,30 @@ impl Maker {
             idle: one(usual.idle),
             connect: one(usual.connect),
             first_byte: one(usual.first_byte),
+        }
+    }
+
+    /// Who may ask a site: in order, or by the two lists.
+    fn access(&mut self) -> Site {
+        if self.often() {
+            let rule = |m: &mut Self| {
+                let nets = (0..=m.below(2)).map(|_| m.net()).collect();
+                match m.below(3) {
+                    0 => Access::Allow(nets),
+                    1 => Access::Deny(nets),
+                    _ => Access::Deny(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]),
+                }
+            };
+            Site {
+                access: self.some(3, rule),
+                ..Site::default()
+            }
+        } else {
+            Site {
+                allow: self.some(2, Self::net),
+                deny: self.some(2, Self::net),
+                ..Site::default()
+            }
         }
     }
 
@@ -190,11 +214,12 @@ impl Maker {
                 compress: self.often(),
                 listing: self.often(),
                 status: self.maybe(|_| "/status".into()),
-                allow: self.some(2, Self::net),
-                deny: self.some(2, Self::net),
                 hidden: self.often(),
                 check: self.check(),
                 rehearse: self.maybe(Self::rehearsal),
+                charset: self.maybe(|m| ["", "koi8-r"][m.below(2) as usize].into()),
+                errors: self.maybe(|m| (404, m.word())).into_iter().collect(),
+                ..self.access()
             }),
             1 => Service::App(App {
                 name,

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tandem_model::{Coding, Site};
+use ipnet::IpNet;
+use tandem_model::{Access, Coding, Site};
 use toml::de::DeValue;
 
 use crate::keys::check::CHECK;
 use crate::keys::rehearse::REHEARSE;
-use crate::kinds::{BOOL, DURATION, MAP, NETS, NODES, PATH, PORT, TEXT, TEXTS};
+use crate::kinds::{BOOL, DURATION, MAP, NETS, NODES, PATH, PORT, TEXT, TEXTS, net};
 use crate::reader::Reader;
 use crate::span::{At, Item, values};
 use crate::table::Need::{Default as Is, Else, Required, WithNodes};
@@ -87,8 +88,15 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "types",
             MAP,
             Else("the built-in table"),
-            "More types by suffix, without the dot: `{ flv = \"video/x-flv\" }`.",
+            "More types by suffix, without the dot: `{ flv = \"video/x-flv\" }`. `\"*\"` is the type of every other file.",
             |d: &mut Draft, v| d.site.types = v.value,
+        ),
+        &key(
+            "charset",
+            CHARSET,
+            Is("\"utf-8\""),
+            "The charset that text of the built-in table is said to be in; `false` says nothing.",
+            |d: &mut Draft, v| d.site.charset = v.value,
         ),
         &key(
             "expires",
@@ -144,6 +152,20 @@ pub(crate) static KEYS: Table<Draft> = Table {
             },
         ),
         &key(
+            "access",
+            ACCESS_RULES,
+            Else("as `allow` and `deny` say"),
+            "Who may ask, in order, in place of `allow` and `deny`: the first rule that names a client decides.",
+            |d: &mut Draft, v| d.site.access = v.value,
+        ),
+        &key(
+            "errors",
+            ERRORS,
+            Else("a small page of ours"),
+            "Files below the root that are sent with an error, by its status: `{ 404 = \"404.html\" }`.",
+            |d: &mut Draft, v| d.site.errors = v.value,
+        ),
+        &key(
             "hidden",
             BOOL,
             Is("false"),
@@ -171,6 +193,113 @@ pub(crate) static KEYS: Table<Draft> = Table {
             },
         ),
     ],
+};
+
+/// The word for every network.
+pub(crate) const ALL: &str = "all";
+
+/// Every network.
+pub(crate) fn everyone() -> Vec<IpNet> {
+    let zero = |ip: std::net::IpAddr| IpNet::new_assert(ip, 0);
+    vec![
+        zero(std::net::Ipv4Addr::UNSPECIFIED.into()),
+        zero(std::net::Ipv6Addr::UNSPECIFIED.into()),
+    ]
+}
+
+#[derive(Default)]
+pub(crate) struct AccessDraft {
+    allow: Option<Vec<IpNet>>,
+    deny: Option<Vec<IpNet>>,
+}
+
+pub(crate) static ACCESS: Table<AccessDraft> = Table {
+    heading: "access = [{ ... }]",
+    label: "a rule of `access`",
+    doc: "A rule of who may ask a site: one of the two keys. `\"all\"` is every network.",
+    keys: &[
+        &key(
+            "allow",
+            NETS_OR_ALL,
+            Else("`deny`"),
+            "Clients that may ask.",
+            |d: &mut AccessDraft, v| d.allow = Some(v.value),
+        ),
+        &key(
+            "deny",
+            NETS_OR_ALL,
+            Else("`allow`"),
+            "Clients that may not.",
+            |d: &mut AccessDraft, v| d.deny = Some(v.value),
+        ),
+    ],
+};
+
+const ACCESS_RULES: Kind<Vec<Access>> = Kind {
+    text: "list of rules",
+    read: |reader, item| {
+        let one = |reader: &mut Reader<'_>, item: &Item<'_>| {
+            let section = ACCESS.read_item(reader, item)?;
+            match (section.draft.allow, section.draft.deny) {
+                (Some(allow), None) => Some(Access::Allow(allow)),
+                (None, Some(deny)) => Some(Access::Deny(deny)),
+                _ if section.broken => None,
+                _ => {
+                    let wrong = "a rule of `access` is either { allow = ... } or { deny = ... }";
+                    reader.wrong(&item.span(), wrong);
+                    None
+                }
+            }
+        };
+        Some(values(&reader.some(item, one)))
+    },
+};
+
+const NETS_OR_ALL: Kind<Vec<IpNet>> = Kind {
+    text: "list of networks, or \"all\"",
+    read: |reader, item| match item.get_ref() {
+        DeValue::String(text) if text == ALL => Some(everyone()),
+        _ => Some(values(&reader.some(item, net))),
+    },
+};
+
+const CHARSET: Kind<Option<String>> = Kind {
+    text: "text or false",
+    read: |reader, item| {
+        if let DeValue::Boolean(false) = item.get_ref() {
+            return Some(Some(String::new()));
+        }
+        let charset = reader.parsed(item, "a charset like \"utf-8\", or false", |text| {
+            // RFC 9110 section 8.3.2: a token.
+            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+            if text.bytes().all(token) {
+                Ok(text.to_owned())
+            } else {
+                Err("a charset is a name like \"utf-8\"")
+            }
+        })?;
+        // The usual one is not told from one that was left out.
+        Some(Some(charset).filter(|charset| charset != "utf-8"))
+    },
+};
+
+const ERRORS: Kind<BTreeMap<u16, String>> = Kind {
+    text: "table of files",
+    read: |reader, item| {
+        let what = "a table like { 404 = \"404.html\" }";
+        let named = table(reader, item, what, |reader, name, item| {
+            let status: Option<u16> = name.value.parse().ok();
+            if !status.is_some_and(|status| (400..600).contains(&status)) {
+                let wrong = "errors are given by their status, 400 to 599";
+                reader.wrong(&name.span, wrong);
+                return None;
+            }
+            reader.filled(item, "a file below the root")
+        })?;
+        let numbered = named.into_iter();
+        let numbered = numbered.filter_map(|(status, file)| Some((status.parse().ok()?, file)));
+        Some(numbered.collect())
+    },
 };
 
 const CODINGS: Kind<Vec<Coding>> = Kind {

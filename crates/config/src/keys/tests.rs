@@ -25,6 +25,7 @@ fn around(heading: &str) -> &'static str {
             "listener.web = { bind = \":80\", route = { respond = { status = 404, PAIR } } }"
         }
         "[site.NAME]" => "[site.www]\nroot = \"www\"\nPAIR",
+        "access = [{ ... }]" => "site.www = { root = \"www\", access = { allow = \"all\", PAIR } }",
         "[app.NAME]" | "[app.NAME] and [backend.NAME]" => "[app.shop]\nrun = \"shop\"\nPAIR",
         "[backend.NAME]" => "[backend.old]\nservers = \"10.0.0.1:80\"\nPAIR",
         "servers = [{ ... }]" => "backend.old.servers = { address = \"10.0.0.1:80\", PAIR }",

@@ -7,12 +7,12 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tandem_net::{Accepted, Peer, Socket};
-use tandem_telemetry::{Stopped, WorkerCounters};
+use tandem_telemetry::Stopped;
 
 use super::body::Body;
 use super::buffers::Buf;
@@ -162,19 +162,19 @@ impl Conn {
     }
 }
 
-/// Counts a request as being answered, also when its task is dropped or panics.
-struct Answering<'a>(&'a WorkerCounters);
+/// Counts a request as being in some state, also when its task is dropped or panics.
+struct Gauge<'a>(&'a AtomicU64);
 
-impl<'a> Answering<'a> {
-    fn new(counters: &'a WorkerCounters) -> Self {
-        counters.answering.fetch_add(1, Relaxed);
-        Self(counters)
+impl<'a> Gauge<'a> {
+    fn new(gauge: &'a AtomicU64) -> Self {
+        gauge.fetch_add(1, Relaxed);
+        Self(gauge)
     }
 }
 
-impl Drop for Answering<'_> {
+impl Drop for Gauge<'_> {
     fn drop(&mut self) {
-        self.0.answering.fetch_sub(1, Relaxed);
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -198,7 +198,7 @@ async fn requests(conn: &Conn) -> After {
             request_out: &mut scratch.request_out,
             response_out: &mut scratch.response_out,
         };
-        let answering = Answering::new(shared.counters());
+        let answering = Gauge::new(&shared.counters().answering);
         let after = answer(&mut x, &mut body, outs).await;
         drop(answering);
         x.record
@@ -264,6 +264,7 @@ async fn read_head(
 ) -> Result<(), NoHead> {
     let limit = snapshot.config.timeouts.head;
     let (mut seen, mut skipped, mut deadline) = (0, false, None);
+    let mut reading = None;
     loop {
         // One empty line before a request is passed over (RFC 9112 section 2.2).
         if !skipped && input.filled().starts_with(b"\r\n") {
@@ -276,6 +277,10 @@ async fn read_head(
             && let Some(length) = end_of_head(filled, &mut seen)?
         {
             return Ok(head.read(&filled[..length])?);
+        }
+        // A head that comes in one piece, as nearly all do, is not worth counting.
+        if reading.is_none() && !input.filled().is_empty() {
+            reading = Some(Gauge::new(&conn.shared().counters().reading));
         }
         let read = conn.socket.read(input.space());
         match conn.clock.limit_from(&mut deadline, limit, read).await {
@@ -364,7 +369,10 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 Some(then) if reply.status == 404 => then.step(&x.request, &x.cx),
                 _ => return reply::bytes(x, body, reply, outs.response_out).await,
             },
-            Plan::File(file) => return reply::file(x, body, file, outs.response_out).await,
+            Plan::File(file) => match fallbacks.pop() {
+                Some(then) if file.status == 404 => then.step(&x.request, &x.cx),
+                _ => return reply::file(x, body, file, outs.response_out).await,
+            },
             Plan::Forward(attempts) => {
                 let missing = !fallbacks.is_empty();
                 match forward::forward(x, attempts, body, missing, &mut outs).await {

@@ -34,7 +34,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tandem_model::Timeouts;
 use tandem_net::{Acceptor, ClientRule, ServerTls};
-use tandem_telemetry::{AccessLog, Telemetry, WorkerCounters};
+use tandem_telemetry::{AccessLog, Telemetry, WorkerCounters, Written};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
@@ -177,7 +177,7 @@ impl Engine {
             }
         };
         let _ = tokio::time::timeout(within, empty).await;
-        shared.logs.borrow().values().for_each(AccessLog::flush);
+        shared.flush_logs();
         shared.count.get()
     }
 
@@ -223,6 +223,28 @@ impl Shared {
     fn wake_all(&self) {
         for waker in self.open.borrow().iter().flatten() {
             waker.wake_by_ref();
+        }
+    }
+
+    /// Writes what the access logs have gathered. Requests go on when a disk is full; that it is, is said once.
+    fn flush_logs(&self) {
+        for (path, log) in &*self.logs.borrow() {
+            let events = &self.telemetry.events;
+            let subject = || format!("access log {}", path.display());
+            match log.flush() {
+                Written::All => {}
+                Written::Failing(why) => events.error(
+                    subject(),
+                    format!(
+                        "worker {} cannot write to it ({why}): requests go on and are not logged until it has room",
+                        self.worker
+                    ),
+                ),
+                Written::Again(lost) => events.info(
+                    subject(),
+                    format!("worker {} writes to it again; {lost} bytes were lost", self.worker),
+                ),
+            }
         }
     }
 
@@ -364,7 +386,7 @@ async fn housekeeping(shared: Weak<Shared>) {
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        shared.logs.borrow().values().for_each(AccessLog::flush);
+        shared.flush_logs();
         shared.pool.sweep();
         // Listeners that were closed by a reload are forgotten.
         shared

@@ -121,7 +121,7 @@ pub(super) async fn file(
         x.conn,
         file.status,
         &file.fields,
-        Some(file.length),
+        Some(file.before.len() as u64 + file.length),
         keep,
     );
     x.record.status = file.status;
@@ -132,13 +132,15 @@ pub(super) async fn file(
         let sent = x.conn.send(&mut [IoSlice::new(out)], limit).await;
         return finish(x, sent, keep);
     }
+    out.extend_from_slice(&file.before);
+    x.record.bytes = file.before.len() as u64;
     if file.length <= COPIED as u64 {
         let start = out.len();
         out.resize(start + file.length as usize, 0);
         if read_exactly(&file, &mut out[start..]).is_err() {
             return shrunk(x, &file);
         }
-        x.record.bytes = file.length;
+        x.record.bytes += file.length;
         let sent = x.conn.send(&mut [IoSlice::new(out)], limit).await;
         return finish(x, sent, keep);
     }
@@ -182,7 +184,7 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
             Ok(Err(_)) => return Err(Unsent::Stopped(Stopped::Client)),
             Err(Elapsed) => return Err(Unsent::Stopped(Stopped::Timeout)),
         }
-        x.record.bytes = sent;
+        x.record.bytes = file.before.len() as u64 + sent;
         if sent < file.length {
             // A client that takes all at once must not keep the others waiting.
             tokio::task::yield_now().await;

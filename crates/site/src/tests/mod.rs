@@ -175,8 +175,9 @@ async fn ask(
         },
         Plan::File(part) => {
             let file = std::fs::File::from(part.file.try_clone().unwrap());
-            let mut body = vec![0; part.length as usize];
-            file.read_exact_at(&mut body, part.offset).unwrap();
+            let mut rest = vec![0; part.length as usize];
+            file.read_exact_at(&mut rest, part.offset).unwrap();
+            let body = [&part.before[..], &rest].concat();
             assert_eq!((&file).stream_position().unwrap(), 0, "read by offset only");
             Got {
                 status: part.status,

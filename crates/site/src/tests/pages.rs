@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tandem_model::Site;
 
-use super::{Directory, get, get_if, handler, site};
+use super::{Directory, ask, get, get_if, handler, site};
 
 #[tokio::test]
 async fn a_fallback_is_served_where_there_is_no_file() {
@@ -223,4 +223,82 @@ async fn the_status_page_is_at_its_path_only() {
             .starts_with(b"Active connections: 0 \nserver accepts handled requests\n")
     );
     assert_eq!(get(&handler, "/nginx_status/").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_video_is_sent_from_the_middle_with_a_head_of_its_own() {
+    let directory = Directory::new();
+    for (name, size) in [("small.flv", 1_000usize), ("large.flv", 100_000)] {
+        let content: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+        directory.write(name, &content);
+        let handler = handler(&site(directory.root()));
+        let got = get(&handler, &format!("/{name}?start=500")).await;
+        assert_eq!(
+            (got.status, got.field("Content-Type")),
+            (200, Some("video/x-flv"))
+        );
+        assert_eq!(got.body[..13], *b"FLV\x01\x05\0\0\0\x09\0\0\0\0");
+        assert!(got.body[13..] == content[500..], "{name}");
+        assert_eq!(got.field("Accept-Ranges"), None);
+        assert!(got.field("ETag").is_some());
+        let path = format!("/{name}?start=500");
+        let ranged = get_if(&handler, &path, &[("Range", "bytes=0-1")]).await;
+        assert_eq!(ranged.body.len(), 13 + size - 500);
+        for query in ["", "?start=0", "?start=x", "?start=1000000"] {
+            let whole = get(&handler, &format!("/{name}{query}")).await;
+            assert!(whole.body == content, "{name}{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_has_the_page_of_the_site() {
+    let directory = Directory::new();
+    directory.write("404.html", "<h1>ours</h1>");
+    directory.write("errors/405.txt", "not so");
+    directory.write("large.html", "x".repeat(100_000));
+    directory.write("a.txt", "a");
+    let handler = handler(&Site {
+        errors: [
+            (404, "/404.html".into()),
+            (403, "missing.html".into()),
+            (405, "errors/405.txt".into()),
+            (416, "large.html".into()),
+        ]
+        .into(),
+        ..site(directory.root())
+    });
+    for _ in 0..2 {
+        let got = get(&handler, "/nothing").await;
+        assert_eq!(
+            (got.status, &got.body[..]),
+            (404, b"<h1>ours</h1>".as_slice())
+        );
+        assert_eq!(got.field("Content-Type"), Some("text/html; charset=utf-8"));
+        assert_eq!(
+            (got.field("ETag"), got.field("Last-Modified")),
+            (None, None)
+        );
+        let got = get(&handler, "/.hidden").await;
+        assert_eq!(
+            (got.status, &got.body[..]),
+            (404, b"<h1>ours</h1>".as_slice())
+        );
+        let got = ask(&handler, "POST", b"/a.txt", &[], Instant::now()).await;
+        assert_eq!((got.status, &got.body[..]), (405, b"not so".as_slice()));
+        assert_eq!(got.field("Content-Type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(got.field("Allow"), Some("GET, HEAD, OPTIONS"));
+        let got = get_if(&handler, "/a.txt", &[("Range", "bytes=9-")]).await;
+        assert_eq!((got.status, got.body.len()), (416, 100_000));
+        assert_eq!(got.field("Content-Range"), Some("bytes */1"));
+        let got = get(&handler, "/errors/").await;
+        assert_eq!(got.status, 403);
+        let page = String::from_utf8(got.body).unwrap();
+        assert!(
+            page.contains("<h1>Forbidden</h1>"),
+            "ours when there is none: {page}"
+        );
+    }
+    // The page itself is a file like others.
+    assert_eq!(get(&handler, "/404.html").await.status, 200);
 }
