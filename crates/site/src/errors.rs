@@ -3,9 +3,9 @@
 //! A page that cannot be had is no second error: the small one of ours is sent then.
 
 use bytes::Bytes;
+use tandem_http::policy::coding::Preference;
 use tandem_http::{Cx, FileBody, Plan, Reply, Step};
 
-use crate::coding::Preference;
 use crate::entry::{Content, Entry};
 use crate::find::{Found, Wanted};
 use crate::listing::Sort;
