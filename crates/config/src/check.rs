@@ -1,5 +1,6 @@
 //! What no single key can know: names, ports, routes and placement across the whole file.
 
+mod modes;
 mod names;
 mod placement;
 mod ports;
@@ -16,6 +17,7 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
     placement::check(draft, cluster, reader);
     ports::check(draft, cluster, reader);
     routes::check(draft, reader);
+    modes::check(draft, cluster, reader);
 }
 
 pub(crate) use placement::notes;

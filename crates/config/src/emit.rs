@@ -2,11 +2,14 @@
 
 mod route;
 mod service;
+mod spread;
 mod text;
 
 use std::fmt::Write;
 
-use tandem_model::{Admin, Cluster, Listener, LogTo, Node, Secret, Sessions, TlsVersion};
+use tandem_model::{
+    Action, Admin, Cluster, Listener, LogTo, Mode, Node, Secret, Sessions, Timeouts, TlsVersion,
+};
 
 use crate::duration;
 use crate::keys::{cluster, listener, sessions};
@@ -96,6 +99,7 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
         "bind",
         list(mine.bind.iter().map(|bind| quoted(&bind.to_string()))),
     );
+    pairs.put_unless("mode", &mine.mode, &usual.mode, |_| quoted("tcp"));
     if let Some(tls) = &mine.tls {
         let certs = list(tls.certs.iter().map(|path| quoted(&path.to_string_lossy())));
         let mut table = Pairs::default();
@@ -122,17 +126,34 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
             list(mine.trust.iter().map(|net| quoted(&net.to_string()))),
         );
     }
-    service::put_timeouts(&mut pairs, &mine.timeouts);
+    service::put_timeouts_unless(&mut pairs, &mine.timeouts, &Timeouts::of(mine.mode));
     pairs.put_unless("log", &mine.log, &usual.log, |log| match log {
         Some(path) => quoted(path),
         None => "false".into(),
     });
+    if let Some(to) = only_to(mine) {
+        pairs.put("to", quoted(to));
+        return pairs.section(&format!("listener.{}", text::key(&mine.name)));
+    }
     let mut routes = String::from("[\n");
     for each in &mine.routes {
         let _ = writeln!(routes, "  {},", route::route(each).inline());
     }
     pairs.put("route", routes + "]");
     pairs.section(&format!("listener.{}", text::key(&mine.name)))
+}
+
+/// The one service that a listener in TCP mode passes everything on to, when nothing else is said of it.
+fn only_to(listener: &Listener) -> Option<&str> {
+    match (listener.mode, &listener.routes[..]) {
+        (Mode::Tcp, [route]) if route.when.is_empty() && route.over.is_empty() && route.log => {
+            match &route.action {
+                Action::To(service) => Some(service),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
 }
 
 fn sessions(cluster: &Cluster, mine: &Sessions, implied_on: &[String]) -> Pairs {

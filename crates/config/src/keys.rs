@@ -9,10 +9,12 @@ pub(crate) mod file;
 pub(crate) mod listener;
 pub(crate) mod node;
 pub(crate) mod rehearse;
+pub(crate) mod retry;
 pub(crate) mod route;
 pub(crate) mod sessions;
 pub(crate) mod site;
 pub(crate) mod spread;
+pub(crate) mod stick;
 pub(crate) mod timeouts;
 pub(crate) mod tls;
 
@@ -34,8 +36,12 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &backend::KEYS,
     &backend::SERVER,
     &spread::KEYS,
+    &retry::KEYS,
+    &retry::QUEUE_KEYS,
+    &stick::KEYS,
     &check::KEYS,
     &timeouts::KEYS,
+    &timeouts::ROUTE,
     &tls::KEYS,
     &rehearse::KEYS,
     &sessions::KEYS,

@@ -1,10 +1,10 @@
 //! From what was written to what was meant: drafts into the model.
 
 use tandem_model::cluster::ONLY_NODE;
-use tandem_model::{App, Backend, Cluster, Listener, Node, Service, Sessions, Site};
+use tandem_model::{App, Backend, Cluster, Listener, Node, Service, Sessions, Site, Timeouts};
 
 use crate::keys::file::Draft;
-use crate::keys::{app, backend, cluster, listener, sessions, site};
+use crate::keys::{app, backend, cluster, listener, route, sessions, site};
 use crate::span::{At, values};
 use crate::table::{Named, Section};
 
@@ -78,13 +78,22 @@ fn on(draft: &Draft, on: Option<&Vec<At<String>>>) -> Vec<String> {
 
 fn listener(draft: &Draft, named: &Named<listener::Draft>) -> Listener {
     let Section { draft: mine, .. } = &named.section;
-    Listener {
+    let mut listener = Listener {
         name: named.name.value.clone(),
         on: on(draft, mine.on.as_ref()),
         bind: values(&mine.bind),
         routes: mine.routes.iter().map(|route| route.lower(true)).collect(),
         ..mine.listener.clone()
+    };
+    if !mine.idle {
+        listener.timeouts.idle = Timeouts::of(listener.mode).idle;
     }
+    if let Some(to) = &mine.to {
+        listener
+            .routes
+            .push(route::Draft::to(to.clone()).lower(true));
+    }
+    listener
 }
 
 fn site(draft: &Draft, named: &Named<site::Draft>) -> Site {

@@ -139,6 +139,7 @@ async fn check(pool: &Pool, server: &Server, check: &Check, timing: &Timing) {
         Ok(result) => result,
         Err(_) => Err(format!("no answer within {:?}", timing.timeout)),
     };
+    let result = result.map_err(|why| probe::told(check, &why));
     pool.checked(server, generation, result);
     let next = began + server.pause(timing);
     let soonest = Instant::now() + GAP;

@@ -1,5 +1,6 @@
 //! Health checks.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// How the servers of a service are checked.
@@ -10,6 +11,8 @@ pub enum Check {
     /// A connection can be opened. Towards a gateway of an application the gateway is asked, so that it is down when
     /// its application is.
     Tcp(Timing),
+    /// A TLS handshake succeeds.
+    Tls(Timing),
     /// A request is answered as expected.
     Http(HttpCheck, Timing),
 }
@@ -27,6 +30,8 @@ pub struct Timing {
     pub fall: u32,
     /// How long one check may take.
     pub timeout: Duration,
+    /// Requests in a row that fail, or are answered 500, 502, 503 or 504, until a server is down; 0 does not count them.
+    pub errors: u32,
 }
 
 impl Default for Timing {
@@ -38,6 +43,7 @@ impl Default for Timing {
             rise: 2,
             fall: 3,
             timeout: every,
+            errors: 0,
         }
     }
 }
@@ -51,8 +57,8 @@ pub struct HttpCheck {
     pub host: Option<String>,
     /// `GET` unless said otherwise.
     pub method: String,
-    /// The expected status; `None` is any of 200 to 399.
-    pub status: Option<u16>,
+    /// The expected statuses; none given is any of 200 to 399.
+    pub status: Vec<RangeInclusive<u16>>,
 }
 
 impl Default for Check {
@@ -66,7 +72,7 @@ impl Check {
     pub fn timing(&self) -> Option<Timing> {
         match self {
             Self::Off => None,
-            Self::Tcp(timing) | Self::Http(_, timing) => Some(*timing),
+            Self::Tcp(timing) | Self::Tls(timing) | Self::Http(_, timing) => Some(*timing),
         }
     }
 }

@@ -78,6 +78,8 @@ pub enum Mode {
     /// HTTP.
     #[default]
     Http,
+    /// Anything over TCP: connections are passed on as they are.
+    Tcp,
 }
 
 /// Where requests come in.
@@ -149,6 +151,21 @@ impl Default for Timeouts {
             idle: Duration::from_mins(1),
             connect: Duration::from_secs(2),
             first_byte: Duration::from_mins(1),
+        }
+    }
+}
+
+impl Timeouts {
+    /// Those of a listener that speaks `mode`, unless the file says otherwise: what is passed on as it is may be silent
+    /// for longer.
+    pub fn of(mode: Mode) -> Self {
+        let usual = Self::default();
+        match mode {
+            Mode::Http => usual,
+            Mode::Tcp => Self {
+                idle: Duration::from_mins(10),
+                ..usual
+            },
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod rehearse;
 pub mod route;
 pub mod service;
 pub mod spread;
+pub mod stick;
 pub mod units;
 
 #[cfg(test)]
@@ -29,7 +30,10 @@ pub use plan::{
     ListenerPlan, Member, NodePlan, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
 };
 pub use rehearse::{Rehearsed, Stage};
-pub use route::{Action, Conditions, Field, Presence, Route};
-pub use service::{Access, App, Backend, BackendServer, Coding, Program, Rehearsal, Service, Site};
-pub use spread::{Balance, Spread};
+pub use route::{Action, Conditions, Field, Overrides, Presence, Route, RouteTimeouts};
+pub use service::{
+    Access, App, Backend, BackendServer, Coding, Program, RESOLVE, Rehearsal, Service, Site,
+};
+pub use spread::{Backups, Balance, Queue, Retry, Spread};
+pub use stick::{Gone, SameSite, Stick, StickBy, StickCookie};
 pub use units::{Address, Secret, Size};

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::cluster::Guard;
 use crate::{
-    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, ListenerTls, LogTo, Program,
-    Route, Secret, Service, Site, Size, Spread, Timeouts,
+    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, ListenerTls, LogTo, Mode,
+    Overrides, Program, RESOLVE, Route, Secret, Service, Site, Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -65,6 +66,8 @@ pub struct ListenerPlan {
     pub internal: bool,
     /// Its addresses.
     pub bind: Vec<Address>,
+    /// What it speaks.
+    pub mode: Mode,
     /// Certificates; `None` is plain.
     pub tls: Option<ListenerTls>,
     /// Connections begin with a PROXY header.
@@ -115,8 +118,12 @@ pub struct PoolPlan {
     pub spread: Spread,
     /// How servers are checked.
     pub check: Check,
+    /// How often names of servers are looked up again.
+    pub resolve: Duration,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// What signs the cookies that keep clients with their servers.
+    pub secret: Option<Secret>,
 }
 
 /// One server of a pool, or all instances of an application on this node.
@@ -132,6 +139,8 @@ pub struct Member {
     pub backup: bool,
     /// How many requests it has in flight at most, from this node.
     pub max_connections: Option<u32>,
+    /// What cookies that keep a client with it call it; `None` is its name, or what stands for that.
+    pub stick_id: Option<String>,
     /// Connections to it come from this address; `None` leaves it to the kernel.
     pub from: Option<IpAddr>,
 }
@@ -332,6 +341,7 @@ impl View<'_> {
                 name: listener.name.clone(),
                 internal: false,
                 bind: listener.bind.clone(),
+                mode: listener.mode,
                 tls: listener.tls.clone(),
                 proxy_protocol: listener.proxy_protocol,
                 trust: listener.trust.clone(),
@@ -375,6 +385,7 @@ impl View<'_> {
             name: name.into(),
             internal: true,
             bind: vec![Address::tcp(address, port)],
+            mode: Mode::Http,
             tls: None,
             proxy_protocol: false,
             trust: Vec::new(),
@@ -383,6 +394,7 @@ impl View<'_> {
                 action: Action::To(name.into()),
                 missing: None,
                 log: true,
+                over: Overrides::default(),
                 line: 0,
             }],
             targets: BTreeMap::from([(name.into(), id)]),
@@ -411,7 +423,9 @@ impl View<'_> {
                 members: self.node_members(&site.on, site.port.unwrap_or(0), |_| 1),
                 spread: Spread::default(),
                 check: site.check.clone(),
+                resolve: RESOLVE,
                 timeouts: Timeouts::default(),
+                secret: self.cluster.key.clone(),
             }),
             Service::App(app) => Target::Pool(PoolPlan {
                 service: app.name.clone(),
@@ -420,7 +434,9 @@ impl View<'_> {
                 members: self.app_members(app, alone),
                 spread: app.spread.clone(),
                 check: app.check.clone(),
+                resolve: RESOLVE,
                 timeouts: app.timeouts,
+                secret: self.cluster.key.clone(),
             }),
             Service::Backend(backend) => Target::Pool(PoolPlan {
                 service: backend.name.clone(),
@@ -435,12 +451,15 @@ impl View<'_> {
                         weight: server.weight,
                         backup: server.backup,
                         max_connections: server.max_connections,
+                        stick_id: server.stick_id.clone(),
                         from: self.outgoing_here,
                     })
                     .collect(),
                 spread: backend.spread.clone(),
                 check: backend.check.clone(),
+                resolve: backend.resolve,
                 timeouts: backend.timeouts,
+                secret: self.cluster.key.clone(),
             }),
         }
     }
@@ -468,6 +487,7 @@ impl View<'_> {
             weight,
             backup: false,
             max_connections: app.max_connections,
+            stick_id: None,
             from: self.outgoing_here,
         }
     }
@@ -481,6 +501,7 @@ impl View<'_> {
                 weight: weight(&node.name),
                 backup: false,
                 max_connections: None,
+                stick_id: None,
                 from: self.outgoing,
             })
             .collect()

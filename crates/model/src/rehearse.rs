@@ -167,7 +167,7 @@ fn play(
             if matches!(app.program, Program::Proxy(_)) {
                 app.program = run(stage.stand_in.clone());
                 // The stand-in answers everything, but not with the application's own check page.
-                if let Check::Http(_, timing) = app.check {
+                if let Check::Http(_, timing) | Check::Tls(timing) = app.check {
                     app.check = Check::Tcp(timing);
                 }
                 stand_ins.push(app.name.clone());
@@ -187,6 +187,7 @@ fn play(
                 weight: 1,
                 backup: false,
                 max_connections: None,
+                stick_id: None,
             }];
         }
         (Some(other), _) => {

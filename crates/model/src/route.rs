@@ -1,10 +1,11 @@
 //! Routes: which request goes where. The first route that matches decides.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::Pattern;
+use crate::{Pattern, Retry, Stick};
 
 /// One route of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +18,57 @@ pub struct Route {
     pub missing: Option<String>,
     /// Whether requests are written to the access log.
     pub log: bool,
+    /// What it says differently of the service it leads to; holds for nested routes that say nothing else.
+    pub over: Overrides,
     /// The line of the file it stands on, for messages.
     pub line: u32,
+}
+
+/// What a route says differently of the service it leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// What keeps a client with its server.
+    pub stick: Option<Stick>,
+    /// What happens to a request that failed.
+    pub retry: Option<Retry>,
+    /// Time limits.
+    pub timeouts: RouteTimeouts,
+}
+
+/// The time limits of a service that a route may say differently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteTimeouts {
+    /// To open a connection to a server, in all.
+    pub connect: Option<Duration>,
+    /// From a request's end to the first byte of its answer.
+    pub first_byte: Option<Duration>,
+    /// Between two pieces of a body, either way.
+    pub body: Option<Duration>,
+    /// In the queue, in all.
+    pub queue: Option<Duration>,
+}
+
+impl Overrides {
+    /// Whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What holds for a route that says this within a group that says `outer`.
+    #[must_use]
+    pub fn within(&self, outer: &Self) -> Self {
+        let (mine, theirs) = (&self.timeouts, &outer.timeouts);
+        Self {
+            stick: self.stick.clone().or_else(|| outer.stick.clone()),
+            retry: self.retry.clone().or_else(|| outer.retry.clone()),
+            timeouts: RouteTimeouts {
+                connect: mine.connect.or(theirs.connect),
+                first_byte: mine.first_byte.or(theirs.first_byte),
+                body: mine.body.or(theirs.body),
+                queue: mine.queue.or(theirs.queue),
+            },
+        }
+    }
 }
 
 /// All given conditions must hold; of a list, one. No condition always holds.
@@ -40,6 +90,8 @@ pub struct Conditions {
     pub cookie: Field,
     /// The client's address.
     pub source: Vec<IpNet>,
+    /// The name that a TLS client asks for, of a listener that passes TLS on.
+    pub sni: Vec<Pattern>,
     /// None of these may hold.
     pub not: Option<Box<Conditions>>,
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::cluster::CLUSTER_PORT;
 use crate::{
-    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, LogTo, Mode, Node, Pattern,
-    Program, Route, Secret, Service, Sessions, Site, Size, Spread, Timeouts,
+    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, LogTo, Mode, Node,
+    Overrides, Pattern, Program, Route, Secret, Service, Sessions, Site, Size, Spread, Timeouts,
 };
 
 pub(crate) fn strings(names: &[&str]) -> Vec<String> {
@@ -28,6 +28,7 @@ pub(crate) fn route(path: &str, to: &str) -> Route {
         action: Action::To(to.into()),
         missing: None,
         log: true,
+        over: Overrides::default(),
         line: 1,
     }
 }

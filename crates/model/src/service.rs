@@ -167,11 +167,16 @@ pub struct Backend {
     pub spread: Spread,
     /// How they are checked.
     pub check: Check,
+    /// How often names of servers are looked up again.
+    pub resolve: Duration,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.
     pub rehearse: Option<Rehearsal>,
 }
+
+/// How often names are looked up again, unless the file says otherwise.
+pub const RESOLVE: Duration = Duration::from_secs(10);
 
 /// One server of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +191,8 @@ pub struct BackendServer {
     pub backup: bool,
     /// How many requests it has in flight at most, from each node.
     pub max_connections: Option<u32>,
+    /// What cookies that keep a client with it call it; `None` is its name, or what stands for that.
+    pub stick_id: Option<String>,
 }
 
 /// What plays a service in rehearsals and drills.

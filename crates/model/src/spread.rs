@@ -2,23 +2,73 @@
 
 use std::time::Duration;
 
+use crate::Stick;
+
 /// What an application and a backend say of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spread {
     /// Which server is next.
     pub balance: Balance,
     /// A server that has just come up gets its full share after so long; zero is at once.
     pub slow_start: Duration,
-    /// Tries after the first for one request.
-    pub retry: u32,
+    /// Which backup servers are used when no other is up.
+    pub backups: Backups,
+    /// What happens to a request that failed.
+    pub retry: Retry,
+    /// What keeps a client with its server.
+    pub stick: Option<Stick>,
+    /// Where requests wait while all servers have as many as they take.
+    pub queue: Queue,
 }
 
-impl Default for Spread {
+/// Which backup servers are used when no other is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backups {
+    /// The first of the file that is up.
+    #[default]
+    First,
+    /// All that are up, by the algorithm.
+    All,
+}
+
+/// More tries for a request that failed, where the one rule allows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries after the first for one request.
+    pub tries: u32,
+    /// How long one try may take to connect, and then to the first byte of an answer; `None` leaves it to the timeouts.
+    pub timeout: Option<Duration>,
+    /// Retries in percent of the requests of the last seconds, at most; `None` is no limit.
+    pub budget: Option<u32>,
+    /// Answers with these statuses count as failures, for methods that may be repeated.
+    pub on: Vec<u16>,
+}
+
+impl Default for Retry {
     fn default() -> Self {
         Self {
-            balance: Balance::default(),
-            slow_start: Duration::ZERO,
-            retry: 3,
+            tries: 3,
+            timeout: None,
+            budget: None,
+            on: Vec::new(),
+        }
+    }
+}
+
+/// Requests that wait for a server, in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How many at most; 0 is none: they are answered 503 at once.
+    pub max: u32,
+    /// How long one waits at most; then it is answered 503.
+    pub timeout: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            max: 1_000,
+            timeout: Duration::from_secs(5),
         }
     }
 }

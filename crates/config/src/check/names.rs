@@ -52,6 +52,9 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
         for route in &listener.section.draft.routes {
             targets(reader, &services, route);
         }
+        if let Some(to) = &listener.section.draft.to {
+            service(reader, &services, to);
+        }
     }
     for site in &draft.sites {
         nodes(reader, site.section.draft.on.as_ref());

@@ -2,7 +2,9 @@
 
 use tandem_model::{Action, Conditions, Pattern, Presence, Route, route::Field};
 
+use super::spread;
 use super::text::{Pairs, list, quoted};
+use crate::duration;
 
 pub(crate) fn route(route: &Route) -> Pairs {
     let mut pairs = conditions(&route.when);
@@ -34,6 +36,27 @@ pub(crate) fn route(route: &Route) -> Pairs {
     }
     if let Some(missing) = &route.missing {
         pairs.put("missing", quoted(missing));
+    }
+    if let Some(stick) = &route.over.stick {
+        pairs.put("stick", spread::stick(stick));
+    }
+    if let Some(retry) = &route.over.retry {
+        pairs.put("retry", spread::retry(retry));
+    }
+    let limits = &route.over.timeouts;
+    let mut table = Pairs::default();
+    for (name, limit) in [
+        ("connect", limits.connect),
+        ("first-byte", limits.first_byte),
+        ("body", limits.body),
+        ("queue", limits.queue),
+    ] {
+        if let Some(limit) = limit {
+            table.put(name, quoted(&duration::show(limit)));
+        }
+    }
+    if !table.is_empty() {
+        pairs.put("timeouts", table.inline());
     }
     if !route.log {
         pairs.put("log", "false");
@@ -72,6 +95,9 @@ fn conditions(when: &Conditions) -> Pairs {
             "source",
             list(when.source.iter().map(|net| quoted(&net.to_string()))),
         );
+    }
+    if !when.sni.is_empty() {
+        pairs.put("sni", patterns(&when.sni));
     }
     if let Some(not) = &when.not {
         pairs.put("not", conditions(not).inline());

@@ -1,14 +1,17 @@
 //! Services as text.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use tandem_model::{
-    Access, App, Backend, BackendServer, Check, Program, Rehearsal, Service, Site, Spread, Timeouts,
+    Access, App, Backend, BackendServer, Check, Program, RESOLVE, Rehearsal, Service, Site,
+    Timeouts,
 };
 
+use super::spread;
 use super::text::{Pairs, array, list, quoted};
 use crate::duration;
-use crate::keys::{app, check, site, spread};
+use crate::keys::{app, check, site};
 
 pub(crate) fn service(service: &Service, implied_on: &[String]) -> String {
     let mut pairs = Pairs::default();
@@ -149,14 +152,17 @@ fn of_app(pairs: &mut Pairs, mine: &App) {
     }
     put_max_connections(pairs, mine.max_connections);
     put_check(pairs, &mine.check);
-    put_spread(pairs, &mine.spread);
+    spread::put(pairs, &mine.spread);
     put_timeouts(pairs, &mine.timeouts);
 }
 
 fn of_backend(pairs: &mut Pairs, mine: &Backend) {
     pairs.put("servers", list(mine.servers.iter().map(server)));
     put_check(pairs, &mine.check);
-    put_spread(pairs, &mine.spread);
+    spread::put(pairs, &mine.spread);
+    pairs.put_unless("resolve", &mine.resolve, &RESOLVE, |every| {
+        quoted(&duration::show(*every))
+    });
     put_timeouts(pairs, &mine.timeouts);
 }
 
@@ -168,6 +174,9 @@ fn server(server: &BackendServer) -> String {
     table.put_unless("weight", &server.weight, &1, ToString::to_string);
     table.put_unless("backup", &server.backup, &false, ToString::to_string);
     put_max_connections(&mut table, server.max_connections);
+    if let Some(id) = &server.stick_id {
+        table.put("stick-id", quoted(id));
+    }
     if table.len() == 1 {
         quoted(&address)
     } else {
@@ -179,17 +188,6 @@ fn put_max_connections(pairs: &mut Pairs, most: Option<u32>) {
     if let Some(most) = most {
         pairs.put("max-connections", most.to_string());
     }
-}
-
-fn put_spread(pairs: &mut Pairs, mine: &Spread) {
-    let usual = Spread::default();
-    pairs.put_unless("balance", &mine.balance, &usual.balance, |balance| {
-        quoted(&spread::show(balance))
-    });
-    pairs.put_unless("slow-start", &mine.slow_start, &usual.slow_start, |slow| {
-        quoted(&duration::show(*slow))
-    });
-    pairs.put_unless("retry", &mine.retry, &usual.retry, ToString::to_string);
 }
 
 fn command(command: &[String]) -> String {
@@ -212,6 +210,10 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
     let timing = match check {
         Check::Off => return pairs.put("check", "false"),
         Check::Tcp(timing) => timing,
+        Check::Tls(timing) => {
+            table.put("tls", "true");
+            timing
+        }
         Check::Http(request, timing) => {
             table.put("path", quoted(&request.path));
             if let Some(host) = &request.host {
@@ -220,8 +222,8 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
             if request.method != "GET" {
                 table.put("method", quoted(&request.method));
             }
-            if let Some(status) = request.status {
-                table.put("status", status.to_string());
+            if !request.status.is_empty() {
+                table.put("status", list(request.status.iter().map(statuses)));
             }
             timing
         }
@@ -234,13 +236,27 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
     table.put_unless("rise", &timing.rise, &usual.rise, ToString::to_string);
     table.put_unless("fall", &timing.fall, &usual.fall, ToString::to_string);
     table.put_unless("timeout", &timing.timeout, &usual.timeout, show);
+    table.put_unless("errors", &timing.errors, &0, ToString::to_string);
     if !table.is_empty() {
         pairs.put("check", table.inline());
     }
 }
 
-pub(crate) fn put_timeouts(pairs: &mut Pairs, timeouts: &Timeouts) {
-    let usual = Timeouts::default();
+fn statuses(range: &RangeInclusive<u16>) -> String {
+    let (from, to) = (range.start(), range.end());
+    if from == to {
+        from.to_string()
+    } else {
+        quoted(&format!("{from}-{to}"))
+    }
+}
+
+fn put_timeouts(pairs: &mut Pairs, timeouts: &Timeouts) {
+    put_timeouts_unless(pairs, timeouts, &Timeouts::default());
+}
+
+/// Puts those that differ from what is usual.
+pub(crate) fn put_timeouts_unless(pairs: &mut Pairs, timeouts: &Timeouts, usual: &Timeouts) {
     let mut table = Pairs::default();
     for (name, mine, usual) in [
         ("head", timeouts.head, usual.head),

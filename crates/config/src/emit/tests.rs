@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
-    Access, Action, Address, App, Backend, BackendServer, Balance, Check, Coding, Conditions,
-    Guard, HttpCheck, ListenerTls, Mode, Pattern, Presence, Program, Rehearsal, Route, Service,
-    Site, Size, Spread, Stage, Timeouts, Timing, TlsVersion,
+    Access, Action, Address, App, Backend, BackendServer, Backups, Balance, Check, Coding,
+    Conditions, Gone, Guard, HttpCheck, ListenerTls, Mode, Overrides, Pattern, Presence, Program,
+    Queue, Rehearsal, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread, Stage,
+    Stick, StickBy, StickCookie, Timeouts, Timing, TlsVersion,
 };
 
 use super::*;
@@ -132,20 +133,25 @@ impl Maker {
             rise: 1 + self.below(9),
             fall: 1 + self.below(9),
             timeout: self.duration(),
+            errors: self.below(9),
         }
     }
 
     fn check(&mut self) -> Check {
         let timing = self.maybe(Self::timing).unwrap_or_default();
-        match self.below(3) {
+        match self.below(4) {
             0 => Check::Off,
             1 => Check::Tcp(timing),
+            2 => Check::Tls(timing),
             _ => {
                 let request = HttpCheck {
                     path: "/alive?a=b".into(),
                     host: self.maybe(|_| "a.example".into()),
                     method: if self.often() { "HEAD" } else { "GET" }.into(),
-                    status: self.maybe(|m| 200 + m.below(100) as u16),
+                    status: self.some(2, |m| {
+                        let from = 200 + m.below(100) as u16;
+                        from..=from + m.below(3) as u16
+                    }),
                 };
                 Check::Http(request, timing)
             }
@@ -238,6 +244,7 @@ impl Maker {
                 servers: (0..=self.below(3)).map(|i| self.server(i)).collect(),
                 spread: self.spread(),
                 check: self.check(),
+                resolve: self.duration(),
                 timeouts: self.timeouts(),
                 rehearse: self.maybe(Self::rehearsal),
             }),
@@ -257,7 +264,60 @@ impl Maker {
                 _ => Balance::Cookie("id".into()),
             },
             slow_start: self.maybe(Self::duration).unwrap_or_default(),
-            retry: self.below(5),
+            backups: [Backups::First, Backups::All][self.below(2) as usize],
+            retry: self.retry(),
+            stick: self.maybe(Self::stick),
+            queue: Queue {
+                max: self.below(2_000),
+                timeout: self.duration(),
+            },
+        }
+    }
+
+    fn retry(&mut self) -> Retry {
+        Retry {
+            tries: self.below(5),
+            timeout: self.maybe(Self::duration),
+            budget: self.maybe(|m| m.below(101)),
+            on: self.some(2, |m| 500 + m.below(5) as u16),
+        }
+    }
+
+    fn stick(&mut self) -> Stick {
+        let name = |m: &mut Self| ["SRV", "sid"][m.below(2) as usize].to_owned();
+        Stick {
+            by: match self.below(4) {
+                0 => StickBy::Cookie(StickCookie {
+                    name: name(self),
+                    // Only with a key.
+                    signed: self.nodes.len() > 1 && self.often(),
+                    path: ["/", "/shop"][self.below(2) as usize].into(),
+                    domain: self.maybe(|_| "a.example".into()),
+                    secure: self.maybe(Self::often),
+                    http_only: self.often(),
+                    same_site: self.maybe(|m| SameSite::ALL[m.below(3) as usize]),
+                    max_age: self.maybe(Self::duration),
+                }),
+                1 => StickBy::Prefix { name: name(self) },
+                2 => StickBy::JvmRoute { name: name(self) },
+                _ => StickBy::Source {
+                    expires: self.duration(),
+                },
+            },
+            gone: [Gone::Rebalance, Gone::Fail][self.below(2) as usize],
+        }
+    }
+
+    fn over(&mut self) -> Overrides {
+        Overrides {
+            stick: self.maybe(Self::stick),
+            retry: self.maybe(Self::retry),
+            timeouts: RouteTimeouts {
+                connect: self.maybe(Self::duration),
+                first_byte: self.maybe(Self::duration),
+                body: self.maybe(Self::duration),
+                queue: self.maybe(Self::duration),
+            },
         }
     }
 
@@ -271,6 +331,7 @@ impl Maker {
             weight: 1 + self.below(256) as u16,
             backup: self.often(),
             max_connections: self.maybe(|m| 1 + m.below(500)),
+            stick_id: self.maybe(|m| format!("id-{}", m.below(9))),
         }
     }
 
@@ -301,6 +362,7 @@ impl Maker {
             query: self.field(),
             cookie: self.field(),
             source: self.some(2, Self::net),
+            sni: Vec::new(),
             not: (deep && self.often()).then(|| {
                 let path = Pattern::parse("~not").unwrap();
                 Box::new(self.conditions(path, false))
@@ -343,7 +405,42 @@ impl Maker {
             action,
             missing,
             log,
+            over: self.over(),
             line: 0,
+        }
+    }
+
+    /// A listener in TCP mode that leads to this backend.
+    fn passing(&mut self, i: u16, to: &str) -> Listener {
+        let route = |when| Route {
+            when,
+            action: Action::To(to.into()),
+            missing: None,
+            log: true,
+            over: Overrides::default(),
+            line: 0,
+        };
+        let named = Conditions {
+            sni: vec![Pattern::parse("*.example").unwrap()],
+            ..Conditions::default()
+        };
+        let mut routes = vec![route(Conditions::default())];
+        if self.often() {
+            routes.insert(0, route(named));
+        }
+        Listener {
+            name: format!("tcp-{i}"),
+            on: self.on(),
+            bind: vec![Address::tcp("", 9000 + i)],
+            mode: Mode::Tcp,
+            tls: None,
+            proxy_protocol: self.often(),
+            trust: Vec::new(),
+            routes,
+            timeouts: self
+                .maybe(Self::timeouts)
+                .unwrap_or(Timeouts::of(Mode::Tcp)),
+            log: None,
         }
     }
 
@@ -439,6 +536,24 @@ impl Maker {
         cluster.listeners = (0..self.below(4) as u16)
             .map(|i| self.listener(i))
             .collect();
+        let passed = cluster.services.iter().find_map(|service| match service {
+            Service::Backend(backend)
+                if matches!(
+                    backend.spread.balance,
+                    Balance::RoundRobin | Balance::Source | Balance::First
+                ) && backend
+                    .spread
+                    .stick
+                    .as_ref()
+                    .is_none_or(|stick| matches!(stick.by, StickBy::Source { .. })) =>
+            {
+                Some(backend.name.clone())
+            }
+            _ => None,
+        });
+        if let Some(to) = passed {
+            cluster.listeners.push(self.passing(0, &to));
+        }
         if self.often() {
             cluster.sessions = Some(self.sessions(&cluster.services));
         }

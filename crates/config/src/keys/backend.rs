@@ -1,13 +1,13 @@
 //! `[backend.NAME]`: servers outside the cluster.
 
-use tandem_model::{Address, Backend, BackendServer, Check, Spread, Timeouts};
+use tandem_model::{Address, Backend, BackendServer, Check, RESOLVE, Spread, Timeouts};
 use toml::de::DeValue;
 
 use crate::keys::check::CHECK;
 use crate::keys::rehearse::REHEARSE;
 use crate::keys::spread;
 use crate::keys::timeouts::TIMEOUTS;
-use crate::kinds::{ADDRESS, BOOL, CONNECTIONS, NAME, WEIGHT, server};
+use crate::kinds::{ADDRESS, BOOL, CONNECTIONS, DURATION, NAME, WEIGHT, server};
 use crate::reader::Reader;
 use crate::span::{At, Item};
 use crate::table::Need::{Default as Is, Else, Required};
@@ -26,6 +26,7 @@ impl Default for Draft {
                 servers: Vec::new(),
                 spread: Spread::default(),
                 check: Check::default(),
+                resolve: RESOLVE,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -63,6 +64,15 @@ pub(crate) static KEYS: Table<Draft> = Table {
             },
         ),
         &key(
+            "resolve",
+            DURATION,
+            Is("\"10s\""),
+            "How often names of servers are looked up again; a name with several addresses is several servers.",
+            |d: &mut Draft, v| {
+                d.backend.resolve = v.value;
+            },
+        ),
+        &key(
             "timeouts",
             TIMEOUTS,
             Else("all defaults"),
@@ -81,11 +91,6 @@ pub(crate) static KEYS: Table<Draft> = Table {
             },
         ),
         &not_yet("tls", "true or table", "Speak TLS to the servers."),
-        &not_yet(
-            "resolve",
-            "duration",
-            "How often names are looked up again.",
-        ),
     ],
 };
 
@@ -96,6 +101,7 @@ pub(crate) struct ServerDraft {
     weight: Option<u16>,
     backup: bool,
     max_connections: Option<u32>,
+    stick_id: Option<String>,
 }
 
 pub(crate) static SERVER: Table<ServerDraft> = Table {
@@ -148,6 +154,27 @@ pub(crate) static SERVER: Table<ServerDraft> = Table {
                 d.max_connections = Some(v.value);
             },
         ),
+        &key(
+            "stick-id",
+            Kind {
+                text: "text",
+                read: |reader, item| {
+                    reader.parsed(item, "a short text", |text| {
+                        let good = |b: u8| b.is_ascii_alphanumeric() || b"-_./:".contains(&b);
+                        if text.bytes().all(good) {
+                            Ok(text.to_owned())
+                        } else {
+                            Err("the id of a server is made of letters, digits and - _ . / :")
+                        }
+                    })
+                },
+            },
+            Else("its name; what stands for that when it shows an address"),
+            "What cookies that keep a client with it call it: a Tomcat's `jvmRoute`.",
+            |d: &mut ServerDraft, v| {
+                d.stick_id = Some(v.value);
+            },
+        ),
     ],
 };
 
@@ -166,5 +193,6 @@ fn one(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<BackendServer> {
         weight: draft.weight.unwrap_or(1),
         backup: draft.backup,
         max_connections: draft.max_connections,
+        stick_id: draft.stick_id,
     })
 }

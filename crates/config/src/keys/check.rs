@@ -1,19 +1,20 @@
 //! `check`: how the servers of a service are checked.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tandem_model::{Check, HttpCheck, Timing};
 use toml::de::DeValue;
 
-use crate::kinds::{COUNT, DURATION, STATUS, TEXT};
+use crate::kinds::{BOOL, COUNT, COUNT_OR_NONE, DURATION, TEXT};
 use crate::reader::Reader;
-use crate::span::Item;
+use crate::span::{Item, values};
 use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else};
 use crate::table::{Kind, Table, key};
 
 pub(crate) const CHECK: Kind<Check> = Kind {
-    text: "\"tcp\", false or table of a check",
+    text: "\"tcp\", \"tls\", false or table of a check",
     read,
 };
 
@@ -22,18 +23,20 @@ pub(crate) struct Draft {
     path: Option<String>,
     host: Option<String>,
     method: Option<String>,
-    status: Option<u16>,
+    status: Vec<RangeInclusive<u16>>,
+    tls: bool,
     every: Option<Duration>,
     fast: Option<Duration>,
     rise: Option<u32>,
     fall: Option<u32>,
     timeout: Option<Duration>,
+    errors: u32,
 }
 
 pub(crate) static KEYS: Table<Draft> = Table {
     heading: "check = { ... }",
     label: "`check`",
-    doc: "With `path` a request is sent; without, a connection is opened. `check = \"tcp\"` is the default, `check = false` is no check.",
+    doc: "With `path` a request is sent; without, a connection is opened. `check = \"tcp\"` is the default, `check = \"tls\"` is short for `check = { tls = true }`, `check = false` is no check. A backend with `tls` is checked over TLS.",
     keys: &[
         &key(
             "path",
@@ -73,11 +76,23 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "status",
-            STATUS,
+            Kind {
+                text: "list of status codes and ranges",
+                read: |reader, item| Some(values(&reader.some(item, statuses))),
+            },
             Else("any of 200 to 399"),
-            "The expected status.",
+            "The expected statuses: `204`, `[200, \"300-399\"]`.",
             |d: &mut Draft, v| {
-                d.status = Some(v.value);
+                d.status = v.value;
+            },
+        ),
+        &key(
+            "tls",
+            BOOL,
+            Is("false"),
+            "Without a `path`: a TLS handshake has to succeed. The server's certificate is not looked at.",
+            |d: &mut Draft, v| {
+                d.tls = v.value;
             },
         ),
         &key(
@@ -121,6 +136,15 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 d.timeout = Some(v.value);
             },
         ),
+        &key(
+            "errors",
+            COUNT_OR_NONE,
+            Else("they are not counted"),
+            "Requests in a row that fail, or are answered 500, 502, 503 or 504, until a server is down and has to pass checks again.",
+            |d: &mut Draft, v| {
+                d.errors = v.value;
+            },
+        ),
     ],
 };
 
@@ -159,18 +183,26 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
     match item.get_ref() {
         DeValue::Boolean(false) => return Some(Check::Off),
         DeValue::String(text) if text == "tcp" => return Some(Check::default()),
+        DeValue::String(text) if text == "tls" => return Some(Check::Tls(timing(None))),
         DeValue::String(text) => {
             let hint = if text.starts_with('/') {
                 Some(format!("write {{ path = {text:?} }}"))
             } else {
-                did_you_mean(text, ["tcp"])
+                did_you_mean(text, ["tcp", "tls"])
             };
-            reader.wrong_hint(&item.span(), "a check is \"tcp\", false or a table", hint);
+            reader.wrong_hint(
+                &item.span(),
+                "a check is \"tcp\", \"tls\", false or a table",
+                hint,
+            );
             return None;
         }
         DeValue::Table(_) => {}
         _ => {
-            reader.expected(item, "\"tcp\", false or a table like { path = \"/alive\" }");
+            reader.expected(
+                item,
+                "\"tcp\", \"tls\", false or a table like { path = \"/alive\" }",
+            );
             return None;
         }
     }
@@ -185,13 +217,19 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
             }
         }
     }
+    if section.has("path") && section.draft.tls {
+        let message = "`tls` of a check goes without a `path`: a backend's own `tls` is what requests are sent over";
+        reader.wrong(&section.place("tls"), message);
+    }
     let draft = section.draft;
     let mut timing = timing(draft.every);
     timing.fast = draft.fast.unwrap_or(timing.fast);
     timing.rise = draft.rise.unwrap_or(timing.rise);
     timing.fall = draft.fall.unwrap_or(timing.fall);
     timing.timeout = draft.timeout.unwrap_or(timing.timeout);
+    timing.errors = draft.errors;
     Some(match draft.path {
+        None if draft.tls => Check::Tls(timing),
         None => Check::Tcp(timing),
         Some(path) => {
             let request = HttpCheck {
@@ -203,4 +241,19 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
             Check::Http(request, timing)
         }
     })
+}
+
+/// A status code, or a range of them.
+fn statuses(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<RangeInclusive<u16>> {
+    if let DeValue::String(_) = item.get_ref() {
+        return reader.parsed(item, "a range like \"200-299\"", |text| {
+            let code = |text: &str| text.trim().parse().ok().filter(|c| (100..=599).contains(c));
+            text.split_once('-')
+                .and_then(|(from, to)| Some(code(from)?..=code(to)?))
+                .filter(|range: &RangeInclusive<u16>| !range.is_empty())
+                .ok_or("a range of status codes is written like \"200-299\"")
+        });
+    }
+    let code = reader.integer(item, 100..=599, "a status code")? as u16;
+    Some(code..=code)
 }

@@ -10,7 +10,7 @@ use crate::kinds::{BOOL, NETS};
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::table::Need::{Default as Is, Else};
-use crate::table::{Kind, Table, in_order, key, not_yet};
+use crate::table::{Kind, Table, in_order, key};
 
 /// The conditions of a route, and of `not`.
 pub(crate) static KEYS: Table<Conditions> = Table {
@@ -104,7 +104,16 @@ pub(crate) static KEYS: Table<Conditions> = Table {
             "None of these may hold.",
             |c: &mut Conditions, v| c.not = Some(Box::new(v.value)),
         ),
-        &not_yet("sni", "list of patterns", "The name a TLS client asks for."),
+        &key(
+            "sni",
+            Kind {
+                text: "list of patterns",
+                read: |reader, item| Some(values(&reader.some(item, host))),
+            },
+            Else("any"),
+            "The name a TLS client asks for, with `mode = \"tcp\"`: it is read, and TLS passed on as it is.",
+            |c: &mut Conditions, v| c.sni = v.value,
+        ),
     ],
 };
 

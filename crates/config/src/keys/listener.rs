@@ -4,14 +4,14 @@ use tandem_model::{Address, Listener, Mode, Timeouts};
 use toml::de::DeValue;
 
 use crate::keys::route::{self, ROUTES};
-use crate::keys::timeouts::TIMEOUTS;
+use crate::keys::timeouts;
 use crate::keys::tls::TLS;
-use crate::kinds::{BIND, BOOL, NETS, NODES};
+use crate::kinds::{BIND, BOOL, NAME, NETS, NODES};
 use crate::reader::Reader;
 use crate::span::{At, Item};
 use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else, Required, WithNodes};
-use crate::table::{Kind, Table, key, not_yet, unavailable};
+use crate::table::{Kind, Table, key, not_yet};
 
 /// The access log of a listener that does not say otherwise.
 pub(crate) const ACCESS_LOG: &str = "access.log";
@@ -21,6 +21,10 @@ pub(crate) struct Draft {
     pub on: Option<Vec<At<String>>>,
     pub bind: Vec<At<Address>>,
     pub routes: Vec<route::Draft>,
+    /// Where connections go, in TCP mode.
+    pub to: Option<At<String>>,
+    /// The file says how long a connection may be idle.
+    pub idle: bool,
 }
 
 impl Default for Draft {
@@ -41,6 +45,8 @@ impl Default for Draft {
             on: None,
             bind: Vec::new(),
             routes: Vec::new(),
+            to: None,
+            idle: false,
         }
     }
 }
@@ -67,11 +73,11 @@ pub(crate) static KEYS: Table<Draft> = Table {
         &key(
             "mode",
             Kind {
-                text: "\"http\"",
+                text: "\"http\" or \"tcp\"",
                 read: mode,
             },
             Is("\"http\""),
-            "What it speaks.",
+            "What it speaks. With `tcp` connections are passed on as they are; its routes have no conditions but `sni` and `source`, and lead to backends.",
             |d: &mut Draft, v| d.listener.mode = v.value,
         ),
         &key(
@@ -84,7 +90,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
         &key(
             "route",
             ROUTES,
-            Required,
+            Else("required; with `mode = \"tcp\"` it may be `to`"),
             "Where requests go: the first that matches decides.",
             |d: &mut Draft, v| {
                 d.routes = v.value;
@@ -92,12 +98,10 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "timeouts",
-            TIMEOUTS,
+            timeouts::OF_LISTENER,
             Else("all defaults"),
             "Time limits.",
-            |d: &mut Draft, v| {
-                d.listener.timeouts = v.value;
-            },
+            |d: &mut Draft, v| (d.listener.timeouts, d.idle) = v.value,
         ),
         &key(
             "log",
@@ -128,10 +132,12 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "Connections begin with a PROXY header (version 1 or 2); only nodes and those in `trust` may open them.",
             |d: &mut Draft, v| d.listener.proxy_protocol = v.value,
         ),
-        &not_yet(
+        &key(
             "to",
-            "service",
-            "Where connections go with `mode = \"tcp\"`.",
+            NAME,
+            Else("`route` says"),
+            "The backend that all connections go to, with `mode = \"tcp\"`.",
+            |d: &mut Draft, v| d.to = Some(v),
         ),
         &not_yet("limits", "table", "How much a client may ask for."),
         &not_yet("errors", "table", "Pages for error statuses."),
@@ -140,15 +146,12 @@ pub(crate) static KEYS: Table<Draft> = Table {
 };
 
 fn mode(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Mode> {
-    match reader.filled(item, "\"http\"")?.as_str() {
+    match reader.filled(item, "\"http\" or \"tcp\"")?.as_str() {
         "http" => Some(Mode::Http),
-        "tcp" => {
-            reader.wrong(&item.span(), unavailable("tcp"));
-            None
-        }
+        "tcp" => Some(Mode::Tcp),
         other => {
-            let hint = did_you_mean(other, ["http"]);
-            reader.wrong_hint(&item.span(), "the mode is \"http\"", hint);
+            let hint = did_you_mean(other, ["http", "tcp"]);
+            reader.wrong_hint(&item.span(), "the mode is \"http\" or \"tcp\"", hint);
             None
         }
     }

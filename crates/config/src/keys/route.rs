@@ -1,9 +1,11 @@
 //! `route`: which request goes where.
 
-use tandem_model::{Action, Conditions, Route};
+use tandem_model::{Action, Conditions, Overrides, Route};
 use toml::de::DeValue;
 
-use crate::keys::conditions;
+use crate::keys::retry::RETRY;
+use crate::keys::stick::STICK;
+use crate::keys::{conditions, timeouts};
 use crate::kinds::{BOOL, NAME, STATUS};
 use crate::reader::Reader;
 use crate::span::{At, Item, Span};
@@ -21,6 +23,7 @@ pub(crate) struct Draft {
     other: Option<Action>,
     pub missing: Option<At<String>>,
     pub log: bool,
+    pub over: Overrides,
     pub span: Span,
     pub line: u32,
     /// Something in it could not be read: what it matches is not known.
@@ -36,6 +39,7 @@ impl Default for Draft {
             other: None,
             missing: None,
             log: true,
+            over: Overrides::default(),
             span: 0..0,
             line: 0,
             broken: false,
@@ -44,6 +48,19 @@ impl Default for Draft {
 }
 
 impl Draft {
+    /// A route that leads everything to one service.
+    pub fn to(to: At<String>) -> Self {
+        Self {
+            to: Some(to),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it turns away whoever it matches.
+    pub fn denies(&self) -> bool {
+        matches!(self.other, Some(Action::Deny))
+    }
+
     /// The route as the model has it. What a group of routes says of the log holds for its routes too.
     pub fn lower(&self, log: bool) -> Route {
         let log = log && self.log;
@@ -61,6 +78,7 @@ impl Draft {
             action,
             missing: self.missing.as_ref().map(|at| at.value.clone()),
             log,
+            over: self.over.clone(),
             line: self.line,
         }
     }
@@ -150,6 +168,27 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 d.log = v.value;
             },
         ),
+        &key(
+            "stick",
+            STICK,
+            Else("as the service"),
+            "What keeps a client with its server.",
+            |d: &mut Draft, v| d.over.stick = Some(v.value),
+        ),
+        &key(
+            "retry",
+            RETRY,
+            Else("as the service"),
+            "Tries after the first for one request, and more about them.",
+            |d: &mut Draft, v| d.over.retry = Some(v.value),
+        ),
+        &key(
+            "timeouts",
+            timeouts::OF_ROUTE,
+            Else("as the service"),
+            "Time limits that differ from those of the service.",
+            |d: &mut Draft, v| d.over.timeouts = v.value,
+        ),
         &not_yet("split-by", "text", "What decides on a client's share."),
         &not_yet("strip", "text", "What is taken off the path."),
         &not_yet("rewrite", "text or table", "What becomes of the path."),
@@ -160,9 +199,6 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &not_yet("auth", "table", "Who may ask."),
         &not_yet("rate", "text or table", "How often a client may ask."),
-        &not_yet("stick", "table", "Keep a client with its server."),
-        &not_yet("retry", "number", "Tries after the first for one request."),
-        &not_yet("timeouts", "table of timeouts", "Time limits."),
         &not_yet("compress", "true, false or table", "Compress answers."),
         &not_yet("errors", "table", "Pages for error statuses."),
     ],

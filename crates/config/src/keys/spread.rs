@@ -1,11 +1,15 @@
 //! Keys of applications and backends that say how requests are spread over servers.
 
-use tandem_model::{Balance, Spread};
+use tandem_model::{Backups, Balance, Spread};
 
-use crate::kinds::{COUNT_OR_NONE, DURATION};
+use crate::keys::retry::{QUEUE, RETRY};
+use crate::keys::stick::STICK;
+use crate::kinds::DURATION;
+use crate::reader::Reader;
+use crate::span::Item;
 use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else};
-use crate::table::{Kind, Table, key, not_yet};
+use crate::table::{Kind, Table, key};
 
 /// The keys that `[app.NAME]` and `[backend.NAME]` share.
 pub(crate) static KEYS: Table<Spread> = Table {
@@ -28,14 +32,36 @@ pub(crate) static KEYS: Table<Spread> = Table {
             |s: &mut Spread, v| s.slow_start = v.value,
         ),
         &key(
+            "backups",
+            Kind {
+                text: "\"first\" or \"all\"",
+                read: backups,
+            },
+            Is("\"first\""),
+            "Which backup servers are used when no other is up: the first of the file that is, or all that are.",
+            |s: &mut Spread, v| s.backups = v.value,
+        ),
+        &key(
             "retry",
-            COUNT_OR_NONE,
+            RETRY,
             Is("3"),
-            "Tries after the first for one request.",
+            "Tries after the first for one request, and more about them.",
             |s: &mut Spread, v| s.retry = v.value,
         ),
-        &not_yet("stick", "table", "Keep a client with its server."),
-        &not_yet("queue", "table", "How many requests wait for a server."),
+        &key(
+            "stick",
+            STICK,
+            Else("each request goes where `balance` says"),
+            "What keeps a client with its server.",
+            |s: &mut Spread, v| s.stick = Some(v.value),
+        ),
+        &key(
+            "queue",
+            QUEUE,
+            Else("all defaults"),
+            "Where requests wait while all servers have as many as their `max-connections`.",
+            |s: &mut Spread, v| s.queue = v.value,
+        ),
     ],
 };
 
@@ -50,7 +76,9 @@ const PLAIN: [(&str, Balance); 6] = [
 ];
 
 /// What the algorithms are called in HAProxy and nginx, where that is too far off for a guess.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("static-rr", "round-robin"),
+    ("least_time", "least-connections"),
     ("leastconn", "least-connections"),
     ("least_conn", "least-connections"),
     ("ip_hash", "source"),
@@ -81,6 +109,18 @@ const BALANCE: Kind<Balance> = Kind {
         None
     },
 };
+
+fn backups(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Backups> {
+    match &*reader.filled(item, "\"first\" or \"all\"")? {
+        "first" => Some(Backups::First),
+        "all" => Some(Backups::All),
+        other => {
+            let hint = did_you_mean(other, ["first", "all"]);
+            reader.wrong_hint(&item.span(), "`backups` is \"first\" or \"all\"", hint);
+            None
+        }
+    }
+}
 
 fn parse(text: &str) -> Option<Balance> {
     if let Some((_, balance)) = PLAIN.iter().find(|(name, _)| *name == text) {

@@ -33,6 +33,12 @@ fn around(heading: &str) -> &'static str {
         "tls = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, tls = { certs = \"a\", PAIR } }"
         }
+        "retry = { ... }" => "app.shop = { run = \"shop\", retry = { PAIR } }",
+        "queue = { ... }" => "app.shop = { run = \"shop\", queue = { PAIR } }",
+        "stick = { ... }" => "app.shop = { run = \"shop\", stick = { PAIR } }",
+        "route = [{ timeouts = { ... } }]" => {
+            "listener.web = { bind = \":80\", route = { deny = true, timeouts = { PAIR } } }"
+        }
         "timeouts = { ... }" => "app.shop = { run = \"shop\", timeouts = { PAIR } }",
         "rehearse = { ... }" => {
             "app.shop = { run = \"shop\", rehearse = { proxy = \"a:1\", PAIR } }"

@@ -20,11 +20,14 @@ fn pool(gateway: bool) -> Arc<Pool> {
             weight: 1,
             backup: false,
             max_connections: None,
+            stick_id: None,
             from: None,
         }],
         spread: Spread::default(),
         check: Check::default(),
+        resolve: tandem_model::RESOLVE,
         timeouts: Timeouts::default(),
+        secret: None,
     };
     let telemetry = Telemetry::new("app1", 1, Log::Silent);
     Pool::new(&plan, &Instances::new(), &telemetry)

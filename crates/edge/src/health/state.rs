@@ -86,13 +86,14 @@ impl Vitals {
         }
         let (state, reason) = match (self.state, result) {
             (State::Starting, Ok(())) => (State::Up, "the first check passed".into()),
-            (State::Starting, Err(why)) => (State::Down, format!("the first check failed: {why}")),
+            (State::Starting, Err(why)) => (State::Down, format!("first {why}")),
             (State::Up, Err(why)) if self.bad >= timing.fall => (
                 State::Down,
-                format!("{}: {why}", in_a_row(self.bad, "failed")),
+                format!("{why}, {} of {}", self.bad, timing.fall),
             ),
             (State::Down | State::Returning, Ok(())) if self.good >= timing.rise => {
-                (State::Up, in_a_row(self.good, "passed"))
+                let (good, rise) = (self.good, timing.rise);
+                (State::Up, format!("{good} of {rise} checks passed"))
             }
             (State::Down, Ok(())) => {
                 let rise = timing.rise;
@@ -101,7 +102,7 @@ impl Vitals {
                     format!("a check passed, up after {rise} in a row"),
                 )
             }
-            (State::Returning, Err(why)) => (State::Down, format!("a check failed: {why}")),
+            (State::Returning, Err(why)) => (State::Down, why),
             (State::Up | State::Down, Err(_)) | (State::Up | State::Returning, Ok(())) => {
                 return None;
             }
@@ -154,13 +155,6 @@ impl Vitals {
     }
 }
 
-fn in_a_row(count: u32, how: &str) -> String {
-    match count {
-        0 | 1 => format!("a check {how}"),
-        n => format!("{n} checks in a row {how}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,13 +165,14 @@ mod tests {
         rise: 2,
         fall: 3,
         timeout: Duration::from_secs(1),
+        errors: 0,
     };
 
     fn check(vitals: &mut Vitals, good: bool) -> State {
         let result = if good {
             Ok(())
         } else {
-            Err("connection refused".into())
+            Err("check: connection refused".into())
         };
         let before = vitals.state();
         let change = vitals.checked(vitals.generation(), result, &TIMING);
@@ -193,10 +188,7 @@ mod tests {
         assert_eq!(vitals.pause(&TIMING), TIMING.every);
         let mut vitals = Vitals::new(State::Starting, "not checked yet");
         assert_eq!(check(&mut vitals, false), State::Down);
-        assert_eq!(
-            vitals.reason(),
-            "the first check failed: connection refused"
-        );
+        assert_eq!(vitals.reason(), "first check: connection refused");
         assert_eq!(vitals.pause(&TIMING), TIMING.fast);
     }
 
@@ -208,17 +200,14 @@ mod tests {
             .into();
         assert_eq!(states[..5], [State::Up; 5]);
         assert_eq!(states[5], State::Down);
-        assert_eq!(
-            vitals.reason(),
-            "3 checks in a row failed: connection refused"
-        );
+        assert_eq!(vitals.reason(), "check: connection refused, 3 of 3");
         assert_eq!(vitals.pause(&TIMING), TIMING.every);
         let states = [true, false, true, true].map(|good| check(&mut vitals, good));
         assert_eq!(
             states,
             [State::Returning, State::Down, State::Returning, State::Up]
         );
-        assert_eq!(vitals.reason(), "2 checks in a row passed");
+        assert_eq!(vitals.reason(), "2 of 2 checks passed");
     }
 
     #[test]

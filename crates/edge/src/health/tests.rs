@@ -17,6 +17,7 @@ const TIMING: Timing = Timing {
     rise: 2,
     fall: 2,
     timeout: Duration::from_secs(10),
+    errors: 0,
 };
 
 fn pool(check: Check, places: &[Place]) -> Arc<Pool> {
@@ -26,6 +27,7 @@ fn pool(check: Check, places: &[Place]) -> Arc<Pool> {
         weight: 1,
         backup: false,
         max_connections: None,
+        stick_id: None,
         from: None,
     });
     let plan = PoolPlan {
@@ -35,7 +37,9 @@ fn pool(check: Check, places: &[Place]) -> Arc<Pool> {
         members: members.collect(),
         spread: Spread::default(),
         check,
+        resolve: tandem_model::RESOLVE,
         timeouts: Timeouts::default(),
+        secret: None,
     };
     let telemetry = Telemetry::new("edge", 1, Log::Silent);
     Pool::new(&plan, &Instances::new(), &telemetry)
@@ -105,13 +109,10 @@ async fn a_server_is_up_while_its_port_is_open() {
         until(&pool, Health::Up).await;
         drop(listener);
         until(&pool, Health::Down).await;
-        assert_eq!(
-            reason(&pool),
-            "2 checks in a row failed: connection refused"
-        );
+        assert_eq!(reason(&pool), "check: connection refused, 2 of 2");
         let _again = TcpListener::bind(at).await.expect("the port is free again");
         until(&pool, Health::Up).await;
-        assert_eq!(reason(&pool), "2 checks in a row passed");
+        assert_eq!(reason(&pool), "2 of 2 checks passed");
     })
     .await;
 }
@@ -139,17 +140,14 @@ async fn an_http_check_wants_its_status() {
         path: "/alive".into(),
         host: Some("shop.example".into()),
         method: "GET".into(),
-        status: None,
+        status: Vec::new(),
     };
     let pool = pool(Check::Http(http, TIMING), &[Place::Server(address(at))]);
     while_checked(&pool, async {
         until(&pool, Health::Up).await;
         status.store(404, SeqCst);
         until(&pool, Health::Down).await;
-        assert_eq!(
-            reason(&pool),
-            "2 checks in a row failed: /alive answered 404"
-        );
+        assert_eq!(reason(&pool), "check GET /alive answered 404, 2 of 2");
         status.store(200, SeqCst);
         until(&pool, Health::Up).await;
     })
@@ -168,15 +166,12 @@ async fn a_check_does_not_outlive_its_timeout() {
         path: "/".into(),
         host: None,
         method: "GET".into(),
-        status: None,
+        status: Vec::new(),
     };
     let pool = pool(Check::Http(http, timing), &[Place::Server(address(at))]);
     while_checked(&pool, async {
         until(&pool, Health::Down).await;
-        assert_eq!(
-            reason(&pool),
-            "the first check failed: no answer within 30ms"
-        );
+        assert_eq!(reason(&pool), "first check GET /: no answer within 30ms");
     })
     .await;
 }
@@ -262,11 +257,14 @@ async fn instances_that_come_are_checked() {
             weight: 1,
             backup: false,
             max_connections: None,
+            stick_id: None,
             from: None,
         }],
         spread: Spread::default(),
         check: Check::Tcp(TIMING),
+        resolve: tandem_model::RESOLVE,
         timeouts: Timeouts::default(),
+        secret: None,
     };
     let telemetry = Telemetry::new("app1", 1, Log::Silent);
     let pool = Pool::new(

@@ -36,7 +36,7 @@ impl PoolAttempts {
         Self {
             current: None,
             tried: Vec::new(),
-            left: settings.spread.retry,
+            left: settings.spread.retry.tries,
             key: balance::key(&settings.spread.balance, request),
             settings,
             pool,

@@ -140,7 +140,9 @@ impl Members {
     pub(super) fn reconcile(&mut self, check: &Check) {
         let vitals = || match check {
             Check::Off => Vitals::new(State::Up, "not checked"),
-            Check::Tcp(_) | Check::Http(..) => Vitals::new(State::Starting, "not checked yet"),
+            Check::Tcp(_) | Check::Tls(_) | Check::Http(..) => {
+                Vitals::new(State::Starting, "not checked yet")
+            }
         };
         for Entry {
             member,

@@ -19,6 +19,7 @@ fn member(name: &str, port: u16) -> Member {
         weight: 1,
         backup: false,
         max_connections: None,
+        stick_id: None,
         from: None,
     }
 }
@@ -31,7 +32,9 @@ fn plan(members: &[Member]) -> PoolPlan {
         members: members.into(),
         spread: Spread::default(),
         check: Check::default(),
+        resolve: tandem_model::RESOLVE,
         timeouts: Timeouts::default(),
+        secret: None,
     }
 }
 

@@ -129,6 +129,7 @@ fn some_conditions() -> impl Strategy<Value = Conditions> {
                 query,
                 cookie,
                 source: Vec::new(),
+                sni: Vec::new(),
                 not: None,
             },
         )

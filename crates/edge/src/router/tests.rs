@@ -23,6 +23,7 @@ fn listener(routes: Vec<Route>) -> ListenerPlan {
         name: "web".into(),
         internal: false,
         bind: Vec::new(),
+        mode: tandem_model::Mode::Http,
         tls: None,
         proxy_protocol: false,
         trust: Vec::new(),
@@ -46,6 +47,7 @@ pub(super) fn route(when: Conditions, action: Action) -> Route {
         action,
         missing: None,
         log: true,
+        over: tandem_model::Overrides::default(),
         line: 7,
     }
 }

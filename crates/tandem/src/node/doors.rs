@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tandem_admin::{AdminHandler, NodeInfo, SelfRow};
 use tandem_edge::Router;
 use tandem_http::{Engine, Handler, ListenerConfig};
-use tandem_model::{Address, ListenerTls, NodePlan, Timeouts};
+use tandem_model::{Address, ListenerTls, Mode, NodePlan, Timeouts};
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_net::{ClientRule, ServerTls};
@@ -88,6 +88,12 @@ pub fn configure(plan: &NodePlan, services: &Services, rule: &ClientRule) -> Res
     let mut configs = Vec::new();
     let missing = Services::nobody();
     for listener in &plan.listeners {
+        if listener.mode == Mode::Tcp {
+            return Err(Failure::usage(format!(
+                "listener {}: `mode = \"tcp\"` is not available yet in this version",
+                listener.name
+            )));
+        }
         if let Some(path) = &listener.log {
             let opened = OpenOptions::new().create(true).append(true).open(path);
             opened.map_err(|error| {

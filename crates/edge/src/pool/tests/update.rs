@@ -1,7 +1,7 @@
 //! What an update keeps and what it changes.
 
 use super::*;
-use tandem_model::Timing;
+use tandem_model::{Retry, Timing};
 
 /// `pool` with other members.
 fn update(pool: &Arc<Pool>, members: &[Member]) {
@@ -114,7 +114,10 @@ fn a_request_that_has_begun_keeps_its_tries() {
     assert!(old.next(None).is_some());
     let none = PoolPlan {
         spread: Spread {
-            retry: 0,
+            retry: Retry {
+                tries: 0,
+                ..Retry::default()
+            },
             ..Spread::default()
         },
         ..plan(&[member("a", 1)])
@@ -166,6 +169,7 @@ async fn checks_follow_an_update() {
             rise: 1,
             fall: 1,
             timeout: Duration::from_secs(10),
+            errors: 0,
         };
         let checked = PoolPlan {
             check: Check::Tcp(timing),

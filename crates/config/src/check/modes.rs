@@ -1,0 +1,192 @@
+//! What goes with the mode of a listener, and what a service needs for it.
+
+use tandem_model::{Balance, Cluster, Conditions, Mode, Overrides, Service, Stick, StickBy};
+
+use crate::keys::file::Draft;
+use crate::keys::{listener, route};
+use crate::reader::Reader;
+use crate::span::{At, Span};
+use crate::table::Named;
+
+pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
+    for named in &draft.listeners {
+        let mine = &named.section.draft;
+        let (to, route) = (named.section.has("to"), named.section.has("route"));
+        match mine.listener.mode {
+            Mode::Http => {
+                if to {
+                    let hint = "with `mode = \"tcp\"`; here it is route = [{ to = \"NAME\" }]";
+                    let place = named.section.place("to");
+                    reader.wrong_hint(
+                        &place,
+                        "`to` is of listeners in TCP mode",
+                        Some(hint.into()),
+                    );
+                } else if !route && !reader.is_broken() {
+                    let message = format!("`route` is missing in [listener.{}]", named.name.value);
+                    reader.wrong(&named.section.span, message);
+                }
+                for route in &mine.routes {
+                    over_http(route, reader);
+                }
+            }
+            Mode::Tcp => tcp(named, (to, route), cluster, reader),
+        }
+        for route in &mine.routes {
+            signed(&route.over, &route.span, cluster, reader);
+        }
+    }
+    let apps = draft.apps.iter().map(|app| {
+        let section = &app.section;
+        (
+            section.draft.app.spread.stick.as_ref(),
+            section.place("stick"),
+        )
+    });
+    let backends = draft.backends.iter().map(|backend| {
+        let section = &backend.section;
+        (
+            section.draft.backend.spread.stick.as_ref(),
+            section.place("stick"),
+        )
+    });
+    for (stick, place) in apps.chain(backends) {
+        needs_key(stick, &place, cluster, reader);
+    }
+}
+
+fn signed(over: &Overrides, place: &Span, cluster: &Cluster, reader: &mut Reader<'_>) {
+    needs_key(over.stick.as_ref(), place, cluster, reader);
+}
+
+fn needs_key(stick: Option<&Stick>, place: &Span, cluster: &Cluster, reader: &mut Reader<'_>) {
+    if let Some(Stick {
+        by: StickBy::Cookie(cookie),
+        ..
+    }) = stick
+        && cookie.signed
+        && cluster.key.is_none()
+    {
+        let hint = Some("`tandem key` makes one: [cluster] key = \"...\"".into());
+        reader.wrong_hint(place, "a signed cookie needs the key of the cluster", hint);
+    }
+}
+
+/// In HTTP mode nothing asks for the name of TLS: it is ended here, and `host` says what was asked for.
+fn over_http(route: &route::Draft, reader: &mut Reader<'_>) {
+    if names_sni(&route.when) {
+        let hint = Some("`host` is what was asked for".into());
+        reader.wrong_hint(
+            &route.span,
+            "`sni` is of listeners with `mode = \"tcp\"`",
+            hint,
+        );
+    }
+    for route in route.nested.iter().flatten() {
+        over_http(route, reader);
+    }
+}
+
+fn names_sni(when: &Conditions) -> bool {
+    !when.sni.is_empty() || when.not.as_deref().is_some_and(names_sni)
+}
+
+fn tcp(
+    named: &Named<listener::Draft>,
+    (to, route): (bool, bool),
+    cluster: &Cluster,
+    reader: &mut Reader<'_>,
+) {
+    let mine = &named.section.draft;
+    match (to, route) {
+        (true, true) => {
+            let message = "`to` and `route`: one of them says where connections go";
+            reader.wrong(&named.section.place("route"), message);
+        }
+        (false, false) if !reader.is_broken() => {
+            let message = format!("`to` is missing in [listener.{}]", named.name.value);
+            reader.wrong(&named.section.span, message);
+        }
+        _ => {}
+    }
+    if let Some(to) = &mine.to {
+        backend(to, &Overrides::default(), cluster, reader);
+    }
+    for route in &mine.routes {
+        of_tcp(route, mine.listener.tls.is_some(), cluster, reader);
+    }
+}
+
+/// A route of connections: they have no heads to look at.
+fn of_tcp(route: &route::Draft, ends_tls: bool, cluster: &Cluster, reader: &mut Reader<'_>) {
+    if asks_http(&route.when) {
+        let message =
+            "a connection has only `sni` and `source`: `mode = \"tcp\"` looks at nothing else";
+        reader.wrong(&route.span, message);
+    }
+    if names_sni(&route.when) && ends_tls {
+        let message =
+            "`sni` is read where TLS is passed on, and this listener has `tls` of its own";
+        reader.wrong(&route.span, message);
+    }
+    if route.missing.is_some() {
+        reader.wrong(
+            &route.span,
+            "`missing` is of requests, and `mode = \"tcp\"` knows none",
+        );
+    }
+    if route.to.is_none() && route.nested.is_none() && !route.broken && !route.denies() {
+        let message = "with `mode = \"tcp\"` a route has `to`, `route` or `deny`";
+        reader.wrong(&route.span, message);
+    }
+    if let Some(to) = &route.to {
+        backend(to, &route.over, cluster, reader);
+    }
+    for route in route.nested.iter().flatten() {
+        of_tcp(route, ends_tls, cluster, reader);
+    }
+}
+
+fn asks_http(when: &Conditions) -> bool {
+    let allowed = Conditions {
+        source: when.source.clone(),
+        sni: when.sni.clone(),
+        not: when.not.clone(),
+        ..Conditions::default()
+    };
+    *when != allowed || when.not.as_deref().is_some_and(asks_http)
+}
+
+/// Where connections go: something that knows them.
+fn backend(to: &At<String>, over: &Overrides, cluster: &Cluster, reader: &mut Reader<'_>) {
+    let name = &to.value;
+    let backend = match cluster.service(name) {
+        Some(Service::Backend(backend)) => backend,
+        Some(other) => {
+            let message = format!(
+                "`{name}` is {} {}, which speaks HTTP: `mode = \"tcp\"` leads to a backend",
+                if other.kind() == "app" { "an" } else { "a" },
+                other.kind()
+            );
+            return reader.wrong(&to.span, message);
+        }
+        // It was said that there is none.
+        None => return,
+    };
+    let by_head = matches!(
+        backend.spread.balance,
+        Balance::Uri | Balance::Header(_) | Balance::Cookie(_)
+    );
+    if by_head {
+        let message = format!(
+            "`{name}` is balanced by what a request says, and `mode = \"tcp\"` knows no requests"
+        );
+        reader.wrong(&to.span, message);
+    }
+    let stick = over.stick.as_ref().or(backend.spread.stick.as_ref());
+    if stick.is_some_and(|stick| !matches!(stick.by, StickBy::Source { .. })) {
+        let message =
+            format!("`{name}` sticks by a cookie: with `mode = \"tcp\"` it can be by \"source\"");
+        reader.wrong(&to.span, message);
+    }
+}
