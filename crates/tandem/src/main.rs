@@ -11,6 +11,7 @@ mod exit;
 mod node;
 mod process;
 mod rehearsal;
+mod service;
 
 use std::process::ExitCode;
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use crate::commands::{
     check, completion as completion_command, demo, demo_app, keeper, key, man as man_command,
-    memcached, node, rehearse, run,
+    memcached, node, rehearse, run, service, verbs,
 };
 use crate::exit::{Failure, Result};
 
@@ -49,6 +49,16 @@ pub const COMMANDS: &[Command] = &[
     run::COMMAND,
     rehearse::COMMAND,
     check::COMMAND,
+    verbs::START,
+    verbs::STOP_COMMAND,
+    verbs::STATUS,
+    verbs::RESTART,
+    verbs::RELOAD,
+    verbs::FORCE_RELOAD,
+    verbs::CONFIGTEST,
+    verbs::CONDRESTART,
+    verbs::TRY_RESTART,
+    service::COMMAND,
     node::COMMAND,
     key::COMMAND,
     memcached::COMMAND,

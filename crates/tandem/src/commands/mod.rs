@@ -11,6 +11,8 @@ pub mod memcached;
 pub mod node;
 pub mod rehearse;
 pub mod run;
+pub mod service;
+pub mod verbs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! `tandem run`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lexopt::Arg::{Long, Value};
 use tandem_model::{Cluster, NodePlan};
@@ -14,7 +14,7 @@ use crate::node::{self, Options};
 pub const COMMAND: Command = Command {
     name: "run",
     summary: "play one node of a cluster file: the one this machine is",
-    usage: &["run cluster.toml [--node NAME]"],
+    usage: &["run cluster.toml [--node NAME] [--pid-file FILE]"],
     about: "\
 Plays the node whose address this machine has, in the foreground, until SIGTERM or Ctrl-C. The same file is on every
 machine.
@@ -26,16 +26,18 @@ machine.
 A mistake in the file, a taken address or a missing directory ends it at once with one clear sentence and exit code 2.
 SIGHUP reads the file again and does what is different in it: requests in flight, connections and applications that are
 still in it are not touched; a file that is wrong changes nothing and the log says why.
+systemd is told when the node serves, reloads and stops, and its watchdog hears from it as long as every worker answers.
 The log goes to standard error, or where [cluster] log says.
 ",
     main,
 };
 
 fn main(mut args: lexopt::Parser) -> Result {
-    let (mut file, mut node, mut tethered) = (None, None, false);
+    let (mut file, mut node, mut tethered, mut pid_file) = (None, None, false, None);
     while let Some(arg) = args.next()? {
         match arg {
             Long("node") => node = Some(args.value()?.to_string_lossy().into_owned()),
+            Long("pid-file") => pid_file = Some(PathBuf::from(args.value()?)),
             // Used by rehearsals: end when standard input does.
             Long("tethered") => tethered = true,
             Value(value) => one_file(&mut file, value)?,
@@ -57,13 +59,14 @@ fn main(mut args: lexopt::Parser) -> Result {
             roles,
             base,
             tethered,
+            pid_file,
             reread,
         },
     )
 }
 
 /// What a node of the file does.
-fn plan(mut loaded: tandem_config::Loaded, node: &str) -> Result<NodePlan> {
+pub fn plan(mut loaded: tandem_config::Loaded, node: &str) -> Result<NodePlan> {
     loaded.cluster.start_in(&loaded.base);
     loaded.cluster.for_node(node).ok_or_else(|| {
         Failure::usage(format!(
@@ -79,7 +82,7 @@ fn plan_again(file: &Path, node: &str) -> Result<NodePlan> {
 }
 
 /// The node whose address this machine has.
-fn this_machine(cluster: &Cluster) -> Result<String> {
+pub fn this_machine(cluster: &Cluster) -> Result<String> {
     if let [only] = &cluster.nodes[..] {
         return Ok(only.name.clone());
     }

@@ -15,7 +15,7 @@ use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_net::{ClientRule, ServerTls};
 use tandem_telemetry::Telemetry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::services::Services;
 use super::shared;
@@ -169,6 +169,29 @@ enum Order {
     Open(Option<Address>, OwnedFd, Arc<ArcSwap<ListenerConfig>>),
     /// Listen here no more.
     Close(Address),
+    /// Say that you live.
+    Answer(oneshot::Sender<()>),
+}
+
+/// Asks the workers whether they live.
+pub struct Pulse(Vec<mpsc::UnboundedSender<Order>>);
+
+impl Pulse {
+    /// Whether every worker answers within `limit`.
+    pub async fn beats(&self, limit: Duration) -> bool {
+        let asked: Vec<_> = self
+            .0
+            .iter()
+            .map(|worker| {
+                let (answer, answered) = oneshot::channel();
+                // A worker that is gone answers by dropping it.
+                let _ = worker.send(Order::Answer(answer));
+                answered
+            })
+            .collect();
+        let all = futures_util::future::try_join_all(asked);
+        matches!(tokio::time::timeout(limit, all).await, Ok(Ok(_)))
+    }
 }
 
 impl Doors {
@@ -249,6 +272,11 @@ impl Doors {
         }
     }
 
+    /// Asks the workers, from anywhere, whether they live.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(self.orders.clone())
+    }
+
     /// Gives each worker its socket of a door.
     fn deal(
         &self,
@@ -295,6 +323,9 @@ async fn worker(
                             format!("cannot listen: {error}"),
                         ),
                     }
+                }
+                Order::Answer(answer) => {
+                    let _ = answer.send(());
                 }
                 Order::Close(address) => {
                     for (_, listening) in

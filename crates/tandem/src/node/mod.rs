@@ -8,6 +8,7 @@
 mod apps;
 mod doors;
 mod end;
+mod manager;
 mod reload;
 mod services;
 mod sessions;
@@ -43,6 +44,8 @@ pub struct Options {
     pub base: PathBuf,
     /// End when standard input does.
     pub tethered: bool,
+    /// Where to write the process's number, besides the state directory.
+    pub pid_file: Option<PathBuf>,
     /// Reads the file again and says what this node is to do now.
     pub reread: Box<dyn Fn() -> Result<NodePlan>>,
 }
@@ -70,13 +73,9 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
     let runtime = LocalRuntime::new()
         .map_err(|error| Failure::failed(format!("cannot start an event loop: {error}")))?;
     let cluster_port = runtime.block_on(sessions::bind_cluster_port(&plan, &telemetry))?;
+    let _pid = options.pid_file.as_deref().map(pid_file).transpose()?;
     process::become_user(plan.user.as_deref(), plan.group.as_deref(), &state)?;
-    let _pid = PidFile::create(&state.join("tandem.pid")).map_err(|error| {
-        Failure::usage(format!(
-            "cannot write a file in {}: {error}",
-            state.display()
-        ))
-    })?;
+    let _state_pid = pid_file(&state.join("tandem.pid"))?;
 
     let info = NodeInfo {
         cluster: plan.cluster.clone(),
@@ -99,6 +98,8 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
         let checks = tokio::task::spawn_local(services.checks());
         let roles = info.roles.join(", ");
         telemetry.events.info("node", format!("serves as {roles}"));
+        let manager = manager::Manager::new(doors.pulse());
+        manager.ready(&format!("serves as {roles}"));
 
         let mut node = reload::Running {
             plan,
@@ -113,9 +114,14 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
         let why = loop {
             match end.wait().await {
                 end::Order::Stop(why) => break why,
-                end::Order::Reload => node.reload(&*options.reread).await,
+                end::Order::Reload => {
+                    manager.reloading();
+                    node.reload(&*options.reread).await;
+                    manager.ready(&format!("serves as {roles}"));
+                }
             }
         };
+        manager.stopping(why);
         telemetry.events.info("node", format!("stops: {why}"));
         tokio::select! {
             () = node.stop() => {}
@@ -125,6 +131,24 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
     });
     runtime.shutdown_timeout(LAST);
     outcome
+}
+
+/// Takes a pid file: two nodes never share one.
+fn pid_file(path: &Path) -> Result<PidFile> {
+    PidFile::lock(path).map_err(|error| {
+        Failure::usage(match error.kind() {
+            std::io::ErrorKind::WouldBlock => format!(
+                "{} is held by a node that runs{}; stop it first, or give this one a state directory and a pid file \
+                 of its own",
+                path.display(),
+                match process::holder(path) {
+                    Ok(process::Holder::Runs(pid)) => format!(" (pid {pid})"),
+                    _ => String::new(),
+                }
+            ),
+            _ => format!("cannot write {}: {error}", path.display()),
+        })
+    })
 }
 
 /// Who is a node: the addresses of the others.

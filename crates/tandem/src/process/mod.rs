@@ -1,8 +1,13 @@
-//! What a process settles with its system: descriptors, its log, its user, the pid file.
+//! What a process settles with its system: descriptors, its log, its user, the pid file, its service manager.
 
-use std::fs::{self, OpenOptions};
+pub mod notify;
+mod pid_file;
+
+pub use pid_file::{Holder, PidFile, holder};
+
+use std::fs::OpenOptions;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 
@@ -62,26 +67,4 @@ pub fn become_ids(uid: u32, gid: u32, groups: &[u32]) -> rustix::io::Result<()> 
     set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)
-}
-
-/// A file with the process's number, removed when dropped.
-pub struct PidFile(PathBuf);
-
-impl PidFile {
-    /// Writes it.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        fs::write(path, format!("{}\n", std::process::id()))?;
-        Ok(Self(path.to_owned()))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        // Another process may have taken the place meanwhile.
-        if fs::read_to_string(&self.0)
-            .is_ok_and(|text| text.trim() == std::process::id().to_string())
-        {
-            let _ = fs::remove_file(&self.0);
-        }
-    }
 }

@@ -1,0 +1,68 @@
+//! The service manager's view of a node: ready, reloading, stopping, and alive.
+//!
+//! Alive means that every worker answers. A node whose workers hang is one that systemd should start again, and it
+//! does when it no longer hears from us.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::task::JoinHandle;
+
+use super::doors::Pulse;
+use crate::process::notify::{Notify, watchdog};
+
+/// Tells whoever started this node how it is. Without a manager it tells nobody.
+pub struct Manager {
+    notify: Option<Notify>,
+    alive: Option<JoinHandle<()>>,
+}
+
+impl Manager {
+    /// The manager of the environment; it hears from us as often as it asked to, as long as `pulse` beats.
+    pub fn new(pulse: Pulse) -> Self {
+        let notify = Notify::from_environment();
+        let alive = notify.as_ref().and_then(|_| {
+            let (every, notify) = (watchdog()?, Notify::from_environment()?);
+            Some(tokio::task::spawn_local(async move {
+                loop {
+                    if pulse.beats(every).await {
+                        notify.say("WATCHDOG=1");
+                    }
+                    tokio::time::sleep(every.min(Duration::from_secs(10))).await;
+                }
+            }))
+        });
+        Self { notify, alive }
+    }
+
+    fn say(&self, what: &str) {
+        if let Some(notify) = &self.notify {
+            notify.say(what);
+        }
+    }
+
+    /// It serves.
+    pub fn ready(&self, how: &str) {
+        self.say(&format!("READY=1\nSTATUS={how}"));
+    }
+
+    /// It reads its file again.
+    pub fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+        self.say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+    }
+
+    /// It ends.
+    pub fn stopping(&self, why: &str) {
+        self.say(&format!("STOPPING=1\nSTATUS=stops: {why}"));
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        if let Some(alive) = &self.alive {
+            alive.abort();
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The pid file: who runs, and a lock that ends with its process.
+//!
+//! A number alone proves nothing: the process may be gone and its number be another's. A node therefore holds a lock
+//! on its pid file for as long as it lives, which the kernel takes back however it ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+/// A file with the process's number, removed when dropped.
+pub struct PidFile {
+    path: PathBuf,
+    /// Open, and locked if it was asked for.
+    file: File,
+}
+
+/// What a pid file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// There is no file, or an empty one: it ended in order.
+    Nobody,
+    /// The file is there, but whoever wrote it is gone.
+    Gone,
+    /// This process holds it.
+    Runs(u32),
+}
+
+impl PidFile {
+    /// Writes it, whatever was there.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        Self::write(path, file)
+    }
+
+    /// Locks it and writes it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when a living process holds it.
+    pub fn lock(path: &Path) -> io::Result<Self> {
+        let file = open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Self::write(path, file)
+    }
+
+    fn write(path: &Path, mut file: File) -> io::Result<Self> {
+        file.set_len(0)?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+        let path = path.to_owned();
+        Ok(Self { path, file })
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .open(path)
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // Another process may have taken the place meanwhile.
+        let mut text = String::new();
+        let read = self
+            .file
+            .rewind()
+            .and_then(|()| self.file.read_to_string(&mut text));
+        if read.is_ok() && text.trim() == std::process::id().to_string() {
+            // Whoever dropped privileges may not remove it any more, but may still empty it.
+            let _ = self.file.set_len(0);
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Who holds a pid file that is locked by its process.
+pub fn holder(path: &Path) -> io::Result<Holder> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+        Err(error) => return Err(error),
+    };
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => {
+            let pid = text.trim().parse();
+            pid.map(Holder::Runs)
+                .map_err(|_| io::Error::other("a process holds it but has not written its number"))
+        }
+        Err(error) => Err(error.into()),
+        Ok(()) if text.trim().is_empty() => Ok(Holder::Nobody),
+        Ok(()) => Ok(Holder::Gone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("tandem-pid-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn a_locked_file_names_its_process_until_it_ends() {
+        let path = place("lock");
+        let held = PidFile::lock(&path).unwrap();
+        assert_eq!(holder(&path).unwrap(), Holder::Runs(std::process::id()));
+        let second = PidFile::lock(&path).err().unwrap();
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+    }
+
+    #[test]
+    fn a_file_left_behind_names_nobody() {
+        let path = place("left");
+        fs::write(&path, "1\n").unwrap();
+        assert_eq!(holder(&path).unwrap(), Holder::Gone);
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,259 @@
+//! A node as a service of its machine: verbs and their exit codes, the pid file, the service manager.
+
+mod common;
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Output, Stdio};
+
+use common::{Dir, PATIENCE, get, has, runs, send, stderr, stdout, tandem, wait_until};
+use rustix::process::Signal;
+use serde_json::Value;
+
+/// A machine: its /etc/tandem, its pid file, its log. What was started on it is stopped at the end.
+struct Machine {
+    dir: Dir,
+    address: SocketAddr,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = held.local_addr().expect("an address");
+        let machine = Self {
+            dir: Dir::new(),
+            address,
+        };
+        machine.configure("respond = { status = 200, body = \"first\" }");
+        machine
+    }
+
+    /// Writes the cluster file, with a route that does this.
+    fn configure(&self, deed: &str) {
+        let text = format!(
+            "[cluster]\nstate = \"{}/state\"\nadmin = false\n[listener.web]\nbind = \"{}\"\nroute = [{{ {deed} }}]\n",
+            self.dir.path().display(),
+            self.address
+        );
+        self.dir.file("etc/cluster.toml", &text);
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.dir.path().join(name).to_string_lossy().into_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = tandem();
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .env("TANDEM_ETC", self.at("etc"))
+            .env("TANDEM_PID_FILE", self.at("run/tandem.pid"))
+            .env("TANDEM_LOG", self.at("log"));
+        command
+    }
+
+    /// Runs a verb; its exit code and what it said.
+    fn verb(&self, args: &[&str]) -> (i32, String) {
+        let done: Output = self.command(args).output().expect("the binary runs");
+        let said = stdout(&done) + &stderr(&done);
+        (done.status.code().expect("it exits"), said)
+    }
+
+    fn pid(&self) -> u32 {
+        let (_, said) = self.verb(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&said).expect("JSON");
+        status["pid"].as_u64().expect("it runs") as u32
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.command(&["stop"]).output();
+    }
+}
+
+#[test]
+fn verbs_do_what_init_scripts_expect() {
+    let machine = Machine::new();
+    assert_eq!(machine.verb(&["status"]).0, 3);
+    assert_eq!(machine.verb(&["stop"]).0, 0, "what does not run is stopped");
+    assert_eq!(machine.verb(&["reload"]).0, 7);
+    assert_eq!(machine.verb(&["condrestart"]).0, 0);
+    assert_eq!(machine.verb(&["try-restart"]).0, 0);
+    assert_eq!(
+        machine.verb(&["status"]).0,
+        3,
+        "and was not started by that"
+    );
+    assert_eq!(machine.verb(&["configtest"]).0, 0);
+
+    let (code, said) = machine.verb(&["start"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(
+        get(machine.address, "/").text(),
+        "first",
+        "it serves at once"
+    );
+    let pid = machine.pid();
+    assert_eq!(machine.verb(&["status"]).0, 0);
+    let (code, said) = machine.verb(&["start"]);
+    assert!(code == 0 && said.contains(&pid.to_string()), "{said}");
+
+    assert_eq!(machine.verb(&["restart"]).0, 0);
+    let again = machine.pid();
+    assert!(again != pid && !runs(pid));
+    assert_eq!(machine.verb(&["try-restart"]).0, 0);
+    assert_ne!(machine.pid(), again);
+
+    assert_eq!(machine.verb(&["stop"]).0, 0);
+    assert_eq!(machine.verb(&["status"]).0, 3);
+    assert!(!machine.dir.path().join("run/tandem.pid").exists());
+}
+
+#[test]
+fn a_broken_file_stops_nothing_and_says_why() {
+    let machine = Machine::new();
+    assert_eq!(machine.verb(&["start"]).0, 0);
+    let pid = machine.pid();
+    machine.configure("respnd = 200");
+    for verb in [
+        "configtest",
+        "reload",
+        "force-reload",
+        "restart",
+        "condrestart",
+        "try-restart",
+    ] {
+        let (code, said) = machine.verb(&[verb]);
+        assert_eq!(code, 6, "{verb}: {said}");
+        assert!(
+            said.contains("respnd") && said.contains("respond"),
+            "{said}"
+        );
+    }
+    assert_eq!(machine.pid(), pid);
+    assert_eq!(get(machine.address, "/").text(), "first");
+
+    machine.configure("respond = { status = 200, body = \"second\" }");
+    assert_eq!(machine.verb(&["reload"]).0, 0);
+    wait_until("the reload is over", || {
+        get(machine.address, "/").text() == "second"
+    });
+    assert_eq!(machine.pid(), pid);
+}
+
+#[test]
+fn a_killed_node_is_told_from_a_stopped_one() {
+    let machine = Machine::new();
+    assert_eq!(machine.verb(&["start"]).0, 0);
+    let pid = machine.pid();
+    send(pid, Signal::KILL);
+    wait_until("it is gone", || !runs(pid));
+    let (code, said) = machine.verb(&["status"]);
+    assert_eq!(code, 1, "{said}");
+    assert_eq!(machine.verb(&["start"]).0, 0, "its pid file is no obstacle");
+    assert_eq!(machine.verb(&["status"]).0, 0);
+}
+
+#[test]
+fn what_does_not_start_says_why() {
+    let machine = Machine::new();
+    let _taken = TcpListener::bind(machine.address).expect("the port is free");
+    let (code, said) = machine.verb(&["start"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("is taken"), "{said}");
+    assert_eq!(machine.verb(&["status"]).0, 3);
+}
+
+#[test]
+fn the_service_manager_hears_of_every_turn() {
+    let machine = Machine::new();
+    let place = machine.at("notify.sock");
+    let ear = UnixDatagram::bind(&place).expect("a socket");
+    ear.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let file = machine.at("etc/cluster.toml");
+    let mut node = machine
+        .command(&["run", &file])
+        .env("NOTIFY_SOCKET", &place)
+        .env("WATCHDOG_USEC", "200000")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let hear = |wanted: &str| {
+        let mut bytes = [0; 1024];
+        loop {
+            let length = ear
+                .recv(&mut bytes)
+                .unwrap_or_else(|_| panic!("in vain: {wanted}"));
+            let said = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if said.lines().any(|line| line.starts_with(wanted)) {
+                return said;
+            }
+        }
+    };
+    assert!(hear("READY=1").contains("STATUS=serves as"));
+    hear("WATCHDOG=1");
+    hear("WATCHDOG=1");
+    send(node.id(), Signal::HUP);
+    assert!(hear("RELOADING=1").contains("MONOTONIC_USEC="));
+    hear("READY=1");
+    send(node.id(), Signal::TERM);
+    hear("STOPPING=1");
+    assert!(node.wait().expect("it ends").success());
+}
+
+#[test]
+fn install_writes_a_unit_that_systemd_takes() {
+    let dir = Dir::new();
+    let root = dir.path().to_string_lossy().into_owned();
+    let install = |manager: &str| {
+        let done = tandem()
+            .args(["service", "install", manager, "--root", &root])
+            .output()
+            .expect("the binary runs");
+        assert!(done.status.success(), "{}", stderr(&done));
+        stdout(&done)
+    };
+    assert!(install("--systemd").contains("systemctl"));
+    let environment = dir.path().join("etc/tandem/environment");
+    std::fs::write(&environment, "TANDEM_KEY=k\n").expect("a file");
+    assert!(install("--systemd").contains("kept"), "what is there stays");
+    if has("systemd-analyze", &["--version"]) {
+        let unit = dir.path().join("etc/systemd/system/tandem.service");
+        let verified = Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .arg(&unit)
+            .output()
+            .expect("it runs");
+        let said = stderr(&verified);
+        let ours: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("tandem"))
+            .collect();
+        assert!(ours.is_empty(), "{said}");
+    }
+
+    install("--init");
+    let script = dir.path().join("etc/init.d/tandem");
+    let status = |etc: &str| {
+        Command::new(&script)
+            .arg("status")
+            .env("TANDEM_ETC", etc)
+            .env("TANDEM_PID_FILE", dir.path().join("none.pid"))
+            .output()
+            .expect("a script that runs")
+    };
+    assert_eq!(status(&root).status.code(), Some(3));
+    let wrong = Command::new(&script)
+        .arg("dance")
+        .output()
+        .expect("it runs");
+    assert_eq!(wrong.status.code(), Some(2));
+
+    let removed = tandem()
+        .args(["service", "uninstall", "--root", &root])
+        .output()
+        .expect("the binary runs");
+    assert!(stdout(&removed).contains("removed") && !script.exists() && environment.exists());
+}
