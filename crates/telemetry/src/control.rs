@@ -2,12 +2,17 @@
 
 use std::fmt;
 
-/// Something that can be drained, weighted or killed: a server of a service, an application instance.
+/// Something that can be drained, weighted or killed: a server of a service, an application instance, a listener.
 ///
-/// Roles register theirs in the [`crate::Registry`] under `service/server`.
+/// Roles register theirs in the [`crate::Registry`]: servers under `service/server`, listeners under `listener/name`.
 pub trait Control: Send + Sync {
-    /// No new requests; those in flight finish.
+    /// No new requests; those in flight finish, and clients that are bound to it still come.
     fn drain(&self) -> Result<(), ControlError>;
+    /// Out of service, until [`ready`](Self::ready): a server gets no requests at all and is not checked; a listener
+    /// shows its maintenance page.
+    fn maintenance(&self) -> Result<(), ControlError> {
+        Err(ControlError::Unsupported)
+    }
     /// Back to work.
     fn ready(&self) -> Result<(), ControlError>;
     /// Its share of new requests, 0 to 256.

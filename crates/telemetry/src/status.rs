@@ -149,9 +149,14 @@ impl Registry {
         self.lock().sources.remove(name);
     }
 
-    /// Adds or replaces a control, named `service/server`.
+    /// Adds or replaces a control, named `service/server` or `listener/name`.
     pub fn control(&self, name: &str, control: Arc<dyn Control>) {
         self.lock().controls.insert(name.into(), control);
+    }
+
+    /// The names of all controls, sorted.
+    pub fn controls(&self) -> Vec<String> {
+        self.lock().controls.keys().cloned().collect()
     }
 
     /// Finds a control by its name.
