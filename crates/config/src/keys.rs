@@ -43,6 +43,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &timeouts::KEYS,
     &timeouts::ROUTE,
     &tls::KEYS,
+    &tls::BACKEND,
     &rehearse::KEYS,
     &sessions::KEYS,
     &sessions::GUARD,

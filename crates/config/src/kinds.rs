@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tandem_model::{Address, Size};
+use tandem_model::{Address, ProxyVersion, Size};
 use toml::de::DeValue;
 
 use crate::duration;
 use crate::reader::Reader;
 use crate::span::{At, Item, values};
+use crate::suggest::did_you_mean;
 use crate::table::{Kind, in_order, unavailable};
 
 pub(crate) const TEXT: Kind<String> = Kind {
@@ -97,6 +98,11 @@ pub(crate) const DURATION: Kind<Duration> = Kind {
     read: |reader, item| reader.parsed(item, "a duration like \"2s\"", duration::parse),
 };
 
+pub(crate) const PROXY_VERSION: Kind<ProxyVersion> = Kind {
+    text: "\"v1\" or \"v2\"",
+    read: proxy_version,
+};
+
 pub(crate) const ADDRESS: Kind<Address> = Kind {
     text: "address",
     read: server,
@@ -132,6 +138,18 @@ pub(crate) const MAP: Kind<BTreeMap<String, String>> = Kind {
 /// Texts, each of which says something.
 pub(crate) fn texts(reader: &mut Reader<'_>, item: &Item<'_>) -> Vec<String> {
     values(&reader.list(item, |reader, item| reader.filled(item, "text")))
+}
+
+fn proxy_version(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<ProxyVersion> {
+    match reader.filled(item, "\"v1\" or \"v2\"")?.as_str() {
+        "v1" => Some(ProxyVersion::V1),
+        "v2" => Some(ProxyVersion::V2),
+        other => {
+            let hint = did_you_mean(other, ["v1", "v2"]);
+            reader.wrong_hint(&item.span(), "the versions are \"v1\" and \"v2\"", hint);
+            None
+        }
+    }
 }
 
 pub(crate) fn weight(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<u16> {

@@ -11,11 +11,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_model::{Check, Timing};
+use tandem_model::Timing;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::pool::{Pool, any_changed};
+use crate::pool::{Pool, Settings, any_changed};
 use crate::server::{Server, ServerKey};
 use state::State;
 
@@ -119,7 +119,7 @@ async fn watch(pool: Arc<Pool>, server: Arc<Server>) {
     loop {
         let settings = pool.settings();
         match settings.check.timing() {
-            Some(timing) => check(&pool, &server, &settings.check, &timing).await,
+            Some(timing) => check(&pool, &server, &settings, &timing).await,
             None => {
                 server.wake.notified().await;
                 if server.state() == State::Down {
@@ -132,14 +132,14 @@ async fn watch(pool: Arc<Pool>, server: Arc<Server>) {
 }
 
 /// Checks a server once and waits until it is to be checked again.
-async fn check(pool: &Pool, server: &Server, check: &Check, timing: &Timing) {
+async fn check(pool: &Pool, server: &Server, settings: &Settings, timing: &Timing) {
     let began = Instant::now();
     let generation = server.vitals().generation();
-    let result = match timeout(timing.timeout, probe::check(server, check)).await {
+    let result = match timeout(timing.timeout, probe::check(server, settings)).await {
         Ok(result) => result,
         Err(_) => Err(format!("no answer within {:?}", timing.timeout)),
     };
-    let result = result.map_err(|why| probe::told(check, &why));
+    let result = result.map_err(|why| probe::told(&settings.check, &why));
     pool.checked(server, generation, result);
     let next = began + server.pause(timing);
     let soonest = Instant::now() + GAP;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tandem_http::ClientTls;
 use tandem_http::handler::{Cause, Endpoint, Failure, Stage};
 use tandem_model::PoolPlan;
 use tandem_telemetry::{NodeStatus, ServiceStatus, StatusSource, Telemetry};
@@ -105,7 +106,12 @@ impl Pool {
     /// 4. [`crate::run_checks`] is dropped and begun anew with the pools there are now;
     /// 5. pools that no target has any more are [`retire`](Self::retire)d.
     pub fn update(&self, plan: &PoolPlan, instances: &Instances) {
-        let settings = Arc::new(Settings::of(plan));
+        let mut settings = Settings::of(plan);
+        if plan.tls.is_some() {
+            // What is there goes on being used until `secure` brings the new.
+            settings.tls.clone_from(&self.settings().tls);
+        }
+        let settings = Arc::new(settings);
         let mut members = self.members();
         members.update(&plan.members, instances);
         let before = self.settings();
@@ -119,6 +125,17 @@ impl Pool {
                 server.wake.notify_one();
             }
         }
+    }
+
+    /// Gives it what it speaks TLS with, when its plan says that it does: before the first request, and after each
+    /// [`update`](Self::update). Until then its servers are not used.
+    pub fn secure(&self, tls: Option<Arc<ClientTls>>) {
+        let members = self.members();
+        let settings = Settings {
+            tls,
+            ..(*self.settings()).clone()
+        };
+        self.renew(members, Arc::new(settings));
     }
 
     /// Takes the pool out of the status: nothing leads to it any more. Requests that it has end as usual.

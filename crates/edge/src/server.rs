@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tandem_http::TlsName;
 use tandem_http::handler::Endpoint;
 use tandem_model::{Member, Timing};
 use tandem_telemetry::{Health, ServerStatus};
@@ -52,6 +53,8 @@ pub(crate) struct Server {
     pub(crate) node: bool,
     /// Connections to it come from here.
     pub(crate) from: Option<IpAddr>,
+    /// Its host as written, which its certificate must have.
+    pub(crate) host: Option<TlsName>,
     backup: AtomicBool,
     weight: AtomicU16,
     /// Requests in flight at most.
@@ -87,6 +90,7 @@ impl Server {
             key,
             node,
             from,
+            host: None,
             backup: AtomicBool::new(limits.backup),
             weight: AtomicU16::new(limits.weight),
             most: AtomicU64::new(most(&limits)),
@@ -97,6 +101,12 @@ impl Server {
             vitals: Mutex::new(vitals),
             wake: Notify::new(),
         }
+    }
+
+    /// Notes the host as written.
+    pub(crate) fn at(mut self, host: &str) -> Self {
+        self.host = TlsName::of(host);
+        self
     }
 
     pub(crate) fn vitals(&self) -> MutexGuard<'_, Vitals> {

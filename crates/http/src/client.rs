@@ -5,7 +5,9 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tandem_net::Socket;
+use tandem_model::ProxyVersion;
+use tandem_net::{ClientTls, Socket, TlsName, proxy as header};
+use tokio::io::AsyncWriteExt;
 
 use crate::chunked::Chunked;
 use crate::handler::Endpoint;
@@ -61,10 +63,32 @@ pub async fn connect(
     from: Option<IpAddr>,
     timeout: Duration,
 ) -> Result<Socket, FetchError> {
-    tokio::time::timeout(timeout, crate::engine::open(to, from))
+    tokio::time::timeout(timeout, open(to, from, None, None))
         .await
         .map_err(|_| FetchError::Timeout)?
         .map_err(FetchError::Connect)
+}
+
+/// Opens a connection as one for a request would be, to the end of the TLS handshake. The PROXY header, where there is
+/// one, says that the proxy speaks for itself. Has no time limit of its own.
+///
+/// # Errors
+/// What the kernel says, or TLS.
+pub async fn open(
+    to: &Endpoint,
+    from: Option<IpAddr>,
+    proxy: Option<ProxyVersion>,
+    tls: Option<(&ClientTls, Option<&TlsName>)>,
+) -> io::Result<Socket> {
+    let mut socket = crate::engine::open(to, from).await?;
+    if let Some(version) = proxy {
+        let header = header::header(version, None, None);
+        AsyncWriteExt::write_all(&mut socket, &header).await?;
+    }
+    if let Some((tls, host)) = tls {
+        socket.connect_tls(tls, host).await?;
+    }
+    Ok(socket)
 }
 
 /// Sends `request` (a whole HTTP/1.1 message, best with `Connection: close`) over a new connection and reads the answer.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tandem_model::Timeouts;
+use tandem_model::{ProxyVersion, Timeouts};
+use tandem_net::{ClientTls, TlsName};
 
 use crate::Request;
 
@@ -131,6 +132,12 @@ pub struct Upstream {
     pub node: bool,
     /// Connect from this address.
     pub from: Option<IpAddr>,
+    /// Speak TLS to it.
+    pub tls: Option<Arc<ClientTls>>,
+    /// What its certificate is compared with, unless `tls` names one for all servers.
+    pub host: Option<TlsName>,
+    /// Connections to it begin with a PROXY header.
+    pub proxy: Option<ProxyVersion>,
     /// Time limits.
     pub timeouts: Timeouts,
 }

@@ -27,6 +27,7 @@ pub use handler::{
 pub use head::{BodyLength, Head, HeadError};
 pub use path::PathError;
 pub use request::Request;
+pub use tandem_net::{ClientTls, Socket, TlsName};
 
 /// A gateway's word to the edge on its own 502, 503 or 504: `unsent` or `unanswered`. Sent to nodes of the file only,
 /// taken from nodes only, never passed outward.

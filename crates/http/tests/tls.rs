@@ -4,96 +4,25 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use common::authority::{Authority, certs};
 use common::{
     Heard, Rig, body_of, config, forward_to, handler, read_to_end, run, status_of, upstream,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use tandem_http::{FileBody, ListenerConfig, Plan, Reply};
 use tandem_model::{ListenerTls, TlsVersion};
 use tandem_net::{ClientRule, ServerTls};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-/// An authority and what it signed, in a directory that is removed at the end.
-struct Authority {
-    dir: PathBuf,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let dir = format!("tandem-tls-{name}-{}", std::process::id());
-        let dir = std::env::temp_dir().join(dir);
-        std::fs::create_dir_all(&dir).unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        std::fs::write(dir.join("ca.crt"), issuer.pem()).unwrap();
-        Self { dir, issuer }
-    }
-
-    fn ca(&self) -> PathBuf {
-        self.dir.join("ca.crt")
-    }
-
-    /// Writes a chain and its key as one file.
-    fn sign(&self, file: &str, names: &[&str]) -> PathBuf {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(names).unwrap();
-        let signed = params.signed_by(&key, &self.issuer).unwrap();
-        let path = self.dir.join(file);
-        std::fs::write(&path, signed.pem() + &key.serialize_pem()).unwrap();
-        path
-    }
-
-    fn client(&self) -> Arc<ClientConfig> {
-        self.client_with(None)
-    }
-
-    fn client_with(&self, own: Option<&Path>) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
-        let builder = ClientConfig::builder().with_root_certificates(roots);
-        let config = match own {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                let chain = CertificateDer::pem_file_iter(path).unwrap();
-                let key = PrivateKeyDer::from_pem_file(path).unwrap();
-                builder
-                    .with_client_auth_cert(chain.map(Result::unwrap).collect(), key)
-                    .unwrap()
-            }
-        };
-        Arc::new(config)
-    }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn certs(paths: &[PathBuf]) -> ListenerTls {
-    ListenerTls {
-        certs: paths.to_vec(),
-        ..ListenerTls::default()
-    }
-}
-
 fn with_tls(tls: &ListenerTls, config: ListenerConfig) -> ListenerConfig {
     ListenerConfig {
-        tls: Some(Arc::new(ServerTls::load(tls).unwrap())),
+        tls: Some(ServerTls::load(tls).unwrap()),
         ..config
     }
 }
@@ -186,9 +115,14 @@ fn a_client_that_returns_is_resumed_also_after_a_reload() {
             assert_eq!(first.kind, Some(HandshakeKind::Full));
             let again = ask(rig.address, &client, "a.example", GET).await;
             assert_eq!(again.kind, Some(HandshakeKind::Resumed));
-            let reloaded = rig.config.load().tls.as_ref().unwrap().reload().unwrap();
+            let before = rig.config.load().tls.clone().unwrap();
+            assert!(Arc::ptr_eq(&before, &before.reload(&tls).unwrap()));
+            // Another certificate under the same authority.
+            ca.sign("1.pem", &["a.example"]);
+            let reloaded = before.reload(&tls).unwrap();
+            assert!(!Arc::ptr_eq(&before, &reloaded));
             rig.config.store(Arc::new(ListenerConfig {
-                tls: Some(Arc::new(reloaded)),
+                tls: Some(reloaded),
                 ..hello()
             }));
             let later = ask(rig.address, &client, "a.example", GET).await;
@@ -203,17 +137,18 @@ fn new_certificates_are_used_without_a_restart_and_broken_ones_change_nothing() 
     run(async {
         let ca = Authority::new("reload");
         let path = ca.sign("1.pem", &["a.example"]);
-        let rig = Rig::new(with_tls(&certs(std::slice::from_ref(&path)), hello()));
+        let settings = certs(std::slice::from_ref(&path));
+        let rig = Rig::new(with_tls(&settings, hello()));
         let old = der(&path);
         let tls = rig.config.load().tls.clone().unwrap();
         std::fs::write(&path, "nothing").unwrap();
-        let error = tls.reload().err().unwrap().to_string();
+        let error = tls.reload(&settings).err().unwrap().to_string();
         assert!(error.contains("1.pem: there is no certificate"), "{error}");
         let seen = ask(rig.address, &ca.client(), "a.example", GET).await;
         assert!(seen.own == old);
         ca.sign("1.pem", &["a.example"]);
         rig.config.store(Arc::new(ListenerConfig {
-            tls: Some(Arc::new(tls.reload().unwrap())),
+            tls: Some(tls.reload(&settings).unwrap()),
             ..hello()
         }));
         let seen = ask(rig.address, &ca.client(), "a.example", GET).await;
@@ -297,8 +232,18 @@ fn a_handshake_that_does_not_come_or_is_none_ends_the_connection() {
         let rig = Rig::new(with_tls(&tls, config));
         let mut silent = rig.connect().await;
         assert_eq!(read_to_end(&mut silent).await, "");
-        let answer = rig.talk(GET).await;
-        assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+        // However many fail, the log has a line about them, and not one for each.
+        for _ in 0..20 {
+            let answer = rig.talk(GET).await;
+            assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+        }
+        let events = rig.telemetry.events.last(100);
+        assert_eq!(events.len(), 1, "{events:?}");
+        let what = &events[0].what;
+        assert!(
+            what.starts_with("a TLS handshake with 127.0.0.1 failed"),
+            "{what}"
+        );
     });
 }
 

@@ -32,7 +32,8 @@ pub use plan::{
 pub use rehearse::{Rehearsed, Stage};
 pub use route::{Action, Conditions, Field, Overrides, Presence, Route, RouteTimeouts};
 pub use service::{
-    Access, App, Backend, BackendServer, Coding, Program, RESOLVE, Rehearsal, Service, Site,
+    Access, App, Backend, BackendServer, BackendTls, Coding, Program, ProxyVersion, RESOLVE,
+    Rehearsal, Service, Site,
 };
 pub use spread::{Backups, Balance, Queue, Retry, Spread};
 pub use stick::{Gone, SameSite, Stick, StickBy, StickCookie};

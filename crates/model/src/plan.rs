@@ -9,8 +9,9 @@ use ipnet::IpNet;
 
 use crate::cluster::Guard;
 use crate::{
-    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, ListenerTls, LogTo, Mode,
-    Overrides, Program, RESOLVE, Route, Secret, Service, Site, Size, Spread, Timeouts,
+    Action, Address, Admin, App, BackendTls, Check, Cluster, Conditions, Listener, ListenerTls,
+    LogTo, Mode, Overrides, Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size,
+    Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -120,6 +121,10 @@ pub struct PoolPlan {
     pub check: Check,
     /// How often names of servers are looked up again.
     pub resolve: Duration,
+    /// How TLS is spoken to servers that are no nodes.
+    pub tls: Option<BackendTls>,
+    /// What connections to servers that are no nodes begin with.
+    pub send_proxy: Option<ProxyVersion>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What signs the cookies that keep clients with their servers.
@@ -424,6 +429,8 @@ impl View<'_> {
                 spread: Spread::default(),
                 check: site.check.clone(),
                 resolve: RESOLVE,
+                tls: None,
+                send_proxy: None,
                 timeouts: Timeouts::default(),
                 secret: self.cluster.key.clone(),
             }),
@@ -435,6 +442,8 @@ impl View<'_> {
                 spread: app.spread.clone(),
                 check: app.check.clone(),
                 resolve: RESOLVE,
+                tls: None,
+                send_proxy: app.send_proxy,
                 timeouts: app.timeouts,
                 secret: self.cluster.key.clone(),
             }),
@@ -458,6 +467,8 @@ impl View<'_> {
                 spread: backend.spread.clone(),
                 check: backend.check.clone(),
                 resolve: backend.resolve,
+                tls: backend.tls.clone(),
+                send_proxy: backend.send_proxy,
                 timeouts: backend.timeouts,
                 secret: self.cluster.key.clone(),
             }),

@@ -165,6 +165,7 @@ fn play(
     match (rehearsal, &mut *service) {
         (None, Service::App(app)) => {
             if matches!(app.program, Program::Proxy(_)) {
+                app.send_proxy = None;
                 app.program = run(stage.stand_in.clone());
                 // The stand-in answers everything, but not with the application's own check page.
                 if let Check::Http(_, timing) | Check::Tls(timing) = app.check {
@@ -174,13 +175,18 @@ fn play(
             }
         }
         (None, _) => {}
-        (Some(Rehearsal::Run(command)), Service::App(app)) => app.program = run(command),
+        (Some(Rehearsal::Run(command)), Service::App(app)) => {
+            app.send_proxy = None;
+            app.program = run(command);
+        }
         (Some(Rehearsal::Proxy(address)), Service::App(app)) => {
+            app.send_proxy = None;
             app.program = Program::Proxy(address);
         }
         (Some(Rehearsal::Root(root)), Service::Site(site)) => site.root = root,
         (Some(Rehearsal::Proxy(address)), Service::Backend(backend)) => {
             let name = address.to_string();
+            (backend.tls, backend.send_proxy) = (None, None);
             backend.servers = vec![BackendServer {
                 name,
                 address,
@@ -228,6 +234,7 @@ fn stand_for(service: &Service, rehearsal: Rehearsal, on: Vec<String>) -> Servic
         spread: Spread::default(),
         max_connections: None,
         check: Check::default(),
+        send_proxy: None,
         timeouts: Timeouts::default(),
         rehearse: None,
     })

@@ -91,6 +91,7 @@ pub(crate) fn six() -> Cluster {
                 spread: Spread::default(),
                 max_connections: None,
                 check: Check::default(),
+                send_proxy: None,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             }),

@@ -128,6 +128,8 @@ pub struct App {
     pub max_connections: Option<u32>,
     /// How listeners check the gateways, and gateways the program.
     pub check: Check,
+    /// Connections to the program begin with a PROXY header that says who the client is.
+    pub send_proxy: Option<ProxyVersion>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.
@@ -156,6 +158,39 @@ pub enum Program {
     },
 }
 
+/// How TLS is spoken to the servers of a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendTls {
+    /// A PEM file of the authorities that servers' certificates are to be signed by; `None` is the machine's.
+    pub ca: Option<PathBuf>,
+    /// The name that is asked for and that certificates must have; `None` is each server's own as written.
+    pub name: Option<String>,
+    /// Whether certificates are looked at at all.
+    pub verify: bool,
+    /// A PEM file with the certificate and key that are shown to servers that ask for one.
+    pub cert: Option<PathBuf>,
+}
+
+impl Default for BackendTls {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            name: None,
+            verify: true,
+            cert: None,
+        }
+    }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
 /// Servers outside the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -169,6 +204,10 @@ pub struct Backend {
     pub check: Check,
     /// How often names of servers are looked up again.
     pub resolve: Duration,
+    /// How TLS is spoken to them; `None` is plain.
+    pub tls: Option<BackendTls>,
+    /// Connections to them begin with a PROXY header that says who the client is.
+    pub send_proxy: Option<ProxyVersion>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.

@@ -60,9 +60,11 @@ async fn connect(socket: socket2::Socket, to: &SockAddr) -> io::Result<Socket> {
         Err(e) if e.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => true,
         Err(e) => return Err(e),
     };
-    let socket = Socket::new(OwnedFd::from(socket))?;
+    let mut socket = Socket::new(OwnedFd::from(socket))?;
     if pending {
-        poll_fn(|cx| socket.poll_writable(cx)).await?;
+        // Lent as a whole, so that this can be awaited on any thread.
+        let whole = &mut socket;
+        poll_fn(move |cx| whole.poll_writable(cx)).await?;
         if let Err(e) = rustix::net::sockopt::socket_error(&socket)? {
             return Err(e.into());
         }

@@ -21,4 +21,4 @@ pub mod workers;
 pub use accept::{Accepted, Acceptor};
 pub use client::{ClientRule, Peer};
 pub use socket::Socket;
-pub use tls::ServerTls;
+pub use tls::{ClientTls, ServerTls, TlsName};

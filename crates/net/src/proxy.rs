@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use tandem_model::ProxyVersion;
+
 use crate::Socket;
 
 /// The most bytes a header may have. Version 1 ends within 107; of version 2 most senders use less than 300, the rest
@@ -132,6 +134,73 @@ fn first<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
     bytes.first_chunk().copied().ok_or(Malformed)
 }
 
+/// A header for a connection that `source` opened to `destination`. Without `source` the proxy speaks for itself, as for
+/// a health check (`UNKNOWN`, `LOCAL`).
+///
+/// Where the two are of different families both are written as IPv6.
+pub fn header(
+    version: ProxyVersion,
+    source: Option<SocketAddr>,
+    destination: Option<SocketAddr>,
+) -> Vec<u8> {
+    let plain = |at: SocketAddr| SocketAddr::new(at.ip().to_canonical(), at.port());
+    let addresses = source.map(plain).map(|from| {
+        let any: IpAddr = match from.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        (from, destination.map_or((any, 0).into(), plain))
+    });
+    match version {
+        ProxyVersion::V1 => line(addresses),
+        ProxyVersion::V2 => binary(addresses),
+    }
+}
+
+fn six(ip: IpAddr) -> Ipv6Addr {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    }
+}
+
+fn line(addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    let Some((from, to)) = addresses else {
+        return b"PROXY UNKNOWN\r\n".to_vec();
+    };
+    let (source, target) = (from.port(), to.port());
+    let line = match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            format!("PROXY TCP4 {from} {to} {source} {target}\r\n")
+        }
+        (from, to) => format!("PROXY TCP6 {} {} {source} {target}\r\n", six(from), six(to)),
+    };
+    line.into_bytes()
+}
+
+fn binary(addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    let mut bytes = SIGNATURE.to_vec();
+    let Some((from, to)) = addresses else {
+        bytes.extend([0x20, 0, 0, 0]);
+        return bytes;
+    };
+    match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            bytes.extend([0x21, 0x11, 0, 12]);
+            bytes.extend(from.octets());
+            bytes.extend(to.octets());
+        }
+        (from, to) => {
+            bytes.extend([0x21, 0x21, 0, 36]);
+            bytes.extend(six(from).octets());
+            bytes.extend(six(to).octets());
+        }
+    }
+    bytes.extend(from.port().to_be_bytes());
+    bytes.extend(to.port().to_be_bytes());
+    bytes
+}
+
 impl Socket {
     /// Takes the PROXY header that the connection has to begin with, and not a byte more; returns who it states. To be
     /// called before anything is read. The caller sets the time limit.
@@ -218,6 +287,37 @@ mod tests {
                 assert_eq!(parse(&bytes[..cut]), Ok(None), "{cut} of {bytes:?}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (four, six) = ("192.0.2.7:5555", "[2001:db8::1]:5555");
+        for (from, to, seen) in [
+            (four, Some("10.0.0.1:80"), four),
+            (four, None, four),
+            ("[::ffff:192.0.2.7]:5555", Some("10.0.0.1:80"), four),
+            (four, Some("[::1]:80"), "[::ffff:192.0.2.7]:5555"),
+            (six, Some("[::1]:80"), six),
+            (six, Some("10.0.0.1:80"), six),
+        ] {
+            for version in [ProxyVersion::V1, ProxyVersion::V2] {
+                let bytes = header(version, Some(at(from)), to.map(at));
+                let expected = Header {
+                    length: bytes.len(),
+                    source: Some(at(seen)),
+                };
+                assert_eq!(parse(&bytes), Ok(Some(expected)), "{from} {to:?}");
+                let bytes = header(version, None, to.map(at));
+                let length = bytes.len();
+                let source = None;
+                assert_eq!(parse(&bytes), Ok(Some(Header { length, source })));
+            }
+        }
+        assert_eq!(
+            header(ProxyVersion::V1, Some(at(four)), Some(at("10.0.0.1:80"))),
+            b"PROXY TCP4 192.0.2.7 10.0.0.1 5555 80\r\n"
+        );
     }
 
     #[test]

@@ -8,15 +8,17 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
-use crate::tls::{ServerTls, Session};
+use crate::tls::{ClientTls, ServerTls, Session, TlsName};
 
 /// A connected stream socket, TCP or Unix, plain or with TLS. Dropping it closes it.
 #[derive(Debug)]
@@ -44,11 +46,35 @@ impl Socket {
     pub async fn accept_tls(&mut self, tls: &ServerTls) -> io::Result<()> {
         let session =
             rustls::ServerConnection::new(tls.config.clone()).map_err(io::Error::other)?;
-        let session = RefCell::new(Session::new(session));
+        self.handshake(Session::new(session)).await
+    }
+
+    /// Goes on in TLS, as the client of a server whose name or address as written is `host`. As to time, it is
+    /// [`accept_tls`](Self::accept_tls).
+    ///
+    /// # Errors
+    /// When the server does not speak TLS, or is not who it should be.
+    pub async fn connect_tls(&mut self, tls: &ClientTls, host: Option<&TlsName>) -> io::Result<()> {
+        let name = tls.name(host).ok_or_else(|| {
+            io::Error::other(
+                "there is no name that the server's certificate could be compared with",
+            )
+        })?;
+        let session =
+            rustls::ClientConnection::new(tls.config.clone(), name).map_err(io::Error::other)?;
+        self.handshake(Session::new(session)).await
+    }
+
+    async fn handshake(&mut self, mut session: Session) -> io::Result<()> {
         let fd = &self.fd;
-        poll_fn(|cx| session.borrow_mut().poll_handshake(fd, cx)).await?;
-        self.tls = Some(Box::new(session));
+        poll_fn(|cx| session.poll_handshake(fd, cx)).await?;
+        self.tls = Some(Box::new(RefCell::new(session)));
         Ok(())
+    }
+
+    /// Its address on this machine; `None` for a Unix socket.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        SocketAddr::try_from(rustix::net::getsockname(self.fd.get_ref()).ok()?).ok()
     }
 
     /// Whether what goes over it is enciphered.
@@ -221,6 +247,51 @@ impl Socket {
         if let Some(tls) = &self.tls {
             tls.borrow_mut().close_notify(&self.fd);
         }
+    }
+}
+
+/// For users that know no more of a stream than that it is one.
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let n = ready!(Self::poll_read(&self, cx, buf.initialize_unfilled()))?;
+        buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Self::poll_write(&self, cx, &[IoSlice::new(buf)], false)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Self::poll_write(&self, cx, bufs, false)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Writes are never held back.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.finish();
+        Poll::Ready(Ok(()))
     }
 }
 

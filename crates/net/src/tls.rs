@@ -1,14 +1,16 @@
-//! TLS towards clients: certificates by the name asked for, and what a handshake may use.
+//! TLS: towards clients, certificates by the name asked for ([`ServerTls`]); towards servers, whom to trust
+//! ([`ClientTls`]).
 //!
 //! A [`ServerTls`] is never changed: new certificates are a new one, and connections go on with the one they began
 //! with. All workers share one, and with it the keys of session tickets, so that a client that returns to another
 //! worker is resumed.
 
 mod certificates;
+mod client;
 mod session;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::ring::{Ticketer, default_provider};
@@ -16,8 +18,11 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifi
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use sha2::{Digest as _, Sha256};
 use tandem_model::{ListenerTls, TlsVersion};
 
+use certificates::File;
+pub use client::{ClientTls, TlsName};
 pub(crate) use session::Session;
 
 /// Session tickets sent after a TLS 1.3 handshake: one is used up by each connection that resumes.
@@ -27,7 +32,11 @@ const TICKETS: usize = 2;
 pub struct ServerTls {
     pub(crate) config: Arc<ServerConfig>,
     settings: ListenerTls,
+    /// Of all files it was made from.
+    digest: Digest,
 }
+
+type Digest = [u8; 32];
 
 /// Why TLS cannot be spoken, in one sentence.
 #[derive(Debug)]
@@ -52,68 +61,98 @@ impl ServerTls {
     ///
     /// # Errors
     /// When a file is missing, or is not what it should be.
-    pub fn load(settings: &ListenerTls) -> Result<Self, TlsError> {
-        let tickets =
-            Ticketer::new().map_err(|e| TlsError(format!("no keys for session tickets: {e}")))?;
-        Self::with(settings, tickets)
+    pub fn load(settings: &ListenerTls) -> Result<Arc<Self>, TlsError> {
+        Self::read(settings, None)
     }
 
-    /// Reads the certificates anew. Tickets that were given out stay good, except where clients have to prove who they
-    /// are: who may may have changed.
+    /// Reads the certificates anew, perhaps by other settings. When nothing is different it is this one again. Else
+    /// tickets that were given out stay good, except where clients have to prove who they are: who may may have changed.
     ///
     /// # Errors
     /// As [`load`](Self::load); the old ones can be used further.
-    pub fn reload(&self) -> Result<Self, TlsError> {
-        if self.settings.client_ca.is_some() {
-            return Self::load(&self.settings);
-        }
-        Self::with(&self.settings, self.config.ticketer.clone())
+    pub fn reload(self: &Arc<Self>, settings: &ListenerTls) -> Result<Arc<Self>, TlsError> {
+        Self::read(settings, Some(self))
     }
 
-    fn with(settings: &ListenerTls, tickets: Arc<dyn ProducesTickets>) -> Result<Self, TlsError> {
-        let provider = Arc::new(default_provider());
-        let certificates = certificates::load(&settings.certs, &provider)?;
-        let versions: &[&SupportedProtocolVersion] = match settings.min {
-            TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
-            TlsVersion::V13 => &[&version::TLS13],
-        };
-        let unusable = |e: rustls::Error| TlsError(format!("TLS cannot be set up: {e}"));
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions)
-            .map_err(unusable)?;
-        let builder = match &settings.client_ca {
-            None => builder.with_no_client_auth(),
-            Some(path) => {
-                let roots = Arc::new(roots(path)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|e| TlsError::at(path, e))?)
+    fn read(settings: &ListenerTls, before: Option<&Arc<Self>>) -> Result<Arc<Self>, TlsError> {
+        let certs = certificates::read(&settings.certs)?;
+        let authorities = settings.client_ca.as_deref().map(File::read).transpose()?;
+        let digest = digest(certs.iter().chain(&authorities));
+        let tickets = match before {
+            Some(before) if before.digest == digest && before.settings == *settings => {
+                return Ok(before.clone());
             }
+            Some(before) if before.settings.client_ca.is_none() && authorities.is_none() => {
+                before.config.ticketer.clone()
+            }
+            _ => Ticketer::new()
+                .map_err(|e| TlsError(format!("no keys for session tickets: {e}")))?,
         };
-        let mut config = builder.with_cert_resolver(Arc::new(certificates));
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Tickets hold the state at the client; a table here would be a lock that all workers take.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = tickets;
-        config.send_tls13_tickets = TICKETS;
-        Ok(Self {
+        let config = server_config(settings.min, &certs, authorities.as_ref(), tickets)?;
+        Ok(Arc::new(Self {
             config: Arc::new(config),
             settings: settings.clone(),
-        })
+            digest,
+        }))
     }
 }
 
+fn digest<'a>(files: impl Iterator<Item = &'a File>) -> Digest {
+    let mut hash = Sha256::new();
+    for file in files {
+        hash.update((file.text.len() as u64).to_le_bytes());
+        hash.update(&file.text);
+    }
+    hash.finalize().into()
+}
+
+fn server_config(
+    min: TlsVersion,
+    certs: &[File],
+    authorities: Option<&File>,
+    tickets: Arc<dyn ProducesTickets>,
+) -> Result<ServerConfig, TlsError> {
+    let provider = Arc::new(default_provider());
+    let certificates = certificates::parse(certs, &provider)?;
+    let versions: &[&SupportedProtocolVersion] = match min {
+        TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
+        TlsVersion::V13 => &[&version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
+        .map_err(unusable)?;
+    let builder = match authorities {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let roots = Arc::new(roots(file)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+            builder.with_client_cert_verifier(verifier.map_err(|e| TlsError::at(&file.path, e))?)
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(certificates));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Tickets hold the state at the client; a table here would be a lock that all workers take.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.ticketer = tickets;
+    config.send_tls13_tickets = TICKETS;
+    Ok(config)
+}
+
+fn unusable(error: rustls::Error) -> TlsError {
+    TlsError(format!("TLS cannot be set up: {error}"))
+}
+
 /// The authorities in a PEM file.
-fn roots(path: &PathBuf) -> Result<RootCertStore, TlsError> {
+fn roots(file: &File) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    let found = CertificateDer::pem_file_iter(path).map_err(|e| TlsError::at(path, e))?;
-    for authority in found {
+    for authority in CertificateDer::pem_slice_iter(&file.text) {
         let added = authority
             .map_err(|e| e.to_string())
             .and_then(|authority| roots.add(authority).map_err(|e| e.to_string()));
-        added.map_err(|e| TlsError::at(path, e))?;
+        added.map_err(|e| TlsError::at(&file.path, e))?;
     }
     if roots.is_empty() {
-        return Err(TlsError::at(path, "there is no certificate in it"));
+        return Err(TlsError::at(&file.path, "there is no certificate in it"));
     }
     Ok(roots)
 }

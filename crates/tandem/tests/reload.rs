@@ -27,7 +27,13 @@ fn free_ports() -> [u16; 2] {
 impl Node {
     /// Starts a node with these tables behind the common ones; `{a}` and `{b}` are its ports.
     fn start(tables: &str) -> Self {
+        Self::start_with(tables, |_| {})
+    }
+
+    /// As [`start`](Self::start), with files of the test's own.
+    fn start_with(tables: &str, prepare: impl FnOnce(&Dir)) -> Self {
         let dir = Dir::new();
+        prepare(&dir);
         dir.file("www/index.html", "a page");
         let ports = free_ports();
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
@@ -149,6 +155,70 @@ fn a_taken_address_changes_nothing_and_a_free_one_is_opened_and_closed_again() {
         TcpStream::connect(second).is_err()
     });
     assert_eq!(get(node.address(), "/x").text(), "three");
+}
+
+/// A certificate for localhost and its key, made anew.
+fn certificate() -> String {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name");
+    let signed = params.self_signed(&key).expect("a certificate");
+    signed.pem() + &key.serialize_pem()
+}
+
+/// The certificate that a client is shown, and whether its session was resumed.
+fn shake_hands(at: SocketAddr, client: &Arc<rustls::ClientConfig>) -> (Vec<u8>, bool) {
+    let name = "localhost".try_into().expect("a name");
+    let tls = rustls::ClientConnection::new(client.clone(), name).expect("a client");
+    let mut stream = rustls::StreamOwned::new(tls, TcpStream::connect(at).expect("a connection"));
+    write!(
+        stream,
+        "GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    )
+    .expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("one"), "{answer}");
+    let resumed = stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+    let shown = stream.conn.peer_certificates().expect("a certificate");
+    (shown[0].to_vec(), resumed)
+}
+
+/// Trusts the certificates in these files.
+fn trusting(files: &[&str]) -> Arc<rustls::ClientConfig> {
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    let mut roots = rustls::RootCertStore::empty();
+    for file in files {
+        let certificate = CertificateDer::from_pem_slice(file.as_bytes()).expect("a certificate");
+        roots.add(certificate).expect("a root");
+    }
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    Arc::new(config.with_no_client_auth())
+}
+
+#[test]
+fn certificates_are_read_again_and_clients_are_resumed_all_the_same() {
+    let (old, new) = (certificate(), certificate());
+    let tables = answering("one").replace("route", "tls = \"cert.pem\"\nroute");
+    let node = Node::start_with(&tables, |dir| {
+        dir.file("cert.pem", &old);
+    });
+    let client = trusting(&[&old, &new]);
+    let (shown, resumed) = shake_hands(node.address(), &client);
+    assert!(!resumed);
+    // Nothing is different: not even the keys of tickets.
+    assert!(node.reload(&tables).contains("the file is in effect"));
+    let (same, resumed) = shake_hands(node.address(), &client);
+    assert!(resumed && same == shown);
+    node.dir.file("cert.pem", "no certificate");
+    let said = node.reload(&tables);
+    assert!(
+        said.contains("not reloaded") && said.contains("cert.pem: there is no certificate in it"),
+        "{said}"
+    );
+    node.dir.file("cert.pem", &new);
+    assert!(node.reload(&tables).contains("the file is in effect"));
+    let (other, _) = shake_hands(node.address(), &trusting(&[&old, &new]));
+    assert!(other != shown);
 }
 
 /// The demo's application, with something in its environment that differs.

@@ -58,6 +58,7 @@ impl Scene {
             spread: Spread::default(),
             max_connections: None,
             check: Check::default(),
+            send_proxy: None,
             timeouts: Timeouts::default(),
             rehearse: None,
         };

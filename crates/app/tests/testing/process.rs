@@ -57,6 +57,7 @@ fn parent(command: Vec<OsString>) -> ExitCode {
             spread: Spread::default(),
             max_connections: None,
             check: Check::default(),
+            send_proxy: None,
             timeouts: tandem_model::Timeouts::default(),
             rehearse: None,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tandem_model::{Cluster, Program, Secret, Service};
+use tandem_model::{Address, Cluster, Program, Secret, Service};
 
 use crate::keys::app::OF_RUN;
 use crate::keys::file::Draft;
@@ -66,6 +66,19 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
                 backend.name.value
             );
             reader.wrong(&backend.section.place("servers"), message);
+        }
+        if let Some(tls) = &backend.section.draft.backend.tls
+            && tls.verify
+            && tls.name.is_none()
+            && let Some(unix) = servers
+                .iter()
+                .find(|server| matches!(server.value.address, Address::Unix(_)))
+        {
+            let message = format!(
+                "{} has no name that its certificate could be compared with: `tls` of `{}` needs `name`",
+                unix.value.address, backend.name.value
+            );
+            reader.wrong(&backend.section.place("tls"), message);
         }
     }
     third(draft, reader);

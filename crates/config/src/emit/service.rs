@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use tandem_model::{
-    Access, App, Backend, BackendServer, Check, Program, RESOLVE, Rehearsal, Service, Site,
-    Timeouts,
+    Access, App, Backend, BackendServer, BackendTls, Check, Program, ProxyVersion, RESOLVE,
+    Rehearsal, Service, Site, Timeouts,
 };
 
 use super::spread;
@@ -152,13 +152,46 @@ fn of_app(pairs: &mut Pairs, mine: &App) {
     }
     put_max_connections(pairs, mine.max_connections);
     put_check(pairs, &mine.check);
+    put_proxy(pairs, mine.send_proxy);
     spread::put(pairs, &mine.spread);
     put_timeouts(pairs, &mine.timeouts);
+}
+
+fn put_proxy(pairs: &mut Pairs, version: Option<ProxyVersion>) {
+    if let Some(version) = version {
+        let version = match version {
+            ProxyVersion::V1 => "v1",
+            ProxyVersion::V2 => "v2",
+        };
+        pairs.put("send-proxy", quoted(version));
+    }
+}
+
+fn put_tls(pairs: &mut Pairs, tls: &BackendTls) {
+    let mut table = Pairs::default();
+    for (key, path) in [("ca", &tls.ca), ("cert", &tls.cert)] {
+        if let Some(path) = path {
+            table.put(key, quoted(&path.to_string_lossy()));
+        }
+    }
+    if let Some(name) = &tls.name {
+        table.put("name", quoted(name));
+    }
+    table.put_unless("verify", &tls.verify, &true, ToString::to_string);
+    if table.is_empty() {
+        pairs.put("tls", "true");
+    } else {
+        pairs.put("tls", table.inline());
+    }
 }
 
 fn of_backend(pairs: &mut Pairs, mine: &Backend) {
     pairs.put("servers", list(mine.servers.iter().map(server)));
     put_check(pairs, &mine.check);
+    if let Some(tls) = &mine.tls {
+        put_tls(pairs, tls);
+    }
+    put_proxy(pairs, mine.send_proxy);
     spread::put(pairs, &mine.spread);
     pairs.put_unless("resolve", &mine.resolve, &RESOLVE, |every| {
         quoted(&duration::show(*every))

@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
-    Access, Action, Address, App, Backend, BackendServer, Backups, Balance, Check, Coding,
-    Conditions, Gone, Guard, HttpCheck, ListenerTls, Mode, Overrides, Pattern, Presence, Program,
-    Queue, Rehearsal, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread, Stage,
-    Stick, StickBy, StickCookie, Timeouts, Timing, TlsVersion,
+    Access, Action, Address, App, Backend, BackendServer, BackendTls, Backups, Balance, Check,
+    Coding, Conditions, Gone, Guard, HttpCheck, ListenerTls, Mode, Overrides, Pattern, Presence,
+    Program, ProxyVersion, Queue, Rehearsal, Retry, Route, RouteTimeouts, SameSite, Service, Site,
+    Size, Spread, Stage, Stick, StickBy, StickCookie, Timeouts, Timing, TlsVersion,
 };
 
 use super::*;
@@ -236,6 +236,7 @@ impl Maker {
                 spread: self.spread(),
                 max_connections: self.maybe(|m| 1 + m.below(500)),
                 check: self.check(),
+                send_proxy: self.proxy_version(),
                 timeouts: self.timeouts(),
                 rehearse: self.maybe(Self::rehearsal),
             }),
@@ -245,10 +246,21 @@ impl Maker {
                 spread: self.spread(),
                 check: self.check(),
                 resolve: self.duration(),
+                tls: self.maybe(|m| BackendTls {
+                    ca: m.maybe(|_| "/tls/ca.pem".into()),
+                    name: m.maybe(|_| "inside.example".into()),
+                    verify: m.often(),
+                    cert: m.maybe(|_| "/tls/own.pem".into()),
+                }),
+                send_proxy: self.proxy_version(),
                 timeouts: self.timeouts(),
                 rehearse: self.maybe(Self::rehearsal),
             }),
         }
+    }
+
+    fn proxy_version(&mut self) -> Option<ProxyVersion> {
+        self.maybe(|m| [ProxyVersion::V1, ProxyVersion::V2][m.below(2) as usize])
     }
 
     fn spread(&mut self) -> Spread {

@@ -12,7 +12,8 @@ use crate::keys::rehearse::{COMMAND, REHEARSE};
 use crate::keys::spread;
 use crate::keys::timeouts::TIMEOUTS;
 use crate::kinds::{
-    ADDRESS, CONNECTIONS, COUNT_OR_NONE, DURATION, MAP, NAME, NODES, PATH, PORT, weight,
+    ADDRESS, CONNECTIONS, COUNT_OR_NONE, DURATION, MAP, NAME, NODES, PATH, PORT, PROXY_VERSION,
+    weight,
 };
 use crate::reader::Reader;
 use crate::span::{At, Item};
@@ -50,6 +51,7 @@ impl Default for Draft {
                 spread: Spread::default(),
                 max_connections: None,
                 check: Check::default(),
+                send_proxy: None,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -186,6 +188,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Is("\"tcp\""),
             "How listeners check the gateways, and gateways the program.",
             |d: &mut Draft, v| d.app.check = v.value,
+        ),
+        &key(
+            "send-proxy",
+            PROXY_VERSION,
+            Else("none"),
+            "Connections from the gateways to the program begin with a PROXY header that says who the client is.",
+            |d: &mut Draft, v| d.app.send_proxy = Some(v.value),
         ),
         &key(
             "timeouts",

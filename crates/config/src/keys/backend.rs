@@ -7,11 +7,12 @@ use crate::keys::check::CHECK;
 use crate::keys::rehearse::REHEARSE;
 use crate::keys::spread;
 use crate::keys::timeouts::TIMEOUTS;
-use crate::kinds::{ADDRESS, BOOL, CONNECTIONS, DURATION, NAME, WEIGHT, server};
+use crate::keys::tls::BACKEND_TLS;
+use crate::kinds::{ADDRESS, BOOL, CONNECTIONS, DURATION, NAME, PROXY_VERSION, WEIGHT, server};
 use crate::reader::Reader;
 use crate::span::{At, Item};
 use crate::table::Need::{Default as Is, Else, Required};
-use crate::table::{Kind, Part, Table, key, not_yet};
+use crate::table::{Kind, Part, Table, key};
 
 pub(crate) struct Draft {
     pub backend: Backend,
@@ -27,6 +28,8 @@ impl Default for Draft {
                 spread: Spread::default(),
                 check: Check::default(),
                 resolve: RESOLVE,
+                tls: None,
+                send_proxy: None,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -90,7 +93,20 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 d.backend.rehearse = Some(v.value);
             },
         ),
-        &not_yet("tls", "true or table", "Speak TLS to the servers."),
+        &key(
+            "tls",
+            BACKEND_TLS,
+            Else("plain"),
+            "Speak TLS to the servers; `true` is short for `{}`.",
+            |d: &mut Draft, v| d.backend.tls = v.value,
+        ),
+        &key(
+            "send-proxy",
+            PROXY_VERSION,
+            Else("none"),
+            "Connections to the servers begin with a PROXY header that says who the client is.",
+            |d: &mut Draft, v| d.backend.send_proxy = Some(v.value),
+        ),
     ],
 };
 

@@ -1,11 +1,11 @@
-//! `tls` of a listener: certificates and what clients have to prove.
+//! `tls` of a listener: certificates and what clients have to prove. `tls` of a backend: what servers have to prove.
 
 use std::path::PathBuf;
 
-use tandem_model::{ListenerTls, TlsVersion};
+use tandem_model::{BackendTls, ListenerTls, TlsVersion};
 use toml::de::DeValue;
 
-use crate::kinds::PATH;
+use crate::kinds::{BOOL, NAME, PATH};
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::suggest::did_you_mean;
@@ -56,6 +56,55 @@ pub(crate) static KEYS: Table<ListenerTls> = Table {
             Is("\"1.2\""),
             "The oldest version of TLS that is spoken.",
             |t: &mut ListenerTls, v| t.min = v.value,
+        ),
+    ],
+};
+
+/// `None` is plain.
+pub(crate) const BACKEND_TLS: Kind<Option<BackendTls>> = Kind {
+    text: "true or table",
+    read: |reader, item| match item.get_ref() {
+        DeValue::Boolean(on) => Some(on.then(BackendTls::default)),
+        DeValue::Table(_) => Some(Some(BACKEND.read_item(reader, item)?.draft)),
+        _ => {
+            reader.expected(item, "true or a table like { ca = \"ca.pem\" }");
+            None
+        }
+    },
+};
+
+pub(crate) static BACKEND: Table<BackendTls> = Table {
+    heading: "tls = { ... } of a backend",
+    label: "`tls`",
+    doc: "How TLS is spoken to servers.",
+    keys: &[
+        &key(
+            "ca",
+            PATH,
+            Else("the authorities that this machine trusts"),
+            "A PEM file of authorities: every server's certificate must be signed by one of them.",
+            |t: &mut BackendTls, v| t.ca = Some(v.value),
+        ),
+        &key(
+            "name",
+            NAME,
+            Else("each server's own, as written in `servers`"),
+            "The name that servers are asked for (SNI) and that their certificates must have.",
+            |t: &mut BackendTls, v| t.name = Some(v.value),
+        ),
+        &key(
+            "verify",
+            BOOL,
+            Is("true"),
+            "Whether certificates must be right. `false` takes any: whoever can step in between can then read along.",
+            |t: &mut BackendTls, v| t.verify = v.value,
+        ),
+        &key(
+            "cert",
+            PATH,
+            Else("none"),
+            "A PEM file with a chain and its key, shown to servers that ask clients for a certificate.",
+            |t: &mut BackendTls, v| t.cert = Some(v.value),
         ),
     ],
 };

@@ -26,6 +26,8 @@ fn pool(gateway: bool) -> Arc<Pool> {
         spread: Spread::default(),
         check: Check::default(),
         resolve: tandem_model::RESOLVE,
+        tls: None,
+        send_proxy: None,
         timeouts: Timeouts::default(),
         secret: None,
     };

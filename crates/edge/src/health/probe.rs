@@ -1,14 +1,13 @@
 //! One check of one server: its own small client, bounded in bytes; its caller bounds it in time.
 
 use std::io;
-use std::net::SocketAddr;
 
-use tandem_http::PROBE_FIELD;
 use tandem_http::handler::Endpoint;
-use tandem_model::{Check, HttpCheck};
+use tandem_http::{ClientTls, PROBE_FIELD, Socket, client};
+use tandem_model::{BackendTls, Check, HttpCheck, ProxyVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use crate::pool::Settings;
 use crate::server::{Server, show};
 
 /// The longest status line that is read, in bytes. All of ours are shorter; a server that sends a longer one is not
@@ -32,7 +31,8 @@ pub(super) fn told(check: &Check, why: &str) -> String {
 }
 
 /// Checks a server once. The error says what was wrong with its answer.
-pub(super) async fn check(server: &Server, check: &Check) -> Result<(), String> {
+pub(super) async fn check(server: &Server, settings: &Settings) -> Result<(), String> {
+    let check = &settings.check;
     match check {
         Check::Off => Ok(()),
         // A gateway accepts connections also when the program behind it is gone: it is asked.
@@ -41,7 +41,7 @@ pub(super) async fn check(server: &Server, check: &Check) -> Result<(), String> 
                 "OPTIONS / HTTP/1.1\r\nHost: {}\r\n{PROBE_FIELD}: 1\r\nConnection: close\r\n\r\n",
                 host(&server.key.endpoint)
             );
-            match ask(server, request).await? {
+            match ask(server, settings, request).await? {
                 204 => Ok(()),
                 503 => Err("nothing there can serve it now".into()),
                 status => Err(format!(
@@ -49,9 +49,18 @@ pub(super) async fn check(server: &Server, check: &Check) -> Result<(), String> 
                 )),
             }
         }
-        Check::Tcp(_) | Check::Tls(_) => connect(server).await.map(drop),
+        // A server that requests reach without TLS of ours may still speak it: whether it does is all that is asked.
+        Check::Tls(_) if settings.tls.is_none() => {
+            let any = BackendTls {
+                verify: false,
+                ..BackendTls::default()
+            };
+            let tls = ClientTls::load(&any).map_err(|error| error.to_string())?;
+            open(server, settings.proxy, Some(&tls)).await.map(drop)
+        }
+        Check::Tcp(_) | Check::Tls(_) => connect(server, settings).await.map(drop),
         Check::Http(http, _) => {
-            let status = ask(server, request(server, http)).await?;
+            let status = ask(server, settings, request(server, http)).await?;
             let good = match &http.status[..] {
                 [] => (200..400).contains(&status),
                 expected => expected.iter().any(|range| range.contains(&status)),
@@ -86,43 +95,32 @@ fn host(endpoint: &Endpoint) -> String {
     }
 }
 
-/// A connection of either kind.
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
+/// Opens a connection as one for requests is opened.
+async fn connect(server: &Server, settings: &Settings) -> Result<Socket, String> {
+    let (proxy, tls) = if server.node {
+        (None, None)
+    } else {
+        (settings.proxy, settings.tls.as_deref())
+    };
+    open(server, proxy, tls).await
 }
 
-async fn connect(server: &Server) -> Result<Stream, String> {
-    let stream = match &server.key.endpoint {
-        Endpoint::Tcp(address) => tcp(server, *address).await.map(Stream::Tcp),
-        Endpoint::Unix(path) => UnixStream::connect(&**path).await.map(Stream::Unix),
-    };
-    stream.map_err(|error| match error.kind() {
+async fn open(
+    server: &Server,
+    proxy: Option<ProxyVersion>,
+    tls: Option<&ClientTls>,
+) -> Result<Socket, String> {
+    let tls = tls.map(|tls| (tls, server.host.as_ref()));
+    let opened = client::open(&server.key.endpoint, server.from, proxy, tls).await;
+    opened.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
         _ => format!("cannot connect to {}: {error}", show(&server.key.endpoint)),
     })
 }
 
-async fn tcp(server: &Server, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    if let Some(from) = server
-        .from
-        .filter(|from| from.is_ipv4() == address.is_ipv4())
-    {
-        socket.bind((from, 0).into())?;
-    }
-    socket.connect(address).await
-}
-
 /// Sends a request and reads the status of the answer; the rest of it is not waited for.
-async fn ask(server: &Server, request: String) -> Result<u16, String> {
-    match connect(server).await? {
-        Stream::Tcp(stream) => exchange(stream, &request).await,
-        Stream::Unix(stream) => exchange(stream, &request).await,
-    }
+async fn ask(server: &Server, settings: &Settings, request: String) -> Result<u16, String> {
+    exchange(connect(server, settings).await?, &request).await
 }
 
 async fn exchange(

@@ -38,6 +38,8 @@ fn pool(check: Check, places: &[Place]) -> Arc<Pool> {
         spread: Spread::default(),
         check,
         resolve: tandem_model::RESOLVE,
+        tls: None,
+        send_proxy: None,
         timeouts: Timeouts::default(),
         secret: None,
     };
@@ -263,6 +265,8 @@ async fn instances_that_come_are_checked() {
         spread: Spread::default(),
         check: Check::Tcp(TIMING),
         resolve: tandem_model::RESOLVE,
+        tls: None,
+        send_proxy: None,
         timeouts: Timeouts::default(),
         secret: None,
     };

@@ -78,12 +78,19 @@ impl Attempts for PoolAttempts {
             }
             self.left = self.left.checked_sub(1)?;
         }
+        if !self.settings.is_ready() {
+            return None;
+        }
         let server = self.take()?;
+        let outside = !server.node;
         let upstream = Upstream {
             address: server.key.endpoint.clone(),
             name: server.key.name.clone(),
             node: server.node,
             from: server.from,
+            tls: self.settings.tls.clone().filter(|_| outside),
+            host: server.host.clone(),
+            proxy: self.settings.proxy.filter(|_| outside),
             timeouts: self.settings.timeouts,
         };
         self.current = Some(server);

@@ -165,6 +165,10 @@ impl Members {
                     }
                     let node = matches!(member.place, Place::Node(_));
                     let server = Server::new(key, node, member.from, Limits::of(member), vitals());
+                    let server = match &member.place {
+                        Place::Server(Address::Tcp { host, .. }) => server.at(host),
+                        _ => server,
+                    };
                     for order in self.orders.get(&server.key.name).into_iter().flatten() {
                         server.obey(*order);
                     }

@@ -33,6 +33,8 @@ fn plan(members: &[Member]) -> PoolPlan {
         spread: Spread::default(),
         check: Check::default(),
         resolve: tandem_model::RESOLVE,
+        tls: None,
+        send_proxy: None,
         timeouts: Timeouts::default(),
         secret: None,
     }

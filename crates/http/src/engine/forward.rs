@@ -9,8 +9,9 @@ use tandem_telemetry::Stopped;
 use super::body::Body;
 use super::clock::Elapsed;
 use super::connection::{After, Exchange, Outs};
-use super::exchange::{self, Done};
-use super::{pool, reply};
+use super::exchange::{Done, exchange};
+use super::pool::Key;
+use super::reply;
 use crate::handler::{Attempts, Cause, Failure, Outcome, Stage, Upstream};
 
 /// What became of a forwarded request.
@@ -146,23 +147,26 @@ async fn attempt(
     missing: bool,
     outs: &mut Outs<'_>,
 ) -> Done {
-    if let Some(socket) = x.conn.shared().pool.take(upstream) {
+    let key = Key::new(upstream, x);
+    if let Some(socket) = x.conn.shared().pool.take(&key) {
         x.record.connected = Some(Instant::now());
-        match on(x, upstream, socket, body, missing, outs).await {
+        match exchange(x, upstream, &socket, body, missing, outs).await {
             Done::Failed(Failure {
                 cause: Cause::Broken,
                 retryable: true,
                 by_gateway: false,
                 ..
             }) => {}
-            done => return done,
+            done => return kept(x, key, socket, done),
         }
     }
-    let open = pool::open(&upstream.address, upstream.from);
-    let cause = match x.conn.clock.limit(upstream.timeouts.connect, open).await {
+    let open = x.conn.clock.limit(upstream.timeouts.connect, key.open());
+    // What opening takes of memory, with TLS above all, lives no longer than that.
+    let cause = match Box::pin(open).await {
         Ok(Ok(socket)) => {
             x.record.connected = Some(Instant::now());
-            return on(x, upstream, socket, body, missing, outs).await;
+            let done = exchange(x, upstream, &socket, body, missing, outs).await;
+            return kept(x, key, socket, done);
         }
         Ok(Err(e)) => match e.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Cause::Refused,
@@ -174,17 +178,10 @@ async fn attempt(
     Done::Failed(failure(x, body, Stage::Unsent, cause, false))
 }
 
-async fn on(
-    x: &mut Exchange<'_>,
-    upstream: &Upstream,
-    socket: Socket,
-    body: &mut Body<'_>,
-    missing: bool,
-    outs: &mut Outs<'_>,
-) -> Done {
-    let done = exchange::exchange(x, upstream, &socket, body, missing, outs).await;
+/// Keeps the connection for the next request, if it can be used again.
+fn kept(x: &Exchange<'_>, key: Key, socket: Socket, done: Done) -> Done {
     if let Done::Answered { reusable: true, .. } | Done::Missing { reusable: true } = done {
-        x.conn.shared().pool.put(upstream, socket);
+        x.conn.shared().pool.put(key, socket);
     }
     done
 }

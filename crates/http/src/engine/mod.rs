@@ -102,6 +102,7 @@ struct Door {
     config: Arc<ArcSwap<ListenerConfig>>,
     seen: RefCell<Rc<Snapshot>>,
     closed: Cell<bool>,
+    failed: opening::Failed,
 }
 
 /// A configuration with what this worker opened for it.
@@ -150,6 +151,7 @@ impl Engine {
             config,
             seen,
             closed: Cell::new(false),
+            failed: opening::Failed::default(),
         });
         let task = spawn_local(accept(shared.clone(), door.clone(), acceptor));
         let accepting = task.abort_handle();

@@ -1,9 +1,47 @@
 //! What comes before the first request of a connection: a PROXY header, a TLS handshake.
 
+use std::cell::Cell;
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
 use tandem_net::Peer;
 
 use super::Snapshot;
 use super::connection::Conn;
+
+/// The shortest time between two events about handshakes of one listener: whoever fails many must not fill the log.
+const QUIET: Duration = Duration::from_mins(1);
+
+/// Handshakes that failed, of one listener on one worker.
+#[derive(Default)]
+pub(super) struct Failed {
+    told: Cell<Option<Instant>>,
+    untold: Cell<u64>,
+}
+
+impl Failed {
+    /// Notes one; returns what is to be said of it and those before it, if it is time.
+    fn note(&self, client: IpAddr, error: &io::Error) -> Option<String> {
+        let now = Instant::now();
+        if self
+            .told
+            .get()
+            .is_some_and(|told| now.duration_since(told) < QUIET)
+        {
+            self.untold.set(self.untold.get() + 1);
+            return None;
+        }
+        self.told.set(Some(now));
+        let others = match self.untold.take() {
+            0 => String::new(),
+            n => format!("; {n} others failed since the last was told of"),
+        };
+        Some(format!(
+            "a TLS handshake with {client} failed: {error}{others}"
+        ))
+    }
+}
 
 /// Whether anything comes before the first request.
 pub(super) fn is_needed(conn: &Conn) -> bool {
@@ -35,8 +73,19 @@ async fn steps(conn: &mut Conn, snapshot: &Snapshot) -> bool {
             Err(_) => return false,
         }
     }
-    match &config.tls {
-        Some(tls) => conn.socket.accept_tls(tls).await.is_ok(),
-        None => true,
+    let Some(tls) = &config.tls else {
+        return true;
+    };
+    match conn.socket.accept_tls(tls).await {
+        Ok(()) => true,
+        // Opened and closed again: a check of the port, or a browser that was faster than its user.
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => false,
+        Err(e) => {
+            if let Some(what) = conn.door.failed.note(conn.peer.ip().to_canonical(), &e) {
+                let events = &conn.shared().telemetry.events;
+                events.warning(format!("listener {}", config.name), what);
+            }
+            false
+        }
     }
 }

@@ -2,16 +2,20 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use tandem_net::{Socket, connect};
+use tandem_model::ProxyVersion;
+use tandem_net::{ClientTls, Socket, TlsName, connect, proxy};
 
-use crate::Upstream;
+use super::connection::Exchange;
 use crate::handler::Endpoint;
+use crate::{Request, Upstream};
 
 /// Idle connections kept for one server.
 const MOST: usize = 64;
@@ -19,10 +23,73 @@ const MOST: usize = 64;
 /// request seldom meets a closing one.
 const IDLE: Duration = Duration::from_secs(4);
 
-#[derive(PartialEq, Eq, Hash)]
-struct Key {
+/// What makes one connection as good as another.
+pub(super) struct Key {
     to: Endpoint,
     from: Option<IpAddr>,
+    tls: Option<Arc<ClientTls>>,
+    host: Option<TlsName>,
+    /// What was said of the client when it was opened.
+    stated: Option<Stated>,
+}
+
+type Stated = (ProxyVersion, SocketAddr, Option<SocketAddr>);
+
+impl Key {
+    /// Of the connections that can be used for a request.
+    pub fn new(upstream: &Upstream, x: &Exchange<'_>) -> Self {
+        Self {
+            to: upstream.address.clone(),
+            from: upstream.from,
+            tls: upstream.tls.clone(),
+            host: upstream.tls.as_ref().and(upstream.host.clone()),
+            stated: upstream.proxy.map(|version| {
+                let Request { client, peer, .. } = x.request;
+                // The port of the connection is that of the client only when that opened it.
+                let port = if client == peer.ip().to_canonical() {
+                    peer.port()
+                } else {
+                    0
+                };
+                let to = x.conn.socket.local_address();
+                (version, SocketAddr::new(client, port), to)
+            }),
+        }
+    }
+
+    fn tls(&self) -> *const ClientTls {
+        self.tls.as_ref().map_or(std::ptr::null(), Arc::as_ptr)
+    }
+
+    /// Opens a new one, with all that comes before the first request.
+    pub async fn open(&self) -> io::Result<Socket> {
+        let mut socket = open(&self.to, self.from).await?;
+        if let Some((version, from, to)) = self.stated {
+            let header = proxy::header(version, Some(from), to);
+            socket.write_all(&header).await?;
+        }
+        if let Some(tls) = &self.tls {
+            socket.connect_tls(tls, self.host.as_ref()).await?;
+        }
+        Ok(socket)
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.to, self.from, self.tls(), &self.stated)
+            == (&other.to, other.from, other.tls(), &other.stated)
+            && self.host == other.host
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Who differs in the rest alone is rare.
+        (&self.to, self.from).hash(state);
+    }
 }
 
 struct Idle {
@@ -36,9 +103,9 @@ pub(super) struct Pool(RefCell<HashMap<Key, Vec<Idle>, foldhash::fast::RandomSta
 
 impl Pool {
     /// A living connection, the one used last: its window is open widest and it is the least likely to be closed.
-    pub fn take(&self, upstream: &Upstream) -> Option<Socket> {
+    pub fn take(&self, key: &Key) -> Option<Socket> {
         let mut pool = self.0.borrow_mut();
-        let idle = pool.get_mut(&key(upstream))?;
+        let idle = pool.get_mut(key)?;
         while let Some(Idle { socket, since }) = idle.pop() {
             if since.elapsed() < IDLE && is_quiet(&socket) {
                 return Some(socket);
@@ -48,9 +115,9 @@ impl Pool {
     }
 
     /// Keeps a connection that waits for its next request.
-    pub fn put(&self, upstream: &Upstream, socket: Socket) {
+    pub fn put(&self, key: Key, socket: Socket) {
         let mut pool = self.0.borrow_mut();
-        let idle = pool.entry(key(upstream)).or_default();
+        let idle = pool.entry(key).or_default();
         if idle.len() < MOST {
             let since = Instant::now();
             idle.push(Idle { socket, since });
@@ -63,13 +130,6 @@ impl Pool {
             idle.retain(|idle| idle.since.elapsed() < IDLE && is_quiet(&idle.socket));
             !idle.is_empty()
         });
-    }
-}
-
-fn key(upstream: &Upstream) -> Key {
-    Key {
-        to: upstream.address.clone(),
-        from: upstream.from,
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod authority;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -228,6 +230,9 @@ pub fn upstream(to: SocketAddr) -> Upstream {
         name: to.to_string().into(),
         node: false,
         from: None,
+        tls: None,
+        host: None,
+        proxy: None,
         timeouts: timeouts(),
     }
 }

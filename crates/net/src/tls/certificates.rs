@@ -50,25 +50,52 @@ impl fmt::Debug for Certificates {
     }
 }
 
-/// Reads all that `places` name; the file name of a place may have a `*`. Where two certificates have the same name the
-/// first of them answers.
-pub(super) fn load(
-    places: &[PathBuf],
-    provider: &CryptoProvider,
-) -> Result<Certificates, TlsError> {
-    let (mut exact, mut wildcard, mut default) = (HashMap::new(), HashMap::new(), None);
+/// A PEM file as it was read.
+pub(super) struct File {
+    pub path: PathBuf,
+    pub text: Vec<u8>,
+}
+
+impl File {
+    pub fn read(path: &Path) -> Result<Self, TlsError> {
+        Ok(Self {
+            path: path.to_owned(),
+            text: std::fs::read(path).map_err(|e| TlsError::at(path, e))?,
+        })
+    }
+}
+
+/// Reads all that `places` name; the file name of a place may have a `*`.
+pub(super) fn read(places: &[PathBuf]) -> Result<Vec<File>, TlsError> {
+    let mut files = Vec::new();
     for place in places {
         for path in expand(place)? {
-            let key = Arc::new(read(&path, provider)?);
-            for name in names(&path, &key)? {
-                match name.strip_prefix("*.") {
-                    Some(rest) => wildcard.entry(rest.to_owned()),
-                    None => exact.entry(name),
-                }
-                .or_insert_with(|| key.clone());
-            }
-            default.get_or_insert(key);
+            files.push(File::read(&path)?);
         }
+    }
+    Ok(files)
+}
+
+/// Where two certificates have the same name the first of them answers.
+pub(super) fn parse(files: &[File], provider: &CryptoProvider) -> Result<Certificates, TlsError> {
+    let (mut exact, mut wildcard, mut default) = (HashMap::new(), HashMap::new(), None);
+    for file in files {
+        let (chain, key) = chain_and_key(file)?;
+        let key = CertifiedKey::from_der(chain, key, provider).map_err(|e| {
+            TlsError::at(
+                &file.path,
+                format_args!("the certificate cannot be used: {e}"),
+            )
+        })?;
+        let key = Arc::new(key);
+        for name in names(&file.path, &key)? {
+            match name.strip_prefix("*.") {
+                Some(rest) => wildcard.entry(rest.to_owned()),
+                None => exact.entry(name),
+            }
+            .or_insert_with(|| key.clone());
+        }
+        default.get_or_insert(key);
     }
     Ok(Certificates {
         exact,
@@ -77,22 +104,22 @@ pub(super) fn load(
     })
 }
 
-/// A chain, the server's own certificate first, and its key, in any order in one file.
-fn read(path: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, TlsError> {
-    let text = std::fs::read(path).map_err(|e| TlsError::at(path, e))?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let chain = chain.map_err(|e| TlsError::at(path, e))?;
+/// A chain, the holder's own certificate first, and its key, in any order in one file.
+pub(super) fn chain_and_key(
+    file: &File,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.text).collect();
+    let chain = chain.map_err(|e| TlsError::at(&file.path, e))?;
     if chain.is_empty() {
-        return Err(TlsError::at(path, "there is no certificate in it"));
+        return Err(TlsError::at(&file.path, "there is no certificate in it"));
     }
-    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+    let key = PrivateKeyDer::from_pem_slice(&file.text).map_err(|_| {
         TlsError::at(
-            path,
+            &file.path,
             "there is no private key in it: a file holds the chain and the key",
         )
     })?;
-    CertifiedKey::from_der(chain, key, provider)
-        .map_err(|e| TlsError::at(path, format_args!("the certificate cannot be used: {e}")))
+    Ok((chain, key))
 }
 
 fn names(path: &Path, key: &CertifiedKey) -> Result<Vec<String>, TlsError> {

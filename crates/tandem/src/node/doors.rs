@@ -35,6 +35,9 @@ pub struct Sockets {
 /// What is to be answered at which address.
 pub type Configs = Vec<(Address, Arc<ListenerConfig>)>;
 
+/// What listeners speak TLS with, by their names.
+pub type Certificates = BTreeMap<String, Arc<ServerTls>>;
+
 /// Binds every listener and the admin pages, for so many workers.
 pub fn bind(plan: &NodePlan, workers: usize) -> Result<Sockets> {
     let mut wrong = Vec::new();
@@ -84,7 +87,14 @@ pub fn connections(descriptors: u64, workers: usize) -> usize {
 }
 
 /// Compiles what is answered at each address of the plan.
-pub fn configure(plan: &NodePlan, services: &Services, rule: &ClientRule) -> Result<Configs> {
+///
+/// Certificates that are as they were, by listener in `before`, are not set up anew, so that clients are resumed.
+pub fn configure(
+    plan: &NodePlan,
+    services: &Services,
+    rule: &ClientRule,
+    before: &Certificates,
+) -> Result<Configs> {
     let mut configs = Vec::new();
     let missing = Services::nobody();
     for listener in &plan.listeners {
@@ -123,7 +133,7 @@ pub fn configure(plan: &NodePlan, services: &Services, rule: &ClientRule) -> Res
             tls: listener
                 .tls
                 .as_ref()
-                .map(|tls| server_tls(&listener.name, tls))
+                .map(|tls| server_tls(&listener.name, tls, before))
                 .transpose()?,
             internal: listener.internal,
             log: listener.log.clone(),
@@ -134,12 +144,13 @@ pub fn configure(plan: &NodePlan, services: &Services, rule: &ClientRule) -> Res
     Ok(configs)
 }
 
-/// The certificates of a listener.
-fn server_tls(listener: &str, tls: &ListenerTls) -> Result<Arc<ServerTls>> {
-    let loaded = ServerTls::load(tls);
-    loaded
-        .map(Arc::new)
-        .map_err(|error| Failure::usage(format!("listener {listener}: {error}")))
+/// The certificates that a listener has, or is to have.
+fn server_tls(listener: &str, tls: &ListenerTls, before: &Certificates) -> Result<Arc<ServerTls>> {
+    let loaded = match before.get(listener) {
+        Some(before) => before.reload(tls),
+        None => ServerTls::load(tls),
+    };
+    loaded.map_err(|error| Failure::usage(format!("listener {listener}: {error}")))
 }
 
 /// The listener of admin pages.
@@ -229,6 +240,14 @@ impl Doors {
         doors.deal(None, std::mem::take(&mut sockets.admin), &admin);
         doors.exchange(sockets, configs);
         Ok(doors)
+    }
+
+    /// What is used now.
+    pub fn certificates(&self) -> Certificates {
+        let configs = self.open.values().map(|config| config.load());
+        configs
+            .filter_map(|config| Some((config.name.to_string(), config.tls.clone()?)))
+            .collect()
     }
 
     /// Binds the addresses of `plan` at which nothing is open yet, or none of them.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tandem_edge::{Pool, PoolHandler, ProbeHandler, run_checks};
-use tandem_http::{Cx, Handler, Plan, Reply, Request, Step};
+use tandem_http::{ClientTls, Cx, Handler, Plan, Reply, Request, Step};
 use tandem_model::{NodePlan, PoolPlan, Site, Target};
 use tandem_site::SiteHandler;
 use tandem_telemetry::Telemetry;
@@ -23,6 +23,7 @@ enum Service {
     Pool {
         plan: PoolPlan,
         pool: Arc<Pool>,
+        tls: Option<Arc<ClientTls>>,
         handler: Arc<dyn Handler>,
     },
 }
@@ -67,17 +68,26 @@ impl Services {
                         handler: Arc::new(handler),
                     }
                 }
-                (Target::Pool(plan), Some(Service::Pool { pool, handler, .. })) => Service::Pool {
+                (
+                    Target::Pool(plan),
+                    Some(Service::Pool {
+                        pool, tls, handler, ..
+                    }),
+                ) => Service::Pool {
                     plan: plan.clone(),
                     pool: pool.clone(),
+                    tls: client_tls(plan, tls.as_ref())?,
                     handler: handler.clone(),
                 },
                 (Target::Pool(plan), _) => {
+                    let tls = client_tls(plan, None)?;
                     let pool = Pool::new(plan, &instances, telemetry);
+                    pool.secure(tls.clone());
                     let handler = Arc::new(PoolHandler::new(pool.clone()));
                     Service::Pool {
                         plan: plan.clone(),
                         pool,
+                        tls,
                         handler,
                     }
                 }
@@ -92,14 +102,23 @@ impl Services {
         let instances = apps.instances();
         for (key, service) in &before.0 {
             let Service::Pool {
-                plan: old, pool, ..
+                plan: old,
+                pool,
+                tls: old_tls,
+                ..
             } = service
             else {
                 continue;
             };
             match self.0.get(key) {
-                Some(Service::Pool { plan, .. }) if plan == old => {}
-                Some(Service::Pool { plan, .. }) => pool.update(plan, &instances),
+                Some(Service::Pool { plan, tls, .. }) => {
+                    if plan != old {
+                        pool.update(plan, &instances);
+                    }
+                    if plan != old || tls != old_tls {
+                        pool.secure(tls.clone());
+                    }
+                }
                 _ => pool.retire(),
             }
         }
@@ -137,6 +156,20 @@ impl Services {
     pub fn checks(&self) -> impl Future<Output = ()> + 'static {
         run_checks(self.pools(), std::future::pending())
     }
+}
+
+/// What is needed to speak TLS to the servers of a pool; what was loaded before is used again if nothing changed.
+fn client_tls(plan: &PoolPlan, before: Option<&Arc<ClientTls>>) -> Result<Option<Arc<ClientTls>>> {
+    let Some(settings) = &plan.tls else {
+        return Ok(None);
+    };
+    let loaded = match before {
+        Some(before) => before.reload(settings),
+        None => ClientTls::load(settings),
+    };
+    loaded
+        .map(Some)
+        .map_err(|error| Failure::usage(format!("{} {}: tls: {error}", plan.kind, plan.service)))
 }
 
 /// Answers that there is nobody.

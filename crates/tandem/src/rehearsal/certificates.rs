@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
-use tandem_model::{Cluster, ListenerTls};
-use tandem_net::ServerTls;
+use tandem_model::{BackendTls, Cluster, ListenerTls, Service};
+use tandem_net::{ClientTls, ServerTls};
 
 use super::stage::write_private;
 use crate::exit::{Failure, Result};
 
-/// Puts a self-signed certificate, made anew, where those of a listener cannot be read here. Returns what is to be said
+/// Puts a self-signed certificate, made anew, where those of a listener cannot be read here, and leaves out what a
+/// backend cannot read. Returns what is to be said
 /// of it.
 pub fn stand_in(cluster: &mut Cluster, dir: &Path) -> Result<Vec<String>> {
     let mut notices = Vec::new();
@@ -35,6 +36,22 @@ pub fn stand_in(cluster: &mut Cluster, dir: &Path) -> Result<Vec<String>> {
             "listener {}: a self-signed certificate stands in, and clients need none ({why})",
             listener.name
         ));
+    }
+    for service in &mut cluster.services {
+        if let Service::Backend(backend) = service
+            && let Some(tls) = &mut backend.tls
+            && let Err(why) = ClientTls::load(tls)
+        {
+            *tls = BackendTls {
+                name: tls.name.take(),
+                verify: false,
+                ..BackendTls::default()
+            };
+            notices.push(format!(
+                "backend {}: its servers' certificates are not looked at ({why})",
+                backend.name
+            ));
+        }
     }
     Ok(notices)
 }
