@@ -130,6 +130,7 @@ mod tests {
             client: [127, 0, 0, 1].into(),
             peer,
             from_node: false,
+            trusted: false,
             secure: false,
         };
         let cx = Cx {

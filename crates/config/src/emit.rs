@@ -1,5 +1,6 @@
 //! A cluster as a cluster file.
 
+mod policy;
 mod route;
 mod service;
 mod spread;

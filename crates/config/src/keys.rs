@@ -8,6 +8,7 @@ pub(crate) mod conditions;
 pub(crate) mod file;
 pub(crate) mod listener;
 pub(crate) mod node;
+pub(crate) mod policies;
 pub(crate) mod rehearse;
 pub(crate) mod retry;
 pub(crate) mod route;
@@ -30,6 +31,9 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &route::KEYS,
     &route::REDIRECT,
     &route::RESPOND,
+    &policies::KEYS,
+    &policies::HEADERS,
+    &policies::CHANGES,
     &site::KEYS,
     &site::ACCESS,
     &app::KEYS,

@@ -135,19 +135,23 @@ impl<'a> Reader<'a> {
         match expand(text, self.env) {
             Ok(text) => Some(text),
             Err(wrong) => {
-                let span = item.span();
                 for unexpanded in wrong {
-                    let part = &text[unexpanded.part.clone()];
-                    // Escapes may have moved it: look for it as it stands in the file.
-                    let place = self.text.get(span.clone()).and_then(|raw| raw.find(part));
-                    let place = place.map_or(span.clone(), |at| {
-                        span.start + at..span.start + at + part.len()
-                    });
+                    let place = self.place_in(item, &text[unexpanded.part.clone()]);
                     self.wrong(&place, unexpanded.message);
                 }
                 None
             }
         }
+    }
+
+    /// Where a part of a text stands.
+    pub fn place_in(&self, item: &Item<'_>, part: &str) -> Span {
+        let span = item.span();
+        // Escapes and variables may have moved it: look for it as it stands in the file.
+        let place = self.text.get(span.clone()).and_then(|raw| raw.find(part));
+        place.map_or(span.clone(), |at| {
+            span.start + at..span.start + at + part.len()
+        })
     }
 
     /// Text that says something.

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use tandem_model::Variable;
+
 use crate::keys::TABLES;
 use crate::table::{Described, Need, Row};
 
@@ -28,6 +30,10 @@ pub fn reference() -> String {
     let mut page = String::from(INTRODUCTION);
     for table in TABLES {
         page.push_str(&section(*table));
+    }
+    page.push_str("\n## Variables\n\nTexts that a request fills in. `{{` and `}}` are braces.\n\n| variable | |\n|---|---|\n");
+    for (name, doc) in Variable::ALL {
+        let _ = writeln!(page, "| `{{{name}}}` | {doc} |");
     }
     page
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tandem_config::{Loaded, load, parse};
 use tandem_model::{
-    Action, Address, Admin, Balance, Check, LogTo, Pattern, Presence, Program, Secret, Service,
-    Size,
+    Action, Address, Admin, Balance, Check, Content, LogTo, Pattern, Presence, Program, Secret,
+    Service, Size, Template,
 };
 
 fn environment(name: &str) -> Option<String> {
@@ -164,7 +164,7 @@ fn values_are_read_as_they_are_meant() {
     assert_eq!(
         second.action,
         Action::Redirect {
-            to: "/y".into(),
+            to: Template::text("/y"),
             status: 301
         }
     );
@@ -175,7 +175,8 @@ fn values_are_read_as_they_are_meant() {
         nested[0].action,
         Action::Respond {
             status: 204,
-            body: String::new()
+            body: Content::Text(String::new()),
+            headers: std::collections::BTreeMap::new(),
         }
     );
     assert!(
@@ -186,7 +187,8 @@ fn values_are_read_as_they_are_meant() {
         fourth.action,
         Action::Respond {
             status: 503,
-            body: "a ${b}".into()
+            body: Content::Text("a ${b}".into()),
+            headers: std::collections::BTreeMap::new(),
         }
     );
     let Some(Service::Backend(old)) = cluster.service("old") else {

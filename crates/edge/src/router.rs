@@ -1,46 +1,38 @@
 //! The routes of a listener: the first that matches a request decides.
 //!
 //! Nested routes are unfolded into one list of rules, each with the conditions of all levels. An [`Index`] over the
-//! hosts and paths that rules name gives the few rules that can match a request; those are then asked in full.
+//! hosts and paths that rules name gives the few rules that can match a request; those are then asked in full. What a
+//! rule does, with the policies around it, is a handler that http makes ([`Governance`]).
 
 mod index;
 mod lookup;
 mod pattern;
 mod query;
-mod redirect;
 mod term;
 
 use std::fmt;
 use std::sync::Arc;
 
-use tandem_http::{Cx, Handler, Plan, Reply, Request, Step};
+use tandem_http::policy::{Governance, Redirect, Respond};
+use tandem_http::{Cx, Handler, Request, Step};
 use tandem_model::{Action, ListenerPlan, Route, TargetId};
 
 use index::Index;
-use redirect::Redirect;
 use term::{Level, Subject};
 
 /// The compiled routes of one listener.
 pub struct Router {
     rules: Vec<Rule>,
     index: Index,
-    not_found: Reply,
+    not_found: Arc<dyn Handler>,
 }
 
 /// One way through the routes to something that is done.
 struct Rule {
     /// The conditions of each level, outermost first. Levels are shared by the rules below them.
     levels: Vec<Arc<Level>>,
-    deed: Deed,
-    missing: Option<Arc<dyn Handler>>,
-    log: bool,
-}
-
-/// What a rule does.
-enum Deed {
-    To(Arc<dyn Handler>),
-    Reply(Reply),
-    Redirect(Redirect),
+    /// What is done, with the policies around it.
+    handler: Arc<dyn Handler>,
 }
 
 /// Why routes could not be compiled.
@@ -80,12 +72,16 @@ impl Router {
             name: name.clone(),
             rules: Vec::new(),
         };
-        compiler.routes(&plan.routes, &Above::default())?;
+        let top = Above {
+            levels: Vec::new(),
+            governance: Governance::new(&name),
+        };
+        compiler.routes(&plan.routes, &top)?;
         let rules = compiler.rules;
         Ok(Self {
             index: Index::new(rules.iter().map(|rule| &rule.levels[..])),
             rules,
-            not_found: Reply::text(404, &name, "Not found\n"),
+            not_found: Arc::new(Respond::not_found(&name)),
         })
     }
 
@@ -102,34 +98,9 @@ impl Router {
 
 impl Handler for Router {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
-        let Some(rule) = self.find(request) else {
-            return Step::Plan(Plan::Bytes(self.not_found.clone()));
-        };
-        let mut step = match &rule.deed {
-            Deed::To(handler) => handler.step(request, cx),
-            Deed::Reply(reply) => Step::Plan(Plan::Bytes(reply.clone())),
-            Deed::Redirect(redirect) => Step::Plan(Plan::Bytes(redirect.reply(request))),
-        };
-        if let Some(missing) = rule.missing.as_ref().filter(|_| request.is_read()) {
-            let then = missing.clone();
-            step = map(step, |first| Plan::OrElse {
-                first: Box::new(first),
-                then,
-            });
-        }
-        if rule.log {
-            step
-        } else {
-            map(step, |plan| Plan::Unlogged(Box::new(plan)))
-        }
-    }
-}
-
-/// Changes the plan, whenever it comes.
-fn map(step: Step, change: impl FnOnce(Plan) -> Plan + 'static) -> Step {
-    match step {
-        Step::Plan(plan) => Step::Plan(change(plan)),
-        Step::Later(plan) => Step::Later(Box::pin(async move { change(plan.await) })),
+        let rule = self.find(request);
+        let handler = rule.map_or(&self.not_found, |rule| &rule.handler);
+        handler.step(request, cx)
     }
 }
 
@@ -144,18 +115,7 @@ struct Compiler<'a> {
 #[derive(Clone)]
 struct Above {
     levels: Vec<Arc<Level>>,
-    missing: Option<Arc<dyn Handler>>,
-    log: bool,
-}
-
-impl Default for Above {
-    fn default() -> Self {
-        Self {
-            levels: Vec::new(),
-            missing: None,
-            log: true,
-        }
-    }
+    governance: Governance,
 }
 
 impl Compiler<'_> {
@@ -166,34 +126,35 @@ impl Compiler<'_> {
                 line: route.line,
                 what,
             };
-            let mut here = above.clone();
-            here.log &= route.log;
+            let mut here = Above {
+                levels: above.levels.clone(),
+                governance: above.governance.and(&route.policies).map_err(error)?,
+            };
+            here.governance.log &= route.log;
             if !route.when.is_empty() {
                 let level = Level::new(&route.when).map_err(error)?;
                 here.levels.push(Arc::new(level));
             }
             if let Some(service) = &route.missing {
-                here.missing = Some(self.service(service).map_err(error)?);
+                here.governance.missing = Some(self.service(service).map_err(error)?);
             }
-            let deed = match &route.action {
+            let deed: Arc<dyn Handler> = match &route.action {
                 Action::Routes(nested) => {
                     self.routes(nested, &here)?;
                     continue;
                 }
-                Action::To(service) => Deed::To(self.service(service).map_err(error)?),
-                Action::Respond { status, body } => {
-                    Deed::Reply(Reply::text(*status, &self.name, body.as_str()))
-                }
-                Action::Redirect { to, status } => {
-                    Deed::Redirect(Redirect::new(to, *status, &self.name).map_err(error)?)
-                }
-                Action::Deny => Deed::Reply(Reply::text(403, &self.name, "Forbidden\n")),
+                Action::To(service) => self.service(service).map_err(error)?,
+                Action::Respond {
+                    status,
+                    body,
+                    headers,
+                } => Arc::new(Respond::new(*status, body, headers, &self.name).map_err(error)?),
+                Action::Redirect { to, status } => Arc::new(Redirect::new(to, *status, &self.name)),
+                Action::Deny => Arc::new(Respond::denied(&self.name)),
             };
             self.rules.push(Rule {
                 levels: here.levels,
-                deed,
-                missing: here.missing,
-                log: here.log,
+                handler: here.governance.around(deed).map_err(error)?,
             });
         }
         Ok(())

@@ -25,6 +25,7 @@ pub(crate) fn with_request_from<T>(
         client,
         peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
         from_node,
+        trusted: from_node,
         secure: false,
     })
 }

@@ -12,6 +12,7 @@ use tandem_model::{ProxyVersion, Timeouts};
 use tandem_net::{ClientTls, TlsName};
 
 use crate::Request;
+use crate::policy::Edits;
 
 /// Something that can answer requests: a site, the router, admin pages. Shared by all workers, so what it changes is
 /// atomic; what belongs to a worker it keeps by [`Cx::worker`].
@@ -52,6 +53,16 @@ pub enum Plan {
         /// Asked when that has nothing.
         then: Arc<dyn Handler>,
     },
+    /// Do `plan`, with these changes to the request as servers get it and to the final answer, whoever gives it.
+    /// They come after those of plans around this one.
+    Edited {
+        /// What is done.
+        plan: Box<Plan>,
+        /// What is changed.
+        edits: Box<Edits>,
+    },
+    /// Ask this handler what is to be done.
+    Ask(Arc<dyn Handler>),
     /// As `plan`, but do not write it to the access log.
     Unlogged(Box<Plan>),
 }

@@ -184,6 +184,15 @@ impl Head {
             .map(move |field| (part(bytes, &field.name), part(bytes, &field.value)))
     }
 
+    /// The same request for another target in origin form, `path` being the normal form of its path.
+    pub(crate) fn moved(&self, target: Vec<u8>, path: Vec<u8>) -> Self {
+        Self {
+            rooted: target,
+            path: Path::Decoded(path),
+            ..self.clone()
+        }
+    }
+
     /// How the body is delimited.
     pub fn body(&self) -> BodyLength {
         self.body
@@ -385,7 +394,7 @@ fn scheme(target: &[u8]) -> Option<usize> {
 
 /// A host and perhaps a port (RFC 3986 section 3.2), narrower than the grammar: what splits lists, paths or user names
 /// for some parser is not in it. Empty is allowed (RFC 9112 section 3.2).
-fn is_host(text: &[u8]) -> bool {
+pub(crate) fn is_host(text: &[u8]) -> bool {
     let (host, port) = match text {
         [b'[', rest @ ..] => {
             let Some(end) = memchr::memchr(b']', rest) else {

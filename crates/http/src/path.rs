@@ -24,7 +24,11 @@ pub fn normal(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
     if is_normal(path) {
         return Ok(Cow::Borrowed(path));
     }
-    let decoded = decode(path)?;
+    without_dots(&decode(path)?).map(Cow::Owned)
+}
+
+/// The normal form of a path that is decoded already.
+pub(crate) fn without_dots(decoded: &[u8]) -> Result<Vec<u8>, PathError> {
     let mut out: Vec<u8> = Vec::with_capacity(decoded.len());
     let mut segments = decoded.split(|&b| b == b'/').skip(1).peekable();
     while let Some(segment) = segments.next() {
@@ -52,7 +56,7 @@ pub fn normal(path: &[u8]) -> Result<Cow<'_, [u8]>, PathError> {
     if out.is_empty() {
         out.push(b'/');
     }
-    Ok(Cow::Owned(out))
+    Ok(out)
 }
 
 /// No escape, no empty or dot segment.

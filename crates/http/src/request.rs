@@ -17,6 +17,8 @@ pub struct Request<'a> {
     pub peer: SocketAddr,
     /// The peer is a node of the file: internal fields of its are taken.
     pub from_node: bool,
+    /// The peer is a node of the file or in `trust`: what it states of the client is taken.
+    pub trusted: bool,
     /// The client came by TLS (as this node or a trusted peer knows).
     pub secure: bool,
 }
@@ -40,6 +42,12 @@ impl<'a> Request<'a> {
     /// The path in its normal form (see [`crate::path::normal`]).
     pub fn path(&self) -> &'a [u8] {
         self.head.path(self.bytes)
+    }
+
+    /// The path as it came, percent-encoded; of an absolute target without one it is the root.
+    pub fn encoded_path(&self) -> &'a [u8] {
+        let target = self.target();
+        &target[..memchr::memchr(b'?', target).unwrap_or(target.len())]
     }
 
     /// What follows the `?`, not decoded; empty without one.

@@ -8,6 +8,7 @@ use tandem_net::Peer;
 
 use crate::field::{Kind, members};
 use crate::head::{BodyLength, Head};
+use crate::policy::{Edits, FieldEdits};
 use crate::response::ResponseHead;
 
 /// A request on its way to a server.
@@ -22,6 +23,8 @@ pub(crate) struct Forwarded<'a> {
     pub to_node: bool,
     /// The Host field for a request that came without one (HTTP/1.0).
     pub host: &'a str,
+    /// What policies change.
+    pub edits: Option<&'a Edits>,
 }
 
 /// Appends the head of a request as the server gets it.
@@ -29,7 +32,8 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
     let &Forwarded { head, bytes, .. } = f;
     out.extend_from_slice(head.method(bytes));
     out.push(b' ');
-    out.extend_from_slice(head.target(bytes));
+    let target = f.edits.and_then(|edits| edits.target.as_deref());
+    out.extend_from_slice(target.unwrap_or_else(|| head.target(bytes)));
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     let host = head.host(bytes);
     let host = if host.is_empty() && head.minor() == 0 {
@@ -37,8 +41,10 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
     } else {
         host
     };
-    out.extend_from_slice(host);
+    let other = f.edits.and_then(|edits| edits.host.as_deref());
+    out.extend_from_slice(other.unwrap_or(host));
     out.extend_from_slice(b"\r\n");
+    let fields = out.len();
     let believed = f.peer != Peer::Stranger;
     let internal = f.peer == Peer::Node && f.to_node;
     head.fields.copy(out, bytes, |kind| match kind {
@@ -71,6 +77,9 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
         out.extend_from_slice(b"X-Forwarded-Host: ");
         out.extend_from_slice(host);
         out.extend_from_slice(b"\r\n");
+    }
+    if let Some(edits) = f.edits {
+        edits.request.apply(out, fields);
     }
     if head.upgrade() {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
@@ -135,7 +144,7 @@ impl Keep {
 }
 
 /// Appends the head of a response as the client gets it. `chunk` makes the body chunked; `to_node` lets internal fields
-/// pass.
+/// pass; `edits` is what policies change.
 pub(crate) fn response(
     out: &mut Vec<u8>,
     head: &ResponseHead,
@@ -143,18 +152,23 @@ pub(crate) fn response(
     chunk: bool,
     keep: Keep,
     to_node: bool,
+    edits: Option<&FieldEdits>,
 ) {
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
     let length = !matches!(head.status(), 100..200 | 204);
     let _ = write!(out, "HTTP/1.1 {} ", head.status());
     out.extend_from_slice(head.reason(bytes));
     out.extend_from_slice(b"\r\n");
+    let fields = out.len();
     head.fields.copy(out, bytes, |kind| match kind {
         Kind::ContentLength => length,
         Kind::Internal => to_node,
         Kind::TransferEncoding | Kind::Connection | Kind::Upgrade | Kind::HopByHop => false,
         _ => true,
     });
+    if let Some(edits) = edits {
+        edits.apply(out, fields);
+    }
     if chunk {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -181,6 +195,7 @@ mod tests {
             secure: false,
             to_node,
             host: "server:80",
+            edits: None,
         };
         request(&mut out, &f);
         String::from_utf8(out).unwrap()
@@ -237,7 +252,15 @@ mod tests {
         let mut head = ResponseHead::default();
         head.read(text.as_bytes()).unwrap();
         let mut out = Vec::new();
-        response(&mut out, &head, text.as_bytes(), true, Keep::Close, false);
+        response(
+            &mut out,
+            &head,
+            text.as_bytes(),
+            true,
+            Keep::Close,
+            false,
+            None,
+        );
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 200 Fine\r\nA: 1\r\nC: 3\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"

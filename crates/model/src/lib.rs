@@ -11,11 +11,13 @@ pub mod check;
 pub mod cluster;
 pub mod pattern;
 pub mod plan;
+pub mod policy;
 pub mod rehearse;
 pub mod route;
 pub mod service;
 pub mod spread;
 pub mod stick;
+pub mod template;
 pub mod units;
 
 #[cfg(test)]
@@ -29,12 +31,14 @@ pub use pattern::Pattern;
 pub use plan::{
     ListenerPlan, Member, NodePlan, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
 };
+pub use policy::{FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution};
 pub use rehearse::{Rehearsed, Stage};
-pub use route::{Action, Conditions, Field, Overrides, Presence, Route, RouteTimeouts};
+pub use route::{Action, Conditions, Content, Field, Overrides, Presence, Route, RouteTimeouts};
 pub use service::{
     Access, App, Backend, BackendServer, BackendTls, Coding, Program, ProxyVersion, RESOLVE,
     Rehearsal, Service, Site,
 };
 pub use spread::{Backups, Balance, Queue, Retry, Spread};
 pub use stick::{Gone, SameSite, Stick, StickBy, StickCookie};
+pub use template::{Part, Template, TemplateError, Variable};
 pub use units::{Address, Secret, Size};

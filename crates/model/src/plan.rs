@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use crate::cluster::Guard;
 use crate::{
     Action, Address, Admin, App, BackendTls, Check, Cluster, Conditions, Listener, ListenerTls,
-    LogTo, Mode, Overrides, Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size,
-    Spread, Timeouts,
+    LogTo, Mode, Overrides, Policies, Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site,
+    Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -398,6 +398,7 @@ impl View<'_> {
                 when: Conditions::default(),
                 action: Action::To(name.into()),
                 missing: None,
+                policies: Policies::default(),
                 log: true,
                 over: Overrides::default(),
                 line: 0,

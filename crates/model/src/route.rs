@@ -1,11 +1,12 @@
 //! Routes: which request goes where. The first route that matches decides.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Pattern, Retry, Stick};
+use crate::{Pattern, Policies, Retry, Stick, Template};
 
 /// One route of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Route {
     pub action: Action,
     /// A service that is asked when the answer to a GET or HEAD is 404.
     pub missing: Option<String>,
+    /// What is done to requests on the way, and to their answers.
+    pub policies: Policies,
     /// Whether requests are written to the access log.
     pub log: bool,
     /// What it says differently of the service it leads to; holds for nested routes that say nothing else.
@@ -124,17 +127,19 @@ impl Conditions {
 pub enum Action {
     /// Hand the request to this service.
     To(String),
-    /// Answer with this status and text.
+    /// Answer with this.
     Respond {
         /// The status code.
         status: u16,
-        /// The text sent with it.
-        body: String,
+        /// What is sent with it.
+        body: Content,
+        /// More fields of the head; its own `Content-Type` in place of the content's.
+        headers: BTreeMap<String, Template>,
     },
     /// Answer with a Location.
     Redirect {
-        /// The address; `{host}`, `{uri}`, `{path}` and `{query}` are filled in.
-        to: String,
+        /// The address.
+        to: Template,
         /// 301, 302, 303, 307 or 308.
         status: u16,
     },
@@ -142,4 +147,13 @@ pub enum Action {
     Deny,
     /// Ask these in turn; their conditions are added to this route's.
     Routes(Vec<Route>),
+}
+
+/// What is sent with an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// This text.
+    Text(String),
+    /// What is in this file.
+    File(PathBuf),
 }

@@ -27,6 +27,7 @@ pub(crate) fn route(path: &str, to: &str) -> Route {
         when,
         action: Action::To(to.into()),
         missing: None,
+        policies: crate::Policies::default(),
         log: true,
         over: Overrides::default(),
         line: 1,

@@ -1,7 +1,8 @@
 //! Routes as text.
 
-use tandem_model::{Action, Conditions, Pattern, Presence, Route, route::Field};
+use tandem_model::{Action, Conditions, Content, Pattern, Presence, Route, route::Field};
 
+use super::policy;
 use super::spread;
 use super::text::{Pairs, list, quoted};
 use crate::duration;
@@ -10,19 +11,34 @@ pub(crate) fn route(route: &Route) -> Pairs {
     let mut pairs = conditions(&route.when);
     match &route.action {
         Action::To(service) => pairs.put("to", quoted(service)),
-        Action::Respond { status, body } if body.is_empty() => {
+        Action::Respond {
+            status,
+            body: Content::Text(body),
+            headers,
+        } if body.is_empty() && headers.is_empty() => {
             pairs.put("respond", status.to_string());
         }
-        Action::Respond { status, body } => {
+        Action::Respond {
+            status,
+            body,
+            headers,
+        } => {
             let mut table = Pairs::default();
             table.put("status", status.to_string());
-            table.put("body", quoted(body));
+            match body {
+                Content::Text(body) if body.is_empty() => {}
+                Content::Text(body) => table.put("body", quoted(body)),
+                Content::File(path) => table.put("file", quoted(&path.to_string_lossy())),
+            }
+            if !headers.is_empty() {
+                table.put("headers", policy::fields(headers));
+            }
             pairs.put("respond", table.inline());
         }
-        Action::Redirect { to, status: 302 } => pairs.put("redirect", quoted(to)),
+        Action::Redirect { to, status: 302 } => pairs.put("redirect", quoted(&to.to_string())),
         Action::Redirect { to, status } => {
             let mut table = Pairs::default();
-            table.put("to", quoted(to));
+            table.put("to", quoted(&to.to_string()));
             table.put("status", status.to_string());
             pairs.put("redirect", table.inline());
         }
@@ -58,6 +74,7 @@ pub(crate) fn route(route: &Route) -> Pairs {
     if !table.is_empty() {
         pairs.put("timeouts", table.inline());
     }
+    policy::put(&mut pairs, &route.policies);
     if !route.log {
         pairs.put("log", "false");
     }

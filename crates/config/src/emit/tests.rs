@@ -8,9 +8,10 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, Action, Address, App, Backend, BackendServer, BackendTls, Backups, Balance, Check,
-    Coding, Conditions, Gone, Guard, HttpCheck, ListenerTls, Mode, Overrides, Pattern, Presence,
-    Program, ProxyVersion, Queue, Rehearsal, Retry, Route, RouteTimeouts, SameSite, Service, Site,
-    Size, Spread, Stage, Stick, StickBy, StickCookie, Timeouts, Timing, TlsVersion,
+    Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck, ListenerTls, Mode,
+    Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion, Queue, Rehearsal,
+    Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread, Stage, Stick,
+    StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion,
 };
 
 use super::*;
@@ -397,10 +398,15 @@ impl Maker {
             ),
             2 => Action::Respond {
                 status: 200 + self.below(400) as u16,
-                body: self.maybe(Self::word).unwrap_or_default(),
+                body: match self.maybe(Self::word) {
+                    Some(word) => Content::Text(word),
+                    None if self.often() => Content::File("/srv/page.html".into()),
+                    None => Content::Text(String::new()),
+                },
+                headers: self.templates(),
             },
             3 => Action::Redirect {
-                to: "https://{host}${uri}".into(),
+                to: Template::parse("https://{host}${uri}").unwrap(),
                 status: [301, 302, 308][self.below(3) as usize],
             },
             _ => Action::Deny,
@@ -416,6 +422,7 @@ impl Maker {
             when: self.conditions(path, true),
             action,
             missing,
+            policies: self.policies(),
             log,
             over: self.over(),
             line: 0,
@@ -428,6 +435,7 @@ impl Maker {
             when,
             action: Action::To(to.into()),
             missing: None,
+            policies: Policies::default(),
             log: true,
             over: Overrides::default(),
             line: 0,
@@ -453,6 +461,53 @@ impl Maker {
                 .maybe(Self::timeouts)
                 .unwrap_or(Timeouts::of(Mode::Tcp)),
             log: None,
+        }
+    }
+
+    fn templates(&mut self) -> BTreeMap<String, Template> {
+        let texts = ["a \"{host}\" {{x}}", "{request-id}", ""];
+        let mut map = BTreeMap::new();
+        for i in 0..self.below(3) {
+            let text = texts[self.below(3) as usize];
+            map.insert(format!("X-{i}"), Template::parse(text).unwrap());
+        }
+        map
+    }
+
+    fn changes(&mut self) -> FieldChanges {
+        FieldChanges {
+            remove: self.some(2, |_| "X-Internal-*".into()),
+            set: self.templates(),
+            add: self
+                .templates()
+                .into_iter()
+                .map(|(name, one)| (name, vec![one.clone(), one]))
+                .collect(),
+        }
+    }
+
+    fn policies(&mut self) -> Policies {
+        let substitution = |from, to| Substitution {
+            from,
+            to: Template::parse(to).unwrap(),
+        };
+        Policies {
+            path: match self.below(4) {
+                0 => Some(PathChange::Strip("/r".into())),
+                1 => Some(PathChange::Rewrite(vec![substitution(
+                    Replaced::All,
+                    "/x{path}",
+                )])),
+                2 => Some(PathChange::Rewrite(vec![
+                    substitution(Replaced::Regex("^/(\\d+)".into()), "/{1}?a={1}"),
+                    substitution(Replaced::Prefix("/a b".into()), "/b"),
+                ])),
+                _ => None,
+            },
+            headers: Headers {
+                request: self.changes(),
+                response: self.changes(),
+            },
         }
     }
 

@@ -1,12 +1,15 @@
 //! `route`: which request goes where.
 
-use tandem_model::{Action, Conditions, Overrides, Route};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use tandem_model::{Action, Conditions, Content, Overrides, Policies, Route, Template, Variable};
 use toml::de::DeValue;
 
 use crate::keys::retry::RETRY;
 use crate::keys::stick::STICK;
-use crate::keys::{conditions, timeouts};
-use crate::kinds::{BOOL, NAME, STATUS};
+use crate::keys::{conditions, policies, timeouts};
+use crate::kinds::{BOOL, NAME, PATH, STATUS};
 use crate::reader::Reader;
 use crate::span::{At, Item, Span};
 use crate::table::Need::{Default as Is, Else, Required};
@@ -22,6 +25,7 @@ pub(crate) struct Draft {
     pub nested: Option<Vec<Draft>>,
     other: Option<Action>,
     pub missing: Option<At<String>>,
+    pub policies: Policies,
     pub log: bool,
     pub over: Overrides,
     pub span: Span,
@@ -38,6 +42,7 @@ impl Default for Draft {
             nested: None,
             other: None,
             missing: None,
+            policies: Policies::default(),
             log: true,
             over: Overrides::default(),
             span: 0..0,
@@ -77,6 +82,7 @@ impl Draft {
             when: self.when.clone(),
             action,
             missing: self.missing.as_ref().map(|at| at.value.clone()),
+            policies: self.policies.clone(),
             log,
             over: self.over.clone(),
             line: self.line,
@@ -100,6 +106,10 @@ pub(crate) static KEYS: Table<Draft> = Table {
         &Part {
             table: &conditions::KEYS,
             of: |route: &mut Draft| &mut route.when,
+        },
+        &Part {
+            table: &policies::KEYS,
+            of: |route: &mut Draft| &mut route.policies,
         },
         &key(
             "to",
@@ -127,7 +137,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 read: redirect,
             },
             Else(""),
-            "Answer with a Location; `{host}`, `{uri}`, `{path}` and `{query}` are filled in.",
+            "Answer with a Location; [variables](#variables) are filled in.",
             |d: &mut Draft, v| d.other = Some(v.value),
         ),
         &key(
@@ -137,7 +147,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 read: respond,
             },
             Else(""),
-            "Answer with this status and text.",
+            "Answer with this status, and a text or a file.",
             |d: &mut Draft, v| d.other = Some(v.value),
         ),
         &key(
@@ -190,23 +200,12 @@ pub(crate) static KEYS: Table<Draft> = Table {
             |d: &mut Draft, v| d.over.timeouts = v.value,
         ),
         &not_yet("split-by", "text", "What decides on a client's share."),
-        &not_yet("strip", "text", "What is taken off the path."),
-        &not_yet("rewrite", "text or table", "What becomes of the path."),
-        &not_yet(
-            "headers",
-            "table",
-            "What is set, added and removed in heads.",
-        ),
-        &not_yet("auth", "table", "Who may ask."),
-        &not_yet("rate", "text or table", "How often a client may ask."),
-        &not_yet("compress", "true, false or table", "Compress answers."),
-        &not_yet("errors", "table", "Pages for error statuses."),
     ],
 };
 
 #[derive(Default)]
 pub(crate) struct RedirectDraft {
-    to: Option<String>,
+    to: Option<Template>,
     status: Option<u16>,
 }
 
@@ -249,6 +248,8 @@ pub(crate) static REDIRECT: Table<RedirectDraft> = Table {
 pub(crate) struct RespondDraft {
     status: Option<u16>,
     body: String,
+    file: Option<PathBuf>,
+    headers: BTreeMap<String, Template>,
 }
 
 pub(crate) static RESPOND: Table<RespondDraft> = Table {
@@ -275,8 +276,23 @@ pub(crate) static RESPOND: Table<RespondDraft> = Table {
             "The text sent with it.",
             |d: &mut RespondDraft, v| d.body = v.value,
         ),
-        &not_yet("file", "path", "A file sent with it."),
-        &not_yet("headers", "table", "Fields sent with it."),
+        &key(
+            "file",
+            PATH,
+            Else("`body`"),
+            "A file sent with it in place of a text, as it was at the start or the last reload; 4 MiB at most. Its type is that of its suffix.",
+            |d: &mut RespondDraft, v| d.file = Some(v.value),
+        ),
+        &key(
+            "headers",
+            Kind {
+                text: "table of texts",
+                read: policies::answer_fields,
+            },
+            Else("none"),
+            "Fields sent with it; values may have [variables](#variables).",
+            |d: &mut RespondDraft, v| d.headers = v.value,
+        ),
     ],
 };
 
@@ -318,6 +334,10 @@ fn action(reader: &mut Reader<'_>, section: &Section<Draft>) {
             format!("a route does one thing: `{first}` or `{second}`"),
         ),
     }
+    if section.has("strip") && section.has("rewrite") {
+        let place = section.place("rewrite");
+        reader.wrong(&place, "the path is changed once: `strip` or `rewrite`");
+    }
     if section.has("missing") && !section.has("to") && !section.broken {
         reader.wrong(&section.place("missing"), "`missing` goes with `to`");
     }
@@ -331,14 +351,18 @@ fn service(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
     reader.filled(item, "the name of a service")
 }
 
-fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
-    reader.parsed(item, "a URL like \"https://{host}{uri}\"", |text| {
-        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            Err("a URL has no spaces")
-        } else {
-            Ok(text.to_owned())
-        }
-    })
+fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
+    let text = reader.filled(item, "a URL like \"https://{host}{uri}\"")?;
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        reader.wrong(&item.span(), "a URL has no spaces");
+        return None;
+    }
+    let to = policies::template(reader, item)?;
+    if to.variables().any(|variable| *variable == Variable::User) {
+        reader.wrong(&item.span(), "a redirect knows no {user}");
+        return None;
+    }
+    Some(to)
 }
 
 fn redirect(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Action> {
@@ -357,15 +381,26 @@ fn redirect(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Action> {
 
 fn respond(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Action> {
     let draft = match item.get_ref() {
-        DeValue::Table(_) => RESPOND.read_item(reader, item)?.draft,
+        DeValue::Table(_) => {
+            let section = RESPOND.read_item(reader, item)?;
+            if section.has("body") && section.has("file") {
+                let place = section.place("file");
+                reader.wrong(&place, "an answer has one content: `body` or `file`");
+            }
+            section.draft
+        }
         _ => RespondDraft {
             status: Some((ANSWER.read)(reader, item)?),
-            body: String::new(),
+            ..RespondDraft::default()
         },
     };
     Some(Action::Respond {
         status: draft.status?,
-        body: draft.body,
+        body: match draft.file {
+            Some(file) => Content::File(file),
+            None => Content::Text(draft.body),
+        },
+        headers: draft.headers,
     })
 }
 

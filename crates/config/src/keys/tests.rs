@@ -24,6 +24,15 @@ fn around(heading: &str) -> &'static str {
         "respond = { ... }" => {
             "listener.web = { bind = \":80\", route = { respond = { status = 404, PAIR } } }"
         }
+        "route = [{ policies }]" => {
+            "listener.web = { bind = \":80\", route = { deny = true, PAIR } }"
+        }
+        "headers = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true, headers = { PAIR } } }"
+        }
+        "request = { ... } and response = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true, headers = { request = { PAIR } } } }"
+        }
         "[site.NAME]" => "[site.www]\nroot = \"www\"\nPAIR",
         "access = [{ ... }]" => "site.www = { root = \"www\", access = { allow = \"all\", PAIR } }",
         "[app.NAME]" | "[app.NAME] and [backend.NAME]" => "[app.shop]\nrun = \"shop\"\nPAIR",

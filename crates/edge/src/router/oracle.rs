@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use tandem_http::Request;
-use tandem_model::{Action, Conditions, Field, Pattern, Presence, Route};
+use tandem_model::{Action, Conditions, Field, Pattern, Presence, Route, Template};
 
 use super::tests::{SERVICES, answer, ask, field, path, patterns, route, router, to};
 
@@ -192,7 +192,7 @@ proptest! {
         value in proptest::collection::vec(any::<u8>(), 0..20),
     ) {
         let mut rules: Vec<Route> = ["{uri}", "https://{host}{path}?{query}"]
-            .map(|to| Action::Redirect { to: to.into(), status: 302 })
+            .map(|to| Action::Redirect { to: Template::parse(to).expect("a template"), status: 302 })
             .map(|action| route(path(&["*a*"].map(|_| "*a")), action))
             .into();
         let all = Conditions {
@@ -204,7 +204,7 @@ proptest! {
             ..path(&["*a", "~[ab]+$"])
         };
         rules.insert(0, to(Conditions { not: Some(Box::new(all.clone())), ..all }, "a"));
-        rules.push(route(Conditions::default(), Action::Redirect { to: "{path}{host}".into(), status: 301 }));
+        rules.push(route(Conditions::default(), Action::Redirect { to: Template::parse("{path}{host}").expect("a template"), status: 301 }));
         let router = router(rules);
         let mut bytes = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nX: ").into_bytes();
         bytes.extend(&value);
@@ -220,6 +220,7 @@ proptest! {
                 client: IpAddr::from([192, 0, 2, 7]),
                 peer: ([127, 0, 0, 1], 1).into(),
                 from_node: false,
+                trusted: false,
                 secure: true,
             };
             let _ = answer(&router, &request);

@@ -1,6 +1,7 @@
 //! Patterns ready to be compared with.
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
+use tandem_http::policy::regex;
 use tandem_model::Pattern;
 
 use super::lookup::Lookup;
@@ -53,21 +54,6 @@ fn compile(pattern: &Pattern, fold: bool) -> Result<Compiled, String> {
         Pattern::Star(prefix, suffix) => Compiled::Star(bytes(prefix), bytes(suffix)),
         Pattern::Regex(text) => Compiled::Regex(regex(text, fold)?),
     })
-}
-
-/// A dot is any byte, so that no odd byte in a path slips past a rule. Expressions that name characters beyond ASCII
-/// in a class cannot be read that way; in these a dot is any character.
-fn regex(text: &str, fold: bool) -> Result<Regex, String> {
-    let build = |unicode| {
-        RegexBuilder::new(text)
-            .unicode(unicode)
-            .dot_matches_new_line(true)
-            .case_insensitive(fold)
-            .build()
-    };
-    build(false)
-        .or_else(|_| build(true))
-        .map_err(|error| format!("~{text} is no regular expression: {error}"))
 }
 
 impl Compiled {

@@ -1,7 +1,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use tandem_model::{Conditions, Field, Pattern, Presence, Timeouts};
+use tandem_http::{Plan, Reply};
+use tandem_model::{
+    Conditions, Content, Field, FieldChanges, Headers, PathChange, Pattern, Policies, Presence,
+    Template, Timeouts,
+};
 
 use super::*;
 use crate::testing::{cx, with_request, with_request_from};
@@ -46,6 +50,7 @@ pub(super) fn route(when: Conditions, action: Action) -> Route {
         when,
         action,
         missing: None,
+        policies: Policies::default(),
         log: true,
         over: tandem_model::Overrides::default(),
         line: 7,
@@ -66,6 +71,10 @@ pub(super) fn path(texts: &[&str]) -> Conditions {
         path: patterns(texts),
         ..Conditions::default()
     }
+}
+
+fn template(text: &str) -> Template {
+    Template::parse(text).expect("a template")
 }
 
 pub(super) fn field(name: &str, texts: &[&str]) -> Field {
@@ -93,6 +102,17 @@ fn show(plan: &Plan) -> String {
             format!("{} or else {then}", show(first))
         }
         Plan::Unlogged(plan) => format!("unlogged {}", show(plan)),
+        Plan::Edited { plan, edits } => {
+            let mut out = Vec::new();
+            edits.response.apply(&mut out, 0);
+            let target = edits.target.as_deref().unwrap_or_default();
+            format!(
+                "{} {}{}",
+                show(plan),
+                String::from_utf8_lossy(target),
+                String::from_utf8_lossy(&out).trim()
+            )
+        }
         _ => panic!("no handler here forwards or sends files"),
     }
 }
@@ -394,6 +414,33 @@ fn nested_routes_add_up_and_fall_through() {
 }
 
 #[test]
+fn policies_of_a_group_hold_for_its_routes_and_a_routes_own_come_last() {
+    let set = |name: &str, value: &str| FieldChanges {
+        set: BTreeMap::from([(name.into(), template(value))]),
+        ..FieldChanges::default()
+    };
+    let policies = |path: &str, response| Policies {
+        path: Some(PathChange::Strip(path.into())),
+        headers: Headers {
+            response,
+            ..Headers::default()
+        },
+    };
+    let mut inner = to(path(&["/a/b/*"]), "a");
+    inner.policies = policies("/a/b", set("x-one", "inner {uri}"));
+    let plain = to(path(&["/a/*"]), "b");
+    let mut group = route(Conditions::default(), Action::Routes(vec![inner, plain]));
+    group.policies = policies("/a", set("X-One", "outer"));
+    let router = router(vec![group]);
+    assert_eq!(
+        ask(&router, "GET /a/b/c?d", &[]),
+        "a 200 /c?d x-one: inner /a/b/c?d"
+    );
+    assert_eq!(ask(&router, "GET /a/c", &[]), "b 200 /c X-One: outer");
+    assert_eq!(ask(&router, "GET /c", &[]), "web 404");
+}
+
+#[test]
 fn missing_is_asked_for_reads_only() {
     let mut files = to(path(&["/static*"]), "a");
     files.missing = Some("b".into());
@@ -409,7 +456,7 @@ fn answers_of_the_router_itself() {
         route(
             path(&["/old*"]),
             Action::Redirect {
-                to: "https://{host}/new?{query}".into(),
+                to: template("https://{host}/new?{query}"),
                 status: 308,
             },
         ),
@@ -418,7 +465,8 @@ fn answers_of_the_router_itself() {
             path(&["/tea"]),
             Action::Respond {
                 status: 418,
-                body: "short and stout".into(),
+                body: Content::Text("short and stout".into()),
+                headers: BTreeMap::new(),
             },
         ),
     ]);
@@ -451,11 +499,16 @@ fn what_cannot_be_compiled_names_its_line() {
         ..Conditions::default()
     };
     assert!(error(to(regex, "a")).contains("line 7: ~( is no regular expression"));
-    let redirect = Action::Redirect {
-        to: "{x}".into(),
-        status: 301,
+    let respond = Action::Respond {
+        status: 200,
+        body: Content::File("/no/such/page.html".into()),
+        headers: BTreeMap::new(),
     };
-    assert!(error(route(Conditions::default(), redirect)).ends_with("a redirect has no {x}"));
+    let error = error(route(Conditions::default(), respond));
+    assert!(
+        error.contains("line 7: cannot read /no/such/page.html"),
+        "{error}"
+    );
 }
 
 #[test]

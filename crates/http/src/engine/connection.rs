@@ -23,6 +23,7 @@ use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Plan, Step};
 use crate::head::{Head, HeadError, end_of_head};
+use crate::policy::Edits;
 
 /// The most of an unread body that is read and dropped to keep a connection, in bytes. A new connection is cheaper than
 /// more.
@@ -65,6 +66,8 @@ pub(super) struct Exchange<'a> {
     pub peer: Peer,
     pub cx: Cx,
     pub record: Record,
+    /// What policies change about it.
+    pub edits: Option<Box<Edits>>,
     /// The client waits for `100 Continue`, and none was sent.
     pub waits: bool,
     /// What follows the request on the connection.
@@ -317,6 +320,7 @@ impl<'a> Exchange<'a> {
                 client,
                 peer: conn.peer,
                 from_node: peer == Peer::Node,
+                trusted: peer != Peer::Stranger,
                 secure,
             },
             peer,
@@ -325,6 +329,7 @@ impl<'a> Exchange<'a> {
                 now,
             },
             record: Record::new(now),
+            edits: None,
             waits: head.expects_continue(),
             behind,
         }
@@ -359,6 +364,14 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 x.record.logged = false;
                 Step::Plan(*plan)
             }
+            Plan::Edited { plan, edits } => {
+                match &mut x.edits {
+                    Some(before) => before.then(*edits),
+                    none => *none = Some(edits),
+                }
+                Step::Plan(*plan)
+            }
+            Plan::Ask(handler) => handler.step(&x.request, &x.cx),
             Plan::OrElse { first, then } => {
                 if x.request.is_read() {
                     fallbacks.push(then);

@@ -95,7 +95,8 @@ impl Download<'_, '_> {
         let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk);
         let to_node = self.x.request.from_node;
         self.out.clear();
-        rewrite::response(self.out, self.response, head, chunk, keep, to_node);
+        let edits = self.x.edits.as_deref().map(|edits| &edits.response);
+        rewrite::response(self.out, self.response, head, chunk, keep, to_node, edits);
         buf.consume(length);
         self.x.record.status = status;
         self.x.record.head_bytes += self.out.len() as u64;
@@ -139,7 +140,15 @@ impl Download<'_, '_> {
     async fn early_hints(&mut self, head: &[u8]) -> Result<(), Down> {
         self.out.clear();
         let to_node = self.x.request.from_node;
-        rewrite::response(self.out, self.response, head, false, Keep::Implied, to_node);
+        rewrite::response(
+            self.out,
+            self.response,
+            head,
+            false,
+            Keep::Implied,
+            to_node,
+            None,
+        );
         self.x.record.head_bytes += self.out.len() as u64;
         self.send(b"", false, false).await
     }
@@ -254,7 +263,15 @@ impl Download<'_, '_> {
         self.out.clear();
         let head = &buf.filled()[..length];
         let to_node = self.x.request.from_node;
-        rewrite::response(self.out, self.response, head, false, Keep::Upgrade, to_node);
+        rewrite::response(
+            self.out,
+            self.response,
+            head,
+            false,
+            Keep::Upgrade,
+            to_node,
+            None,
+        );
         self.x.record.status = 101;
         self.x.record.head_bytes += self.out.len() as u64;
         self.flow.answering.set(true);

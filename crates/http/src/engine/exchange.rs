@@ -178,6 +178,7 @@ fn write_head(x: &Exchange<'_>, upstream: &Upstream, out: &mut Vec<u8>) {
             secure: x.request.secure,
             to_node: upstream.node,
             host: &address,
+            edits: x.edits.as_deref(),
         },
     );
 }

@@ -13,6 +13,7 @@ use super::body::Body;
 use super::clock::Elapsed;
 use super::connection::{After, Conn, Exchange, NoHead};
 use super::record::Record;
+use crate::policy::Edits;
 use crate::rewrite::Keep;
 use crate::{FileBody, Reply};
 
@@ -38,11 +39,16 @@ fn head(
     fields: &[u8],
     length: Option<u64>,
     keep: Keep,
+    edits: Option<&Edits>,
 ) {
     out.clear();
     let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
     conn.shared().date.line(out);
+    let from = out.len();
     out.extend_from_slice(fields);
+    if let Some(edits) = edits {
+        edits.response.apply(out, from);
+    }
     if let Some(length) = length {
         let _ = write!(out, "Content-Length: {length}\r\n");
     }
@@ -77,7 +83,15 @@ pub(super) async fn bytes(
     let keep = keep(x, body.left(), reply.close);
     let bare = matches!(reply.status, 100..200 | 204 | 304);
     let length = (!bare).then_some(reply.body.len() as u64);
-    head(out, x.conn, reply.status, &reply.fields, length, keep);
+    head(
+        out,
+        x.conn,
+        reply.status,
+        &reply.fields,
+        length,
+        keep,
+        x.edits.as_deref(),
+    );
     x.record.status = reply.status;
     x.record.service = Some(reply.service);
     x.record.head_bytes += out.len() as u64;
@@ -123,6 +137,7 @@ pub(super) async fn file(
         &file.fields,
         Some(file.before.len() as u64 + file.length),
         keep,
+        x.edits.as_deref(),
     );
     x.record.status = file.status;
     x.record.service = Some(file.service.clone());
@@ -232,7 +247,7 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
     let reply = page(status, words, &snapshot.config.name);
     let out = &mut scratch.response_out;
     let length = Some(reply.body.len() as u64);
-    head(out, conn, status, &reply.fields, length, Keep::Close);
+    head(out, conn, status, &reply.fields, length, Keep::Close, None);
     record.status = status;
     record.head_bytes = out.len() as u64;
     record.bytes = reply.body.len() as u64;

@@ -1,3 +1,46 @@
 //! Route policies: what is done to requests on their way and to answers, whoever gives them.
+//!
+//! A policy is a [`Handler`] around another. Those that decide whether a request may pass answer it themselves or ask
+//! the handler within; those that change heads hand what is to be changed to the engine as [`Edits`], which holds for
+//! every kind of answer: of sites, of servers, of our own, now or later. [`Governance`] gathers what the routes around
+//! one action say and puts the policies around it:
+//!
+//! ```text
+//! shape (heads)  ->  missing  ->  path  ->  what the route does
+//! ```
+//!
+//! A route without policies is its bare handler: it costs nothing.
 
 pub mod coding;
+mod edits;
+mod expression;
+mod fields;
+mod governance;
+mod missing;
+mod page;
+mod path;
+mod redirect;
+mod request_id;
+mod respond;
+mod shape;
+mod values;
+
+#[cfg(test)]
+mod testing;
+
+pub use edits::{Edits, FieldEdits};
+pub use expression::regex;
+pub use governance::Governance;
+pub use redirect::Redirect;
+pub use respond::Respond;
+
+use crate::Step;
+use crate::handler::Plan;
+
+/// Changes the plan, whenever it comes.
+pub(crate) fn map(step: Step, change: impl FnOnce(Plan) -> Plan + 'static) -> Step {
+    match step {
+        Step::Plan(plan) => Step::Plan(change(plan)),
+        Step::Later(plan) => Step::Later(Box::pin(async move { change(plan.await) })),
+    }
+}

@@ -159,6 +159,7 @@ async fn ask(
         client,
         peer: (client, 1).into(),
         from_node: false,
+        trusted: false,
         secure: false,
     };
     let (later, plan) = match handler.step(&request, &Cx { worker: 0, now }) {

@@ -1,0 +1,84 @@
+//! Policies of routes as text.
+
+use std::collections::BTreeMap;
+
+use tandem_model::{FieldChanges, PathChange, Policies, Replaced, Substitution, Template};
+
+use super::text::{Pairs, list, quoted};
+
+pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
+    match &policies.path {
+        None => {}
+        Some(PathChange::Strip(prefix)) => pairs.put("strip", quoted(prefix)),
+        Some(PathChange::Rewrite(changes)) if is_text(changes) => {
+            let to = changes.iter().map(|change| quoted(&change.to.to_string()));
+            pairs.put("rewrite", list(to));
+        }
+        Some(PathChange::Rewrite(changes)) => {
+            let mut table = Pairs::default();
+            for change in changes {
+                let to = quoted(&change.to.to_string());
+                match &change.from {
+                    Replaced::All => table.put("~^.*$", to),
+                    Replaced::Prefix(prefix) => table.put(prefix, to),
+                    Replaced::Regex(regex) => table.put(&format!("~{regex}"), to),
+                }
+            }
+            pairs.put("rewrite", table.inline());
+        }
+    }
+    let mut headers = Pairs::default();
+    for (side, changes) in [
+        ("request", &policies.headers.request),
+        ("response", &policies.headers.response),
+    ] {
+        if !changes.is_empty() {
+            headers.put(side, self::changes(changes));
+        }
+    }
+    if !headers.is_empty() {
+        pairs.put("headers", headers.inline());
+    }
+}
+
+/// One path for all is written without a table.
+fn is_text(changes: &[Substitution]) -> bool {
+    matches!(
+        changes,
+        [Substitution {
+            from: Replaced::All,
+            ..
+        }]
+    )
+}
+
+fn changes(changes: &FieldChanges) -> String {
+    let mut table = Pairs::default();
+    if !changes.remove.is_empty() {
+        table.put(
+            "remove",
+            list(changes.remove.iter().map(|name| quoted(name))),
+        );
+    }
+    if !changes.set.is_empty() {
+        table.put("set", fields(&changes.set));
+    }
+    if !changes.add.is_empty() {
+        let mut add = Pairs::default();
+        for (name, values) in &changes.add {
+            let values = values.iter().map(|value| quoted(&value.to_string()));
+            add.put(name, list(values));
+        }
+        table.put("add", add.inline());
+    }
+    table.inline()
+}
+
+/// Fields and their values.
+pub(crate) fn fields(fields: &BTreeMap<String, Template>) -> String {
+    let mut table = Pairs::default();
+    for (name, value) in fields {
+        table.put(name, quoted(&value.to_string()));
+    }
+    table.inline()
+}

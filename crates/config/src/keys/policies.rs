@@ -1,0 +1,373 @@
+//! Policies of a route: what is done to its requests and to their answers.
+
+use std::collections::BTreeMap;
+
+use tandem_model::policy::untouchable;
+use tandem_model::{
+    FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution, Template, Variable,
+};
+use toml::de::DeValue;
+
+use crate::reader::Reader;
+use crate::span::{Item, values};
+use crate::suggest::did_you_mean;
+use crate::table::Need::Else;
+use crate::table::{Kind, Table, in_order, key, not_yet};
+
+/// What a route says beside its conditions and what it does.
+pub(crate) static KEYS: Table<Policies> = Table {
+    heading: "route = [{ policies }]",
+    label: "a route",
+    doc: "What is done to the requests of a route and to their answers, whoever gives them. What a group of routes says holds for each of them that does not say otherwise.",
+    keys: &[
+        &key(
+            "strip",
+            Kind {
+                text: "path",
+                read: |reader, item| prefix(reader, item).map(PathChange::Strip),
+            },
+            Else("the path stays"),
+            "Segments that are taken off the beginning of the path: with `\"/api\"` a service sees `/api/a` as `/a`. The query stays.",
+            |p: &mut Policies, v| p.path = Some(v.value),
+        ),
+        &key(
+            "rewrite",
+            Kind {
+                text: "path, or table",
+                read: |reader, item| rewrite(reader, item).map(PathChange::Rewrite),
+            },
+            Else("the path stays"),
+            "What becomes of the path: a path with variables, or a table of prefixes (`{ \"/old\" = \"/new\" }`) and expressions (`{ \"~^/user/(\\\\d+)$\" = \"/profile/{1}\" }`), of which the first that fits is used. The query stays; a `?` begins one that it follows.",
+            |p: &mut Policies, v| p.path = Some(v.value),
+        ),
+        &key(
+            "headers",
+            Kind {
+                text: "table",
+                read: |reader, item| {
+                    let draft = HEADERS.read_item(reader, item)?.draft;
+                    Some(draft)
+                },
+            },
+            Else("heads stay"),
+            "What is set, added and removed in heads. A route's own changes come after those of the groups it stands in.",
+            |p: &mut Policies, v| p.headers = v.value,
+        ),
+        &not_yet("auth", "table", "Who may ask."),
+        &not_yet("rate", "text or table", "How often a client may ask."),
+        &not_yet("compress", "true, false or table", "Compress answers."),
+        &not_yet("errors", "table", "Pages for error statuses."),
+    ],
+};
+
+pub(crate) static HEADERS: Table<Headers> = Table {
+    heading: "headers = { ... }",
+    label: "`headers`",
+    doc: "Changes to heads. Fields that delimit a message or belong to a connection cannot be changed, nor can `X-Forwarded-For`.",
+    keys: &[
+        &key(
+            "request",
+            Kind {
+                text: "table",
+                read: |reader, item| changes(reader, item, Side::Request),
+            },
+            Else("as they came"),
+            "Of requests on their way to servers.",
+            |h: &mut Headers, v| h.request = v.value,
+        ),
+        &key(
+            "response",
+            Kind {
+                text: "table",
+                read: |reader, item| changes(reader, item, Side::Response),
+            },
+            Else("as they came"),
+            "Of answers on their way to clients, errors among them.",
+            |h: &mut Headers, v| h.response = v.value,
+        ),
+    ],
+};
+
+#[derive(Default)]
+pub(crate) struct ChangesDraft {
+    remove: Vec<crate::span::At<String>>,
+    set: Vec<Field>,
+    add: Vec<Field>,
+}
+
+/// A field's name, where it stands, and its values.
+struct Field {
+    name: crate::span::At<String>,
+    values: Vec<Template>,
+}
+
+pub(crate) static CHANGES: Table<ChangesDraft> = Table {
+    heading: "request = { ... } and response = { ... }",
+    label: "`headers`",
+    doc: "First fields are removed, then set, then added. Values may have [variables](#variables); a field whose value turns out empty is left out.",
+    keys: &[
+        &key(
+            "remove",
+            Kind {
+                text: "list of names",
+                read: |reader, item| {
+                    Some(reader.list(item, |reader, item| reader.filled(item, "a field's name")))
+                },
+            },
+            Else("nothing"),
+            "These fields go. A `*` at the end of a name stands for any rest.",
+            |d: &mut ChangesDraft, v| d.remove = v.value,
+        ),
+        &key(
+            "set",
+            Kind {
+                text: "table of texts",
+                read: |reader, item| {
+                    fields(reader, item, |reader, item| {
+                        template(reader, item).map(|one| vec![one])
+                    })
+                },
+            },
+            Else("nothing"),
+            "These fields have this value and no other: `{ X-Request-ID = \"{request-id}\" }`.",
+            |d: &mut ChangesDraft, v| d.set = v.value,
+        ),
+        &key(
+            "add",
+            Kind {
+                text: "table of lists of texts",
+                read: |reader, item| {
+                    fields(reader, item, |reader, item| {
+                        Some(values(&reader.some(item, template)))
+                    })
+                },
+            },
+            Else("nothing"),
+            "These fields come on top of those that are there.",
+            |d: &mut ChangesDraft, v| d.add = v.value,
+        ),
+    ],
+};
+
+fn fields(
+    reader: &mut Reader<'_>,
+    item: &Item<'_>,
+    read: fn(&mut Reader<'_>, &Item<'_>) -> Option<Vec<Template>>,
+) -> Option<Vec<Field>> {
+    let DeValue::Table(table) = item.get_ref() else {
+        reader.expected(item, "a table of texts like { X-Name = \"value\" }");
+        return None;
+    };
+    let mut list = Vec::new();
+    for (name, item) in in_order(table) {
+        if let Some(values) = read(reader, item) {
+            let name = crate::span::At::new(name.value.to_owned(), name.span);
+            list.push(Field { name, values });
+        }
+    }
+    Some(list)
+}
+
+fn changes(reader: &mut Reader<'_>, item: &Item<'_>, side: Side) -> Option<FieldChanges> {
+    let draft = CHANGES.read_item(reader, item)?.draft;
+    let mut seen: Vec<&str> = Vec::new();
+    for field in draft.set.iter().chain(&draft.add) {
+        if field.name.value.ends_with('*') {
+            reader.wrong(
+                &field.name.span,
+                "a `*` stands for a rest in `remove` alone",
+            );
+        }
+    }
+    let names = draft.set.iter().chain(&draft.add).map(|field| &field.name);
+    for name in draft.remove.iter().chain(names) {
+        if let Some(why) = untouchable(&name.value, side) {
+            reader.wrong(&name.span, why);
+        }
+        if side == Side::Request && name.value.eq_ignore_ascii_case("host") {
+            let is_set = draft.set.iter().any(|field| field.name.span == name.span);
+            if !is_set {
+                let why = "a request has one Host field: it can be `set` alone";
+                reader.wrong(&name.span, why);
+            }
+        }
+    }
+    for field in &draft.set {
+        let name = &field.name;
+        if seen
+            .iter()
+            .any(|other| other.eq_ignore_ascii_case(&name.value))
+        {
+            reader.wrong(&name.span, format!("`{}` is set twice", name.value));
+        }
+        seen.push(&name.value);
+    }
+    let by_name = |fields: Vec<Field>| fields.into_iter().map(|f| (f.name.value, f.values));
+    Some(FieldChanges {
+        remove: values(&draft.remove),
+        set: by_name(draft.set)
+            .filter_map(|(name, mut values)| Some((name, values.pop()?)))
+            .collect(),
+        add: by_name(draft.add).collect::<BTreeMap<_, _>>(),
+    })
+}
+
+/// Fields of an answer and their values.
+pub(crate) fn answer_fields(
+    reader: &mut Reader<'_>,
+    item: &Item<'_>,
+) -> Option<BTreeMap<String, Template>> {
+    let list = fields(reader, item, |reader, item| {
+        template(reader, item).map(|one| vec![one])
+    })?;
+    let mut map = BTreeMap::new();
+    for Field { name, mut values } in list {
+        if let Some(why) = untouchable(&name.value, Side::Response) {
+            reader.wrong(&name.span, why);
+        }
+        if name.value.contains('*') {
+            reader.wrong(&name.span, "this is no name of a field");
+        }
+        if let Some(value) = values.pop() {
+            map.insert(name.value, value);
+        }
+    }
+    Some(map)
+}
+
+/// A text with variables.
+pub(crate) fn template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
+    let template = any_template(reader, item)?;
+    if template.captures() > 0 {
+        let why = format!(
+            "{{{}}} is filled in by an expression of `rewrite` alone",
+            template.captures()
+        );
+        reader.wrong(&item.span(), why);
+        return None;
+    }
+    Some(template)
+}
+
+fn any_template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
+    let text = reader.text(item, "text")?;
+    let error = match Template::parse(&text) {
+        Ok(template) => return Some(template),
+        Err(error) => error,
+    };
+    let hint = error.unknown.as_deref().and_then(|name| {
+        let names = Variable::ALL.iter().map(|(name, _)| *name);
+        did_you_mean(name, names.filter(|name| name.len() > 1)).or_else(|| {
+            let list: Vec<String> = Variable::ALL
+                .iter()
+                .filter(|(name, _)| name.len() > 1)
+                .map(|(name, _)| format!("{{{name}}}"))
+                .collect();
+            Some(format!("there are {}", list.join(", ")))
+        })
+    });
+    let place = reader.place_in(item, &text[error.at]);
+    reader.wrong_hint(&place, error.what, hint);
+    None
+}
+
+/// Segments at the beginning of a path.
+fn prefix(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
+    let text = reader.filled(item, "a path like \"/api\"")?;
+    is_prefix(&text)
+        .map_err(|why| reader.wrong(&item.span(), why))
+        .ok()?;
+    Some(text)
+}
+
+fn is_prefix(text: &str) -> Result<(), &'static str> {
+    if !text.starts_with('/') {
+        return Err("a path begins with /");
+    }
+    if text.contains(['*', '?', '%']) {
+        return Err("this is the beginning of a path as it is compared: without *, ? and %");
+    }
+    if text.contains("//") || text.split('/').any(|s| s == "." || s == "..") {
+        return Err("this never matches: the normal form of a path has no // and no dots");
+    }
+    Ok(())
+}
+
+fn rewrite(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<Substitution>> {
+    let DeValue::Table(table) = item.get_ref() else {
+        let to = replacement(reader, item, &Replaced::All)?;
+        let from = Replaced::All;
+        return Some(vec![Substitution { from, to }]);
+    };
+    let mut list = Vec::new();
+    for (name, item) in in_order(table) {
+        let from = match name.value.strip_prefix('~') {
+            Some(regex) => match regex::Regex::new(regex) {
+                Ok(_) => Replaced::Regex(regex.to_owned()),
+                Err(error) => {
+                    let message = error.to_string();
+                    let last = message.lines().last().unwrap_or_default();
+                    let reason = last.strip_prefix("error: ").unwrap_or(last);
+                    let why = format!("this is no regular expression: {reason}");
+                    reader.wrong(&name.span, why);
+                    continue;
+                }
+            },
+            None => {
+                if let Err(why) = is_prefix(name.value) {
+                    let hint = name
+                        .value
+                        .contains(['(', '^', '$', '*'])
+                        .then(|| "a regular expression begins with ~".to_owned());
+                    reader.wrong_hint(&name.span, why, hint);
+                    continue;
+                }
+                Replaced::Prefix(name.value.to_owned())
+            }
+        };
+        if let Some(to) = replacement(reader, item, &from) {
+            list.push(Substitution { from, to });
+        }
+    }
+    if table.is_empty() {
+        reader.wrong(&item.span(), "this table is empty");
+    }
+    Some(list)
+}
+
+fn replacement(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Option<Template> {
+    let to = any_template(reader, item)?;
+    let groups = match from {
+        Replaced::Regex(text) => {
+            regex::Regex::new(text).map_or(0, |regex| regex.captures_len() - 1)
+        }
+        Replaced::All | Replaced::Prefix(_) => 0,
+    };
+    if usize::from(to.captures()) > groups {
+        let why = match groups {
+            0 => "there are no parentheses whose find could be filled in".to_owned(),
+            n => format!("the expression has {n} parentheses"),
+        };
+        reader.wrong(&item.span(), format!("{{{}}}: {why}", to.captures()));
+        return None;
+    }
+    if to.variables().any(|variable| *variable == Variable::Uri) {
+        reader.wrong_hint(
+            &item.span(),
+            "the query stays anyway",
+            Some("write {path} for {uri}".into()),
+        );
+        return None;
+    }
+    let text = to.to_string();
+    if !matches!(from, Replaced::Regex(_)) && !text.starts_with('/') && !text.starts_with("{path}")
+    {
+        reader.wrong(&item.span(), "a path begins with /");
+        return None;
+    }
+    if text.contains('#') {
+        reader.wrong(&item.span(), "a path has no #: that stays in the browser");
+        return None;
+    }
+    Some(to)
+}

@@ -1,0 +1,160 @@
+//! What policies change about one request on its way and about its answer.
+
+/// Changes to one request and its answer. The engine applies them wherever it writes a head.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    /// The target that servers get in place of the one that came.
+    pub target: Option<Vec<u8>>,
+    /// The host that servers get likewise.
+    pub host: Option<Vec<u8>>,
+    /// To the head of the request on its way to a server.
+    pub request: FieldEdits,
+    /// To the head of the final answer, whoever gives it.
+    pub response: FieldEdits,
+}
+
+impl Edits {
+    /// Adds changes that come after these.
+    pub fn then(&mut self, later: Self) {
+        self.target = later.target.or(self.target.take());
+        self.host = later.host.or(self.host.take());
+        self.request.then(later.request);
+        self.response.then(later.response);
+    }
+}
+
+/// Changes to the fields of one head: first some are removed, then lines are added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldEdits {
+    /// Names, each ended by a line feed.
+    remove: Vec<u8>,
+    /// Complete lines.
+    lines: Vec<u8>,
+}
+
+impl FieldEdits {
+    /// Removes all fields of this name; with a `*` at its end, of all names that begin so.
+    pub fn remove(&mut self, name: &str) {
+        self.remove.extend_from_slice(name.as_bytes());
+        self.remove.push(b'\n');
+    }
+
+    /// Adds a field unless its value is empty or could end its line: spaces around it are left out.
+    pub fn add(&mut self, name: &str, value: &[u8]) {
+        let value = value.trim_ascii();
+        // RFC 9110 section 5.5: CR, LF and NUL would be read differently by others; no other control byte is wanted.
+        let sound = |&b: &u8| b == b'\t' || b >= b' ' && b != 0x7f;
+        if value.is_empty() || !value.iter().all(sound) {
+            return;
+        }
+        self.lines.extend_from_slice(name.as_bytes());
+        self.lines.extend_from_slice(b": ");
+        self.lines.extend_from_slice(value);
+        self.lines.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds changes that come after these.
+    pub fn then(&mut self, later: Self) {
+        strip(&mut self.lines, 0, &later.remove);
+        self.remove.extend_from_slice(&later.remove);
+        self.lines.extend_from_slice(&later.lines);
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.lines.is_empty()
+    }
+
+    /// Applies the changes to the lines that `out` holds from `from` on, each ended by CRLF.
+    pub fn apply(&self, out: &mut Vec<u8>, from: usize) {
+        strip(out, from, &self.remove);
+        out.extend_from_slice(&self.lines);
+    }
+}
+
+/// Takes the lines out of which the name is one of `names`.
+fn strip(out: &mut Vec<u8>, from: usize, names: &[u8]) {
+    if names.is_empty() {
+        return;
+    }
+    let (mut read, mut kept) = (from, from);
+    while read < out.len() {
+        let end = memchr::memchr(b'\n', &out[read..]).map_or(out.len(), |at| read + at + 1);
+        let line = &out[read..end];
+        let name = &line[..memchr::memchr(b':', line).unwrap_or(line.len())];
+        if !is_one(name, names) {
+            out.copy_within(read..end, kept);
+            kept += end - read;
+        }
+        read = end;
+    }
+    out.truncate(kept);
+}
+
+fn is_one(name: &[u8], names: &[u8]) -> bool {
+    names
+        .split(|&b| b == b'\n')
+        .filter(|wanted| !wanted.is_empty())
+        .any(|wanted| match wanted.strip_suffix(b"*") {
+            Some(start) => name.len() >= start.len() && same(&name[..start.len()], start),
+            None => same(name, wanted),
+        })
+}
+
+/// Equal without case, and with `_` as `-`: CGI, WSGI and PHP give `X_User` and `X-User` to the application as one.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let fold = |b: u8| match b {
+        b'_' => b'-',
+        b => b.to_ascii_lowercase(),
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(&a, &b)| fold(a) == fold(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(edits: &FieldEdits, head: &str) -> String {
+        let mut out = head.as_bytes().to_vec();
+        edits.apply(&mut out, 3);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn fields_are_removed_in_any_spelling_and_lines_added() {
+        let mut edits = FieldEdits::default();
+        edits.remove("X-User");
+        edits.remove("x-debug-*");
+        edits.add("X-User", b" alice ");
+        assert_eq!(
+            applied(
+                &edits,
+                "X-\r\nx_user: eve\r\nA: X-User\r\nX-USER:\r\nX-Debug-A: 1\r\nX-Debug: 2\r\n"
+            ),
+            "X-\r\nA: X-User\r\nX-Debug: 2\r\nX-User: alice\r\n"
+        );
+        assert_eq!(applied(&edits, "X-\r\n"), "X-\r\nX-User: alice\r\n");
+    }
+
+    #[test]
+    fn a_value_that_could_end_its_line_is_not_sent() {
+        for value in ["", "  ", "a\r\nB: c", "a\n", "a\0b", "\u{7f}"] {
+            let mut edits = FieldEdits::default();
+            edits.add("A", value.trim_start_matches(' ').as_bytes());
+            // A line feed at the end is trimmed like a space.
+            let expected = if value == "a\n" { "A: a\r\n" } else { "" };
+            assert_eq!(edits.lines, expected.as_bytes(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn later_changes_undo_earlier_ones() {
+        let (mut first, mut second) = (FieldEdits::default(), FieldEdits::default());
+        first.add("A", b"1");
+        first.add("B", b"1");
+        second.remove("a");
+        second.add("C", b"1");
+        first.then(second);
+        assert_eq!(applied(&first, "X\r\nA: 0\r\n"), "X\r\nB: 1\r\nC: 1\r\n");
+    }
+}

@@ -1,0 +1,73 @@
+//! Changes to heads as routes say them, made ready for requests.
+
+use tandem_model::{FieldChanges, Side, policy::untouchable};
+
+use super::edits::FieldEdits;
+use super::values::{Ready, Values};
+
+/// The changes of one route to one kind of head.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Changes {
+    remove: Vec<Box<str>>,
+    add: Vec<(Box<str>, Ready)>,
+    /// What becomes of the Host field of a request.
+    host: Option<Ready>,
+}
+
+impl Changes {
+    /// Compiles what a route says.
+    pub(super) fn new(changes: &FieldChanges, side: Side) -> Result<Self, String> {
+        let mut ready = Self::default();
+        let names = changes.remove.iter().chain(changes.set.keys());
+        for name in names.chain(changes.add.keys()) {
+            if let Some(why) = untouchable(name, side) {
+                return Err(format!("{name}: {why}"));
+            }
+        }
+        ready
+            .remove
+            .extend(changes.remove.iter().map(|name| name.as_str().into()));
+        for (name, template) in &changes.set {
+            let value = Ready::new(template);
+            if side == Side::Request && name.eq_ignore_ascii_case("host") {
+                ready.host = Some(value);
+                continue;
+            }
+            ready.remove.push(name.as_str().into());
+            ready.add.push((name.as_str().into(), value));
+        }
+        for (name, templates) in &changes.add {
+            let each = templates
+                .iter()
+                .map(|t| (name.as_str().into(), Ready::new(t)));
+            ready.add.extend(each);
+        }
+        Ok(ready)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.add.is_empty() && self.host.is_none()
+    }
+
+    /// What they are for one request.
+    pub(super) fn edits(&self, values: &Values<'_>) -> FieldEdits {
+        let mut edits = FieldEdits::default();
+        for name in &self.remove {
+            edits.remove(name);
+        }
+        let mut text = Vec::new();
+        for (name, value) in &self.add {
+            text.clear();
+            value.plain(values, &mut text);
+            edits.add(name, &text);
+        }
+        edits
+    }
+
+    /// The host that a server gets; none when what it would be is no host.
+    pub(super) fn host(&self, values: &Values<'_>) -> Option<Vec<u8>> {
+        let mut host = Vec::new();
+        self.host.as_ref()?.plain(values, &mut host);
+        (!host.is_empty() && crate::head::is_host(&host)).then_some(host)
+    }
+}

@@ -1,0 +1,122 @@
+//! What the routes around one action say of it, from the outermost to its own.
+
+use std::sync::Arc;
+
+use tandem_model::{FieldChanges, Headers, Policies, Side};
+
+use super::fields::Changes;
+use super::missing::OrElse;
+use super::path::{ChangedPath, PathRule};
+use super::shape::{Shaped, Unlogged};
+use crate::Handler;
+
+/// The policies of a route, compiled, with those of the groups it stands in.
+#[derive(Clone)]
+pub struct Governance {
+    /// Who answers what a policy refuses, for the log.
+    name: Arc<str>,
+    path: Option<Arc<PathRule>>,
+    headers: Headers,
+    /// Who is asked where there is nothing.
+    pub missing: Option<Arc<dyn Handler>>,
+    /// Whether requests are written to the access log.
+    pub log: bool,
+}
+
+impl Governance {
+    /// Of a listener.
+    pub fn new(name: &Arc<str>) -> Self {
+        Self {
+            name: name.clone(),
+            path: None,
+            headers: Headers::default(),
+            missing: None,
+            log: true,
+        }
+    }
+
+    /// With what a route says. What it says of its own takes the place of what the groups around it say, but for
+    /// changes of heads, which come after theirs.
+    ///
+    /// # Errors
+    /// In words: what cannot be compiled.
+    pub fn and(&self, policies: &Policies) -> Result<Self, String> {
+        let mut here = self.clone();
+        if let Some(change) = &policies.path {
+            here.path = Some(Arc::new(PathRule::new(change)?));
+        }
+        then(&mut here.headers.request, &policies.headers.request);
+        then(&mut here.headers.response, &policies.headers.response);
+        Ok(here)
+    }
+
+    /// What a route does, with the policies around it.
+    ///
+    /// # Errors
+    /// In words: what cannot be compiled.
+    pub fn around(&self, deed: Arc<dyn Handler>) -> Result<Arc<dyn Handler>, String> {
+        let mut handler = self.moved(deed);
+        if let Some(missing) = &self.missing {
+            handler = Arc::new(OrElse {
+                first: handler,
+                then: self.moved(missing.clone()),
+            });
+        }
+        let request = Changes::new(&self.headers.request, Side::Request)?;
+        let response = Changes::new(&self.headers.response, Side::Response)?;
+        if !request.is_empty() || !response.is_empty() {
+            handler = Arc::new(Shaped {
+                request,
+                response,
+                inner: handler,
+            });
+        }
+        if !self.log {
+            handler = Arc::new(Unlogged(handler));
+        }
+        Ok(handler)
+    }
+
+    fn moved(&self, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+        match &self.path {
+            Some(rule) => Arc::new(ChangedPath {
+                rule: rule.clone(),
+                inner,
+                name: self.name.clone(),
+            }),
+            None => inner,
+        }
+    }
+}
+
+/// Changes of heads that come after others: what is set or removed later undoes what came before.
+fn then(first: &mut FieldChanges, later: &FieldChanges) {
+    let gone = |name: &str| {
+        let sets = later.set.keys().any(|set| set.eq_ignore_ascii_case(name));
+        sets || later
+            .remove
+            .iter()
+            .any(|removed| match removed.strip_suffix('*') {
+                Some(start) => name
+                    .get(..start.len())
+                    .is_some_and(|begin| begin.eq_ignore_ascii_case(start)),
+                None => removed.eq_ignore_ascii_case(name),
+            })
+    };
+    first.set.retain(|name, _| !gone(name));
+    first.add.retain(|name, _| !gone(name));
+    first.remove.extend(later.remove.iter().cloned());
+    first.set.extend(
+        later
+            .set
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone())),
+    );
+    for (name, values) in &later.add {
+        first
+            .add
+            .entry(name.clone())
+            .or_default()
+            .extend(values.iter().cloned());
+    }
+}

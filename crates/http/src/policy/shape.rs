@@ -1,0 +1,44 @@
+//! Heads of requests and answers: what `headers` says, and what is logged.
+
+use std::sync::Arc;
+
+use super::edits::Edits;
+use super::fields::Changes;
+use super::map;
+use super::values::Values;
+use crate::Request;
+use crate::handler::{Cx, Handler, Plan, Step};
+
+/// Changes the heads of what `inner` does. Variables are those of the request as it came.
+pub(super) struct Shaped {
+    pub request: Changes,
+    pub response: Changes,
+    pub inner: Arc<dyn Handler>,
+}
+
+impl Handler for Shaped {
+    fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
+        let values = Values::new(request);
+        let edits = Edits {
+            target: None,
+            host: self.request.host(&values),
+            request: self.request.edits(&values),
+            response: self.response.edits(&values),
+        };
+        map(self.inner.step(request, cx), |plan| Plan::Edited {
+            plan: Box::new(plan),
+            edits: Box::new(edits),
+        })
+    }
+}
+
+/// Leaves what `inner` does out of the access log.
+pub(super) struct Unlogged(pub Arc<dyn Handler>);
+
+impl Handler for Unlogged {
+    fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
+        map(self.0.step(request, cx), |plan| {
+            Plan::Unlogged(Box::new(plan))
+        })
+    }
+}

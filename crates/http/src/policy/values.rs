@@ -1,0 +1,214 @@
+//! Templates filled in for a request.
+
+use std::cell::OnceCell;
+use std::io::Write as _;
+
+use tandem_model::{Part, Template, Variable};
+
+use super::request_id::{self, RequestId};
+use crate::Request;
+
+/// What a request fills in. What takes work is worked out once.
+pub(super) struct Values<'a> {
+    pub request: &'a Request<'a>,
+    id: OnceCell<RequestId>,
+}
+
+impl<'a> Values<'a> {
+    pub(super) fn new(request: &'a Request<'a>) -> Self {
+        Self {
+            request,
+            id: OnceCell::new(),
+        }
+    }
+
+    /// What tells this request from all others.
+    fn id(&self) -> &RequestId {
+        self.id.get_or_init(|| request_id::of(self.request))
+    }
+
+    /// Appends a variable as it is.
+    fn append(&self, variable: &Variable, out: &mut Vec<u8>) {
+        let request = self.request;
+        match variable {
+            Variable::Host => out.extend_from_slice(request.host()),
+            Variable::Uri => out.extend_from_slice(request.target()),
+            Variable::Path => out.extend_from_slice(request.encoded_path()),
+            Variable::Query => out.extend_from_slice(request.query()),
+            Variable::Method => out.extend_from_slice(request.method()),
+            Variable::Scheme => out.extend_from_slice(scheme(request)),
+            Variable::Client => {
+                let _ = write!(out, "{}", request.client.to_canonical());
+            }
+            Variable::User => {}
+            Variable::RequestId => out.extend_from_slice(self.id().as_bytes()),
+            Variable::Header(name) => {
+                out.extend_from_slice(request.field(name).unwrap_or_default());
+            }
+            Variable::Cookie(name) => {
+                out.extend_from_slice(request.cookie(name).unwrap_or_default());
+            }
+            // Of an expression's own template alone; others are refused when the file is read.
+            Variable::Capture(_) => {}
+        }
+    }
+}
+
+fn scheme(request: &Request<'_>) -> &'static [u8] {
+    if request.secure { b"https" } else { b"http" }
+}
+
+/// A template, ready to be filled in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ready(Vec<Part>);
+
+impl Ready {
+    pub(super) fn new(template: &Template) -> Self {
+        Self(template.parts().to_vec())
+    }
+
+    /// Appends text and values as they are.
+    pub(super) fn plain(&self, values: &Values<'_>, out: &mut Vec<u8>) {
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Variable(variable) => values.append(variable, out),
+            }
+        }
+    }
+
+    /// Appends an address. `false` when the request names no usable host and the address needs one.
+    ///
+    /// What may not stand in one is escaped; of what a client sent the backslash too, which browsers read as a slash. A
+    /// path at the beginning keeps one slash of several: two would name another host (RFC 3986 section 4.2).
+    pub(super) fn location(&self, values: &Values<'_>, out: &mut Vec<u8>) -> bool {
+        let mut value = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => escape(out, text.as_bytes(), |b| b.is_ascii_graphic()),
+                Part::Variable(Variable::Host) => {
+                    let host = values.request.host();
+                    if host.is_empty() || !host.iter().all(|&b| is_name(b)) {
+                        return false;
+                    }
+                    out.extend_from_slice(host);
+                }
+                Part::Variable(variable) => {
+                    value.clear();
+                    values.append(variable, &mut value);
+                    let slashes = value.iter().take_while(|&&b| b == b'/').count();
+                    let skip = if out.is_empty() {
+                        slashes.saturating_sub(1)
+                    } else {
+                        0
+                    };
+                    escape(out, &value[skip..], |b| b.is_ascii_graphic() && b != b'\\');
+                }
+            }
+        }
+        true
+    }
+
+    /// Appends a part of a path in its normal form, or, after a `?`, of a query.
+    pub(super) fn path(
+        &self,
+        values: &Values<'_>,
+        captures: &dyn Fn(u8) -> Option<Vec<u8>>,
+        path: &mut Vec<u8>,
+        query: &mut Option<Vec<u8>>,
+    ) {
+        let mut value = Vec::new();
+        for part in &self.0 {
+            let variable = match part {
+                Part::Text(text) => {
+                    match query {
+                        Some(query) => escape(query, text.as_bytes(), |b| b.is_ascii_graphic()),
+                        None => match text.split_once('?') {
+                            Some((before, after)) => {
+                                path.extend_from_slice(before.as_bytes());
+                                let mut begun = Vec::new();
+                                escape(&mut begun, after.as_bytes(), |b| b.is_ascii_graphic());
+                                *query = Some(begun);
+                            }
+                            None => path.extend_from_slice(text.as_bytes()),
+                        },
+                    }
+                    continue;
+                }
+                Part::Variable(variable) => variable,
+            };
+            value.clear();
+            match variable {
+                Variable::Capture(number) => value.extend(captures(*number).unwrap_or_default()),
+                Variable::Path => value.extend_from_slice(values.request.path()),
+                variable => values.append(variable, &mut value),
+            }
+            match query {
+                // A query as it came is one already.
+                Some(query) if *variable == Variable::Query => query.extend_from_slice(&value),
+                Some(query) => escape(query, &value, is_unreserved),
+                None => path.extend_from_slice(&value),
+            }
+        }
+    }
+}
+
+/// Appends what `plain` lets pass, and the rest percent-encoded.
+pub(super) fn escape(out: &mut Vec<u8>, text: &[u8], plain: impl Fn(u8) -> bool) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for &b in text {
+        if plain(b) {
+            out.push(b);
+        } else {
+            out.extend([b'%', HEX[usize::from(b >> 4)], HEX[usize::from(b & 15)]]);
+        }
+    }
+}
+
+/// RFC 3986 section 2.3.
+fn is_unreserved(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-._~".contains(&b)
+}
+
+/// What a host name or address literal is made of.
+fn is_name(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::testing::with_request;
+
+    fn filled(template: &str, head: &str) -> String {
+        let ready = Ready::new(&Template::parse(template).unwrap());
+        with_request(head, |request| {
+            let mut out = Vec::new();
+            ready.plain(&Values::new(request), &mut out);
+            String::from_utf8(out).unwrap()
+        })
+    }
+
+    #[test]
+    fn every_variable_is_filled_in() {
+        let head = "GET /a%20b/c?x=1 HTTP/1.1\r\nHost: Example.com:8080\r\nX-A: 7\r\nCookie: id=z; b=1\r\n\r\n";
+        for (template, expected) in [
+            ("{host}", "Example.com"),
+            ("{uri}", "/a%20b/c?x=1"),
+            ("{path}", "/a%20b/c"),
+            ("{query}", "x=1"),
+            ("{method} {scheme} {client}", "GET http 192.0.2.7"),
+            ("{header:x-a}{header:None}", "7"),
+            ("{cookie:id}{cookie:none}", "z"),
+            ("{{{user}}}", "{}"),
+        ] {
+            assert_eq!(filled(template, head), expected, "{template}");
+        }
+        let id = filled("{request-id}", head);
+        assert!(
+            id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()),
+            "{id}"
+        );
+        assert_eq!(filled("{request-id}{request-id}", head).len(), 64);
+    }
+}

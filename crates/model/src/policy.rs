@@ -1,0 +1,156 @@
+//! Policies of a route: what is done to its requests and to their answers, whoever gives them.
+
+use std::collections::BTreeMap;
+
+use crate::Template;
+use crate::template::is_token;
+
+/// What a route says beside its conditions and its action. Of what a group of routes says, each of its routes has what
+/// it does not say itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// What becomes of the path.
+    pub path: Option<PathChange>,
+    /// What becomes of the fields of heads. A group's come first, then the route's own.
+    pub headers: Headers,
+}
+
+/// What becomes of the path before a service gets it, or a redirect is made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathChange {
+    /// These segments are taken off its beginning; a path that does not begin with them stays.
+    Strip(String),
+    /// The first of these that fits.
+    Rewrite(Vec<Substitution>),
+}
+
+/// One way to rewrite a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Substitution {
+    /// What is replaced.
+    pub from: Replaced,
+    /// By what. A `?` in it begins a query, which the request's follows.
+    pub to: Template,
+}
+
+/// What of a path is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// All of it, whatever it is.
+    All,
+    /// These segments at its beginning.
+    Prefix(String),
+    /// What this regular expression finds first.
+    Regex(String),
+}
+
+/// Changes to heads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// To requests on their way to servers.
+    pub request: FieldChanges,
+    /// To answers on their way to clients.
+    pub response: FieldChanges,
+}
+
+/// Changes to the fields of a head: first what is removed, then what is set, then what is added.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldChanges {
+    /// These fields go; a `*` at the end of a name stands for any rest.
+    pub remove: Vec<String>,
+    /// These fields have this value and no other.
+    pub set: BTreeMap<String, Template>,
+    /// These fields come on top of those that are there.
+    pub add: BTreeMap<String, Vec<Template>>,
+}
+
+/// Which heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Those of requests.
+    Request,
+    /// Those of answers.
+    Response,
+}
+
+impl FieldChanges {
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Why a policy cannot change the field of this name; `None` when it can. Fields that delimit a message or belong to one
+/// connection are the engine's, and so is who the client is.
+pub fn untouchable(name: &str, side: Side) -> Option<&'static str> {
+    let folded = name.to_ascii_lowercase().replace('_', "-");
+    let name = folded.strip_suffix('*').unwrap_or(&folded);
+    if !name.is_empty() && !is_token(name) {
+        return Some("this is no name of a field");
+    }
+    let starred = name.len() < folded.len();
+    let is = |known: &str| name == known || starred && known.starts_with(name);
+    let connection = [
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    if connection.into_iter().any(is) {
+        return Some(
+            "this field delimits a message or belongs to a connection: it cannot be changed",
+        );
+    }
+    if name.starts_with("tandem-") || is("tandem-") {
+        return Some("fields that begin with tandem- are words between nodes");
+    }
+    match side {
+        Side::Request if is("x-forwarded-for") => {
+            Some("this field says who the client is, which the nodes tell one another: see `trust`")
+        }
+        Side::Request if starred && is("host") => Some("a request needs its Host field"),
+        Side::Response if is("date") => Some("an answer needs its Date field"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_delimits_a_message_cannot_be_changed() {
+        for name in [
+            "Content-Length",
+            "content_length",
+            "Transfer-Encoding",
+            "Connection",
+            "TE",
+            "Tandem-Failed",
+            "Con*",
+            "*",
+            "t*",
+            "a b",
+            "a:",
+            "a\r\nb",
+        ] {
+            for side in [Side::Request, Side::Response] {
+                assert!(untouchable(name, side).is_some(), "{name} {side:?}");
+            }
+        }
+        for name in ["X-A", "Server", "X-Internal-*", "Cookie", "Content-Type"] {
+            for side in [Side::Request, Side::Response] {
+                assert_eq!(untouchable(name, side), None, "{name}");
+            }
+        }
+        assert!(untouchable("X_Forwarded_For", Side::Request).is_some());
+        assert!(untouchable("Date", Side::Response).is_some());
+        assert_eq!(untouchable("Host", Side::Request), None);
+        assert_eq!(untouchable("X-Forwarded-Proto", Side::Request), None);
+    }
+}

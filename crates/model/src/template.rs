@@ -1,0 +1,302 @@
+//! Texts with variables that each request fills in.
+
+use std::fmt;
+use std::ops::Range;
+
+/// Text and variables: `https://{host}{uri}`. `{{` and `}}` are braces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+/// A piece of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// As it is written.
+    Text(String),
+    /// Filled in.
+    Variable(Variable),
+}
+
+/// What a request can fill in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// The host that the client asked for, without its port.
+    Host,
+    /// Path and query.
+    Uri,
+    /// The path, encoded.
+    Path,
+    /// The query without the question mark.
+    Query,
+    /// `GET`, `POST`, ...
+    Method,
+    /// `https` or `http`, as the client came.
+    Scheme,
+    /// The client's address.
+    Client,
+    /// The user that `auth` let in.
+    User,
+    /// What tells this request from all others.
+    RequestId,
+    /// The first field of this name.
+    Header(String),
+    /// The cookie of this name.
+    Cookie(String),
+    /// What a regular expression has found in its n-th parentheses.
+    Capture(u8),
+}
+
+/// Why a text is no template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateError {
+    /// Where in the text, in bytes.
+    pub at: Range<usize>,
+    /// What is wrong.
+    pub what: String,
+    /// The variable that there is not.
+    pub unknown: Option<String>,
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for TemplateError {}
+
+impl Variable {
+    /// All variables: how each is written, and what it is.
+    pub const ALL: &[(&str, &str)] = &[
+        (
+            "host",
+            "the host that the client asked for, without its port",
+        ),
+        ("uri", "path and query"),
+        ("path", "the path, percent-encoded"),
+        ("query", "the query without the question mark"),
+        ("method", "`GET`, `POST`, ..."),
+        ("scheme", "`https` or `http`, as the client came"),
+        ("client", "the client's address"),
+        ("user", "the user that `auth` let in; empty without `auth`"),
+        (
+            "request-id",
+            "32 hexadecimal digits that tell this request from all others; of a node or a peer in `trust`, what its `X-Request-ID` says",
+        ),
+        ("header:NAME", "the first field of this name"),
+        ("cookie:NAME", "the cookie of this name"),
+        (
+            "1",
+            "in `rewrite`: what the first parentheses of the expression have found; up to `{9}`",
+        ),
+    ];
+
+    /// Reads what stands between the braces.
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "host" => Self::Host,
+            "uri" => Self::Uri,
+            "path" => Self::Path,
+            "query" => Self::Query,
+            "method" => Self::Method,
+            "scheme" => Self::Scheme,
+            "client" => Self::Client,
+            "user" => Self::User,
+            "request-id" => Self::RequestId,
+            _ => match name.split_once(':') {
+                Some(("header", field)) if is_token(field) => Self::Header(field.into()),
+                Some(("cookie", cookie)) if is_token(cookie) => Self::Cookie(cookie.into()),
+                Some(_) => return None,
+                None => match name.as_bytes() {
+                    [digit @ b'1'..=b'9'] => Self::Capture(digit - b'0'),
+                    _ => return None,
+                },
+            },
+        })
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Host => "host",
+            Self::Uri => "uri",
+            Self::Path => "path",
+            Self::Query => "query",
+            Self::Method => "method",
+            Self::Scheme => "scheme",
+            Self::Client => "client",
+            Self::User => "user",
+            Self::RequestId => "request-id",
+            Self::Header(name) => return write!(f, "header:{name}"),
+            Self::Cookie(name) => return write!(f, "cookie:{name}"),
+            Self::Capture(number) => return write!(f, "{number}"),
+        })
+    }
+}
+
+/// A token (RFC 9110 section 5.6.2): the name of a field or of a cookie.
+pub(crate) fn is_token(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// A brace that is not closed, a variable that there is not, a control character.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let error = |at: Range<usize>, what: &str| TemplateError {
+            at,
+            what: what.into(),
+            unknown: None,
+        };
+        if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control()) {
+            return Err(error(
+                at..at + c.len_utf8(),
+                "there is a control character in it",
+            ));
+        }
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut at = 0;
+        while at < text.len() {
+            let rest = &text[at..];
+            let plain = rest.find(['{', '}']).unwrap_or(rest.len());
+            literal.push_str(&rest[..plain]);
+            at += plain;
+            let rest = &rest[plain..];
+            if let Some(brace) = ["{{", "}}"].into_iter().find(|two| rest.starts_with(two)) {
+                literal.push_str(&brace[..1]);
+                at += 2;
+            } else if rest.starts_with('}') {
+                return Err(error(
+                    at..at + 1,
+                    "this } closes nothing: write }} for a brace",
+                ));
+            } else if rest.starts_with('{') {
+                let Some(end) = rest.find('}') else {
+                    return Err(error(
+                        at..text.len(),
+                        "this { is not closed: write {{ for a brace",
+                    ));
+                };
+                let name = &rest[1..end];
+                let Some(variable) = Variable::parse(name) else {
+                    return Err(TemplateError {
+                        at: at..at + end + 1,
+                        what: format!(
+                            "there is no variable {{{name}}}; write {{{{ and }}}} for braces"
+                        ),
+                        unknown: Some(name.into()),
+                    });
+                };
+                if !literal.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut literal)));
+                }
+                parts.push(Part::Variable(variable));
+                at += end + 1;
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Self(parts))
+    }
+
+    /// A template without variables.
+    pub fn text(text: &str) -> Self {
+        Self(vec![Part::Text(text.into())])
+    }
+
+    /// Its pieces, in order.
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// The variables in it.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Variable(variable) => Some(variable),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The highest number of a capture in it; 0 when there is none.
+    pub fn captures(&self) -> u8 {
+        let numbers = self.variables().map(|variable| match variable {
+            Variable::Capture(number) => *number,
+            _ => 0,
+        });
+        numbers.max().unwrap_or(0)
+    }
+}
+
+/// As it is written.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => {
+                    f.write_str(&text.replace('{', "{{").replace('}', "}}"))?;
+                }
+                Part::Variable(variable) => write!(f, "{{{variable}}}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_read_as_they_are_shown() {
+        for text in [
+            "",
+            "plain",
+            "https://{host}{uri}",
+            "{{\"a\":1}}",
+            "{header:X-A}{cookie:b}{1}",
+            "{{{host}}}",
+        ] {
+            let template = Template::parse(text).unwrap();
+            assert_eq!(template.to_string(), text);
+        }
+        for (name, _) in Variable::ALL {
+            let text = format!("{{{name}}}");
+            assert_eq!(Template::parse(&text).unwrap().to_string(), text, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_where_it_is() {
+        for (text, at, unknown) in [
+            ("a{hots}b", 1..7, Some("hots")),
+            ("a{host", 1..6, None),
+            ("a}b", 1..2, None),
+            ("a\r\nb", 1..2, None),
+            ("{header:}", 0..9, Some("header:")),
+            ("{header:a b}", 0..12, Some("header:a b")),
+            ("{0}", 0..3, Some("0")),
+            ("{}", 0..2, Some("")),
+        ] {
+            let error = Template::parse(text).unwrap_err();
+            assert_eq!(
+                (error.at, error.unknown.as_deref()),
+                (at, unknown),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn captures_are_counted() {
+        for (text, captures) in [("", 0), ("{host}", 0), ("{2}{1}", 2)] {
+            assert_eq!(Template::parse(text).unwrap().captures(), captures);
+        }
+    }
+}

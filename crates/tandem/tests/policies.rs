@@ -1,0 +1,119 @@
+//! Policies of routes as an operator writes them, seen from outside.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+
+use common::{Dir, send, tandem, wait_until};
+use rustix::process::Signal;
+
+/// A node of a file.
+struct Node {
+    dir: Dir,
+    child: Child,
+    port: u16,
+}
+
+impl Node {
+    /// Starts a node with these tables behind the common ones; `{port}` is its port. `prepare` puts files beside it.
+    fn start(tables: &str, prepare: impl FnOnce(&Dir)) -> Self {
+        let dir = Dir::new();
+        dir.file("www/index.html", "a page");
+        prepare(&dir);
+        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = held.local_addr().expect("an address").port();
+        drop(held);
+        let tables = tables.replace("{port}", &port.to_string());
+        let common = "[cluster]\nstate = \"state\"\nadmin = false\nworkers = 2\n[site.www]\nroot = \"www\"\n";
+        let file = dir.file("cluster.toml", &format!("{common}{tables}"));
+        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
+        let child = tandem()
+            .args(["run", &file])
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let node = Self { dir, child, port };
+        wait_until("the node serves", || {
+            assert!(!node.log().contains("error"), "{}", node.log());
+            node.log().contains("serves as")
+        });
+        node
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// One request on a connection of its own: the whole answer.
+    fn ask(&self, line: &str, fields: &[&str]) -> String {
+        let at: SocketAddr = ([127, 0, 0, 1], self.port).into();
+        let mut stream = TcpStream::connect(at).expect("it listens");
+        let fields = [fields, &[""]].concat().join("\r\n");
+        write!(
+            stream,
+            "{line} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{fields}\r\n"
+        )
+        .expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        send(self.child.id(), Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn paths_heads_redirects_and_answers_are_as_the_file_says() {
+    let node = Node::start(
+        r#"
+        [listener.web]
+        bind = "127.0.0.1:{port}"
+        route = [
+          { path = "/pages/*", strip = "/pages", to = "www", headers = { response = { set = { X-Id = "{request-id}", Cache-Control = "no-store" }, remove = "ETag" } } },
+          { path = "/old/*", rewrite = { "~^/old/(\\w+)$" = "/new/{1}" }, redirect = { to = "https://{host}{uri}", status = 308 } },
+          { path = "/robots.txt", respond = { status = 200, file = "robots.txt", headers = { X-Asked = "{method} {uri}" } } },
+          { path = "/tea", respond = { status = 418, body = "short and stout" } },
+          { deny = true },
+        ]
+        "#,
+        |dir| {
+            dir.file("robots.txt", "User-agent: *");
+        },
+    );
+    let page = node.ask("GET /pages/", &[]);
+    assert!(
+        page.starts_with("HTTP/1.1 200 ") && page.ends_with("a page"),
+        "{page}"
+    );
+    assert!(
+        page.contains("\r\nCache-Control: no-store\r\n") && page.contains("\r\nX-Id: "),
+        "{page}"
+    );
+    assert!(!page.to_lowercase().contains("etag"), "{page}");
+    let moved = node.ask("GET /old/thing?a=b", &[]);
+    assert!(moved.starts_with("HTTP/1.1 308 "), "{moved}");
+    assert!(
+        moved.contains("\r\nLocation: https://shop.example/new/thing?a=b\r\n"),
+        "{moved}"
+    );
+    let robots = node.ask("GET /robots.txt?x", &[]);
+    assert!(
+        robots.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"),
+        "{robots}"
+    );
+    assert!(
+        robots.contains("\r\nX-Asked: GET /robots.txt?x\r\n"),
+        "{robots}"
+    );
+    assert!(robots.ends_with("\r\n\r\nUser-agent: *"), "{robots}");
+    assert!(node.ask("GET /tea", &[]).ends_with("short and stout"));
+    assert!(node.ask("GET /else", &[]).starts_with("HTTP/1.1 403 "));
+}
