@@ -30,7 +30,7 @@ impl Default for CacheOptions {
             memory: 64 * 1024 * 1024,
             max_item: MAX_VALUE,
             evict: true,
-            shards: 256,
+            shards: 64,
         }
     }
 }
@@ -44,8 +44,8 @@ struct Part(Mutex<Shard>);
 
 /// Items under keys, within a bound of memory.
 ///
-/// Every call says what time it is, in milliseconds of any clock that does not go back. Each item is charged its
-/// bytes, its bookkeeping and the rounding of the allocator; the sum never exceeds the bound.
+/// Every call says what time it is, in milliseconds of any clock that does not go back. Items lie packed in memory of
+/// their own, whose size with the index is the bound: however sizes change, no more is ever used.
 pub struct Cache {
     parts: Box<[Part]>,
     hasher: RandomState,
@@ -156,7 +156,7 @@ impl Cache {
             let before = shard.counters.reclaimed;
             shard.housekeeping(now, STEPS);
             more |= shard.counters.reclaimed != before;
-            more |= shard.shrink(STEPS);
+            more |= shard.fit(now);
         }
         more
     }
@@ -164,6 +164,11 @@ impl Cache {
     /// Items in memory, those over but not yet freed included.
     pub fn items(&self) -> usize {
         self.parts.iter().map(|part| lock(part).count()).sum()
+    }
+
+    /// Bytes of the items as memcached counts them: see [`tandem_memcache::item_size`].
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| lock(part).bytes()).sum()
     }
 
     /// Bytes in use, of [`CacheOptions::memory`].
@@ -199,7 +204,7 @@ impl Cache {
                     .map(|(name, value)| line(name, value.to_string()));
                 let own = [
                     line("curr_items", self.items().to_string()),
-                    line("bytes", self.used().to_string()),
+                    line("bytes", self.bytes().to_string()),
                     line("limit_maxbytes", self.memory.load(Relaxed).to_string()),
                 ];
                 Reply::Stats(counted.chain(own).collect())

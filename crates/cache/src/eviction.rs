@@ -5,17 +5,11 @@
 //! small queue and disturbs nothing. In the main queue an item that was asked for goes round once more. Keys that
 //! left the small queue are remembered for a while; if one comes back it enters the main queue at once.
 
-use std::collections::VecDeque;
-
-use hashbrown::HashTable;
-
-use crate::slots::{Id, Link, NONE, Queue, Slots};
+use crate::arena::{Arena, Id, NONE};
+use crate::item::{Link, Queue};
 
 /// A shard looks at no more items than this for one to evict: then the next one goes, asked for or not.
 const LOOKS: usize = 64;
-/// Memory of a remembered key in bytes: in the ring and in the set.
-const GHOST: usize = 12;
-
 /// The two queues of a shard.
 pub(crate) struct Eviction {
     small: Fifo,
@@ -40,36 +34,35 @@ impl Fifo {
         count: 0,
     };
 
-    fn push(&mut self, slots: &mut Slots, id: Id) {
+    fn push(&mut self, arena: &mut Arena, id: Id) {
         let second = std::mem::replace(&mut self.first, id);
         if second == NONE {
             self.last = id;
         } else {
-            slots[second].in_queue.before = id;
+            arena[second].in_queue.before = id;
         }
-        let item = &mut slots[id];
+        let item = &mut arena[id];
         item.in_queue = Link {
             before: NONE,
             behind: second,
         };
-        self.bytes += item.charge();
+        self.bytes += arena.charge(id);
         self.count += 1;
     }
 
-    fn take(&mut self, slots: &mut Slots, id: Id) {
-        let item = &mut slots[id];
-        self.bytes -= item.charge();
+    fn take(&mut self, arena: &mut Arena, id: Id) {
+        self.bytes -= arena.charge(id);
         self.count -= 1;
-        let Link { before, behind } = std::mem::replace(&mut item.in_queue, Link::ALONE);
+        let Link { before, behind } = std::mem::replace(&mut arena[id].in_queue, Link::ALONE);
         if before == NONE {
             self.first = behind;
         } else {
-            slots[before].in_queue.behind = behind;
+            arena[before].in_queue.behind = behind;
         }
         if behind == NONE {
             self.last = before;
         } else {
-            slots[behind].in_queue.before = before;
+            arena[behind].in_queue.before = before;
         }
     }
 }
@@ -85,29 +78,47 @@ impl Eviction {
 
     /// Bytes of bookkeeping that no item is charged.
     pub(crate) fn overhead(&self) -> usize {
-        self.ghosts.order.len() * GHOST
+        self.ghosts.known.len() * size_of::<Ghost>()
     }
 
     /// A new item.
-    pub(crate) fn add(&mut self, slots: &mut Slots, id: Id) {
-        let queue = if self.ghosts.recall(slots[id].hash) {
+    pub(crate) fn add(&mut self, arena: &mut Arena, id: Id) {
+        let queue = if self.ghosts.recall(arena[id].hash, self.main.count) {
             Queue::Main
         } else {
             Queue::Small
         };
-        slots[id].set_queue(queue);
-        self.queue(queue).push(slots, id);
+        arena[id].set_queue(queue);
+        self.queue(queue).push(arena, id);
     }
 
     /// An item leaves, for whatever reason.
-    pub(crate) fn remove(&mut self, slots: &mut Slots, id: Id) {
-        self.queue(slots[id].queue()).take(slots, id);
+    pub(crate) fn remove(&mut self, arena: &mut Arena, id: Id) {
+        self.queue(arena[id].queue()).take(arena, id);
     }
 
     /// An item's charge was `before` and is another now.
-    pub(crate) fn resized(&mut self, slots: &Slots, id: Id, before: usize) {
-        let queue = self.queue(slots[id].queue());
-        queue.bytes = queue.bytes - before + slots[id].charge();
+    pub(crate) fn resized(&mut self, arena: &Arena, id: Id, before: usize) {
+        let queue = self.queue(arena[id].queue());
+        queue.bytes = queue.bytes - before + arena.charge(id);
+    }
+
+    /// An item has moved to another block, its fields with it.
+    pub(crate) fn renamed(&mut self, arena: &mut Arena, old: Id, new: Id) {
+        let before_charge = arena.charge(old);
+        let queue = self.queue(arena[new].queue());
+        queue.bytes = queue.bytes - before_charge + arena.charge(new);
+        let Link { before, behind } = arena[new].in_queue;
+        if before == NONE {
+            queue.first = new;
+        } else {
+            arena[before].in_queue.behind = new;
+        }
+        if behind == NONE {
+            queue.last = new;
+        } else {
+            arena[behind].in_queue.before = new;
+        }
     }
 
     /// The ends of the queues: where the items of before a `flush_all` are found first.
@@ -116,30 +127,30 @@ impl Eviction {
     }
 
     /// Chooses the item that goes; it stays in its queue until it is removed. `limit` is the shard's memory in bytes.
-    pub(crate) fn choose(&mut self, slots: &mut Slots, limit: usize) -> Option<Id> {
+    pub(crate) fn choose(&mut self, arena: &mut Arena, limit: usize) -> Option<Id> {
         for _ in 0..LOOKS {
             if self.small.bytes > limit / 10 || self.main.last == NONE {
                 let id = self.small.last;
                 if id == NONE {
                     return None;
                 }
-                if slots[id].used() == 0 {
-                    self.ghosts.remember(slots[id].hash, self.main.count);
+                if arena[id].used() == 0 {
+                    self.ghosts.remember(arena[id].hash, self.main.count);
                     return Some(id);
                 }
-                self.small.take(slots, id);
-                slots[id].set_queue(Queue::Main);
-                slots[id].set_used(0);
-                self.main.push(slots, id);
+                self.small.take(arena, id);
+                arena[id].set_queue(Queue::Main);
+                arena[id].set_used(0);
+                self.main.push(arena, id);
             } else {
                 let id = self.main.last;
-                if slots[id].used() == 0 {
+                if arena[id].used() == 0 {
                     return Some(id);
                 }
-                let used = slots[id].used();
-                slots[id].set_used(used - 1);
-                self.main.take(slots, id);
-                self.main.push(slots, id);
+                let used = arena[id].used();
+                arena[id].set_used(used - 1);
+                self.main.take(arena, id);
+                self.main.push(arena, id);
             }
         }
         Some(if self.main.last == NONE {
@@ -163,40 +174,69 @@ impl Eviction {
     }
 }
 
-/// The hashes of keys that left the small queue unasked for.
+/// The hashes of keys that left the small queue unasked for: a table in which each has one place, and a later one takes
+/// it from an earlier one.
 struct Ghosts {
-    order: VecDeque<u32>,
-    /// The hashes that `order` holds. One that was recalled is missing here and falls out of `order` in its turn.
-    known: HashTable<u32>,
+    known: Vec<Ghost>,
+    /// How many have left.
+    left: u32,
+}
+
+/// A hash, and how many had left before.
+#[derive(Clone, Copy)]
+struct Ghost {
+    hash: u32,
+    number: u32,
 }
 
 impl Ghosts {
     const fn new() -> Self {
         Self {
-            order: VecDeque::new(),
-            known: HashTable::new(),
+            known: Vec::new(),
+            left: 0,
         }
     }
 
-    /// Remembers as many as there are items in the main queue.
+    /// Remembers as many as there are items in the main queue, about.
     fn remember(&mut self, hash: u32, most: usize) {
-        while self.order.len() >= most.max(16) {
-            if let Some(oldest) = self.order.pop_front() {
-                self.recall(oldest);
+        let wanted = most.max(16).next_power_of_two() / 2;
+        if self.known.len() < wanted {
+            let forgotten = Ghost {
+                hash: !hash,
+                number: self.left.wrapping_sub(u32::MAX / 2),
+            };
+            let before = std::mem::replace(&mut self.known, vec![forgotten; wanted]);
+            for ghost in before {
+                let at = self.at(ghost.hash);
+                self.known[at] = ghost;
             }
         }
-        self.order.push_back(hash);
-        self.known
-            .entry(spread(hash), |&known| known == hash, |&known| spread(known))
-            .or_insert(hash);
+        let at = self.at(hash);
+        self.known[at] = Ghost {
+            hash,
+            number: self.left,
+        };
+        self.left = self.left.wrapping_add(1);
     }
 
-    /// Whether it was remembered; it is not any more.
-    fn recall(&mut self, hash: u32) -> bool {
-        let found = self.known.find_entry(spread(hash), |&known| known == hash);
+    fn at(&self, hash: u32) -> usize {
+        // The length is a power of two; the high bits of the spread hash are its best.
+        (spread(hash) >> 32) as usize & (self.known.len() - 1)
+    }
+
+    /// Whether it was remembered, not longer ago than `most` others; it is not any more.
+    fn recall(&mut self, hash: u32, most: usize) -> bool {
+        if self.known.is_empty() {
+            return false;
+        }
+        let at = self.at(hash);
+        let ghost = &mut self.known[at];
+        let found =
+            ghost.hash == hash && (self.left.wrapping_sub(ghost.number) as usize) <= most.max(16);
+        if found {
+            ghost.hash = !hash;
+        }
         found
-            .map(hashbrown::hash_table::OccupiedEntry::remove)
-            .is_ok()
     }
 }
 

@@ -4,17 +4,19 @@
 //! its own. The session tier uses its rules ([`rules`]) and takes time and versions from its log. [`server`] puts a
 //! cache behind the memcached loop, for `tandem memcached`; it is the only part that knows of sockets.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod arena;
 pub mod cache;
 pub mod clock;
 pub mod counters;
 mod eviction;
+mod item;
 pub mod keyspace;
 pub mod rules;
 pub mod server;
 mod shard;
-mod slots;
+mod sys;
 mod wheel;
 
 pub use cache::{Cache, CacheOptions};

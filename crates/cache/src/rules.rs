@@ -8,6 +8,7 @@ use tandem_memcache::{Lifetime, Mode, Op, Reply};
 
 /// When an item ends, in milliseconds of the store's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
 pub struct Expiry(u64);
 
 impl Expiry {

@@ -3,20 +3,21 @@
 //! An item is in all four or in none: it enters by [`Shard::insert`] and leaves by [`Shard::discard`], nowhere else.
 
 mod extended;
+mod room;
 
 use hashbrown::HashTable;
 use tandem_memcache::{Details, Hit, Lifetime, Mode, Op, Reply, Sink, item_size};
 
+use crate::arena::{Arena, Id, NONE, words};
 use crate::counters::Counters;
 use crate::eviction::{Eviction, spread};
+use crate::item::Item;
 use crate::rules::{self, Effect, Expiry};
-use crate::slots::{Id, Item, NONE, Slots, charge};
+
 use crate::wheel::Wheel;
 
 /// Dead items that an operation frees, besides those it comes across.
 const STEPS: usize = 4;
-/// Steps before a store without eviction is refused: what is over must not keep out what lives.
-const MANY_STEPS: usize = 256;
 
 /// Which bounds a shard keeps.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +34,14 @@ pub(crate) struct Bounds {
 const TOO_LARGE: &str = "object too large for cache";
 const NO_MEMORY: &str = "out of memory storing object";
 
-fn hit<'a>(key: &'a [u8], item: &'a Item, now: u64) -> Hit<'a> {
+fn hit<'a>(arena: &'a Arena, key: &'a [u8], id: Id, now: u64) -> Hit<'a> {
+    let item = &arena[id];
     Hit {
         key,
         flags: item.flags,
         version: item.version,
         remaining: item.expiry.remaining(now),
-        value: item.value(),
+        value: arena.value(id),
     }
 }
 
@@ -57,11 +59,13 @@ fn details(item: &Item, now: u64) -> Details {
 pub(crate) struct Shard {
     bounds: Bounds,
     index: HashTable<Id>,
-    slots: Slots,
+    arena: Arena,
     wheel: Wheel,
     eviction: Eviction,
-    /// Bytes that the items are charged.
-    used: usize,
+    /// Bytes of the items as memcached counts them.
+    bytes: usize,
+    /// Bytes of the index and of what eviction remembers, when the arena's size was last fitted to them.
+    around: usize,
     /// The last version given out.
     version: u64,
     /// Items up to this version are flushed.
@@ -80,10 +84,11 @@ impl Shard {
         Self {
             bounds,
             index: HashTable::new(),
-            slots: Slots::new(),
+            arena: Arena::new(bounds.memory),
             wheel: Wheel::new(),
             eviction: Eviction::new(),
-            used: 0,
+            bytes: 0,
+            around: 0,
             version: 0,
             flushed: 0,
             flush_at: u64::MAX,
@@ -95,12 +100,17 @@ impl Shard {
 
     /// Bytes in use, bookkeeping included.
     pub(crate) fn used(&self) -> usize {
-        self.used + self.eviction.overhead()
+        self.arena.used() + self.index.allocation_size() + self.eviction.overhead()
+    }
+
+    /// Bytes of the items as memcached counts them.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Items in memory.
-    pub(crate) const fn count(&self) -> usize {
-        self.slots.count()
+    pub(crate) fn count(&self) -> usize {
+        self.index.len()
     }
 
     /// `get`, and `gat` when `life` is given.
@@ -125,9 +135,8 @@ impl Shard {
             self.counters.touch_hits += 1;
         }
         self.counters.get_hits += 1;
-        let item = &mut self.slots[id];
-        item.fetched(now);
-        sink.hit(hit(key, item, now));
+        self.arena[id].fetched(now);
+        sink.hit(hit(&self.arena, key, id, now));
     }
 
     /// A change of one item, as [`rules::decide`] decides it.
@@ -162,7 +171,7 @@ impl Shard {
         found: &mut Option<Id>,
         now: u64,
     ) -> Reply {
-        let current = found.map(|id| self.slots[id].current());
+        let current = found.map(|id| self.arena.current(id));
         let (effect, reply) = rules::decide(current, op, now);
         match (effect, *found) {
             (
@@ -173,28 +182,21 @@ impl Shard {
                 },
                 _,
             ) => {
-                if !self.make_room(charge(key.len() + value.len()), found, now) {
+                let Some(id) = self.put(key, hash, flags, expiry, &value, found, now) else {
                     self.counters.store_no_memory += 1;
                     self.forget_replaced(op, *found);
                     return Reply::ServerError(NO_MEMORY.into());
-                }
-                let id = match *found {
-                    Some(id) => {
-                        self.replace(id, flags, expiry, &value);
-                        id
-                    }
-                    None => self.insert(Item::new(key, hash, flags, expiry, &value)),
                 };
                 // A number that is counted stays the same item.
                 if matches!(op, Op::Store { .. }) {
-                    self.slots[id].renewed(now);
+                    self.arena[id].renewed(now);
                 }
                 *found = Some(id);
                 self.counters.total_items += u64::from(matches!(op, Op::Store { .. }));
             }
             (Effect::Touch(expiry), Some(id)) => {
                 self.set_expiry(id, expiry);
-                self.slots[id].fetched(now);
+                self.arena[id].fetched(now);
             }
             (Effect::Remove, Some(id)) => self.discard(id),
             (Effect::Keep | Effect::Touch(_) | Effect::Remove, _) => {}
@@ -213,8 +215,8 @@ impl Shard {
         let (flags, size) = match (mode, found) {
             (Mode::Append | Mode::Prepend, None) => return None,
             (Mode::Append | Mode::Prepend, Some(id)) => {
-                let item = &self.slots[id];
-                (item.flags, item.value().len() + value.len())
+                let item = &self.arena[id];
+                (item.flags, item.value_len as usize + value.len())
             }
             _ => (flags, value.len()),
         };
@@ -258,6 +260,9 @@ impl Shard {
     /// What every operation does for the whole: a flush whose time has come, and freeing a bounded number of items
     /// that are over.
     pub(crate) fn housekeeping(&mut self, now: u64, steps: usize) {
+        if self.has_grown_around() {
+            self.fit(now);
+        }
         if now >= self.flush_at {
             self.flush_at = u64::MAX;
             self.flushed = self.version;
@@ -265,7 +270,7 @@ impl Shard {
             self.discard_chosen_versions();
         }
         let mut left = steps;
-        while let Some(id) = self.wheel.next_over(&mut self.slots, now, &mut left) {
+        while let Some(id) = self.wheel.next_over(&mut self.arena, now, &mut left) {
             self.reclaim(id);
         }
         if self.sweeping {
@@ -284,15 +289,15 @@ impl Shard {
     }
 
     fn is_flushed(&self, id: Id) -> bool {
-        let item = &self.slots[id];
+        let item = &self.arena[id];
         // Items with versions of their own went at the flush itself.
         item.version <= self.flushed && !item.has_chosen_version()
     }
 
     fn find(&self, key: &[u8], hash: u32) -> Option<Id> {
         let same = |&id: &Id| {
-            let item = &self.slots[id];
-            item.hash == hash && item.key() == key
+            let item = &self.arena[id];
+            item.hash == hash && self.arena.key(id) == key
         };
         self.index.find(spread(hash), same).copied()
     }
@@ -302,7 +307,7 @@ impl Shard {
         let id = self.find(key, hash)?;
         if self.is_flushed(id) {
             self.counters.get_flushed += u64::from(asked);
-        } else if self.slots[id].expiry.is_over(now) {
+        } else if self.arena[id].expiry.is_over(now) {
             self.counters.get_expired += u64::from(asked);
         } else {
             return Some(id);
@@ -311,74 +316,84 @@ impl Shard {
         None
     }
 
-    /// Makes room for an item that is charged `wanted` bytes, in place of `found` if there is one; `found` becomes
-    /// `None` when it had to go itself. False: there is no room.
-    fn make_room(&mut self, wanted: usize, found: &mut Option<Id>, now: u64) -> bool {
-        let memory = self.bounds.memory;
-        if wanted > memory {
-            return false;
+    /// Stores an item, in place of `found` if there is one; `found` becomes `None` when it had to go to make room. `None`:
+    /// there is no room.
+    #[allow(clippy::too_many_arguments)]
+    fn put(
+        &mut self,
+        key: &[u8],
+        hash: u32,
+        flags: u32,
+        expiry: Expiry,
+        value: &[u8],
+        found: &mut Option<Id>,
+        now: u64,
+    ) -> Option<Id> {
+        let wanted = words(key.len() + value.len());
+        if let Some(id) = *found
+            && self.arena.size(id) >= wanted
+        {
+            self.replace(id, flags, expiry, value);
+            let before = self.arena.charge(id);
+            self.arena.trim(id, wanted);
+            self.eviction.resized(&self.arena, id, before);
+            return Some(id);
         }
-        let freed =
-            |shard: &Self, found: Option<Id>| found.map_or(0, |id| shard.slots[id].charge());
-        let short =
-            |shard: &Self, found: Option<Id>| shard.used() + wanted > memory + freed(shard, found);
-        if short(self, *found) && !self.bounds.evict {
-            self.housekeeping(now, MANY_STEPS);
-            return !short(self, *found);
-        }
-        while short(self, *found) {
-            let Some(id) = self.eviction.choose(&mut self.slots, memory) else {
-                return false;
-            };
-            if *found == Some(id) {
-                *found = None;
-            }
-            if self.is_flushed(id) || self.slots[id].expiry.is_over(now) {
-                self.reclaim(id);
-            } else {
-                self.counters.evictions += 1;
-                self.counters.evicted_unfetched += u64::from(!self.slots[id].was_fetched());
-                self.discard(id);
-            }
-        }
-        true
+        let block = self.room(wanted, found, now)?;
+        let Some(old) = *found else {
+            self.insert(block, key, hash, flags, expiry, value);
+            return Some(block);
+        };
+        self.bytes -= self.arena.item_size(old);
+        self.arena.copy(old, block, false);
+        self.renamed(old, block);
+        self.arena.give(old);
+        self.arena[block].value_len = 0;
+        self.bytes += self.arena.item_size(block);
+        self.replace(block, flags, expiry, value);
+        Some(block)
     }
 
-    fn insert(&mut self, mut item: Item) -> Id {
+    fn insert(&mut self, id: Id, key: &[u8], hash: u32, flags: u32, expiry: Expiry, value: &[u8]) {
         self.version += 1;
-        item.version = self.version;
-        self.used += item.charge();
-        let hash = item.hash;
-        let id = self.slots.insert(item);
-        let slots = &self.slots;
+        self.arena.write(id, key, hash, flags, expiry, value);
+        self.arena[id].version = self.version;
+        self.bytes += self.arena.item_size(id);
+        let arena = &self.arena;
         self.index
-            .insert_unique(spread(hash), id, |&id| spread(slots[id].hash));
-        self.wheel.add(&mut self.slots, id);
-        self.eviction.add(&mut self.slots, id);
-        id
+            .insert_unique(spread(hash), id, |&id| spread(arena[id].hash));
+        self.wheel.add(&mut self.arena, id);
+        self.eviction.add(&mut self.arena, id);
     }
 
+    /// Another value in the block that the item has.
     fn replace(&mut self, id: Id, flags: u32, expiry: Expiry, value: &[u8]) {
         self.version += 1;
-        let item = &mut self.slots[id];
-        let before = item.charge();
+        self.bytes -= self.arena.item_size(id);
+        let item = &mut self.arena[id];
         item.version = self.version;
         item.flags = flags;
-        item.set_value(value);
         item.touch();
-        let after = item.charge();
-        if after != before {
-            self.used = self.used - before + after;
-            self.eviction.resized(&self.slots, id, before);
-        }
+        self.arena.set_value(id, value);
+        self.bytes += self.arena.item_size(id);
         self.set_expiry(id, expiry);
     }
 
+    /// An item was copied to another block: all that names it names that one.
+    fn renamed(&mut self, old: Id, new: Id) {
+        self.wheel.renamed(&mut self.arena, new);
+        self.eviction.renamed(&mut self.arena, old, new);
+        let hash = spread(self.arena[new].hash);
+        if let Some(name) = self.index.find_mut(hash, |&other| other == old) {
+            *name = new;
+        }
+    }
+
     fn set_expiry(&mut self, id: Id, expiry: Expiry) {
-        if self.slots[id].expiry != expiry {
-            self.wheel.remove(&mut self.slots, id);
-            self.slots[id].expiry = expiry;
-            self.wheel.add(&mut self.slots, id);
+        if self.arena[id].expiry != expiry {
+            self.wheel.remove(&mut self.arena, id);
+            self.arena[id].expiry = expiry;
+            self.wheel.add(&mut self.arena, id);
         }
     }
 
@@ -389,60 +404,51 @@ impl Shard {
             return;
         }
         let chosen: Vec<Id> = self
-            .slots
+            .arena
             .ids()
-            .filter(|&id| self.slots[id].has_chosen_version())
+            .filter(|&id| self.arena[id].has_chosen_version())
             .collect();
         for id in chosen {
             self.discard(id);
         }
     }
 
-    /// Evicts what is over a bound that was lowered, no more items than `steps`. True: there is more.
-    pub(crate) fn shrink(&mut self, steps: usize) -> bool {
-        for _ in 0..steps {
-            if self.used() <= self.bounds.memory || !self.bounds.evict {
-                return false;
-            }
-            let Some(id) = self.eviction.choose(&mut self.slots, self.bounds.memory) else {
-                return false;
-            };
-            self.counters.evictions += 1;
-            self.discard(id);
-        }
-        true
-    }
-
-    /// Changes the bound of memory. What is over it goes by [`Shard::shrink`], or when something is stored.
-    pub(crate) fn set_memory(&mut self, memory: usize) {
-        self.bounds.memory = memory;
-    }
-
     /// Shows the items that are alive at `now`.
     pub(crate) fn dump(&self, now: u64, sink: &mut dyn Sink) {
-        for id in self.slots.ids() {
-            let item = &self.slots[id];
+        for id in self.arena.ids() {
+            let item = &self.arena[id];
             if !self.is_flushed(id) && !item.expiry.is_over(now) {
-                sink.detailed(hit(item.key(), item, now), details(item, now));
+                let key = self.arena.key(id);
+                sink.detailed(hit(&self.arena, key, id, now), details(item, now));
             }
         }
     }
 
     /// Frees an item that was over.
     fn reclaim(&mut self, id: Id) {
-        self.counters.reclaimed += 1;
-        self.counters.expired_unfetched += u64::from(!self.slots[id].was_fetched());
+        self.count_reclaimed(id);
         self.discard(id);
     }
 
+    fn count_reclaimed(&mut self, id: Id) {
+        self.counters.reclaimed += 1;
+        self.counters.expired_unfetched += u64::from(!self.arena[id].was_fetched());
+    }
+
     fn discard(&mut self, id: Id) {
-        self.wheel.remove(&mut self.slots, id);
-        self.eviction.remove(&mut self.slots, id);
-        let hash = spread(self.slots[id].hash);
+        self.take_out(id);
+        self.arena.give(id);
+    }
+
+    /// Takes an item out of everything but its block.
+    fn take_out(&mut self, id: Id) {
+        self.wheel.remove(&mut self.arena, id);
+        self.eviction.remove(&mut self.arena, id);
+        let hash = spread(self.arena[id].hash);
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
             entry.remove();
         }
-        self.used -= self.slots.remove(id).charge();
+        self.bytes -= self.arena.item_size(id);
     }
 }
 

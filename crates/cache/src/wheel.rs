@@ -5,8 +5,9 @@
 //! an item is over is judged by its own expiry, to the millisecond, wherever it is asked for; the wheel only says
 //! which memory can be freed, a tick later at most.
 
+use crate::arena::{Arena, Id, NONE};
+use crate::item::Link;
 use crate::rules::Expiry;
-use crate::slots::{Id, Link, NONE, Slots};
 
 const LEVELS: usize = 5;
 /// A tick has 1,024 ms.
@@ -41,10 +42,10 @@ impl Wheel {
     }
 
     /// Adds an item that is in no list. Items without an end need none.
-    pub(crate) fn add(&mut self, slots: &mut Slots, id: Id) {
-        let bucket = match end_tick(slots[id].expiry) {
+    pub(crate) fn add(&mut self, arena: &mut Arena, id: Id) {
+        let bucket = match end_tick(arena[id].expiry) {
             None => {
-                slots[id].bucket = OUTSIDE;
+                arena[id].bucket = OUTSIDE;
                 return;
             }
             Some(tick) => self.bucket(tick),
@@ -54,9 +55,9 @@ impl Wheel {
         }
         let head = std::mem::replace(&mut self.heads[bucket], id);
         if head != NONE {
-            slots[head].in_wheel.before = id;
+            arena[head].in_wheel.before = id;
         }
-        let item = &mut slots[id];
+        let item = &mut arena[id];
         item.bucket = bucket as u16;
         item.in_wheel = Link {
             before: NONE,
@@ -65,8 +66,8 @@ impl Wheel {
     }
 
     /// Takes an item out of its list, if it is in one.
-    pub(crate) fn remove(&mut self, slots: &mut Slots, id: Id) {
-        let item = &mut slots[id];
+    pub(crate) fn remove(&mut self, arena: &mut Arena, id: Id) {
+        let item = &mut arena[id];
         let Link { before, behind } = std::mem::replace(&mut item.in_wheel, Link::ALONE);
         let bucket = std::mem::replace(&mut item.bucket, OUTSIDE);
         if bucket == OUTSIDE {
@@ -74,7 +75,7 @@ impl Wheel {
         }
         let bucket = usize::from(bucket);
         if behind != NONE {
-            slots[behind].in_wheel.before = before;
+            arena[behind].in_wheel.before = before;
         }
         if before == NONE {
             self.heads[bucket] = behind;
@@ -82,7 +83,25 @@ impl Wheel {
                 self.occupied[bucket / SPAN] &= !(1 << (bucket % SPAN));
             }
         } else {
-            slots[before].in_wheel.behind = behind;
+            arena[before].in_wheel.behind = behind;
+        }
+    }
+
+    /// An item has moved to another block, its fields with it.
+    pub(crate) fn renamed(&mut self, arena: &mut Arena, new: Id) {
+        let item = &arena[new];
+        let Link { before, behind } = item.in_wheel;
+        let bucket = item.bucket;
+        if bucket == OUTSIDE {
+            return;
+        }
+        if before == NONE {
+            self.heads[usize::from(bucket)] = new;
+        } else {
+            arena[before].in_wheel.behind = new;
+        }
+        if behind != NONE {
+            arena[behind].in_wheel.before = new;
         }
     }
 
@@ -90,7 +109,7 @@ impl Wheel {
     /// item is out of the wheel then. `None`: there is none, or no step is left.
     pub(crate) fn next_over(
         &mut self,
-        slots: &mut Slots,
+        arena: &mut Arena,
         now: u64,
         steps: &mut usize,
     ) -> Option<Id> {
@@ -107,12 +126,12 @@ impl Wheel {
                 continue;
             }
             *steps -= 1;
-            self.remove(slots, id);
-            if end_tick(slots[id].expiry).is_some_and(|tick| tick <= now) {
+            self.remove(arena, id);
+            if end_tick(arena[id].expiry).is_some_and(|tick| tick <= now) {
                 return Some(id);
             }
             // One of a higher level: its end is in a list of a lower level now.
-            self.add(slots, id);
+            self.add(arena, id);
         }
         None
     }
@@ -173,10 +192,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::slots::Item;
+    use crate::arena::words;
 
-    fn item(expiry: u64) -> Item {
-        Item::new(b"k", 0, 0, Expiry::at(expiry), b"")
+    fn item(arena: &mut Arena, expiry: u64) -> Id {
+        let id = arena.take(words(1)).unwrap();
+        arena.write(id, b"k", 0, 0, Expiry::at(expiry), b"");
+        id
     }
 
     #[derive(Clone, Debug)]
@@ -207,33 +228,33 @@ mod tests {
             start in prop_oneof![Just(0u64), Just(1_800_000_000_000)],
             steps in proptest::collection::vec(step(), 1..200),
         ) {
-            let mut slots = Slots::new();
+            let mut arena = Arena::new(1 << 20);
             let mut wheel = Wheel::new();
             let mut there = BTreeSet::new();
             let mut now = start;
             for step in steps {
                 match step {
                     Step::Add(life) => {
-                        let id = slots.insert(item(now.saturating_add(life)));
-                        wheel.add(&mut slots, id);
+                        let id = item(&mut arena, now.saturating_add(life));
+                        wheel.add(&mut arena, id);
                         there.insert(id);
                     }
                     Step::Remove(nth) if !there.is_empty() => {
                         let id = *there.iter().nth(nth % there.len()).unwrap();
                         there.remove(&id);
-                        wheel.remove(&mut slots, id);
-                        slots.remove(id);
+                        wheel.remove(&mut arena, id);
+                        arena.give(id);
                     }
                     Step::Remove(_) => {}
                     Step::Wait(time) => {
                         now += time;
-                        while let Some(id) = wheel.next_over(&mut slots, now, &mut 10_000) {
-                            prop_assert!(slots[id].expiry.is_over(now));
+                        while let Some(id) = wheel.next_over(&mut arena, now, &mut 10_000) {
+                            prop_assert!(arena[id].expiry.is_over(now));
                             prop_assert!(there.remove(&id));
-                            slots.remove(id);
+                            arena.give(id);
                         }
                         for &id in &there {
-                            prop_assert!(!slots[id].expiry.is_over(now.saturating_sub(1 << TICK_BITS)));
+                            prop_assert!(!arena[id].expiry.is_over(now.saturating_sub(1 << TICK_BITS)));
                         }
                     }
                 }
@@ -243,18 +264,18 @@ mod tests {
 
     #[test]
     fn a_call_does_no_more_work_than_it_was_allowed() {
-        let mut slots = Slots::new();
+        let mut arena = Arena::new(1 << 20);
         let mut wheel = Wheel::new();
         for _ in 0..1_000 {
-            let id = slots.insert(item(5_000_000));
-            wheel.add(&mut slots, id);
+            let id = item(&mut arena, 5_000_000);
+            wheel.add(&mut arena, id);
         }
         let mut calls = 0;
-        while slots.count() > 0 {
+        while arena.used() > 0 {
             calls += 1;
             let mut steps = 4;
-            while let Some(id) = wheel.next_over(&mut slots, 6_000_000, &mut steps) {
-                slots.remove(id);
+            while let Some(id) = wheel.next_over(&mut arena, 6_000_000, &mut steps) {
+                arena.give(id);
             }
             assert!(calls < 10_000, "the wheel makes no headway");
         }

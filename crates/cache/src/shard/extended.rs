@@ -3,8 +3,9 @@
 use tandem_memcache::{Action, Extended, Lifetime, Mode, Op, Reply, Sink};
 
 use super::{Shard, details, hit};
+use crate::arena::{Id, words};
+use crate::item::Item;
 use crate::rules::Expiry;
-use crate::slots::{Id, Item};
 
 impl Shard {
     /// An operation of the meta or binary protocol.
@@ -53,7 +54,7 @@ impl Shard {
             };
             let (reply, id) = self.vivify(op, hash, life, now, sink);
             if let (Some(id), false) = (id, unnoticed) {
-                self.slots[id].fetched(now);
+                self.arena[id].fetched(now);
             }
             return reply;
         };
@@ -63,16 +64,16 @@ impl Shard {
             self.counters.touch_hits += 1;
         }
         // To be renewed, and nobody was told to yet: this client is.
-        let left = self.slots[id].expiry.remaining(now);
+        let left = self.arena[id].expiry.remaining(now);
         let short = recache
             .zip(left)
             .is_some_and(|(recache, left)| left < recache);
-        let won = (short || self.slots[id].is_stale()) && !self.slots[id].is_taken();
-        let item = &self.slots[id];
+        let won = (short || self.arena[id].is_stale()) && !self.arena[id].is_taken();
+        let item = &self.arena[id];
         let mut details = details(item, now);
         details.won = won;
-        sink.detailed(hit(op.key, item, now), details);
-        let item = &mut self.slots[id];
+        sink.detailed(hit(&self.arena, op.key, id, now), details);
+        let item = &mut self.arena[id];
         if won {
             item.take();
         }
@@ -98,11 +99,11 @@ impl Shard {
             return (reply, None);
         };
         self.choose_version(id, op.new_version);
-        let mut details = details(&self.slots[id], now);
+        let mut details = details(&self.arena[id], now);
         details.won = true;
-        let item = &mut self.slots[id];
+        let item = &mut self.arena[id];
         item.take();
-        sink.detailed(hit(op.key, &self.slots[id], now), details);
+        sink.detailed(hit(&self.arena, op.key, id, now), details);
         (Reply::End, Some(id))
     }
 
@@ -127,7 +128,7 @@ impl Shard {
         };
         let joins = matches!(mode, Mode::Append | Mode::Prepend);
         let mut stale = None;
-        match (op.compare, found.map(|id| &self.slots[id])) {
+        match (op.compare, found.map(|id| &self.arena[id])) {
             (Some(version), Some(item)) if version == item.version => {
                 // The item is the one that is meant: whether there is one is no question any more.
                 mode = if joins { mode } else { Mode::Set };
@@ -164,7 +165,7 @@ impl Shard {
             self.counters.cas_hits += u64::from(op.compare.is_some());
             if let Some((expiry, taken)) = stale {
                 self.set_expiry(id, expiry);
-                self.slots[id].spoil(taken);
+                self.arena[id].spoil(taken);
             }
             self.choose_version(id, op.new_version);
             self.show(op.key, id, now, sink);
@@ -182,7 +183,7 @@ impl Shard {
             return Reply::NotFound;
         };
         let differs = |item: &Item| op.compare.is_some_and(|version| version != item.version);
-        if found.is_some_and(|id| differs(&self.slots[id])) {
+        if found.is_some_and(|id| differs(&self.arena[id])) {
             return Reply::Exists;
         }
         let (Some(id), true) = (found, invalidate || clear) else {
@@ -196,10 +197,10 @@ impl Shard {
             if let Some(life) = life {
                 self.set_expiry(id, Expiry::after(now, life));
             }
-            self.slots[id].spoil(false);
+            self.arena[id].spoil(false);
         }
         self.version += 1;
-        self.slots[id].version = self.version;
+        self.arena[id].version = self.version;
         self.choose_version(id, op.new_version);
         self.counters.delete_hits += 1;
         Reply::Deleted
@@ -226,8 +227,8 @@ impl Shard {
         let reply = match (found, create) {
             // An empty value is no number, whatever its version: memcached looks in this order.
             (Some(id), _)
-                if !self.slots[id].value().is_empty()
-                    && op.compare.is_some_and(|v| v != self.slots[id].version) =>
+                if self.arena[id].value_len > 0
+                    && op.compare.is_some_and(|v| v != self.arena[id].version) =>
             {
                 return Reply::Exists;
             }
@@ -256,24 +257,25 @@ impl Shard {
     }
 
     fn show(&self, key: &[u8], id: Id, now: u64, sink: &mut dyn Sink) {
-        let item = &self.slots[id];
-        sink.detailed(hit(key, item, now), details(item, now));
+        let details = details(&self.arena[id], now);
+        sink.detailed(hit(&self.arena, key, id, now), details);
     }
 
     /// Takes an item's value and flags away.
     fn clear(&mut self, id: Id) {
-        let item = &mut self.slots[id];
-        let before = item.charge();
-        item.flags = 0;
-        item.set_value(b"");
-        let after = item.charge();
-        self.used = self.used - before + after;
-        self.eviction.resized(&self.slots, id, before);
+        self.bytes -= self.arena.item_size(id);
+        let before = self.arena.charge(id);
+        self.arena[id].flags = 0;
+        self.arena.set_value(id, b"");
+        let key = usize::from(self.arena[id].key_len);
+        self.arena.trim(id, words(key));
+        self.bytes += self.arena.item_size(id);
+        self.eviction.resized(&self.arena, id, before);
     }
 
     fn choose_version(&mut self, id: Id, version: Option<u64>) {
         if let Some(version) = version {
-            self.slots[id].choose_version(version);
+            self.arena[id].choose_version(version);
             self.chosen_versions = true;
         }
     }

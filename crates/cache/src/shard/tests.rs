@@ -59,14 +59,16 @@ fn set<'a>(key: &'a [u8], value: &'a [u8]) -> Op<'a> {
     store(Mode::Set, key, value, Lifetime::Forever)
 }
 
-/// An item is in index, slots, queues and accounts, or in none of them.
+/// An item is in index, arena, queues and accounts, or in none of them.
 fn check_invariants(shard: &Shard) {
     let ids: Vec<Id> = shard.index.iter().copied().collect();
-    assert_eq!(ids.len(), shard.slots.count());
-    let charged: usize = ids.iter().map(|&id| shard.slots[id].charge()).sum();
-    assert_eq!(charged, shard.used);
+    assert_eq!(ids.len(), shard.arena.ids().count());
+    let charged: usize = ids.iter().map(|&id| shard.arena.charge(id)).sum();
+    assert_eq!(charged, shard.arena.used());
     assert_eq!(charged, shard.eviction.bytes());
-    assert!(shard.used() <= shard.bounds.memory);
+    let bytes: usize = ids.iter().map(|&id| shard.arena.item_size(id)).sum();
+    assert_eq!(bytes, shard.bytes());
+    shard.arena.check();
 }
 
 #[test]
@@ -261,5 +263,46 @@ proptest! {
             }
             check_invariants(&shard);
         }
+    }
+}
+
+/// Sizes that change their mind, with keys of use among them: memory stays what it is, and most of it is items.
+#[test]
+fn memory_is_full_of_items_whatever_sizes_come_one_after_the_other() {
+    const MEMORY: usize = 4 << 20;
+    let mut shard = Shard::new(Bounds {
+        memory: MEMORY,
+        max_item: 1 << 18,
+        evict: true,
+    });
+    let mut random = 1u32;
+    let mut next = || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        random >> 8
+    };
+    let mut number = 0u32;
+    for size in [100, 300, 2_000, 150, 8_000, 700, 100_000, 0, 120, 3_000, 30] {
+        let mut stored = 0;
+        while stored < MEMORY * 3 / 2 {
+            // 0: all sizes up to 16 KiB, each power of two as often as the next.
+            let size = match size {
+                0 => (1 << (next() % 14)) + next() as usize % 100,
+                size => size,
+            };
+            let reply = change(&mut shard, &set(&number.to_be_bytes(), &vec![1; size]), 0);
+            assert_eq!(reply, Reply::Stored);
+            stored += size;
+            if number.is_multiple_of(3) {
+                let old = number - next() % (number.min(5_000) + 1);
+                get(&mut shard, &old.to_be_bytes(), 0);
+                get(&mut shard, &number.saturating_sub(20).to_be_bytes(), 0);
+            }
+            number += 1;
+        }
+        check_invariants(&shard);
+        let around = shard.index.allocation_size() + shard.eviction.overhead();
+        assert!(shard.arena.capacity() + around <= MEMORY);
+        let filled = shard.arena.used() as f64 / MEMORY as f64;
+        assert!(filled > 0.75, "{filled:.2} after values of {size} bytes");
     }
 }
