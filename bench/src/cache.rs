@@ -5,21 +5,26 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::process;
+use crate::rounds::median;
 
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(700);
 const KEYS: usize = 1_000;
 
 struct Server {
-    process: Child,
+    process: process::Server,
     port: u16,
 }
 
 impl Server {
-    fn start(program: &str, word: Option<&str>, port: u16, more: &[&str]) -> Self {
-        let process = Command::new(program)
+    fn start(program: &str, word: Option<&str>, more: &[&str]) -> Self {
+        let address = process::free("127.0.0.1");
+        let mut command = Command::new(program);
+        command
             .args(word)
             .args([
                 "-l",
@@ -32,49 +37,19 @@ impl Server {
                 "4000",
                 "-p",
             ])
-            .arg(port.to_string())
+            .arg(address.port().to_string())
             .args(more)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
-        let server = Self { process, port };
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            std::thread::sleep(Duration::from_millis(20));
+            .stderr(Stdio::null());
+        Self {
+            process: process::Server::start(command, &[address]),
+            port: address.port(),
         }
-        server
     }
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         stream.set_nodelay(true).expect("a TCP socket");
         stream
-    }
-
-    /// Nanoseconds of all its threads.
-    fn cpu(&self) -> u64 {
-        let tasks =
-            std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("it runs");
-        tasks
-            .flatten()
-            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum()
-    }
-
-    /// Resident bytes.
-    fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kib.expect("a number of KiB") * 1024
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -139,7 +114,7 @@ fn exchanges(kind: &str, size: usize) -> Vec<Exchange> {
 /// Sends on all connections, then reads from all, for one round; returns nanoseconds of CPU per operation.
 fn round(server: &Server, connections: &mut [TcpStream], exchanges: &[Exchange]) -> f64 {
     let mut buffer = vec![0; 1 << 20];
-    let (begun, before) = (Instant::now(), server.cpu());
+    let (begun, before) = (Instant::now(), server.process.cpu());
     let (mut next, mut operations) = (0, 0);
     while begun.elapsed() < ROUND {
         let first = next;
@@ -161,12 +136,7 @@ fn round(server: &Server, connections: &mut [TcpStream], exchanges: &[Exchange])
             operations += exchange.operations;
         }
     }
-    (server.cpu() - before) as f64 / operations as f64
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers[numbers.len() / 2]
+    (server.process.cpu() - before) as f64 / operations as f64
 }
 
 fn fill(server: &Server, size: usize, items: usize) {
@@ -190,8 +160,8 @@ pub fn run(tandem: &str) {
         "| operation | value | connections | memcached, ns | tandem, ns | ratio |\n|---|---|---|---|---|---|"
     );
     {
-        let theirs = Server::start("memcached", None, 24101, &["-m", "512"]);
-        let ours = Server::start(tandem, Some("memcached"), 24102, &["-m", "512"]);
+        let theirs = Server::start("memcached", None, &["-m", "512"]);
+        let ours = Server::start(tandem, Some("memcached"), &["-m", "512"]);
         for size in [100, 1024, 10 * 1024] {
             for server in [&theirs, &ours] {
                 fill(server, size, KEYS);
@@ -237,15 +207,11 @@ pub fn run(tandem: &str) {
     );
     for size in [100, 500, 2048] {
         const ITEMS: usize = 1_000_000;
-        let per_item = [
-            ("memcached", None, 24103),
-            (tandem, Some("memcached"), 24104),
-        ]
-        .map(|(program, word, port)| {
-            let server = Server::start(program, word, port, &["-m", "8192"]);
-            let before = server.resident();
+        let per_item = [("memcached", None), (tandem, Some("memcached"))].map(|(program, word)| {
+            let server = Server::start(program, word, &["-m", "8192"]);
+            let before = server.process.resident();
             fill(&server, size, ITEMS);
-            (server.resident() - before) as f64 / ITEMS as f64
+            (server.process.resident() - before) as f64 / ITEMS as f64
         });
         let [one, other] = per_item;
         println!(
@@ -256,11 +222,11 @@ pub fn run(tandem: &str) {
     println!(
         "\n| -m 256, filled three times over with values of 100 to 4000 bytes | resident, MiB |\n|---|---|"
     );
-    for (name, program, word, port) in [
-        ("memcached", "memcached", None, 24105),
-        ("tandem", tandem, Some("memcached"), 24106),
+    for (name, program, word) in [
+        ("memcached", "memcached", None),
+        ("tandem", tandem, Some("memcached")),
     ] {
-        let server = Server::start(program, word, port, &["-m", "256"]);
+        let server = Server::start(program, word, &["-m", "256"]);
         let mut stream = server.connect();
         let mut answers = vec![0; 8 * 500];
         for number in 0..800 {
@@ -273,6 +239,6 @@ pub fn run(tandem: &str) {
                 stream.read_exact(&mut answers).expect("it answers");
             });
         }
-        println!("| {name} | {} |", server.resident() >> 20);
+        println!("| {name} | {} |", server.process.resident() >> 20);
     }
 }

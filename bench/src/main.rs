@@ -1,15 +1,30 @@
 //! Compares Tandem with the programs it stands in for, side by side on this machine.
 //!
-//! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary.
+//! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `site`
+//! likewise, and after it a part of the name of the cases that are wanted.
 
 mod cache;
+mod calls;
+mod load;
+mod process;
+mod rounds;
+mod site;
+mod table;
+
+/// The release binary, from the top of the repository.
+const BUILT: &str = "target/release/tandem";
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["cache", server] => cache::run(server),
+        ["site"] => site::run_all(BUILT, None),
+        ["site", server] => site::run_all(server, None),
+        ["site", server, only] => site::run_all(server, Some(only)),
         _ => {
-            eprintln!("usage: bench cache PATH-OF-TANDEM");
+            eprintln!(
+                "usage: bench cache PATH-OF-TANDEM\n       bench site [PATH-OF-TANDEM [CASES]]"
+            );
             std::process::exit(2);
         }
     }

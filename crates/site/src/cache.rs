@@ -2,17 +2,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::entry::{Content, Entry};
 use crate::root::BELIEVED;
+use crate::watch::Belief;
 
 /// Descriptors that a site keeps open, over all workers.
 const FILES: usize = 1_024;
 /// Memory that a site's small files and fields take, over all workers, in bytes.
 const MEMORY: usize = 32 << 20;
 /// What the tables take for an entry besides its name (twice) and content, about, in bytes.
-const OVERHEAD: usize = 160;
+const OVERHEAD: usize = 192;
+/// How long a watched file is believed to be what it was. The kernel tells of changes; but not of those that are written
+/// through a mapping into memory.
+const WATCHED: Duration = Duration::from_secs(10);
 
 /// The files of one worker.
 ///
@@ -33,12 +37,16 @@ struct Inner {
     ring: VecDeque<Arc<[u8]>>,
     files: usize,
     memory: usize,
+    /// When the site's places were known to be the directories they are.
+    placed: Option<Instant>,
 }
 
 struct Slot {
     entry: Arc<Entry>,
     /// When it was known to be the file of this name.
     checked: Instant,
+    /// It is for as long as this holds.
+    belief: Option<Belief>,
     /// Asked for since it was last considered for eviction.
     used: bool,
 }
@@ -57,15 +65,34 @@ impl Cache {
         }
     }
 
-    /// The file of this name, if it was checked lately.
+    /// The file of this name, if it is certain or was checked lately.
     pub(crate) fn fresh(&self, name: &[u8], now: Instant) -> Option<Arc<Entry>> {
         let mut inner = self.lock();
+        let placed = inner.placed;
         let slot = inner.slots.get_mut(name)?;
-        if now.saturating_duration_since(slot.checked) >= BELIEVED {
+        let within = |since: Instant, time| now.saturating_duration_since(since) < time;
+        let time = match &slot.belief {
+            Some(belief) if !belief.holds() => return None,
+            Some(_) if placed.is_some_and(|placed| within(placed, BELIEVED)) => WATCHED,
+            _ => BELIEVED,
+        };
+        let certain = within(slot.checked, time);
+        if !certain {
             return None;
         }
         slot.used = true;
         Some(slot.entry.clone())
+    }
+
+    /// The places were looked at.
+    pub(crate) fn place(&self, now: Instant) {
+        self.lock().placed = Some(now);
+    }
+
+    /// Whether the places must be looked at.
+    pub(crate) fn is_unplaced(&self, now: Instant) -> bool {
+        let placed = self.lock().placed;
+        placed.is_none_or(|placed| now.saturating_duration_since(placed) >= BELIEVED)
     }
 
     /// The file of this name as it was when last checked.
@@ -74,7 +101,13 @@ impl Cache {
     }
 
     /// Keeps a file that was checked at this time, and makes room for it.
-    pub(crate) fn keep(&self, name: &[u8], entry: Arc<Entry>, checked: Instant) {
+    pub(crate) fn keep(
+        &self,
+        name: &[u8],
+        entry: Arc<Entry>,
+        checked: Instant,
+        belief: Option<Belief>,
+    ) {
         let mut inner = self.lock();
         let used = inner.remove(name);
         inner.files += files(&entry);
@@ -86,6 +119,7 @@ impl Cache {
         let slot = Slot {
             entry,
             checked,
+            belief,
             used,
         };
         inner.slots.insert(key, slot);

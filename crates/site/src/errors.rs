@@ -73,7 +73,7 @@ fn look(
         .search(wanted, worker, &cx, patience)
         .look_for(name)?
     {
-        Found::File(entry) => Ok(entry),
+        Found::File(entry, _) => Ok(entry),
         Found::Directory | Found::Listing(_) => Err(Closed::Missing),
     }
 }

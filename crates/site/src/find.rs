@@ -15,13 +15,14 @@ use crate::expires::cache_control;
 use crate::listing::{self, Sort};
 use crate::place::Place;
 use crate::root::{Closed, Held, Opened, Patience};
+use crate::watch::{self, Belief};
 use crate::{Shared, Worker};
 use crate::{coding, compress};
 
 /// What there is at a path.
 pub(crate) enum Found {
-    /// A file.
-    File(Arc<Entry>),
+    /// A file, and for how long it is certain.
+    File(Arc<Entry>, Option<Belief>),
     /// A directory, asked for without the slash.
     Directory,
     /// A directory without an index, as a page.
@@ -57,6 +58,8 @@ struct Candidate<'a> {
     file_name: &'a [u8],
     file: OwnedFd,
     stat: Stat,
+    /// Of its directory.
+    belief: Option<Belief>,
 }
 
 /// The name under which the cache keeps what is sent to clients of this preference. No name has a NUL.
@@ -85,7 +88,7 @@ impl Search<'_> {
             .cache
             .fresh(&key(fallback, self.wanted.preference), self.now)
         {
-            Some(entry) => Ok(Found::File(entry)),
+            Some(entry) => Ok(Found::File(entry, None)),
             None => self.look_for(fallback),
         }
     }
@@ -93,6 +96,13 @@ impl Search<'_> {
     /// As [`look`](Self::look), for that name and no other.
     pub(crate) fn look_for(&self, name: &[u8]) -> Result<Found, Closed> {
         let cache = &self.worker.cache;
+        if cache.is_unplaced(self.now) {
+            // A place whose disk does not answer must not keep the others waiting: nothing is believed for longer then.
+            let mut places = self.shared.places.all();
+            if places.all(|place| self.directory(place, Patience::None).is_ok()) {
+                cache.place(self.now);
+            }
+        }
         let mut found = self.find(name);
         if matches!(found, Err(Closed::Busy)) {
             // The descriptors that are missing may be the cache's own.
@@ -101,20 +111,40 @@ impl Search<'_> {
         }
         let key = key(name, self.wanted.preference);
         match &found {
-            Ok(Found::File(entry)) => cache.keep(&key, entry.clone(), self.now),
+            Ok(Found::File(entry, belief)) => {
+                cache.keep(&key, entry.clone(), self.now, belief.clone());
+            }
             Err(Closed::Patience | Closed::Busy) => {}
             Ok(_) | Err(_) => cache.forget(&key),
         }
         found
     }
 
+    fn directory(&self, place: &Place, patience: Patience) -> Result<Arc<Held>, Closed> {
+        let turned = || self.shared.watches.forget();
+        let held = place.root.directory(self.now, patience, turned)?;
+        place.report(held.fd().err(), &self.shared.telemetry.events);
+        Ok(held)
+    }
+
     fn find(&self, name: &[u8]) -> Result<Found, Closed> {
         let (place, below) = self.shared.places.of(name);
-        let held = place.root.directory(self.now, self.patience)?;
-        place.report(held.fd().err(), &self.shared.telemetry.events);
-        let opened = |file_name: &[u8]| place.root.find(&held, file_name, self.patience);
-        let ready = |file_name: &[u8], file, stat| {
+        let watches = &self.shared.watches;
+        let epoch = watches.epoch();
+        let held = self.directory(place, self.patience)?;
+        // Before anything is read: what changes from here on is counted.
+        let directory = watch::directory_of(below);
+        let belief = watches.believe(epoch, place.index, &place.root, &held, directory);
+        // An index of another directory is not watched.
+        let far = |index: &String| index.contains('/');
+        let belief = belief.filter(|_| !self.shared.site.index.iter().any(far));
+        let asked = belief.is_some();
+        let opened = |file_name: &[u8]| place.root.find(&held, file_name, self.patience, asked);
+        let ready = |file_name: &[u8], file, stat: Stat, unlinked| {
+            // Another name of the file may be in a directory that is not watched.
+            let belief = belief.filter(|_| unlinked && stat.st_nlink == 1);
             self.ready(Candidate {
+                belief,
                 name,
                 place,
                 held: &held,
@@ -126,13 +156,15 @@ impl Search<'_> {
         if !name.is_empty() && !name.ends_with(b"/") {
             return match opened(below)? {
                 Opened::Directory => Ok(Found::Directory),
-                Opened::File(file, stat) => ready(below, file, stat),
+                Opened::File(file, stat, unlinked) => ready(below, file, stat, unlinked),
             };
         }
         for index in &self.shared.site.index {
             let file_name = [below, index.as_bytes()].concat();
             match opened(&file_name) {
-                Ok(Opened::File(file, stat)) => return ready(&file_name, file, stat),
+                Ok(Opened::File(file, stat, unlinked)) => {
+                    return ready(&file_name, file, stat, unlinked);
+                }
                 Ok(Opened::Directory) | Err(Closed::Missing) => {}
                 Err(closed) => return Err(closed),
             }
@@ -161,7 +193,7 @@ impl Search<'_> {
     }
 
     /// What is sent of a file to clients of this preference: a sibling, or what it is compressed to, or itself.
-    fn ready(&self, found: Candidate<'_>) -> Result<Found, Closed> {
+    fn ready(&self, mut found: Candidate<'_>) -> Result<Found, Closed> {
         let site = &self.shared.site;
         let kind = self.shared.types.of(found.file_name);
         let about = About {
@@ -175,9 +207,9 @@ impl Search<'_> {
             .known(&key(found.name, self.wanted.preference));
         for coding in self.wanted.preference.codings() {
             if site.precompressed.contains(&coding)
-                && let Some(entry) = self.sibling(&found, &about, coding, known.as_ref())?
+                && let Some(entry) = self.sibling(&mut found, &about, coding, known.as_ref())?
             {
-                return Ok(Found::File(entry));
+                return Ok(Found::File(entry, found.belief));
             }
             if site.compress
                 && coding::is_made(coding)
@@ -192,14 +224,21 @@ impl Search<'_> {
     /// The file beside it that holds the same in this coding. One that is older than the file is of another version.
     fn sibling(
         &self,
-        found: &Candidate<'_>,
+        found: &mut Candidate<'_>,
         about: &About<'_>,
         coding: Coding,
         known: Option<&Arc<Entry>>,
     ) -> Result<Option<Arc<Entry>>, Closed> {
         let name = [found.file_name, coding.suffix().as_bytes()].concat();
-        let (file, stat) = match found.place.root.find(found.held, &name, self.patience) {
-            Ok(Opened::File(file, stat)) => (file, stat),
+        let root = &found.place.root;
+        let opened = root.find(found.held, &name, self.patience, found.belief.is_some());
+        let (file, stat) = match opened {
+            Ok(Opened::File(file, stat, unlinked)) => {
+                if !unlinked || stat.st_nlink != 1 {
+                    found.belief = None;
+                }
+                (file, stat)
+            }
             Ok(Opened::Directory) | Err(Closed::Missing | Closed::Forbidden) => return Ok(None),
             Err(closed) => return Err(closed),
         };
@@ -230,7 +269,7 @@ impl Search<'_> {
             && (known.coding == Some(coding) && known.is_made() || known.incompressible)
             && known.is(&found.stat)
         {
-            return Ok(Found::File(known.clone()));
+            return Ok(Found::File(known.clone(), found.belief));
         }
         if self.patience == Patience::None {
             return Err(Closed::Patience);
@@ -240,12 +279,12 @@ impl Search<'_> {
         match content.and_then(|content| compress::compressed(&content, coding)) {
             Some(made) => {
                 let entry = Entry::made(made, &found.stat, about, coding);
-                Ok(Found::File(Arc::new(entry)))
+                Ok(Found::File(Arc::new(entry), found.belief))
             }
             None => {
                 let mut entry = Entry::load(found.file, &found.stat, about, None, self.patience)?;
                 entry.incompressible = true;
-                Ok(Found::File(Arc::new(entry)))
+                Ok(Found::File(Arc::new(entry), found.belief))
             }
         }
     }
@@ -263,10 +302,10 @@ impl Search<'_> {
             .flatten()
         {
             if known.coding.is_none() && known.is(&found.stat) {
-                return Ok(Found::File(known));
+                return Ok(Found::File(known, found.belief));
             }
         }
         let entry = Entry::load(found.file, &found.stat, about, None, self.patience)?;
-        Ok(Found::File(Arc::new(entry)))
+        Ok(Found::File(Arc::new(entry), found.belief))
     }
 }

@@ -10,7 +10,8 @@
 //! 2. `access`: the client may ask, by `deny` and `allow`.
 //! 3. `name`: the path becomes a name below the root; hidden ones do not exist. `status` has a path of its own.
 //! 4. `coding`: what the client would rather have than the file as it is.
-//! 5. `cache`: a file checked within the last half second is answered from memory.
+//! 5. `cache`: a file that is known to be unchanged (`watch`) or was checked within the last half second is answered from
+//!    memory.
 //! 6. `find`: the name, or its index, is opened below its `place` and `root`, and its `entry` made ready: at once when
 //!    the kernel has it all in memory, else by another thread, which also `compress`es and makes a `listing`.
 //! 7. `condition`: the client may have it already.
@@ -57,6 +58,7 @@ mod root;
 mod status;
 mod types;
 mod walk;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -72,6 +74,7 @@ use place::Places;
 use reply::Sent;
 use root::{Closed, Patience};
 use types::Types;
+use watch::Watches;
 
 /// Files opened from disk at the same time, for one site: a disk that does not answer holds so many threads.
 const OPENING: usize = 64;
@@ -87,6 +90,7 @@ struct Shared {
     types: Types,
     rules: Rules,
     places: Places,
+    watches: Watches,
     /// The codings it can answer with.
     offered: Vec<Coding>,
     opening: Arc<Semaphore>,
@@ -133,6 +137,7 @@ impl SiteHandler {
             types,
             rules: Rules::of(site),
             places,
+            watches: Watches::new(&site.name, telemetry.events.clone()),
             offered: coding::offered(site),
             opening: Arc::new(Semaphore::new(OPENING)),
             workers: (0..workers.max(1)).map(worker).collect(),
@@ -182,7 +187,7 @@ impl SiteHandler {
         };
         let kept = worker.cache.fresh(&key(name, ask.preference), cx.now);
         let found = match kept {
-            Some(entry) => Ok(Found::File(entry)),
+            Some(entry) => Ok(Found::File(entry, None)),
             None => shared
                 .search(ask.wanted(), worker, cx, Patience::None)
                 .look(name),
@@ -294,7 +299,7 @@ impl Ask<'_> {
 fn answer(ask: &Ask<'_>, found: Result<Found, Closed>, worker: &Worker) -> Sent {
     let service = &worker.service;
     Sent::Plan(match found {
-        Ok(Found::File(entry)) => return reply::file(&entry, ask, service),
+        Ok(Found::File(entry, _)) => return reply::file(&entry, ask, service),
         Ok(Found::Directory) => reply::redirect(&name::with_slash(&ask.path, &ask.query), service),
         Ok(Found::Listing(page)) => reply::fresh(page, reply::HTML, service),
         Err(closed) => refused(closed, service),

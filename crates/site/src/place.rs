@@ -11,6 +11,8 @@ use crate::{Fault, SiteError};
 
 /// A directory, and where it is seen.
 pub(crate) struct Place {
+    /// Which of the site's places it is.
+    pub(crate) index: usize,
     /// Without slashes at its ends; empty for the root.
     prefix: String,
     pub(crate) root: Root,
@@ -35,6 +37,7 @@ impl Places {
                 fault: Fault::Root(path.to_owned(), errno),
             });
             Ok(Place {
+                index: 0,
                 prefix: prefix.trim_matches('/').to_owned(),
                 root: root?,
                 subject: format!("site {}", site.name),
@@ -44,6 +47,9 @@ impl Places {
         let aliases = site.aliases.iter().map(|(at, path)| place(at, path));
         let mut aliases: Vec<Place> = aliases.collect::<Result<_, SiteError>>()?;
         aliases.sort_by_key(|place| std::cmp::Reverse(place.prefix.len()));
+        for (index, place) in (1..).zip(&mut aliases) {
+            place.index = index;
+        }
         Ok(Self {
             root: place("", &site.root)?,
             aliases,
@@ -60,6 +66,11 @@ impl Places {
             }
         }
         (&self.root, name)
+    }
+
+    /// The root and the others.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.root).chain(&self.aliases)
     }
 
     #[cfg(test)]

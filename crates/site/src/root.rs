@@ -74,8 +74,9 @@ impl From<Errno> for Closed {
 
 /// What a name led to.
 pub(crate) enum Opened {
-    /// A regular file, open for reading.
-    File(OwnedFd, Stat),
+    /// A regular file, open for reading, and whether its name leads there without a symbolic link. That is said only
+    /// when it was asked for.
+    File(OwnedFd, Stat, bool),
     /// A directory.
     Directory,
 }
@@ -101,6 +102,8 @@ pub(crate) struct Root {
 /// The directory that the root's path led to, and when.
 pub(crate) struct Held {
     directory: Result<OwnedFd, Errno>,
+    /// Device and inode of the directory.
+    identity: Option<(u64, u64)>,
     since: Instant,
 }
 
@@ -122,10 +125,7 @@ impl Root {
         Ok(Self {
             path,
             resolver,
-            held: ArcSwap::from_pointee(Held {
-                directory: Ok(directory),
-                since: Instant::now(),
-            }),
+            held: ArcSwap::from_pointee(Held::new(Ok(directory), Instant::now())),
         })
     }
 
@@ -141,8 +141,13 @@ impl Root {
     }
 
     /// The directory as of `now`; its path is looked up again now and then, since it may be a link that a deployment
-    /// turns to another release.
-    pub(crate) fn directory(&self, now: Instant, patience: Patience) -> Result<Arc<Held>, Closed> {
+    /// turns to another release. When it is another one, `turned` is called.
+    pub(crate) fn directory(
+        &self,
+        now: Instant,
+        patience: Patience,
+        turned: impl FnOnce(),
+    ) -> Result<Arc<Held>, Closed> {
         let held = self.held.load();
         if now.saturating_duration_since(held.since) < BELIEVED {
             return Ok(held.clone());
@@ -165,20 +170,27 @@ impl Root {
         {
             return Err(Closed::Busy);
         }
-        let held = Arc::new(Held {
-            directory,
-            since: now,
-        });
-        self.held.store(held.clone());
-        Ok(held)
+        let new = Arc::new(Held::new(directory, now));
+        let old = self.held.swap(new.clone());
+        if old.identity != new.identity {
+            turned();
+        }
+        Ok(new)
     }
 
-    /// Opens what `name` leads to in `held`. Only regular files are opened for reading.
+    /// Whether [`Held::unlinked_directory`] can say anything.
+    pub(crate) fn is_watchable(&self) -> bool {
+        self.resolver == Resolver::Cached
+    }
+
+    /// Opens what `name` leads to in `held`. Only regular files are opened for reading. `unlinked`: whether it is to be
+    /// found out if there is a symbolic link on the way.
     pub(crate) fn find(
         &self,
         held: &Held,
         name: &[u8],
         patience: Patience,
+        unlinked: bool,
     ) -> Result<Opened, Closed> {
         let directory = held.fd().map_err(|errno| match errno {
             Errno::ACCESS => Closed::Forbidden,
@@ -190,7 +202,15 @@ impl Root {
         } else {
             name
         };
-        let file = match self.resolve(directory, name, READ, patience) {
+        let how = BENEATH | ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS;
+        let direct = if unlinked && self.is_watchable() {
+            rustix::fs::openat2(directory, name, READ, Mode::empty(), how).ok()
+        } else {
+            None
+        };
+        let unlinked = direct.is_some();
+        let resolved = direct.map_or_else(|| self.resolve(directory, name, READ, patience), Ok);
+        let file = match resolved {
             Ok(file) => file,
             // A directory that may be entered but not listed is a directory all the same.
             Err(Closed::Forbidden) => {
@@ -204,7 +224,7 @@ impl Root {
         };
         let stat = rustix::fs::fstat(&file)?;
         match kind(&stat) {
-            FileType::RegularFile => Ok(Opened::File(file, stat)),
+            FileType::RegularFile => Ok(Opened::File(file, stat, unlinked)),
             FileType::Directory => Ok(Opened::Directory),
             _ => Err(Closed::Missing),
         }
@@ -258,6 +278,24 @@ impl Root {
 }
 
 impl Held {
+    fn new(directory: Result<OwnedFd, Errno>, since: Instant) -> Self {
+        let stat = directory.as_ref().ok().map(rustix::fs::fstat);
+        let identity = stat.and_then(Result::ok);
+        Self {
+            directory,
+            identity: identity.map(|stat| (stat.st_dev, stat.st_ino)),
+            since,
+        }
+    }
+
+    /// The directory of this name, when no symbolic link is on the way and the kernel has it in memory.
+    pub(crate) fn unlinked_directory(&self, name: &[u8]) -> Option<OwnedFd> {
+        let name = if name.is_empty() { b"." } else { name };
+        let how = BENEATH | ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS;
+        let flags = LOOK | OFlags::DIRECTORY;
+        rustix::fs::openat2(self.fd().ok()?, name, flags, Mode::empty(), how).ok()
+    }
+
     /// The directory, or why it cannot be opened any more.
     pub(crate) fn fd(&self) -> Result<&OwnedFd, Errno> {
         self.directory.as_ref().map_err(|errno| *errno)

@@ -121,7 +121,7 @@ async fn a_file_that_shrinks_keeps_its_descriptor_and_length_until_noticed() {
     let directory = Directory::new();
     let file = directory.write("a.bin", vec![7; 50_000]);
     age(&file, 100);
-    let handler = super::handler(&site(directory.root()));
+    let handler = super::unwatched(&site(directory.root()));
     assert_eq!(get(&handler, "/a.bin").await.body.len(), 50_000);
     directory.write("a.bin", "short");
     let got = get_after(&handler, "/a.bin", 1_000).await;

@@ -177,7 +177,7 @@ async fn what_was_compressed_has_a_weak_tag_and_no_parts() {
 async fn a_changed_text_is_compressed_anew() {
     let directory = Directory::new();
     directory.write("a.html", text());
-    let handler = handler(&Site {
+    let handler = super::unwatched(&Site {
         compress: true,
         ..site(directory.root())
     });

@@ -5,6 +5,7 @@ mod changes;
 mod codings;
 mod escapes;
 mod pages;
+mod watched;
 
 use std::io::{Seek as _, Write as _};
 use std::net::IpAddr;
@@ -83,6 +84,14 @@ fn telemetry() -> Telemetry {
     Telemetry::new("files", 1, Log::Silent)
 }
 
+/// A site without inotify.
+fn unwatched(site: &Site) -> SiteHandler {
+    let mut handler = handler(site);
+    let shared = std::sync::Arc::get_mut(&mut handler.0).unwrap();
+    shared.watches = crate::Watches::none();
+    handler
+}
+
 /// The same site as kernels with less would have it.
 fn on_every_kernel(directory: &Directory) -> Vec<(Resolver, SiteHandler)> {
     [Resolver::Cached, Resolver::Beneath, Resolver::Walk]
@@ -91,6 +100,7 @@ fn on_every_kernel(directory: &Directory) -> Vec<(Resolver, SiteHandler)> {
             let shared = std::sync::Arc::get_mut(&mut handler.0).unwrap();
             let places = crate::Places::open(&shared.site).unwrap();
             shared.places = places.with(resolver);
+            shared.watches = crate::Watches::none();
             (resolver, handler)
         })
         .into()

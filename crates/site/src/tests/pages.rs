@@ -15,7 +15,7 @@ async fn a_fallback_is_served_where_there_is_no_file() {
     directory.write("index.html", "app");
     directory.write("a.txt", "a");
     directory.write("sub/b.txt", "b");
-    let handler = handler(&Site {
+    let handler = super::unwatched(&Site {
         fallback: Some("/index.html".into()),
         ..site(directory.root())
     });

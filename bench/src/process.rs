@@ -1,0 +1,79 @@
+//! A server under measurement: started, waited for, accounted, ended.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it listens.
+const STARTED_WITHIN: Duration = Duration::from_secs(20);
+
+/// A process of its own, ended when it is dropped.
+pub struct Server(Child);
+
+impl Server {
+    /// Starts `command`, and waits until all of these addresses take connections.
+    pub fn start(mut command: Command, listens: &[SocketAddr]) -> Self {
+        let name = format!("{:?}", command.get_program());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        let mut server = Self(child);
+        let begun = Instant::now();
+        for address in listens {
+            while TcpStream::connect(address).is_err() {
+                if let Ok(Some(status)) = server.0.try_wait() {
+                    panic!("{name} ended instead of listening on {address}: {status}");
+                }
+                assert!(
+                    begun.elapsed() < STARTED_WITHIN,
+                    "{name} does not listen on {address}"
+                );
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        server
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// The time that its threads were on a processor, in nanoseconds, as the kernel accounts it.
+    pub fn cpu(&self) -> u64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("it runs");
+        tasks
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
+            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
+
+    /// Resident bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.expect("a number of KiB") * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The time of several processes that do one job together.
+pub fn cpu(servers: &[&Server]) -> u64 {
+    servers.iter().map(|server| server.cpu()).sum()
+}
+
+/// An address of this host with a port that is free now.
+pub fn free(host: &str) -> SocketAddr {
+    let socket = TcpListener::bind((host, 0)).expect("a free port");
+    socket.local_addr().expect("it is bound")
+}
