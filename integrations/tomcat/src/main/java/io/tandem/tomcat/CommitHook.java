@@ -111,7 +111,7 @@ final class CommitHook implements ActionHook {
             processor.action(ActionCode.CLOSE_NOW, new IllegalStateException("sessions are unavailable"));
             return;
         }
-        response.getMimeHeaders().clear();
+        response.getMimeHeaders().recycle();
         response.setStatus(503);
         response.setHeader("Retry-After", "1");
         response.setContentLength(0);

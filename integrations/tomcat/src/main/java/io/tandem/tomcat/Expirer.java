@@ -38,14 +38,21 @@ final class Expirer {
     private final Store store;
     private long lastFull = Long.MIN_VALUE;
     private long doneUpTo;
+    /** Seconds that this Tomcat's clock is ahead. */
+    private volatile long ahead;
 
     Expirer(SessionManager manager, Store store) {
         this.manager = manager;
         this.store = store;
     }
 
-    private static long now() {
-        return System.currentTimeMillis() / 1000;
+    private long now() {
+        return System.currentTimeMillis() / 1000 + ahead;
+    }
+
+    /** For tests: looks as at a later time. */
+    void lookAhead(long seconds) {
+        ahead += seconds;
     }
 
     /** Has a session looked at when it can be over. */

@@ -32,6 +32,10 @@ final class RequestScope {
     private final Set<TandemSession> sessions = new LinkedHashSet<>();
     private final List<Locks.Held> locks = new ArrayList<>();
     private final Set<TandemSession> fresh = new LinkedHashSet<>();
+    private final Set<TandemSession> unsaved = new LinkedHashSet<>();
+    private volatile boolean inApplication;
+    /** Something before the application looked for a session that could not be read. */
+    private volatile StoreException unread;
     private boolean async;
     private boolean wrote;
     /** A session could not be read or stored, and the request must not go on as if it had been. */
@@ -115,6 +119,23 @@ final class RequestScope {
         return false;
     }
 
+    void reachesApplication() {
+        inApplication = true;
+    }
+
+    boolean inApplication() {
+        return inApplication;
+    }
+
+    /** What looked for it may go on without; it must not make a new one in its place. */
+    void unread(StoreException why) {
+        unread = why;
+    }
+
+    StoreException unread() {
+        return unread;
+    }
+
     void fail(StoreException why) {
         failed = why;
     }
@@ -182,7 +203,7 @@ final class RequestScope {
                     fresh.add(session);
                 }
             } catch (StoreException away) {
-                of.unsaved(session, away, this);
+                of.unsaved(session, away, this, unsaved.add(session));
             }
         }
     }

@@ -51,6 +51,7 @@ public class SessionManager extends ManagerBase {
     private volatile Expirer expirer;
     private volatile Locks locks;
     private volatile Host joined;
+    private ApplicationValve last;
 
     public SessionManager() {
         // Tomcat's background thread comes by every 10 s; looking costs a few reads.
@@ -204,6 +205,8 @@ public class SessionManager extends ManagerBase {
         expirer = new Expirer(this, store);
         sync = new Sync(this, store, expirer, counters, options);
         locks = new Locks(options, store, counters);
+        last = new ApplicationValve();
+        getContext().getPipeline().addValve(last);
         joined = (Host) getContext().getParent();
         SessionValve.join(joined);
         log.info("Sessions of " + getContext().getName() + " are kept by the agent at " + client.where() + ", as "
@@ -218,6 +221,7 @@ public class SessionManager extends ManagerBase {
         if (joined != null) {
             SessionValve.leave(joined);
             joined = null;
+            getContext().getPipeline().removeValve(last);
         }
         if (store != null) {
             heal(true);
@@ -258,11 +262,15 @@ public class SessionManager extends ManagerBase {
 
     @Override
     public Session createSession(String requestedId) {
+        RequestScope scope = RequestScope.current();
+        if (scope != null && scope.unread() != null) {
+            // The client has a session, for all we know: a new one would take its cookie away.
+            throw refuse(scope, scope.unread());
+        }
         TandemSession session = (TandemSession) super.createSession(Store.isId(requestedId) ? requestedId : null);
         session.incarnation = ThreadLocalRandom.current().nextLong() | 1;
         session.changed = true;
         session.touch(Image.IDLE);
-        RequestScope scope = RequestScope.current();
         if (scope != null) {
             scope.saw(this, session.getIdInternal(), session);
         }
@@ -285,12 +293,24 @@ public class SessionManager extends ManagerBase {
                 scope.holds(lock);
             }
         }
+        boolean early = scope != null && !scope.inApplication();
+        if (early && scope.ignored) {
+            return null;
+        }
         TandemSession session;
         try {
             session = fetch(id, scope);
             counters.back();
         } catch (StoreException away) {
-            session = withoutTier(id, scope, away);
+            wentAway(away);
+            session = withoutTier(id, scope);
+            if (session == null && early && !pendingEnds.containsKey(id)) {
+                scope.unread(away);
+                return null;
+            }
+            if (session == null && !pendingEnds.containsKey(id)) {
+                throw refuse(scope, away);
+            }
         }
         if (scope != null) {
             scope.saw(this, id, session);
@@ -355,18 +375,10 @@ public class SessionManager extends ManagerBase {
     }
 
     /** The tier does not say what it has: the copy of this JVM serves, if there is one and the option allows. */
-    private TandemSession withoutTier(String id, RequestScope scope, StoreException away) {
-        wentAway(away);
+    private TandemSession withoutTier(String id, RequestScope scope) {
         TandemSession local = (TandemSession) sessions.get(id);
-        boolean good = local != null && local.isValid() && !isIdleTooLong(local) && !pendingEnds.containsKey(id);
-        if (options.whenAway == Options.WhenAway.FAIL || !good && local == null && !pendingEnds.containsKey(id)) {
-            counters.unavailable.incrementAndGet();
-            if (scope != null) {
-                scope.fail(away);
-            }
-            throw new SessionsAway(away);
-        }
-        if (!good) {
+        if (options.whenAway == Options.WhenAway.FAIL || local == null || !local.isValid() || isIdleTooLong(local)
+                || pendingEnds.containsKey(id)) {
             return null;
         }
         counters.servedLocally.incrementAndGet();
@@ -374,6 +386,15 @@ public class SessionManager extends ManagerBase {
             scope.request().setAttribute(LOCAL_COPY, Boolean.TRUE);
         }
         return local;
+    }
+
+    /** Nobody knows whether the session exists: the request is answered 503, and its cookie stays. */
+    private SessionsAway refuse(RequestScope scope, StoreException away) {
+        counters.unavailable.incrementAndGet();
+        if (scope != null) {
+            scope.fail(away);
+        }
+        return new SessionsAway(away);
     }
 
     private static boolean isIdleTooLong(TandemSession session) {
@@ -386,8 +407,10 @@ public class SessionManager extends ManagerBase {
     }
 
     /** A save failed: the copy is kept until it succeeds, or the request fails, by option. */
-    void unsaved(TandemSession session, StoreException why, RequestScope scope) {
-        counters.unsaved.incrementAndGet();
+    void unsaved(TandemSession session, StoreException why, RequestScope scope, boolean first) {
+        if (first) {
+            counters.unsaved.incrementAndGet();
+        }
         String text = String.valueOf(why.getMessage());
         if (text.contains("too large") && session.base != null) {
             log.error("Session " + session.getIdInternal() + " cannot be stored (" + text + "); as stored last, its largest "
@@ -416,7 +439,7 @@ public class SessionManager extends ManagerBase {
             sync.save(mine, true);
         } catch (StoreException away) {
             if (scope != null) {
-                unsaved(mine, away, scope);
+                unsaved(mine, away, scope, false);
             } else {
                 wentAway(away);
             }
@@ -566,6 +589,14 @@ public class SessionManager extends ManagerBase {
 
     Sync sync() {
         return sync;
+    }
+
+    Store storeForTests() {
+        return store;
+    }
+
+    Expirer expirerForTests() {
+        return expirer;
     }
 
     boolean ignores(Request request) {

@@ -38,6 +38,7 @@ final class MiniStore implements Closeable {
     /** Commands whose answer is lost, with the connection, after they are done: each once. */
     volatile Predicate<String> loseAnswer = line -> false;
     private volatile ServerSocket listening;
+    private volatile boolean away;
     private final int port;
     private long lastCas = 100;
     private long passed;
@@ -54,6 +55,7 @@ final class MiniStore implements Closeable {
 
     /** Refuses connections, and ends those that are open. */
     void away() throws IOException {
+        away = true;
         listening.close();
         for (Socket socket : open) {
             socket.close();
@@ -61,11 +63,16 @@ final class MiniStore implements Closeable {
     }
 
     void back() throws IOException {
+        away = false;
         ServerSocket again = new ServerSocket();
         again.setReuseAddress(true);
         again.bind(new java.net.InetSocketAddress(InetAddress.getLoopbackAddress(), port));
         listening = again;
         accept(again);
+    }
+
+    int connections() {
+        return open.size();
     }
 
     synchronized void pass(long seconds) {
@@ -131,6 +138,9 @@ final class MiniStore implements Closeable {
                 if (words[0].equals("ms")) {
                     value = in.readNBytes(Integer.parseInt(words[2]));
                     in.readNBytes(2);
+                }
+                if (away) {
+                    return;
                 }
                 commands.add(line);
                 before.accept(line);
