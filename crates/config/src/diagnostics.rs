@@ -116,6 +116,11 @@ impl Lines {
 }
 
 impl Place {
+    /// The place of some bytes of a text.
+    pub(crate) fn find(text: &str, span: &Span) -> Self {
+        Self::of(text, &Lines::of(text), span)
+    }
+
     fn of(text: &str, lines: &Lines, span: &Span) -> Self {
         let start = floor(text, span.start);
         let end = floor(text, span.end).max(start);

@@ -4,7 +4,7 @@ mod policy;
 mod route;
 mod service;
 mod spread;
-mod text;
+pub(crate) mod text;
 
 use std::fmt::Write;
 

@@ -13,6 +13,7 @@ mod duration;
 mod emit;
 mod expand;
 mod here;
+pub mod import;
 mod keys;
 mod kinds;
 mod lower;

@@ -1,0 +1,154 @@
+//! Tables of directives: one row for each directive of another program's language. What is understood, what is not,
+//! the suggestions for misspelt words and the reference pages all come from these rows.
+
+use std::fmt::Write as _;
+
+use crate::suggest::nearest;
+
+/// What becomes of a directive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It is translated; the words say into what.
+    To(&'static str),
+    /// It has no effect here; the words say why that is right.
+    Without(&'static str),
+    /// It is known and cannot be translated; the words say why, or what to do.
+    Refused(&'static str),
+}
+
+/// One directive.
+pub(crate) struct Row {
+    /// Its word or words: `option httplog`.
+    pub name: &'static str,
+    /// Where it may stand: bits, whose names the table knows.
+    pub places: u16,
+    /// How many arguments follow its name, at least and at most.
+    pub args: (u8, u8),
+    pub how: How,
+}
+
+/// Any number of arguments.
+pub(crate) const MANY: u8 = u8::MAX;
+
+pub(crate) const fn to(name: &'static str, places: u16, args: (u8, u8), into: &'static str) -> Row {
+    Row {
+        name,
+        places,
+        args,
+        how: How::To(into),
+    }
+}
+
+pub(crate) const fn without(
+    name: &'static str,
+    places: u16,
+    args: (u8, u8),
+    why: &'static str,
+) -> Row {
+    Row {
+        name,
+        places,
+        args,
+        how: How::Without(why),
+    }
+}
+
+pub(crate) const fn refused(
+    name: &'static str,
+    places: u16,
+    args: (u8, u8),
+    why: &'static str,
+) -> Row {
+    Row {
+        name,
+        places,
+        args,
+        how: How::Refused(why),
+    }
+}
+
+/// A language: its rows, and the names of the places they may stand at.
+pub(crate) struct Language {
+    pub title: &'static str,
+    pub introduction: &'static str,
+    pub places: &'static [(u16, &'static str)],
+    pub rows: &'static [&'static [Row]],
+}
+
+impl Language {
+    pub fn rows(&self) -> impl Iterator<Item = &'static Row> {
+        self.rows.iter().copied().flatten()
+    }
+
+    /// The row of a name at a place, or else of that name at another.
+    pub fn find(&self, name: &str, place: u16) -> Option<&'static Row> {
+        let named = || self.rows().filter(|row| row.name == name);
+        named()
+            .find(|row| row.places & place != 0)
+            .or_else(|| named().next())
+    }
+
+    /// The sentence for a word that is no directive.
+    pub fn suggest(&self, name: &str, place: u16) -> Option<String> {
+        let here = self.rows().filter(|row| row.places & place != 0);
+        nearest(name, here.map(|row| row.name))
+            .or_else(|| nearest(name, self.rows().map(|row| row.name)))
+            .map(|near| format!("did you mean `{near}`?"))
+    }
+
+    /// The names of places.
+    pub fn named(&self, places: u16) -> String {
+        let names: Vec<&str> = self
+            .places
+            .iter()
+            .filter(|(bit, _)| places & bit != 0)
+            .map(|(_, name)| *name)
+            .collect();
+        names.join(", ")
+    }
+
+    /// The reference page, as Markdown.
+    pub fn reference(&self) -> String {
+        let mut page = format!(
+            "# {}\n\n<!-- Made from the table of directives (crates/config/src/import): change it there. -->\n\n{}\n",
+            self.title, self.introduction
+        );
+        type Pick = fn(&How) -> Option<&'static str>;
+        let kinds: [(&str, &str, Pick); 3] = [
+            ("Translated", "becomes", |how| match how {
+                How::To(words) => Some(words),
+                _ => None,
+            }),
+            (
+                "Accepted, without effect here",
+                "because",
+                |how| match how {
+                    How::Without(words) => Some(words),
+                    _ => None,
+                },
+            ),
+            ("Refused", "because", |how| match how {
+                How::Refused(words) => Some(words),
+                _ => None,
+            }),
+        ];
+        for (heading, column, pick) in kinds {
+            let _ = write!(
+                page,
+                "\n## {heading}\n\n| directive | in | {column} |\n|---|---|---|\n"
+            );
+            let mut rows: Vec<&Row> = self.rows().filter(|row| pick(&row.how).is_some()).collect();
+            rows.sort_by_key(|row| row.name);
+            for row in rows {
+                let words = pick(&row.how).unwrap_or_default();
+                let _ = writeln!(
+                    page,
+                    "| `{}` | {} | {words} |",
+                    row.name,
+                    self.named(row.places)
+                );
+            }
+        }
+        page
+    }
+}

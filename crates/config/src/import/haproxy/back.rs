@@ -1,0 +1,640 @@
+//! Backends: servers and how requests are spread over them.
+
+use std::time::Duration;
+
+use super::super::document::{Section, Table, Value};
+use super::super::sources::Spot;
+use super::Translator;
+use super::proxy::Proxy;
+use super::server::{self, Server, Settings, Tls};
+use super::units::{self, MILLISECONDS, SECONDS};
+use super::words::Line;
+use crate::suggest::did_you_mean;
+
+/// HAProxy's time between checks, when nothing is said.
+const INTER: Duration = Duration::from_secs(2);
+
+impl Translator<'_> {
+    /// The servers of a section.
+    pub fn servers(&mut self, proxy: &Proxy<'_>) -> Vec<Server> {
+        let mut defaults = Settings::default();
+        for line in proxy.all("default-server") {
+            defaults = server::defaults(defaults, line, &mut self.verdicts);
+        }
+        let mut servers: Vec<Server> = Vec::new();
+        for line in &proxy.section.lines {
+            let server = match line.word(0) {
+                "server" => server::server(&defaults, line, &mut self.verdicts),
+                "server-template" => server::template(&defaults, line, &mut self.verdicts),
+                _ => continue,
+            };
+            let Some(server) = server else { continue };
+            if servers.iter().any(|before| before.name == server.name) {
+                self.verdicts.refuse(
+                    line.spot,
+                    line.at(1),
+                    format!("there are two servers '{}'", server.name),
+                );
+                continue;
+            }
+            servers.push(server);
+        }
+        servers
+    }
+
+    /// Writes the backend of a section, under `name`. `port` is where clients come to, for servers without a port.
+    pub fn backend(
+        &mut self,
+        proxy: &Proxy<'_>,
+        name: &str,
+        servers: &[Server],
+        port: Option<u16>,
+    ) {
+        let head = &proxy.section.head;
+        let mut out = Section::named("backend", name, Some(head.spot));
+        out.comment = head.shown();
+        let stick = self.stick(proxy, servers);
+        let mut list = Vec::new();
+        for server in servers {
+            if server.settings.disabled {
+                self.verdicts.note(
+                    server.line.spot,
+                    format!("server {} is disabled: it is left out", server.name),
+                );
+                continue;
+            }
+            if let Some(value) = self.one_server(server, port, stick.is_some()) {
+                list.push((value, server.line.spot));
+            }
+        }
+        let spot = list.first().map_or(head.spot, |(_, spot)| *spot);
+        let list = list.into_iter().map(|(value, _)| value).collect();
+        out.put_at("servers", Value::List(list), spot);
+        self.check(proxy, servers, &mut out);
+        self.balance(proxy, &mut out);
+        if let Some(value) = stick {
+            out.put("stick", value);
+        }
+        if servers
+            .iter()
+            .filter(|server| server.settings.backup)
+            .count()
+            > 1
+            && proxy.get("option allbackups").is_some()
+        {
+            out.put("backups", Value::text("all"));
+        }
+        if let Some((line, at)) = proxy.argument("retries")
+            && let Some(tries) = self.number(line, at).filter(|tries| *tries != 3)
+        {
+            out.put_at("retry", Value::plain(tries), line.spot);
+        }
+        if let Some(slow) = servers.iter().find_map(|server| server.settings.slow_start)
+            && let Some(slow) = units::shown(slow)
+        {
+            out.put("slow-start", Value::text(slow));
+        }
+        self.server_timeouts(proxy, &mut out);
+        self.server_tls(servers, &mut out);
+        self.document.sections.push(out);
+    }
+
+    fn one_server(&mut self, server: &Server, port: Option<u16>, stick: bool) -> Option<Value> {
+        let settings = &server.settings;
+        let line = &server.line;
+        let mut address = server.address.clone();
+        let has_port = address.starts_with("unix:")
+            || address
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        if !has_port {
+            let Some(port) = port else {
+                self.verdicts.refuse(
+                    line.spot,
+                    line.at(2),
+                    "a server without a port has the one that the client came to, and here that is not one",
+                );
+                return None;
+            };
+            address = format!("{address}:{port}");
+        }
+        if let Some(port) = settings.check_port
+            && !address.ends_with(&format!(":{port}"))
+        {
+            self.verdicts.note(
+                line.spot,
+                format!("`port {port}` has no effect: a server is checked where it serves"),
+            );
+        }
+        let mut table = Table::default().with("address", Value::text(&address));
+        table.put(
+            "name",
+            Value::text(super::super::names::normal(&server.name)),
+        );
+        if let Some(weight) = settings.weight.filter(|weight| *weight != 1) {
+            table.put("weight", Value::plain(weight));
+        }
+        if settings.backup {
+            table.put("backup", Value::plain(true));
+        }
+        if let Some(most) = settings.max_connections {
+            table.put("max-connections", Value::plain(most));
+        }
+        if let Some(version) = settings.proxy {
+            table.put("proxy-protocol", Value::plain(version));
+        }
+        match &settings.cookie {
+            Some(cookie) if stick => table.put("stick-id", Value::text(cookie)),
+            Some(_) => self.verdicts.note(
+                line.spot,
+                "`cookie` of a server has no effect without `cookie` of the backend",
+            ),
+            None => {}
+        }
+        Some(Value::Table(table))
+    }
+
+    /// `check`: one for all servers of a backend.
+    fn check(&mut self, proxy: &Proxy<'_>, servers: &[Server], out: &mut Section) {
+        let checked: Vec<&Server> = servers
+            .iter()
+            .filter(|server| server.settings.check)
+            .collect();
+        let Some(first) = checked.first() else {
+            if let Some(line) = proxy.own("option httpchk").last() {
+                self.verdicts
+                    .without(line.spot, "no server of this section has `check`");
+            }
+            for line in proxy.own("http-check") {
+                self.verdicts
+                    .without(line.spot, "no server of this section has `check`");
+            }
+            return out.put("check", Value::plain(false));
+        };
+        let spot = first.line.spot;
+        for server in servers.iter().filter(|server| !server.settings.check) {
+            self.verdicts.note(
+                server.line.spot,
+                "servers of one backend are checked alike: this one is checked too",
+            );
+        }
+        for server in &checked[1..] {
+            let timing = |s: &Settings| (s.inter, s.fast, s.rise, s.fall);
+            if timing(&server.settings) != timing(&first.settings) {
+                self.verdicts.note(
+                    server.line.spot,
+                    format!(
+                        "servers of one backend are checked alike: as {} is",
+                        first.name
+                    ),
+                );
+            }
+        }
+        let mut table = self.http_check(proxy);
+        let every = first.settings.inter.unwrap_or(INTER);
+        if every != INTER
+            && let Some(every) = units::shown(every)
+        {
+            table.put("every", Value::text(every));
+        }
+        if let Some(fast) = first.settings.fast.and_then(units::shown) {
+            table.put("fast", Value::text(fast));
+        }
+        if let Some(rise) = first.settings.rise.filter(|rise| *rise != 2) {
+            table.put("rise", Value::plain(rise));
+        }
+        if let Some(fall) = first.settings.fall.filter(|fall| *fall != 3) {
+            table.put("fall", Value::plain(fall));
+        }
+        if let Some((line, at)) = proxy.argument("timeout check")
+            && let Some(time) = self.time(line, at)
+        {
+            table.put("timeout", Value::text(time));
+        }
+        if !table.is_empty() {
+            out.put_at("check", Value::Table(table), spot);
+        }
+    }
+
+    /// `option httpchk [METHOD] PATH [VERSION]` and `http-check send`, `expect`.
+    fn http_check(&mut self, proxy: &Proxy<'_>) -> Table {
+        let mut table = Table::default();
+        let Some(line) = proxy.get("option httpchk") else {
+            for line in proxy.own("http-check") {
+                self.verdicts
+                    .without(line.spot, "there is no `option httpchk`");
+            }
+            return table;
+        };
+        self.verdicts.translated(line.spot);
+        let words = line.from(2);
+        let (mut method, mut path, mut host) = (String::from("OPTIONS"), String::from("/"), None);
+        match words {
+            [] => {}
+            [uri] => path.clone_from(&uri.text),
+            [verb, uri, rest @ ..] => {
+                method.clone_from(&verb.text);
+                path.clone_from(&uri.text);
+                // The old way to send a Host field: HTTP/1.1\r\nHost:\ name.
+                for field in rest.iter().flat_map(|word| word.text.split("\r\n")) {
+                    if let Some((name, value)) = field.split_once(':')
+                        && name.trim().eq_ignore_ascii_case("host")
+                    {
+                        host = Some(value.trim().to_owned());
+                    }
+                }
+            }
+        }
+        let mut status = None;
+        for line in proxy.all("http-check") {
+            let rest = line.from(1);
+            let argument = |name: &str| {
+                let at = rest.iter().position(|word| word.text == name)?;
+                rest.get(at + 1).map(|word| word.text.clone())
+            };
+            match line.word(1) {
+                "send" => {
+                    if let Some(word) = argument("meth") {
+                        method = word;
+                    }
+                    if let Some(word) = argument("uri") {
+                        path = word;
+                    }
+                    for at in 0..rest.len() {
+                        if rest[at].text == "hdr"
+                            && rest
+                                .get(at + 1)
+                                .is_some_and(|w| w.text.eq_ignore_ascii_case("host"))
+                        {
+                            host = rest.get(at + 2).map(|word| word.text.clone());
+                        } else if rest[at].text == "hdr" {
+                            self.verdicts
+                                .note(line.spot, "only the Host field of a check is translated");
+                        }
+                    }
+                    self.verdicts.translated(line.spot);
+                }
+                "expect" => {
+                    let word = argument("status").or_else(|| argument("rstatus"));
+                    let found = word.and_then(|text| statuses(&text));
+                    if found.is_none() || rest.iter().any(|word| word.text == "!") {
+                        self.verdicts.refuse(
+                            line.spot,
+                            line.at(2),
+                            "only statuses are expected of checks: http-check expect status 200",
+                        );
+                        continue;
+                    }
+                    status = found;
+                    self.verdicts.translated(line.spot);
+                }
+                "disable-on-404" | "send-state" | "connect" | "comment" => self.verdicts.without(
+                    line.spot,
+                    "a server is up or down by its checks; it is drained by the admin API",
+                ),
+                other => {
+                    let hint = did_you_mean(other, ["send", "expect", "disable-on-404"]);
+                    self.verdicts.refuse_hint(
+                        line.spot,
+                        line.at(1),
+                        format!("'http-check {other}' is not translated"),
+                        hint,
+                    );
+                }
+            }
+        }
+        table.put("path", Value::text(path));
+        if let Some(host) = host {
+            table.put("host", Value::text(host));
+        }
+        if method != "GET" {
+            table.put("method", Value::text(method));
+        }
+        if let Some(status) = status {
+            table.put("status", status);
+        }
+        table
+    }
+
+    fn balance(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
+        let Some(line) = proxy.get("balance") else {
+            return;
+        };
+        self.verdicts.translated(line.spot);
+        let word = line.word(1);
+        let (name, arg) = match word.split_once('(') {
+            Some((name, rest)) => (name, rest.trim_end_matches(')').to_owned()),
+            None => (word, line.word(2).to_owned()),
+        };
+        let text = match name {
+            "roundrobin" => return,
+            "static-rr" => {
+                self.verdicts.note(
+                    line.spot,
+                    "`static-rr` is round-robin: weights may change at run time",
+                );
+                return;
+            }
+            "leastconn" => "least-connections".into(),
+            "first" => "first".into(),
+            "source" => "source".into(),
+            "uri" => {
+                if line.words.len() > 2 {
+                    self.verdicts.note(line.spot, "the whole path is hashed");
+                }
+                "uri".into()
+            }
+            "random" => "random".into(),
+            "hdr" => format!("header:{arg}"),
+            "hash" if arg.starts_with("req.hdr(") || arg.starts_with("hdr(") => {
+                let name = arg
+                    .split_once('(')
+                    .map_or("", |(_, rest)| rest)
+                    .trim_end_matches(')');
+                format!("header:{name}")
+            }
+            "url_param" | "rdp-cookie" | "hash" | "log-hash" | "sticky" | "log-sticky" => {
+                self.verdicts.refuse(
+                    line.spot,
+                    line.at(1),
+                    format!("'balance {name}' is not translated"),
+                );
+                return;
+            }
+            other => {
+                let names = [
+                    "roundrobin",
+                    "static-rr",
+                    "leastconn",
+                    "first",
+                    "source",
+                    "uri",
+                    "random",
+                    "hdr",
+                ];
+                self.verdicts.refuse_hint(
+                    line.spot,
+                    line.at(1),
+                    format!("'balance' does not know '{other}'"),
+                    did_you_mean(other, names),
+                );
+                return;
+            }
+        };
+        out.put_at("balance", Value::Text(text), line.spot);
+    }
+
+    /// `cookie NAME insert|prefix|rewrite ...`.
+    fn stick(&mut self, proxy: &Proxy<'_>, servers: &[Server]) -> Option<Value> {
+        let line = proxy.get("cookie")?;
+        if !servers
+            .iter()
+            .any(|server| server.settings.cookie.is_some())
+        {
+            self.verdicts.without(line.spot, "no server has a `cookie`");
+            return None;
+        }
+        let mut table = Table::default();
+        let words = line.from(2);
+        let has = |name: &str| words.iter().any(|word| word.text == name);
+        self.verdicts.translated(line.spot);
+        let by = if has("insert") {
+            "cookie"
+        } else if has("prefix") {
+            "prefix"
+        } else {
+            self.verdicts.refuse(
+                line.spot,
+                line.spot,
+                "a cookie is inserted or prefixed: 'rewrite' and plain persistence are not translated",
+            );
+            return None;
+        };
+        table.put("by", Value::text(by));
+        table.put("name", Value::text(line.word(1)));
+        // HAProxy adds no attributes of its own.
+        if by == "cookie" {
+            table.put("http-only", Value::plain(has("httponly")));
+            table.put("same-site", Value::plain(false));
+            if has("secure") {
+                table.put("secure", Value::plain(true));
+            }
+        }
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match word.text.as_str() {
+                "insert" | "prefix" | "httponly" | "secure" => {}
+                "indirect" if by == "cookie" => {}
+                "indirect" | "nocache" | "postonly" | "preserve" => {
+                    let why = match word.text.as_str() {
+                        "nocache" => "the answer that sets the cookie is marked private by itself",
+                        "postonly" => "the cookie is set with the first answer",
+                        _ => "the cookie is Tandem's alone",
+                    };
+                    self.verdicts
+                        .note(line.spot, format!("`{}`: {why}", word.text));
+                }
+                "domain" => {
+                    if let Some(domain) = words.next() {
+                        table.put("domain", Value::text(domain.text.trim_start_matches('.')));
+                    }
+                }
+                "maxlife" | "maxidle" => {
+                    let time = words
+                        .next()
+                        .and_then(|word| units::time(&word.text, SECONDS));
+                    if let Some(time) = time.and_then(units::shown) {
+                        table.put("max-age", Value::text(time));
+                        self.verdicts.note(
+                            line.spot,
+                            format!("`{}` is how long the browser keeps the cookie", word.text),
+                        );
+                    }
+                }
+                "attr" => {
+                    let word = words.next().map_or("", |word| word.text.as_str());
+                    match word.to_ascii_lowercase().strip_prefix("samesite=") {
+                        Some(site) => table.put("same-site", Value::text(site)),
+                        None => self.verdicts.refuse(
+                            line.spot,
+                            line.spot,
+                            format!("the attribute '{word}' is not translated"),
+                        ),
+                    }
+                }
+                "dynamic" => self.verdicts.note(
+                    line.spot,
+                    "`dynamic`: ids of servers are made by themselves",
+                ),
+                other => {
+                    let names = [
+                        "insert", "prefix", "indirect", "nocache", "postonly", "preserve",
+                        "httponly", "secure", "domain", "maxidle", "maxlife", "attr",
+                    ];
+                    self.verdicts.refuse_hint(
+                        line.spot,
+                        word.spot,
+                        format!("'cookie' does not know '{other}'"),
+                        did_you_mean(other, names),
+                    );
+                }
+            }
+        }
+        Some(Value::Table(table))
+    }
+
+    fn server_timeouts(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
+        let mut table = Table::default();
+        let mut spot = None;
+        for (names, keys) in [
+            (["timeout connect", "contimeout"], &["connect"][..]),
+            (["timeout server", "srvtimeout"], &["first-byte", "body"]),
+        ] {
+            if let Some((line, time)) = self.one_time(proxy, &names) {
+                for key in keys {
+                    table.put(key, Value::text(&time));
+                }
+                spot = spot.or(Some(line.spot));
+            }
+        }
+        if let (false, Some(spot)) = (table.is_empty(), spot) {
+            out.put_at("timeouts", Value::Table(table), spot);
+        }
+        if let Some((line, time)) = self.one_time(proxy, &["timeout queue"]) {
+            let table = Table::default().with("timeout", Value::text(time));
+            out.put_at("queue", Value::Table(table), line.spot);
+        }
+    }
+
+    fn server_tls(&mut self, servers: &[Server], out: &mut Section) {
+        let with: Vec<(&Tls, Spot)> = servers
+            .iter()
+            .filter_map(|server| Some((server.settings.tls.as_ref()?, server.line.spot)))
+            .collect();
+        let Some((tls, spot)) = with.first() else {
+            return;
+        };
+        if with.len() != servers.len() || with.iter().any(|(other, _)| other != tls) {
+            self.verdicts.refuse(
+                *spot,
+                *spot,
+                "servers of one backend all speak TLS in the same way, or none does",
+            );
+            return;
+        }
+        let mut table = Table::default();
+        if !tls.verify {
+            table.put("verify", Value::plain(false));
+        } else if let Some(ca) = tls.ca.as_ref().filter(|ca| !ca.starts_with('@')) {
+            table.put("ca", Value::text(self.bases.authority(ca)));
+        }
+        if let Some(name) = &tls.sni {
+            table.put("name", Value::text(name));
+        }
+        if let Some(cert) = &tls.cert {
+            table.put("cert", Value::text(self.bases.certificate(cert)));
+        }
+        let value = if table.is_empty() {
+            Value::plain(true)
+        } else {
+            Value::Table(table)
+        };
+        out.put_at("tls", value, *spot);
+    }
+
+    /// The time of the first of some directives that is there.
+    pub fn one_time<'p>(
+        &mut self,
+        proxy: &Proxy<'p>,
+        names: &[&str],
+    ) -> Option<(&'p Line, String)> {
+        for name in names {
+            if let Some((line, at)) = proxy.argument(name) {
+                if !name.contains(' ') {
+                    self.verdicts.note(
+                        line.spot,
+                        format!("`{name}` is `{}` since HAProxy 2.1", names[0]),
+                    );
+                }
+                return Some((line, self.time(line, at)?));
+            }
+        }
+        None
+    }
+
+    /// The time at a word of a line, as the cluster file writes it.
+    pub fn time(&mut self, line: &Line, at: usize) -> Option<String> {
+        self.verdicts.translated(line.spot);
+        match units::time(line.word(at), MILLISECONDS) {
+            Some(time) => {
+                let shown = units::shown(time);
+                if shown.is_none() {
+                    self.verdicts.note(
+                        line.spot,
+                        "0 is no limit in HAProxy; here it is the usual limit",
+                    );
+                }
+                shown
+            }
+            None => {
+                self.verdicts.refuse(
+                    line.spot,
+                    line.at(at),
+                    format!(
+                        "'{}' is no time: a number and us, ms, s, m, h or d",
+                        line.word(at)
+                    ),
+                );
+                None
+            }
+        }
+    }
+
+    pub fn number(&mut self, line: &Line, at: usize) -> Option<u64> {
+        self.verdicts.translated(line.spot);
+        let number = line.word(at).parse().ok();
+        if number.is_none() {
+            self.verdicts.refuse(
+                line.spot,
+                line.at(at),
+                format!("'{}' is no number", line.word(at)),
+            );
+        }
+        number
+    }
+}
+
+/// `200`, `200,204`, `200-399`, and of expressions `^2..`-like ones that name a class.
+fn statuses(text: &str) -> Option<Value> {
+    let mut list = Vec::new();
+    let text = text.trim_start_matches('^').trim_end_matches('$');
+    for part in text.split([',', '|']) {
+        let part = part.trim_matches(['(', ')']);
+        if let Some(class) = part
+            .strip_suffix("..")
+            .or_else(|| part.strip_suffix("[0-9][0-9]"))
+        {
+            let digits = class.trim_matches(['[', ']']);
+            let (low, high) = match digits.split_once('-') {
+                Some((low, high)) => (low, high),
+                None => (digits, digits),
+            };
+            if low.len() != 1 || high.len() != 1 {
+                return None;
+            }
+            list.push(Value::Text(format!("{low}00-{high}99")));
+        } else if part
+            .split('-')
+            .all(|n| n.len() == 3 && n.bytes().all(|b| b.is_ascii_digit()))
+        {
+            list.push(if part.contains('-') {
+                Value::text(part)
+            } else {
+                Value::plain(part)
+            });
+        } else {
+            return None;
+        }
+    }
+    (!list.is_empty()).then_some(Value::List(list))
+}

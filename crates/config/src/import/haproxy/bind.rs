@@ -1,0 +1,348 @@
+//! `bind`: where a frontend listens, and how.
+
+use super::super::report::Verdicts;
+use super::super::sources::Spot;
+use super::words::{Line, Word};
+use crate::suggest::did_you_mean;
+
+/// Addresses that are listened on in the same way: one listener of the cluster file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Door {
+    pub addresses: Vec<(String, Option<u16>)>,
+    pub tls: Option<Tls>,
+    pub proxy: bool,
+    pub spot: Spot,
+}
+
+/// What is said of TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub certs: Vec<String>,
+    pub client_ca: Option<String>,
+    pub min13: bool,
+}
+
+/// Words of `bind` that have no effect here, and how many arguments follow them.
+const WITHOUT: &[(&str, usize, &str)] = &[
+    ("name", 1, "listeners are named after their section"),
+    ("id", 1, "things have names"),
+    ("v4v6", 0, "all addresses are of both families"),
+    (
+        "defer-accept",
+        0,
+        "the engine chooses how it talks to the kernel",
+    ),
+    ("tfo", 0, "the engine chooses how it talks to the kernel"),
+    ("mss", 1, "the engine chooses how it talks to the kernel"),
+    ("tcp-ut", 1, "the engine chooses how it talks to the kernel"),
+    ("backlog", 1, "the kernel's limit is used"),
+    ("maxconn", 1, "`maxconn` of the section counts"),
+    ("nice", 1, "all connections are equal"),
+    (
+        "process",
+        1,
+        "a node is one process with a worker for each core",
+    ),
+    (
+        "thread",
+        1,
+        "a node is one process with a worker for each core",
+    ),
+    (
+        "shards",
+        1,
+        "a node is one process with a worker for each core",
+    ),
+    ("level", 1, "there are no levels"),
+    ("severity-output", 1, "there are no levels"),
+    (
+        "alpn",
+        1,
+        "HTTP/1.1 and HTTP/2 are negotiated by themselves",
+    ),
+    ("npn", 1, "HTTP/1.1 and HTTP/2 are negotiated by themselves"),
+    (
+        "proto",
+        1,
+        "HTTP/1.1 and HTTP/2 are told apart by themselves",
+    ),
+    (
+        "ciphers",
+        1,
+        "TLS is rustls with its own safe choice of ciphers",
+    ),
+    (
+        "ciphersuites",
+        1,
+        "TLS is rustls with its own safe choice of ciphers",
+    ),
+    (
+        "curves",
+        1,
+        "TLS is rustls with its own safe choice of curves",
+    ),
+    (
+        "ecdhe",
+        1,
+        "TLS is rustls with its own safe choice of curves",
+    ),
+    ("no-sslv3", 0, "TLS 1.2 is the oldest version spoken"),
+    ("no-tlsv10", 0, "TLS 1.2 is the oldest version spoken"),
+    ("no-tlsv11", 0, "TLS 1.2 is the oldest version spoken"),
+    (
+        "no-tls-tickets",
+        0,
+        "tickets are encrypted with keys that change",
+    ),
+    ("ssl-max-ver", 1, "the newest version both know is spoken"),
+    (
+        "prefer-client-ciphers",
+        0,
+        "TLS is rustls with its own safe choice of ciphers",
+    ),
+    (
+        "strict-sni",
+        0,
+        "an unknown name gets the first certificate",
+    ),
+    ("generate-certificates", 0, "certificates are files"),
+    (
+        "tls-ticket-keys",
+        1,
+        "tickets are encrypted with keys that change",
+    ),
+    (
+        "user",
+        1,
+        "a Unix socket belongs to the user the node becomes",
+    ),
+    (
+        "group",
+        1,
+        "a Unix socket belongs to the user the node becomes",
+    ),
+    (
+        "uid",
+        1,
+        "a Unix socket belongs to the user the node becomes",
+    ),
+    (
+        "gid",
+        1,
+        "a Unix socket belongs to the user the node becomes",
+    ),
+    (
+        "mode",
+        1,
+        "a Unix socket belongs to the user the node becomes",
+    ),
+];
+
+const KNOWN: [&str; 8] = [
+    "ssl",
+    "crt",
+    "ca-file",
+    "verify",
+    "accept-proxy",
+    "ssl-min-ver",
+    "force-tlsv12",
+    "force-tlsv13",
+];
+
+/// What is put before relative paths.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bases {
+    pub certificates: String,
+    pub authorities: String,
+    /// Before what is still relative.
+    pub directory: String,
+}
+
+impl Bases {
+    fn put(base: &str, path: &str) -> String {
+        if base.is_empty() || path.starts_with('/') || path.starts_with('@') {
+            path.to_owned()
+        } else {
+            format!("{}/{path}", base.trim_end_matches('/'))
+        }
+    }
+
+    pub fn certificate(&self, path: &str) -> String {
+        Self::put(&self.directory, &Self::put(&self.certificates, path))
+    }
+
+    pub fn authority(&self, path: &str) -> String {
+        Self::put(&self.directory, &Self::put(&self.authorities, path))
+    }
+}
+
+/// Reads the words after `bind`.
+pub(crate) fn read(
+    line: &Line,
+    words: &[Word],
+    bases: &Bases,
+    verdicts: &mut Verdicts,
+) -> Option<Door> {
+    let first = words.first()?;
+    let mut door = Door {
+        spot: line.spot,
+        ..Door::default()
+    };
+    for part in first.text.split(',') {
+        match addresses(part) {
+            Ok(list) => door.addresses.extend(list),
+            Err(message) => {
+                verdicts.refuse(line.spot, first.spot, message);
+                return None;
+            }
+        }
+    }
+    let (mut ssl, mut tls, mut verify) = (false, Tls::default(), None);
+    let mut at = 1;
+    while let Some(word) = words.get(at) {
+        at += 1;
+        let argument = words.get(at).map(|word| word.text.clone());
+        let mut take = || {
+            at += 1;
+            argument.clone().unwrap_or_default()
+        };
+        match word.text.as_str() {
+            "ssl" => ssl = true,
+            "crt" => tls.certs.push(bases.certificate(&take())),
+            "ca-file" => tls.client_ca = Some(bases.authority(&take())),
+            "verify" => verify = Some(take()),
+            "accept-proxy" => door.proxy = true,
+            "ssl-min-ver" => tls.min13 = take() == "TLSv1.3",
+            "force-tlsv13" => tls.min13 = true,
+            "force-tlsv12" => verdicts.note(
+                line.spot,
+                "TLS 1.3 is spoken too: there is no newest version to set",
+            ),
+            other => {
+                let Some((_, args, why)) = WITHOUT.iter().find(|(name, ..)| *name == other) else {
+                    let all = KNOWN
+                        .into_iter()
+                        .chain(WITHOUT.iter().map(|(name, ..)| *name));
+                    verdicts.refuse_hint(
+                        line.spot,
+                        word.spot,
+                        format!("'bind' does not know '{other}'"),
+                        did_you_mean(other, all),
+                    );
+                    continue;
+                };
+                at += args;
+                verdicts.note(line.spot, format!("`{other}` has no effect: {why}"));
+            }
+        }
+    }
+    if ssl {
+        if tls.certs.is_empty() {
+            verdicts.refuse(line.spot, line.spot, "'ssl' needs a certificate: crt FILE");
+        }
+        if verify.as_deref() != Some("required") && tls.client_ca.take().is_some() {
+            verdicts.note(line.spot, "clients need no certificate, so `ca-file` has no effect: `verify required` would ask for one");
+        }
+        door.tls = Some(tls);
+    }
+    verdicts.translated(line.spot);
+    Some(door)
+}
+
+/// `*:80`, `:80-82`, `10.0.0.1:80`, `[::]:80`, `:::80`, `ipv4@`, `ipv6@`, `unix@/path`, `/path`, `fd@5`.
+fn addresses(text: &str) -> Result<Vec<(String, Option<u16>)>, String> {
+    if let Some(fd) = text.strip_prefix("fd@") {
+        let number: u32 = fd
+            .parse()
+            .map_err(|_| format!("'{fd}' is no number of a descriptor"))?;
+        return Ok(vec![(format!("fd:{number}"), None)]);
+    }
+    if let Some(path) = text
+        .strip_prefix("unix@")
+        .or_else(|| text.starts_with('/').then_some(text))
+    {
+        return Ok(vec![(format!("unix:{path}"), None)]);
+    }
+    if text.starts_with("abns@")
+        || text.starts_with("quic")
+        || text.starts_with("udp")
+        || text.starts_with("sockpair@")
+    {
+        return Err(format!(
+            "'{text}': only TCP and Unix sockets are listened on"
+        ));
+    }
+    let text = text
+        .strip_prefix("ipv4@")
+        .or_else(|| text.strip_prefix("ipv6@"))
+        .or_else(|| text.strip_prefix("tcp4@"))
+        .or_else(|| text.strip_prefix("tcp6@"))
+        .or_else(|| text.strip_prefix("tcp@"))
+        .unwrap_or(text);
+    let (host, ports) = text
+        .rsplit_once(':')
+        .ok_or_else(|| format!("'{text}' has no port: ADDRESS:PORT"))?;
+    let host = host.trim_matches(['[', ']']);
+    let host = match host {
+        "" | "*" | "0.0.0.0" | "::" => String::new(),
+        host if host.contains(':') => format!("[{host}]"),
+        host => host.to_owned(),
+    };
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_| format!("'{text}' is no port"))
+    };
+    let (low, high) = match ports.split_once('-') {
+        Some((low, high)) => (port(low)?, port(high)?),
+        None => (port(ports)?, port(ports)?),
+    };
+    if high < low || high - low > 255 {
+        return Err(format!("'{ports}' is no range of at most 256 ports"));
+    }
+    Ok((low..=high)
+        .map(|port| (format!("{host}:{port}"), Some(port)))
+        .collect())
+}
+
+impl Door {
+    /// Whether what is said apart from the addresses is the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.tls == other.tls && self.proxy == other.proxy
+    }
+
+    /// The port, if all addresses have the same.
+    pub fn port(&self) -> Option<u16> {
+        let first = self.addresses.first()?.1?;
+        self.addresses
+            .iter()
+            .all(|(_, port)| *port == Some(first))
+            .then_some(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_an_address_is_read() {
+        let shown = |text: &str| -> Vec<String> {
+            addresses(text)
+                .unwrap()
+                .into_iter()
+                .map(|(a, _)| a)
+                .collect()
+        };
+        assert_eq!(shown("*:80"), [":80"]);
+        assert_eq!(shown(":8080-8082"), [":8080", ":8081", ":8082"]);
+        assert_eq!(shown("10.0.0.1:80"), ["10.0.0.1:80"]);
+        assert_eq!(shown("[::1]:80"), ["[::1]:80"]);
+        assert_eq!(shown(":::80"), [":80"]);
+        assert_eq!(shown("unix@/run/h.sock"), ["unix:/run/h.sock"]);
+        assert_eq!(shown("/run/h.sock"), ["unix:/run/h.sock"]);
+        assert_eq!(shown("fd@7"), ["fd:7"]);
+        for wrong in ["80", ":http", ":90-80", "abns@x", "fd@x"] {
+            assert!(addresses(wrong).is_err(), "{wrong}");
+        }
+    }
+}

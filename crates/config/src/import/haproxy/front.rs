@@ -1,0 +1,508 @@
+//! Frontends: listeners and their routes.
+
+use super::super::document::{Route, Section, Table, Value};
+use super::super::logic::{Either, guard};
+use super::super::sources::Spot;
+use super::Translator;
+use super::acl::{self, Acls, Connection};
+use super::bind::{self, Door};
+use super::proxy::Proxy;
+use super::rules::{self, Deed, Step};
+
+/// More routes than this are refused: conditions on changes multiply them.
+const MOST: usize = 4096;
+
+/// Directives that are rules, in the order in which HAProxy asks them.
+const RULES: [&[&str]; 3] = [
+    &[
+        "block", "reqadd", "reqdel", "reqidel", "rspadd", "rspdel", "rspidel",
+    ],
+    &["http-request", "http-response", "http-after-response"],
+    &["redirect"],
+];
+
+impl Translator<'_> {
+    /// The addresses of a section, those that are listened on alike together.
+    pub fn doors(&mut self, proxy: &Proxy<'_>) -> Vec<Door> {
+        let mut doors: Vec<Door> = Vec::new();
+        let head = &proxy.section.head;
+        // `frontend main *:80`, as it was before HAProxy 1.7; options may follow.
+        let inline = head.from(2);
+        let inline = inline
+            .first()
+            .filter(|word| word.text != "from" && !word.text.is_empty());
+        let mut found = Vec::new();
+        if inline.is_some() {
+            found.extend(bind::read(
+                head,
+                head.from(2),
+                &self.bases,
+                &mut self.verdicts,
+            ));
+            self.verdicts.note(
+                head.spot,
+                format!(
+                    "an address behind the name of a {} is a `bind` line since HAProxy 1.7",
+                    head.word(0)
+                ),
+            );
+        }
+        for line in proxy.own("bind") {
+            found.extend(bind::read(
+                line,
+                line.from(1),
+                &self.bases,
+                &mut self.verdicts,
+            ));
+        }
+        for door in found {
+            // Conditions on the connection are decided for each listener.
+            let mixed = proxy
+                .section
+                .lines
+                .iter()
+                .any(|line| line.words.iter().any(|word| word.text.contains("dst_port")));
+            let like =
+                |other: &&mut Door| other.is_like(&door) && (!mixed || other.port() == door.port());
+            match doors.iter_mut().find(like) {
+                Some(same) => same.addresses.extend(door.addresses),
+                None => doors.push(door),
+            }
+        }
+        if doors.is_empty() && proxy.section.kind == super::table::FRONTEND {
+            self.verdicts
+                .note(head.spot, "nothing is bound: no request comes here");
+        }
+        doors
+    }
+
+    /// Writes the listeners of a section.
+    pub fn listeners(&mut self, proxy: &Proxy<'_>, doors: &[Door]) {
+        let several = doors.len() > 1;
+        for (number, door) in doors.iter().enumerate() {
+            let wanted = if several && door.tls.is_some() {
+                format!("{}-tls", proxy.name())
+            } else if number > 0 {
+                format!("{}-{}", proxy.name(), number + 1)
+            } else {
+                proxy.name().to_owned()
+            };
+            let name = self
+                .listeners
+                .name(&format!("{}/{number}", proxy.name()), &wanted);
+            let mut out = Section::named("listener", &name, Some(door.spot));
+            let head = &proxy.section.head;
+            out.comment = head.shown();
+            let addresses = door.addresses.iter().map(|(address, _)| address.clone());
+            out.put_at("bind", Value::texts(addresses), door.spot);
+            Self::listener_tls(door, &mut out);
+            if door.proxy {
+                out.put_at("proxy-protocol", Value::plain(true), door.spot);
+                // HAProxy believes whoever connects to such an address.
+                out.put_at("trust", Value::texts(["0.0.0.0/0", "::/0"]), door.spot);
+            }
+            self.limits(proxy, &mut out);
+            self.client_timeouts(proxy, &mut out);
+            self.error_pages(proxy, &mut out);
+            let logs = self.logs(proxy);
+            if self.options.direct && !logs {
+                out.put("log", Value::plain(false));
+            }
+            if proxy.is_tcp() {
+                out.put("mode", Value::text("tcp"));
+            }
+            let routes = self.routes(proxy, door);
+            out.put("route", Value::Routes(routes));
+            self.document.sections.push(out);
+        }
+    }
+
+    fn listener_tls(door: &Door, out: &mut Section) {
+        let Some(tls) = &door.tls else { return };
+        let certs = tls.certs.iter().map(|path| {
+            if path.ends_with('/') || std::path::Path::new(path).is_dir() {
+                format!("{}/*.pem", path.trim_end_matches('/'))
+            } else {
+                path.clone()
+            }
+        });
+        let certs = Value::texts(certs);
+        if tls.client_ca.is_none() && !tls.min13 {
+            return out.put_at("tls", certs, door.spot);
+        }
+        let mut table = Table::default().with("certs", certs);
+        if let Some(ca) = &tls.client_ca {
+            table.put("client-ca", Value::text(ca));
+        }
+        if tls.min13 {
+            table.put("min", Value::text("1.3"));
+        }
+        out.put_at("tls", Value::Table(table), door.spot);
+    }
+
+    fn limits(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
+        let line = proxy.get("maxconn").or(self.max_connections);
+        if let Some(line) = line
+            && let Some(most) = self.number(line, 1)
+            && most > 0
+        {
+            let table = Table::default().with("connections", Value::plain(most));
+            out.put_at("limits", Value::Table(table), line.spot);
+        }
+    }
+
+    fn client_timeouts(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
+        let client = self.one_time(proxy, &["timeout client", "clitimeout"]);
+        let head = self.one_time(proxy, &["timeout http-request"]);
+        let idle = self.one_time(proxy, &["timeout http-keep-alive"]);
+        let mut table = Table::default();
+        let mut spot = None;
+        if let Some((line, time)) = head {
+            table.put("head", Value::text(time));
+            spot = Some(line.spot);
+        }
+        if let Some((line, time)) = &client {
+            table.put("body", Value::text(time));
+            spot = spot.or(Some(line.spot));
+        }
+        if let Some((line, time)) = idle.or(client) {
+            table.put("idle", Value::text(time));
+            spot = spot.or(Some(line.spot));
+        }
+        if let Some(spot) = spot {
+            if proxy.is_tcp() {
+                // Bytes that pass have one limit.
+                table.0.retain(|(key, _)| key == "idle");
+            }
+            out.put_at("timeouts", Value::Table(table), spot);
+        }
+    }
+
+    /// `errorfile 503 FILE`: the file is a whole answer; what follows its head is the page.
+    fn error_pages(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
+        let mut table = Table::default();
+        let mut spot = None;
+        for line in proxy.all("errorfile") {
+            let status = line.word(1);
+            let is_error = status.len() == 3 && status.starts_with(['4', '5']);
+            if !is_error {
+                self.verdicts
+                    .without(line.spot, format!("{status} is no error"));
+                continue;
+            }
+            if line.word(2) == "/dev/null" {
+                self.verdicts
+                    .without(line.spot, "an error is always answered, never with silence");
+                continue;
+            }
+            let answer = match std::fs::read(line.word(2)) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.verdicts.refuse(
+                        line.spot,
+                        line.at(2),
+                        format!("cannot read '{}': {error}", line.word(2)),
+                    );
+                    continue;
+                }
+            };
+            let end = [&b"\r\n\r\n"[..], b"\n\n"].into_iter().find_map(|end| {
+                let at = answer.windows(end.len()).position(|w| w == end)?;
+                Some(at + end.len())
+            });
+            let Some(end) = end else {
+                self.verdicts.refuse(
+                    line.spot,
+                    line.at(2),
+                    "this file is no answer: a head and a blank line come first",
+                );
+                continue;
+            };
+            let name = format!(
+                "errors/{}-{status}.html",
+                super::super::names::normal(proxy.name())
+            );
+            let name = self.options.beside(&name);
+            self.files.insert(name.clone(), answer[end..].to_vec());
+            table.put(status, Value::text(name));
+            spot = Some(line.spot);
+            self.verdicts.note(
+                line.spot,
+                "the page is written to a file of its own, without the head: Tandem makes that",
+            );
+        }
+        if let Some(spot) = spot {
+            out.put_at("errors", Value::Table(table), spot);
+        }
+    }
+
+    fn logs(&mut self, proxy: &Proxy<'_>) -> bool {
+        let lines = proxy.all("log");
+        for line in &lines {
+            self.verdicts.translated(line.spot);
+        }
+        !lines.is_empty()
+    }
+
+    /// The routes of a listener.
+    fn routes(&mut self, proxy: &Proxy<'_>, door: &Door) -> Vec<Route> {
+        let acls = self.acls(proxy);
+        let connection = Connection {
+            tls: door.tls.is_some(),
+            port: door.port(),
+        };
+        let mut steps = self.steps(proxy, &acls, connection);
+        if let Some(line) = proxy.get("monitor-uri") {
+            self.verdicts.translated(line.spot);
+            let when = Either::of(super::super::logic::Literal {
+                subject: super::super::logic::Subject::Path,
+                patterns: vec![line.word(1).to_owned()],
+                fold: false,
+                not: false,
+            });
+            let answer = Table::default()
+                .with("respond", Value::plain(200))
+                .with("log", Value::plain(false));
+            steps.insert(
+                0,
+                Step {
+                    when,
+                    deed: Deed::Answer(answer),
+                    spot: line.spot,
+                },
+            );
+        }
+        for line in proxy.own("use_backend") {
+            let (words, condition) = rules::split(line.from(1));
+            let Some(backend) = words.first() else {
+                self.verdicts.refuse(
+                    line.spot,
+                    line.spot,
+                    "which backend? use_backend NAME if ...",
+                );
+                continue;
+            };
+            let when = match rules::when(condition, &acls, connection, line.spot) {
+                Ok(when) => when,
+                Err(refusal) => {
+                    refusal.tell(line.spot, &mut self.verdicts);
+                    continue;
+                }
+            };
+            self.verdicts.translated(line.spot);
+            let deed = self.to(&backend.text, line.spot, backend.spot);
+            steps.push(Step {
+                when,
+                deed,
+                spot: line.spot,
+            });
+        }
+        let last = proxy.get("default_backend");
+        let (name, spot, at) = match last {
+            Some(line) => (line.word(1).to_owned(), line.spot, line.at(1)),
+            None => (
+                proxy.name().to_owned(),
+                proxy.section.head.spot,
+                proxy.section.head.spot,
+            ),
+        };
+        if let Some(line) = last {
+            self.verdicts.translated(line.spot);
+        }
+        let deed = if last.is_some() || (proxy.is_listen() && self.has_servers(&name)) {
+            self.to(&name, spot, at)
+        } else {
+            Deed::Answer(rules::deny(503))
+        };
+        steps.push(Step {
+            when: Either::always(),
+            deed,
+            spot,
+        });
+        let mut budget = MOST;
+        let routes = self.build(&steps, connection, &mut budget);
+        if budget == 0 {
+            self.verdicts.refuse(
+                proxy.section.head.spot,
+                proxy.section.head.spot,
+                format!("conditions on changes multiply to more than {MOST} routes"),
+            );
+        }
+        routes
+    }
+
+    fn acls(&mut self, proxy: &Proxy<'_>) -> Acls {
+        acl::read(&proxy.section.lines, &mut self.verdicts)
+    }
+
+    /// The rules of a section, in the order in which they are asked.
+    fn steps(&mut self, proxy: &Proxy<'_>, acls: &Acls, connection: Connection) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for names in RULES {
+            for line in &proxy.section.lines {
+                if names.contains(&line.word(0)) {
+                    steps.extend(rules::step(line, acls, connection, &mut self.verdicts));
+                }
+            }
+        }
+        steps
+    }
+
+    /// Goes on to a backend by its name in HAProxy.
+    fn to(&mut self, name: &str, line: Spot, at: Spot) -> Deed {
+        if name.contains("%[") {
+            self.verdicts.refuse(
+                line,
+                at,
+                "a backend is named, not worked out for each request",
+            );
+        } else if !self.is_backend(name) {
+            let names: Vec<&str> = self.backend_names().collect();
+            let hint = crate::suggest::did_you_mean(name, names.iter().copied());
+            self.verdicts.refuse_hint(
+                line,
+                at,
+                format!("unable to find required backend: '{name}'"),
+                hint,
+            );
+        }
+        Deed::To(name.to_owned())
+    }
+
+    /// Steps as routes. A change holds for what follows it.
+    fn build(&mut self, steps: &[Step], connection: Connection, budget: &mut usize) -> Vec<Route> {
+        let mut routes = Vec::new();
+        for (at, step) in steps.iter().enumerate() {
+            *budget = budget.saturating_sub(1 + step.when.0.len());
+            if *budget == 0 {
+                return routes;
+            }
+            let inner = match &step.deed {
+                Deed::Answer(table) => vec![Route {
+                    table: table.clone(),
+                    spot: step.spot,
+                }],
+                Deed::To(name) => self.way_into_backend(name, connection, step.spot, budget),
+                Deed::Done => {
+                    // The rest of the rules is skipped, not where the request goes.
+                    let rest: Vec<Step> = steps[at + 1..]
+                        .iter()
+                        .filter(|step| matches!(step.deed, Deed::To(_)))
+                        .cloned()
+                        .collect();
+                    self.build(&rest, connection, budget)
+                }
+                Deed::Change(change) => {
+                    if change.is_empty() {
+                        continue;
+                    }
+                    let after = &steps[at + 1..];
+                    let rest = self.build(after, connection, budget);
+                    let changed = with(change, rest.clone(), step.spot);
+                    for together in &step.when.0 {
+                        routes.extend(guard(together, &changed, step.spot));
+                        if together.is_empty() {
+                            return routes;
+                        }
+                    }
+                    routes.extend(rest);
+                    return routes;
+                }
+            };
+            for together in &step.when.0 {
+                routes.extend(guard(together, &inner, step.spot));
+                if together.is_empty() {
+                    return routes;
+                }
+            }
+        }
+        routes
+    }
+
+    /// The way into a backend: its own rules, then its servers.
+    fn way_into_backend(
+        &mut self,
+        name: &str,
+        connection: Connection,
+        spot: Spot,
+        budget: &mut usize,
+    ) -> Vec<Route> {
+        let Some(section) = self.section_of_backend(name) else {
+            return Vec::new();
+        };
+        let proxy = Proxy::new(section, self.sections, self.used);
+        let action = if self.has_servers(name) {
+            let service = self.service(name);
+            Table::default().with("to", Value::text(service))
+        } else {
+            rules::deny(503)
+        };
+        let last = Route {
+            table: action,
+            spot,
+        };
+        // The rules of a listen section are asked once, as those of its front.
+        if proxy.is_listen() {
+            return vec![last];
+        }
+        let acls = self.acls(&proxy);
+        let mut steps = self.steps(&proxy, &acls, connection);
+        steps.extend(self.server_steps(&proxy, &acls, connection));
+        steps.push(Step {
+            when: Either::always(),
+            deed: Deed::Answer(last.table),
+            spot,
+        });
+        self.build(&steps, connection, budget)
+    }
+
+    /// `use-server NAME if ...`: a backend of this server alone.
+    fn server_steps(
+        &mut self,
+        proxy: &Proxy<'_>,
+        acls: &Acls,
+        connection: Connection,
+    ) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for line in proxy.own("use-server") {
+            let (words, condition) = rules::split(line.from(1));
+            let name = words.first().map_or("", |word| word.text.as_str());
+            match rules::when(condition, acls, connection, line.spot) {
+                Ok(when) => {
+                    self.verdicts.translated(line.spot);
+                    let key = format!("{}/{name}", proxy.name());
+                    let service = self
+                        .services
+                        .name(&key, &format!("{}-{name}", proxy.name()));
+                    let table = Table::default().with("to", Value::text(service));
+                    steps.push(Step {
+                        when,
+                        deed: Deed::Answer(table),
+                        spot: line.spot,
+                    });
+                }
+                Err(refusal) => refusal.tell(line.spot, &mut self.verdicts),
+            }
+        }
+        steps
+    }
+}
+
+/// Puts what goes with routes around them: into the only one, or into a group.
+fn with(change: &Table, routes: Vec<Route>, spot: Spot) -> Vec<Route> {
+    if let [only] = &routes[..]
+        && !change.0.iter().any(|(key, _)| only.table.has(key))
+        && !only.table.has("deny")
+        && !only.table.has("respond")
+    {
+        let mut table = only.table.clone();
+        table.0.extend(change.0.iter().cloned());
+        return vec![Route {
+            table,
+            spot: only.spot,
+        }];
+    }
+    let mut table = change.clone();
+    table.put("route", Value::Routes(routes));
+    vec![Route { table, spot }]
+}

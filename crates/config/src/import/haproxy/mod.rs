@@ -1,0 +1,430 @@
+//! haproxy.cfg, translated.
+//!
+//! 1. [`words`]: the files become lines of words;
+//! 2. [`sections`]: lines become sections; the table of directives ([`table`]) decides what it can alone;
+//! 3. here: `global` becomes `[cluster]`, each frontend and listen section its listeners ([`front`]), each backend
+//!    with servers a `[backend.NAME]` ([`back`]).
+
+mod acl;
+mod back;
+mod bind;
+mod format;
+mod front;
+mod patterns;
+pub(crate) use patterns::{checked, network};
+mod proxy;
+mod rules;
+mod sections;
+mod server;
+pub(crate) mod table;
+mod units;
+mod words;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::document::{self, Document, Value};
+use super::names::Names;
+use super::report::Verdicts;
+use super::sources::{Sources, Spot};
+use super::{Options, Outcome, Process};
+use bind::Bases;
+use proxy::Proxy;
+use sections::Section;
+use server::Server;
+use table::{BACKEND, DEFAULTS, FRONTEND, GLOBAL, LISTEN};
+use words::Line;
+
+/// Translates files that are read one after the other.
+pub(crate) fn translate(
+    sources: &Sources,
+    files: &[usize],
+    env: &dyn Fn(&str) -> Option<String>,
+    options: &Options,
+) -> Outcome {
+    let mut verdicts = Verdicts::default();
+    let mut lines = Vec::new();
+    for &file in files {
+        lines.extend(words::lines(sources, file, env, &mut verdicts));
+    }
+    let seen = lines.iter().map(|line| (line.spot, line.shown())).collect();
+    let sections = sections::sections(lines, &mut verdicts);
+    let used = RefCell::default();
+    let mut translator = Translator {
+        sections: &sections,
+        used: &used,
+        verdicts,
+        document: Document::default(),
+        services: Names::default(),
+        listeners: Names::default(),
+        process: Process::default(),
+        files: BTreeMap::new(),
+        max_connections: None,
+        bases: Bases {
+            directory: options.directory.clone(),
+            ..Bases::default()
+        },
+        options,
+        admin: None,
+    };
+    translator.run();
+    let Translator {
+        verdicts,
+        document,
+        process,
+        files,
+        ..
+    } = translator;
+    Outcome {
+        document,
+        verdicts,
+        seen,
+        process,
+        files,
+    }
+}
+
+struct Translator<'a> {
+    sections: &'a [Section],
+    used: &'a RefCell<BTreeSet<Spot>>,
+    verdicts: Verdicts,
+    document: Document,
+    services: Names,
+    listeners: Names,
+    process: Process,
+    files: BTreeMap<String, Vec<u8>>,
+    /// `maxconn` of global.
+    max_connections: Option<&'a Line>,
+    bases: Bases,
+    options: &'a Options,
+    /// Where statistics are shown, which the admin pages do.
+    admin: Option<(String, Spot)>,
+}
+
+impl<'a> Translator<'a> {
+    fn run(&mut self) {
+        self.global();
+        let sections = self.sections;
+        for section in sections {
+            if section.kind & (FRONTEND | LISTEN) != 0 {
+                let proxy = Proxy::new(section, sections, self.used);
+                self.front(&proxy);
+            }
+        }
+        for section in sections {
+            if section.kind & (BACKEND | LISTEN) != 0 {
+                let proxy = Proxy::new(section, sections, self.used);
+                self.back(&proxy);
+            }
+        }
+        self.leftovers();
+        // What HAProxy does not serve is not served.
+        let cluster = &mut self.document.sections[0];
+        match self.admin.take() {
+            Some((address, spot)) => cluster.put_at("admin", Value::Text(address), spot),
+            None if self.options.direct => cluster.put("admin", Value::plain(false)),
+            None => {}
+        }
+        if cluster.table.is_empty() {
+            self.document.sections.remove(0);
+        }
+    }
+
+    /// `global`: the process, and `[cluster]`.
+    fn global(&mut self) {
+        let mut out = document::Section::new("cluster", None);
+        let sections = self.sections;
+        for section in sections.iter().filter(|section| section.kind == GLOBAL) {
+            out.spot = out.spot.or(Some(section.head.spot));
+            for line in &section.lines {
+                self.verdicts.translated(line.spot);
+                match line.word(0) {
+                    "daemon" => self.process.daemon = true,
+                    "pidfile" => self.process.pid_file = Some(line.word(1).into()),
+                    "user" => out.put_at("user", Value::text(line.word(1)), line.spot),
+                    "group" => out.put_at("group", Value::text(line.word(1)), line.spot),
+                    "nbthread" => {
+                        if let Some(workers) = self.number(line, 1) {
+                            out.put_at("workers", Value::plain(workers), line.spot);
+                        }
+                    }
+                    "maxconn" => {
+                        if self.number(line, 1).is_some() {
+                            self.max_connections = Some(line);
+                        }
+                    }
+                    "log" => {}
+                    "crt-base" => line.word(1).clone_into(&mut self.bases.certificates),
+                    "ca-base" => line.word(1).clone_into(&mut self.bases.authorities),
+                    "ssl-default-bind-options" => self.verdicts.note(
+                        line.spot,
+                        "TLS 1.2 is the oldest version spoken, and 1.3 the newest",
+                    ),
+                    _ => self.verdicts.note(
+                        line.spot,
+                        "a variable is read when the file is: set it outside",
+                    ),
+                }
+            }
+        }
+        if !out.table.is_empty() {
+            out.comment = "global".into();
+        }
+        self.document.sections.push(out);
+    }
+
+    fn front(&mut self, proxy: &Proxy<'a>) {
+        if self.disabled(proxy) {
+            return;
+        }
+        self.modes(proxy);
+        let doors = self.doors(proxy);
+        if Self::only_statistics(proxy) {
+            let secret = proxy
+                .section
+                .settled
+                .iter()
+                .any(|line| line.word(1) == "auth");
+            let door = doors.first().filter(|door| door.tls.is_none() && !secret);
+            match door.and_then(|door| Some((door.addresses.first()?.0.clone(), door.spot))) {
+                Some((address, spot)) => {
+                    self.verdicts.note(spot, "the admin pages are shown here: counters, health, and /metrics");
+                    self.admin.get_or_insert((address, spot));
+                }
+                None => self.verdicts.without(
+                    proxy.section.head.spot,
+                    "counters are on the admin pages, which have no password: see `[cluster] admin`",
+                ),
+            }
+            return;
+        }
+        self.listeners(proxy, &doors);
+    }
+
+    /// A section that shows HAProxy's statistics and nothing else.
+    fn only_statistics(proxy: &Proxy<'_>) -> bool {
+        let section = proxy.section;
+        let work = [
+            "server",
+            "server-template",
+            "use_backend",
+            "redirect",
+            "monitor-uri",
+            "http-request",
+        ];
+        section.settled.iter().any(|line| line.word(0) == "stats")
+            && !section
+                .lines
+                .iter()
+                .any(|line| work.contains(&line.word(0)))
+            && proxy.get("default_backend").is_none()
+    }
+
+    fn back(&mut self, proxy: &Proxy<'a>) {
+        if self.disabled(proxy) {
+            return;
+        }
+        self.modes(proxy);
+        let servers = self.servers(proxy);
+        if servers.is_empty() {
+            return;
+        }
+        let name = self.service(proxy.name());
+        let port = self.client_port();
+        self.backend(proxy, &name, &servers, port);
+        self.single_servers(proxy, &servers, port);
+        // Rules of a backend that nothing leads to are looked at all the same.
+        if !proxy.is_listen() {
+            let connection = acl::Connection { tls: false, port };
+            let acls = acl::read(&proxy.section.lines, &mut self.verdicts);
+            for line in &proxy.section.lines {
+                let names = [
+                    "http-request",
+                    "http-response",
+                    "http-after-response",
+                    "redirect",
+                    "block",
+                    "reqadd",
+                    "rspadd",
+                    "reqdel",
+                    "reqidel",
+                    "rspdel",
+                    "rspidel",
+                ];
+                if names.contains(&line.word(0)) && !self.verdicts.has(line.spot) {
+                    let _ = rules::step(line, &acls, connection, &mut self.verdicts);
+                }
+            }
+        }
+    }
+
+    /// Backends of one server, for `use-server`.
+    fn single_servers(&mut self, proxy: &Proxy<'_>, servers: &[Server], port: Option<u16>) {
+        let mut done = BTreeSet::new();
+        for line in proxy.own("use-server") {
+            let Some(server) = servers.iter().find(|server| server.name == line.word(1)) else {
+                let names = servers.iter().map(|server| server.name.as_str());
+                let hint = crate::suggest::did_you_mean(line.word(1), names);
+                self.verdicts.refuse_hint(
+                    line.spot,
+                    line.at(1),
+                    format!("there is no server '{}'", line.word(1)),
+                    hint,
+                );
+                continue;
+            };
+            if done.insert(server.name.clone()) {
+                let key = format!("{}/{}", proxy.name(), server.name);
+                let name = self
+                    .services
+                    .name(&key, &format!("{}-{}", proxy.name(), server.name));
+                self.verdicts.note(
+                    line.spot,
+                    "when this server is down the answer is 503: others are not asked",
+                );
+                let one = std::slice::from_ref(server);
+                self.backend(proxy, &name, one, port);
+            }
+        }
+    }
+
+    /// `mode`, and lines that count for nothing else.
+    fn modes(&mut self, proxy: &Proxy<'_>) {
+        if let Some(line) = proxy.get("mode") {
+            match line.word(1) {
+                "http" | "tcp" => self.verdicts.translated(line.spot),
+                other => {
+                    let hint = crate::suggest::did_you_mean(other, ["http", "tcp"]);
+                    self.verdicts.refuse_hint(
+                        line.spot,
+                        line.at(1),
+                        format!("the mode '{other}' is not translated"),
+                        hint,
+                    );
+                }
+            }
+        }
+        for line in proxy.all("option forwardfor") {
+            self.verdicts.translated(line.spot);
+            let mut words = line.from(2).iter();
+            while let Some(word) = words.next() {
+                match word.text.as_str() {
+                    "if-none" => {}
+                    "except" => {
+                        words.next();
+                        self.verdicts.note(
+                            line.spot,
+                            "whose X-Forwarded-For is believed is said by `trust` of the listener",
+                        );
+                    }
+                    "header" => {
+                        let name = words.next().map_or("", |word| word.text.as_str());
+                        self.verdicts.note(line.spot, format!("the field is X-Forwarded-For; add `headers = {{ request = {{ set = {{ {name} = \"{{client}}\" }} }} }}` to routes for another"));
+                    }
+                    other => self.verdicts.refuse(
+                        line.spot,
+                        word.spot,
+                        format!("'option forwardfor' does not know '{other}'"),
+                    ),
+                }
+            }
+        }
+    }
+
+    fn disabled(&mut self, proxy: &Proxy<'_>) -> bool {
+        let Some(line) = proxy.get("disabled") else {
+            return false;
+        };
+        for other in proxy.section.lines.iter().chain([&proxy.section.head]) {
+            self.verdicts.without(other.spot, "the section is disabled");
+        }
+        self.verdicts.without(line.spot, "the section is left out");
+        true
+    }
+
+    /// Lines that nothing asked for: those of defaults that no section is under, and the like.
+    fn leftovers(&mut self) {
+        for section in self.sections {
+            for line in &section.lines {
+                if self.verdicts.has(line.spot) {
+                    continue;
+                }
+                let used = self.used.borrow().contains(&line.spot);
+                if section.kind == DEFAULTS {
+                    self.verdicts.without(
+                        line.spot,
+                        format!("`{}`: nothing here needs it", line.shown()),
+                    );
+                } else if used {
+                    self.verdicts.translated(line.spot);
+                } else if section.kind == BACKEND || section.kind == LISTEN {
+                    self.verdicts.without(
+                        line.spot,
+                        format!("`{}`: the section has no servers", line.shown()),
+                    );
+                } else if section.kind == table::USERLIST {
+                    self.verdicts
+                        .without(line.spot, "no route asks for this list");
+                } else {
+                    self.verdicts.without(
+                        line.spot,
+                        format!("`{}`: nothing here needs it", line.shown()),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The one port that clients come to, if there is only one.
+    fn client_port(&mut self) -> Option<u16> {
+        let mut ports = BTreeSet::new();
+        let sections = self.sections;
+        for section in sections
+            .iter()
+            .filter(|s| s.kind & (FRONTEND | LISTEN) != 0)
+        {
+            let proxy = Proxy::new(section, sections, self.used);
+            let mut quiet = Verdicts::default();
+            let lines = proxy.own("bind").map(|line| (line, 1));
+            for (line, from) in lines.chain([(&section.head, 2)]) {
+                if let Some(door) = bind::read(line, line.from(from), &Bases::default(), &mut quiet)
+                {
+                    ports.extend(door.addresses.iter().filter_map(|(_, port)| *port));
+                }
+            }
+        }
+        let mut ports = ports.into_iter();
+        ports.next().filter(|_| ports.next().is_none())
+    }
+
+    fn backend_sections(&self) -> impl Iterator<Item = &'a Section> + use<'a> {
+        let sections = self.sections;
+        sections
+            .iter()
+            .filter(|section| section.kind & (BACKEND | LISTEN) != 0)
+    }
+
+    fn backend_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.backend_sections().map(|section| section.name.as_str())
+    }
+
+    fn section_of_backend(&self, name: &str) -> Option<&'a Section> {
+        self.backend_sections().find(|section| section.name == name)
+    }
+
+    fn is_backend(&self, name: &str) -> bool {
+        self.section_of_backend(name).is_some()
+    }
+
+    fn has_servers(&self, name: &str) -> bool {
+        self.section_of_backend(name).is_some_and(|section| {
+            let server = |line: &Line| matches!(line.word(0), "server" | "server-template");
+            section.lines.iter().any(server)
+        })
+    }
+
+    /// The name in the cluster file of a backend.
+    fn service(&mut self, name: &str) -> String {
+        self.services.name(name, name)
+    }
+}

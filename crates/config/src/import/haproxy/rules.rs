@@ -1,0 +1,565 @@
+//! `http-request`, `http-response`, `redirect` and what they were called before: steps on the way of a request.
+
+use super::super::document::{Table, Value};
+use super::super::logic::Either;
+use super::super::report::Verdicts;
+use super::super::sources::Spot;
+use super::acl::{self, Acls, Connection, Refusal};
+use super::format::{literal, template};
+use super::words::{Line, Word};
+use crate::suggest::did_you_mean;
+
+/// What is done when the condition holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// The request is answered: the action of a route.
+    Answer(Table),
+    /// The request goes on, changed: what goes with a route.
+    Change(Table),
+    /// It goes on to a backend.
+    To(String),
+    /// The rules of this section end here.
+    Done,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub when: Either,
+    pub deed: Deed,
+    pub spot: Spot,
+}
+
+/// Cuts the condition off a rule.
+pub(crate) fn split(words: &[Word]) -> (&[Word], Option<(bool, &[Word])>) {
+    let at = words
+        .iter()
+        .position(|word| matches!(word.text.as_str(), "if" | "unless"));
+    match at {
+        Some(at) => (
+            &words[..at],
+            Some((words[at].text == "unless", &words[at + 1..])),
+        ),
+        None => (words, None),
+    }
+}
+
+/// The condition of a rule; none always holds.
+pub(crate) fn when(
+    condition: Option<(bool, &[Word])>,
+    acls: &Acls,
+    connection: Connection,
+    line: Spot,
+) -> Result<Either, Refusal> {
+    match condition {
+        None => Ok(Either::always()),
+        Some((unless, words)) => acl::condition(words, unless, acls, connection, line),
+    }
+}
+
+/// Reads the rule of a line, or tells why it cannot be translated. `None` also for what has no effect.
+pub(crate) fn step(
+    line: &Line,
+    acls: &Acls,
+    connection: Connection,
+    verdicts: &mut Verdicts,
+) -> Option<Step> {
+    let (words, condition) = split(line.from(1));
+    let when = match when(condition, acls, connection, line.spot) {
+        Ok(when) => when,
+        Err(refusal) => {
+            refusal.tell(line.spot, verdicts);
+            return None;
+        }
+    };
+    let rule = Rule {
+        line,
+        words,
+        connection,
+    };
+    let deed = match line.word(0) {
+        "http-request" => rule.request(verdicts),
+        "http-response" | "http-after-response" => rule.response(verdicts),
+        "redirect" => rule.redirect(words),
+        "block" => {
+            verdicts.note(
+                line.spot,
+                "`block` is `http-request deny` since HAProxy 2.1",
+            );
+            Ok(Some(Deed::Answer(deny(403))))
+        }
+        "reqadd" | "rspadd" => rule.add(verdicts),
+        _ => rule.delete(verdicts),
+    };
+    match deed {
+        Ok(deed) => {
+            if !verdicts.has(line.spot) {
+                verdicts.translated(line.spot);
+            }
+            deed.map(|deed| Step {
+                when,
+                deed,
+                spot: line.spot,
+            })
+        }
+        Err(refusal) => {
+            refusal.tell(line.spot, verdicts);
+            None
+        }
+    }
+}
+
+pub(crate) fn deny(status: u16) -> Table {
+    if status == 403 {
+        Table::default().with("deny", Value::plain(true))
+    } else {
+        Table::default().with("respond", Value::plain(status))
+    }
+}
+
+/// `headers = { SIDE = { HOW = { NAME = "VALUE" } } }`
+fn header(side: &str, how: &str, name: &str, value: String) -> Table {
+    let mut table = Table::default();
+    table
+        .table("headers")
+        .table(side)
+        .table(how)
+        .put(name, Value::text(value));
+    table
+}
+
+fn removed(side: &str, name: &str) -> Table {
+    let mut table = Table::default();
+    table
+        .table("headers")
+        .table(side)
+        .put("remove", Value::texts([name]));
+    table
+}
+
+/// Actions that are known, for suggestions.
+const REQUEST: [&str; 16] = [
+    "deny",
+    "allow",
+    "redirect",
+    "return",
+    "tarpit",
+    "auth",
+    "set-header",
+    "add-header",
+    "del-header",
+    "set-path",
+    "replace-path",
+    "replace-uri",
+    "replace-header",
+    "set-log-level",
+    "capture",
+    "set-uri",
+];
+
+struct Rule<'a> {
+    line: &'a Line,
+    words: &'a [Word],
+    connection: Connection,
+}
+
+type Done = Result<Option<Deed>, Refusal>;
+
+impl Rule<'_> {
+    fn word(&self, at: usize) -> &str {
+        self.words.get(at).map_or("", |word| &word.text)
+    }
+
+    fn at(&self, at: usize) -> Spot {
+        self.words.get(at).map_or(self.line.spot, |word| word.spot)
+    }
+
+    /// The argument of a word of the rule: `status 429`.
+    fn option(&self, name: &str) -> Option<&Word> {
+        let at = self.words.iter().position(|word| word.text == name)?;
+        self.words.get(at + 1)
+    }
+
+    fn request(&self, verdicts: &mut Verdicts) -> Done {
+        let line = self.line.spot;
+        let name = self.word(1);
+        Ok(Some(match self.word(0) {
+            "deny" | "reject" | "tarpit" => {
+                let usual = if self.word(0) == "tarpit" { 500 } else { 403 };
+                if self.word(0) == "tarpit" {
+                    verdicts.note(line, "it is refused at once: no one is kept waiting");
+                }
+                let status = self.option("deny_status").or_else(|| self.option("status"));
+                let status = match status {
+                    None => usual,
+                    Some(word) => status_of(word)?,
+                };
+                Deed::Answer(deny(status))
+            }
+            "allow" => Deed::Done,
+            "redirect" => return self.redirect(&self.words[1..]),
+            "return" => Deed::Answer(self.reply()?),
+            "set-header" => {
+                Deed::Change(self.field("request", "set", verdicts)?.unwrap_or_default())
+            }
+            "add-header" => {
+                Deed::Change(self.field("request", "add", verdicts)?.unwrap_or_default())
+            }
+            "del-header" => {
+                if name.eq_ignore_ascii_case("x-forwarded-for") {
+                    verdicts.note(
+                        line,
+                        "a client's X-Forwarded-For is never believed unless it is in `trust`",
+                    );
+                    return Ok(None);
+                }
+                if self.word(2) == "-m" {
+                    return Err(Refusal::new(self.at(2), "a field is removed by its name"));
+                }
+                Deed::Change(removed("request", name))
+            }
+            "set-path" => {
+                let to = template(name, self.at(1))?;
+                Deed::Change(Table::default().with("rewrite", Value::text(to)))
+            }
+            "replace-path" | "replace-pathq" | "replace-uri" => {
+                super::patterns::checked(name)
+                    .map_err(|message| Refusal::new(self.at(1), message))?;
+                // HAProxy's replacement puts in the whole when the expression matches; \1 are its parentheses.
+                let to = captures(self.word(2));
+                let mut rules = Table::default();
+                // What does not match goes: HAProxy replaces the whole path.
+                rules.put(&format!("~{}", whole(name)), Value::text(to));
+                Deed::Change(Table::default().with("rewrite", Value::Table(rules)))
+            }
+            "set-log-level" if name == "silent" => {
+                Deed::Change(Table::default().with("log", Value::plain(false)))
+            }
+            action if is_idle(action) => {
+                verdicts.without(line, format!("`{}`: {}", self.line.shown(), idle(action)));
+                return Ok(None);
+            }
+            action => {
+                return Err(Refusal {
+                    at: self.at(0),
+                    message: format!("'http-request {action}' is not translated"),
+                    hint: did_you_mean(action, REQUEST),
+                });
+            }
+        }))
+    }
+
+    fn response(&self, verdicts: &mut Verdicts) -> Done {
+        Ok(Some(match self.word(0) {
+            "set-header" => {
+                Deed::Change(self.field("response", "set", verdicts)?.unwrap_or_default())
+            }
+            "add-header" => {
+                Deed::Change(self.field("response", "add", verdicts)?.unwrap_or_default())
+            }
+            "del-header" if self.word(2) != "-m" => Deed::Change(removed("response", self.word(1))),
+            "allow" => return Ok(None),
+            action if is_idle(action) => {
+                verdicts.without(
+                    self.line.spot,
+                    format!("`{}`: {}", self.line.shown(), idle(action)),
+                );
+                return Ok(None);
+            }
+            action => {
+                return Err(Refusal {
+                    at: self.at(0),
+                    message: format!("'{} {action}' is not translated", self.line.word(0)),
+                    hint: did_you_mean(action, ["set-header", "add-header", "del-header"]),
+                });
+            }
+        }))
+    }
+
+    /// `set-header NAME VALUE`. `None` for what is always sent.
+    fn field(
+        &self,
+        side: &str,
+        how: &str,
+        verdicts: &mut Verdicts,
+    ) -> Result<Option<Table>, Refusal> {
+        let (name, value) = (self.word(1), self.words.get(2));
+        let Some(value) = value else {
+            return Err(Refusal::new(
+                self.line.spot,
+                format!("'{}' wants a name and a value", self.word(0)),
+            ));
+        };
+        let lower = name.to_ascii_lowercase();
+        // The one thing a condition on the connection decides here is known for each listener.
+        if side == "request" && lower == "x-forwarded-for" {
+            verdicts.note(
+                self.line.spot,
+                "X-Forwarded-For is always sent, and says who the client is",
+            );
+            return Ok(None);
+        }
+        if side == "request"
+            && lower == "x-forwarded-proto"
+            && matches!(value.text.as_str(), "https" | "http")
+        {
+            let right = (value.text == "https") == self.connection.tls;
+            if right {
+                verdicts.note(self.line.spot, "X-Forwarded-Proto is always sent");
+                return Ok(None);
+            }
+        }
+        let value = template(&value.text, value.spot)?;
+        Ok(Some(header(side, how, name, value)))
+    }
+
+    /// `return status 200 content-type "text/plain" string "x"`.
+    fn reply(&self) -> Result<Table, Refusal> {
+        let status = match self.option("status") {
+            Some(word) => status_of(word)?,
+            None => 200,
+        };
+        let mut respond = Table::default().with("status", Value::plain(status));
+        if let Some(word) = self.option("string") {
+            respond.put("body", Value::text(word.text.clone()));
+        } else if let Some(word) = self.option("lf-string") {
+            let text = template(&word.text, word.spot)?;
+            if text != literal(&word.text) {
+                return Err(Refusal::new(word.spot, "the text of an answer is fixed"));
+            }
+            respond.put("body", Value::text(word.text.clone()));
+        } else if let Some(word) = self.option("file").or_else(|| self.option("errorfile")) {
+            respond.put("file", Value::text(word.text.clone()));
+        }
+        let mut headers = Table::default();
+        if let Some(word) = self.option("content-type") {
+            headers.put("Content-Type", Value::text(literal(&word.text)));
+        }
+        let mut at = 0;
+        while at < self.words.len() {
+            if self.word(at) == "hdr" {
+                let value = template(self.word(at + 2), self.at(at + 2))?;
+                headers.put(self.word(at + 1), Value::text(value));
+                at += 2;
+            }
+            at += 1;
+        }
+        if !headers.is_empty() {
+            respond.put("headers", Value::Table(headers));
+        }
+        let answer = if respond.0.len() == 1 {
+            Value::plain(status)
+        } else {
+            Value::Table(respond)
+        };
+        Ok(Table::default().with("respond", answer))
+    }
+
+    /// `redirect location|prefix|scheme TO [code N] [drop-query] ...`.
+    fn redirect(&self, words: &[Word]) -> Done {
+        let word = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
+        let spot = |at: usize| words.get(at).map_or(self.line.spot, |word| word.spot);
+        let rest = words.get(2..).unwrap_or_default();
+        let mut code = 302;
+        let mut drop_query = false;
+        let mut at = 0;
+        while let Some(option) = rest.get(at) {
+            match option.text.as_str() {
+                "code" => {
+                    let Some(word) = rest.get(at + 1) else {
+                        return Err(Refusal::new(option.spot, "a status follows 'code'"));
+                    };
+                    code = status_of(word)?;
+                    if !matches!(code, 301 | 302 | 303 | 307 | 308) {
+                        return Err(Refusal::new(
+                            word.spot,
+                            "the codes of redirects are 301, 302, 303, 307 and 308",
+                        ));
+                    }
+                    at += 1;
+                }
+                "drop-query" => drop_query = true,
+                "ignore-empty" => {}
+                "append-slash" | "set-cookie" | "clear-cookie" => {
+                    return Err(Refusal::new(
+                        option.spot,
+                        format!("'{}' is not translated", option.text),
+                    ));
+                }
+                other => {
+                    return Err(Refusal {
+                        at: option.spot,
+                        message: format!("'redirect' does not know '{other}'"),
+                        hint: did_you_mean(
+                            other,
+                            [
+                                "code",
+                                "drop-query",
+                                "append-slash",
+                                "set-cookie",
+                                "ignore-empty",
+                            ],
+                        ),
+                    });
+                }
+            }
+            at += 1;
+        }
+        let rest = if drop_query { "{path}" } else { "{uri}" };
+        let target = match word(0) {
+            _ if words.len() < 2 => {
+                return Err(Refusal::new(
+                    self.line.spot,
+                    "'redirect' wants location, prefix or scheme, and where to",
+                ));
+            }
+            "location" => template(word(1), spot(1))?,
+            "prefix" if word(1) == "/" => rest.to_owned(),
+            "prefix" => format!("{}{rest}", template(word(1), spot(1))?),
+            "scheme" => {
+                // The usual ports are not named in Host.
+                let usual = matches!(self.connection.port, Some(80 | 443));
+                let host = if usual { "{host}" } else { "{header:Host}" };
+                format!("{}://{host}{rest}", template(word(1), spot(1))?)
+            }
+            other => {
+                return Err(Refusal {
+                    at: spot(0),
+                    message: format!("'redirect {other}' is not known"),
+                    hint: did_you_mean(other, ["location", "prefix", "scheme"]),
+                });
+            }
+        };
+        let to = if code == 302 {
+            Value::text(target)
+        } else {
+            Value::Table(
+                Table::default()
+                    .with("to", Value::text(target))
+                    .with("status", Value::plain(code)),
+            )
+        };
+        Ok(Some(Deed::Answer(Table::default().with("redirect", to))))
+    }
+
+    /// `reqadd X-A:\ value`.
+    fn add(&self, verdicts: &mut Verdicts) -> Done {
+        let side = if self.line.word(0) == "reqadd" {
+            "request"
+        } else {
+            "response"
+        };
+        let text = self.word(0);
+        let Some((name, value)) = text.split_once(':') else {
+            return Err(Refusal::new(
+                self.at(0),
+                format!("'{text}' is no field: NAME:\\ VALUE"),
+            ));
+        };
+        verdicts.note(
+            self.line.spot,
+            format!(
+                "`{}` is `http-{side} add-header` since HAProxy 2.1",
+                self.line.word(0)
+            ),
+        );
+        let lower = name.to_ascii_lowercase();
+        if side == "request"
+            && lower == "x-forwarded-proto"
+            && (value.trim() == "https") == self.connection.tls
+        {
+            return Ok(None);
+        }
+        Ok(Some(Deed::Change(header(
+            side,
+            "add",
+            name,
+            literal(value.trim()),
+        ))))
+    }
+
+    /// `reqidel ^X-Forwarded-For:.*`: an expression that names one field.
+    fn delete(&self, verdicts: &mut Verdicts) -> Done {
+        let side = if self.line.word(0).starts_with("req") {
+            "request"
+        } else {
+            "response"
+        };
+        let text = self.word(0);
+        let name = text.strip_prefix('^').and_then(|rest| rest.split_once(':'));
+        let token = |name: &str| {
+            !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        };
+        match name {
+            Some((name, rest)) if token(name) && matches!(rest, "" | ".*" | "\\ .*") => {
+                verdicts.note(
+                    self.line.spot,
+                    format!(
+                        "`{}` is `http-{side} del-header` since HAProxy 2.1",
+                        self.line.word(0)
+                    ),
+                );
+                if side == "request" && name.eq_ignore_ascii_case("x-forwarded-for") {
+                    return Ok(None);
+                }
+                Ok(Some(Deed::Change(removed(side, name))))
+            }
+            _ => Err(Refusal::new(
+                self.at(0),
+                "only an expression for the name of one field is translated: ^NAME:.*",
+            )),
+        }
+    }
+}
+
+/// Actions without effect here.
+fn is_idle(action: &str) -> bool {
+    !idle(action).is_empty()
+}
+
+fn idle(action: &str) -> &'static str {
+    match action {
+        "capture" => "the access log holds what it holds; captures are not written",
+        "set-log-level" => "the access log has no levels",
+        "set-nice" => "all requests are equal",
+        "set-tos" | "set-mark" => "packets are not marked",
+        "use-service" => "counters for Prometheus are at /metrics of the admin pages",
+        "cache-use" | "cache-store" => "answers are not cached",
+        "disable-l7-retry" => "what may be sent twice is known by its method",
+        "early-hint" => "an application sends its own",
+        "wait-for-body" | "wait-for-handshake" => "requests are passed as they come",
+        "normalize-uri" => "paths are compared in their normal form",
+        "strict-mode" => "rules that cannot work are refused when the file is read",
+        _ if action.starts_with("sc-") => "there are no stick tables",
+        _ => "",
+    }
+}
+
+fn status_of(word: &Word) -> Result<u16, Refusal> {
+    word.text
+        .parse()
+        .ok()
+        .filter(|status| (200..=599).contains(status))
+        .ok_or_else(|| Refusal::new(word.spot, format!("'{}' is no status", word.text)))
+}
+
+/// An expression that finds the whole path, as HAProxy replaces all of it.
+fn whole(regex: &str) -> String {
+    let (head, tail) = (regex.starts_with('^'), regex.ends_with('$'));
+    if head && (tail || regex.ends_with("(.*)") || regex.ends_with(".*")) && !regex.contains('|') {
+        return regex.to_owned();
+    }
+    format!("^.*?(?:{regex}).*$")
+}
+
+/// `\1` is `{1}`.
+fn captures(text: &str) -> String {
+    let mut out = literal(text);
+    for digit in 1..=9 {
+        out = out.replace(&format!("\\{digit}"), &format!("{{{digit}}}"));
+    }
+    out
+}

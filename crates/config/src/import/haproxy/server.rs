@@ -1,0 +1,424 @@
+//! `server`, `default-server` and `server-template`.
+
+use std::time::Duration;
+
+use super::super::report::Verdicts;
+use super::units::{self, MILLISECONDS};
+use super::words::{Line, Word};
+use crate::suggest::did_you_mean;
+
+/// What is said of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub check: bool,
+    pub inter: Option<Duration>,
+    pub fast: Option<Duration>,
+    pub rise: Option<u32>,
+    pub fall: Option<u32>,
+    pub check_port: Option<u16>,
+    pub weight: Option<u16>,
+    pub backup: bool,
+    pub max_connections: Option<u32>,
+    pub cookie: Option<String>,
+    pub disabled: bool,
+    pub slow_start: Option<Duration>,
+    pub tls: Option<Tls>,
+    pub proxy: Option<u8>,
+}
+
+/// TLS towards a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub verify: bool,
+    pub ca: Option<String>,
+    pub sni: Option<String>,
+    pub cert: Option<String>,
+}
+
+/// A server of a backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub name: String,
+    /// Without a port it is the one that the client came to.
+    pub address: String,
+    pub settings: Settings,
+    pub line: Line,
+}
+
+/// Words without effect, and how many arguments follow them.
+const WITHOUT: &[(&str, usize, &str)] = &[
+    ("id", 1, "things have names"),
+    ("fastinter", 1, ""),
+    (
+        "downinter",
+        1,
+        "a server that is down is checked as often as one that is up",
+    ),
+    (
+        "minconn",
+        1,
+        "`max-connections` is not scaled with the load",
+    ),
+    ("maxqueue", 1, "the queue is the backend's"),
+    (
+        "observe",
+        1,
+        "requests that fail count against a server by themselves",
+    ),
+    (
+        "error-limit",
+        1,
+        "requests that fail count against a server by themselves",
+    ),
+    (
+        "on-error",
+        1,
+        "requests that fail count against a server by themselves",
+    ),
+    ("on-marked-down", 1, "requests in flight may finish"),
+    ("on-marked-up", 1, "requests in flight may finish"),
+    (
+        "resolvers",
+        1,
+        "names are looked up through the system's resolver",
+    ),
+    ("resolve-prefer", 1, "all addresses of a name are used"),
+    ("resolve-net", 1, "all addresses of a name are used"),
+    ("resolve-opts", 1, "all addresses of a name are used"),
+    (
+        "init-addr",
+        1,
+        "a name that cannot be looked up is tried again",
+    ),
+    ("track", 1, "each backend checks its own servers"),
+    (
+        "pool-max-conn",
+        1,
+        "kept connections are limited by themselves",
+    ),
+    (
+        "pool-purge-delay",
+        1,
+        "kept connections are limited by themselves",
+    ),
+    (
+        "pool-low-conn",
+        1,
+        "kept connections are limited by themselves",
+    ),
+    ("max-reuse", 1, "kept connections are limited by themselves"),
+    (
+        "agent-check",
+        0,
+        "there is no agent: `tandem` drains and weighs servers by its admin API",
+    ),
+    (
+        "agent-port",
+        1,
+        "there is no agent: `tandem` drains and weighs servers by its admin API",
+    ),
+    (
+        "agent-inter",
+        1,
+        "there is no agent: `tandem` drains and weighs servers by its admin API",
+    ),
+    (
+        "agent-addr",
+        1,
+        "there is no agent: `tandem` drains and weighs servers by its admin API",
+    ),
+    ("alpn", 1, "HTTP/1.1 is spoken to servers"),
+    (
+        "ciphers",
+        1,
+        "TLS is rustls with its own safe choice of ciphers",
+    ),
+    (
+        "ciphersuites",
+        1,
+        "TLS is rustls with its own safe choice of ciphers",
+    ),
+    ("force-tlsv12", 0, "the newest version both know is spoken"),
+    ("force-tlsv13", 0, "the newest version both know is spoken"),
+    ("ssl-min-ver", 1, "TLS 1.2 is the oldest version spoken"),
+    ("ssl-max-ver", 1, "the newest version both know is spoken"),
+    ("no-sslv3", 0, "TLS 1.2 is the oldest version spoken"),
+    ("no-tlsv10", 0, "TLS 1.2 is the oldest version spoken"),
+    ("no-tlsv11", 0, "TLS 1.2 is the oldest version spoken"),
+    ("no-ssl-reuse", 0, "sessions of TLS are resumed"),
+    ("check-sni", 1, "checks ask as requests do"),
+    ("check-ssl", 0, "checks speak TLS when requests do"),
+    ("no-check-ssl", 0, "checks speak TLS when requests do"),
+    ("tfo", 0, "the engine chooses how it talks to the kernel"),
+    ("tcp-ut", 1, "the engine chooses how it talks to the kernel"),
+    ("no-backup", 0, ""),
+    ("enabled", 0, ""),
+];
+
+const KNOWN: [&str; 21] = [
+    "check",
+    "inter",
+    "fastinter",
+    "rise",
+    "fall",
+    "port",
+    "weight",
+    "backup",
+    "maxconn",
+    "cookie",
+    "disabled",
+    "slowstart",
+    "ssl",
+    "verify",
+    "ca-file",
+    "crt",
+    "sni",
+    "send-proxy",
+    "send-proxy-v2",
+    "addr",
+    "proto",
+];
+
+/// Reads the settings among `words` on top of `settings`.
+fn settings(
+    mut settings: Settings,
+    words: &[Word],
+    line: &Line,
+    verdicts: &mut Verdicts,
+) -> Settings {
+    let mut at = 0;
+    let mut ssl = settings.tls.is_some();
+    let mut tls = settings.tls.take().unwrap_or(Tls {
+        verify: true,
+        ..Tls::default()
+    });
+    while let Some(word) = words.get(at) {
+        at += 1;
+        let next = words.get(at);
+        let argument = next.map_or("", |word| word.text.as_str());
+        let wrong = |what: &str, verdicts: &mut Verdicts| {
+            let at = next.map_or(word.spot, |next| next.spot);
+            verdicts.refuse(
+                line.spot,
+                at,
+                format!("'{}' wants {what}, not '{argument}'", word.text),
+            );
+        };
+        let time = |verdicts: &mut Verdicts| {
+            let time = units::time(argument, MILLISECONDS).filter(|time| !time.is_zero());
+            if time.is_none() {
+                wrong("a time", verdicts);
+            }
+            time
+        };
+        let number = argument.parse::<u32>().ok();
+        match word.text.as_str() {
+            "check" => settings.check = true,
+            "no-check" => settings.check = false,
+            "inter" => (settings.inter, at) = (time(verdicts), at + 1),
+            "fastinter" => (settings.fast, at) = (time(verdicts), at + 1),
+            "slowstart" => (settings.slow_start, at) = (time(verdicts), at + 1),
+            "rise" | "fall" | "maxconn" | "weight" | "port" => {
+                at += 1;
+                let Some(number) = number else {
+                    wrong("a number", verdicts);
+                    continue;
+                };
+                match word.text.as_str() {
+                    "rise" => settings.rise = Some(number.max(1)),
+                    "fall" => settings.fall = Some(number.max(1)),
+                    "maxconn" => settings.max_connections = (number > 0).then_some(number),
+                    "weight" if number > 256 => wrong("a number up to 256", verdicts),
+                    "weight" => settings.weight = u16::try_from(number).ok(),
+                    _ => settings.check_port = u16::try_from(number).ok(),
+                }
+            }
+            "backup" => settings.backup = true,
+            "disabled" => settings.disabled = true,
+            "cookie" => (settings.cookie, at) = (Some(argument.to_owned()), at + 1),
+            "ssl" => ssl = true,
+            "no-ssl" => ssl = false,
+            "verify" => (tls.verify, at) = (argument != "none", at + 1),
+            "ca-file" => (tls.ca, at) = (Some(argument.to_owned()), at + 1),
+            "crt" => (tls.cert, at) = (Some(argument.to_owned()), at + 1),
+            "verifyhost" => (tls.sni, at) = (Some(argument.to_owned()), at + 1),
+            "sni" => {
+                at += 1;
+                let name = argument
+                    .strip_prefix("str(")
+                    .and_then(|rest| rest.strip_suffix(')'));
+                match name {
+                    Some(name) => tls.sni = Some(name.to_owned()),
+                    None => verdicts.note(
+                        line.spot,
+                        "`sni` that is worked out for each request is the server's name here",
+                    ),
+                }
+            }
+            "send-proxy" => settings.proxy = Some(1),
+            "send-proxy-v2" | "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
+                settings.proxy = Some(2);
+            }
+            "check-send-proxy" => {}
+            "proto" if argument == "h1" => at += 1,
+            "addr" => {
+                at += 1;
+                verdicts.refuse(
+                    line.spot,
+                    word.spot,
+                    "a server is checked where it serves: 'addr' is not translated",
+                );
+            }
+            other => {
+                let Some((_, args, why)) = WITHOUT.iter().find(|(name, ..)| *name == other) else {
+                    let all = KNOWN
+                        .into_iter()
+                        .chain(WITHOUT.iter().map(|(name, ..)| *name));
+                    verdicts.refuse_hint(
+                        line.spot,
+                        word.spot,
+                        format!("'{}' does not know '{other}'", line.word(0)),
+                        did_you_mean(other, all),
+                    );
+                    continue;
+                };
+                at += args;
+                if !why.is_empty() {
+                    verdicts.note(line.spot, format!("`{other}` has no effect: {why}"));
+                }
+            }
+        }
+    }
+    settings.tls = ssl.then_some(tls);
+    settings
+}
+
+/// Reads `default-server`, on top of those before it.
+pub(crate) fn defaults(before: Settings, line: &Line, verdicts: &mut Verdicts) -> Settings {
+    verdicts.translated(line.spot);
+    settings(before, line.from(1), line, verdicts)
+}
+
+/// Reads `server NAME ADDRESS ...`.
+pub(crate) fn server(defaults: &Settings, line: &Line, verdicts: &mut Verdicts) -> Option<Server> {
+    let (name, address) = (line.word(1), line.word(2));
+    if address.is_empty() {
+        verdicts.refuse(
+            line.spot,
+            line.spot,
+            "'server' wants a name and an address: server NAME ADDRESS:PORT",
+        );
+        return None;
+    }
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
+    if !name.chars().all(valid) {
+        verdicts.refuse(
+            line.spot,
+            line.at(1),
+            format!("'{name}' is no name: letters, digits, and - _ . : make one"),
+        );
+    }
+    let address = match self::address(address) {
+        Ok(address) => address,
+        Err(message) => {
+            verdicts.refuse(line.spot, line.at(2), message);
+            return None;
+        }
+    };
+    verdicts.translated(line.spot);
+    Some(Server {
+        name: name.to_owned(),
+        address,
+        settings: settings(defaults.clone(), line.from(3), line, verdicts),
+        line: line.clone(),
+    })
+}
+
+/// Reads `server-template PREFIX NUMBER HOST:PORT ...`: one name that may have several addresses.
+pub(crate) fn template(
+    defaults: &Settings,
+    line: &Line,
+    verdicts: &mut Verdicts,
+) -> Option<Server> {
+    let address = match address(line.word(3)) {
+        Ok(address) => address,
+        Err(message) => {
+            verdicts.refuse(line.spot, line.at(3), message);
+            return None;
+        }
+    };
+    verdicts.note(
+        line.spot,
+        "one server by its name: it is looked up again, and every address it has is used",
+    );
+    Some(Server {
+        name: line.word(1).to_owned(),
+        address,
+        settings: settings(defaults.clone(), line.from(4), line, verdicts),
+        line: line.clone(),
+    })
+}
+
+/// An address of a server: `10.0.0.1:80`, `name:80`, `[::1]:80`, `unix@/path`, `10.0.0.1` (the port of the client).
+fn address(text: &str) -> Result<String, String> {
+    if let Some(path) = text
+        .strip_prefix("unix@")
+        .or_else(|| text.starts_with('/').then_some(text))
+    {
+        return Ok(format!("unix:{path}"));
+    }
+    if text.starts_with("abns@")
+        || text.starts_with("fd@")
+        || text.starts_with("quic")
+        || text.starts_with("rhttp@")
+    {
+        return Err(format!(
+            "'{text}': servers are reached by TCP and Unix sockets"
+        ));
+    }
+    let text = text
+        .strip_prefix("ipv4@")
+        .or_else(|| text.strip_prefix("ipv6@"))
+        .or_else(|| text.strip_prefix("tcp@"))
+        .unwrap_or(text);
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Ok(text.to_owned());
+    };
+    if port.starts_with(['+', '-']) {
+        return Err(format!(
+            "'{text}': a port relative to the client's is not translated"
+        ));
+    }
+    if port.is_empty() {
+        return Ok(host.to_owned());
+    }
+    port.parse::<u16>()
+        .map_err(|_| format!("'{port}' is no port"))?;
+    let host = host.trim_matches(['[', ']']);
+    Ok(match host {
+        "" | "*" => format!("127.0.0.1:{port}"),
+        host if host.contains(':') => format!("[{host}]:{port}"),
+        host => format!("{host}:{port}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_an_address_is_read() {
+        for (text, wanted) in [
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("web:8080", "web:8080"),
+            ("[::1]:80", "[::1]:80"),
+            ("::1:80", "[::1]:80"),
+            (":9000", "127.0.0.1:9000"),
+            ("unix@/run/s", "unix:/run/s"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(address(text).as_deref(), Ok(wanted));
+        }
+        assert!(address("a:http").is_err() && address("abns@x").is_err());
+    }
+}

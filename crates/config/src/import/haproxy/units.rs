@@ -1,0 +1,54 @@
+//! Times and sizes of haproxy.cfg (section 2.5 of the manual).
+
+use std::time::Duration;
+
+use crate::duration;
+
+/// A time: a number and us, ms, s, m, h or d; without a unit milliseconds, or what `unit` says.
+pub(crate) fn time(text: &str, unit: u64) -> Option<Duration> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let micros = match &text[digits..] {
+        "" => unit,
+        "us" => 1,
+        "ms" => 1_000,
+        "s" => 1_000_000,
+        "m" => 60_000_000,
+        "h" => 3_600_000_000,
+        "d" => 86_400_000_000,
+        _ => return None,
+    };
+    number.checked_mul(micros).map(Duration::from_micros)
+}
+
+/// Microseconds of a time without a unit, mostly.
+pub(crate) const MILLISECONDS: u64 = 1_000;
+/// And elsewhere.
+pub(crate) const SECONDS: u64 = 1_000_000;
+
+/// As the cluster file writes it: at least a millisecond, at most a year. `None` for 0, which is no limit.
+pub(crate) fn shown(time: Duration) -> Option<String> {
+    if time.is_zero() {
+        return None;
+    }
+    let year = Duration::from_hours(366 * 24);
+    Some(duration::show(time.clamp(Duration::from_millis(1), year)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_milliseconds_for_their_unit() {
+        assert_eq!(time("5000", MILLISECONDS), Some(Duration::from_secs(5)));
+        assert_eq!(time("1m", MILLISECONDS), Some(Duration::from_mins(1)));
+        assert_eq!(time("30", SECONDS), Some(Duration::from_secs(30)));
+        assert_eq!(time("5x", MILLISECONDS), None);
+        assert_eq!(time("s", MILLISECONDS), None);
+        assert_eq!(shown(Duration::ZERO), None);
+        assert_eq!(shown(Duration::from_micros(5)).as_deref(), Some("1ms"));
+    }
+}

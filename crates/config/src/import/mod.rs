@@ -1,0 +1,215 @@
+//! Front ends for the languages of other programs: haproxy.cfg, nginx.conf and Tomcat's context.xml.
+//!
+//! A front end only translates. It writes a cluster file, whose lines know where they came from, and that file is read
+//! as any other: nothing downstream knows the language. What became of each directive is in the [`Report`]; nothing is
+//! dropped silently.
+
+pub(crate) mod directives;
+pub(crate) mod document;
+mod haproxy;
+pub(crate) mod logic;
+pub(crate) mod names;
+mod nginx;
+mod report;
+pub(crate) mod sources;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostics::Diagnostic;
+use crate::{Loaded, parse};
+use document::{Document, Written};
+use report::Verdicts;
+use sources::{Sources, Spot};
+
+pub use report::{Entry, Report, Verdict};
+
+/// The reference pages, by their names: what is understood of each language.
+pub fn references() -> [(&'static str, String); 2] {
+    [
+        ("haproxy.md", haproxy::table::LANGUAGE.reference()),
+        ("nginx.md", nginx::table::LANGUAGE.reference()),
+    ]
+}
+
+/// A file to translate: its name in messages, and its text.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// As it was named.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// How files are translated.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// To be run at once, as the other program would: what that does not do (logs, pages) is not done either, and paths
+    /// become absolute.
+    pub direct: bool,
+    /// The directory that relative paths in the files are relative to; empty leaves them as they are.
+    pub directory: String,
+    /// The directory of files that are made with the cluster file; empty is beside it.
+    pub beside: String,
+    /// Where access logs go when the file does not say; empty is nowhere.
+    pub access_log: String,
+}
+
+impl Options {
+    fn beside(&self, name: &str) -> String {
+        if self.beside.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}/{name}", self.beside.trim_end_matches('/'))
+        }
+    }
+}
+
+/// What became of some files.
+#[derive(Clone, Debug)]
+pub struct Translation {
+    /// The cluster file.
+    pub text: String,
+    /// What was read of it; `None` when something was refused.
+    pub loaded: Option<Loaded>,
+    /// What became of each directive.
+    pub report: Report,
+    /// Files that the cluster file names and that have to stand beside it.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// How the process runs.
+    pub process: Process,
+}
+
+/// Translates one or several haproxy.cfg, to be run as they are. `env` is the environment for `${VAR}`.
+pub fn haproxy(
+    inputs: &[Input],
+    options: &Options,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Translation {
+    let mut sources = Sources::default();
+    let files: Vec<usize> = inputs
+        .iter()
+        .map(|input| sources.add(&input.name, &input.text))
+        .collect();
+    let outcome = haproxy::translate(&sources, &files, env, options);
+    let base = PathBuf::from(if options.directory.is_empty() {
+        "/"
+    } else {
+        &options.directory
+    });
+    finish(sources, outcome, &base, env)
+}
+
+/// Translates a nginx.conf, with what it includes, to be run as it is. `directives` are those of the command line, which
+/// stand before the file.
+pub fn nginx(
+    input: &Input,
+    directives: Option<&str>,
+    options: &Options,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Translation {
+    let mut sources = Sources::default();
+    let main = sources.add(&input.name, &input.text);
+    let extra = directives.map(|text| sources.add("command line", text));
+    let outcome = nginx::translate(&mut sources, main, extra, options);
+    let base = PathBuf::from(if options.directory.is_empty() {
+        "/"
+    } else {
+        &options.directory
+    });
+    finish(sources, outcome, &base, env)
+}
+
+/// What was made of some files, before it is a text.
+pub(crate) struct Outcome {
+    pub document: Document,
+    pub verdicts: Verdicts,
+    /// Every directive there is: the spot and the words.
+    pub seen: Vec<(Spot, String)>,
+    pub process: Process,
+    /// Files that the cluster file names and that are made with it.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+/// How a process is to run, apart from what it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// In the background.
+    pub daemon: bool,
+    /// Where its number is written.
+    pub pid_file: Option<PathBuf>,
+    /// Where it writes what it has to say; `None` is standard error.
+    pub error_log: Option<PathBuf>,
+}
+
+/// Writes the cluster file and reads it; what is wrong with it is told at the line it came from.
+fn finish(
+    sources: Sources,
+    outcome: Outcome,
+    base: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Translation {
+    let Written { text, origin } = outcome.document.write(&sources);
+    let mut report = outcome.verdicts.finish(&sources, &outcome.seen);
+    let mut loaded = None;
+    if report.refused().next().is_none() {
+        match parse(&text, "the translation", base, env) {
+            Ok(read) => loaded = Some(read),
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    let line = mistake.place.as_ref().map(|place| place.line);
+                    let spot = line.and_then(|line| origin.get(line - 1).copied().flatten());
+                    let diagnostic = match spot {
+                        Some(spot) => Diagnostic {
+                            file: sources.name(spot.file).into(),
+                            place: Some(sources.place(spot)),
+                            ..mistake.clone()
+                        },
+                        None => mistake.clone(),
+                    };
+                    report.push(Verdict::Refused, diagnostic);
+                }
+            }
+        }
+    }
+    Translation {
+        text,
+        loaded,
+        report,
+        files: outcome.files,
+        process: outcome.process,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `TANDEM_WRITE_REFERENCE=1 cargo test -p tandem-config` writes the pages.
+    #[test]
+    fn the_pages_in_the_repository_are_made_from_the_tables() {
+        for (name, page) in references() {
+            let path = format!("{}/../../docs/reference/{name}", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("TANDEM_WRITE_REFERENCE").is_some() {
+                std::fs::write(&path, &page).unwrap();
+            }
+            assert!(
+                std::fs::read_to_string(&path).unwrap_or_default() == page,
+                "docs/reference/{name} is out of date: run TANDEM_WRITE_REFERENCE=1 cargo test -p tandem-config"
+            );
+        }
+    }
+
+    #[test]
+    fn no_directive_is_twice_in_a_table() {
+        for language in [haproxy::table::LANGUAGE, nginx::table::LANGUAGE] {
+            let rows: Vec<_> = language.rows().collect();
+            for (at, row) in rows.iter().enumerate() {
+                let twice = rows[at + 1..]
+                    .iter()
+                    .any(|other| other.name == row.name && other.places & row.places != 0);
+                assert!(!twice, "{}", row.name);
+            }
+        }
+    }
+}

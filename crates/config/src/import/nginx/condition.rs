@@ -1,0 +1,128 @@
+//! `if (...)`: conditions on the request.
+
+use super::super::logic::{Either, Literal, Subject};
+use super::Door;
+use super::tree::Directive;
+use super::variables::field_name;
+
+/// Reads the words between the parentheses.
+pub(crate) fn read(directive: &Directive, door: &Door) -> Result<Either, String> {
+    let words: Vec<&str> = directive
+        .args
+        .iter()
+        .map(|word| word.text.as_str())
+        .collect();
+    let text = words.join(" ");
+    let inner = text
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix(')'))
+        .ok_or_else(|| format!("invalid condition \"{text}\""))?
+        .trim();
+    let mut parts = inner.splitn(3, ' ');
+    let (subject, operator) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
+    let value = parts
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .trim_matches(['"', '\'']);
+    let Some(variable) = subject.strip_prefix('$') else {
+        return Err(format!(
+            "\"if {text}\" is not translated: files are looked for by `try_files`"
+        ));
+    };
+    let (matched, not) = match operator {
+        "" => (Wanted::Present, false),
+        "=" => (Wanted::Equal, false),
+        "!=" => (Wanted::Equal, true),
+        "~" => (Wanted::Regex(false), false),
+        "~*" => (Wanted::Regex(true), false),
+        "!~" => (Wanted::Regex(false), true),
+        "!~*" => (Wanted::Regex(true), true),
+        other => return Err(format!("unexpected \"{other}\" in condition")),
+    };
+    let refused = || Err(format!("a condition on \"{subject}\" is not translated"));
+    if let Wanted::Regex(_) = matched {
+        super::super::haproxy::checked(value)?;
+    }
+    // What is known of the connection is decided now.
+    let constant = match variable {
+        "scheme" => Some(if door.tls { "https" } else { "http" }.to_owned()),
+        "https" => Some(if door.tls { "on" } else { "" }.to_owned()),
+        "server_port" => door.port.map(|port| port.to_string()),
+        _ => None,
+    };
+    if let Some(constant) = constant {
+        let held = match matched {
+            Wanted::Present => !constant.is_empty(),
+            Wanted::Equal => constant == value,
+            Wanted::Regex(fold) => regex::RegexBuilder::new(value)
+                .case_insensitive(fold)
+                .build()
+                .is_ok_and(|regex| regex.is_match(&constant)),
+        };
+        return Ok(Either::constant(held != not));
+    }
+    let literal = |subject: Subject, patterns: Vec<String>| {
+        Ok(Either::of(Literal {
+            subject,
+            patterns,
+            fold: false,
+            not,
+        }))
+    };
+    let pattern = || match matched {
+        Wanted::Present => "*".to_owned(),
+        Wanted::Equal if value.contains('*') || value.starts_with('~') => {
+            format!("~^{}$", regex::escape(value))
+        }
+        Wanted::Equal if value.is_empty() => "~^$".to_owned(),
+        Wanted::Equal => value.to_owned(),
+        Wanted::Regex(fold) => format!("~{}{value}", if fold { "(?i)" } else { "" }),
+    };
+    match variable {
+        "host" => literal(Subject::Host, vec![pattern()]),
+        "uri" | "document_uri" => literal(Subject::Path, vec![pattern()]),
+        "request_uri" if !value.contains('?') => literal(Subject::Path, vec![pattern()]),
+        "request_method" => match matched {
+            Wanted::Equal => literal(Subject::Method, vec![value.to_owned()]),
+            Wanted::Regex(_) => {
+                // An alternative of names: ^(GET|POST)$.
+                let names = value.trim_start_matches('^').trim_end_matches('$');
+                let names = names.trim_start_matches('(').trim_end_matches(')');
+                if names.is_empty() || !names.chars().all(|c| c.is_ascii_alphabetic() || c == '|') {
+                    return Err(format!("\"{value}\" is no list of methods"));
+                }
+                literal(
+                    Subject::Method,
+                    names.split('|').map(str::to_owned).collect(),
+                )
+            }
+            Wanted::Present => refused(),
+        },
+        "remote_addr" => match (matched, super::super::haproxy::network(value)) {
+            (Wanted::Equal, Some(network)) => literal(Subject::Source, vec![network]),
+            _ => refused(),
+        },
+        _ => {
+            if let Some(name) = variable.strip_prefix("http_") {
+                literal(Subject::Header(field_name(name)), vec![pattern()])
+            } else if let Some(name) = variable.strip_prefix("cookie_") {
+                literal(Subject::Cookie(name.to_owned()), vec![pattern()])
+            } else if let Some(name) = variable.strip_prefix("arg_") {
+                literal(Subject::Query(name.to_owned()), vec![pattern()])
+            } else {
+                refused()
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    Present,
+    Equal,
+    Regex(bool),
+}

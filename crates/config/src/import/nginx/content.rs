@@ -1,0 +1,1040 @@
+//! What a location does: answers, rewriting, who may ask, and then files or an application.
+
+use std::collections::BTreeMap;
+
+use super::super::document::{Route, Table, Value};
+use super::super::logic::{Literal, Subject, guard};
+use super::super::sources::Spot;
+use super::location::{self, Kind, Location, answer, redirect};
+use super::scope::{Expires, Scope};
+use super::site::Files;
+use super::tree::Directive;
+use super::upstream::{self, Target};
+use super::variables::{Context, template};
+use super::{Door, Server, Translator};
+
+/// Where content is worked out.
+#[derive(Clone, Copy)]
+pub(crate) struct Here<'h, 'a> {
+    pub server: &'h Server<'a>,
+    pub door: &'h Door,
+    pub scope: &'h Scope,
+    pub location: Option<&'h Location<'a>>,
+    pub list: &'h [Directive],
+    pub spot: Spot,
+    /// How many locations led here, one to the other.
+    pub depth: usize,
+}
+
+/// Locations that lead to one another, at most.
+const DEEPEST: usize = 8;
+
+impl<'h> Here<'h, '_> {
+    pub fn context(&self) -> Context<'h> {
+        Context {
+            server_name: self.server.names.first().map_or("", |(name, _)| name),
+            port: self.door.port,
+            tls: self.door.tls,
+            ..Context::default()
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&'h Directive> {
+        self.list.iter().find(|directive| directive.is(name))
+    }
+}
+
+impl<'a> Translator<'a> {
+    /// What a place does, whatever the path.
+    pub fn content(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+        let mut routes = Vec::new();
+        if here.depth > DEEPEST {
+            self.verdicts.refuse(
+                here.spot,
+                here.spot,
+                "locations lead to one another in a circle",
+            );
+            return routes;
+        }
+        if let Some(directive) = here.find("internal") {
+            self.verdicts.translated(directive.spot);
+            routes.push(answer(
+                Table::default().with("respond", Value::plain(404)),
+                here.spot,
+            ));
+            return routes;
+        }
+        if self.rewriting(here, here.list, &mut routes) {
+            return self.dressed(here, routes);
+        }
+        self.limit_except(here, &mut routes);
+        if let Some(location) = here.location
+            && !location.children.is_empty()
+        {
+            let rest = self.handler(here);
+            let inner = self.ordered(
+                here.server,
+                here.door,
+                here.scope,
+                &location.children,
+                rest,
+                here.depth,
+            );
+            routes.extend(inner);
+            return routes;
+        }
+        routes.extend(self.handler(here));
+        routes
+    }
+
+    /// Locations of a block in their order, and what is done beside them.
+    pub fn ordered(
+        &mut self,
+        server: &Server<'a>,
+        door: &Door,
+        scope: &Scope,
+        list: &[Location<'a>],
+        other: Vec<Route>,
+        depth: usize,
+    ) -> Vec<Route> {
+        // Both closures need the translator, one after the other: contents are made first.
+        let mut contents: BTreeMap<Spot, Vec<Route>> = BTreeMap::new();
+        let mut slashes: BTreeMap<Spot, Route> = BTreeMap::new();
+        for location in list {
+            let inner = self.inner_scope(scope, location);
+            let here = Here {
+                server,
+                door,
+                scope: &inner,
+                location: Some(location),
+                list: location.directive.inner(),
+                spot: location.directive.spot,
+                depth,
+            };
+            let routes = self.content(here);
+            contents.insert(location.directive.spot, routes);
+            if location.text.ends_with('/') && here.find("proxy_pass").is_some() {
+                let to = format!(
+                    "{{scheme}}://{{header:Host}}{}",
+                    location.text.replace('{', "{{").replace('}', "}}")
+                );
+                slashes.insert(
+                    location.directive.spot,
+                    answer(redirect(to, 301), location.directive.spot),
+                );
+            }
+        }
+        location::order(
+            list,
+            &mut |location| {
+                contents
+                    .get(&location.directive.spot)
+                    .cloned()
+                    .unwrap_or_default()
+            },
+            &mut |location| slashes.get(&location.directive.spot).cloned(),
+            other,
+        )
+    }
+
+    /// `return`, `rewrite` and `if`, in their order; whether nothing comes after them.
+    pub fn rewriting(
+        &mut self,
+        here: Here<'_, 'a>,
+        list: &[Directive],
+        routes: &mut Vec<Route>,
+    ) -> bool {
+        for directive in list {
+            match directive.name.text.as_str() {
+                "return" => {
+                    self.verdicts.translated(directive.spot);
+                    if let Some(table) = self.returned(here, directive) {
+                        routes.push(answer(table, directive.spot));
+                    }
+                    return true;
+                }
+                "rewrite" => {
+                    let ends = self.rewrite(here, directive, routes);
+                    if ends {
+                        return true;
+                    }
+                }
+                "if" => self.conditional(here, directive, routes),
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// `return CODE [TEXT]`, `return CODE URL`, `return URL`.
+    fn returned(&mut self, here: Here<'_, 'a>, directive: &Directive) -> Option<Table> {
+        let spot = directive.spot;
+        let first = directive.arg(0);
+        let fill = |text: &str| template(text, &here.context());
+        let code = first.parse::<u16>().ok();
+        let (code, text) = match (code, directive.args.len()) {
+            (Some(code), 1) => (code, None),
+            (Some(code), _) => (code, Some(directive.arg(1))),
+            (None, 1) if first.starts_with("http") || first.starts_with("$scheme") => {
+                (302, Some(first))
+            }
+            _ => {
+                self.verdicts.refuse(
+                    spot,
+                    directive.at(0),
+                    format!("invalid return code \"{first}\""),
+                );
+                return None;
+            }
+        };
+        if code > 999 {
+            self.verdicts.refuse(
+                spot,
+                directive.at(0),
+                format!("invalid return code \"{first}\""),
+            );
+            return None;
+        }
+        let refused = |translator: &mut Self, variable: String| {
+            translator.verdicts.refuse(
+                spot,
+                directive.at(1),
+                format!("{variable} cannot be filled in here"),
+            );
+            None
+        };
+        if let (301 | 302 | 303 | 307 | 308, Some(text)) = (code, text) {
+            return match fill(&absolute(text)) {
+                Ok(to) => Some(redirect(to, code)),
+                Err(variable) => refused(self, variable),
+            };
+        }
+        let code = if code == 444 {
+            self.verdicts.note(
+                spot,
+                "444 closes the connection without an answer; here the answer is 400",
+            );
+            400
+        } else {
+            code
+        };
+        if code == 403 && text.is_none() {
+            return Some(Table::default().with("deny", Value::plain(true)));
+        }
+        let Some(text) = text else {
+            return Some(Table::default().with("respond", Value::plain(code)));
+        };
+        match fill(text) {
+            // The text of an answer is fixed: only what needs no filling in is the same.
+            Ok(filled) if !text.contains('$') || filled == text => {
+                let mut respond = Table::default()
+                    .with("status", Value::plain(code))
+                    .with("body", Value::text(text));
+                let kind = here
+                    .scope
+                    .default_type
+                    .as_ref()
+                    .map_or("text/plain", |set| &set.value);
+                let headers = Table::default().with("Content-Type", Value::text(kind));
+                respond.put("headers", Value::Table(headers));
+                Some(Table::default().with("respond", Value::Table(respond)))
+            }
+            Ok(_) => refused(self, "the text of an answer is fixed: a variable".into()),
+            Err(variable) => refused(self, variable),
+        }
+    }
+
+    /// `rewrite REGEX REPLACEMENT [FLAG]`; whether nothing comes after it.
+    fn rewrite(
+        &mut self,
+        here: Here<'_, 'a>,
+        directive: &Directive,
+        routes: &mut Vec<Route>,
+    ) -> bool {
+        let spot = directive.spot;
+        let (regex, to, flag) = (directive.arg(0), directive.arg(1), directive.arg(2));
+        self.verdicts.translated(spot);
+        if let Err(message) = super::super::haproxy::checked(regex) {
+            self.verdicts.refuse(spot, directive.at(0), message);
+            return false;
+        }
+        let context = Context {
+            captures: true,
+            ..here.context()
+        };
+        let outside = ["http://", "https://", "$scheme"]
+            .iter()
+            .any(|start| to.starts_with(start));
+        let when = vec![Literal {
+            subject: Subject::Path,
+            patterns: vec![format!("~{regex}")],
+            fold: false,
+            not: false,
+        }];
+        let keeps_query = !to.ends_with('?');
+        let to = to.trim_end_matches('?');
+        let template = match template(to, &context) {
+            Ok(template) => template,
+            Err(variable) => {
+                self.verdicts.refuse(
+                    spot,
+                    directive.at(1),
+                    format!("{variable} cannot be filled in here"),
+                );
+                return false;
+            }
+        };
+        let matched = whole(regex);
+        if outside || matches!(flag, "redirect" | "permanent") {
+            let status = if flag == "permanent" { 301 } else { 302 };
+            let rest = if keeps_query { "{uri}" } else { "{path}" };
+            let captures = (1..=9).any(|n| template.contains(&format!("{{{n}}}")));
+            let (base, path) = split_url(&template);
+            let base = if outside {
+                base.to_owned()
+            } else {
+                "{scheme}://{header:Host}".into()
+            };
+            let mut table = Table::default();
+            if captures {
+                let rules = Table::default().with(&format!("~{matched}"), Value::text(path));
+                table.put("rewrite", Value::Table(rules));
+                table.0.extend(redirect(format!("{base}{rest}"), status).0);
+            } else {
+                let rules = Table::default().with(&format!("~{matched}"), Value::text(path));
+                if keeps_query {
+                    table.put("rewrite", Value::Table(rules));
+                    table.0.extend(redirect(format!("{base}{rest}"), status).0);
+                } else {
+                    table = redirect(format!("{base}{path}"), status);
+                }
+            }
+            routes.extend(guard(&when, &[answer(table, spot)], spot));
+            return false;
+        }
+        // The new path chooses a location anew, unless the flag is `break`.
+        let rules = Table::default().with(&format!("~{matched}"), Value::text(&template));
+        let change = Table::default().with("rewrite", Value::Table(rules));
+        let inner = if flag == "break" && here.location.is_some() {
+            self.handler(here)
+        } else {
+            let literal: &str = to.split('$').next().unwrap_or(to);
+            let literal = literal.split('?').next().unwrap_or(literal);
+            let found = location::choose(&here.server.locations, literal);
+            match found {
+                Some(next)
+                    if here
+                        .location
+                        .is_some_and(|here| here.directive.spot == next.directive.spot) =>
+                {
+                    self.handler(here)
+                }
+                Some(next) => self.of_location(here, next),
+                None => self.of_server(here),
+            }
+        };
+        let inner: Vec<Route> = inner
+            .into_iter()
+            .map(|mut route| {
+                if !route.table.has("rewrite")
+                    && !route.table.has("respond")
+                    && !route.table.has("deny")
+                {
+                    route.table.0.extend(change.0.iter().cloned());
+                }
+                route
+            })
+            .collect();
+        if to.contains('$') && !inner.is_empty() {
+            self.verdicts.note(
+                spot,
+                "the location of the new path is chosen by what it begins with",
+            );
+        }
+        routes.extend(guard(&when, &inner, spot));
+        false
+    }
+
+    /// The content of another location, as from here.
+    pub fn of_location(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Vec<Route> {
+        let scope = self.inner_scope(&here.server.scope, next);
+        self.content(Here {
+            scope: &scope,
+            location: Some(next),
+            list: next.directive.inner(),
+            spot: next.directive.spot,
+            depth: here.depth + 1,
+            ..here
+        })
+    }
+
+    /// What the server does where there is no location.
+    fn of_server(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+        self.handler(Here {
+            scope: &here.server.scope,
+            location: None,
+            list: here.server.directive.inner(),
+            spot: here.server.directive.spot,
+            depth: here.depth + 1,
+            ..here
+        })
+    }
+
+    /// `if (...) { return ...; }`
+    fn conditional(&mut self, here: Here<'_, 'a>, directive: &Directive, routes: &mut Vec<Route>) {
+        let spot = directive.spot;
+        self.verdicts.translated(spot);
+        let condition = match super::condition::read(directive, here.door) {
+            Ok(condition) => condition,
+            Err(message) => return self.verdicts.refuse(spot, directive.at(0), message),
+        };
+        let mut inner = Vec::new();
+        let scope = here
+            .scope
+            .within(directive.inner(), &|_| String::new(), &mut self.verdicts);
+        let within = Here {
+            scope: &scope,
+            list: directive.inner(),
+            ..here
+        };
+        let ends = self.rewriting(within, directive.inner(), &mut inner);
+        if !ends && within.find("proxy_pass").is_some() {
+            inner.extend(self.handler(within));
+        }
+        if let Some(other) = directive
+            .inner()
+            .iter()
+            .find(|d| !matches!(d.name.text.as_str(), "return" | "rewrite" | "proxy_pass"))
+        {
+            self.verdicts.refuse(
+                other.spot,
+                other.spot,
+                format!(
+                    "\"{}\" in an if is not translated: `return`, `rewrite` and `proxy_pass` are",
+                    other.name.text
+                ),
+            );
+        }
+        let inner = self.dressed(within, inner);
+        for together in &condition.0 {
+            routes.extend(guard(together, &inner, spot));
+        }
+    }
+
+    /// `limit_except GET { deny all; }`
+    fn limit_except(&mut self, here: Here<'_, 'a>, routes: &mut Vec<Route>) {
+        let Some(directive) = here.find("limit_except") else {
+            return;
+        };
+        let spot = directive.spot;
+        self.verdicts.translated(spot);
+        let mut methods: Vec<String> = directive
+            .args
+            .iter()
+            .map(|word| word.text.clone())
+            .collect();
+        if methods.iter().any(|method| method == "GET") {
+            methods.push("HEAD".into());
+        }
+        let other = Literal {
+            subject: Subject::Method,
+            patterns: methods,
+            fold: false,
+            not: true,
+        };
+        let scope = here
+            .scope
+            .within(directive.inner(), &|_| String::new(), &mut self.verdicts);
+        for rule in &scope.access {
+            if rule.allow {
+                self.verdicts.refuse(
+                    rule.spot,
+                    rule.spot,
+                    "within limit_except only `deny` is translated",
+                );
+                continue;
+            }
+            let mut when = vec![other.clone()];
+            if rule.network != "all" {
+                when.push(Literal {
+                    subject: Subject::Source,
+                    patterns: vec![rule.network.clone()],
+                    fold: false,
+                    not: false,
+                });
+            }
+            let table = Table::default().with("deny", Value::plain(true));
+            routes.extend(guard(&when, &[answer(table, rule.spot)], spot));
+        }
+    }
+
+    /// What gives the answer: an application, counters or files.
+    fn handler(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+        if let Some(directive) = here.find("proxy_pass") {
+            return self.proxied(here, directive);
+        }
+        let mut files = Files::default();
+        if let Some(directive) = here.find("flv") {
+            self.verdicts.translated(directive.spot);
+        }
+        if let (Some(directive), Some(location)) = (here.find("stub_status"), here.location) {
+            self.verdicts.translated(directive.spot);
+            if matches!(location.kind, Kind::Regex { .. } | Kind::Named) {
+                self.verdicts.refuse(
+                    directive.spot,
+                    directive.spot,
+                    "the page of counters has one path",
+                );
+            }
+            files.status = Some(location.text.clone());
+        }
+        let mut table = Table::default();
+        let mut routes = Vec::new();
+        self.captured_alias(here, &mut files, &mut table);
+        self.try_files(here, &mut files, &mut table, &mut routes);
+        self.error_pages(here, true, &mut files, &mut table);
+        let site = self.site(here.scope, here.location, here.server, files, here.spot);
+        let mut last = Table::default().with("to", Value::text(site));
+        last.0.extend(table.0);
+        routes.push(answer(last, here.spot));
+        self.dressed(here, routes)
+    }
+
+    /// `alias` whose directory has what an expression found: the path is rewritten to it.
+    fn captured_alias(&mut self, here: Here<'_, 'a>, files: &mut Files, table: &mut Table) {
+        let Some(location) = here.location else {
+            return;
+        };
+        let Some(directive) = location.directive.inner().iter().find(|d| d.is("alias")) else {
+            return;
+        };
+        let path = directive.arg(0);
+        match location.kind {
+            Kind::Regex { fold } => {
+                self.verdicts.translated(directive.spot);
+                let (root, rest) = match path.find('$') {
+                    Some(at) => {
+                        let slash = path[..at].rfind('/').map_or(0, |slash| slash + 1);
+                        path.split_at(slash)
+                    }
+                    None => match path.rfind('/') {
+                        Some(slash) => path.split_at(slash + 1),
+                        None => ("", path),
+                    },
+                };
+                let context = Context {
+                    captures: true,
+                    ..here.context()
+                };
+                match template(rest, &context) {
+                    Ok(to) => {
+                        let flag = if fold { "(?i)" } else { "" };
+                        let rules = Table::default().with(
+                            &format!("~{flag}{}", whole(&location.text)),
+                            Value::text(format!("/{to}")),
+                        );
+                        table.put("rewrite", Value::Table(rules));
+                        files.root = Some(self.path(root));
+                    }
+                    Err(variable) => self.verdicts.refuse(
+                        directive.spot,
+                        directive.at(0),
+                        format!("{variable} cannot be filled in here"),
+                    ),
+                }
+            }
+            Kind::Exact if !path.ends_with('/') => {
+                // One file.
+                self.verdicts.translated(directive.spot);
+                let (root, file) = path.rsplit_once('/').unwrap_or(("", path));
+                table.put("rewrite", Value::text(format!("/{file}")));
+                files.root = Some(self.path(root));
+            }
+            _ if path.contains('$') => self.verdicts.refuse(
+                directive.spot,
+                directive.at(0),
+                "a directory with variables is not translated",
+            ),
+            _ => {}
+        }
+    }
+
+    /// `try_files $uri $uri/ /index.html`, `... @app`, `... =404`.
+    fn try_files(
+        &mut self,
+        here: Here<'_, 'a>,
+        files: &mut Files,
+        table: &mut Table,
+        routes: &mut Vec<Route>,
+    ) {
+        let Some(directive) = here.find("try_files") else {
+            return;
+        };
+        let spot = directive.spot;
+        self.verdicts.translated(spot);
+        let Some((last, before)) = directive.args.split_last() else {
+            return;
+        };
+        let mut found = false;
+        for word in before {
+            match word.text.as_str() {
+                "$uri" | "$document_uri" => found = true,
+                "$uri/" | "$document_uri/" => {}
+                other => self.verdicts.refuse(
+                    spot,
+                    word.spot,
+                    format!("\"{other}\" is not translated: $uri and $uri/ are looked for"),
+                ),
+            }
+        }
+        if !found && !before.is_empty() {
+            self.verdicts
+                .note(spot, "a file is looked for first, though $uri is not named");
+        }
+        let text = last.text.as_str();
+        if let Some(code) = text.strip_prefix('=') {
+            if code != "404" {
+                self.verdicts
+                    .refuse(spot, last.spot, "where there is no file the answer is 404");
+            }
+            return;
+        }
+        let path = text.split('?').next().unwrap_or(text);
+        let next = if text.starts_with('@') {
+            here.server
+                .locations
+                .iter()
+                .find(|l| l.kind == Kind::Named && l.text == text)
+        } else {
+            location::choose(&here.server.locations, path)
+        };
+        if text.starts_with('@') && next.is_none() {
+            return self.verdicts.refuse(
+                spot,
+                last.spot,
+                format!("could not find named location \"{text}\""),
+            );
+        }
+        let proxied = next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
+        if let Some(next) = proxied {
+            let mut inner = self.of_location(here, next);
+            let service = match &inner[..] {
+                [only] => match only.table.get("to") {
+                    Some(Value::Text(service)) => Some(service.clone()),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let Some(service) = service else {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    "a location that does more than pass requests on cannot be fallen back to",
+                );
+            };
+            if !text.starts_with('@') {
+                // The application is asked for the path that is named.
+                if let Some(only) = inner.first_mut() {
+                    only.table.put("rewrite", Value::text(path));
+                }
+                self.verdicts.note(spot, "the application sees the path that was asked for, not the one that is named here");
+            }
+            // Other methods have no files to find.
+            let reads = Literal {
+                subject: Subject::Method,
+                patterns: vec!["GET".into(), "HEAD".into()],
+                fold: false,
+                not: true,
+            };
+            routes.extend(guard(&vec![reads], &inner, spot));
+            table.put("missing", Value::Text(service));
+            return;
+        }
+        if text.starts_with('/') {
+            let root = |translator: &Self, scope: &Scope| {
+                translator.path(scope.root.as_ref().map_or("html", |set| &set.value))
+            };
+            let other = next.map(|next| self.inner_scope(&here.server.scope, next));
+            let same = other.is_none_or(|other| root(self, &other) == root(self, here.scope));
+            if !same {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    "the file that is fallen back to has another root",
+                );
+            }
+            files.fallback = Some(path.trim_start_matches('/').to_owned());
+            return;
+        }
+        self.verdicts.refuse(
+            spot,
+            last.spot,
+            format!("\"{text}\" is not translated as the last resort"),
+        );
+    }
+
+    /// `error_page`: below the root of the site, or files of their own.
+    fn error_pages(
+        &mut self,
+        here: Here<'_, 'a>,
+        is_site: bool,
+        files: &mut Files,
+        table: &mut Table,
+    ) {
+        for page in here.scope.error_pages.clone() {
+            self.verdicts.translated(page.spot);
+            let only_404 = page.statuses == [404];
+            if page.to.starts_with('@') || page.status.is_some() {
+                let named = here.server.locations.iter().find(|l| l.text == page.to);
+                let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
+                let proxied =
+                    next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
+                if let (true, Some(next)) = (only_404, proxied) {
+                    let inner = self.of_location(here, next);
+                    if let [only] = &inner[..]
+                        && let Some(to) = only.table.get("to")
+                    {
+                        table.put("missing", to.clone());
+                        continue;
+                    }
+                }
+                if only_404
+                    && is_site
+                    && page.status.as_deref() == Some("200")
+                    && page.to.starts_with('/')
+                {
+                    files.fallback = Some(page.to.trim_start_matches('/').to_owned());
+                    continue;
+                }
+                self.verdicts.refuse(
+                    page.spot,
+                    page.spot,
+                    "an error is answered with a file, or, for 404, by another place",
+                );
+                continue;
+            }
+            if !page.to.starts_with('/') {
+                self.verdicts.refuse(
+                    page.spot,
+                    page.spot,
+                    "an error is answered with a file, not with a redirect",
+                );
+                continue;
+            }
+            let next = location::choose(&here.server.locations, &page.to);
+            let scope = match next {
+                Some(next) => self.inner_scope(&here.server.scope, next),
+                None => here.server.scope.clone(),
+            };
+            let root = |translator: &Self, scope: &Scope| {
+                translator.path(scope.root.as_ref().map_or("html", |set| &set.value))
+            };
+            let theirs = root(self, &scope);
+            let same = theirs == root(self, here.scope) && files.root.is_none();
+            let pages: Vec<u16> = page
+                .statuses
+                .iter()
+                .copied()
+                .filter(|status| *status >= 400)
+                .collect();
+            if pages.len() < page.statuses.len() {
+                self.verdicts
+                    .note(page.spot, "only errors, from 400 on, have pages");
+            }
+            for status in pages {
+                if is_site && same {
+                    // The first that names a status counts.
+                    files
+                        .errors
+                        .entry(status)
+                        .or_insert_with(|| page.to.trim_start_matches('/').to_owned());
+                } else {
+                    let errors = table.table("errors");
+                    if !errors.has(&status.to_string()) {
+                        let file = format!("{}{}", theirs.trim_end_matches('/'), page.to);
+                        errors.put(&status.to_string(), Value::Text(file));
+                    }
+                }
+            }
+        }
+    }
+
+    /// `proxy_pass`.
+    fn proxied(&mut self, here: Here<'_, 'a>, directive: &Directive) -> Vec<Route> {
+        let spot = directive.spot;
+        self.verdicts.translated(spot);
+        let target = match upstream::target(directive.arg(0)) {
+            Ok(target) => target,
+            Err(message) => {
+                self.verdicts.refuse(spot, directive.at(0), message);
+                return Vec::new();
+            }
+        };
+        let service = self.backend(&target, here.scope, spot);
+        let mut table = Table::default().with("to", Value::Text(service));
+        self.uri(here, &target, directive, &mut table);
+        self.request_fields(here, &target, &mut table);
+        self.error_pages(here, false, &mut Files::default(), &mut table);
+        let mut routes = Vec::new();
+        for rule in &here.scope.access {
+            let table = if rule.allow {
+                table.clone()
+            } else {
+                Table::default().with("deny", Value::plain(true))
+            };
+            let all = rule.network == "all";
+            let when = if all {
+                Vec::new()
+            } else {
+                vec![Literal {
+                    subject: Subject::Source,
+                    patterns: vec![rule.network.clone()],
+                    fold: false,
+                    not: false,
+                }]
+            };
+            routes.extend(guard(&when, &[answer(table, rule.spot)], rule.spot));
+            if all {
+                return self.dressed(here, simplified(routes));
+            }
+        }
+        routes.push(answer(table, spot));
+        self.dressed(here, simplified(routes))
+    }
+
+    /// The path that the server is asked for: the part that the location names is replaced.
+    fn uri(
+        &mut self,
+        here: Here<'_, 'a>,
+        target: &Target,
+        directive: &Directive,
+        table: &mut Table,
+    ) {
+        let (Some(uri), Some(location)) = (&target.uri, here.location) else {
+            return;
+        };
+        match location.kind {
+            Kind::Regex { .. } | Kind::Named => {
+                self.verdicts.refuse(
+                    directive.spot,
+                    directive.at(0),
+                    "\"proxy_pass\" cannot have URI part in location given by regular expression, or inside named location",
+                );
+            }
+            _ if *uri == location.text => {}
+            Kind::Exact => table.put(
+                "rewrite",
+                Value::text(uri.replace('{', "{{").replace('}', "}}")),
+            ),
+            _ => {
+                let to = uri.replace('{', "{{").replace('}', "}}");
+                let from = location.text.as_str();
+                if from.ends_with('/') && from.len() > 1 && uri == "/" {
+                    table.put("strip", Value::text(from.trim_end_matches('/')));
+                } else if from.ends_with('/') && uri.ends_with('/') {
+                    let from = from.trim_end_matches('/');
+                    let from = if from.is_empty() { "/" } else { from };
+                    let rules = Table::default().with(from, Value::text(to));
+                    table.put("rewrite", Value::Table(rules));
+                } else {
+                    let rules = Table::default()
+                        .with(&format!("~^{}", regex::escape(from)), Value::text(to));
+                    table.put("rewrite", Value::Table(rules));
+                }
+            }
+        }
+    }
+
+    /// `proxy_set_header`, and the Host that nginx sends when it is not told another.
+    fn request_fields(&mut self, here: Here<'_, 'a>, target: &Target, table: &mut Table) {
+        let port = if target.tls { ":443" } else { ":80" };
+        let host = target.host.strip_suffix(port).unwrap_or(&target.host);
+        let host = if host.starts_with("unix:") {
+            "localhost"
+        } else {
+            host
+        };
+        let context = Context {
+            proxy_host: host,
+            ..here.context()
+        };
+        let mut set = Table::default();
+        let mut remove = Vec::new();
+        let mut has_host = false;
+        for field in &here.scope.proxy_headers {
+            let name = field.name.to_ascii_lowercase();
+            has_host |= name == "host";
+            let usual_port = matches!(here.door.port, Some(80 | 443));
+            match (name.as_str(), field.value.as_str()) {
+                ("host", "$http_host") => {}
+                ("host", "$host" | "$host:$server_port") if usual_port => {}
+                // Tandem says these by itself, and passes upgrades on.
+                (
+                    "x-forwarded-for" | "connection" | "upgrade" | "content-length" | "te"
+                    | "expect",
+                    _,
+                ) => {}
+                ("x-forwarded-proto", "$scheme" | "$http_x_forwarded_proto")
+                | ("x-forwarded-host", "$host" | "$http_host") => {}
+                (_, "") => remove.push(field.name.clone()),
+                (_, value) => match template(value, &context) {
+                    Ok(value) => set.put(&field.name, Value::Text(value)),
+                    Err(variable) => self.verdicts.refuse(
+                        field.spot,
+                        field.spot,
+                        format!("{variable} cannot be filled in here"),
+                    ),
+                },
+            }
+        }
+        if !has_host {
+            set.put("Host", Value::text(host));
+        }
+        if !set.is_empty() {
+            table
+                .table("headers")
+                .table("request")
+                .put("set", Value::Table(set));
+        }
+        if !remove.is_empty() {
+            table
+                .table("headers")
+                .table("request")
+                .put("remove", Value::texts(remove));
+        }
+    }
+
+    /// What goes with all routes of a place: fields of answers, no log.
+    fn dressed(&mut self, here: Here<'_, 'a>, mut routes: Vec<Route>) -> Vec<Route> {
+        let mut add: Vec<(String, Value)> = Vec::new();
+        for field in &here.scope.add_headers {
+            if field.value.is_empty() {
+                continue;
+            }
+            match template(&field.value, &here.context()) {
+                Ok(value) => add.push((field.name.clone(), Value::Text(value))),
+                Err(variable) => self.verdicts.refuse(
+                    field.spot,
+                    field.spot,
+                    format!("{variable} cannot be filled in here"),
+                ),
+            }
+        }
+        let mut hide: Vec<String> = here
+            .scope
+            .hidden_headers
+            .iter()
+            .map(|set| set.value.clone())
+            .collect();
+        let quiet = here
+            .scope
+            .access_log
+            .as_ref()
+            .is_some_and(|set| set.value == "off");
+        let server_quiet = here
+            .server
+            .scope
+            .access_log
+            .as_ref()
+            .is_some_and(|set| set.value == "off");
+        for route in &mut routes {
+            if !["to", "respond", "redirect"]
+                .iter()
+                .any(|key| route.table.has(key))
+            {
+                continue;
+            }
+            let proxied = matches!(route.table.get("to"), Some(Value::Text(name)) if self.backends.iter().any(|b| b.name == *name));
+            let mut fields = add.clone();
+            if proxied && let Some(set) = &here.scope.expires {
+                let value = match set.value {
+                    Expires::Off => None,
+                    Expires::Never => Some("no-cache".to_owned()),
+                    Expires::For(time) => Some(format!("max-age={}", time.as_secs())),
+                };
+                fields.extend(value.map(|value| ("Cache-Control".to_owned(), Value::Text(value))));
+            }
+            if !fields.is_empty() {
+                let add = route.table.table("headers").table("response").table("add");
+                for (name, value) in fields {
+                    match add.0.iter_mut().find(|(known, _)| *known == name) {
+                        Some((_, Value::List(list))) => list.push(value),
+                        Some((_, old)) => *old = Value::List(vec![old.clone(), value]),
+                        None => add.0.push((name, value)),
+                    }
+                }
+            }
+            if proxied && !hide.is_empty() {
+                let names = std::mem::take(&mut hide);
+                route
+                    .table
+                    .table("headers")
+                    .table("response")
+                    .put("remove", Value::texts(names.clone()));
+                hide = names;
+            }
+            if quiet && !server_quiet {
+                route.table.put("log", Value::plain(false));
+            }
+        }
+        routes
+    }
+}
+
+/// A redirect that names a path only is to the host that was asked.
+fn absolute(text: &str) -> String {
+    if text.starts_with('/') {
+        format!("$scheme://$http_host{text}")
+    } else {
+        text.to_owned()
+    }
+}
+
+/// `https://host/path` in two.
+fn split_url(template: &str) -> (&str, &str) {
+    let after = template.find("://").map_or(0, |at| at + 3);
+    match template[after..].find('/') {
+        Some(at) if after > 0 => template.split_at(after + at),
+        _ if after > 0 => (template, "/"),
+        _ => ("", template),
+    }
+}
+
+/// An expression that finds the whole path, as nginx replaces all of it.
+fn whole(regex: &str) -> String {
+    let (head, tail) = (regex.starts_with('^'), regex.ends_with('$'));
+    let greedy = regex.ends_with("(.*)") || regex.ends_with(".*");
+    if head && (tail || greedy) && !regex.contains('|') {
+        regex.to_owned()
+    } else {
+        format!("^.*?(?:{regex}).*$")
+    }
+}
+
+/// `allow A; deny all` is one route that denies others than A.
+fn simplified(routes: Vec<Route>) -> Vec<Route> {
+    let source = |route: &Route| match route.table.get("source") {
+        Some(Value::List(list)) if !route.table.has("deny") => Some(list.clone()),
+        _ => None,
+    };
+    let Some((last, before)) = routes.split_last() else {
+        return routes;
+    };
+    if !last.table.has("deny") || last.table.has("source") || before.is_empty() {
+        return routes;
+    }
+    let mut sources = Vec::new();
+    for route in before {
+        match source(route) {
+            Some(list) => sources.extend(list),
+            None => return routes,
+        }
+    }
+    let mut action = before[0].table.clone();
+    action.0.retain(|(key, _)| key != "source");
+    let not = Table::default().with("source", Value::List(sources));
+    let deny = Table::default()
+        .with("not", Value::Table(not))
+        .with("deny", Value::plain(true));
+    vec![answer(deny, last.spot), answer(action, before[0].spot)]
+}

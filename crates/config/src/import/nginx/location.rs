@@ -1,0 +1,267 @@
+//! `location`: which of them a path is for.
+//!
+//! nginx takes an exact one; else it remembers the longest prefix, takes it at once if it is `^~`, asks the regular
+//! expressions in the order of the file, and takes the prefix if none matches. A list of routes takes the first that
+//! matches, so the order is worked out here.
+
+use super::super::document::{Route, Table, Value};
+use super::super::logic::{Literal, Subject, guard};
+use super::super::report::Verdicts;
+use super::super::sources::Spot;
+use super::tree::Directive;
+
+/// How a location compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Exact,
+    Prefix,
+    /// `^~`: regular expressions are not asked.
+    Final,
+    Regex {
+        fold: bool,
+    },
+    Named,
+}
+
+/// A location and those within it.
+#[derive(Clone, Debug)]
+pub(crate) struct Location<'a> {
+    pub kind: Kind,
+    pub text: String,
+    pub directive: &'a Directive,
+    pub children: Vec<Location<'a>>,
+}
+
+/// The locations of a block.
+pub(crate) fn read<'a>(list: &'a [Directive], verdicts: &mut Verdicts) -> Vec<Location<'a>> {
+    let mut found: Vec<Location<'_>> = Vec::new();
+    for directive in list.iter().filter(|directive| directive.is("location")) {
+        let spot = directive.spot;
+        let (modifier, text) = match directive.args.len() {
+            1 => split(directive.arg(0)),
+            _ => (directive.arg(0), directive.arg(1)),
+        };
+        let kind = match modifier {
+            "=" => Kind::Exact,
+            "^~" => Kind::Final,
+            "~" => Kind::Regex { fold: false },
+            "~*" => Kind::Regex { fold: true },
+            "" if text.starts_with('@') => Kind::Named,
+            "" => Kind::Prefix,
+            other => {
+                verdicts.refuse_hint(
+                    spot,
+                    directive.at(0),
+                    format!("invalid location modifier \"{other}\""),
+                    Some("there are = ~ ~* ^~".into()),
+                );
+                continue;
+            }
+        };
+        if matches!(kind, Kind::Regex { .. })
+            && let Err(message) = super::super::haproxy::checked(text)
+        {
+            verdicts.refuse(spot, directive.at(1), message);
+            continue;
+        }
+        let same = |other: &&Location<'_>| {
+            other.text == text
+                && !matches!(kind, Kind::Regex { .. })
+                && (other.kind == kind
+                    || matches!(
+                        (other.kind, kind),
+                        (Kind::Prefix, Kind::Final) | (Kind::Final, Kind::Prefix)
+                    ))
+        };
+        if found.iter().find(same).is_some() {
+            verdicts.refuse(
+                spot,
+                directive.at(0),
+                format!("duplicate location \"{text}\""),
+            );
+            continue;
+        }
+        verdicts.translated(spot);
+        found.push(Location {
+            kind,
+            text: text.to_owned(),
+            directive,
+            children: read(directive.inner(), verdicts),
+        });
+    }
+    found
+}
+
+/// `=/x` in one word.
+fn split(word: &str) -> (&str, &str) {
+    for modifier in ["^~", "~*", "=", "~"] {
+        if let Some(rest) = word.strip_prefix(modifier) {
+            return (modifier, rest);
+        }
+    }
+    ("", word)
+}
+
+/// The location for a path, if that is known without a request.
+pub(crate) fn choose<'l, 'a>(list: &'l [Location<'a>], path: &str) -> Option<&'l Location<'a>> {
+    let is_match = |location: &&Location<'_>| match location.kind {
+        Kind::Exact => location.text == path,
+        _ => false,
+    };
+    if let Some(exact) = list.iter().find(is_match) {
+        return Some(exact);
+    }
+    let prefix = list
+        .iter()
+        .filter(|l| matches!(l.kind, Kind::Prefix | Kind::Final) && path.starts_with(&l.text))
+        .max_by_key(|l| l.text.len());
+    if let Some(found) = prefix
+        && found.kind == Kind::Final
+    {
+        return Some(found);
+    }
+    let regex = list.iter().find(|l| match l.kind {
+        Kind::Regex { fold } => regex::RegexBuilder::new(&l.text)
+            .case_insensitive(fold)
+            .build()
+            .is_ok_and(|regex| regex.is_match(path)),
+        _ => false,
+    });
+    regex.or(prefix)
+}
+
+/// Puts locations in order. `content` gives what a location does, whatever the path; `other` is what is done where
+/// there is none.
+pub(crate) fn order(
+    list: &[Location<'_>],
+    content: &mut dyn FnMut(&Location<'_>) -> Vec<Route>,
+    slash: &mut dyn FnMut(&Location<'_>) -> Option<Route>,
+    other: Vec<Route>,
+) -> Vec<Route> {
+    let mut routes = Vec::new();
+    let spot = |location: &Location<'_>| location.directive.spot;
+    let has = |text: &str| list.iter().any(|l| l.kind == Kind::Exact && l.text == text);
+    for location in list.iter().filter(|l| l.kind == Kind::Exact) {
+        let inner = content(location);
+        routes.extend(guard(&vec![exact(&location.text)], &inner, spot(location)));
+    }
+    let mut prefixes: Vec<&Location<'_>> = list
+        .iter()
+        .filter(|l| matches!(l.kind, Kind::Prefix | Kind::Final))
+        .collect();
+    prefixes.sort_by_key(|l| std::cmp::Reverse(l.text.len()));
+    // `/a` is sent to `/a/` when that is a location of its own that is proxied.
+    for location in &prefixes {
+        let short = location.text.trim_end_matches('/');
+        if !short.is_empty() && short.len() < location.text.len() && !has(short) {
+            let covered = prefixes.iter().any(|l| l.text == short);
+            if let (false, Some(route)) = (covered, slash(location)) {
+                routes.extend(guard(&vec![exact(short)], &[route], spot(location)));
+            }
+        }
+    }
+    let mut regexes = Vec::new();
+    for location in list {
+        if let Kind::Regex { fold } = location.kind {
+            let inner = content(location);
+            let flag = if fold { "(?i)" } else { "" };
+            let literal = path(format!("~{flag}{}", location.text));
+            regexes.extend(guard(&vec![literal], &inner, spot(location)));
+        }
+    }
+    // Those that go before the regular expressions, and what is longer than one of them.
+    let early =
+        |l: &Location<'_>| !regexes.is_empty() && (l.kind == Kind::Final || !l.children.is_empty());
+    let is_early = |l: &&Location<'_>| {
+        early(l)
+            || prefixes
+                .iter()
+                .any(|p| early(p) && l.text.len() > p.text.len() && l.text.starts_with(&p.text))
+    };
+    let (first, last): (Vec<&Location<'_>>, Vec<&Location<'_>>) =
+        prefixes.iter().copied().partition(is_early);
+    for location in first {
+        let own = content(location);
+        let inner = if location.kind == Kind::Final {
+            own
+        } else {
+            // The children are asked before the regular expressions out here, the location itself after them.
+            let (mut children, rest) = split_children(own);
+            children.extend(regexes.iter().cloned());
+            children.extend(rest);
+            children
+        };
+        routes.extend(guard(&vec![prefix(&location.text)], &inner, spot(location)));
+    }
+    routes.extend(regexes);
+    let mut all = false;
+    for location in last {
+        let inner = content(location);
+        if location.text == "/" {
+            // Every path begins with a slash.
+            routes.extend(inner);
+            all = true;
+        } else {
+            routes.extend(guard(&vec![prefix(&location.text)], &inner, spot(location)));
+        }
+    }
+    if !all {
+        routes.extend(other);
+    }
+    routes
+}
+
+/// What of a location's routes has conditions (its children), and the rest.
+fn split_children(routes: Vec<Route>) -> (Vec<Route>, Vec<Route>) {
+    let at = routes
+        .iter()
+        .rposition(|route| super::super::logic::has_conditions(&route.table))
+        .map_or(0, |at| at + 1);
+    let mut routes = routes;
+    let rest = routes.split_off(at);
+    (routes, rest)
+}
+
+fn path(pattern: String) -> Literal {
+    Literal {
+        subject: Subject::Path,
+        patterns: vec![pattern],
+        fold: false,
+        not: false,
+    }
+}
+
+fn exact(text: &str) -> Literal {
+    if text.contains('*') || text.starts_with('~') {
+        path(format!("~^{}$", regex::escape(text)))
+    } else {
+        path(text.to_owned())
+    }
+}
+
+fn prefix(text: &str) -> Literal {
+    if text.contains('*') || text.starts_with('~') {
+        path(format!("~^{}", regex::escape(text)))
+    } else {
+        path(format!("{text}*"))
+    }
+}
+
+/// An answer for a spot.
+pub(crate) fn answer(table: Table, spot: Spot) -> Route {
+    Route { table, spot }
+}
+
+/// A redirect.
+pub(crate) fn redirect(to: String, status: u16) -> Table {
+    let value = if status == 302 {
+        Value::Text(to)
+    } else {
+        Value::Table(
+            Table::default()
+                .with("to", Value::Text(to))
+                .with("status", Value::plain(status)),
+        )
+    };
+    Table::default().with("redirect", value)
+}

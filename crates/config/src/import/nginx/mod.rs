@@ -1,0 +1,823 @@
+//! nginx.conf, translated.
+//!
+//! 1. [`tree`]: the file and what it includes become a tree of directives;
+//! 2. [`check`]: each is looked up in the table ([`table`]), which decides what it can alone;
+//! 3. here: servers are gathered by their addresses into listeners; their names and locations become routes, in the
+//!    order in which nginx chooses ([`names`], [`location`]); what a location does ([`content`]) is a site or a backend.
+
+mod check;
+mod condition;
+mod content;
+mod glob;
+mod listen;
+mod location;
+mod names;
+mod scope;
+mod site;
+pub(crate) mod table;
+mod tree;
+mod units;
+mod upstream;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::document::{self, Document, Route, Table, Value};
+use super::logic::{Literal, Subject, guard};
+use super::names::Names;
+use super::report::Verdicts;
+use super::sources::{Sources, Spot};
+use super::{Options, Outcome, Process};
+use content::Here;
+use listen::Listen;
+use location::Location;
+use scope::Scope;
+use tree::Directive;
+
+/// A server block.
+pub(crate) struct Server<'a> {
+    pub directive: &'a Directive,
+    pub scope: Scope,
+    pub listens: Vec<Listen>,
+    pub names: Vec<(String, Spot)>,
+    pub locations: Vec<Location<'a>>,
+}
+
+/// What is known of the connections of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Door {
+    pub port: Option<u16>,
+    pub tls: bool,
+}
+
+/// A site that was made, and what for.
+struct Site {
+    name: String,
+    table: Table,
+    section: document::Section,
+}
+
+/// A backend that was made.
+struct Backend {
+    name: String,
+    table: Table,
+    section: document::Section,
+}
+
+pub(crate) struct Translator<'a> {
+    sources: &'a Sources,
+    verdicts: Verdicts,
+    options: &'a Options,
+    prefix: String,
+    /// The number of the main file.
+    main: usize,
+    upstreams: BTreeMap<String, &'a Directive>,
+    services: Names,
+    listeners: Names,
+    sites: Vec<Site>,
+    backends: Vec<Backend>,
+    process: Process,
+    files: BTreeMap<String, Vec<u8>>,
+    document: Document,
+}
+
+/// Translates a file and what it includes. `extra` are directives given on the command line, as of the main block.
+pub(crate) fn translate(
+    sources: &mut Sources,
+    file: usize,
+    extra: Option<usize>,
+    options: &Options,
+) -> Outcome {
+    let mut verdicts = Verdicts::default();
+    let name = sources.name(file).to_owned();
+    let directory = Path::new(&name)
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default();
+    let mut tree = Vec::new();
+    if let Some(extra) = extra {
+        tree.extend(tree::read(sources, extra, &directory, &mut verdicts));
+    }
+    tree.extend(tree::read(sources, file, &directory, &mut verdicts));
+    let mut seen = Vec::new();
+    let tree = check::check(tree, table::MAIN, &mut verdicts, &mut seen);
+    let mut translator = Translator {
+        sources,
+        verdicts,
+        options,
+        prefix: options.directory.clone(),
+        main: file,
+        upstreams: BTreeMap::new(),
+        services: Names::default(),
+        listeners: Names::default(),
+        sites: Vec::new(),
+        backends: Vec::new(),
+        process: Process {
+            daemon: true,
+            ..Process::default()
+        },
+        files: BTreeMap::new(),
+        document: Document::default(),
+    };
+    translator.run(&tree);
+    if !tree.iter().any(|directive| directive.is("events")) && options.direct {
+        let spot = Spot {
+            file,
+            start: 0,
+            end: 0,
+        };
+        translator
+            .verdicts
+            .refuse(spot, spot, "no \"events\" section in configuration");
+    }
+    let Translator {
+        verdicts,
+        document,
+        process,
+        files,
+        ..
+    } = translator;
+    Outcome {
+        document,
+        verdicts,
+        seen,
+        process,
+        files,
+    }
+}
+
+impl<'a> Translator<'a> {
+    fn run(&mut self, tree: &'a [Directive]) {
+        self.main(tree);
+        for http in tree.iter().filter(|directive| directive.is("http")) {
+            self.http(http);
+        }
+        for stream in tree.iter().filter(|directive| directive.is("stream")) {
+            self.stream(stream);
+        }
+        for site in std::mem::take(&mut self.sites) {
+            self.document.sections.push(site.section);
+        }
+        for backend in std::mem::take(&mut self.backends) {
+            self.document.sections.push(backend.section);
+        }
+    }
+
+    /// The process, and `[cluster]`.
+    fn main(&mut self, tree: &[Directive]) {
+        let mut out = document::Section::new("cluster", None);
+        for directive in tree {
+            let spot = directive.spot;
+            match directive.name.text.as_str() {
+                "user" => {
+                    out.put_at("user", Value::text(directive.arg(0)), spot);
+                    if let Some(group) = directive.args.get(1) {
+                        out.put_at("group", Value::text(&group.text), spot);
+                    }
+                }
+                "worker_processes" if directive.arg(0) == "auto" => {}
+                "worker_processes" => match directive.arg(0).parse::<u16>() {
+                    Ok(0) | Err(_) => {
+                        self.verdicts.refuse(
+                            spot,
+                            directive.at(0),
+                            format!("invalid number \"{}\"", directive.arg(0)),
+                        );
+                        continue;
+                    }
+                    Ok(workers) => out.put_at("workers", Value::plain(workers), spot),
+                },
+                "pid" => self.process.pid_file = Some(self.path(directive.arg(0)).into()),
+                "daemon" => match directive.arg(0) {
+                    "on" => self.process.daemon = true,
+                    "off" => self.process.daemon = false,
+                    other => {
+                        self.verdicts.refuse(spot, directive.at(0), format!("invalid value \"{other}\" in \"daemon\" directive, it must be \"on\" or \"off\""));
+                        continue;
+                    }
+                },
+                "error_log" => match directive.arg(0) {
+                    "stderr" => self.process.error_log = None,
+                    log if log.starts_with("syslog:") || log.starts_with("memory:") => {
+                        self.verdicts
+                            .note(spot, "the log goes to standard error or to a file");
+                    }
+                    log => self.process.error_log = Some(self.path(log).into()),
+                },
+                "env" => self
+                    .verdicts
+                    .note(spot, "applications have `env` of their own"),
+                _ => continue,
+            }
+            self.verdicts.translated(spot);
+        }
+        if let Some(log) = self
+            .process
+            .error_log
+            .as_ref()
+            .filter(|_| !self.options.direct)
+        {
+            out.put("log", Value::text(log.to_string_lossy()));
+        }
+        if self.options.direct {
+            if !out.table.has("workers") && !tree.iter().any(|d| d.is("worker_processes")) {
+                out.put("workers", Value::plain(1));
+            }
+            out.put("admin", Value::plain(false));
+        }
+        if !out.table.is_empty() {
+            let first = tree.iter().find(|d| {
+                matches!(
+                    d.name.text.as_str(),
+                    "user" | "worker_processes" | "error_log"
+                )
+            });
+            out.spot = first.map(|directive| directive.spot);
+            out.comment = "main".into();
+            self.document.sections.push(out);
+        }
+    }
+
+    /// The settings within a location.
+    pub fn inner_scope(&mut self, outer: &Scope, location: &Location<'_>) -> Scope {
+        self.scope(outer, location.directive.inner())
+    }
+
+    fn scope(&mut self, outer: &Scope, list: &[Directive]) -> Scope {
+        let sources = self.sources;
+        let file = |spot: Spot| sources.name(spot.file).to_owned();
+        outer.within(list, &file, &mut self.verdicts)
+    }
+
+    fn http(&mut self, http: &'a Directive) {
+        let outer = self.scope(&Scope::default(), http.inner());
+        for upstream in http
+            .inner()
+            .iter()
+            .filter(|directive| directive.is("upstream"))
+        {
+            let name = upstream.arg(0).to_owned();
+            if self.upstreams.insert(name.clone(), upstream).is_some() {
+                self.verdicts.refuse(
+                    upstream.spot,
+                    upstream.at(0),
+                    format!("duplicate upstream \"{name}\""),
+                );
+            }
+        }
+        let mut servers = Vec::new();
+        for directive in http
+            .inner()
+            .iter()
+            .filter(|directive| directive.is("server"))
+        {
+            servers.push(self.server(directive, &outer));
+        }
+        self.listeners(&servers);
+        for (_, upstream) in self.upstreams.clone() {
+            if !self.verdicts.has(upstream.spot) {
+                self.verdicts.without(
+                    upstream.spot,
+                    format!("`{}`: nothing passes requests to it", upstream.shown()),
+                );
+                for inner in upstream.inner() {
+                    self.verdicts.without(
+                        inner.spot,
+                        format!("`{}`: nothing passes requests to it", inner.shown()),
+                    );
+                }
+            }
+        }
+    }
+
+    fn server(&mut self, directive: &'a Directive, outer: &Scope) -> Server<'a> {
+        self.verdicts.translated(directive.spot);
+        let list = directive.inner();
+        let scope = self.scope(outer, list);
+        let mut listens: Vec<Listen> = Vec::new();
+        for listen in list.iter().filter(|inner| inner.is("listen")) {
+            let Some(listen) = listen::read(listen, &mut self.verdicts) else {
+                continue;
+            };
+            // IPv4 and IPv6 on all addresses are one address here.
+            match listens
+                .iter_mut()
+                .find(|other| other.address == listen.address)
+            {
+                Some(same) => same.default |= listen.default,
+                None => listens.push(listen),
+            }
+        }
+        if !list.iter().any(|inner| inner.is("listen")) {
+            // nginx takes 8000 when it is not root; a cluster file does not know who will run it.
+            listens.push(Listen {
+                address: ":80".into(),
+                port: Some(80),
+                default: false,
+                tls: false,
+                proxy: false,
+                spot: directive.spot,
+            });
+        }
+        let mut names = Vec::new();
+        for inner in list.iter().filter(|inner| inner.is("server_name")) {
+            self.verdicts.translated(inner.spot);
+            names.extend(inner.args.iter().map(|word| (word.text.clone(), word.spot)));
+        }
+        let locations = location::read(list, &mut self.verdicts);
+        Server {
+            directive,
+            scope,
+            listens,
+            names,
+            locations,
+        }
+    }
+
+    /// Servers by their addresses.
+    fn listeners(&mut self, servers: &[Server<'a>]) {
+        /// Servers at an address: which, and which is asked when no name fits.
+        #[derive(Clone, PartialEq, Eq)]
+        struct At {
+            members: Vec<usize>,
+            default: usize,
+            tls: bool,
+            proxy: bool,
+        }
+        let mut addresses: Vec<(&Listen, At)> = Vec::new();
+        for (number, server) in servers.iter().enumerate() {
+            for listen in &server.listens {
+                match addresses
+                    .iter_mut()
+                    .find(|(other, _)| other.address == listen.address)
+                {
+                    None => addresses.push((
+                        listen,
+                        At {
+                            members: vec![number],
+                            default: number,
+                            tls: listen.tls,
+                            proxy: listen.proxy,
+                        },
+                    )),
+                    Some((first, at)) => {
+                        at.members.push(number);
+                        at.tls |= listen.tls;
+                        at.proxy |= listen.proxy;
+                        if listen.default {
+                            if first.default {
+                                self.verdicts.refuse(
+                                    listen.spot,
+                                    listen.spot,
+                                    format!(
+                                        "a duplicate default server for {}",
+                                        shown(&listen.address)
+                                    ),
+                                );
+                            }
+                            at.default = number;
+                            *first = listen;
+                        }
+                    }
+                }
+            }
+        }
+        let mut done: Vec<(At, usize)> = Vec::new();
+        for (listen, at) in addresses {
+            let by_port = servers
+                .iter()
+                .any(|server| uses_port(server.directive.inner()));
+            let same = done.iter().find(|(other, _)| *other == at && !by_port);
+            if let Some((_, section)) = same {
+                let section = &mut self.document.sections[*section];
+                if let Some((_, Value::List(bind))) =
+                    section.table.0.iter_mut().find(|(key, _)| key == "bind")
+                {
+                    bind.push(Value::text(&listen.address));
+                }
+                continue;
+            }
+            let members: Vec<&Server<'a>> =
+                at.members.iter().map(|&number| &servers[number]).collect();
+            self.listener(listen, &members, &servers[at.default], at.tls, at.proxy);
+            done.push((at, self.document.sections.len() - 1));
+        }
+    }
+
+    fn listener(
+        &mut self,
+        listen: &Listen,
+        members: &[&Server<'a>],
+        default: &Server<'a>,
+        tls: bool,
+        proxy: bool,
+    ) {
+        let wanted = match (tls, listen.port) {
+            (true, Some(443)) => "web-tls".to_owned(),
+            (true, _) => "tls".to_owned(),
+            (false, Some(80)) => "web".to_owned(),
+            (false, Some(port)) => format!("web-{port}"),
+            (false, None) => "web".to_owned(),
+        };
+        let name = self.listeners.name(&listen.address, &wanted);
+        let mut out = document::Section::named("listener", &name, Some(listen.spot));
+        out.comment = format!("listen {}", shown(&listen.address));
+        out.put_at(
+            "bind",
+            Value::List(vec![Value::text(&listen.address)]),
+            listen.spot,
+        );
+        if tls {
+            self.tls(listen, members, default, &mut out);
+        }
+        if proxy {
+            out.put_at("proxy-protocol", Value::plain(true), listen.spot);
+        }
+        let scope = &default.scope;
+        let mut trust: Vec<String> = Vec::new();
+        for set in members.iter().flat_map(|server| &server.scope.trust) {
+            if !trust.contains(&set.value) {
+                trust.push(set.value.clone());
+            }
+        }
+        if proxy && trust.is_empty() {
+            // nginx takes the header from whoever connects.
+            trust = vec!["0.0.0.0/0".into(), "::/0".into()];
+        }
+        if !trust.is_empty() {
+            out.put("trust", Value::texts(trust));
+        }
+        self.listener_limits(scope, &mut out);
+        match scope
+            .access_log
+            .as_ref()
+            .map(|set| (set.value.as_str(), set.spot))
+        {
+            Some(("off", spot)) => out.put_at("log", Value::plain(false), spot),
+            Some((path, spot)) if path.starts_with("syslog:") => {
+                self.verdicts.note(spot, "the access log is a file");
+            }
+            Some((path, spot)) => {
+                let path = self.path(path);
+                out.put_at("log", Value::text(path), spot);
+            }
+            None if self.options.direct => {
+                let path = self.options.access_log.clone();
+                out.put(
+                    "log",
+                    if path.is_empty() {
+                        Value::plain(false)
+                    } else {
+                        Value::text(path)
+                    },
+                );
+            }
+            None => {}
+        }
+        let door = Door {
+            port: listen.port,
+            tls,
+        };
+        let mut routes = Vec::new();
+        for (patterns, server) in self.ranked(members, default) {
+            let inner = self.server_routes(server, &door);
+            let host = Literal {
+                subject: Subject::Host,
+                patterns,
+                fold: false,
+                not: false,
+            };
+            routes.extend(guard(&vec![host], &inner, server.directive.spot));
+        }
+        routes.extend(self.server_routes(default, &door));
+        out.put("route", Value::Routes(routes));
+        self.document.sections.push(out);
+    }
+
+    fn listener_limits(&mut self, scope: &Scope, out: &mut document::Section) {
+        if let Some(set) = scope.max_body.as_ref().filter(|set| set.value > 0) {
+            let limits = Table::default().with("body", Value::text(units::show_size(set.value)));
+            out.put_at("limits", Value::Table(limits), set.spot);
+        }
+        let mut timeouts = Table::default();
+        let mut spot = None;
+        for (key, set) in [
+            ("head", &scope.header_timeout),
+            ("body", &scope.body_timeout),
+            ("idle", &scope.keepalive),
+        ] {
+            let Some(set) = set else { continue };
+            if set.value.is_zero() {
+                self.verdicts
+                    .note(set.spot, "0 is not translated: the usual time limit holds");
+                continue;
+            }
+            timeouts.put(key, Value::text(crate::duration::show(set.value)));
+            spot = Some(set.spot);
+        }
+        if let Some(spot) = spot {
+            out.put_at("timeouts", Value::Table(timeouts), spot);
+        }
+    }
+
+    fn tls(
+        &mut self,
+        listen: &Listen,
+        members: &[&Server<'a>],
+        default: &Server<'a>,
+        out: &mut document::Section,
+    ) {
+        let mut certs: Vec<String> = Vec::new();
+        // The first answers for unknown names.
+        let rest = members
+            .iter()
+            .copied()
+            .filter(|server| !std::ptr::eq(*server, default));
+        for server in std::iter::once(default).chain(rest) {
+            let scope = &server.scope;
+            if scope.certificates.is_empty() {
+                self.verdicts.refuse(
+                    server.directive.spot,
+                    listen.spot,
+                    "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive",
+                );
+                continue;
+            }
+            for (number, cert) in scope.certificates.iter().enumerate() {
+                let Some(key) = scope.keys.get(number) else {
+                    self.verdicts.refuse(
+                        cert.spot,
+                        cert.spot,
+                        format!(
+                            "no \"ssl_certificate_key\" is defined for certificate \"{}\"",
+                            cert.value
+                        ),
+                    );
+                    continue;
+                };
+                let path = self.certificate(cert, key);
+                if !certs.contains(&path) {
+                    certs.push(path);
+                }
+            }
+        }
+        let scope = &default.scope;
+        let certs = Value::texts(certs);
+        let mut table = Table::default();
+        if let (Some(ca), Some(verify)) = (&scope.client_ca, &scope.verify_client)
+            && verify.value
+        {
+            table.put("client-ca", Value::text(self.path(&ca.value)));
+        }
+        if scope.only_tls13.as_ref().is_some_and(|set| set.value) {
+            table.put("min", Value::text("1.3"));
+        }
+        if table.is_empty() {
+            out.put_at("tls", certs, listen.spot);
+        } else {
+            table.0.insert(0, ("certs".into(), certs));
+            out.put_at("tls", Value::Table(table), listen.spot);
+        }
+    }
+
+    /// A file with both the chain and its key.
+    fn certificate(&mut self, cert: &scope::Set<String>, key: &scope::Set<String>) -> String {
+        let directory = self.config_directory();
+        let full = |path: &str| {
+            if path.starts_with('/') || !self.options.direct {
+                path.to_owned()
+            } else {
+                format!("{directory}/{path}")
+            }
+        };
+        let (chain, secret) = (full(&cert.value), full(&key.value));
+        if chain == secret {
+            return chain;
+        }
+        if !self.options.direct {
+            self.verdicts.note(
+                cert.spot,
+                format!("chain and key are one file here: cat {chain} {secret} > {chain}.pem"),
+            );
+            return format!("{chain}.pem");
+        }
+        let mut both = Vec::new();
+        for (path, set) in [(&chain, cert), (&secret, key)] {
+            match std::fs::read(path) {
+                Ok(text) => {
+                    both.extend(text);
+                    both.push(b'\n');
+                }
+                Err(error) => self.verdicts.refuse(
+                    set.spot,
+                    set.spot,
+                    format!("cannot load \"{path}\": {error}"),
+                ),
+            }
+        }
+        let number = self.files.len();
+        let name = self.options.beside(&format!("tls/{number}.pem"));
+        self.files.insert(name.clone(), both);
+        name
+    }
+
+    fn config_directory(&self) -> String {
+        let name = self.sources.name(self.main);
+        name.rsplit_once('/')
+            .map_or(String::new(), |(directory, _)| directory.to_owned())
+    }
+
+    /// Servers with the names they are asked by, in the order in which nginx looks.
+    fn ranked<'s>(
+        &mut self,
+        members: &[&'s Server<'a>],
+        default: &Server<'a>,
+    ) -> Vec<(Vec<String>, &'s Server<'a>)> {
+        let mut names: Vec<(names::Name, usize)> = Vec::new();
+        for (number, server) in members.iter().enumerate() {
+            let empty = [(String::new(), server.directive.spot)];
+            let list = if server.names.is_empty() {
+                &empty[..]
+            } else {
+                &server.names
+            };
+            for (text, spot) in list {
+                if text == "_" || (text.contains('$') && !text.starts_with('~')) {
+                    continue;
+                }
+                match names::patterns(text, names.len(), *spot) {
+                    Ok(found) => {
+                        for name in found {
+                            // The first server of a name has it.
+                            if names.iter().any(|(other, _)| other.pattern == name.pattern) {
+                                self.verdicts.note(
+                                    *spot,
+                                    format!("conflicting server name \"{text}\", ignored"),
+                                );
+                            } else {
+                                names.push((name, number));
+                            }
+                        }
+                    }
+                    Err(message) => self.verdicts.refuse(server.directive.spot, *spot, message),
+                }
+            }
+        }
+        names.sort_by(|(a, _), (b, _)| a.rank.cmp(&b.rank));
+        let is_default = |number: usize| std::ptr::eq(members[number], default);
+        let mut ranked: Vec<(Vec<String>, usize)> = Vec::new();
+        for (at, (name, number)) in names.iter().enumerate() {
+            // The default's own names matter only before a wider name of another.
+            let others = names[at + 1..].iter().filter(|(_, other)| other != number);
+            if is_default(*number)
+                && !others
+                    .clone()
+                    .any(|(other, _)| names::overlap(&other.pattern, &name.pattern))
+            {
+                continue;
+            }
+            let entry = ranked.iter().rposition(|(_, other)| other == number);
+            // Joining an earlier entry of the server passes over those between.
+            let joins = entry.filter(|&entry| {
+                ranked[entry + 1..]
+                    .iter()
+                    .all(|(patterns, _)| patterns.iter().all(|p| !names::overlap(p, &name.pattern)))
+            });
+            match joins {
+                Some(entry) => ranked[entry].0.push(name.pattern.clone()),
+                None => ranked.push((vec![name.pattern.clone()], *number)),
+            }
+        }
+        ranked
+            .into_iter()
+            .map(|(patterns, number)| (patterns, members[number]))
+            .collect()
+    }
+
+    /// What a server does.
+    fn server_routes(&mut self, server: &Server<'a>, door: &Door) -> Vec<Route> {
+        let here = Here {
+            server,
+            door,
+            scope: &server.scope,
+            location: None,
+            list: server.directive.inner(),
+            spot: server.directive.spot,
+            depth: 0,
+        };
+        let mut routes = Vec::new();
+        if self.rewriting(here, server.directive.inner(), &mut routes) {
+            for location in &server.locations {
+                self.verdicts
+                    .without(location.directive.spot, "the server answers before");
+                for inner in location.directive.inner() {
+                    if !self.verdicts.has(inner.spot) {
+                        self.verdicts
+                            .without(inner.spot, "the server answers before");
+                    }
+                }
+            }
+            return routes;
+        }
+        let covered = server.locations.iter().any(|l| {
+            l.text == "/" && matches!(l.kind, location::Kind::Prefix | location::Kind::Final)
+        });
+        let other = if covered {
+            Vec::new()
+        } else {
+            self.content(Here { list: &[], ..here })
+        };
+        let locations: Vec<Location<'a>> = server
+            .locations
+            .iter()
+            .filter(|l| l.kind != location::Kind::Named)
+            .cloned()
+            .collect();
+        routes.extend(self.ordered(server, door, &server.scope, &locations, other, 0));
+        // Named locations that nothing leads to are looked at all the same.
+        for location in server
+            .locations
+            .iter()
+            .filter(|l| l.kind == location::Kind::Named)
+        {
+            if location
+                .directive
+                .inner()
+                .iter()
+                .any(|inner| !self.verdicts.has(inner.spot))
+            {
+                let _ = self.of_location(here, location);
+            }
+        }
+        routes
+    }
+
+    /// `stream`: connections that are passed on as they are.
+    fn stream(&mut self, stream: &'a Directive) {
+        let outer = self.scope(&Scope::default(), stream.inner());
+        let mut upstreams = BTreeMap::new();
+        for upstream in stream
+            .inner()
+            .iter()
+            .filter(|directive| directive.is("upstream"))
+        {
+            upstreams.insert(upstream.arg(0).to_owned(), upstream);
+        }
+        self.upstreams = upstreams;
+        for server in stream
+            .inner()
+            .iter()
+            .filter(|directive| directive.is("server"))
+        {
+            self.verdicts.translated(server.spot);
+            let scope = self.scope(&outer, server.inner());
+            let pass = server.inner().iter().find(|inner| inner.is("proxy_pass"));
+            let Some(pass) = pass else {
+                self.verdicts
+                    .refuse(server.spot, server.spot, "no \"proxy_pass\" in this server");
+                continue;
+            };
+            self.verdicts.translated(pass.spot);
+            let target = upstream::Target {
+                tls: false,
+                host: pass.arg(0).to_owned(),
+                uri: None,
+            };
+            let service = self.backend(&target, &scope, pass.spot);
+            for listen in server.inner().iter().filter(|inner| inner.is("listen")) {
+                let Some(listen) = listen::read(listen, &mut self.verdicts) else {
+                    continue;
+                };
+                let name = self.listeners.name(
+                    &listen.address,
+                    &format!("tcp-{}", listen.port.unwrap_or(0)),
+                );
+                let mut out = document::Section::named("listener", &name, Some(listen.spot));
+                out.comment = "stream server".into();
+                out.put_at("bind", Value::text(&listen.address), listen.spot);
+                out.put("mode", Value::text("tcp"));
+                out.put_at("to", Value::text(&service), pass.spot);
+                self.document.sections.push(out);
+            }
+        }
+    }
+}
+
+fn shown(address: &str) -> String {
+    if address.starts_with(':') {
+        format!("0.0.0.0{address}")
+    } else {
+        address.to_owned()
+    }
+}
+
+/// Whether something within depends on the port that was asked.
+fn uses_port(list: &[Directive]) -> bool {
+    list.iter().any(|directive| {
+        let says = |text: &str| {
+            text.contains("$server_port") || text.contains("$scheme") || text.contains("$https")
+        };
+        directive.args.iter().any(|word| says(&word.text)) || uses_port(directive.inner())
+    })
+}

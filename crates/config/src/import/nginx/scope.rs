@@ -1,0 +1,400 @@
+//! What holds at a place: settings of the blocks around it, and its own. A setting that is a list is replaced as a
+//! whole by one that stands further in, as nginx has it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::report::Verdicts;
+use super::super::sources::Spot;
+use super::tree::Directive;
+use super::units;
+
+/// A setting and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Set<T> {
+    pub value: T,
+    pub spot: Spot,
+}
+
+/// How long clients may keep what they get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expires {
+    Off,
+    /// They ask each time.
+    Never,
+    For(Duration),
+}
+
+/// `error_page CODE... [=[STATUS]] WHERE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ErrorPage {
+    pub statuses: Vec<u16>,
+    pub status: Option<String>,
+    pub to: String,
+    pub spot: Spot,
+}
+
+/// Whether clients of a network may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub allow: bool,
+    /// `all`, or a network.
+    pub network: String,
+    pub spot: Spot,
+}
+
+/// A field that is added or set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub name: String,
+    pub value: String,
+    pub spot: Spot,
+}
+
+/// The settings of a place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    pub root: Option<Set<String>>,
+    pub index: Option<Set<Vec<String>>>,
+    pub autoindex: Option<Set<bool>>,
+    pub expires: Option<Set<Expires>>,
+    pub types: Option<Set<BTreeMap<String, String>>>,
+    /// The types come from the file that nginx brings along.
+    pub usual_types: bool,
+    pub default_type: Option<Set<String>>,
+    pub charset: Option<Set<String>>,
+    pub gzip: Option<Set<bool>>,
+    pub gzip_static: Option<Set<bool>>,
+    pub error_pages: Vec<ErrorPage>,
+    pub add_headers: Vec<Field>,
+    pub access: Vec<Access>,
+    pub access_log: Option<Set<String>>,
+    pub max_body: Option<Set<u64>>,
+    pub header_timeout: Option<Set<Duration>>,
+    pub body_timeout: Option<Set<Duration>>,
+    pub keepalive: Option<Set<Duration>>,
+    pub trust: Vec<Set<String>>,
+    pub proxy_headers: Vec<Field>,
+    pub hidden_headers: Vec<Set<String>>,
+    pub connect_timeout: Option<Set<Duration>>,
+    pub read_timeout: Option<Set<Duration>>,
+    pub next_upstream: Option<Set<bool>>,
+    pub tries: Option<Set<u64>>,
+    pub verify: Option<Set<bool>>,
+    pub tls_name: Option<Set<String>>,
+    pub tls_ca: Option<Set<String>>,
+    pub certificates: Vec<Set<String>>,
+    pub keys: Vec<Set<String>>,
+    pub client_ca: Option<Set<String>>,
+    pub verify_client: Option<Set<bool>>,
+    pub only_tls13: Option<Set<bool>>,
+}
+
+impl Scope {
+    /// The settings within a block, which has `list` in it.
+    pub fn within(
+        &self,
+        list: &[Directive],
+        file_of: &dyn Fn(Spot) -> String,
+        verdicts: &mut Verdicts,
+    ) -> Self {
+        let mut inner = self.clone();
+        let mut own = Own::default();
+        for directive in list {
+            if inner.read(directive, &mut own, file_of, verdicts) {
+                verdicts.translated(directive.spot);
+            }
+        }
+        own.replace(&mut inner);
+        inner
+    }
+
+    fn read(
+        &mut self,
+        directive: &Directive,
+        own: &mut Own,
+        file_of: &dyn Fn(Spot) -> String,
+        verdicts: &mut Verdicts,
+    ) -> bool {
+        let spot = directive.spot;
+        let arg = |at| directive.arg(at).to_owned();
+        let text = || {
+            Some(Set {
+                value: directive.arg(0).to_owned(),
+                spot,
+            })
+        };
+        let mut wrong = |what: &str| {
+            verdicts.refuse(
+                spot,
+                directive.at(0),
+                format!("invalid value \"{}\": {what}", directive.arg(0)),
+            );
+        };
+        let mut switch = || match directive.arg(0) {
+            "on" | "always" => Some(Set { value: true, spot }),
+            "off" => Some(Set { value: false, spot }),
+            _ => {
+                wrong("it must be \"on\" or \"off\"");
+                None
+            }
+        };
+        match directive.name.text.as_str() {
+            "root" => self.root = text(),
+            "autoindex" => self.autoindex = switch(),
+            "gzip" => self.gzip = switch(),
+            "gzip_static" => self.gzip_static = switch(),
+            "proxy_ssl_verify" => self.verify = switch(),
+            "default_type" => self.default_type = text(),
+            "charset" => self.charset = text(),
+            "proxy_ssl_name" => self.tls_name = text(),
+            "proxy_ssl_trusted_certificate" => self.tls_ca = text(),
+            "ssl_client_certificate" => self.client_ca = text(),
+            "ssl_certificate" => own.certificates.extend(text()),
+            "ssl_certificate_key" => own.keys.extend(text()),
+            "ssl_verify_client" => {
+                if matches!(directive.arg(0), "optional" | "optional_no_ca") {
+                    verdicts.note(
+                        spot,
+                        "clients need no certificate, and are not asked for one",
+                    );
+                }
+                self.verify_client = Some(Set {
+                    value: directive.arg(0) == "on",
+                    spot,
+                });
+            }
+            "ssl_protocols" => {
+                let all: Vec<&str> = directive
+                    .args
+                    .iter()
+                    .map(|word| word.text.as_str())
+                    .collect();
+                self.only_tls13 = Some(Set {
+                    value: all == ["TLSv1.3"],
+                    spot,
+                });
+                if all
+                    .iter()
+                    .any(|version| !matches!(*version, "TLSv1.2" | "TLSv1.3"))
+                {
+                    verdicts.note(spot, "TLS 1.2 is the oldest version spoken");
+                }
+            }
+            "index" => {
+                let names = directive
+                    .args
+                    .iter()
+                    .map(|word| word.text.clone())
+                    .collect();
+                self.index = Some(Set { value: names, spot });
+            }
+            "types" => {
+                let mut types = BTreeMap::new();
+                for entry in directive.inner() {
+                    for suffix in &entry.args {
+                        types.insert(suffix.text.clone(), entry.name.text.clone());
+                    }
+                }
+                let first = directive.inner().first();
+                let file = first.map_or(String::new(), |entry| file_of(entry.spot));
+                self.usual_types = file.ends_with("mime.types");
+                self.types = Some(Set { value: types, spot });
+            }
+            "expires" => self.expires(directive, verdicts),
+            "error_page" => own.error_pages.extend(error_page(directive, verdicts)),
+            "add_header" => {
+                if directive.args.len() == 3 && directive.arg(2) != "always" {
+                    verdicts.refuse(
+                        spot,
+                        directive.at(2),
+                        format!("invalid parameter \"{}\"", directive.arg(2)),
+                    );
+                }
+                // An empty value adds nothing, but takes the place of what is further out.
+                own.add_headers.push(Field {
+                    name: arg(0),
+                    value: arg(1),
+                    spot,
+                });
+            }
+            "proxy_set_header" => own.proxy_headers.push(Field {
+                name: arg(0),
+                value: arg(1),
+                spot,
+            }),
+            "proxy_hide_header" => own.hidden_headers.extend(text()),
+            "allow" | "deny" => {
+                let network = match directive.arg(0) {
+                    "all" => Some("all".to_owned()),
+                    "unix:" => None,
+                    text => super::super::haproxy::network(text),
+                };
+                match network {
+                    Some(network) => own.access.push(Access {
+                        allow: directive.is("allow"),
+                        network,
+                        spot,
+                    }),
+                    None => verdicts.refuse(
+                        spot,
+                        directive.at(0),
+                        format!("invalid parameter \"{}\"", directive.arg(0)),
+                    ),
+                }
+            }
+            "set_real_ip_from" => match super::super::haproxy::network(directive.arg(0)) {
+                Some(value) => own.trust.push(Set { value, spot }),
+                None => verdicts.refuse(
+                    spot,
+                    directive.at(0),
+                    format!(
+                        "host not found in set_real_ip_from \"{}\"",
+                        directive.arg(0)
+                    ),
+                ),
+            },
+            "access_log" => {
+                self.access_log = text();
+                if directive.args.len() > 1 && !matches!(directive.arg(1), "combined" | "main") {
+                    verdicts.note(
+                        spot,
+                        "the access log is in combined form with timings, whatever the format",
+                    );
+                }
+            }
+            "client_max_body_size" => match units::size(directive.arg(0)) {
+                Some(value) => self.max_body = Some(Set { value, spot }),
+                None => wrong("it is no size"),
+            },
+            "client_header_timeout"
+            | "client_body_timeout"
+            | "keepalive_timeout"
+            | "proxy_connect_timeout"
+            | "proxy_read_timeout" => {
+                let Some(value) = units::time(directive.arg(0)) else {
+                    wrong("it is no time");
+                    return false;
+                };
+                let set = Some(Set { value, spot });
+                match directive.name.text.as_str() {
+                    "client_header_timeout" => self.header_timeout = set,
+                    "client_body_timeout" => self.body_timeout = set,
+                    "keepalive_timeout" => self.keepalive = set,
+                    "proxy_connect_timeout" => self.connect_timeout = set,
+                    _ => self.read_timeout = set,
+                }
+            }
+            "proxy_next_upstream" => {
+                self.next_upstream = Some(Set {
+                    value: directive.arg(0) != "off",
+                    spot,
+                });
+            }
+            "proxy_next_upstream_tries" => match directive.arg(0).parse() {
+                Ok(value) => self.tries = Some(Set { value, spot }),
+                Err(_) => wrong("it is no number"),
+            },
+            _ => return false,
+        }
+        true
+    }
+
+    fn expires(&mut self, directive: &Directive, verdicts: &mut Verdicts) {
+        let spot = directive.spot;
+        if directive.arg(0) == "modified" {
+            verdicts.refuse(
+                spot,
+                directive.at(0),
+                "files may be kept from now on, not from their last change",
+            );
+            return;
+        }
+        let value = match directive.arg(0) {
+            "off" => Expires::Off,
+            "epoch" => Expires::Never,
+            "max" => Expires::For(Duration::from_hours(365 * 24)),
+            text if text.starts_with('-') => Expires::Never,
+            text => match units::time(text.trim_start_matches('+')) {
+                Some(time) => Expires::For(time),
+                None => {
+                    let what = if text.starts_with(['@', '$']) {
+                        "only a time is translated"
+                    } else {
+                        "invalid value"
+                    };
+                    return verdicts.refuse(spot, directive.at(0), what);
+                }
+            },
+        };
+        self.expires = Some(Set { value, spot });
+    }
+}
+
+/// Lists of the block itself, which replace those of the blocks around it.
+#[derive(Default)]
+struct Own {
+    error_pages: Vec<ErrorPage>,
+    add_headers: Vec<Field>,
+    access: Vec<Access>,
+    proxy_headers: Vec<Field>,
+    hidden_headers: Vec<Set<String>>,
+    trust: Vec<Set<String>>,
+    certificates: Vec<Set<String>>,
+    keys: Vec<Set<String>>,
+}
+
+impl Own {
+    fn replace(self, scope: &mut Scope) {
+        fn take<T>(own: Vec<T>, outer: &mut Vec<T>) {
+            if !own.is_empty() {
+                *outer = own;
+            }
+        }
+        take(self.error_pages, &mut scope.error_pages);
+        take(self.add_headers, &mut scope.add_headers);
+        take(self.access, &mut scope.access);
+        take(self.proxy_headers, &mut scope.proxy_headers);
+        take(self.hidden_headers, &mut scope.hidden_headers);
+        take(self.trust, &mut scope.trust);
+        take(self.certificates, &mut scope.certificates);
+        take(self.keys, &mut scope.keys);
+    }
+}
+
+fn error_page(directive: &Directive, verdicts: &mut Verdicts) -> Option<ErrorPage> {
+    let spot = directive.spot;
+    let (to, codes) = directive.args.split_last()?;
+    let (status, codes) = match codes.split_last() {
+        Some((last, rest)) if last.text.starts_with('=') => (Some(last.text[1..].to_owned()), rest),
+        _ => (None, codes),
+    };
+    let mut statuses = Vec::new();
+    for word in codes {
+        match word.text.parse::<u16>() {
+            Ok(status) if (300..=599).contains(&status) => statuses.push(status),
+            Ok(_) => {
+                verdicts.refuse(
+                    spot,
+                    word.spot,
+                    format!("value \"{}\" must be between 300 and 599", word.text),
+                );
+                return None;
+            }
+            Err(_) => {
+                verdicts.refuse(spot, word.spot, format!("invalid value \"{}\"", word.text));
+                return None;
+            }
+        }
+    }
+    if statuses.is_empty() {
+        verdicts.refuse(spot, spot, "which statuses? error_page 404 /404.html");
+        return None;
+    }
+    Some(ErrorPage {
+        statuses,
+        status,
+        to: to.text.clone(),
+        spot,
+    })
+}

@@ -1,0 +1,250 @@
+//! Files: what `root`, `alias`, `index` and their like make of a place.
+
+use std::collections::BTreeMap;
+
+use super::super::document::{Section, Table, Value};
+use super::super::names::normal;
+use super::super::sources::Spot;
+use super::location::{Kind, Location};
+use super::scope::{Expires, Scope};
+use super::{Server, Site, Translator};
+use crate::duration;
+
+/// What a place says of files beside its settings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Files {
+    /// The file that is sent where there is none, below the root.
+    pub fallback: Option<String>,
+    /// The page of counters.
+    pub status: Option<String>,
+    /// Pages for errors, below the root.
+    pub errors: BTreeMap<u16, String>,
+    /// A regular expression whose files are elsewhere: the directory.
+    pub root: Option<String>,
+}
+
+impl Translator<'_> {
+    /// The site for a place, by its name.
+    pub fn site(
+        &mut self,
+        scope: &Scope,
+        location: Option<&Location<'_>>,
+        server: &Server<'_>,
+        files: Files,
+        spot: Spot,
+    ) -> String {
+        let mut table = Table::default();
+        let usual = self.path("html");
+        let root = scope.root.as_ref().map(|set| self.path(&set.value));
+        let mut alias = None;
+        if let Some(location) = location
+            && let Some(directive) = location.directive.inner().iter().find(|d| d.is("alias"))
+            && files.root.is_none()
+        {
+            self.verdicts.translated(directive.spot);
+            alias = Some((location.text.clone(), self.path(directive.arg(0))));
+        }
+        let root = match (&files.root, root, &alias) {
+            (Some(root), ..) => root.clone(),
+            (None, Some(root), _) => root,
+            (None, None, Some((_, directory))) => directory.clone(),
+            (None, None, None) => usual,
+        };
+        table.put("root", Value::text(trimmed(&root)));
+        if let Some((at, directory)) = alias {
+            let at = at.trim_end_matches('/');
+            let at = if at.is_empty() { "/" } else { at };
+            let aliases = Table::default().with(at, Value::text(trimmed(&directory)));
+            table.put("aliases", Value::Table(aliases));
+        }
+        if let Some(index) = &scope.index {
+            let names: Vec<&String> = index
+                .value
+                .iter()
+                .filter(|name| !name.contains('$'))
+                .collect();
+            if names.len() < index.value.len() || names.iter().any(|name| name.starts_with('/')) {
+                self.verdicts.note(
+                    index.spot,
+                    "names with variables, and paths, are left out of the index",
+                );
+            }
+            let names: Vec<String> = names
+                .into_iter()
+                .filter(|name| !name.starts_with('/'))
+                .cloned()
+                .collect();
+            if names != ["index.html"] {
+                table.put("index", Value::texts(names));
+            }
+        }
+        if let Some(fallback) = files.fallback {
+            table.put("fallback", Value::text(fallback));
+        }
+        if scope.autoindex.as_ref().is_some_and(|set| set.value) {
+            table.put("listing", Value::plain(true));
+        }
+        self.types(scope, &mut table);
+        if let Some(set) = &scope.expires {
+            let time = match set.value {
+                Expires::Off => None,
+                Expires::Never => Some("0s".to_owned()),
+                Expires::For(time) if time.is_zero() => Some("0s".into()),
+                Expires::For(time) => Some(duration::show(time)),
+            };
+            if let Some(time) = time {
+                let expires = Table::default().with("*", Value::Text(time));
+                table.put("expires", Value::Table(expires));
+            }
+        }
+        if scope.gzip_static.as_ref().is_some_and(|set| set.value) {
+            table.put("precompressed", Value::text("gzip"));
+        }
+        if scope.gzip.as_ref().is_some_and(|set| set.value) {
+            table.put("compress", Value::plain(true));
+        }
+        if let Some(status) = files.status {
+            table.put("status", Value::Text(status));
+        }
+        access(scope, &mut table);
+        if !files.errors.is_empty() {
+            let mut errors = Table::default();
+            for (status, file) in &files.errors {
+                errors.put(&status.to_string(), Value::text(file));
+            }
+            table.put("errors", Value::Table(errors));
+        }
+        if self.options.direct {
+            // nginx hides no names and says no charset of its own.
+            table.put("hidden", Value::plain(true));
+            if let Some(set) = scope.charset.as_ref().filter(|set| set.value != "off") {
+                table.put("charset", Value::text(&set.value));
+            } else {
+                table.put("charset", Value::plain(false));
+            }
+        } else if let Some(set) = &scope.charset {
+            let value = if set.value == "off" {
+                Value::plain(false)
+            } else {
+                Value::text(&set.value)
+            };
+            table.put("charset", value);
+        }
+        if let Some(same) = self.sites.iter().find(|site| site.table == table) {
+            return same.name.clone();
+        }
+        // The first is what a server is about; others are for single locations.
+        let host = server.names.iter().map(|(name, _)| name.as_str());
+        let host = host.into_iter().find(|name| {
+            !name.is_empty() && *name != "_" && !name.starts_with('~') && *name != "localhost"
+        });
+        let base = host.map_or("www", |host| {
+            host.trim_start_matches("www.")
+                .split('.')
+                .next()
+                .unwrap_or("www")
+        });
+        let own = location.filter(|l| l.text != "/" && !matches!(l.kind, Kind::Regex { .. }));
+        let wanted = match own {
+            Some(location) => format!("{base}-{}", normal(&location.text)),
+            None => base.to_owned(),
+        };
+        let name = self
+            .services
+            .name(&format!("site/{}", self.sites.len()), &wanted);
+        let mut section = Section::named("site", &name, Some(spot));
+        section.comment = location.map_or_else(|| "server".to_owned(), |l| l.directive.shown());
+        section.table = table.clone();
+        self.sites.push(Site {
+            name: name.clone(),
+            table,
+            section,
+        });
+        name
+    }
+
+    fn types(&mut self, scope: &Scope, table: &mut Table) {
+        let mut types = Table::default();
+        match &scope.types {
+            Some(set) if scope.usual_types => {
+                self.verdicts.note(
+                    set.spot,
+                    "the built-in table of types is used, which has what this file has",
+                );
+            }
+            Some(set) => {
+                for (suffix, kind) in &set.value {
+                    types.put(suffix, Value::text(kind));
+                }
+            }
+            None => {}
+        }
+        let usual = match (&scope.default_type, self.options.direct) {
+            (Some(set), _) => set.value.as_str(),
+            (None, true) => "text/plain",
+            (None, false) => "application/octet-stream",
+        };
+        if usual != "application/octet-stream" {
+            types.put("*", Value::text(usual));
+        }
+        if !types.is_empty() {
+            table.put("types", Value::Table(types));
+        }
+    }
+
+    /// A path of the file, which is relative to the prefix.
+    pub fn path(&self, path: &str) -> String {
+        if path.starts_with('/') || self.prefix.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{}/{path}", self.prefix.trim_end_matches('/'))
+        }
+    }
+}
+
+/// Without the slash at its end.
+fn trimmed(path: &str) -> &str {
+    let short = path.trim_end_matches('/');
+    if short.is_empty() { "/" } else { short }
+}
+
+/// `allow` and `deny`, in the simplest form that says the same.
+fn access(scope: &Scope, table: &mut Table) {
+    let rules = &scope.access;
+    let Some((last, before)) = rules.split_last() else {
+        return;
+    };
+    let list = |allow: bool| {
+        let found = rules
+            .iter()
+            .filter(|rule| rule.allow == allow && rule.network != "all");
+        Value::texts(found.map(|rule| rule.network.clone()))
+    };
+    if last.network == "all"
+        && !last.allow
+        && !before.is_empty()
+        && before
+            .iter()
+            .all(|rule| rule.allow && rule.network != "all")
+    {
+        table.put("allow", list(true));
+    } else if rules
+        .iter()
+        .all(|rule| !rule.allow && rule.network != "all")
+        || (last.network == "all"
+            && last.allow
+            && before
+                .iter()
+                .all(|rule| !rule.allow && rule.network != "all"))
+    {
+        if !before.is_empty() || last.network != "all" {
+            table.put("deny", list(false));
+        }
+    } else {
+        let rules = rules.iter().map(|rule| {
+            let key = if rule.allow { "allow" } else { "deny" };
+            Value::Table(Table::default().with(key, Value::text(&rule.network)))
+        });
+        table.put("access", Value::Array(rules.collect()));
+    }
+}

@@ -1,0 +1,325 @@
+//! `proxy_pass` and `upstream`: backends.
+
+use super::super::document::{Section, Table, Value};
+use super::super::sources::Spot;
+use super::scope::Scope;
+use super::tree::Directive;
+use super::{Translator, units};
+use crate::duration;
+use crate::suggest::did_you_mean;
+
+/// What `proxy_pass` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub tls: bool,
+    /// The upstream or `host:port`, as it is written.
+    pub host: String,
+    /// The path that takes the place of the location's.
+    pub uri: Option<String>,
+}
+
+/// Reads `http://host:port/uri`.
+pub(crate) fn target(text: &str) -> Result<Target, String> {
+    let (tls, rest) = if let Some(rest) = text.strip_prefix("http://") {
+        (false, rest)
+    } else if let Some(rest) = text.strip_prefix("https://") {
+        (true, rest)
+    } else {
+        return Err("invalid URL prefix".into());
+    };
+    let (host, uri) = if let Some(path) = rest.strip_prefix("unix:") {
+        match path.split_once(':') {
+            Some((path, uri)) => (format!("unix:{path}"), Some(uri.to_owned())),
+            None => (rest.to_owned(), None),
+        }
+    } else {
+        match rest.find(['/', '?', '$']) {
+            Some(at) => (rest[..at].to_owned(), Some(rest[at..].to_owned())),
+            None => (rest.to_owned(), None),
+        }
+    };
+    if host.is_empty() {
+        return Err("no host in upstream".into());
+    }
+    // All of the request's own path is what passes anyway.
+    let uri = uri.filter(|uri| !matches!(uri.as_str(), "$request_uri" | ""));
+    if host.contains('$') || uri.as_deref().is_some_and(|uri| uri.contains('$')) {
+        return Err(format!(
+            "\"{text}\" is worked out for each request, which is not translated"
+        ));
+    }
+    Ok(Target { tls, host, uri })
+}
+
+impl Translator<'_> {
+    /// The backend for a target under the settings of a place, by its name.
+    pub fn backend(&mut self, target: &Target, scope: &Scope, spot: Spot) -> String {
+        let mut table = Table::default();
+        let upstream = self.upstreams.get(&target.host).copied();
+        let several = match upstream {
+            Some(upstream) => self.upstream(upstream, &mut table),
+            None => {
+                let address = with_port(&target.host, target.tls);
+                table.put("servers", Value::text(address));
+                false
+            }
+        };
+        // nginx has no checks; with one server there is no other to go to.
+        if !several {
+            table.put("check", Value::plain(false));
+        }
+        if target.tls {
+            table.put("tls", tls(scope));
+        }
+        if scope.next_upstream.as_ref().is_some_and(|set| !set.value) {
+            table.put("retry", Value::plain(0));
+        } else if let Some(tries) = scope.tries.as_ref().filter(|set| set.value > 0) {
+            table.put("retry", Value::plain(tries.value - 1));
+        }
+        let mut timeouts = Table::default();
+        if let Some(set) = &scope.connect_timeout {
+            timeouts.put("connect", Value::text(duration::show(set.value)));
+        }
+        if let Some(set) = &scope.read_timeout {
+            timeouts.put("first-byte", Value::text(duration::show(set.value)));
+            timeouts.put("body", Value::text(duration::show(set.value)));
+        }
+        if !timeouts.is_empty() {
+            table.put("timeouts", Value::Table(timeouts));
+        }
+        if let Some(same) = self.backends.iter().find(|backend| backend.table == table) {
+            return same.name.clone();
+        }
+        let wanted = if upstream.is_some() {
+            target.host.clone()
+        } else {
+            target
+                .host
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let name = self
+            .services
+            .name(&format!("backend/{}", self.backends.len()), &wanted);
+        let (spot, comment) = match upstream {
+            Some(upstream) => (upstream.spot, upstream.shown()),
+            None => (spot, format!("proxy_pass {}", target.host)),
+        };
+        let mut section = Section::named("backend", &name, Some(spot));
+        section.comment = comment;
+        section.table = table.clone();
+        self.backends.push(super::Backend {
+            name: name.clone(),
+            table,
+            section,
+        });
+        name
+    }
+
+    /// `upstream NAME { ... }`; whether it has several servers.
+    fn upstream(&mut self, upstream: &Directive, table: &mut Table) -> bool {
+        let mut servers = Vec::new();
+        let mut errors = None;
+        let mut balance = None;
+        let mut stick = None;
+        for directive in upstream.inner() {
+            let spot = directive.spot;
+            match directive.name.text.as_str() {
+                "server" => {
+                    if let Some((server, fails)) = self.server_of(directive) {
+                        servers.push(server);
+                        errors = errors.or(fails);
+                    }
+                    continue;
+                }
+                "ip_hash" => balance = Some("source".to_owned()),
+                "least_conn" => balance = Some("least-connections".into()),
+                "random" => balance = Some("random".into()),
+                "hash" => {
+                    balance = match directive.arg(0) {
+                        "$request_uri" | "$uri" => Some("uri".into()),
+                        "$remote_addr" | "$binary_remote_addr" => Some("source".into()),
+                        key => {
+                            let name = key.strip_prefix("$http_").map(|field| {
+                                format!("header:{}", super::variables::field_name(field))
+                            });
+                            let name = name.or_else(|| {
+                                key.strip_prefix("$cookie_")
+                                    .map(|cookie| format!("cookie:{cookie}"))
+                            });
+                            if name.is_none() {
+                                self.verdicts.refuse(spot, directive.at(0), format!("\"hash {key}\" is not translated: there are $request_uri, $remote_addr, $http_NAME and $cookie_NAME"));
+                            }
+                            name
+                        }
+                    };
+                }
+                "sticky" if directive.arg(0) == "cookie" => {
+                    let name = directive.arg(1).to_owned();
+                    let mut value = Table::default()
+                        .with("by", Value::text("cookie"))
+                        .with("name", Value::text(name));
+                    for word in directive.args.iter().skip(2) {
+                        match word.text.split_once('=') {
+                            Some(("domain", domain)) => {
+                                value.put("domain", Value::text(domain.trim_start_matches('.')));
+                            }
+                            Some(("path", path)) => value.put("path", Value::text(path)),
+                            Some(("expires", time)) => {
+                                if let Some(time) = units::time(time) {
+                                    value.put("max-age", Value::text(duration::show(time)));
+                                }
+                            }
+                            None if word.text == "secure" => {
+                                value.put("secure", Value::plain(true));
+                            }
+                            None if word.text == "httponly" => {
+                                value.put("http-only", Value::plain(true));
+                            }
+                            _ => self.verdicts.refuse(
+                                spot,
+                                word.spot,
+                                format!("invalid parameter \"{}\"", word.text),
+                            ),
+                        }
+                    }
+                    stick = Some(Value::Table(value));
+                }
+                "sticky" => self.verdicts.refuse(
+                    spot,
+                    directive.at(0),
+                    "only \"sticky cookie\" is translated",
+                ),
+                _ => {}
+            }
+            self.verdicts.translated(spot);
+        }
+        self.verdicts.translated(upstream.spot);
+        let several = servers.len() > 1;
+        if servers.is_empty() {
+            self.verdicts.refuse(
+                upstream.spot,
+                upstream.spot,
+                format!("no servers are inside upstream \"{}\"", upstream.arg(0)),
+            );
+        }
+        table.put("servers", Value::List(servers));
+        if let Some(balance) = balance {
+            table.put("balance", Value::Text(balance));
+        }
+        if let Some(stick) = stick {
+            table.put("stick", stick);
+        }
+        if let (true, Some(errors)) = (several, errors) {
+            let check = Table::default().with("errors", Value::plain(errors));
+            table.put("check", Value::Table(check));
+        }
+        several
+    }
+
+    /// `server ADDRESS ...` of an upstream, and its `max_fails`.
+    fn server_of(&mut self, directive: &Directive) -> Option<(Value, Option<u32>)> {
+        let spot = directive.spot;
+        self.verdicts.translated(spot);
+        let address = with_port(directive.arg(0), false);
+        let mut table = Table::default().with("address", Value::text(&address));
+        let mut fails = None;
+        for word in directive.args.iter().skip(1) {
+            let (name, value) = word.text.split_once('=').unwrap_or((&word.text, ""));
+            let number = value.parse::<u32>().ok();
+            match (name, number) {
+                ("weight", Some(weight)) => {
+                    if weight != 1 {
+                        table.put("weight", Value::plain(weight.min(256)));
+                    }
+                }
+                ("max_fails", Some(count)) => fails = Some(count),
+                ("max_conns", Some(0)) => {}
+                ("max_conns", Some(most)) => table.put("max-connections", Value::plain(most)),
+                ("backup", _) if value.is_empty() => table.put("backup", Value::plain(true)),
+                ("down", _) if value.is_empty() => {
+                    self.verdicts.note(spot, format!("server {address} is down: it is left out"));
+                    return None;
+                }
+                ("fail_timeout", _) if !value.is_empty() => self.verdicts.note(
+                    spot,
+                    "`fail_timeout` has no effect: a server that failed is back when its checks succeed",
+                ),
+                ("slow_start", _) if !value.is_empty() => self.verdicts.note(spot, "`slow_start` is `slow-start` of the whole backend: not translated for one server"),
+                ("resolve", _) if value.is_empty() => self.verdicts.note(spot, "names are looked up again by themselves"),
+                ("route", _) if !value.is_empty() => table.put("stick-id", Value::text(value)),
+                _ => {
+                    let known = ["weight", "max_fails", "fail_timeout", "max_conns", "backup", "down", "resolve", "route", "slow_start"];
+                    self.verdicts.refuse_hint(spot, word.spot, format!("invalid parameter \"{}\"", word.text), did_you_mean(name, known));
+                }
+            }
+        }
+        let value = if table.0.len() == 1 {
+            Value::text(address)
+        } else {
+            Value::Table(table)
+        };
+        Some((value, fails))
+    }
+}
+
+/// A host with its port.
+fn with_port(host: &str, tls: bool) -> String {
+    let has = host.starts_with("unix:")
+        || host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+    if has {
+        host.to_owned()
+    } else {
+        format!("{host}:{}", if tls { 443 } else { 80 })
+    }
+}
+
+fn tls(scope: &Scope) -> Value {
+    let mut table = Table::default();
+    // nginx verifies only when it is told to.
+    match (&scope.verify, &scope.tls_ca) {
+        (Some(set), Some(ca)) if set.value => table.put("ca", Value::text(&ca.value)),
+        (Some(set), None) if set.value => {}
+        _ => table.put("verify", Value::plain(false)),
+    }
+    if let Some(name) = &scope.tls_name {
+        table.put("name", Value::text(&name.value));
+    }
+    if table.is_empty() {
+        Value::plain(true)
+    } else {
+        Value::Table(table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_taken_apart() {
+        let parts = |text: &str| target(text).map(|t| (t.tls, t.host, t.uri));
+        assert_eq!(parts("http://app"), Ok((false, "app".into(), None)));
+        assert_eq!(
+            parts("http://h:81/"),
+            Ok((false, "h:81".into(), Some("/".into())))
+        );
+        assert_eq!(
+            parts("https://h/a"),
+            Ok((true, "h".into(), Some("/a".into())))
+        );
+        assert_eq!(
+            parts("http://unix:/run/a.sock:/x"),
+            Ok((false, "unix:/run/a.sock".into(), Some("/x".into())))
+        );
+        assert_eq!(
+            parts("http://app$request_uri"),
+            Ok((false, "app".into(), None))
+        );
+        assert!(parts("app").is_err() && parts("http://$x").is_err());
+    }
+}

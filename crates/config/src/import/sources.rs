@@ -1,0 +1,77 @@
+//! The files that are translated, and places in them.
+
+use crate::diagnostics::Place;
+
+/// A file of another program.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// As it was named.
+    pub name: String,
+    pub text: String,
+}
+
+/// All files of one translation: those named, and those they include.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources(Vec<Source>);
+
+/// Some bytes of one of the files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Spot {
+    pub file: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Spot {
+    /// From the beginning of this to the end of `other`, in the same file.
+    pub fn to(self, other: Self) -> Self {
+        Self {
+            end: if other.file == self.file {
+                other.end.max(self.end)
+            } else {
+                self.end
+            },
+            ..self
+        }
+    }
+}
+
+impl Sources {
+    /// Adds a file and gives its number.
+    pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> usize {
+        self.0.push(Source {
+            name: name.into(),
+            text: text.into(),
+        });
+        self.0.len() - 1
+    }
+
+    pub fn name(&self, file: usize) -> &str {
+        self.0.get(file).map_or("", |source| &source.name)
+    }
+
+    pub fn text(&self, file: usize) -> &str {
+        self.0.get(file).map_or("", |source| &source.text)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The line of a spot, from 1.
+    pub fn line(&self, spot: Spot) -> usize {
+        self.place(spot).line
+    }
+
+    /// The spot with line, column and source, as messages show it.
+    pub fn place(&self, spot: Spot) -> Place {
+        Place::find(self.text(spot.file), &(spot.start..spot.end))
+    }
+
+    /// `FILE:LINE`, with the file's own name only.
+    pub fn short(&self, spot: Spot) -> String {
+        let name = self.name(spot.file);
+        let name = name.rsplit('/').next().unwrap_or(name);
+        format!("{name}:{}", self.line(spot))
+    }
+}
