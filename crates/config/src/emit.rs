@@ -132,6 +132,8 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
         Some(path) => quoted(path),
         None => "false".into(),
     });
+    policy::errors(&mut pairs, &mine.errors);
+    policy::maintenance(&mut pairs, mine.maintenance.as_ref());
     if let Some(to) = only_to(mine) {
         pairs.put("to", quoted(to));
         return pairs.section(&format!("listener.{}", text::key(&mine.name)));

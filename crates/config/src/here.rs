@@ -43,6 +43,15 @@ pub fn check_here(cluster: &Cluster, node: Option<&str>) -> Vec<String> {
         );
     }
     for node in nodes {
+        for listener in &cluster.listeners {
+            if listener.on.contains(&node.name) {
+                let files = listener.files().into_iter();
+                let unread = files.filter_map(|file| Some((file, unopened(file)?)));
+                found.extend(unread.map(|(file, why)| {
+                    format!("listener {}: {}: {why}", listener.name, file.display())
+                }));
+            }
+        }
         for service in &cluster.services {
             if !service.on().contains(&node.name) {
                 continue;
@@ -119,6 +128,17 @@ fn unreadable(dir: &Path) -> Option<String> {
     }
 }
 
+/// Why a file cannot be read.
+fn unopened(file: &Path) -> Option<String> {
+    match std::fs::File::open(file) {
+        Ok(_) => None,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some("there is no such file".into())
+        }
+        Err(error) => Some(format!("cannot be read: {error}")),
+    }
+}
+
 fn runs(program: &str, dir: &Path, path: Option<&String>) -> bool {
     let executable = |file: &Path| {
         std::fs::metadata(file)
@@ -150,7 +170,7 @@ mod tests {
     fn what_is_missing_here_is_named() {
         let mut cluster = cluster(
             r#"
-            listener.web = { bind = ":80", route = [{ path = "/a*", to = "shop" }, { path = "/b*", to = "calc" }, { to = "www" }] }
+            listener.web = { bind = ":80", errors = { 503 = "no-such-page.html" }, route = [{ path = "/r", respond = { status = 200, file = "no-such-file.txt" } }, { path = "/a*", to = "shop" }, { path = "/b*", to = "calc" }, { to = "www" }] }
             site.www = { root = "no-such-directory" }
             app.shop = { run = ["no-such-program-anywhere"], dir = "src" }
             app.calc = { run = ["./no-such-file"] }
@@ -158,8 +178,16 @@ mod tests {
             "#,
         );
         cluster.start_in(Path::new(env!("CARGO_MANIFEST_DIR")));
-        let found = check_here(&cluster, None);
-        assert_eq!(found.len(), 3, "{found:?}");
+        let mut found = check_here(&cluster, None);
+        assert_eq!(found.len(), 5, "{found:?}");
+        for file in ["no-such-page.html", "no-such-file.txt"] {
+            let said = found.remove(0);
+            assert!(said.starts_with("listener web: "), "{said}");
+            assert!(
+                said.ends_with(&format!("{file}: there is no such file")),
+                "{said}"
+            );
+        }
         assert!(found[0].contains("no-such-directory: there is no such directory"));
         assert!(found[1].contains("no-such-program-anywhere in PATH"));
         assert!(found[2].contains("no program ./no-such-file"));

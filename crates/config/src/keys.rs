@@ -5,8 +5,10 @@ pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod conditions;
+pub(crate) mod errors;
 pub(crate) mod file;
 pub(crate) mod listener;
+pub(crate) mod maintenance;
 pub(crate) mod node;
 pub(crate) mod policies;
 pub(crate) mod rehearse;
@@ -34,6 +36,8 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &policies::KEYS,
     &policies::HEADERS,
     &policies::CHANGES,
+    &errors::PAGE,
+    &maintenance::KEYS,
     &site::KEYS,
     &site::ACCESS,
     &app::KEYS,

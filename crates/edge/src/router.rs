@@ -8,6 +8,7 @@ mod index;
 mod lookup;
 mod pattern;
 mod query;
+mod split;
 mod term;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use tandem_http::{Cx, Handler, Request, Step};
 use tandem_model::{Action, ListenerPlan, Route, TargetId};
 
 use index::Index;
+use split::Split;
 use term::{Level, Subject};
 
 /// The compiled routes of one listener.
@@ -144,6 +146,14 @@ impl Compiler<'_> {
                     continue;
                 }
                 Action::To(service) => self.service(service).map_err(error)?,
+                Action::Split { to, by } => {
+                    let handlers = to.iter().map(|(service, weight)| {
+                        let handler = self.service(service).map_err(error)?;
+                        Ok((handler, *weight))
+                    });
+                    let handlers = handlers.collect::<Result<_, _>>()?;
+                    Arc::new(Split::new(handlers, by.clone()))
+                }
                 Action::Respond {
                     status,
                     body,

@@ -32,5 +32,7 @@ pub use tandem_net::{ClientTls, Socket, TlsName};
 /// A gateway's word to the edge on its own 502, 503 or 504: `unsent` or `unanswered`. Sent to nodes of the file only,
 /// taken from nodes only, never passed outward.
 pub const FAILED_FIELD: &str = "tandem-failed";
+/// A node's word to the edge on an error that it answers itself, where a server behind it did not: any value.
+pub const OWN_FIELD: &str = "tandem-own";
 /// A node's question to a gateway whether it could serve: any value. Answered by the gateway itself, 204 or 503.
 pub const PROBE_FIELD: &str = "tandem-probe";

@@ -150,22 +150,32 @@ impl ResponseHead {
         }
     }
 
+    /// Whether a node says that an error is its own.
+    pub(crate) fn is_nodes_own(&self, bytes: &[u8]) -> bool {
+        self.internal(bytes, crate::OWN_FIELD).is_some()
+    }
+
+    /// What a node says in a field between nodes.
+    fn internal<'a>(&self, bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let mut fields = self.fields.iter();
+        fields
+            .find(|field| {
+                field.kind == Kind::Internal
+                    && part(bytes, &field.name).eq_ignore_ascii_case(name.as_bytes())
+            })
+            .map(|field| part(bytes, &field.value))
+    }
+
     /// What a gateway says of its own 502, 503 or 504.
     pub fn mark(&self, bytes: &[u8]) -> Option<Stage> {
         if !matches!(self.status, 502..=504) {
             return None;
         }
-        self.fields
-            .iter()
-            .filter(|field| field.kind == Kind::Internal)
-            .find(|field| {
-                part(bytes, &field.name).eq_ignore_ascii_case(crate::FAILED_FIELD.as_bytes())
-            })
-            .and_then(|field| match part(bytes, &field.value) {
-                b"unsent" => Some(Stage::Unsent),
-                b"unanswered" => Some(Stage::Unanswered),
-                _ => None,
-            })
+        match self.internal(bytes, crate::FAILED_FIELD)? {
+            b"unsent" => Some(Stage::Unsent),
+            b"unanswered" => Some(Stage::Unanswered),
+            _ => None,
+        }
     }
 }
 

@@ -5,10 +5,11 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::*;
-use tandem_http::policy::{Governance, Redirect, Respond};
+use tandem_http::policy::{ErrorPages, Governance, Maintenance, Redirect, Respond, Works};
 use tandem_http::{Handler, Plan, Reply};
 use tandem_model::{
-    Content, FieldChanges, Headers, PathChange, Policies, Replaced, Substitution, Template,
+    Content, ErrorPage, Errors, FieldChanges, Headers, PathChange, Policies, Replaced, Statuses,
+    Substitution, Template,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -239,5 +240,227 @@ fn a_redirect_is_made_of_the_changed_path() {
             ["https://a/show?id=7&x=%0d%0aSet-Cookie:a"]
         );
         assert!(field(&answer, "set-cookie").is_empty());
+    });
+}
+
+/// A file that is gone when it is dropped.
+struct Temporary(std::path::PathBuf);
+
+impl Temporary {
+    fn new(name: &str, content: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn errors(&self, statuses: &str, upstream: bool) -> Errors {
+        let file = self.0.clone();
+        let statuses = Statuses::parse(statuses).unwrap();
+        [(statuses, ErrorPage { file, upstream })].into()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn errors_of_our_own_have_their_pages_and_those_of_servers_where_it_is_said() {
+    run(async {
+        let (ours, theirs) = (
+            Temporary::new("ours.html", "our page"),
+            Temporary::new("theirs.html", "their page"),
+        );
+        let answer = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nX-Secret: 1\r\n\r\nbusy";
+        let server = canned(answer).await;
+        let forward = |to| forward_to(vec![upstream(to)], &Heard::default());
+        let name = Arc::from("test");
+        for (listener, route, handler, expected) in [
+            // Nobody there: an error of our own.
+            (
+                ours.errors("5xx", false),
+                None,
+                forward(closed_port().await),
+                "502 our page",
+            ),
+            (
+                ours.errors("5xx", false),
+                Some(theirs.errors("502", false)),
+                forward(closed_port().await),
+                "502 their page",
+            ),
+            // The server's own answer.
+            (ours.errors("5xx", false), None, forward(server), "503 busy"),
+            (
+                ours.errors("5xx", false),
+                Some(theirs.errors("503", true)),
+                forward(server),
+                "503 their page",
+            ),
+            (
+                ours.errors("503", true),
+                Some(theirs.errors("502", true)),
+                forward(server),
+                "503 our page",
+            ),
+            // An answer that the file gives itself is what it says.
+            (
+                ours.errors("4xx", false),
+                None,
+                Arc::new(Respond::denied(&name)),
+                "403 our page",
+            ),
+            (
+                ours.errors("4xx", true),
+                None,
+                Arc::new(
+                    Respond::new(410, &Content::Text("gone".into()), &[].into(), &name).unwrap(),
+                ),
+                "410 gone",
+            ),
+        ] {
+            let mut policies = Policies::default();
+            policies.errors.extend(route.into_iter().flatten());
+            let rig = Rig::new(tandem_http::ListenerConfig {
+                errors: ErrorPages::read(&listener).unwrap(),
+                ..config(under(&policies, handler))
+            });
+            for (method, body) in [("GET", &expected[4..]), ("HEAD", "")] {
+                let answer = rig
+                    .talk(format!(
+                        "{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+                    ))
+                    .await;
+                assert_eq!(status_of(&answer).to_string(), expected[..3], "{answer}");
+                assert_eq!(body_of(&answer), body, "{answer}");
+                if expected.ends_with("page") {
+                    let length = expected.len() - 4;
+                    assert_eq!(field(&answer, "content-length"), [length.to_string()]);
+                    assert_eq!(field(&answer, "content-type"), ["text/html; charset=utf-8"]);
+                    assert!(field(&answer, "x-secret").is_empty(), "{answer}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_no_request_gets_the_listeners_page_too() {
+    run(async {
+        let page = Temporary::new("bad.html", "a bad request");
+        let rig = Rig::new(tandem_http::ListenerConfig {
+            errors: ErrorPages::read(&page.errors("400", false)).unwrap(),
+            ..config(handler(|_| unreachable!()))
+        });
+        let answer = rig.talk("GET / HTTP/1.1\r\n\r\n").await;
+        assert_eq!(
+            (status_of(&answer), body_of(&answer)),
+            (400, "a bad request")
+        );
+    });
+}
+
+#[test]
+fn a_connection_is_used_again_after_a_replaced_answer() {
+    run(async {
+        let page = Temporary::new("again.html", "page");
+        let server = origin(|mut stream, n| async move {
+            while read_request(&mut stream).await.is_some() {
+                let answer = format!("HTTP/1.1 500 X\r\nContent-Length: 1\r\nX-N: {n}\r\n\r\n{n}");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                assert_eq!(n, 0, "one connection is enough");
+            }
+        })
+        .await;
+        let policies = Policies {
+            errors: page.errors("5xx", true),
+            ..Policies::default()
+        };
+        // Each request has its own tries.
+        let heard = Heard::default();
+        let rig = Rig::new(config(under(
+            &policies,
+            forward_to(vec![upstream(server)], &heard),
+        )));
+        for _ in 0..3 {
+            let answer = rig
+                .talk(
+                    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx",
+                )
+                .await;
+            assert_eq!((status_of(&answer), body_of(&answer)), (500, "page"));
+        }
+        assert!(heard.outcomes().iter().all(|outcome| outcome.status == 500));
+    });
+}
+
+#[test]
+fn works_show_their_page_to_all_but_a_few_and_are_switched_at_run_time() {
+    run(async {
+        let page = Temporary::new("works.html", "works");
+        let said = |allow: &str| tandem_model::Maintenance {
+            page: Some(page.0.clone()),
+            allow: vec![allow.parse().unwrap()],
+            active: false,
+        };
+        let works = Arc::new(Works::new(false));
+        let name = Arc::from("test");
+        let served = handler(|_| Plan::Bytes(Reply::text(200, &Arc::from("shop"), "served")));
+        let around = |allow| {
+            let around = Maintenance::new(&said(allow), works.clone(), &name, served.clone());
+            Rig::new(config(Arc::new(around.unwrap())))
+        };
+        let (strangers, friends) = (around("10.0.0.0/8"), around("127.0.0.0/8"));
+        let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let control: Arc<dyn tandem_telemetry::Control> = works.clone();
+        assert_eq!(body_of(&strangers.talk(request).await), "served");
+        control.maintenance().unwrap();
+        let answer = strangers.talk(request).await;
+        assert_eq!((status_of(&answer), body_of(&answer)), (503, "works"));
+        assert_eq!(field(&answer, "retry-after"), ["60"]);
+        assert_eq!(body_of(&friends.talk(request).await), "served");
+        control.ready().unwrap();
+        assert_eq!(body_of(&strangers.talk(request).await), "served");
+    });
+}
+
+#[test]
+fn an_error_of_a_node_itself_is_one_of_ours_and_its_applications_is_not() {
+    run(async {
+        let page = Temporary::new("node.html", "page");
+        let application = canned("HTTP/1.1 404 No\r\nContent-Length: 5\r\n\r\ntheir").await;
+        let nothing = handler(|_| Plan::Bytes(Reply::text(404, &Arc::from("www"), "small")));
+        for (handler, expected) in [
+            (nothing, "page"),
+            (
+                forward_to(vec![upstream(application)], &Heard::default()),
+                "their",
+            ),
+        ] {
+            let node = Rig::new(tandem_http::ListenerConfig {
+                internal: true,
+                rule: tandem_net::ClientRule {
+                    nodes: [[127, 0, 0, 1].into()].into(),
+                    ..tandem_net::ClientRule::default()
+                },
+                ..config(handler)
+            });
+            let mut to = upstream(node.address);
+            to.node = true;
+            let edge = Rig::new(tandem_http::ListenerConfig {
+                errors: ErrorPages::read(&page.errors("404", false)).unwrap(),
+                ..config(forward_to(vec![to], &Heard::default()))
+            });
+            let answer = edge
+                .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                .await;
+            assert!(
+                answer.starts_with("HTTP/1.1 404 ") && !answer.contains("tandem-"),
+                "{answer}"
+            );
+            assert!(body_of(&answer).starts_with(expected), "{answer}");
+        }
     });
 }

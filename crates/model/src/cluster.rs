@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Address, Program, Route, Secret, Service, Size};
+use crate::{Address, Errors, Maintenance, Program, Route, Secret, Service, Size};
 
 /// The port on which nodes talk to one another, unless `[cluster] port` says otherwise.
 pub const CLUSTER_PORT: u16 = 7411;
@@ -101,6 +101,10 @@ pub struct Listener {
     pub trust: Vec<IpNet>,
     /// First match wins.
     pub routes: Vec<Route>,
+    /// Pages of errors, where routes have none of their own.
+    pub errors: Errors,
+    /// What is answered while works go on.
+    pub maintenance: Option<Maintenance>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// The access log: `None` is off; relative to the node's state directory; `{node}` is filled in.

@@ -31,9 +31,14 @@ pub use pattern::Pattern;
 pub use plan::{
     ListenerPlan, Member, NodePlan, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
 };
-pub use policy::{FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution};
+pub use policy::{
+    ErrorPage, Errors, FieldChanges, Headers, Maintenance, PathChange, Policies, Replaced, Side,
+    Statuses, Substitution,
+};
 pub use rehearse::{Rehearsed, Stage};
-pub use route::{Action, Conditions, Content, Field, Overrides, Presence, Route, RouteTimeouts};
+pub use route::{
+    Action, Conditions, Content, Field, Overrides, Presence, Route, RouteTimeouts, SplitBy,
+};
 pub use service::{
     Access, App, Backend, BackendServer, BackendTls, Coding, Program, ProxyVersion, RESOLVE,
     Rehearsal, Service, Site,

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::cluster::Guard;
 use crate::{
-    Action, Address, Admin, App, BackendTls, Check, Cluster, Conditions, Listener, ListenerTls,
-    LogTo, Mode, Overrides, Policies, Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site,
-    Size, Spread, Timeouts,
+    Action, Address, Admin, App, BackendTls, Check, Cluster, Conditions, Content, Errors, Listener,
+    ListenerTls, LogTo, Maintenance, Mode, Overrides, Policies, Program, ProxyVersion, RESOLVE,
+    Route, Secret, Service, Site, Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -79,6 +79,10 @@ pub struct ListenerPlan {
     pub routes: Vec<Route>,
     /// What the names in the routes mean here.
     pub targets: BTreeMap<String, TargetId>,
+    /// Pages of errors, where routes have none of their own.
+    pub errors: Errors,
+    /// What is answered while works go on; `None` where that cannot be.
+    pub maintenance: Option<Maintenance>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// The access log, if there is one; absolute.
@@ -191,11 +195,34 @@ pub struct Voter {
 }
 
 impl Listener {
+    /// The files that its routes and pages are made of, in order.
+    pub fn files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> = self.errors.values().map(|page| &*page.file).collect();
+        let works = self.maintenance.as_ref();
+        files.extend(works.and_then(|works| works.page.as_deref()));
+        collect_files(&self.routes, &mut files);
+        files
+    }
+
     /// The services its routes can lead to.
     pub fn services(&self) -> BTreeSet<&str> {
         let mut names = BTreeSet::new();
         collect(&self.routes, &mut names);
         names
+    }
+}
+
+fn collect_files<'a>(routes: &'a [Route], files: &mut Vec<&'a Path>) {
+    for route in routes {
+        files.extend(route.policies.errors.values().map(|page| &*page.file));
+        match &route.action {
+            Action::Routes(nested) => collect_files(nested, files),
+            Action::Respond {
+                body: Content::File(file),
+                ..
+            } => files.push(file),
+            _ => {}
+        }
     }
 }
 
@@ -206,6 +233,7 @@ fn collect<'a>(routes: &'a [Route], names: &mut BTreeSet<&'a str>) {
             Action::To(service) => {
                 names.insert(service);
             }
+            Action::Split { to, .. } => names.extend(to.iter().map(|(name, _)| name.as_str())),
             Action::Routes(nested) => collect(nested, names),
             Action::Respond { .. } | Action::Redirect { .. } | Action::Deny => {}
         }
@@ -352,6 +380,9 @@ impl View<'_> {
                 trust: listener.trust.clone(),
                 routes: listener.routes.clone(),
                 targets: names,
+                errors: listener.errors.clone(),
+                maintenance: (listener.mode == Mode::Http)
+                    .then(|| listener.maintenance.clone().unwrap_or_default()),
                 timeouts: listener.timeouts,
                 log: self.log_path(listener.log.as_deref()),
             });
@@ -404,6 +435,8 @@ impl View<'_> {
                 line: 0,
             }],
             targets: BTreeMap::from([(name.into(), id)]),
+            errors: Errors::new(),
+            maintenance: None,
             timeouts,
             log: self.log_path(Some("access.log")),
         }

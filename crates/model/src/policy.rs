@@ -1,6 +1,10 @@
 //! Policies of a route: what is done to its requests and to their answers, whoever gives them.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
 
 use crate::Template;
 use crate::template::is_token;
@@ -13,6 +17,71 @@ pub struct Policies {
     pub path: Option<PathChange>,
     /// What becomes of the fields of heads. A group's come first, then the route's own.
     pub headers: Headers,
+    /// Pages of errors; a group's hold where the route has none of its own.
+    pub errors: Errors,
+}
+
+/// Pages of errors by what they are for. What is said of one status comes before what is said of its class.
+pub type Errors = BTreeMap<Statuses, ErrorPage>;
+
+/// Which errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Statuses {
+    /// Those with this status: `404`.
+    One(u16),
+    /// Those of a class: `5xx`.
+    Class(u8),
+}
+
+impl Statuses {
+    /// Reads `404`, `4xx` or `5xx`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "4xx" => Some(Self::Class(4)),
+            "5xx" => Some(Self::Class(5)),
+            _ => match text.parse() {
+                Ok(status @ 400..600) if text.len() == 3 => Some(Self::One(status)),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether a status is one of them.
+    pub fn has(self, status: u16) -> bool {
+        match self {
+            Self::One(one) => one == status,
+            Self::Class(class) => u16::from(class) == status / 100,
+        }
+    }
+}
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(status) => write!(f, "{status}"),
+            Self::Class(class) => write!(f, "{class}xx"),
+        }
+    }
+}
+
+/// A page of an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorPage {
+    /// The file.
+    pub file: PathBuf,
+    /// It also takes the place of what servers answer with such a status.
+    pub upstream: bool,
+}
+
+/// What a listener answers with while works go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Maintenance {
+    /// The page; `None` is a line of text.
+    pub page: Option<PathBuf>,
+    /// Clients that are served nevertheless.
+    pub allow: Vec<IpNet>,
+    /// It is on from the start.
+    pub active: bool,
 }
 
 /// What becomes of the path before a service gets it, or a redirect is made of it.
@@ -122,6 +191,17 @@ pub fn untouchable(name: &str, side: Side) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_read_as_they_are_shown() {
+        for text in ["404", "4xx", "5xx", "599"] {
+            assert_eq!(Statuses::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["399", "600", "3xx", "+404", "0404", "x", ""] {
+            assert_eq!(Statuses::parse(text), None, "{text}");
+        }
+        assert!(Statuses::Class(5).has(503) && !Statuses::Class(5).has(404));
+    }
 
     #[test]
     fn what_delimits_a_message_cannot_be_changed() {

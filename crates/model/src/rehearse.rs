@@ -94,6 +94,11 @@ pub fn rehearse(cluster: &Cluster, stage: &Stage) -> Rehearsed {
             }
         }
     }
+    for listener in &mut out.listeners {
+        if let Some(works) = &mut listener.maintenance {
+            works.allow.extend(loopbacks(stage.network));
+        }
+    }
     let front_door = open_doors(&mut out, stage);
     Rehearsed {
         cluster: out,

@@ -127,6 +127,13 @@ impl Conditions {
 pub enum Action {
     /// Hand the request to this service.
     To(String),
+    /// Hand each request to one of these services, by their shares.
+    Split {
+        /// The services and their weights.
+        to: Vec<(String, u16)>,
+        /// What decides, so that a client keeps its service; `None` is in turn.
+        by: Option<SplitBy>,
+    },
     /// Answer with this.
     Respond {
         /// The status code.
@@ -156,4 +163,13 @@ pub enum Content {
     Text(String),
     /// What is in this file.
     File(PathBuf),
+}
+
+/// What decides on a client's share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SplitBy {
+    /// The value of this cookie; of clients without it, their address.
+    Cookie(String),
+    /// The client's address.
+    Source,
 }

@@ -70,6 +70,8 @@ pub(crate) fn six() -> Cluster {
             proxy_protocol: false,
             trust: Vec::new(),
             routes: vec![route("/test*", "shop"), route("", "www")],
+            errors: crate::Errors::new(),
+            maintenance: None,
             timeouts: Timeouts::default(),
             log: Some("access.log".into()),
         }],

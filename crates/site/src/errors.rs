@@ -3,6 +3,7 @@
 //! A page that cannot be had is no second error: the small one of ours is sent then.
 
 use bytes::Bytes;
+use tandem_http::policy::Edits;
 use tandem_http::policy::coding::Preference;
 use tandem_http::{Cx, FileBody, Plan, Reply, Step};
 
@@ -87,11 +88,11 @@ fn with(reply: Reply, page: &Entry) -> Plan {
         .unwrap_or_default();
     let fields = Bytes::from([page.content_type(), own].concat());
     match &page.content {
-        Content::Memory(body) => Plan::Bytes(Reply {
+        Content::Memory(body) => Edits::kept(Plan::Bytes(Reply {
             fields,
             body: body.clone(),
             ..reply
-        }),
+        })),
         Content::File(file) => Plan::File(FileBody {
             status: reply.status,
             fields,

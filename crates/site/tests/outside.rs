@@ -69,6 +69,7 @@ fn serve<F: Future<Output = ()> + 'static>(
             timeouts: Timeouts::default(),
             rule: ClientRule::default(),
             internal: false,
+            errors: None,
             log: None,
             proxy_protocol: false,
             tls: None,

@@ -117,3 +117,94 @@ fn paths_heads_redirects_and_answers_are_as_the_file_says() {
     assert!(node.ask("GET /tea", &[]).ends_with("short and stout"));
     assert!(node.ask("GET /else", &[]).starts_with("HTTP/1.1 403 "));
 }
+
+#[test]
+fn errors_have_the_pages_of_the_file_and_works_hold_all_but_a_few_off() {
+    let node = Node::start(
+        r#"
+        [listener.web]
+        bind = "127.0.0.1:{port}"
+        errors = { 4xx = "sorry.html", 502 = "sorry.html" }
+        route = [
+          { path = "/teapot", respond = { status = 418, body = "short and stout" } },
+          { path = "/down", to = "down", errors = { 5xx = "down.txt" } },
+          { to = "www" },
+        ]
+        [backend.down]
+        servers = "127.0.0.1:1"
+        check = false
+        "#,
+        |dir| {
+            dir.file("sorry.html", "sorry");
+            dir.file("down.txt", "down");
+        },
+    );
+    let missing = node.ask("GET /nothing", &[]);
+    assert!(
+        missing.starts_with("HTTP/1.1 404 ") && missing.ends_with("\r\n\r\nsorry"),
+        "{missing}"
+    );
+    assert!(
+        missing.contains("\r\nContent-Type: text/html; charset=utf-8\r\n"),
+        "{missing}"
+    );
+    let down = node.ask("GET /down", &[]);
+    assert!(
+        down.starts_with("HTTP/1.1 502 ") && down.ends_with("\r\n\r\ndown"),
+        "{down}"
+    );
+    assert!(node.ask("GET /teapot", &[]).ends_with("short and stout"));
+
+    let node = Node::start(
+        r#"
+        [listener.web]
+        bind = "127.0.0.1:{port}"
+        trust = "127.0.0.1"
+        maintenance = { page = "works.html", allow = "192.0.2.0/24", active = true }
+        route = { to = "www" }
+        "#,
+        |dir| {
+            dir.file("works.html", "works");
+        },
+    );
+    let held = node.ask("GET /", &["X-Forwarded-For: 198.51.100.1"]);
+    assert!(
+        held.starts_with("HTTP/1.1 503 ") && held.ends_with("works"),
+        "{held}"
+    );
+    assert!(held.contains("\r\nRetry-After: 60\r\n"), "{held}");
+    assert!(
+        node.ask("GET /", &["X-Forwarded-For: 192.0.2.1"])
+            .ends_with("a page")
+    );
+}
+
+#[test]
+fn a_split_route_gives_each_service_its_share_and_keeps_a_client_where_it_is() {
+    let node = Node::start(
+        r#"
+        [listener.web]
+        bind = "127.0.0.1:{port}"
+        route = [
+          { path = "/turn*", strip = "/turn", to = { www = 3, next = 1 } },
+          { path = "/kept*", strip = "/kept", to = { www = 1, next = 1 }, split-by = "cookie:id" },
+        ]
+        [site.next]
+        root = "next"
+        "#,
+        |dir| {
+            dir.file("next/index.html", "the next");
+        },
+    );
+    let next = (0..8)
+        .filter(|_| node.ask("GET /turn", &[]).ends_with("the next"))
+        .count();
+    assert_eq!(next, 2);
+    let of = |id: u32| {
+        node.ask("GET /kept", &[&format!("Cookie: id={id}")])
+            .ends_with("the next")
+    };
+    let first: Vec<bool> = (0..20).map(of).collect();
+    assert!(first.contains(&true) && first.contains(&false), "{first:?}");
+    assert_eq!((0..20).map(of).collect::<Vec<_>>(), first);
+}

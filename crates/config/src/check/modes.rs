@@ -1,6 +1,8 @@
 //! What goes with the mode of a listener, and what a service needs for it.
 
-use tandem_model::{Balance, Cluster, Conditions, Mode, Overrides, Service, Stick, StickBy};
+use tandem_model::{
+    Balance, Cluster, Conditions, Mode, Overrides, Policies, Service, Stick, StickBy,
+};
 
 use crate::keys::file::Draft;
 use crate::keys::{listener, route};
@@ -109,6 +111,12 @@ fn tcp(
         }
         _ => {}
     }
+    for key in ["errors", "maintenance"] {
+        if named.section.has(key) {
+            let message = format!("`{key}` is of listeners with `mode = \"http\"`");
+            reader.wrong(&named.section.place(key), message);
+        }
+    }
     if let Some(to) = &mine.to {
         backend(to, &Overrides::default(), cluster, reader);
     }
@@ -129,13 +137,26 @@ fn of_tcp(route: &route::Draft, ends_tls: bool, cluster: &Cluster, reader: &mut 
             "`sni` is read where TLS is passed on, and this listener has `tls` of its own";
         reader.wrong(&route.span, message);
     }
-    if route.missing.is_some() {
+    if route.policies != Policies::default() {
+        let message =
+            "what is done to requests and answers is of HTTP, and `mode = \"tcp\"` knows none";
+        reader.wrong(&route.span, message);
+    }
+    if !route.split.is_empty() {
+        let message = "requests are split, and `mode = \"tcp\"` knows none";
+        reader.wrong(&route.span, message);
+    } else if route.missing.is_some() {
         reader.wrong(
             &route.span,
             "`missing` is of requests, and `mode = \"tcp\"` knows none",
         );
     }
-    if route.to.is_none() && route.nested.is_none() && !route.broken && !route.denies() {
+    if route.to.is_none()
+        && route.split.is_empty()
+        && route.nested.is_none()
+        && !route.broken
+        && !route.denies()
+    {
         let message = "with `mode = \"tcp\"` a route has `to`, `route` or `deny`";
         reader.wrong(&route.span, message);
     }

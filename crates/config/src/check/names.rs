@@ -131,7 +131,8 @@ fn node(reader: &mut Reader<'_>, draft: &Draft, cluster: &Cluster, name: &At<Str
 }
 
 fn targets(reader: &mut Reader<'_>, services: &[Service<'_>], route: &route::Draft) {
-    for name in route.to.iter().chain(&route.missing) {
+    let split = route.split.iter().map(|(name, _)| name);
+    for name in route.to.iter().chain(split).chain(&route.missing) {
         service(reader, services, name);
     }
     if let (Some(to), Some(missing)) = (&route.to, &route.missing)

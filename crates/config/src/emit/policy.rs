@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tandem_model::{FieldChanges, PathChange, Policies, Replaced, Substitution, Template};
+use tandem_model::{
+    Errors, FieldChanges, Maintenance, PathChange, Policies, Replaced, Substitution, Template,
+};
 
 use super::text::{Pairs, list, quoted};
 
@@ -39,6 +41,39 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
     if !headers.is_empty() {
         pairs.put("headers", headers.inline());
     }
+    errors(pairs, &policies.errors);
+}
+
+pub(crate) fn errors(pairs: &mut Pairs, errors: &Errors) {
+    let mut table = Pairs::default();
+    for (statuses, page) in errors {
+        let file = quoted(&page.file.to_string_lossy());
+        let page = if page.upstream {
+            format!("{{ file = {file}, upstream = true }}")
+        } else {
+            file
+        };
+        table.put(&statuses.to_string(), page);
+    }
+    if !table.is_empty() {
+        pairs.put("errors", table.inline());
+    }
+}
+
+pub(crate) fn maintenance(pairs: &mut Pairs, maintenance: Option<&Maintenance>) {
+    let Some(mine) = maintenance else { return };
+    let mut table = Pairs::default();
+    if let Some(page) = &mine.page {
+        table.put("page", quoted(&page.to_string_lossy()));
+    }
+    if !mine.allow.is_empty() {
+        let nets = mine.allow.iter().map(|net| quoted(&net.to_string()));
+        table.put("allow", list(nets));
+    }
+    if mine.active {
+        table.put("active", "true");
+    }
+    pairs.put("maintenance", table.inline());
 }
 
 /// One path for all is written without a table.

@@ -1,6 +1,6 @@
 //! Routes as text.
 
-use tandem_model::{Action, Conditions, Content, Pattern, Presence, Route, route::Field};
+use tandem_model::{Action, Conditions, Content, Pattern, Presence, Route, SplitBy, route::Field};
 
 use super::policy;
 use super::spread;
@@ -11,6 +11,20 @@ pub(crate) fn route(route: &Route) -> Pairs {
     let mut pairs = conditions(&route.when);
     match &route.action {
         Action::To(service) => pairs.put("to", quoted(service)),
+        Action::Split { to, by } => {
+            let mut table = Pairs::default();
+            for (service, weight) in to {
+                table.put(service, weight.to_string());
+            }
+            pairs.put("to", table.inline());
+            match by {
+                Some(SplitBy::Source) => pairs.put("split-by", quoted("source")),
+                Some(SplitBy::Cookie(name)) => {
+                    pairs.put("split-by", quoted(&format!("cookie:{name}")));
+                }
+                None => {}
+            }
+        }
         Action::Respond {
             status,
             body: Content::Text(body),

@@ -13,6 +13,7 @@ use tandem_model::{
     Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread, Stage, Stick,
     StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion,
 };
+use tandem_model::{ErrorPage, Errors, Maintenance, SplitBy, Statuses};
 
 use super::*;
 use crate::parse;
@@ -391,6 +392,14 @@ impl Maker {
         let service = format!("s{}", 1 + self.below(self.services.max(1) as u32));
         let action = match self.below(6) {
             0 if self.services > 0 => Action::To(service),
+            4 if self.services > 1 => Action::Split {
+                to: vec![("s2".into(), 95), ("s1".into(), self.below(9) as u16)],
+                by: match self.below(3) {
+                    0 => None,
+                    1 => Some(SplitBy::Source),
+                    _ => Some(SplitBy::Cookie("id".into())),
+                },
+            },
             1 if depth > 0 => Action::Routes(
                 (0..=self.below(2))
                     .map(|_| self.route(log, depth - 1))
@@ -457,6 +466,8 @@ impl Maker {
             proxy_protocol: self.often(),
             trust: Vec::new(),
             routes,
+            errors: Errors::new(),
+            maintenance: None,
             timeouts: self
                 .maybe(Self::timeouts)
                 .unwrap_or(Timeouts::of(Mode::Tcp)),
@@ -486,6 +497,20 @@ impl Maker {
         }
     }
 
+    fn errors(&mut self) -> Errors {
+        let statuses = [Statuses::One(404), Statuses::Class(5)];
+        let chosen = statuses.into_iter().filter(|_| self.often());
+        let chosen: Vec<_> = chosen.collect();
+        let page = |statuses| {
+            let page = ErrorPage {
+                file: "/srv/sorry.html".into(),
+                upstream: self.often(),
+            };
+            (statuses, page)
+        };
+        chosen.into_iter().map(page).collect()
+    }
+
     fn policies(&mut self) -> Policies {
         let substitution = |from, to| Substitution {
             from,
@@ -508,6 +533,7 @@ impl Maker {
                 request: self.changes(),
                 response: self.changes(),
             },
+            errors: self.errors(),
         }
     }
 
@@ -530,6 +556,12 @@ impl Maker {
             proxy_protocol: self.often(),
             trust: self.some(2, Self::net),
             routes: (0..=self.below(3)).map(|_| self.route(true, 2)).collect(),
+            errors: self.errors(),
+            maintenance: self.maybe(|m| Maintenance {
+                page: m.maybe(|_| "/srv/works.html".into()),
+                allow: m.some(2, Self::net),
+                active: m.often(),
+            }),
             timeouts: self.timeouts(),
             log: match self.below(3) {
                 0 => None,

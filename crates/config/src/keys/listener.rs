@@ -1,8 +1,10 @@
 //! `[listener.NAME]`: where requests come in.
 
-use tandem_model::{Address, Listener, Mode, Timeouts};
+use tandem_model::{Address, Errors, Listener, Mode, Timeouts};
 use toml::de::DeValue;
 
+use crate::keys::errors::ERRORS;
+use crate::keys::maintenance::MAINTENANCE;
 use crate::keys::route::{self, ROUTES};
 use crate::keys::timeouts;
 use crate::keys::tls::TLS;
@@ -39,6 +41,8 @@ impl Default for Draft {
                 proxy_protocol: false,
                 trust: Vec::new(),
                 routes: Vec::new(),
+                errors: Errors::new(),
+                maintenance: None,
                 timeouts: Timeouts::default(),
                 log: Some(ACCESS_LOG.into()),
             },
@@ -140,8 +144,20 @@ pub(crate) static KEYS: Table<Draft> = Table {
             |d: &mut Draft, v| d.to = Some(v),
         ),
         &not_yet("limits", "table", "How much a client may ask for."),
-        &not_yet("errors", "table", "Pages for error statuses."),
-        &not_yet("maintenance", "table", "A page for the time of works."),
+        &key(
+            "errors",
+            ERRORS,
+            Else("a line of text each"),
+            "Pages of errors: `{ 404 = \"404.html\", 5xx = \"sorry.html\" }`.",
+            |d: &mut Draft, v| d.listener.errors = v.value,
+        ),
+        &key(
+            "maintenance",
+            MAINTENANCE,
+            Else("off, and a line of text"),
+            "What is answered while works go on.",
+            |d: &mut Draft, v| d.listener.maintenance = Some(v.value),
+        ),
     ],
 };
 

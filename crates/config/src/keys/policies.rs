@@ -8,6 +8,7 @@ use tandem_model::{
 };
 use toml::de::DeValue;
 
+use crate::keys::errors::ERRORS;
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::suggest::did_you_mean;
@@ -56,7 +57,13 @@ pub(crate) static KEYS: Table<Policies> = Table {
         &not_yet("auth", "table", "Who may ask."),
         &not_yet("rate", "text or table", "How often a client may ask."),
         &not_yet("compress", "true, false or table", "Compress answers."),
-        &not_yet("errors", "table", "Pages for error statuses."),
+        &key(
+            "errors",
+            ERRORS,
+            Else("those of the listener"),
+            "Pages of errors: `{ 404 = \"404.html\", 5xx = \"sorry.html\" }`.",
+            |p: &mut Policies, v| p.errors = v.value,
+        ),
     ],
 };
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use tandem_model::{Action, Conditions, Content, Overrides, Policies, Route, Template, Variable};
+use tandem_model::{
+    Action, Conditions, Content, Overrides, Policies, Route, SplitBy, Template, Variable,
+};
 use toml::de::DeValue;
 
 use crate::keys::retry::RETRY;
@@ -12,8 +14,9 @@ use crate::keys::{conditions, policies, timeouts};
 use crate::kinds::{BOOL, NAME, PATH, STATUS};
 use crate::reader::Reader;
 use crate::span::{At, Item, Span};
+use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else, Required};
-use crate::table::{Kind, Part, Section, Table, key, not_yet, unavailable};
+use crate::table::{Kind, Part, Section, Table, in_order, key};
 
 /// The keys that say what a route does.
 const ACTIONS: [&str; 5] = ["to", "route", "redirect", "respond", "deny"];
@@ -22,6 +25,9 @@ const ACTIONS: [&str; 5] = ["to", "route", "redirect", "respond", "deny"];
 pub(crate) struct Draft {
     pub when: Conditions,
     pub to: Option<At<String>>,
+    /// Services and their shares, in place of `to`.
+    pub split: Vec<(At<String>, u16)>,
+    split_by: Option<SplitBy>,
     pub nested: Option<Vec<Draft>>,
     other: Option<Action>,
     pub missing: Option<At<String>>,
@@ -39,6 +45,8 @@ impl Default for Draft {
         Self {
             when: Conditions::default(),
             to: None,
+            split: Vec::new(),
+            split_by: None,
             nested: None,
             other: None,
             missing: None,
@@ -70,6 +78,12 @@ impl Draft {
     pub fn lower(&self, log: bool) -> Route {
         let log = log && self.log;
         let action = match (&self.to, &self.nested, &self.other) {
+            _ if !self.split.is_empty() => Action::Split {
+                to: (self.split.iter())
+                    .map(|(name, weight)| (name.value.clone(), *weight))
+                    .collect(),
+                by: self.split_by.clone(),
+            },
             (Some(to), _, _) => Action::To(to.value.clone()),
             (None, Some(nested), _) => {
                 Action::Routes(nested.iter().map(|route| route.lower(log)).collect())
@@ -114,12 +128,15 @@ pub(crate) static KEYS: Table<Draft> = Table {
         &key(
             "to",
             Kind {
-                text: "service",
-                read: service,
+                text: "service, or table of services and weights",
+                read: to,
             },
             Else(""),
-            "Hand the request to this service.",
-            |d: &mut Draft, v| d.to = Some(v),
+            "Hand the request to this service, or to each of several by its share: `{ shop = 95, next = 5 }`.",
+            |d: &mut Draft, v| match v.value {
+                To::One(service) => d.to = Some(service),
+                To::Split(services) => d.split = services,
+            },
         ),
         &key(
             "route",
@@ -199,7 +216,16 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "Time limits that differ from those of the service.",
             |d: &mut Draft, v| d.over.timeouts = v.value,
         ),
-        &not_yet("split-by", "text", "What decides on a client's share."),
+        &key(
+            "split-by",
+            Kind {
+                text: "\"source\" or \"cookie:NAME\"",
+                read: split_by,
+            },
+            Else("in turn"),
+            "What decides on a client's share of `to = { ... }`, so that it keeps its service: its address, or the value of a cookie (its address while it has none).",
+            |d: &mut Draft, v| d.split_by = Some(v.value),
+        ),
     ],
 };
 
@@ -338,17 +364,59 @@ fn action(reader: &mut Reader<'_>, section: &Section<Draft>) {
         let place = section.place("rewrite");
         reader.wrong(&place, "the path is changed once: `strip` or `rewrite`");
     }
+    if section.has("split-by") && section.draft.split.is_empty() && !section.broken {
+        let hint = Some("write to = { shop = 95, next = 5 }".into());
+        let place = section.place("split-by");
+        reader.wrong_hint(&place, "`split-by` goes with several services", hint);
+    }
     if section.has("missing") && !section.has("to") && !section.broken {
         reader.wrong(&section.place("missing"), "`missing` goes with `to`");
     }
 }
 
-fn service(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
-    if let DeValue::Table(_) = item.get_ref() {
-        reader.wrong(&item.span(), unavailable("to = { ... }"));
+enum To {
+    One(At<String>),
+    Split(Vec<(At<String>, u16)>),
+}
+
+fn to(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<To> {
+    let DeValue::Table(table) = item.get_ref() else {
+        let name = reader.filled(item, "the name of a service")?;
+        return Some(To::One(At::new(name, item.span())));
+    };
+    let mut services = Vec::new();
+    for (name, item) in in_order(table) {
+        let weight = reader.integer(item, 0..=10_000, "a weight");
+        let name = At::new(name.value.to_owned(), name.span);
+        services.push((name, weight? as u16));
+    }
+    if services.iter().all(|(_, weight)| *weight == 0) {
+        reader.wrong(&item.span(), "one of the services has to have a share");
         return None;
     }
-    reader.filled(item, "the name of a service")
+    Some(To::Split(services))
+}
+
+fn split_by(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<SplitBy> {
+    let text = reader.filled(item, "\"source\" or \"cookie:NAME\"")?;
+    if text == "source" {
+        return Some(SplitBy::Source);
+    }
+    match text.strip_prefix("cookie:") {
+        Some(name) if !name.is_empty() && !name.contains([' ', ';', '=', ',']) => {
+            Some(SplitBy::Cookie(name.to_owned()))
+        }
+        Some(_) => {
+            reader.wrong(&item.span(), "this is no name of a cookie");
+            None
+        }
+        None => {
+            let hint = did_you_mean(&text, ["source", "cookie:NAME"]);
+            let message = "a split is by \"source\" or \"cookie:NAME\"";
+            reader.wrong_hint(&item.span(), message, hint);
+            None
+        }
+    }
 }
 
 fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {

@@ -33,6 +33,12 @@ fn around(heading: &str) -> &'static str {
         "request = { ... } and response = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true, headers = { request = { PAIR } } } }"
         }
+        "errors = { 503 = { ... } }" => {
+            "listener.web = { bind = \":80\", route = { deny = true }, errors = { 503 = { file = \"a\", PAIR } } }"
+        }
+        "maintenance = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true }, maintenance = { PAIR } }"
+        }
         "[site.NAME]" => "[site.www]\nroot = \"www\"\nPAIR",
         "access = [{ ... }]" => "site.www = { root = \"www\", access = { allow = \"all\", PAIR } }",
         "[app.NAME]" | "[app.NAME] and [backend.NAME]" => "[app.shop]\nrun = \"shop\"\nPAIR",

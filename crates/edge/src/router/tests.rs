@@ -33,6 +33,8 @@ fn listener(routes: Vec<Route>) -> ListenerPlan {
         trust: Vec::new(),
         routes,
         targets: targets.collect(),
+        errors: tandem_model::Errors::new(),
+        maintenance: None,
         timeouts: Timeouts::default(),
         log: None,
     }
@@ -101,6 +103,7 @@ fn show(plan: &Plan) -> String {
             });
             format!("{} or else {then}", show(first))
         }
+        Plan::Edited { plan, edits } if edits.keeps_page => show(plan),
         Plan::Unlogged(plan) => format!("unlogged {}", show(plan)),
         Plan::Edited { plan, edits } => {
             let mut out = Vec::new();
@@ -425,6 +428,7 @@ fn policies_of_a_group_hold_for_its_routes_and_a_routes_own_come_last() {
             response,
             ..Headers::default()
         },
+        ..Policies::default()
     };
     let mut inner = to(path(&["/a/b/*"]), "a");
     inner.policies = policies("/a/b", set("x-one", "inner {uri}"));
@@ -448,6 +452,27 @@ fn missing_is_asked_for_reads_only() {
     assert_eq!(ask(&router, "GET /static/x", &[]), "a 200 or else b 200");
     assert_eq!(ask(&router, "HEAD /static/x", &[]), "a 200 or else b 200");
     assert_eq!(ask(&router, "POST /static/x", &[]), "a 200");
+}
+
+#[test]
+fn a_split_route_hands_requests_to_its_services_by_their_shares() {
+    let split = Action::Split {
+        to: vec![("a".into(), 2), ("b".into(), 1)],
+        by: None,
+    };
+    let mut split = route(Conditions::default(), split);
+    split.missing = Some("c".into());
+    let router = router(vec![split]);
+    let mut answers: Vec<_> = (0..3).map(|_| ask(&router, "GET /", &[])).collect();
+    answers.sort();
+    assert_eq!(
+        answers,
+        [
+            "a 200 or else c 200",
+            "a 200 or else c 200",
+            "b 200 or else c 200"
+        ]
+    );
 }
 
 #[test]

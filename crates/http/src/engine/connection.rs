@@ -23,7 +23,7 @@ use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Plan, Step};
 use crate::head::{Head, HeadError, end_of_head};
-use crate::policy::Edits;
+use crate::policy::{Edits, ErrorPages};
 
 /// The most of an unread body that is read and dropped to keep a connection, in bytes. A new connection is cheaper than
 /// more.
@@ -335,6 +335,17 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The pages that hold for an error of this status.
+    pub fn pages(&self, status: u16) -> Option<&ErrorPages> {
+        let edits = self.edits.as_deref();
+        if status < 400 || edits.is_some_and(|edits| edits.keeps_page) {
+            return None;
+        }
+        let own = edits.and_then(|edits| edits.errors.as_deref());
+        let all = self.snapshot.config.errors.as_deref();
+        own.filter(|pages| pages.has(status)).or(all)
+    }
+
     pub fn is_head(&self) -> bool {
         self.request.method() == b"HEAD"
     }
@@ -390,6 +401,12 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 let missing = !fallbacks.is_empty();
                 match forward::forward(x, attempts, body, missing, &mut outs).await {
                     forward::Forwarded::Answered(after) => return after,
+                    forward::Forwarded::Replaced(status) => {
+                        let service = x.record.service.clone();
+                        let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
+                        let page = reply::page(status, reply::reason(status), &service);
+                        return reply::bytes(x, body, page, outs.response_out).await;
+                    }
                     forward::Forwarded::Missing => match fallbacks.pop() {
                         Some(then) => then.step(&x.request, &x.cx),
                         None => break,
@@ -436,6 +453,7 @@ mod tests {
                 proxy_protocol: false,
                 tls: None,
                 internal: false,
+                errors: None,
                 log: None,
             }));
             let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();

@@ -26,6 +26,8 @@ pub(super) enum Down {
     Complete { after: After, reusable: bool },
     /// It is 404, which another handler may better.
     Missing { reusable: bool },
+    /// It is an error whose page is in the file.
+    Replaced { status: u16, reusable: bool },
     /// A gateway says that its own try failed.
     Marked(Stage, Cause),
     /// The server failed.
@@ -81,14 +83,24 @@ impl Download<'_, '_> {
             };
             return Err(Down::Marked(stage, cause));
         }
-        if self.missing && status == 404 {
+        let missing = self.missing && status == 404;
+        let pages = self.x.pages(status).filter(|pages| {
+            // An error of a node's own, of a site there for example, is one of ours.
+            let ours = self.upstream.node && self.response.is_nodes_own(head);
+            pages.replaces(status) || ours && pages.has(status)
+        });
+        if missing || pages.is_some() {
             let reusable = self.response.keep_alive()
                 && match delimited {
                     Delimited::Empty => buf.filled().len() == length,
                     Delimited::Known(n) => (buf.filled().len() - length) as u64 == n,
                     Delimited::Chunked | Delimited::ByClose => false,
                 };
-            return Ok(Down::Missing { reusable });
+            return Ok(if missing {
+                Down::Missing { reusable }
+            } else {
+                Down::Replaced { status, reusable }
+            });
         }
         let unknown = matches!(delimited, Delimited::Chunked | Delimited::ByClose);
         let chunk = unknown && self.x.request.head.minor() == 1;

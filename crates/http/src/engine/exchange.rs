@@ -29,6 +29,8 @@ pub(super) enum Done {
     Answered { after: After, reusable: bool },
     /// The answer is 404, which another handler may better.
     Missing { reusable: bool },
+    /// The answer is an error whose page is in the file.
+    Replaced { status: u16, reusable: bool },
     /// The try failed, and the client has got nothing.
     Failed(Failure),
     /// The server failed after its answer had begun.
@@ -136,6 +138,10 @@ pub(super) async fn exchange(
             reusable: reusable && flow.uploaded.get(),
         },
         End::Down(Down::Missing { reusable }) => Done::Missing {
+            reusable: reusable && flow.uploaded.get(),
+        },
+        End::Down(Down::Replaced { status, reusable }) => Done::Replaced {
+            status,
             reusable: reusable && flow.uploaded.get(),
         },
         End::Down(Down::Marked(stage, cause)) => Done::Failed(failure(x, body, stage, cause, true)),

@@ -20,6 +20,8 @@ pub(super) enum Forwarded {
     Answered(After),
     /// The server says 404, and another handler is to be asked.
     Missing,
+    /// The server's answer is an error for which the file has a page.
+    Replaced(u16),
 }
 
 /// Tells the pool how the request ended, however it does: also when this connection's task is dropped or panics.
@@ -81,6 +83,10 @@ pub(super) async fn forward(
             Done::Missing { .. } => {
                 tries.status = 404;
                 return Forwarded::Missing;
+            }
+            Done::Replaced { status, .. } => {
+                tries.status = status;
+                return Forwarded::Replaced(status);
             }
             Done::Failed(failure) => tries.failure = Some(failure),
             Done::Broken(failure) => {
@@ -180,7 +186,10 @@ async fn attempt(
 
 /// Keeps the connection for the next request, if it can be used again.
 fn kept(x: &Exchange<'_>, key: Key, socket: Socket, done: Done) -> Done {
-    if let Done::Answered { reusable: true, .. } | Done::Missing { reusable: true } = done {
+    if let Done::Answered { reusable: true, .. }
+    | Done::Missing { reusable: true }
+    | Done::Replaced { reusable: true, .. } = done
+    {
         x.conn.shared().pool.put(key, socket);
     }
     done

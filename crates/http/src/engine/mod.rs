@@ -41,6 +41,7 @@ use tokio::task::{AbortHandle, spawn_local};
 pub(crate) use pool::open;
 
 use crate::Handler;
+use crate::policy::ErrorPages;
 
 /// Between two rounds of flushing logs and closing old idle connections.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -62,6 +63,8 @@ pub struct ListenerConfig {
     pub tls: Option<Arc<ServerTls>>,
     /// This is the door of a service for the file's own listeners: nodes are told why a try failed.
     pub internal: bool,
+    /// Pages of errors, where routes have none of their own.
+    pub errors: Option<Arc<ErrorPages>>,
     /// The access log's file.
     pub log: Option<PathBuf>,
 }

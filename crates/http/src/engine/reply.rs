@@ -77,9 +77,18 @@ pub(super) fn after(keep: Keep) -> After {
 pub(super) async fn bytes(
     x: &mut Exchange<'_>,
     body: &Body<'_>,
-    reply: Reply,
+    mut reply: Reply,
     out: &mut Vec<u8>,
 ) -> After {
+    if let Some(pages) = x.pages(reply.status) {
+        pages.dress(&mut reply);
+    }
+    let own = x.snapshot.config.internal && x.request.from_node && reply.status >= 400;
+    if own && !x.edits.as_deref().is_some_and(|edits| edits.keeps_page) {
+        let mut fields = reply.fields.to_vec();
+        let _ = write!(fields, "{}: 1\r\n", crate::OWN_FIELD);
+        reply.fields = fields.into();
+    }
     let keep = keep(x, body.left(), reply.close);
     let bare = matches!(reply.status, 100..200 | 204 | 304);
     let length = (!bare).then_some(reply.body.len() as u64);
@@ -244,7 +253,10 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
     };
     let mut record = Record::new(Instant::now());
     let mut scratch = conn.shared().buffers.scratch();
-    let reply = page(status, words, &snapshot.config.name);
+    let mut reply = page(status, words, &snapshot.config.name);
+    if let Some(pages) = &snapshot.config.errors {
+        pages.dress(&mut reply);
+    }
     let out = &mut scratch.response_out;
     let length = Some(reply.body.len() as u64);
     head(out, conn, status, &reply.fields, length, Keep::Close, None);

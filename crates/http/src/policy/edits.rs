@@ -1,5 +1,10 @@
 //! What policies change about one request on its way and about its answer.
 
+use std::sync::Arc;
+
+use super::errors::ErrorPages;
+use crate::handler::Plan;
+
 /// Changes to one request and its answer. The engine applies them wherever it writes a head.
 #[derive(Clone, Debug, Default)]
 pub struct Edits {
@@ -11,15 +16,32 @@ pub struct Edits {
     pub request: FieldEdits,
     /// To the head of the final answer, whoever gives it.
     pub response: FieldEdits,
+    /// Pages of errors, before those of the listener.
+    pub errors: Option<Arc<ErrorPages>>,
+    /// An error's answer brings its own page.
+    pub keeps_page: bool,
 }
 
 impl Edits {
+    /// `plan`, an answer that brings its own page: none of `errors` takes its place.
+    pub fn kept(plan: Plan) -> Plan {
+        Plan::Edited {
+            plan: Box::new(plan),
+            edits: Box::new(Self {
+                keeps_page: true,
+                ..Self::default()
+            }),
+        }
+    }
+
     /// Adds changes that come after these.
     pub fn then(&mut self, later: Self) {
         self.target = later.target.or(self.target.take());
         self.host = later.host.or(self.host.take());
         self.request.then(later.request);
         self.response.then(later.response);
+        self.errors = later.errors.or(self.errors.take());
+        self.keeps_page |= later.keeps_page;
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tandem_model::{FieldChanges, Headers, Policies, Side};
 
+use super::errors::ErrorPages;
 use super::fields::Changes;
 use super::missing::OrElse;
 use super::path::{ChangedPath, PathRule};
@@ -17,6 +18,7 @@ pub struct Governance {
     name: Arc<str>,
     path: Option<Arc<PathRule>>,
     headers: Headers,
+    errors: Option<Arc<ErrorPages>>,
     /// Who is asked where there is nothing.
     pub missing: Option<Arc<dyn Handler>>,
     /// Whether requests are written to the access log.
@@ -30,6 +32,7 @@ impl Governance {
             name: name.clone(),
             path: None,
             headers: Headers::default(),
+            errors: None,
             missing: None,
             log: true,
         }
@@ -47,6 +50,10 @@ impl Governance {
         }
         then(&mut here.headers.request, &policies.headers.request);
         then(&mut here.headers.response, &policies.headers.response);
+        if !policies.errors.is_empty() {
+            let outer = self.errors.as_deref().cloned().unwrap_or_default();
+            here.errors = outer.and(&policies.errors)?.map(Arc::new);
+        }
         Ok(here)
     }
 
@@ -64,10 +71,11 @@ impl Governance {
         }
         let request = Changes::new(&self.headers.request, Side::Request)?;
         let response = Changes::new(&self.headers.response, Side::Response)?;
-        if !request.is_empty() || !response.is_empty() {
+        if !request.is_empty() || !response.is_empty() || self.errors.is_some() {
             handler = Arc::new(Shaped {
                 request,
                 response,
+                errors: self.errors.clone(),
                 inner: handler,
             });
         }

@@ -13,9 +13,11 @@
 
 pub mod coding;
 mod edits;
+mod errors;
 mod expression;
 mod fields;
 mod governance;
+mod maintenance;
 mod missing;
 mod page;
 mod path;
@@ -29,8 +31,10 @@ mod values;
 mod testing;
 
 pub use edits::{Edits, FieldEdits};
+pub use errors::ErrorPages;
 pub use expression::regex;
 pub use governance::Governance;
+pub use maintenance::{Maintenance, Works};
 pub use redirect::Redirect;
 pub use respond::Respond;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tandem_model::{Content, Side, Template, policy::untouchable};
 
-use super::edits::FieldEdits;
+use super::edits::{Edits, FieldEdits};
 use super::page::Page;
 use super::values::{Ready, Values};
 use crate::Request;
@@ -16,6 +16,8 @@ use crate::handler::{Cx, Handler, Plan, Reply, Step};
 pub struct Respond {
     reply: Reply,
     fields: Vec<(Box<str>, Ready)>,
+    /// It is an error with a content of its own.
+    own: bool,
 }
 
 impl Respond {
@@ -51,6 +53,7 @@ impl Respond {
         } else {
             format!("Content-Type: {}\r\n", page.kind).into()
         };
+        let own = status >= 400 && !page.content.is_empty();
         Ok(Self {
             reply: Reply {
                 status,
@@ -60,6 +63,7 @@ impl Respond {
                 close: false,
             },
             fields,
+            own,
         })
     }
 
@@ -68,6 +72,7 @@ impl Respond {
         Self {
             reply: Reply::text(403, service, "Forbidden\n"),
             fields: Vec::new(),
+            own: false,
         }
     }
 
@@ -76,6 +81,7 @@ impl Respond {
         Self {
             reply: Reply::text(404, service, "Not found\n"),
             fields: Vec::new(),
+            own: false,
         }
     }
 }
@@ -95,6 +101,7 @@ impl Handler for Respond {
             edits.apply(&mut fields, 0);
             reply.fields = fields.into();
         }
-        Step::Plan(Plan::Bytes(reply))
+        let plan = Plan::Bytes(reply);
+        Step::Plan(if self.own { Edits::kept(plan) } else { plan })
     }
 }

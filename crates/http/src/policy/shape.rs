@@ -1,18 +1,20 @@
-//! Heads of requests and answers: what `headers` says, and what is logged.
+//! Heads of requests and answers: what `headers` says; pages of errors; and what is logged.
 
 use std::sync::Arc;
 
 use super::edits::Edits;
+use super::errors::ErrorPages;
 use super::fields::Changes;
 use super::map;
 use super::values::Values;
 use crate::Request;
 use crate::handler::{Cx, Handler, Plan, Step};
 
-/// Changes the heads of what `inner` does. Variables are those of the request as it came.
+/// Changes the heads of what `inner` does, and the pages of its errors. Variables are those of the request as it came.
 pub(super) struct Shaped {
     pub request: Changes,
     pub response: Changes,
+    pub errors: Option<Arc<ErrorPages>>,
     pub inner: Arc<dyn Handler>,
 }
 
@@ -24,6 +26,8 @@ impl Handler for Shaped {
             host: self.request.host(&values),
             request: self.request.edits(&values),
             response: self.response.edits(&values),
+            errors: self.errors.clone(),
+            keeps_page: false,
         };
         map(self.inner.step(request, cx), |plan| Plan::Edited {
             plan: Box::new(plan),

@@ -70,6 +70,7 @@ pub fn config(handler: Arc<dyn Handler>) -> ListenerConfig {
         proxy_protocol: false,
         tls: None,
         internal: false,
+        errors: None,
         log: None,
     }
 }

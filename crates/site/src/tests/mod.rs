@@ -176,6 +176,11 @@ async fn ask(
         Step::Plan(plan) => (false, plan),
         Step::Later(plan) => (true, within(plan).await),
     };
+    // A page of the site's own says that it is not to be replaced.
+    let plan = match plan {
+        Plan::Edited { plan, edits } if edits.keeps_page => *plan,
+        plan => plan,
+    };
     match plan {
         Plan::Bytes(reply) => Got {
             status: reply.status,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tandem_admin::{AdminHandler, NodeInfo, SelfRow};
 use tandem_edge::Router;
+use tandem_http::policy::{ErrorPages, Maintenance, Works};
 use tandem_http::{Engine, Handler, ListenerConfig};
 use tandem_model::{Address, ListenerTls, Mode, NodePlan, Timeouts};
 use tandem_net::listen::{self, Bound};
@@ -33,10 +34,18 @@ pub struct Sockets {
 }
 
 /// What is to be answered at which address.
-pub type Configs = Vec<(Address, Arc<ListenerConfig>)>;
+pub struct Configs {
+    doors: Vec<(Address, Arc<ListenerConfig>)>,
+    /// By the listener: the switch of its works, and whether the file says that they go on.
+    works: BTreeMap<String, (Arc<Works>, bool)>,
+}
 
-/// What listeners speak TLS with, by their names.
-pub type Certificates = BTreeMap<String, Arc<ServerTls>>;
+/// What of listeners goes on through a reload, by their names.
+#[derive(Default)]
+pub struct Before {
+    certificates: BTreeMap<String, Arc<ServerTls>>,
+    works: BTreeMap<String, Arc<Works>>,
+}
 
 /// Binds every listener and the admin pages, for so many workers.
 pub fn bind(plan: &NodePlan, workers: usize) -> Result<Sockets> {
@@ -88,14 +97,18 @@ pub fn connections(descriptors: u64, workers: usize) -> usize {
 
 /// Compiles what is answered at each address of the plan.
 ///
-/// Certificates that are as they were, by listener in `before`, are not set up anew, so that clients are resumed.
+/// Certificates that are as they were are not set up anew, so that clients are resumed; and what was ordered about works
+/// at run time goes on.
 pub fn configure(
     plan: &NodePlan,
     services: &Services,
     rule: &ClientRule,
-    before: &Certificates,
+    before: &Before,
 ) -> Result<Configs> {
-    let mut configs = Vec::new();
+    let mut configs = Configs {
+        doors: Vec::new(),
+        works: BTreeMap::new(),
+    };
     let missing = Services::nobody();
     for listener in &plan.listeners {
         if listener.mode == Mode::Tcp {
@@ -121,9 +134,21 @@ pub fn configure(
         };
         let router =
             Router::new(listener, &handler).map_err(|error| Failure::usage(error.to_string()))?;
+        let name = shared(&listener.name);
+        let wrong = |what| Failure::usage(format!("listener {}: {what}", listener.name));
+        let mut handler: Arc<dyn Handler> = Arc::new(router);
+        if let Some(said) = &listener.maintenance {
+            let known = before.works.get(&listener.name).cloned();
+            let known = known.unwrap_or_else(|| Arc::new(Works::new(said.active)));
+            let around = Maintenance::new(said, known.clone(), &name, handler).map_err(wrong)?;
+            handler = Arc::new(around);
+            configs
+                .works
+                .insert(listener.name.clone(), (known, said.active));
+        }
         let config = Arc::new(ListenerConfig {
-            name: shared(&listener.name),
-            handler: Arc::new(router),
+            name,
+            handler,
             timeouts: listener.timeouts,
             rule: ClientRule {
                 nodes: rule.nodes.clone(),
@@ -136,17 +161,19 @@ pub fn configure(
                 .map(|tls| server_tls(&listener.name, tls, before))
                 .transpose()?,
             internal: listener.internal,
+            errors: ErrorPages::read(&listener.errors).map_err(wrong)?,
             log: listener.log.clone(),
         });
         let addresses = listener.bind.iter().cloned();
-        configs.extend(addresses.map(|address| (address, config.clone())));
+        let doors = addresses.map(|address| (address, config.clone()));
+        configs.doors.extend(doors);
     }
     Ok(configs)
 }
 
 /// The certificates that a listener has, or is to have.
-fn server_tls(listener: &str, tls: &ListenerTls, before: &Certificates) -> Result<Arc<ServerTls>> {
-    let loaded = match before.get(listener) {
+fn server_tls(listener: &str, tls: &ListenerTls, before: &Before) -> Result<Arc<ServerTls>> {
+    let loaded = match before.certificates.get(listener) {
         Some(before) => before.reload(tls),
         None => ServerTls::load(tls),
     };
@@ -163,6 +190,7 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
         proxy_protocol: false,
         tls: None,
         internal: false,
+        errors: None,
         log: None,
     }
 }
@@ -170,6 +198,8 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
 /// Open doors, and the workers behind them.
 pub struct Doors {
     open: BTreeMap<Address, Arc<ArcSwap<ListenerConfig>>>,
+    works: BTreeMap<String, Arc<Works>>,
+    telemetry: Telemetry,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     workers: Workers,
 }
@@ -228,6 +258,8 @@ impl Doors {
             .map_err(|error| Failure::failed(format!("cannot start the workers: {error}")))?;
         let mut doors = Self {
             open: BTreeMap::new(),
+            works: BTreeMap::new(),
+            telemetry: telemetry.clone(),
             orders,
             workers,
         };
@@ -242,12 +274,15 @@ impl Doors {
         Ok(doors)
     }
 
-    /// What is used now.
-    pub fn certificates(&self) -> Certificates {
+    /// What of the listeners goes on.
+    pub fn before(&self) -> Before {
         let configs = self.open.values().map(|config| config.load());
-        configs
-            .filter_map(|config| Some((config.name.to_string(), config.tls.clone()?)))
-            .collect()
+        let certificates =
+            configs.filter_map(|config| Some((config.name.to_string(), config.tls.clone()?)));
+        Before {
+            certificates: certificates.collect(),
+            works: self.works.clone(),
+        }
     }
 
     /// Binds the addresses of `plan` at which nothing is open yet, or none of them.
@@ -267,6 +302,14 @@ impl Doors {
     /// From now on these configurations are answered with: at open doors for the next request, at new ones from the
     /// first. Doors without a configuration are closed: idle connections end, requests in flight finish.
     pub fn exchange(&mut self, mut sockets: Sockets, configs: Configs) {
+        self.works.clear();
+        for (listener, (works, active)) in configs.works {
+            works.follow(active);
+            let name = format!("listener/{listener}");
+            self.telemetry.registry.control(&name, works.clone());
+            self.works.insert(listener, works);
+        }
+        let configs = configs.doors;
         let closing: Vec<Address> = self
             .open
             .keys()

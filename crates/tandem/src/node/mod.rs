@@ -92,7 +92,7 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
         let apps = apps::Apps::start(&plan, &options.base, &telemetry)?;
         let services = services::Services::build(&plan, &apps, workers, &telemetry, None)?;
         services.resolve().await;
-        let configs = doors::configure(&plan, &services, &rule, &doors::Certificates::new())?;
+        let configs = doors::configure(&plan, &services, &rule, &doors::Before::default())?;
         let most = doors::connections(descriptors, workers);
         let doors = doors::Doors::open(bound, configs, &info, workers, most, &telemetry)?;
         let checks = tokio::task::spawn_local(services.checks());

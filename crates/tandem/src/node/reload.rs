@@ -60,7 +60,7 @@ impl Running {
         self.apps.prepare(&plan)?;
         let before = Some(&self.services);
         let services = Services::build(&plan, &self.apps, self.workers, &self.telemetry, before)?;
-        let configs = doors::configure(&plan, &services, &rule, &self.doors.certificates())?;
+        let configs = doors::configure(&plan, &services, &rule, &self.doors.before())?;
         let voters = sessions::voters_of(&plan)?;
 
         self.apps.update(&plan)?;

@@ -1,0 +1,129 @@
+//! `errors`: pages in place of the small ones that Tandem makes, and of what servers answer where the file says so.
+
+use std::sync::Arc;
+
+use tandem_model::{Errors, Statuses};
+
+use super::edits::FieldEdits;
+use super::page::Page;
+use crate::handler::Reply;
+
+/// Pages by status. What is asked for first comes first.
+#[derive(Clone, Debug, Default)]
+pub struct ErrorPages(Vec<One>);
+
+#[derive(Clone, Debug)]
+struct One {
+    statuses: Statuses,
+    page: Page,
+    upstream: bool,
+}
+
+impl ErrorPages {
+    /// Reads the pages.
+    ///
+    /// # Errors
+    /// In words: a file that cannot be read.
+    pub fn read(errors: &Errors) -> Result<Option<Arc<Self>>, String> {
+        let none = Self::default();
+        Ok(none.and(errors)?.map(Arc::new))
+    }
+
+    /// These pages, with `inner` before them; `None` when there is none.
+    pub(super) fn and(&self, inner: &Errors) -> Result<Option<Self>, String> {
+        let mut pages = Vec::new();
+        // Single statuses come first in their order, so each before its class.
+        for (&statuses, page) in inner {
+            pages.push(One {
+                statuses,
+                page: Page::read(&page.file)?,
+                upstream: page.upstream,
+            });
+        }
+        pages.extend(self.0.iter().cloned());
+        Ok((!pages.is_empty()).then_some(Self(pages)))
+    }
+
+    fn of(&self, status: u16) -> Option<&One> {
+        self.0.iter().find(|one| one.statuses.has(status))
+    }
+
+    /// Whether a server's answer with this status is replaced.
+    pub(crate) fn replaces(&self, status: u16) -> bool {
+        self.of(status).is_some_and(|one| one.upstream)
+    }
+
+    /// Whether there is a page for this status.
+    pub(crate) fn has(&self, status: u16) -> bool {
+        self.of(status).is_some()
+    }
+
+    /// Puts the page of its status in place of the content of `reply`, if there is one.
+    pub(crate) fn dress(&self, reply: &mut Reply) {
+        let Some(One { page, .. }) = self.of(reply.status) else {
+            return;
+        };
+        let mut edits = FieldEdits::default();
+        edits.remove("Content-Type");
+        edits.remove("Content-Encoding");
+        edits.add("Content-Type", page.kind.as_bytes());
+        let mut fields = reply.fields.to_vec();
+        edits.apply(&mut fields, 0);
+        reply.fields = fields.into();
+        reply.body = page.content.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_model::ErrorPage;
+
+    use super::*;
+
+    fn errors(list: &[(&str, &str, bool)]) -> Errors {
+        let list = list.iter().map(|(statuses, file, upstream)| {
+            let page = ErrorPage {
+                file: format!("{}/{file}", env!("CARGO_MANIFEST_DIR")).into(),
+                upstream: *upstream,
+            };
+            (Statuses::parse(statuses).unwrap(), page)
+        });
+        list.collect()
+    }
+
+    #[test]
+    fn a_status_comes_before_its_class_and_a_route_before_its_group() {
+        let outer = ErrorPages::default()
+            .and(&errors(&[
+                ("503", "src/lib.rs", true),
+                ("404", "Cargo.toml", false),
+            ]))
+            .unwrap()
+            .unwrap();
+        let both = outer
+            .and(&errors(&[("5xx", "Cargo.toml", false)]))
+            .unwrap()
+            .unwrap();
+        assert!(outer.replaces(503) && !outer.replaces(404) && !outer.has(500));
+        assert!(!both.replaces(503), "the route's own class comes first");
+        assert!(both.has(500) && both.has(404) && !both.has(403));
+        let mut reply = Reply::text(404, &"x".into(), "small");
+        reply.fields = bytes::Bytes::from_static(b"content-type: a/b\r\nAllow: GET\r\n");
+        both.dress(&mut reply);
+        assert_eq!(
+            reply.fields,
+            "Allow: GET\r\nContent-Type: application/octet-stream\r\n"
+        );
+        assert!(reply.body.starts_with(b"[package]"));
+        let mut untouched = Reply::text(403, &"x".into(), "small");
+        both.dress(&mut untouched);
+        assert_eq!(untouched.body, "small");
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_is_named() {
+        let error = ErrorPages::read(&errors(&[("404", "no-such-page", false)])).unwrap_err();
+        assert!(error.contains("no-such-page"), "{error}");
+        assert!(ErrorPages::read(&Errors::new()).unwrap().is_none());
+    }
+}
