@@ -1,14 +1,17 @@
 //! The cache: shards, each behind a short lock.
 
+mod stats;
+
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
-use tandem_memcache::{Extended, MAX_VALUE, Op, Reply, Sink};
+use tandem_memcache::{Classes, Extended, MAX_VALUE, Op, Reply, Sink, Watch};
 
 use crate::counters::Counters;
-use crate::shard::{Bounds, Shard};
+use crate::shard::{Bounds, ClassCounters, Shard, Shared};
 
 /// How a cache is to be.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,7 @@ struct Part(Mutex<Shard>);
 /// their own, whose size with the index is the bound: however sizes change, no more is ever used.
 pub struct Cache {
     parts: Box<[Part]>,
+    shared: Arc<Shared>,
     hasher: RandomState,
     options: CacheOptions,
     /// [`CacheOptions::memory`], unless it was changed.
@@ -57,6 +61,12 @@ pub struct Cache {
 impl Cache {
     /// An empty cache.
     pub fn new(options: CacheOptions) -> Self {
+        Self::watched(options, Classes::default(), Arc::default())
+    }
+
+    /// An empty cache whose evictions are told to `watch`, with these classes of sizes in its statistics.
+    pub fn watched(options: CacheOptions, classes: Classes, watch: Arc<Watch>) -> Self {
+        let shared = Arc::new(Shared { classes, watch });
         let room = options.memory / options.max_item.max(1) / LARGEST_PER_SHARD;
         let most = options.shards.min(room).max(1);
         let count = 1 << most.ilog2();
@@ -67,9 +77,10 @@ impl Cache {
         };
         Self {
             parts: (0..count)
-                .map(|_| Part(Mutex::new(Shard::new(bounds))))
+                .map(|_| Part(Mutex::new(Shard::new(bounds, shared.clone()))))
                 .collect(),
             hasher: RandomState::default(),
+            shared,
             memory: AtomicUsize::new(options.memory),
             options,
         }
@@ -100,7 +111,7 @@ impl Cache {
                 lock(&self.parts[0]).counters.cmd_flush += 1;
                 Reply::Ok
             }
-            Op::Stats { argument } => self.stats(argument),
+            Op::Stats { argument } => self.stats(argument, now),
         }
     }
 
@@ -118,11 +129,16 @@ impl Cache {
         }
     }
 
-    /// Shows the items of shard number `part` that are alive at `now`; returns the next number, if there is one. No
-    /// key is asked for thereby.
+    /// Shows a part of the items that are alive at `now`; returns the number of the next part, if there is one. No
+    /// key is asked for thereby. Items that come, go or change while parts are asked for may be shown or not.
     pub fn dump(&self, part: usize, now: u64, sink: &mut dyn Sink) -> Option<usize> {
-        lock(self.parts.get(part)?).dump(now, sink);
-        (part + 1 < self.parts.len()).then_some(part + 1)
+        let (slice, number) = (part / self.parts.len(), part % self.parts.len());
+        let shard = lock(&self.parts[number]);
+        shard.dump(slice as u32, now, sink);
+        if slice + 1 < shard.slices() as usize {
+            return Some(part + self.parts.len());
+        }
+        (number + 1 < self.parts.len()).then_some(number + 1)
     }
 
     fn get(
@@ -161,6 +177,22 @@ impl Cache {
         more
     }
 
+    /// Bytes of memory for items.
+    fn memory(&self) -> usize {
+        self.memory.load(Relaxed)
+    }
+
+    /// Bytes of all indexes.
+    fn index_bytes(&self) -> usize {
+        self.parts.iter().map(|part| lock(part).index_bytes()).sum()
+    }
+
+    /// Bytes of an item of this class at most, and how many memcached has on a page.
+    fn shared_class(&self, class: usize) -> (u64, u64) {
+        let classes = &self.shared.classes;
+        (classes.size(class) as u64, classes.per_page(class) as u64)
+    }
+
     /// Items in memory, those over but not yet freed included.
     pub fn items(&self) -> usize {
         self.parts.iter().map(|part| lock(part).count()).sum()
@@ -194,67 +226,37 @@ impl Cache {
         (lock(&self.parts[part]), hash as u32)
     }
 
-    fn stats(&self, argument: &[u8]) -> Reply {
-        let line = |name: &str, value: String| (name.to_owned(), value);
+    fn stats(&self, argument: &[u8], now: u64) -> Reply {
         match argument {
-            b"" => {
-                let counters = self.counters();
-                let counted = counters
-                    .lines()
-                    .map(|(name, value)| line(name, value.to_string()));
-                let own = [
-                    line("curr_items", self.items().to_string()),
-                    line("bytes", self.bytes().to_string()),
-                    line("limit_maxbytes", self.memory.load(Relaxed).to_string()),
-                ];
-                Reply::Stats(counted.chain(own).collect())
+            b"" => Reply::Stats(self.general()),
+            b"settings" => {
+                let line = |name: &str, value: String| (name.to_owned(), value);
+                let evict = if self.options.evict { "on" } else { "off" };
+                Reply::Stats(vec![
+                    line("maxbytes", self.memory.load(Relaxed).to_string()),
+                    line("item_size_max", self.options.max_item.to_string()),
+                    line("evictions", evict.into()),
+                ])
             }
-            b"settings" => Reply::Stats(vec![
-                line("maxbytes", self.memory.load(Relaxed).to_string()),
-                line("item_size_max", self.options.max_item.to_string()),
-                line(
-                    "evictions",
-                    if self.options.evict { "on" } else { "off" }.into(),
-                ),
-            ]),
-            // There are no classes of sizes: one class stands for all items.
-            b"items" => {
-                let counters = self.counters();
-                Reply::Stats(match self.items() {
-                    0 => Vec::new(),
-                    items => vec![
-                        line("items:1:number", items.to_string()),
-                        line("items:1:mem_requested", self.used().to_string()),
-                        line("items:1:evicted", counters.evictions.to_string()),
-                        line(
-                            "items:1:evicted_unfetched",
-                            counters.evicted_unfetched.to_string(),
-                        ),
-                        line(
-                            "items:1:expired_unfetched",
-                            counters.expired_unfetched.to_string(),
-                        ),
-                        line("items:1:outofmemory", counters.store_no_memory.to_string()),
-                        line("items:1:reclaimed", counters.reclaimed.to_string()),
-                    ],
-                })
-            }
-            b"slabs" => Reply::Stats(vec![
-                line("active_slabs", "0".into()),
-                line("total_malloced", self.used().to_string()),
-            ]),
-            b"sizes" => Reply::Stats(vec![line("sizes_status", "disabled".into())]),
-            // Nothing is gathered per prefix of keys.
-            b"detail off" => Reply::Ok,
-            b"detail on" => Reply::ServerError("no statistics of prefixes are kept".into()),
-            b"detail dump" => Reply::Stats(Vec::new()),
-            _ if argument.starts_with(b"reset") => {
+            b"items" => Reply::Stats(self.item_lines(now)),
+            b"slabs" => Reply::Stats(self.slab_lines()),
+            b"sizes" => {
+                let mut counts = BTreeMap::new();
                 for part in &self.parts {
-                    lock(part).counters = Counters::default();
+                    lock(part).sizes(&mut counts);
+                }
+                let line = |(size, count): (usize, u64)| (size.to_string(), count.to_string());
+                Reply::Stats(counts.into_iter().map(line).collect())
+            }
+            b"reset" => {
+                for part in &self.parts {
+                    let mut shard = lock(part);
+                    shard.counters = Counters::default();
+                    shard.classes.iter_mut().for_each(ClassCounters::reset);
                 }
                 Reply::Ok
             }
-            _ => Reply::ClientError("usage: stats detail on|off|dump".into()),
+            _ => Reply::ClientError("no such statistics".into()),
         }
     }
 }

@@ -37,6 +37,11 @@ impl Keyspace for CacheKeyspace {
         Some(Reply::Ok)
     }
 
+    fn collect(&self) {
+        let now = self.clock.now();
+        while self.cache.sweep(now) {}
+    }
+
     fn dump(&self, part: usize, sink: &mut dyn Sink) -> Option<usize> {
         self.cache.dump(part, self.clock.now(), sink)
     }

@@ -16,7 +16,9 @@ use std::time::{Duration, SystemTime};
 use socket2::{Domain, Protocol, Socket, Type};
 use tandem_memcache::auth::{Method, Users};
 use tandem_memcache::listen::{accept, finish, serve_local};
-use tandem_memcache::{Admitted, Protocols, ServerContext, ServerOptions, ServerStats};
+use tandem_memcache::{
+    Admitted, Classes, Protocols, ServerContext, ServerOptions, ServerStats, shown,
+};
 use tandem_telemetry::Events;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::LocalRuntime;
@@ -60,6 +62,14 @@ pub struct Options {
     pub flush: bool,
     /// Items may be listed.
     pub dump: bool,
+    /// `watch` is obeyed.
+    pub watch: bool,
+    /// Classes of sizes in statistics.
+    pub classes: Classes,
+    /// Count operations by the part of the key before this byte from the start on.
+    pub prefixes: Option<u8>,
+    /// Lines of `stats settings` that only the one who started the server knows.
+    pub settings: Vec<(String, String)>,
     /// What the command `shutdown` does, if it is obeyed: `true` is gracefully.
     pub shutdown: Option<Arc<dyn Fn(bool) + Send + Sync>>,
 }
@@ -90,6 +100,10 @@ impl Options {
             users: None,
             flush: true,
             dump: true,
+            watch: true,
+            classes: Classes::default(),
+            prefixes: None,
+            settings: Vec::new(),
             shutdown: None,
         }
     }
@@ -167,9 +181,27 @@ impl Server {
             unix,
         } = self;
         let threads = options.threads.max(1);
-        let stats = ServerStats::new(threads, options.max_connections, unix_now());
+        let mut stats = ServerStats::new(threads, options.max_connections, unix_now())
+            .with_classes(options.classes.clone())
+            .with_settings(settings(&options));
+        if let Some(delimiter) = options.prefixes {
+            stats = stats.with_prefixes(delimiter);
+        }
+        let mut names: Vec<String> = listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok().map(shown))
+            .collect();
+        names.extend(
+            options
+                .unix
+                .iter()
+                .map(|unix| format!("unix:{}", unix.path.display())),
+        );
+        stats.listens_on(names);
         let stats = Arc::new(stats);
-        let keyspace = CacheKeyspace::new(Arc::new(Cache::new(options.cache)), Clock::monotonic());
+        let (classes, watch) = (options.classes.clone(), stats.watch().clone());
+        let cache = Cache::watched(options.cache, classes, watch);
+        let keyspace = CacheKeyspace::new(Arc::new(cache), Clock::monotonic());
 
         let mut queues = Vec::with_capacity(threads);
         let mut workers = Vec::with_capacity(threads);
@@ -334,20 +366,27 @@ fn server_options(options: &Options) -> ServerOptions {
     server.users.clone_from(&options.users);
     server.flush = options.flush;
     server.dump = options.dump;
+    server.watch = options.watch;
     server.shutdown.clone_from(&options.shutdown);
-    let line = |name: &str, value: String| (name.to_owned(), value);
-    server.settings = options
-        .listen
-        .iter()
-        .flat_map(|address| {
-            [
-                line("tcpport", address.port().to_string()),
-                line("inter", address.ip().to_string()),
-            ]
-        })
-        .chain([line("tcp_backlog", options.backlog.to_string())])
-        .collect();
     server
+}
+
+/// The lines of `stats settings` that are known from the start on.
+fn settings(options: &Options) -> Vec<(String, String)> {
+    let line = |name: &str, value: String| (name.to_owned(), value);
+    let mut lines = options.settings.clone();
+    if let Some(address) = options.listen.first() {
+        lines.push(line("tcpport", address.port().to_string()));
+        if !address.ip().is_unspecified() {
+            lines.push(line("inter", address.ip().to_string()));
+        }
+    }
+    if let Some(socket) = &options.unix {
+        lines.push(line("domain_socket", socket.path.display().to_string()));
+        lines.push(line("umask", format!("{:o}", socket.mode)));
+    }
+    lines.push(line("tcp_backlog", options.backlog.to_string()));
+    lines
 }
 
 /// Binds without `SO_REUSEPORT`: a port that is taken is an error, whoever took it.

@@ -2,11 +2,14 @@
 //!
 //! An item is in all four or in none: it enters by [`Shard::insert`] and leaves by [`Shard::discard`], nowhere else.
 
+mod classes;
 mod extended;
 mod room;
 
+use std::sync::Arc;
+
 use hashbrown::HashTable;
-use tandem_memcache::{Details, Hit, Lifetime, Mode, Op, Reply, Sink, item_size};
+use tandem_memcache::{Classes, Details, Hit, Lifetime, Mode, Op, Reply, Sink, Watch, item_size};
 
 use crate::arena::{Arena, Id, NONE, words};
 use crate::counters::Counters;
@@ -18,6 +21,20 @@ use crate::wheel::Wheel;
 
 /// Dead items that an operation frees, besides those it comes across.
 const STEPS: usize = 4;
+
+pub use classes::ClassCounters;
+
+/// What the shards of a cache share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// Classes of sizes, for statistics.
+    pub(crate) classes: Classes,
+    /// Who is told of evictions.
+    pub(crate) watch: Arc<Watch>,
+}
+
+/// Items of a shard that are shown under one lock, about.
+const SLICE: usize = 1 << 15;
 
 /// Which bounds a shard keeps.
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +94,13 @@ pub(crate) struct Shard {
     /// A client has chosen an item's version since the last flush.
     chosen_versions: bool,
     pub(crate) counters: Counters,
+    /// By number of class.
+    pub(crate) classes: Vec<ClassCounters>,
+    shared: Arc<Shared>,
 }
 
 impl Shard {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: Bounds, shared: Arc<Shared>) -> Self {
         Self {
             bounds,
             index: HashTable::new(),
@@ -95,6 +115,8 @@ impl Shard {
             sweeping: false,
             chosen_versions: false,
             counters: Counters::default(),
+            classes: Vec::new(),
+            shared,
         }
     }
 
@@ -106,6 +128,11 @@ impl Shard {
     /// Bytes of the items as memcached counts them.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the index.
+    pub(crate) fn index_bytes(&self) -> usize {
+        self.index.allocation_size()
     }
 
     /// Items in memory.
@@ -135,6 +162,9 @@ impl Shard {
             self.counters.touch_hits += 1;
         }
         self.counters.get_hits += 1;
+        let class = self.class_of(id);
+        class.get_hits += 1;
+        class.touch_hits += u64::from(life.is_some());
         self.arena[id].fetched(now);
         sink.hit(hit(&self.arena, key, id, now));
     }
@@ -160,6 +190,13 @@ impl Shard {
             None => self.carry_out(op, key, hash, found, now),
         };
         self.counters.count_change(op, &reply);
+        let size = match (op, *found) {
+            // Where it would have been.
+            (Op::Store { flags, value, .. }, None) => item_size(key.len(), *flags, value.len()),
+            (_, Some(id)) if !matches!(reply, Reply::Deleted) => self.arena.item_size(id),
+            _ => return reply,
+        };
+        self.count_in_class(op, &reply, size);
         reply
     }
 
@@ -184,6 +221,8 @@ impl Shard {
             ) => {
                 let Some(id) = self.put(key, hash, flags, expiry, &value, found, now) else {
                     self.counters.store_no_memory += 1;
+                    let size = item_size(key.len(), flags, value.len());
+                    self.class(size).outofmemory += 1;
                     self.forget_replaced(op, *found);
                     return Reply::ServerError(NO_MEMORY.into());
                 };
@@ -198,7 +237,11 @@ impl Shard {
                 self.set_expiry(id, expiry);
                 self.arena[id].fetched(now);
             }
-            (Effect::Remove, Some(id)) => self.discard(id),
+            (Effect::Remove, Some(id)) => {
+                self.class_of(id).delete_hits += 1;
+                self.discard(id);
+                *found = None;
+            }
             (Effect::Keep | Effect::Touch(_) | Effect::Remove, _) => {}
         }
         reply
@@ -344,12 +387,12 @@ impl Shard {
             self.insert(block, key, hash, flags, expiry, value);
             return Some(block);
         };
-        self.bytes -= self.arena.item_size(old);
+        self.count_out(old);
         self.arena.copy(old, block, false);
         self.renamed(old, block);
         self.arena.give(old);
         self.arena[block].value_len = 0;
-        self.bytes += self.arena.item_size(block);
+        self.count_in(block);
         self.replace(block, flags, expiry, value);
         Some(block)
     }
@@ -358,7 +401,7 @@ impl Shard {
         self.version += 1;
         self.arena.write(id, key, hash, flags, expiry, value);
         self.arena[id].version = self.version;
-        self.bytes += self.arena.item_size(id);
+        self.count_in(id);
         let arena = &self.arena;
         self.index
             .insert_unique(spread(hash), id, |&id| spread(arena[id].hash));
@@ -369,13 +412,13 @@ impl Shard {
     /// Another value in the block that the item has.
     fn replace(&mut self, id: Id, flags: u32, expiry: Expiry, value: &[u8]) {
         self.version += 1;
-        self.bytes -= self.arena.item_size(id);
+        self.count_out(id);
         let item = &mut self.arena[id];
         item.version = self.version;
         item.flags = flags;
         item.touch();
         self.arena.set_value(id, value);
-        self.bytes += self.arena.item_size(id);
+        self.count_in(id);
         self.set_expiry(id, expiry);
     }
 
@@ -413,15 +456,36 @@ impl Shard {
         }
     }
 
-    /// Shows the items that are alive at `now`.
-    pub(crate) fn dump(&self, now: u64, sink: &mut dyn Sink) {
+    /// In how many slices the items are shown, so that none is much larger than [`SLICE`] items.
+    pub(crate) fn slices(&self) -> u32 {
+        (self.count() / SLICE) as u32 + 1
+    }
+
+    /// Shows the items of one slice that are alive at `now`.
+    pub(crate) fn dump(&self, slice: u32, now: u64, sink: &mut dyn Sink) {
+        let slices = self.slices();
         for id in self.arena.ids() {
             let item = &self.arena[id];
-            if !self.is_flushed(id) && !item.expiry.is_over(now) {
+            let here = slices == 1 || (spread(item.hash) >> 32) as u32 % slices == slice;
+            if here && !self.is_flushed(id) && !item.expiry.is_over(now) {
                 let key = self.arena.key(id);
                 sink.detailed(hit(&self.arena, key, id, now), details(item, now));
             }
         }
+    }
+
+    /// Counts items by their size as memcached counts it, in steps of 32 bytes.
+    pub(crate) fn sizes(&self, counts: &mut std::collections::BTreeMap<usize, u64>) {
+        for id in self.arena.ids() {
+            let size = self.arena.item_size(id).next_multiple_of(32);
+            *counts.entry(size).or_default() += 1;
+        }
+    }
+
+    /// Seconds since the items at the ends of the queues were asked for: what goes next is as old, about.
+    pub(crate) fn age(&self, now: u64) -> u64 {
+        let ends = self.eviction.oldest().into_iter().filter(|&id| id != NONE);
+        ends.map(|id| self.arena[id].idle(now)).max().unwrap_or(0)
     }
 
     /// Frees an item that was over.
@@ -431,8 +495,12 @@ impl Shard {
     }
 
     fn count_reclaimed(&mut self, id: Id) {
+        let unfetched = u64::from(!self.arena[id].was_fetched());
         self.counters.reclaimed += 1;
-        self.counters.expired_unfetched += u64::from(!self.arena[id].was_fetched());
+        self.counters.expired_unfetched += unfetched;
+        let class = self.class_of(id);
+        class.reclaimed += 1;
+        class.expired_unfetched += unfetched;
     }
 
     fn discard(&mut self, id: Id) {
@@ -448,7 +516,7 @@ impl Shard {
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
             entry.remove();
         }
-        self.bytes -= self.arena.item_size(id);
+        self.count_out(id);
     }
 }
 

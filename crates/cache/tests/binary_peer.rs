@@ -3,11 +3,8 @@
 
 mod common;
 
-use common::peer::{Peer, shown};
-use common::{context, keyspace, talk};
+use common::peer::{Pair, shown};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-use tandem_cache::CacheOptions;
 
 /// A packet of the binary protocol.
 #[derive(Clone, Debug, Default)]
@@ -71,13 +68,11 @@ fn end() -> Vec<u8> {
     Packet::new(0x07, "", b"", "").bytes()
 }
 
-#[tokio::test]
-async fn every_packet_is_answered_as_by_memcached() {
-    let Some(peer) = Peer::start("packets") else {
+#[test]
+fn every_packet_is_answered_as_by_memcached() {
+    let Some(pair) = Pair::start("packets") else {
         return;
     };
-    let ours = keyspace(CacheOptions::default());
-    let cx = context();
     let store = [0, 0, 0, 5, 0, 0, 0, 0];
     let mut count = [0u8; 20];
     count[7] = 1;
@@ -172,8 +167,7 @@ async fn every_packet_is_answered_as_by_memcached() {
     ];
     for packet in packets {
         let conversation = [packet.bytes(), noop().bytes(), end()].concat();
-        let theirs = comparable(&peer.talk(&conversation));
-        let answers = comparable(&talk(&ours, &cx, &[&conversation]).await);
+        let [answers, theirs] = pair.talk(&conversation).map(|answers| comparable(&answers));
         let Packet { opcode, key, .. } = &packet;
         assert_eq!(answers, theirs, "to {opcode:#x} {:?}", shown(key));
     }
@@ -218,39 +212,24 @@ fn packet() -> impl Strategy<Value = Packet> {
 
 #[test]
 fn any_packets_are_answered_as_by_memcached() {
-    let Some(peer) = Peer::start("random-packets") else {
+    let Some(pair) = Pair::start("random-packets") else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let mut runner = TestRunner::new(Config {
-        cases: 150,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let packets = proptest::collection::vec(packet(), 1..60);
-    let ours = keyspace(CacheOptions::default());
-    let cx = context();
-    let result = runner.run(&packets, |packets| {
-        let mut conversation = Packet::new(0x08, "", b"", "").bytes();
-        for packet in &packets {
-            conversation.extend(packet.bytes());
-        }
-        conversation.extend(end());
-        let theirs = comparable(&peer.talk(&conversation));
-        let answers = runtime.block_on(talk(&ours, &cx, &[&conversation]));
-        let answers = comparable(&answers);
-        let differing = answers
-            .iter()
-            .zip(&theirs)
-            .find(|(one, other)| one != other);
-        prop_assert_eq!(differing, None);
-        prop_assert_eq!(answers.len(), theirs.len());
-        Ok(())
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
+    pair.talk_at_random(
+        packet(),
+        60,
+        |packets| {
+            let mut conversation = Packet::new(0x08, "", b"", "").bytes();
+            conversation.extend(packets.iter().flat_map(Packet::bytes));
+            conversation.extend(end());
+            conversation
+        },
+        |answers| {
+            let [ours, theirs] = answers.map(|answers| comparable(&answers));
+            let differing = ours.iter().zip(&theirs).find(|(one, other)| one != other);
+            prop_assert_eq!(differing, None);
+            prop_assert_eq!(ours.len(), theirs.len());
+            Ok(())
+        },
+    );
 }

@@ -5,10 +5,9 @@
 
 mod common;
 
-use common::peer::{Peer, shown};
+use common::peer::{Pair, shown};
 use common::{context, keyspace, talk};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use tandem_cache::CacheOptions;
 
 const END: &str = "\r\n\r\nquit\r\n";
@@ -33,13 +32,11 @@ fn comparable(answers: &[u8]) -> String {
     lines.collect::<Vec<_>>().join("\r\n")
 }
 
-#[tokio::test]
-async fn every_meta_conversation_reads_the_same_as_with_memcached() {
-    let Some(peer) = Peer::start("meta-lines") else {
+#[test]
+fn every_meta_conversation_reads_the_same_as_with_memcached() {
+    let Some(pair) = Pair::start("meta-lines") else {
         return;
     };
-    let ours = keyspace(CacheOptions::default());
-    let cx = context();
     let long = "k".repeat(251);
     let opaque = "O".repeat(32);
     for conversation in [
@@ -122,9 +119,9 @@ async fn every_meta_conversation_reads_the_same_as_with_memcached() {
         ),
     ] {
         let conversation = format!("{conversation}{END}");
-        let theirs = comparable(&peer.talk(conversation.as_bytes()));
-        let answers = comparable(&talk(&ours, &cx, &[conversation.as_bytes()]).await);
-        assert_eq!(answers, theirs, "to {:?}", shown(conversation.as_bytes()));
+        let answers = pair.talk(conversation.as_bytes());
+        let [ours, theirs] = answers.map(|answers| comparable(&answers));
+        assert_eq!(ours, theirs, "to {:?}", shown(conversation.as_bytes()));
     }
 }
 
@@ -161,31 +158,19 @@ fn command() -> impl Strategy<Value = String> {
 
 #[test]
 fn any_meta_conversation_reads_the_same_as_with_memcached() {
-    let Some(peer) = Peer::start("meta-random") else {
+    let Some(pair) = Pair::start("meta-random") else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let mut runner = TestRunner::new(Config {
-        cases: 150,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let lines = proptest::collection::vec(command(), 1..50);
-    let ours = keyspace(CacheOptions::default());
-    let cx = context();
-    let result = runner.run(&lines, |lines| {
-        let conversation = format!("flush_all\r\n{}mn\r\n{END}", lines.concat());
-        let theirs = comparable(&peer.talk(conversation.as_bytes()));
-        let answers = runtime.block_on(talk(&ours, &cx, &[conversation.as_bytes()]));
-        prop_assert_eq!(comparable(&answers), theirs);
-        Ok(())
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
+    pair.talk_at_random(
+        command(),
+        50,
+        |lines| format!("flush_all\r\n{}mn\r\n{END}", lines.concat()).into_bytes(),
+        |answers| {
+            let [ours, theirs] = answers.map(|answers| comparable(&answers));
+            prop_assert_eq!(ours, theirs);
+            Ok(())
+        },
+    );
 }
 
 /// What later versions of memcached know.

@@ -5,33 +5,27 @@
 
 mod common;
 
-use common::peer::{Peer, shown};
-use common::{context, keyspace, talk};
+use common::peer::{Pair, shown};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-use tandem_cache::CacheOptions;
 
 /// Completes a value that was left too short, and ends. (memcached may lose answers when its client only closes.)
 const END: &str = "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\nquit\r\n";
 
-#[tokio::test]
-async fn every_conversation_reads_the_same_as_with_memcached() {
-    let Some(peer) = Peer::start("lines") else {
+#[test]
+fn every_conversation_reads_the_same_as_with_memcached() {
+    let Some(pair) = Pair::start("lines") else {
         return;
     };
-    let ours = keyspace(CacheOptions::default());
-    let cx = context();
     for mut conversation in conversations() {
         conversation.extend_from_slice(END.as_bytes());
-        let theirs = peer.talk(&conversation);
-        let answers = talk(&ours, &cx, &[&conversation]).await;
+        let [ours, theirs] = pair.talk(&conversation);
         assert_eq!(
-            shown(&answers),
+            shown(&ours),
             shown(&theirs),
             "to {:?}",
             shown(&conversation)
         );
-        assert!(answers == theirs, "to {:?}", shown(&conversation));
+        assert!(ours == theirs, "to {:?}", shown(&conversation));
     }
 }
 
@@ -176,29 +170,16 @@ fn line() -> impl Strategy<Value = String> {
 
 #[test]
 fn any_conversation_reads_the_same_as_with_memcached() {
-    let Some(peer) = Peer::start("random") else {
+    let Some(pair) = Pair::start("random") else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let mut runner = TestRunner::new(Config {
-        cases: 150,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let lines = proptest::collection::vec(line(), 1..60);
-    let ours = keyspace(CacheOptions::default());
-    let cx = context();
-    let result = runner.run(&lines, |lines| {
-        let conversation = format!("flush_all\r\n{}{END}", lines.concat());
-        let theirs = peer.talk(conversation.as_bytes());
-        let answers = runtime.block_on(talk(&ours, &cx, &[conversation.as_bytes()]));
-        prop_assert_eq!(shown(&answers), shown(&theirs));
-        Ok(())
-    });
-    if let Err(error) = result {
-        panic!("{error}");
-    }
+    pair.talk_at_random(
+        line(),
+        60,
+        |lines| format!("flush_all\r\n{}{END}", lines.concat()).into_bytes(),
+        |[ours, theirs]| {
+            prop_assert_eq!(shown(&ours), shown(&theirs));
+            Ok(())
+        },
+    );
 }

@@ -122,3 +122,173 @@ fn both_families_can_have_the_same_port() {
         Err(error) => panic!("{error}"),
     }
 }
+
+/// Lines until one has `what`, without what differs from run to run.
+fn lines_until(watcher: &mut BufReader<TcpStream>, what: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        assert!(
+            watcher.read_line(&mut line).unwrap() > 0,
+            "the watcher was hung up on after {lines:?}"
+        );
+        let told = line
+            .split_once(" type=")
+            .unwrap_or(("", &line))
+            .1
+            .trim_end()
+            .to_owned();
+        let told = told.split(" cfd=").next().unwrap().to_owned();
+        let found = told.contains(what);
+        lines.push(told);
+        if found {
+            return lines;
+        }
+    }
+}
+
+#[test]
+fn who_watches_is_told_what_is_fetched_stored_deleted_and_evicted() {
+    let mut options = options();
+    options.cache.memory = 4 << 20;
+    let server = start(options);
+    let mut watcher = connect(server.address);
+    let all = "watch fetchers mutations evictions deletions connevents\r\n";
+    assert_eq!(ask(&mut watcher, all), "OK\r\n");
+    let mut other = connect(server.address);
+    assert_eq!(ask(&mut other, "watch evictions\r\n"), "OK\r\n");
+    // A watcher's commands are no commands any more.
+    watcher.get_mut().write_all(b"flush_all\r\n").unwrap();
+
+    let mut client = connect(server.address);
+    assert_eq!(ask(&mut client, "get a\r\n"), "END\r\n");
+    assert_eq!(ask(&mut client, "set a 1 60 3\r\nabc\r\n"), "STORED\r\n");
+    assert_eq!(ask(&mut client, "mg a s\r\n"), "HD s3\r\n");
+    assert_eq!(ask(&mut client, "add a 0 0 1\r\nx\r\n"), "NOT_STORED\r\n");
+    assert_eq!(ask(&mut client, "delete a\r\n"), "DELETED\r\n");
+    assert_eq!(ask(&mut client, "ms b%20 1\r\nx\r\n"), "HD\r\n");
+    let too_large = format!("set big 0 0 3000000\r\n{}\r\n", "x".repeat(3_000_000));
+    assert!(ask(&mut client, &too_large).starts_with("SERVER_ERROR object too large"));
+    let told = lines_until(&mut watcher, "key=big");
+    let told: Vec<_> = told
+        .iter()
+        .filter(|line| !line.starts_with("conn_"))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "item_get key=a status=not_found clsid=0",
+            "item_store key=a status=stored cmd=set ttl=60 clsid=1",
+            "item_get key=a status=found clsid=1",
+            "item_store key=a status=not_stored cmd=add ttl=0 clsid=1",
+            "deleted key=a cmd=delete clsid=0",
+            "item_store key=b%2520 status=stored cmd=set ttl=0 clsid=1",
+            "item_store key=big status=too_large cmd=set ttl=0 clsid=1",
+        ]
+    );
+
+    let value = "v".repeat(100_000);
+    for number in 0..60 {
+        let set = format!("set e{number} 0 100 100000\r\n{value}\r\n");
+        assert_eq!(ask(&mut client, &set), "STORED\r\n");
+    }
+    let evicted = lines_until(&mut other, "eviction key=e").pop();
+    let evicted = evicted.unwrap();
+    assert!(
+        evicted.starts_with("eviction key=e") && evicted.contains(" fetch=no ttl="),
+        "{evicted}"
+    );
+    drop(client);
+    assert!(
+        lines_until(&mut watcher, "conn_close")
+            .pop()
+            .unwrap()
+            .contains("reason=normal")
+    );
+
+    // A stop ends watchers like any others that wait.
+    server.stop.send_replace(true);
+    server.thread.join().unwrap().unwrap();
+    let mut rest = Vec::new();
+    watcher.read_to_end(&mut rest).unwrap();
+}
+
+#[test]
+fn a_watcher_that_does_not_read_disturbs_nobody_and_is_told_what_it_missed() {
+    let server = start(options());
+    let mut watcher = connect(server.address);
+    assert_eq!(ask(&mut watcher, "watch fetchers\r\n"), "OK\r\n");
+    let mut client = connect(server.address);
+    let gets = format!(
+        "{}mn\r\n",
+        format!("get {}\r\n", "k".repeat(200)).repeat(500)
+    );
+    // More than all buffers on the way hold.
+    for _ in 0..200 {
+        client.get_mut().write_all(gets.as_bytes()).unwrap();
+        let mut line = String::new();
+        while line != "MN\r\n" {
+            line.clear();
+            client.read_line(&mut line).unwrap();
+        }
+    }
+    let mut stats = String::new();
+    client.get_mut().write_all(b"stats\r\n").unwrap();
+    while !stats.ends_with("END\r\n") {
+        client.read_line(&mut stats).unwrap();
+    }
+    let number = |name: &str| -> u64 {
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+        line.unwrap().parse().unwrap()
+    };
+    assert_eq!(number("log_watchers"), 1);
+    assert_eq!(
+        number("log_watcher_sent") + number("log_watcher_skipped"),
+        100_000
+    );
+    assert!(number("log_watcher_skipped") > 0);
+    let mut line = String::new();
+    let mut told = 0;
+    while !line.starts_with("skipped=") {
+        line.clear();
+        watcher.read_line(&mut line).unwrap();
+        told += 1;
+        if told > 1_000 {
+            // One more, so that there is a line to tell it with.
+            client.get_mut().write_all(b"get one\r\n").unwrap();
+            let mut end = String::new();
+            client.read_line(&mut end).unwrap();
+        }
+    }
+    let skipped = line.trim_end().strip_prefix("skipped=").unwrap();
+    assert!(skipped.parse::<u64>().unwrap() > 0);
+    server.stop.send_replace(true);
+    server.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn what_is_not_allowed_is_refused_in_memcacheds_words() {
+    let mut options = options();
+    (options.watch, options.dump, options.flush) = (false, false, false);
+    let server = start(options);
+    let mut client = connect(server.address);
+    for (command, answer) in [
+        ("watch fetchers", "CLIENT_ERROR watch commands not allowed"),
+        (
+            "stats cachedump 1 1",
+            "CLIENT_ERROR stats cachedump not allowed",
+        ),
+        ("lru_crawler metadump all", "ERROR metadump not allowed"),
+        ("flush_all", "CLIENT_ERROR flush_all not allowed"),
+        ("shutdown", "ERROR: shutdown not enabled"),
+    ] {
+        assert_eq!(
+            ask(&mut client, &format!("{command}\r\n")),
+            format!("{answer}\r\n")
+        );
+    }
+    server.stop.send_replace(true);
+    server.thread.join().unwrap().unwrap();
+}

@@ -7,13 +7,18 @@
 //! So a client's requests are carried out in their order, each after the one before it was answered by the
 //! keyspace, silent ones too; and a request that arrives alone costs one recv and one send.
 
+mod admin;
 mod binary;
 mod meta;
+mod observe;
+mod watcher;
 
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::admin::Admin;
 use crate::auth::{Method, Users};
 use crate::binary::MAGIC;
 use crate::context::{Protocols, ServerContext};
@@ -23,8 +28,10 @@ use crate::keyspace::Keyspace;
 use crate::op::{Lifetime, Mode, Op, RELATIVE_LIMIT, Reply};
 use crate::output::Output;
 use crate::request::{Keys, Limits, Parsed, Refusal, Request, WireError};
-use crate::stats;
+use crate::stats::{self, Admitted};
 use crate::text::{self, reply};
+
+use observe::Observed;
 
 /// What to do after a look at the input.
 enum Next {
@@ -36,6 +43,8 @@ enum Next {
     Swallow(u64),
     /// Write what is left to say, and end.
     Over,
+    /// Tell what happens from now on.
+    Watch(u8),
 }
 
 /// Serves one client until it leaves, falls silent for too long, or the server stops.
@@ -43,21 +52,42 @@ enum Next {
 /// Errors are those of the stream, `TimedOut` for a client that does not read its answers. Memory: a small fixed
 /// amount while idle; at most one value of the maximal size coming in, and 64 KiB plus the hits of one call
 /// ([`Keyspace::keys_per_call`]) going out.
-pub async fn serve_connection<S, K>(
-    mut stream: S,
-    keyspace: &K,
-    cx: &ServerContext,
-) -> io::Result<()>
+pub async fn serve_connection<S, K>(stream: S, keyspace: &K, cx: &ServerContext) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     K: Keyspace + ?Sized,
 {
+    serve_admitted(stream, keyspace, cx, None).await.map(|_| ())
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The client left, or the server stops.
+    Normal,
+    /// It was silent for too long.
+    Idle,
+}
+
+/// As [`serve_connection`], for one that was counted.
+pub(crate) async fn serve_admitted<S, K>(
+    mut stream: S,
+    keyspace: &K,
+    cx: &ServerContext,
+    admitted: Option<&Admitted>,
+) -> io::Result<End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    K: Keyspace + ?Sized,
+{
+    let last = admitted.map(Admitted::last);
     let seat = cx.drain.seat();
     let mut input = Input::new(cx);
     let mut output = Output::new(cx);
     let mut client = Client {
         keyspace,
         cx,
+        number: admitted.map_or(0, Admitted::number),
         binary: None,
         trusted: cx.options.users.is_none(),
     };
@@ -85,19 +115,36 @@ where
             Next::Again => {}
             Next::Swallow(left) => {
                 if !skip(&mut stream, &mut input, &mut output, left, &seat).await? {
-                    return Ok(());
+                    return Ok(End::Normal);
                 }
             }
-            Next::Over => return output.flush(&mut stream).await,
+            Next::Over => {
+                output.flush(&mut stream).await?;
+                return Ok(End::Normal);
+            }
+            Next::Watch(classes) => {
+                output.flush(&mut stream).await?;
+                drop((input, output));
+                watcher::serve(&mut stream, cx, classes, &seat).await?;
+                return Ok(End::Normal);
+            }
             Next::Wait {
                 need,
                 scanned: known,
             } => {
                 scanned = known;
                 output.flush(&mut stream).await?;
+                if let Some(last) = &last {
+                    last.store((cx.options.unix_clock)(), Relaxed);
+                }
                 while input.bytes().len() < need {
-                    if input.fill(&mut stream, need, &seat).await? == Filled::Over {
-                        return Ok(());
+                    match input.fill(&mut stream, need, &seat).await? {
+                        Filled::Bytes => {}
+                        Filled::Over => return Ok(End::Normal),
+                        Filled::Silent => {
+                            cx.stats.count_idle_kick();
+                            return Ok(End::Idle);
+                        }
                     }
                 }
             }
@@ -109,6 +156,8 @@ where
 struct Client<'k, K: ?Sized> {
     keyspace: &'k K,
     cx: &'k ServerContext,
+    /// Its number among the connections of the server.
+    number: u64,
     /// Which protocol it speaks: its first byte said.
     binary: Option<bool>,
     /// It has proved itself, or need not.
@@ -116,6 +165,14 @@ struct Client<'k, K: ?Sized> {
 }
 
 impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
+    fn observed(&self) -> Observed<'k, K> {
+        Observed {
+            keyspace: self.keyspace,
+            cx: self.cx,
+            number: self.number,
+        }
+    }
+
     /// `None`: not known yet, or a protocol that is not spoken here.
     fn is_binary(&mut self, input: &[u8]) -> Option<bool> {
         if self.binary.is_none() {
@@ -168,6 +225,10 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                 input.consume(consumed);
             }
             Parsed::Request {
+                request: Request::Admin(Admin::Watch(classes)),
+                ..
+            } if self.cx.options.watch => return Ok(Next::Watch(classes)),
+            Parsed::Request {
                 request,
                 noreply,
                 consumed,
@@ -175,6 +236,7 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                 let mut exchange = Exchange {
                     keyspace: self.keyspace,
                     cx: self.cx,
+                    number: self.number,
                     stream,
                     output,
                     noreply,
@@ -191,6 +253,7 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
             }) => {
                 if let (Some(key), true) = (set_refused, self.trusted) {
                     self.keyspace.set_refused(key);
+                    self.observed().too_large(key);
                 }
                 if !noreply {
                     reply::write_error(output.bytes(), error);
@@ -226,6 +289,7 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
             .zip(self.users(Method::Ascii))
             .is_some_and(|(at, users)| users.admit(&value[..at], &value[at + 1..]));
         self.trusted = admitted;
+        self.cx.stats.count_auth(admitted);
         if admitted {
             reply::write(out, &Reply::Stored);
         } else {
@@ -250,7 +314,7 @@ async fn skip<S: AsyncRead + AsyncWrite + Unpin>(
             return Ok(true);
         }
         output.flush(stream).await?;
-        if input.fill(stream, 1, seat).await? == Filled::Over {
+        if input.fill(stream, 1, seat).await? != Filled::Bytes {
             return Ok(false);
         }
     }
@@ -260,12 +324,22 @@ async fn skip<S: AsyncRead + AsyncWrite + Unpin>(
 struct Exchange<'r, 'c, S, K: ?Sized> {
     keyspace: &'r K,
     cx: &'c ServerContext,
+    /// The connection's.
+    number: u64,
     stream: &'r mut S,
     output: &'r mut Output<'c>,
     noreply: bool,
 }
 
-impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
+impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S, K> {
+    fn observed(&self) -> Observed<'r, K> {
+        Observed {
+            keyspace: self.keyspace,
+            cx: self.cx,
+            number: self.number,
+        }
+    }
+
     async fn carry_out(&mut self, request: Request<'_>) -> io::Result<()> {
         let op = match request {
             Request::Retrieve {
@@ -281,7 +355,8 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
                 reply::write_version(self.output.bytes(), &self.cx.options.version);
                 return Ok(());
             }
-            Request::Verbosity => {
+            Request::Verbosity(level) => {
+                self.cx.stats.settings.set("verbosity", level.to_string());
                 self.answer(&Reply::Ok);
                 return Ok(());
             }
@@ -295,9 +370,10 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
                 return Ok(());
             }
             Request::Shutdown { graceful } => {
-                match &self.cx.options.shutdown {
-                    Some(shutdown) => shutdown(graceful),
-                    None => self.refuse(WireError::Line("ERROR: shutdown not enabled")),
+                match (&self.cx.options.shutdown, graceful) {
+                    (Some(shutdown), Some(graceful)) => shutdown(graceful),
+                    (Some(_), None) => self.refuse(WireError::Client("invalid shutdown mode")),
+                    (None, _) => self.refuse(WireError::Line("ERROR: shutdown not enabled")),
                 }
                 return Ok(());
             }
@@ -311,19 +387,11 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
                 }
                 return Ok(());
             }
-            Request::Dump if !self.cx.options.dump => {
-                self.refuse(WireError::Client("metadump not allowed"));
-                return Ok(());
-            }
             Request::FlushAll { .. } if !self.cx.options.flush => {
                 self.refuse(WireError::Client("flush_all not allowed"));
                 return Ok(());
             }
-            Request::Dump => return self.dump().await,
-            Request::Tuning => {
-                self.answer(&Reply::Ok);
-                return Ok(());
-            }
+            Request::Admin(admin) => return self.admin(admin).await,
             Request::Store {
                 mode,
                 key,
@@ -347,7 +415,7 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
                 delay: delay(self.cx, exptime),
             },
         };
-        let reply = call(self.keyspace, op, &mut Nothing).await;
+        let reply = self.observed().call(op, &mut Nothing).await;
         self.answer(&reply);
         Ok(())
     }
@@ -382,9 +450,12 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
                 None => Op::Get { keys: batch },
                 Some(life) => Op::GetAndTouch { keys: batch, life },
             };
+            let observed = self.observed();
             let out = self.output.bytes();
             let mark = out.len();
-            last = call(self.keyspace, op, &mut reply::Hits::new(out, versions)).await;
+            last = observed
+                .call(op, &mut reply::Hits::new(out, versions))
+                .await;
             if last != Reply::End {
                 // An error, not a miss: the hits of this call must not look like the whole answer.
                 self.output.bytes().truncate(mark);
@@ -398,68 +469,16 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
         Ok(())
     }
 
-    async fn stats(&mut self, argument: &[u8]) {
-        if let Some(rest) = argument.strip_prefix(b"cachedump ") {
-            return self.cachedump(rest);
-        }
-        match gather_stats(self.keyspace, self.cx, argument).await {
-            None => self.refuse(WireError::Unknown),
-            Some(Reply::Ok) if argument.starts_with(b"reset") => {
-                self.output.bytes().extend_from_slice(b"RESET\r\n");
-            }
-            Some(Reply::Stats(lines)) if argument == b"detail dump" => {
-                // Lines of their own kind, not `STAT` ones.
-                for (prefix, counts) in lines {
-                    for part in ["PREFIX ", &prefix, " ", &counts, "\r\n"] {
-                        self.output.bytes().extend_from_slice(part.as_bytes());
-                    }
-                }
-                self.answer(&Reply::End);
-            }
-            Some(reply) => self.answer(&reply),
-        }
-    }
-
     fn answer(&mut self, reply: &Reply) {
         if !self.noreply {
             reply::write(self.output.bytes(), reply);
         }
     }
 
-    /// `stats cachedump CLASS LIMIT`: some items. There is one class of sizes, whatever its number.
-    fn cachedump(&mut self, words: &[u8]) {
-        let limit = words.rsplit(|&b| b == b' ').next().and_then(text::unsigned);
-        let Some(limit) = limit.filter(|_| self.cx.options.dump) else {
-            return self.refuse(WireError::Client("stats cachedump not allowed"));
-        };
-        let unix_now = (self.cx.options.unix_clock)();
-        let mut items = reply::CacheDump::new(self.output.bytes(), unix_now, limit);
-        let mut part = Some(0);
-        while let Some(number) = part.filter(|_| !items.is_full()) {
-            part = self.keyspace.dump(number, &mut items);
-        }
-        self.answer(&Reply::End);
-    }
-
     fn refuse(&mut self, error: WireError) {
         if !self.noreply {
             reply::write_error(self.output.bytes(), error);
         }
-    }
-
-    /// `lru_crawler metadump`: all items, a part at a time.
-    async fn dump(&mut self) -> io::Result<()> {
-        let unix_now = (self.cx.options.unix_clock)();
-        let mut part = Some(0);
-        while let Some(number) = part {
-            let mut lines = reply::Dump::new(self.output.bytes(), unix_now);
-            part = self.keyspace.dump(number, &mut lines);
-            if self.output.is_full() {
-                self.output.flush(self.stream).await?;
-            }
-        }
-        self.answer(&Reply::End);
-        Ok(())
     }
 }
 
@@ -468,27 +487,37 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
 async fn gather_stats<K: Keyspace + ?Sized>(
     keyspace: &K,
     cx: &ServerContext,
+    asking: u64,
     argument: &[u8],
 ) -> Option<Reply> {
     let word = argument.split(|&b| b == b' ').next().unwrap_or_default();
-    let mut lines = match word {
-        b"" => stats::general(cx),
-        b"settings" => stats::settings(cx),
-        b"conns" => return Some(Reply::Stats(cx.stats.connections())),
-        b"reset" | b"items" | b"slabs" | b"sizes" | b"detail" => Vec::new(),
+    match word {
+        b"conns" => {
+            let now = (cx.options.unix_clock)();
+            return Some(Reply::Stats(cx.stats.connections(asking, now)));
+        }
+        b"sizes" if !cx.stats.settings.is_on("track_sizes") => {
+            let line = ("sizes_status".to_owned(), "disabled".to_owned());
+            return Some(Reply::Stats(vec![line]));
+        }
+        // There is none, and those who ask are told so.
+        b"extstore" => return Some(Reply::Stats(Vec::new())),
+        b"" | b"settings" | b"reset" | b"items" | b"slabs" | b"sizes" => {}
         _ => return None,
-    };
-    let reply = call(keyspace, Op::Stats { argument }, &mut Nothing).await;
-    Some(match reply {
-        Reply::Stats(more) if word != b"reset" => {
+    }
+    let reply = call(keyspace, Op::Stats { argument: word }, &mut Nothing).await;
+    Some(match (word, reply) {
+        (b"", Reply::Stats(more)) => {
+            let mut lines = stats::general(cx);
             lines.extend(more);
             Reply::Stats(lines)
         }
-        Reply::Stats(_) | Reply::Ok if word == b"reset" => {
+        (b"settings", Reply::Stats(more)) => Reply::Stats(stats::settings(cx, more)),
+        (b"reset", Reply::Stats(_) | Reply::Ok) => {
             cx.stats.reset();
             Reply::Ok
         }
-        other => other,
+        (_, other) => other,
     })
 }
 

@@ -29,6 +29,8 @@ pub enum Protocols {
 pub struct ServerOptions {
     /// What `version` answers.
     pub version: String,
+    /// What the server is called where nobody branches on it: the line `server` of `stats`.
+    pub server: String,
     /// The largest value in bytes that a client may send. It is also what a connection may hold of input.
     pub max_value: usize,
     /// How long a connection may be without a request; `None` is for ever, as in memcached.
@@ -39,8 +41,6 @@ pub struct ServerOptions {
     pub write_timeout: Duration,
     /// The wall clock in seconds, for an `exptime` that is a Unix time and for `stats`.
     pub unix_clock: fn() -> u64,
-    /// Lines of `stats settings` that only the one who started the server knows.
-    pub settings: Vec<(String, String)>,
     /// Where trouble with accepting connections is told.
     pub events: Option<Events>,
     /// Which protocols are spoken.
@@ -51,6 +51,8 @@ pub struct ServerOptions {
     pub flush: bool,
     /// `lru_crawler metadump` is obeyed (not with memcached's `-X`).
     pub dump: bool,
+    /// `watch` is obeyed (not with memcached's `-W`).
+    pub watch: bool,
     /// The command `shutdown` does this (memcached's `-A`): `true` is gracefully. Without it the command is refused.
     pub shutdown: Option<Arc<dyn Fn(bool) + Send + Sync>>,
 }
@@ -60,17 +62,18 @@ impl ServerOptions {
     pub fn new(version: impl Into<String>, unix_clock: fn() -> u64) -> Self {
         Self {
             version: version.into(),
+            server: concat!("tandem ", env!("CARGO_PKG_VERSION")).into(),
             max_value: MAX_VALUE,
             idle_timeout: None,
             stall_timeout: Duration::from_mins(2),
             write_timeout: Duration::from_secs(30),
             unix_clock,
-            settings: Vec::new(),
             events: None,
             protocols: Protocols::Auto,
             users: None,
             flush: true,
             dump: true,
+            watch: true,
             shutdown: None,
         }
     }
@@ -112,6 +115,11 @@ impl ServerContext {
     /// The counters shared by all workers of the server.
     pub fn stats(&self) -> &Arc<ServerStats> {
         &self.stats
+    }
+
+    /// Buffers of this worker that wait for use.
+    pub(crate) fn buffers(&self) -> usize {
+        self.inputs.borrow().len() + self.outputs.borrow().len()
     }
 
     /// A buffer of [`BUFFER`] bytes, all of them initialised.

@@ -21,8 +21,10 @@ const PARKED: usize = 1024;
 pub(crate) enum Filled {
     /// There are more bytes than before.
     Bytes,
-    /// There will be none: the client is done or was silent too long, or the server stops.
+    /// There will be none: the client is done, or the server stops.
     Over,
+    /// The client was silent for too long.
+    Silent,
 }
 
 /// A window over a buffer that is borrowed from the worker while there is something in it.
@@ -96,7 +98,7 @@ impl<'c> Input<'c> {
             }
             if let (Some(patience), Some(since)) = (patience, since) {
                 ready!(self.poll_timer(task, since, patience));
-                return Poll::Ready(Ok(Filled::Over));
+                return Poll::Ready(Ok(Filled::Silent));
             }
             Poll::Pending
         })

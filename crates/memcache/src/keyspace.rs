@@ -71,6 +71,10 @@ pub trait Keyspace {
         None
     }
 
+    /// `cache_memlimit` and `lru_crawler crawl` ask for what is over to be freed now; a store that frees it anyway needs
+    /// not.
+    fn collect(&self) {}
+
     /// `lru_crawler metadump`: shows a part of the items and says where the next part begins; the first is 0.
     /// `None`: there is no next part. The hits' values are not looked at, but their lengths are.
     fn dump(&self, part: usize, sink: &mut dyn Sink) -> Option<usize> {

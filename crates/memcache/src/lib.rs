@@ -13,8 +13,10 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 pub mod auth;
 pub mod binary;
+pub mod class;
 pub mod connection;
 pub mod context;
 mod drain;
@@ -25,10 +27,15 @@ pub mod listen;
 pub mod meta;
 pub mod op;
 mod output;
+mod prefix;
 pub mod request;
+mod settings;
 mod stats;
 pub mod text;
+pub mod watch;
 
+pub use admin::Admin;
+pub use class::Classes;
 pub use connection::serve_connection;
 pub use context::{Protocols, ServerContext, ServerOptions};
 pub use extended::{Action, Details, Extended};
@@ -36,7 +43,8 @@ pub use keyspace::{Answer, Hit, Keyspace, Sink};
 pub use listen::{accept, listen};
 pub use op::{Lifetime, Mode, Op, Reply};
 pub use request::{Limits, Parsed, Request};
-pub use stats::{Admitted, ServerStats};
+pub use stats::{Admitted, ServerStats, shown};
+pub use watch::Watch;
 
 /// The version of memcached whose protocols are spoken, and what `version` should answer: client libraries branch on it.
 pub const COMPATIBLE_VERSION: &str = "1.6.38";

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use crate::connection::serve_connection;
+use crate::connection::{End, serve_admitted};
 use crate::context::ServerContext;
 use crate::keyspace::Keyspace;
 use crate::stats::{Admitted, ServerStats};
@@ -168,15 +168,23 @@ pub async fn listen<K: Keyspace + ?Sized + 'static>(
 }
 
 /// Serves a connection by a local task of the current thread.
-pub fn serve_local<S, K>(stream: S, admitted: Admitted, keyspace: &Rc<K>, cx: &Rc<ServerContext>)
-where
+pub fn serve_local<S, K>(
+    stream: S,
+    mut admitted: Admitted,
+    keyspace: &Rc<K>,
+    cx: &Rc<ServerContext>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     K: Keyspace + ?Sized + 'static,
 {
     let (keyspace, cx) = (keyspace.clone(), cx.clone());
     spawn_local(async move {
         // How a connection ended is its client's affair: resets are everyday, and there is nobody left to tell.
-        let _ = serve_connection(stream, &*keyspace, &cx).await;
+        match serve_admitted(stream, &*keyspace, &cx, Some(&admitted)).await {
+            Ok(End::Normal) => {}
+            Ok(End::Idle) => admitted.ends("idle_timeout"),
+            Err(_) => admitted.ends("error"),
+        }
         drop(admitted);
     });
 }

@@ -1,5 +1,6 @@
 //! What a parser makes of the bytes of a client, whichever protocol they are in.
 
+use crate::admin::Admin;
 use crate::meta::Meta;
 use crate::op::Mode;
 
@@ -121,8 +122,8 @@ pub enum Request<'a> {
     },
     /// `version`.
     Version,
-    /// `verbosity`: accepted and without effect.
-    Verbosity,
+    /// `verbosity`: shown by `stats settings`, else without effect.
+    Verbosity(u64),
     /// `quit`.
     Quit,
     /// A meta command.
@@ -131,18 +132,16 @@ pub enum Request<'a> {
     MetaNoop,
     /// `shutdown`.
     Shutdown {
-        /// When those who are there have left.
-        graceful: bool,
+        /// When those who are there have left. `None`: a word that says neither.
+        graceful: Option<bool>,
     },
     /// `cache_memlimit`.
     MemoryLimit {
         /// Megabytes.
         megabytes: u64,
     },
-    /// `lru_crawler metadump`.
-    Dump,
-    /// A command about memcached's own slabs, lists and threads, which are not here: accepted, without effect.
-    Tuning,
+    /// A command about the server itself.
+    Admin(Admin<'a>),
 }
 
 /// The keys of a retrieval, each of them valid.

@@ -10,6 +10,7 @@ pub mod reply;
 use memchr::memchr;
 
 use crate::MAX_KEY;
+use crate::admin;
 use crate::meta;
 use crate::op::Mode;
 use crate::request::{Keys, Limits, Parsed, Refusal, Request, WireError};
@@ -90,10 +91,10 @@ pub fn parse(input: &[u8], scanned: usize, limits: Limits) -> Parsed<'_> {
                 }),
                 b"shutdown" => shutdown(&arguments),
                 b"cache_memlimit" => memory_limit(&arguments),
-                b"lru_crawler" => lru_crawler(&arguments),
-                b"lru" | b"slabs" if !arguments.words.is_empty() => {
-                    arguments.request_maybe_silent(Request::Tuning)
-                }
+                _ if let Some(admin) = admin::parse(command, arguments.words) => match admin {
+                    Ok(admin) => arguments.request_maybe_silent(Request::Admin(admin)),
+                    Err(error) => arguments.refuse(error),
+                },
                 // A browser, or a page that makes one send a form here: memcached hangs up, and so do we.
                 _ if arguments.last().starts_with(b"HTTP/") => Parsed::Close(None),
                 _ => arguments.refuse(WireError::Unknown),
@@ -318,17 +319,18 @@ fn verbosity<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
         return arguments.refuse(WireError::Unknown);
     };
     match unsigned(level) {
-        Some(_) => arguments.request_maybe_silent(Request::Verbosity),
+        Some(level) => arguments.request_maybe_silent(Request::Verbosity(level)),
         None => arguments.refuse_maybe_silent(BAD_FORMAT),
     }
 }
 
 fn shutdown<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
-    match *arguments.words {
-        [] => arguments.request(Request::Shutdown { graceful: false }),
-        [b"graceful"] => arguments.request(Request::Shutdown { graceful: true }),
-        _ => arguments.refuse(WireError::Client("invalid shutdown mode")),
-    }
+    let graceful = match *arguments.words {
+        [] => Some(false),
+        [b"graceful"] => Some(true),
+        _ => None,
+    };
+    arguments.request(Request::Shutdown { graceful })
 }
 
 fn memory_limit<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
@@ -346,18 +348,6 @@ fn memory_limit<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
         Some(_) => arguments.refuse_maybe_silent(WireError::Line(
             "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes",
         )),
-    }
-}
-
-fn lru_crawler<'a>(arguments: &Arguments<'_, 'a>) -> Parsed<'a> {
-    match *arguments.words {
-        [b"metadump", b"all" | b"hash" | b"1"] => arguments.request(Request::Dump),
-        // There is one class of sizes.
-        [b"metadump", _] => arguments.refuse(WireError::Line("BADCLASS invalid class id")),
-        [b"enable" | b"disable"] | [b"crawl" | b"sleep" | b"tocrawl", _] => {
-            arguments.request(Request::Tuning)
-        }
-        _ => arguments.refuse(WireError::Unknown),
     }
 }
 

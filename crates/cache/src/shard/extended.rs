@@ -59,6 +59,9 @@ impl Shard {
             return reply;
         };
         self.counters.get_hits += 1;
+        let class = self.class_of(id);
+        class.get_hits += 1;
+        class.touch_hits += u64::from(life.is_some());
         if let Some(life) = life {
             self.set_expiry(id, Expiry::after(now, life));
             self.counters.touch_hits += 1;
@@ -263,13 +266,13 @@ impl Shard {
 
     /// Takes an item's value and flags away.
     fn clear(&mut self, id: Id) {
-        self.bytes -= self.arena.item_size(id);
+        self.count_out(id);
         let before = self.arena.charge(id);
         self.arena[id].flags = 0;
         self.arena.set_value(id, b"");
         let key = usize::from(self.arena[id].key_len);
         self.arena.trim(id, words(key));
-        self.bytes += self.arena.item_size(id);
+        self.count_in(id);
         self.eviction.resized(&self.arena, id, before);
     }
 

@@ -1,5 +1,7 @@
 //! Room for an item: a free block, or one that others have to leave.
 
+use tandem_memcache::watch::EVICTIONS;
+
 use super::Shard;
 use crate::arena::{Id, words};
 
@@ -82,8 +84,26 @@ impl Shard {
         if self.is_flushed(id) || self.arena[id].expiry.is_over(now) {
             self.count_reclaimed(id);
         } else {
+            let item = &self.arena[id];
+            let (fetched, idle) = (item.was_fetched(), item.idle(now));
+            let left = item.expiry.remaining(now);
             self.counters.evictions += 1;
-            self.counters.evicted_unfetched += u64::from(!self.arena[id].was_fetched());
+            self.counters.evicted_unfetched += u64::from(!fetched);
+            let class = self.class_of(id);
+            class.evicted += 1;
+            class.evicted_nonzero += u64::from(left.is_some());
+            class.evicted_time = idle;
+            class.evicted_unfetched += u64::from(!fetched);
+            if self.shared.watch.wants(EVICTIONS) {
+                let ttl = left.map_or(0, |left| left.div_ceil(1000) as i64);
+                let size = self.arena.item_size(id);
+                let class = self.shared.classes.of(size);
+                let value = self.arena[id].value_len as usize;
+                let key = self.arena.key(id);
+                self.shared
+                    .watch
+                    .evicted(key, fetched, ttl, idle, class, value);
+            }
         }
     }
 

@@ -8,6 +8,10 @@ const ROOMY: Bounds = Bounds {
     evict: true,
 };
 
+fn new(bounds: Bounds) -> Shard {
+    Shard::new(bounds, Arc::default())
+}
+
 /// Collects what a retrieval finds.
 #[derive(Default)]
 struct Found(Vec<(Vec<u8>, u64)>);
@@ -68,12 +72,15 @@ fn check_invariants(shard: &Shard) {
     assert_eq!(charged, shard.eviction.bytes());
     let bytes: usize = ids.iter().map(|&id| shard.arena.item_size(id)).sum();
     assert_eq!(bytes, shard.bytes());
+    let sum = |field: fn(&ClassCounters) -> u64| shard.classes.iter().map(field).sum::<u64>();
+    assert_eq!(sum(|class| class.number), ids.len() as u64);
+    assert_eq!(sum(|class| class.mem_requested), bytes as u64);
     shard.arena.check();
 }
 
 #[test]
 fn an_item_lives_to_the_millisecond() {
-    let mut shard = Shard::new(ROOMY);
+    let mut shard = new(ROOMY);
     let op = store(Mode::Set, b"lock", b"1", Lifetime::Millis(5_000));
     assert_eq!(change(&mut shard, &op, 777), Reply::Stored);
     assert_eq!(get(&mut shard, b"lock", 5_776), Some(b"1".to_vec()));
@@ -87,7 +94,7 @@ fn an_item_lives_to_the_millisecond() {
 
 #[test]
 fn what_is_over_is_freed_by_operations_on_other_keys() {
-    let mut shard = Shard::new(ROOMY);
+    let mut shard = new(ROOMY);
     for i in 0..100u32 {
         let op_key = i.to_be_bytes();
         change(
@@ -108,7 +115,7 @@ fn what_is_over_is_freed_by_operations_on_other_keys() {
 
 #[test]
 fn a_flush_takes_what_was_there_and_spares_what_comes() {
-    let mut shard = Shard::new(ROOMY);
+    let mut shard = new(ROOMY);
     change(&mut shard, &set(b"a", b"old"), 10);
     shard.flush(10, 10);
     assert_eq!(get(&mut shard, b"a", 10), None);
@@ -119,7 +126,7 @@ fn a_flush_takes_what_was_there_and_spares_what_comes() {
 
 #[test]
 fn a_delayed_flush_comes_at_its_millisecond_and_a_later_one_replaces_it() {
-    let mut shard = Shard::new(ROOMY);
+    let mut shard = new(ROOMY);
     change(&mut shard, &set(b"a", b"1"), 0);
     shard.flush(2_000, 0);
     change(&mut shard, &set(b"b", b"2"), 1_999);
@@ -135,7 +142,7 @@ fn a_delayed_flush_comes_at_its_millisecond_and_a_later_one_replaces_it() {
 
 #[test]
 fn keys_that_are_asked_for_again_survive_a_scan() {
-    let mut shard = Shard::new(Bounds {
+    let mut shard = new(Bounds {
         memory: 100_000,
         ..ROOMY
     });
@@ -153,7 +160,7 @@ fn keys_that_are_asked_for_again_survive_a_scan() {
 
 #[test]
 fn without_eviction_a_full_cache_refuses_until_something_is_over() {
-    let mut shard = Shard::new(Bounds {
+    let mut shard = new(Bounds {
         memory: 10_000,
         evict: false,
         ..ROOMY
@@ -185,7 +192,7 @@ fn without_eviction_a_full_cache_refuses_until_something_is_over() {
 
 #[test]
 fn a_set_that_is_too_large_leaves_no_stale_value() {
-    let mut shard = Shard::new(Bounds {
+    let mut shard = new(Bounds {
         max_item: 1_000,
         ..ROOMY
     });
@@ -204,7 +211,7 @@ fn a_set_that_is_too_large_leaves_no_stale_value() {
 
 #[test]
 fn every_change_takes_a_new_version_and_a_touch_does_not() {
-    let mut shard = Shard::new(ROOMY);
+    let mut shard = new(ROOMY);
     let version = |shard: &mut Shard| {
         let mut found = Found::default();
         shard.get(b"k", hash(b"k"), None, 0, &mut found);
@@ -237,7 +244,7 @@ proptest! {
         evict: bool,
         steps in proptest::collection::vec((0u8..6, 0u8..40, 0usize..3_000, 0u64..3_000), 1..400),
     ) {
-        let mut shard = Shard::new(Bounds { memory: 30_000, max_item: 2_500, evict });
+        let mut shard = new(Bounds { memory: 30_000, max_item: 2_500, evict });
         let mut now = 0;
         for (what, key, size, time) in steps {
             let key = [key];
@@ -270,7 +277,7 @@ proptest! {
 #[test]
 fn memory_is_full_of_items_whatever_sizes_come_one_after_the_other() {
     const MEMORY: usize = 4 << 20;
-    let mut shard = Shard::new(Bounds {
+    let mut shard = new(Bounds {
         memory: MEMORY,
         max_item: 1 << 18,
         evict: true,

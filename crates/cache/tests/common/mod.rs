@@ -27,9 +27,17 @@ pub fn keyspace(options: CacheOptions) -> CacheKeyspace {
 
 /// A server's context with memcached's limits.
 pub fn context() -> ServerContext {
+    context_with(&[])
+}
+
+/// The same, with other lines of `stats settings`.
+pub fn context_with(settings: &[(&str, &str)]) -> ServerContext {
+    let own = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+    let stats = ServerStats::new(1, 100, unix_clock());
+    let stats = stats.with_settings(settings.iter().map(own).collect());
     let mut options = ServerOptions::new("1.6.18", unix_clock);
     options.max_value = MAX_VALUE;
-    ServerContext::new(options, Arc::new(ServerStats::new(1, 100, unix_clock())), 0)
+    ServerContext::new(options, Arc::new(stats), 0)
 }
 
 /// Sends `pieces` one after the other, each only when the one before was taken, then ends; returns all answers.

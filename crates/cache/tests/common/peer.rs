@@ -6,7 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::DEADLINE;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use tandem_cache::{CacheKeyspace, CacheOptions};
+use tandem_memcache::ServerContext;
+use tokio::runtime::Runtime;
+
+use super::{DEADLINE, context_with, keyspace, talk};
 
 /// memcached on a Unix socket of its own; ends with the test.
 pub struct Peer {
@@ -55,6 +61,59 @@ impl Peer {
     /// Sends bytes and reads until memcached hangs up.
     pub fn talk(&self, bytes: &[u8]) -> Vec<u8> {
         exchange(&self.socket, bytes)
+    }
+}
+
+/// A cache and a server's context beside a memcached, so that both get the same bytes.
+pub struct Pair {
+    pub peer: Peer,
+    pub ours: CacheKeyspace,
+    pub cx: ServerContext,
+    runtime: Runtime,
+}
+
+impl Pair {
+    /// `None` when there is no memcached: see [`Peer::start`].
+    pub fn start(name: &str) -> Option<Self> {
+        Some(Self {
+            peer: Peer::start(name)?,
+            ours: keyspace(CacheOptions::default()),
+            // As memcached is started.
+            cx: context_with(&[("lru_crawler", "no"), ("lru_maintainer_thread", "no")]),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap(),
+        })
+    }
+
+    /// Our answers and theirs.
+    pub fn talk(&self, bytes: &[u8]) -> [Vec<u8>; 2] {
+        let theirs = self.peer.talk(bytes);
+        [
+            self.runtime.block_on(talk(&self.ours, &self.cx, &[bytes])),
+            theirs,
+        ]
+    }
+
+    /// Says random conversations of up to `longest` parts to both, and shows the answers to `check`.
+    pub fn talk_at_random<T: std::fmt::Debug>(
+        &self,
+        part: impl Strategy<Value = T>,
+        longest: usize,
+        bytes: impl Fn(Vec<T>) -> Vec<u8>,
+        check: impl Fn([Vec<u8>; 2]) -> Result<(), TestCaseError>,
+    ) {
+        let mut runner = TestRunner::new(Config {
+            cases: 150,
+            failure_persistence: None,
+            ..Config::default()
+        });
+        let parts = proptest::collection::vec(part, 1..longest);
+        let result = runner.run(&parts, |parts| check(self.talk(&bytes(parts))));
+        if let Err(error) = result {
+            panic!("{error}");
+        }
     }
 }
 

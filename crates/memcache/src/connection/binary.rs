@@ -8,9 +8,9 @@ use super::{Client, Next, delay, gather_stats, life};
 use crate::auth::Method;
 use crate::binary::reply::{self, Item, Show};
 use crate::binary::{self, Header, NO_CREATE, Parsed, Request, Status, Verb};
-use crate::extended::{Action, Extended, Nothing, call};
+use crate::extended::{Action, Extended, Nothing};
 use crate::input::Input;
-use crate::keyspace::{Answer, Keyspace, Sink};
+use crate::keyspace::{Keyspace, Sink};
 use crate::op::{Mode, Op, Reply};
 use crate::output::Output;
 
@@ -61,6 +61,7 @@ impl<K: Keyspace + ?Sized> Client<'_, K> {
             } => {
                 if let (Some(key), true) = (set_refused, self.trusted) {
                     self.keyspace.set_refused(key);
+                    self.observed().too_large(key);
                 }
                 reply::write_status(output.bytes(), header, status);
                 input.consume(consumed);
@@ -188,7 +189,11 @@ impl<K: Keyspace + ?Sized> Client<'_, K> {
             }
             Request::FlushAll { exptime } => {
                 let delay = delay(self.cx, i64::from(exptime));
-                match call(self.keyspace, Op::FlushAll { delay }, &mut Nothing).await {
+                match self
+                    .observed()
+                    .call(Op::FlushAll { delay }, &mut Nothing)
+                    .await
+                {
                     Reply::Ok => packet.done(out, None, b""),
                     error => reply::write_error(out, header, &error),
                 }
@@ -199,6 +204,7 @@ impl<K: Keyspace + ?Sized> Client<'_, K> {
             Request::SaslMechanisms => packet.done(out, None, b"PLAIN"),
             Request::SaslAuth { mechanism, message } => {
                 self.trusted = mechanism == b"PLAIN" && self.admits(message);
+                self.cx.stats.count_auth(self.trusted);
                 if self.trusted {
                     packet.done(out, None, b"Authenticated");
                 } else {
@@ -235,14 +241,24 @@ impl<K: Keyspace + ?Sized> Client<'_, K> {
             new_version: None,
             details: false,
         };
-        match self.keyspace.extended(op, sink) {
-            Answer::Now(reply) => reply,
-            Answer::Later(reply) => reply.await,
-        }
+        self.observed().extended(op, sink).await
     }
 
     async fn stats(&self, header: Header, argument: &[u8], out: &mut Vec<u8>) {
-        match gather_stats(self.keyspace, self.cx, argument).await {
+        match argument {
+            b"detail on" | b"detail off" => {
+                self.cx.stats.set_detail(argument.ends_with(b"on"));
+                return reply::write_status(out, header, Status::Ok);
+            }
+            b"detail dump" => {
+                let mut lines = Vec::new();
+                self.cx.stats.prefixes.dump(&mut lines);
+                reply::write(out, header, Status::Ok, 0, [b"", b"detailed", &lines]);
+                return reply::write_status(out, header, Status::Ok);
+            }
+            _ => {}
+        }
+        match gather_stats(self.keyspace, self.cx, self.number, argument).await {
             Some(Reply::Stats(lines)) => {
                 for (name, value) in lines {
                     let parts = [b"", name.as_bytes(), value.as_bytes()];

@@ -15,10 +15,18 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
         let mut room = [0; MAX_KEY];
         let key = meta.key(&mut room);
         let op = self.operation(meta, key);
-        let mut writer = Writer::new(self.output.bytes(), meta, key);
-        let reply = match self.keyspace.extended(op, &mut writer) {
-            Answer::Now(reply) => reply,
-            Answer::Later(reply) => reply.await,
+        self.cx.stats.count_meta(self.cx.worker);
+        let observed = self.observed();
+        let classes = self.cx.stats.classes();
+        let mut writer = Writer::new(self.output.bytes(), meta, key, classes);
+        let reply = if meta.verb == Verb::Debug {
+            // Nobody has asked for the item.
+            match self.keyspace.extended(op, &mut writer) {
+                Answer::Now(reply) => reply,
+                Answer::Later(reply) => reply.await,
+            }
+        } else {
+            observed.extended(op, &mut writer).await
         };
         writer.finish(&reply);
     }

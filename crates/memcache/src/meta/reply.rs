@@ -1,5 +1,6 @@
 //! Answers to meta commands.
 
+use crate::class::Classes;
 use crate::extended::Details;
 use crate::keyspace::{Hit, Sink};
 use crate::meta::{Meta, Verb, base64, words};
@@ -12,6 +13,7 @@ pub(crate) struct Writer<'w, 'a> {
     meta: &'w Meta<'a>,
     /// The key's own bytes.
     key: &'w [u8],
+    classes: &'w Classes,
     /// Where the answer begins.
     mark: usize,
     /// An item came.
@@ -21,12 +23,18 @@ pub(crate) struct Writer<'w, 'a> {
 }
 
 impl<'w, 'a> Writer<'w, 'a> {
-    pub(crate) fn new(out: &'w mut Vec<u8>, meta: &'w Meta<'a>, key: &'w [u8]) -> Self {
+    pub(crate) fn new(
+        out: &'w mut Vec<u8>,
+        meta: &'w Meta<'a>,
+        key: &'w [u8],
+        classes: &'w Classes,
+    ) -> Self {
         let mark = out.len();
         Self {
             out,
             meta,
             key,
+            classes,
             mark,
             shown: false,
             counted: false,
@@ -75,7 +83,7 @@ impl<'w, 'a> Writer<'w, 'a> {
             out.split_off(mark)
         } else {
             let mut tail = Vec::new();
-            let writer = Writer::new(&mut tail, meta, self.key);
+            let writer = Writer::new(&mut tail, meta, self.key, self.classes);
             writer.bare_flags();
             tail
         };
@@ -165,7 +173,8 @@ impl<'w, 'a> Writer<'w, 'a> {
             b" fetch=no"
         });
         let size = crate::item_size(self.key.len(), hit.flags, hit.value.len());
-        number(out, b" cls=1 size=", size as u64);
+        number(out, b" cls=", self.classes.of(size) as u64);
+        number(out, b" size=", size as u64);
         out.extend_from_slice(b"\r\n");
     }
 }

@@ -1,5 +1,6 @@
 //! Answers in the text protocol.
 
+use crate::class::Classes;
 use crate::extended::Details;
 use crate::keyspace::{Hit, Sink};
 use crate::op::Reply;
@@ -94,11 +95,24 @@ pub(crate) struct Dump<'a> {
     out: &'a mut Vec<u8>,
     /// Seconds.
     unix_now: u64,
+    classes: &'a Classes,
+    /// One bit per class.
+    chosen: u64,
 }
 
 impl<'a> Dump<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>, unix_now: u64) -> Self {
-        Self { out, unix_now }
+    pub(crate) fn new(
+        out: &'a mut Vec<u8>,
+        unix_now: u64,
+        classes: &'a Classes,
+        chosen: u64,
+    ) -> Self {
+        Self {
+            out,
+            unix_now,
+            classes,
+            chosen,
+        }
     }
 }
 
@@ -108,6 +122,11 @@ impl Sink for Dump<'_> {
     }
 
     fn detailed(&mut self, hit: Hit<'_>, details: Details) {
+        let size = crate::item_size(hit.key.len(), hit.flags, hit.value.len());
+        let class = self.classes.of(size);
+        if self.chosen >> class & 1 == 0 {
+            return;
+        }
         let out = &mut *self.out;
         out.extend_from_slice(b"key=");
         for &byte in hit.key {
@@ -130,11 +149,12 @@ impl Sink for Dump<'_> {
         out.extend_from_slice(b" cas=");
         decimal(out, hit.version);
         out.extend_from_slice(if details.fetched {
-            b" fetch=yes cls=1 size="
+            b" fetch=yes cls="
         } else {
-            b" fetch=no cls=1 size="
+            b" fetch=no cls="
         });
-        let size = crate::item_size(hit.key.len(), hit.flags, hit.value.len());
+        decimal(out, class as u64);
+        out.extend_from_slice(b" size=");
         decimal(out, size as u64);
         out.push(b'\n');
     }
@@ -147,17 +167,27 @@ pub(crate) struct CacheDump<'a> {
     unix_now: u64,
     left: u64,
     end: usize,
+    classes: &'a Classes,
+    class: usize,
 }
 
 impl<'a> CacheDump<'a> {
     /// `limit` 0 is no limit but that of bytes.
-    pub(crate) fn new(out: &'a mut Vec<u8>, unix_now: u64, limit: u64) -> Self {
+    pub(crate) fn new(
+        out: &'a mut Vec<u8>,
+        unix_now: u64,
+        limit: u64,
+        classes: &'a Classes,
+        class: usize,
+    ) -> Self {
         let end = out.len() + 2 * 1024 * 1024;
         Self {
             out,
             unix_now,
             left: if limit == 0 { u64::MAX } else { limit },
             end,
+            classes,
+            class,
         }
     }
 
@@ -169,7 +199,9 @@ impl<'a> CacheDump<'a> {
 impl Sink for CacheDump<'_> {
     fn hit(&mut self, hit: Hit<'_>) {
         // A key that is no word of the text protocol would break the line.
-        if self.is_full() || !crate::text::is_key(hit.key) {
+        let size = crate::item_size(hit.key.len(), hit.flags, hit.value.len());
+        let other = self.classes.of(size) != self.class;
+        if other || self.is_full() || !crate::text::is_key(hit.key) {
             return;
         }
         self.left -= 1;

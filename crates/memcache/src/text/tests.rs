@@ -51,14 +51,13 @@ fn brief(request: &Request<'_>) -> String {
         Request::FlushAll { exptime } => format!("flush {exptime}"),
         Request::Stats { argument } => format!("stats <{}>", text(argument)),
         Request::Version => "version".into(),
-        Request::Verbosity => "verbosity".into(),
+        Request::Verbosity(level) => format!("verbosity {level}"),
         Request::Quit => "quit".into(),
         Request::Meta(meta) => format!("{:?} {}", meta.verb, text(meta.key)),
         Request::MetaNoop => "mn".into(),
-        Request::Shutdown { graceful } => format!("shutdown {graceful}"),
+        Request::Shutdown { graceful } => format!("shutdown {graceful:?}"),
         Request::MemoryLimit { megabytes } => format!("limit {megabytes}"),
-        Request::Dump => "dump".into(),
-        Request::Tuning => "tuning".into(),
+        Request::Admin(admin) => format!("{admin:?}"),
     }
 }
 
@@ -108,8 +107,8 @@ fn every_command_is_read_as_memcached_reads_it() {
         ("stats  detail  on\r\n", "stats <detail  on>"),
         ("version\r\n", "version"),
         ("version please\r\n", "version"),
-        ("verbosity 1\r\n", "verbosity"),
-        ("verbosity 1 noreply\r\n", "verbosity silently"),
+        ("verbosity 1\r\n", "verbosity 1"),
+        ("verbosity 1 noreply\r\n", "verbosity 1 silently"),
         ("quit\r\n", "quit"),
     ] {
         assert_eq!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lexopt::Arg::{Long, Short, Value};
 use tandem_cache::server::{Options, UnixSocket};
-use tandem_memcache::{COMPATIBLE_VERSION, Protocols};
+use tandem_memcache::{COMPATIBLE_VERSION, Classes, Protocols};
 
 use crate::exit::{Failure, Result};
 
@@ -39,6 +39,9 @@ pub struct Settings {
     port: i64,
     socket: Option<PathBuf>,
     mask: u32,
+    /// `-f` and `-n`: how sizes are grouped in statistics.
+    factor: f64,
+    least: usize,
 }
 
 /// What to do.
@@ -69,6 +72,8 @@ pub fn read(mut args: lexopt::Parser) -> Result<Wanted> {
         port: 11211,
         socket: None,
         mask: 0o700,
+        factor: 1.25,
+        least: 48,
     };
     while let Some(arg) = args.next()? {
         let server = &mut settings.server;
@@ -130,22 +135,28 @@ pub fn read(mut args: lexopt::Parser) -> Result<Wanted> {
             Short('o') | Long("extended") => extended(&text(&mut args)?, &mut settings)?,
             Short('f') | Long("slab-growth-factor") => {
                 let factor = text(&mut args)?;
-                if !factor.parse::<f64>().is_ok_and(|factor| factor > 1.0) {
-                    return Err(Failure::usage("-f takes a factor greater than 1"));
-                }
-                settings.without_effect("-f");
+                settings.factor = factor
+                    .parse()
+                    .ok()
+                    .filter(|&factor: &f64| factor > 1.0 && factor.is_finite())
+                    .ok_or_else(|| Failure::usage("-f takes a factor greater than 1"))?;
+                settings.shows("growth_factor", format!("{:.2}", settings.factor));
             }
             Short('n') | Long("slab-min-size") => {
-                number(&mut args, "-n", 1, 1 << 30)?;
-                settings.without_effect("-n");
+                settings.least = number(&mut args, "-n", 1, 1 << 20)? as usize;
+                settings.shows("chunk_size", settings.least.to_string());
             }
             Short('R') | Long("max-reqs-per-event") => {
-                number(&mut args, "-R", 1, 1 << 30)?;
+                let most = number(&mut args, "-R", 1, 1 << 30)?;
+                settings.shows("reqs_per_event", most.to_string());
                 settings.without_effect("-R");
             }
             Short('D') => {
-                args.value()?;
-                settings.without_effect("-D");
+                let delimiter = text(&mut args)?;
+                let Some(&first) = delimiter.as_bytes().first() else {
+                    return Err(Failure::usage("-D takes a character"));
+                };
+                server.prefixes = Some(first);
             }
             Short('N') | Long("napi-ids") => {
                 args.value()?;
@@ -155,7 +166,7 @@ pub fn read(mut args: lexopt::Parser) -> Result<Wanted> {
             Short('k') | Long("lock-memory") => settings.without_effect("-k"),
             Short('r') | Long("enable-coredumps") => settings.without_effect("-r"),
             Short('L') | Long("enable-largepages") => settings.without_effect("-L"),
-            Short('W') | Long("disable-watch") => settings.without_effect("-W"),
+            Short('W') | Long("disable-watch") => server.watch = false,
             Short('Z') | Long("enable-ssl") => {
                 return Err(Failure::usage(
                     "-Z: there is no TLS here; a listener has it",
@@ -181,8 +192,14 @@ impl Settings {
         self.notes.push(format!("{option} has no effect here"));
     }
 
+    /// A line of `stats settings`.
+    fn shows(&mut self, name: &str, value: impl Into<String>) {
+        self.server.settings.push((name.to_owned(), value.into()));
+    }
+
     /// What only all options together show.
     fn check(&mut self) -> Result<()> {
+        self.server.classes = Classes::new(self.factor, self.least, self.server.cache.max_item);
         if self.server.cache.max_item > self.server.cache.memory / 2 {
             return Err(Failure::usage(
                 "-I: the largest item cannot be larger than half of the memory (-m)",
@@ -271,47 +288,79 @@ fn protocol(word: &str) -> Result<Protocols> {
     }
 }
 
-/// Words of `-o` about slabs, lists and threads that are not here.
-const WITHOUT_EFFECT: &[&str] = &[
-    "maxconns_fast",
-    "no_maxconns_fast",
-    "hashpower",
-    "tail_repair_time",
-    "hash_algorithm",
-    "slab_reassign",
-    "no_slab_reassign",
-    "slab_automove",
-    "slab_automove_ratio",
-    "slab_automove_window",
-    "slab_automove_freeratio",
-    "slab_chunk_max",
-    "slab_sizes",
-    "lru_crawler",
-    "no_lru_crawler",
-    "lru_crawler_sleep",
-    "lru_crawler_tocrawl",
-    "lru_maintainer",
-    "no_lru_maintainer",
-    "hot_lru_pct",
-    "warm_lru_pct",
-    "hot_max_factor",
-    "warm_max_factor",
-    "temporary_ttl",
-    "no_hashexpand",
-    "modern",
-    "no_modern",
-    "no_inline_ascii_resp",
-    "inline_ascii_resp",
-    "chunked_items",
-    "no_chunked_items",
-    "read_buf_mem_limit",
-    "resp_obj_mem_limit",
-    "watcher_logbuf_size",
-    "worker_logbuf_size",
-    "track_sizes",
-    "drop_privileges",
-    "no_drop_privileges",
-    "relaxed_privileges",
+/// What a word of `-o` is followed by.
+enum Wants {
+    /// Nothing.
+    Nothing,
+    /// A whole number from one to another.
+    Number(u64, u64),
+    /// A number with or without a fraction, above 0.
+    Factor,
+    /// Anything.
+    Text,
+}
+
+/// Words of `-o` about slabs, lists, hashing and threads that are not here, what each takes, and the line of
+/// `stats settings` that shows it.
+const WITHOUT_EFFECT: &[(&str, Wants, &str)] = &[
+    ("maxconns_fast", Wants::Nothing, ""),
+    ("hashpower", Wants::Number(12, 64), "hashpower_init"),
+    (
+        "tail_repair_time",
+        Wants::Number(10, u32::MAX as u64),
+        "tail_repair_time",
+    ),
+    ("hash_algorithm", Wants::Text, ""),
+    ("slab_reassign", Wants::Nothing, "slab_reassign"),
+    ("slab_automove", Wants::Number(0, 2), "slab_automove"),
+    ("slab_automove_ratio", Wants::Factor, "slab_automove_ratio"),
+    (
+        "slab_automove_window",
+        Wants::Number(3, u32::MAX as u64),
+        "slab_automove_window",
+    ),
+    (
+        "slab_automove_freeratio",
+        Wants::Factor,
+        "slab_automove_freeratio",
+    ),
+    ("slab_chunk_max", Wants::Number(1, 1 << 20), ""),
+    ("slab_sizes", Wants::Text, ""),
+    (
+        "lru_crawler_sleep",
+        Wants::Number(0, 1_000_000),
+        "lru_crawler_sleep",
+    ),
+    (
+        "lru_crawler_tocrawl",
+        Wants::Number(0, u32::MAX as u64),
+        "lru_crawler_tocrawl",
+    ),
+    ("lru_maintainer", Wants::Nothing, "lru_maintainer_thread"),
+    ("hot_lru_pct", Wants::Number(1, 80), "hot_lru_pct"),
+    ("warm_lru_pct", Wants::Number(1, 80), "warm_lru_pct"),
+    ("hot_max_factor", Wants::Factor, "hot_max_factor"),
+    ("warm_max_factor", Wants::Factor, "warm_max_factor"),
+    (
+        "temporary_ttl",
+        Wants::Number(0, u32::MAX as u64),
+        "temporary_ttl",
+    ),
+    ("hashexpand", Wants::Nothing, ""),
+    ("modern", Wants::Nothing, ""),
+    ("inline_ascii_resp", Wants::Nothing, ""),
+    ("chunked_items", Wants::Nothing, ""),
+    (
+        "read_buf_mem_limit",
+        Wants::Number(0, 1 << 20),
+        "read_buf_mem_limit",
+    ),
+    ("resp_obj_mem_limit", Wants::Number(0, 1 << 20), ""),
+    ("watcher_logbuf_size", Wants::Number(1, 1 << 20), ""),
+    ("worker_logbuf_size", Wants::Number(1, 1 << 20), ""),
+    ("sock_cookie_id", Wants::Number(0, u32::MAX as u64), ""),
+    ("drop_privileges", Wants::Nothing, ""),
+    ("relaxed_privileges", Wants::Nothing, ""),
 ];
 
 /// `-o`: a list of words, which may be empty, and so may each of them.
@@ -321,17 +370,78 @@ fn extended(list: &str, settings: &mut Settings) -> Result<()> {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
-        if name == "idle_timeout" {
-            let seconds: u64 = value
-                .and_then(|value| value.parse().ok())
-                .ok_or_else(|| Failure::usage("-o idle_timeout takes a number of seconds"))?;
-            settings.server.idle_timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
-        } else if WITHOUT_EFFECT.contains(&name) {
-            settings.without_effect(&format!("-o {name}"));
-        } else {
-            return Err(Failure::usage(format!("-o {word} is not known here")));
+        let (on, bare) = match name.strip_prefix("no_") {
+            Some(bare) => (false, bare),
+            None => (true, name),
+        };
+        let yes = if on { "yes" } else { "no" };
+        match bare {
+            "idle_timeout" if on => {
+                let seconds: u64 = value
+                    .and_then(|value| value.parse().ok())
+                    .ok_or_else(|| Failure::usage("-o idle_timeout takes a number of seconds"))?;
+                settings.server.idle_timeout = (seconds > 0).then(|| Duration::from_secs(seconds));
+            }
+            // These two are obeyed as far as they show: the commands of the one, the statistics of the other.
+            "lru_crawler" => settings.shows("lru_crawler", yes),
+            "track_sizes" => settings.shows("track_sizes", yes),
+            _ => tuning(word, name, on, bare, value, settings)?,
         }
     }
+    Ok(())
+}
+
+/// A word of `-o` that has no effect here, read as closely as memcached reads it.
+fn tuning(
+    word: &str,
+    name: &str,
+    on: bool,
+    bare: &str,
+    value: Option<&str>,
+    settings: &mut Settings,
+) -> Result<()> {
+    let Some((_, wants, shown)) = WITHOUT_EFFECT.iter().find(|(known, ..)| *known == bare) else {
+        return Err(Failure::usage(format!("-o {word} is not known here")));
+    };
+    let text = value.unwrap_or_default();
+    let fits = match wants {
+        Wants::Nothing => value.is_none(),
+        // Turned off, it takes nothing.
+        _ if !on => value.is_none(),
+        Wants::Number(least, most) => text
+            .parse()
+            .is_ok_and(|number: u64| (*least..=*most).contains(&number)),
+        Wants::Factor => text
+            .parse()
+            .is_ok_and(|number: f64| number > 0.0 && number.is_finite()),
+        Wants::Text => !text.is_empty(),
+    };
+    if !fits {
+        let what = match wants {
+            _ if !on => "nothing".to_owned(),
+            Wants::Nothing => "nothing".to_owned(),
+            Wants::Number(least, most) => format!("a number from {least} to {most}"),
+            Wants::Factor => "a number above 0".to_owned(),
+            Wants::Text => "a value".to_owned(),
+        };
+        return Err(Failure::usage(format!(
+            "-o {name} takes {what}, not `{text}`"
+        )));
+    }
+    if !shown.is_empty() {
+        let shown_value = match wants {
+            Wants::Nothing => {
+                if on {
+                    "yes"
+                } else {
+                    "no"
+                }
+            }
+            _ => text,
+        };
+        settings.shows(shown, shown_value);
+    }
+    settings.without_effect(&format!("-o {name}"));
     Ok(())
 }
 
@@ -397,7 +507,9 @@ mod tests {
         let read = settings(
             "-f 1.1 -n 64 -R 10 -k -r -L -C -D : -o slab_reassign,hashpower=20,,modern -U 0 -p 1",
         );
-        assert_eq!(read.notes.len(), 11, "{:?}", read.notes);
+        assert_eq!(read.notes.len(), 8, "{:?}", read.notes);
+        assert_eq!(read.server.classes.size(1), 48 + 64);
+        assert_eq!(read.server.prefixes, Some(b':'));
         assert!(settings("-o  -p 1").notes.is_empty());
         assert!(settings("-U 11211 -p 1").notes[0].contains("no UDP"));
     }
@@ -430,6 +542,12 @@ mod tests {
             "-a 999",
             "-B foo",
             "-o foo",
+            "-o hashpower",
+            "-o hashpower=5",
+            "-o slab_automove=3",
+            "-o modern=1",
+            "-o no_nothing",
+            "-o lru_crawler_sleep=1000001",
             "-o idle_timeout",
             "-o idle_timeout=x",
             "-o ssl_chain_cert=x",
