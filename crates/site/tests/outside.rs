@@ -209,6 +209,42 @@ fn a_file_that_vanishes_while_it_is_sent_is_sent_whole() {
 }
 
 #[test]
+fn a_file_that_grows_while_it_is_sent_is_sent_as_long_as_was_said() {
+    let directory = Directory::new();
+    let file = directory.write("large.bin", vec![b'x'; LARGE]);
+    serve(site(&directory), |address| async move {
+        let mut client = begin(address).await;
+        let mut file = std::fs::File::options().append(true).open(file).unwrap();
+        file.write_all(&[b'y'; 1_000]).unwrap();
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.len() <= LARGE && rest.len() > LARGE - 1_000);
+        assert!(rest.iter().all(|&b| b == b'x'));
+    });
+}
+
+#[test]
+fn what_a_disk_must_be_asked_for_comes_whole() {
+    let directory = Directory::new();
+    let content: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+    let file = directory.write("cold.bin", &content);
+    serve(site(&directory), |address| async move {
+        let cold = || {
+            let file = std::fs::File::open(&file).unwrap();
+            file.sync_all().unwrap();
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        };
+        cold();
+        let whole = get(address, b"/cold.bin", "").await;
+        assert!(whole.ends_with(&content));
+        cold();
+        let part = get(address, b"/cold.bin", "Range: bytes=2000000-2000999\r\n").await;
+        assert!(part.ends_with(&content[2_000_000..2_001_000]));
+        assert!(part.starts_with(b"HTTP/1.1 206 "));
+    });
+}
+
+#[test]
 fn codings_parts_and_the_status_page_come_over_the_wire() {
     let directory = Directory::new();
     directory.write("a.txt", "0123456789".repeat(100));

@@ -9,6 +9,7 @@ mod body;
 mod buffers;
 mod clock;
 mod connection;
+mod disk;
 mod download;
 mod exchange;
 mod forward;
@@ -89,6 +90,7 @@ struct Shared {
     buffers: Rc<buffers::Buffers>,
     pool: pool::Pool,
     date: clock::Date,
+    warm: RefCell<disk::Warm>,
     logs: RefCell<HashMap<PathBuf, AccessLog>>,
     draining: Cell<bool>,
     /// How to wake each open connection: used to close idle ones.
@@ -125,6 +127,7 @@ impl Engine {
             buffers: Rc::default(),
             pool: pool::Pool::default(),
             date: clock::Date::default(),
+            warm: RefCell::default(),
             logs: RefCell::default(),
             draining: Cell::new(false),
             open: RefCell::default(),

@@ -12,6 +12,7 @@ use super::Snapshot;
 use super::body::Body;
 use super::clock::Elapsed;
 use super::connection::{After, Conn, Exchange, NoHead};
+use super::disk::{self, Fault};
 use super::record::Record;
 use crate::policy::Edits;
 use crate::rewrite::Keep;
@@ -19,7 +20,7 @@ use crate::{FileBody, Reply};
 
 /// Up to this size a body is sent in one piece with its head, in bytes: one copy costs less than a system call.
 const COPIED: usize = 16 * 1024;
-/// The most that one `sendfile` is asked for, in bytes: a cold disk holds the worker up for no longer than this takes.
+/// The most that one `sendfile` is asked for, and that is waited for of a disk at once, in bytes.
 const SENT_AT_ONCE: usize = 512 * 1024;
 
 /// A small readable page.
@@ -161,8 +162,12 @@ pub(super) async fn file(
     if file.length <= COPIED as u64 {
         let start = out.len();
         out.resize(start + file.length as usize, 0);
-        if read_exactly(&file, &mut out[start..]).is_err() {
-            return shrunk(x, &file);
+        let read = disk::read_at_hand(&file.file, &mut out[start..], file.offset);
+        if read as u64 != file.length {
+            match disk::fetched(file.file.clone(), file.offset, file.length).await {
+                Ok(bytes) => out[start..].copy_from_slice(&bytes),
+                Err(fault) => return broken(x, &file, fault),
+            }
         }
         x.record.bytes += file.length;
         let sent = x.conn.send(&mut [IoSlice::new(out)], limit).await;
@@ -171,14 +176,14 @@ pub(super) async fn file(
     let sent = send_file(x, &file, out).await;
     match sent {
         Ok(()) => after(keep),
-        Err(Unsent::File) => shrunk(x, &file),
+        Err(Unsent::File(fault)) => broken(x, &file, fault),
         Err(Unsent::Stopped(stopped)) => finish(x, Err(stopped), keep),
     }
 }
 
 enum Unsent {
     /// The file cannot be read as far as was promised.
-    File,
+    File(Fault),
     /// The client.
     Stopped(Stopped),
 }
@@ -195,14 +200,19 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
             Err(Elapsed) => return Err(Unsent::Stopped(Stopped::Timeout)),
         }
     }
-    let mut sent = 0;
+    let (mut sent, mut at_hand) = (0, 0);
     while sent < file.length {
         let count = (file.length - sent).min(SENT_AT_ONCE as u64) as usize;
+        if sent >= at_hand {
+            have(x, file, file.offset + sent, count as u64).await?;
+            at_hand = sent + count as u64;
+        }
+        let count = count.min((at_hand - sent) as usize);
         let send = conn
             .socket
             .send_file(file.file.as_fd(), file.offset + sent, count);
         match conn.clock.limit(limit, send).await {
-            Ok(Ok(0)) => return Err(Unsent::File),
+            Ok(Ok(0)) => return Err(Unsent::File(Fault::Short)),
             Ok(Ok(n)) => sent += n as u64,
             // EIO and the like of the file itself cannot be told apart from the client's end here.
             Ok(Err(_)) => return Err(Unsent::Stopped(Stopped::Client)),
@@ -217,28 +227,34 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
     Ok(())
 }
 
-fn read_exactly(file: &FileBody, mut into: &mut [u8]) -> Result<(), ()> {
-    let mut offset = file.offset;
-    while !into.is_empty() {
-        match rustix::io::pread(&file.file, &mut *into, offset) {
-            Ok(0) => return Err(()),
-            Ok(n) => {
-                into = &mut into[n..];
-                offset += n as u64;
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return Err(()),
-        }
+/// Waits until a part of a file is in memory.
+async fn have(x: &Exchange<'_>, file: &FileBody, offset: u64, count: u64) -> Result<(), Unsent> {
+    let warm = &x.conn.shared().warm;
+    if warm.borrow().has(&file.file, x.cx.now) {
+        return Ok(());
+    }
+    if !disk::is_at_hand(&file.file, offset, count) {
+        let fetched = disk::fetch(file.file.clone(), offset, count).await;
+        return fetched.map_err(Unsent::File);
+    }
+    // Of a large file this says little.
+    if count == file.length {
+        warm.borrow_mut().add(&file.file, x.cx.now);
     }
     Ok(())
 }
 
 /// The promised length cannot be kept: the client must see a broken connection, not a short file.
-fn shrunk(x: &mut Exchange<'_>, file: &FileBody) -> After {
+fn broken(x: &mut Exchange<'_>, file: &FileBody, fault: Fault) -> After {
     let target = String::from_utf8_lossy(x.request.path()).into_owned();
+    let what = match fault {
+        Fault::Short => "became shorter while it was sent".into(),
+        Fault::Error(errno) => format!("cannot be read ({})", std::io::Error::from(errno)),
+        Fault::Silent => "cannot be read: the disk does not answer".into(),
+    };
     x.conn.shared().telemetry.events.warning(
         file.service.to_string(),
-        format!("{target} became shorter while it was sent: the connection was closed"),
+        format!("{target} {what}: the connection was closed"),
     );
     x.record.stopped = Stopped::Upstream;
     After::Abort
