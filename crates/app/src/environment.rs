@@ -23,6 +23,8 @@ pub(crate) struct Facts {
     pub(crate) instance: u16,
     /// Where the agent of the session tier listens; empty when there is none.
     pub(crate) sessions: String,
+    /// What applications seal their sessions with; empty when the cluster has no key.
+    pub(crate) session_key: String,
 }
 
 impl Facts {
@@ -73,6 +75,9 @@ impl Facts {
         ]);
         if !self.sessions.is_empty() {
             all.insert("TANDEM_SESSIONS".into(), self.sessions.clone());
+            if !self.session_key.is_empty() {
+                all.insert("TANDEM_SESSION_KEY".into(), self.session_key.clone());
+            }
         }
         all.extend(
             own.iter()
@@ -94,6 +99,7 @@ mod tests {
             node: "{port}".into(),
             instance: 2,
             sessions: "127.0.0.1:11211".into(),
+            session_key: "0f0f".into(),
         }
     }
 
@@ -127,11 +133,13 @@ mod tests {
         assert_eq!(all["TANDEM_NODE"], "{port}");
         assert_eq!(all["TANDEM_INSTANCE"], "2");
         assert_eq!(all["TANDEM_SESSIONS"], "127.0.0.1:11211");
+        assert_eq!(all["TANDEM_SESSION_KEY"], "0f0f");
         let alone = Facts {
             sessions: String::new(),
             ..facts()
         };
         assert!(!alone.variables(&own).contains_key("TANDEM_SESSIONS"));
+        assert!(!alone.variables(&own).contains_key("TANDEM_SESSION_KEY"));
     }
 
     proptest! {

@@ -127,6 +127,7 @@ impl Supervisor {
             node: context.node.clone(),
             instance: self.state.index,
             sessions: context.sessions.clone().unwrap_or_default(),
+            session_key: context.session_key.clone().unwrap_or_default(),
         };
         let mut variables = facts.variables(&self.launcher.env);
         if let Some(user) = &self.launcher.user {

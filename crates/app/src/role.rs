@@ -29,6 +29,8 @@ pub struct AppContext {
     pub host: IpAddr,
     /// `host:port` of the session tier's agent on this node: `{sessions}`.
     pub sessions: Option<String>,
+    /// What applications seal their sessions with, made from the cluster's key: `TANDEM_SESSION_KEY`.
+    pub session_key: Option<String>,
     /// This binary; run as `KEEPER keeper ...`, it must call [`crate::keeper_main`].
     pub keeper: PathBuf,
     /// Where programs start that do not say where: the directory of the cluster file.

@@ -66,6 +66,7 @@ impl Scene {
             node: "app1".into(),
             host: [127, 0, 0, 1].into(),
             sessions: Some("127.0.0.1:11211".into()),
+            session_key: None,
             keeper: TESTING.into(),
             dir: dir.clone(),
             first_port: None,

@@ -65,6 +65,7 @@ fn parent(command: Vec<OsString>) -> ExitCode {
             node: "parent".into(),
             host: [127, 0, 0, 1].into(),
             sessions: None,
+            session_key: None,
             keeper: std::env::current_exe().expect("this binary"),
             dir: ".".into(),
             first_port: None,

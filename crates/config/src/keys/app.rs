@@ -86,7 +86,7 @@ impl Draft {
 pub(crate) static KEYS: Table<Draft> = Table {
     heading: "[app.NAME]",
     label: "",
-    doc: "An application, behind a gateway on each of its nodes. It has either `proxy` or `run`. `run`, `env` and `rehearse.run` may write `{port}`, `{host}`, `{node}`, `{instance}` and `{sessions}`; the program finds the same in `PORT`, `HOST`, `TANDEM_NODE`, `TANDEM_INSTANCE` and `TANDEM_SESSIONS`.",
+    doc: "An application, behind a gateway on each of its nodes. It has either `proxy` or `run`. `run`, `env` and `rehearse.run` may write `{port}`, `{host}`, `{node}`, `{instance}` and `{sessions}`; the program finds the same in `PORT`, `HOST`, `TANDEM_NODE`, `TANDEM_INSTANCE` and `TANDEM_SESSIONS`. If the cluster has a key, `TANDEM_SESSION_KEY` is one made from it, for applications that seal their sessions.",
     keys: &[
         &key(
             "on",

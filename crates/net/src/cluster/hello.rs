@@ -10,7 +10,7 @@
 //! Each proof covers the role, the version, the purpose, both names and both nonces: none can be replayed, reflected
 //! or used for another purpose.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 use std::sync::Arc;
 
@@ -38,6 +38,19 @@ impl ClusterKey {
     /// A key from the bytes of the file's `key`, whatever they look like.
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.into())
+    }
+
+    /// A key for another purpose, in hexadecimal: whoever has it learns nothing of this one.
+    pub fn derive(&self, purpose: &str) -> String {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(b"derived key: ");
+        mac.update(purpose.as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
     }
 
     /// A key nobody else has: for a cluster of one node that was given none.

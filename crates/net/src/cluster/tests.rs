@@ -44,6 +44,15 @@ fn link(address: SocketAddr, key: &[u8], peer: &str, purpose: &'static str) -> L
     })
 }
 
+#[test]
+fn a_derived_key_depends_on_key_and_purpose_and_shows_neither() {
+    let of = |key: &str, purpose| ClusterKey::new(key.as_bytes()).derive(purpose);
+    assert_eq!(of("secret", "a"), of("secret", "a"));
+    assert_ne!(of("secret", "a"), of("secret", "b"));
+    assert_ne!(of("secret", "a"), of("other", "a"));
+    assert_eq!(of("secret", "a").len(), 64);
+}
+
 #[tokio::test]
 async fn many_requests_share_a_connection_and_none_waits_for_another() {
     let (address, _) = echo(b"secret").await;

@@ -9,6 +9,7 @@ use tandem_app::{AppContext, AppHandle, Instance, Ports, STARTUP};
 use tandem_edge::{InstanceAddress, Instances};
 use tandem_http::handler::Endpoint;
 use tandem_model::{Address, App, NodePlan, Program};
+use tandem_net::cluster::ClusterKey;
 use tandem_telemetry::Telemetry;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, spawn_local};
@@ -50,6 +51,9 @@ impl Apps {
                 .parse()
                 .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             sessions: agent.map(Address::to_string),
+            session_key: plan.key.as_ref().map(|key| {
+                ClusterKey::new(key.reveal().as_bytes()).derive("sessions of applications")
+            }),
             keeper,
             dir: base.to_owned(),
             first_port: None,
