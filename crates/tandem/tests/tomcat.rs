@@ -30,7 +30,8 @@ fn jar(flavour: &str) -> Option<PathBuf> {
     let dir = repository(&format!("integrations/tomcat/{flavour}/target"));
     let found = std::fs::read_dir(dir).ok()?.flatten().find(|entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        name.starts_with(&format!("tandem-tomcat-{flavour}-")) && name.ends_with(".jar")
+        name.starts_with(&format!("tandem-tomcat-{flavour}-"))
+            && entry.path().extension().is_some_and(|end| end == "jar")
     })?;
     Some(found.path())
 }
@@ -137,11 +138,12 @@ fn cluster(dir: &Dir, home: &Path, jar: &Path) -> String {
     let text = std::fs::read_to_string(example.join("cluster.toml")).expect("the example");
     let script = example.join("tomcat.sh");
     let run = format!(
-        "run = [\"sh\", {:?}]\nenv = {{ CATALINA_HOME = {:?}, TANDEM_TOMCAT_JAR = {:?}, TMPDIR = {:?}, CATALINA_OPTS = {JAVA:?} }}",
-        script,
-        home,
-        jar,
-        dir.path()
+        "run = [\"sh\", \"{}\"]\nenv = {{ CATALINA_HOME = \"{}\", TANDEM_TOMCAT_JAR = \"{}\", TMPDIR = \"{}\", \
+         CATALINA_OPTS = \"{JAVA}\" }}",
+        script.display(),
+        home.display(),
+        jar.display(),
+        dir.path().display()
     );
     let plain = "run   = [\"sh\", \"tomcat.sh\"]";
     assert!(text.contains(plain), "the example has changed: {text}");
