@@ -115,6 +115,9 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
             pairs.put("tls", table.inline());
         }
     }
+    if let Some(http2) = mine.http2 {
+        pairs.put("http2", http2.to_string());
+    }
     pairs.put_unless(
         "proxy-protocol",
         &mine.proxy_protocol,

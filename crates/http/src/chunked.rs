@@ -1,7 +1,7 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), decoded in place.
 //!
 //! Stricter than the RFC's grammar where other parsers are known to differ: no bare LF, no white space around the size,
-//! no control bytes in extensions. Extensions and trailers are checked and dropped.
+//! no control bytes in extensions. Extensions are checked and dropped, trailers are checked and kept.
 
 /// The longest line of framing: a size with its extensions, in bytes.
 const MAX_LINE: usize = 4096;
@@ -45,7 +45,8 @@ pub struct Chunked {
     state: State,
     left: u64,
     line: usize,
-    trailers: usize,
+    /// The lines of the fields behind the data.
+    trailers: Vec<u8>,
 }
 
 impl Default for Chunked {
@@ -54,7 +55,7 @@ impl Default for Chunked {
             state: State::Size { digits: 0 },
             left: 0,
             line: 0,
-            trailers: 0,
+            trailers: Vec::new(),
         }
     }
 }
@@ -63,6 +64,11 @@ impl Chunked {
     /// Whether the body's end was read.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// The lines of the fields behind the data; complete when it is done.
+    pub fn take_trailers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.trailers)
     }
 
     /// Reads `piece`, the next bytes of the body in any cut, and moves the data in it to its beginning.
@@ -117,26 +123,32 @@ impl Chunked {
             (State::DataLf, b'\n') => State::Size { digits: 0 },
             (State::TrailerStart, b'\r') => State::EndLf,
             (State::TrailerStart | State::TrailerName, _) if is_token(b) => {
-                self.trailer()?;
+                self.trailer(b)?;
                 State::TrailerName
             }
-            (State::TrailerName, b':') => State::TrailerValue,
-            (State::TrailerValue, b'\r') => State::TrailerLf,
-            (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => {
-                self.trailer()?;
+            (State::TrailerName, b':') => {
+                self.trailer(b)?;
                 State::TrailerValue
             }
-            (State::TrailerLf, b'\n') => State::TrailerStart,
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => {
+                self.trailer(b)?;
+                State::TrailerValue
+            }
+            (State::TrailerLf, b'\n') => {
+                self.trailers.extend_from_slice(b"\r\n");
+                State::TrailerStart
+            }
             (State::EndLf, b'\n') => State::Done,
             _ => return Err(ChunkError),
         })
     }
 
-    fn trailer(&mut self) -> Result<(), ChunkError> {
-        self.trailers += 1;
-        if self.trailers > MAX_TRAILERS {
+    fn trailer(&mut self, b: u8) -> Result<(), ChunkError> {
+        if self.trailers.len() >= MAX_TRAILERS {
             return Err(ChunkError);
         }
+        self.trailers.push(b);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ pub(crate) enum Kind {
     Connection,
     Upgrade,
     Expect,
+    Te,
     Date,
     /// X-Forwarded-For.
     ForwardedFor,
@@ -46,7 +47,7 @@ const INTERNAL: &[u8] = b"tandem-";
 pub(crate) fn kind(name: &[u8]) -> Kind {
     let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     match name.len() {
-        2 if is(b"te") => Kind::HopByHop,
+        2 if is(b"te") => Kind::Te,
         4 if is(b"host") => Kind::Host,
         4 if is(b"date") => Kind::Date,
         6 if is(b"expect") => Kind::Expect,
@@ -124,6 +125,7 @@ impl Fields {
                     | Kind::TransferEncoding
                     | Kind::Connection
                     | Kind::Upgrade
+                    | Kind::Te
             );
             if !kept && part(bytes, &field.name).eq_ignore_ascii_case(option) {
                 field.kind = Kind::HopByHop;
@@ -219,7 +221,7 @@ mod tests {
             ("X-Forwarded", Kind::Other),
             ("Tandem_Failed", Kind::Internal),
             ("tandem-", Kind::Other),
-            ("TE", Kind::HopByHop),
+            ("TE", Kind::Te),
             ("Accept", Kind::Other),
         ] {
             assert_eq!(kind(name.as_bytes()), expected, "{name}");

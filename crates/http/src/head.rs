@@ -83,6 +83,7 @@ impl From<PathError> for HeadError {
 pub struct Head {
     length: usize,
     minor: u8,
+    http2: bool,
     method: Range<u32>,
     target: Range<u32>,
     /// The target where it is not as it was sent; else empty.
@@ -130,6 +131,7 @@ impl Head {
             Err(error) => return Err(refusal(error, bytes)),
         }
         self.minor = parsed.version.unwrap_or(1);
+        self.http2 = false;
         self.method = range(bytes, parsed.method.unwrap_or_default().as_bytes());
         self.target = range(bytes, parsed.path.unwrap_or_default().as_bytes());
         self.fields.read(bytes, parsed.headers);
@@ -137,12 +139,28 @@ impl Head {
         self.read_target(bytes)
     }
 
+    /// Reads the head that stands for one of HTTP/2.
+    pub(crate) fn read_http2(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
+        self.read(bytes)?;
+        self.http2 = true;
+        Ok(())
+    }
+
+    /// As it is written in an access log: `HTTP/1.1`.
+    pub fn version(&self) -> &'static str {
+        match (self.http2, self.minor) {
+            (true, _) => "HTTP/2.0",
+            (false, 0) => "HTTP/1.0",
+            (false, _) => "HTTP/1.1",
+        }
+    }
+
     /// The head's length in bytes; the body follows.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1 and what came as HTTP/2.
     pub fn minor(&self) -> u8 {
         self.minor
     }
@@ -206,6 +224,14 @@ impl Head {
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
+    }
+
+    /// Whether the client takes fields behind the body of the answer (RFC 9110 section 10.1.4).
+    pub fn wants_trailers(&self, bytes: &[u8]) -> bool {
+        self.fields
+            .values(bytes, Kind::Te)
+            .flat_map(members)
+            .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
     }
 
     /// Whether the client asks to go on in another protocol (RFC 9110 section 7.8): it has no body, and the protocol is

@@ -1,5 +1,5 @@
-//! HTTP/1.1: the codec without I/O, the engine that does every system call, and the traits by which handlers say
-//! what is to be done.
+//! HTTP: the codec of HTTP/1.1 without I/O, the engine that does every system call, HTTP/2 towards clients, and the traits
+//! by which handlers say what is to be done.
 //!
 //! A handler (a site, the router of edge, the admin pages) looks at a request and returns a [`Plan`]; the engine
 //! carries it out. Handlers never touch a socket, the engine never decides where a request goes. This crate must
@@ -19,6 +19,7 @@ pub mod policy;
 pub mod request;
 pub mod response;
 mod rewrite;
+mod trailers;
 
 pub use engine::{Engine, ListenerConfig, Listening};
 pub use handler::{

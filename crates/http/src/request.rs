@@ -77,6 +77,11 @@ impl<'a> Request<'a> {
         self.head.fields(self.bytes)
     }
 
+    /// Whether its sender takes fields behind the body of the answer (RFC 9110 section 10.1.4).
+    pub fn wants_trailers(&self) -> bool {
+        self.head.wants_trailers(self.bytes)
+    }
+
     /// A cookie's value (RFC 6265 section 4.2), as it came.
     pub fn cookie(&self, name: &str) -> Option<&'a [u8]> {
         self.fields()

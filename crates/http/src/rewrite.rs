@@ -59,6 +59,7 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
         | Kind::Connection
         | Kind::Upgrade
         | Kind::Expect
+        | Kind::Te
         | Kind::HopByHop => false,
     });
     if head.body() == BodyLength::Chunked {
@@ -80,6 +81,9 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
     }
     if let Some(edits) = f.edits {
         edits.request.apply(out, fields);
+    }
+    if head.wants_trailers(bytes) {
+        out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
     }
     if head.upgrade() {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
@@ -163,7 +167,9 @@ pub(crate) fn response(
     head.fields.copy(out, bytes, |kind| match kind {
         Kind::ContentLength => length,
         Kind::Internal => to_node,
-        Kind::TransferEncoding | Kind::Connection | Kind::Upgrade | Kind::HopByHop => false,
+        Kind::TransferEncoding | Kind::Connection | Kind::Upgrade | Kind::Te | Kind::HopByHop => {
+            false
+        }
         _ => true,
     });
     if let Some(edits) = edits {
@@ -214,7 +220,7 @@ mod tests {
         assert_eq!(
             sent,
             "POST /x?y HTTP/1.1\r\nHost: b\r\nX-A:  1\r\nX-B: 2\r\nContent-Length: 5\r\nX-Forwarded-For: 10.0.0.9\r\n\
-             X-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\n\r\n"
+             X-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nTE: trailers\r\nConnection: TE\r\n\r\n"
         );
     }
 

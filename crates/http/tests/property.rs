@@ -27,7 +27,7 @@ fn requests() -> impl Strategy<Value = (Vec<u8>, String, Vec<usize>)> {
                     let size = data.len();
                     framed.extend([&format!("{size:X}{extension}\r\n"), data.as_str(), "\r\n"]);
                 }
-                framed + "0\r\nTrailer: dropped\r\n\r\n"
+                framed + "0\r\nHost: dropped\r\n\r\n"
             } else {
                 format!("Content-Length: {}\r\n\r\n{body}", body.len())
             };

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use common::*;
 use tandem_http::handler::{Cause, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,6 +101,36 @@ fn chunked_answers_pass_with_their_trailers_dropped() {
             .talk("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
             .await;
         assert_eq!(answer, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcde");
+    });
+}
+
+#[test]
+fn trailers_pass_to_those_who_take_them() {
+    run(async {
+        let seen = Rc::new(RefCell::new(String::new()));
+        let server = {
+            let seen = seen.clone();
+            origin(move |mut stream, _| {
+                let seen = seen.clone();
+                async move {
+                    let request = read_until(&mut stream, "b\r\n0\r\nDigest: x\r\n\r\n").await;
+                    *seen.borrow_mut() = request;
+                    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nDigest: y\r\nSet-Cookie: z\r\n\r\n";
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            })
+            .await
+        };
+        let (rig, _) = proxy(&[server]);
+        let answer = rig
+            .talk("POST / HTTP/1.1\r\nHost: a\r\nConnection: TE, close\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nb\r\n0\r\nDigest: x\r\nContent-Length: 9\r\n\r\n")
+            .await;
+        assert_eq!(body_of(&answer), "1\r\na\r\n0\r\nDigest: y\r\n\r\n");
+        let seen = seen.borrow();
+        assert!(
+            seen.contains("TE: trailers\r\nConnection: TE\r\n"),
+            "{seen}"
+        );
     });
 }
 

@@ -95,6 +95,8 @@ pub struct Listener {
     pub mode: Mode,
     /// Certificates, and what clients have to prove; `None` is plain.
     pub tls: Option<ListenerTls>,
+    /// Whether HTTP/2 is spoken too; `None` is with `tls`.
+    pub http2: Option<bool>,
     /// Connections begin with a PROXY header, and only nodes and those in `trust` may open them.
     pub proxy_protocol: bool,
     /// Peers, besides the nodes of the file, whose word on the client's address is taken.

@@ -71,6 +71,8 @@ pub struct ListenerPlan {
     pub mode: Mode,
     /// Certificates; `None` is plain.
     pub tls: Option<ListenerTls>,
+    /// HTTP/2 is spoken too.
+    pub http2: bool,
     /// Connections begin with a PROXY header.
     pub proxy_protocol: bool,
     /// Peers besides the nodes whose word on the client's address is taken.
@@ -376,6 +378,7 @@ impl View<'_> {
                 bind: listener.bind.clone(),
                 mode: listener.mode,
                 tls: listener.tls.clone(),
+                http2: listener.http2.unwrap_or(listener.tls.is_some()),
                 proxy_protocol: listener.proxy_protocol,
                 trust: listener.trust.clone(),
                 routes: listener.routes.clone(),
@@ -423,6 +426,7 @@ impl View<'_> {
             bind: vec![Address::tcp(address, port)],
             mode: Mode::Http,
             tls: None,
+            http2: false,
             proxy_protocol: false,
             trust: Vec::new(),
             routes: vec![Route {

@@ -67,6 +67,7 @@ pub(crate) fn six() -> Cluster {
             bind: vec![Address::tcp("", 80)],
             mode: Mode::Http,
             tls: None,
+            http2: None,
             proxy_protocol: false,
             trust: Vec::new(),
             routes: vec![route("/test*", "shop"), route("", "www")],

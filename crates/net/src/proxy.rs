@@ -212,7 +212,7 @@ impl Socket {
         let mut seen = 0;
         loop {
             seen = match poll_fn(|cx| self.poll_peek(cx, &mut buf[..], seen)).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n if n <= seen => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => n,
             };
             let header = parse(&buf[..seen])

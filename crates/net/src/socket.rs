@@ -28,6 +28,17 @@ pub struct Socket {
     tls: Option<Box<RefCell<Session>>>,
 }
 
+/// What there is to be read, without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Bytes.
+    Bytes,
+    /// The peer has ended its half.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
 impl Socket {
     /// Takes a connected socket, already in non-blocking mode, onto the event loop of the current worker.
     ///
@@ -43,9 +54,11 @@ impl Socket {
     ///
     /// # Errors
     /// When the client does not speak TLS, or nothing that both sides accept. It has been sent an alert.
-    pub async fn accept_tls(&mut self, tls: &ServerTls) -> io::Result<()> {
-        let session =
-            rustls::ServerConnection::new(tls.config.clone()).map_err(io::Error::other)?;
+    ///
+    /// With `http2` the client may choose that (ALPN, RFC 7301).
+    pub async fn accept_tls(&mut self, tls: &ServerTls, http2: bool) -> io::Result<()> {
+        let config = if http2 { &tls.http2 } else { &tls.http1 };
+        let session = rustls::ServerConnection::new(config.clone()).map_err(io::Error::other)?;
         self.handshake(Session::new(session)).await
     }
 
@@ -72,6 +85,12 @@ impl Socket {
         Ok(())
     }
 
+    /// Whether this is the protocol that was chosen in the handshake.
+    pub fn alpn_is(&self, protocol: &[u8]) -> bool {
+        let tls = self.tls.as_ref();
+        tls.is_some_and(|tls| tls.borrow().alpn() == Some(protocol))
+    }
+
     /// Its address on this machine; `None` for a Unix socket.
     pub fn local_address(&self) -> Option<SocketAddr> {
         SocketAddr::try_from(rustix::net::getsockname(self.fd.get_ref()).ok()?).ok()
@@ -82,8 +101,8 @@ impl Socket {
         self.tls.is_some()
     }
 
-    /// Looks at the first bytes and leaves them where they are; 0 is the peer's end. Ready when there are more than
-    /// `seen`. Below TLS.
+    /// Looks at the first bytes and leaves them where they are. Ready when there are more than `seen`, or the peer has
+    /// ended: then there are no more than that. Below TLS.
     pub(crate) fn poll_peek(
         &self,
         cx: &mut Context<'_>,
@@ -93,13 +112,43 @@ impl Socket {
         loop {
             let mut ready = ready!(self.fd.poll_read_ready(cx))?;
             match rustix::net::recv(self.fd.get_ref(), &mut *buf, RecvFlags::PEEK) {
-                Ok((n, _)) if n > seen || n == 0 => return Poll::Ready(Ok(n)),
+                // What came before the end was all there when that was told of.
+                Ok((n, _)) if n > seen || n == 0 || ready.ready().is_read_closed() => {
+                    return Poll::Ready(Ok(n));
+                }
                 // The event loop tells of what comes later, also when this was not read.
                 Ok(_) | Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}
                 Err(e) => return Poll::Ready(Err(e.into())),
             }
         }
+    }
+
+    /// Looks at the first bytes, more than `seen` of them, and leaves them where they are; no more than that is the peer's
+    /// end. Below TLS.
+    pub async fn peek(&self, buf: &mut [u8], seen: usize) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_peek(cx, buf, seen)).await
+    }
+
+    /// Ready when there is something to be read, with what it is. Makes no system call as long as nothing comes.
+    pub fn poll_sight(&self, cx: &mut Context<'_>) -> Poll<Sight> {
+        let seen = match &self.tls {
+            None => ready!(self.poll_peek(cx, &mut [0], 0)),
+            Some(tls) => ready!(tls.borrow_mut().poll_sight(&self.fd, cx)),
+        };
+        Poll::Ready(match seen {
+            Ok(0) => Sight::End,
+            Ok(_) => Sight::Bytes,
+            Err(_) => Sight::Broken,
+        })
+    }
+
+    /// Whether the kernel knows of an error that no read or write has told of. Telling is once.
+    pub fn is_broken(&self) -> bool {
+        !matches!(
+            rustix::net::sockopt::socket_error(self.fd.get_ref()),
+            Ok(Ok(()))
+        )
     }
 
     /// Ready when something can be read: bytes, the end, or an error. Makes no system call on a plain socket.

@@ -30,7 +30,10 @@ const TICKETS: usize = 2;
 
 /// What a listener needs to speak TLS.
 pub struct ServerTls {
-    pub(crate) config: Arc<ServerConfig>,
+    /// For listeners that speak HTTP/1.1 only.
+    pub(crate) http1: Arc<ServerConfig>,
+    /// For those that speak HTTP/2 as well.
+    pub(crate) http2: Arc<ServerConfig>,
     settings: ListenerTls,
     /// Of all files it was made from.
     digest: Digest,
@@ -83,14 +86,17 @@ impl ServerTls {
                 return Ok(before.clone());
             }
             Some(before) if before.settings.client_ca.is_none() && authorities.is_none() => {
-                before.config.ticketer.clone()
+                before.http1.ticketer.clone()
             }
             _ => Ticketer::new()
                 .map_err(|e| TlsError(format!("no keys for session tickets: {e}")))?,
         };
         let config = server_config(settings.min, &certs, authorities.as_ref(), tickets)?;
+        let mut http2 = config.clone();
+        http2.alpn_protocols.insert(0, b"h2".to_vec());
         Ok(Arc::new(Self {
-            config: Arc::new(config),
+            http1: Arc::new(config),
+            http2: Arc::new(http2),
             settings: settings.clone(),
             digest,
         }))

@@ -68,6 +68,7 @@ fn serve<F: Future<Output = ()> + 'static>(
             handler: Arc::new(SiteHandler::new(&site, 1, telemetry.clone()).unwrap()),
             timeouts: Timeouts::default(),
             rule: ClientRule::default(),
+            http2: false,
             internal: false,
             errors: None,
             log: None,

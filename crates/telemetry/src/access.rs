@@ -32,8 +32,8 @@ pub struct AccessRecord<'a> {
     pub method: &'a [u8],
     /// The request line's target, as it came.
     pub target: &'a [u8],
-    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
-    pub minor: u8,
+    /// `HTTP/1.0`, `HTTP/1.1`, `HTTP/2.0`.
+    pub version: &'a str,
     /// The status sent.
     pub status: u16,
     /// Body bytes sent.
@@ -206,7 +206,7 @@ fn combined(out: &mut Vec<u8>, stamp: &str, r: &AccessRecord<'_>) {
     escaped(out, r.method);
     out.push(b' ');
     escaped(out, r.target);
-    let _ = write!(out, " HTTP/1.{}\" {} {} \"", r.minor, r.status, r.bytes);
+    let _ = write!(out, " {}\" {} {} \"", r.version, r.status, r.bytes);
     escaped(
         out,
         if r.referer.is_empty() {
@@ -276,7 +276,7 @@ mod tests {
             client: IpAddr::from([192, 168, 0, 5]),
             method: b"GET",
             target: b"/a\"\nb",
-            minor: 1,
+            version: "HTTP/1.1",
             status: 200,
             bytes: 12,
             referer: b"",

@@ -120,6 +120,10 @@ fn tcp(
     if let Some(to) = &mine.to {
         backend(to, &Overrides::default(), cluster, reader);
     }
+    if mine.listener.http2 == Some(true) {
+        let message = "`http2` is of requests, and `mode = \"tcp\"` knows none";
+        reader.wrong(&named.section.place("http2"), message);
+    }
     for route in &mine.routes {
         of_tcp(route, mine.listener.tls.is_some(), cluster, reader);
     }

@@ -38,6 +38,7 @@ impl Default for Draft {
                 bind: Vec::new(),
                 mode: Mode::default(),
                 tls: None,
+                http2: None,
                 proxy_protocol: false,
                 trust: Vec::new(),
                 routes: Vec::new(),
@@ -128,6 +129,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Else("plain"),
             "Certificates, so that it speaks TLS; a list is short for `{ certs = [...] }`.",
             |d: &mut Draft, v| d.listener.tls = Some(v.value),
+        ),
+        &key(
+            "http2",
+            BOOL,
+            Else("true with `tls`, false without"),
+            "Speak HTTP/2 too: with `tls` to clients that choose it in the handshake, without to those that begin with it.",
+            |d: &mut Draft, v| d.listener.http2 = Some(v.value),
         ),
         &key(
             "proxy-protocol",

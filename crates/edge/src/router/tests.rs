@@ -29,6 +29,7 @@ fn listener(routes: Vec<Route>) -> ListenerPlan {
         bind: Vec::new(),
         mode: tandem_model::Mode::Http,
         tls: None,
+        http2: false,
         proxy_protocol: false,
         trust: Vec::new(),
         routes,

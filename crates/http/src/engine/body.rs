@@ -1,13 +1,14 @@
 //! A request's body on its way in: plain bytes, whatever its framing.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::rc::Rc;
 
-use tandem_net::Socket;
-
 use super::buffers::{Buf, Buffers};
+use super::client::{Client, Wire};
 use crate::chunked::Chunked;
 use crate::head::{BodyLength, MAX_HEAD};
+use crate::trailers;
 
 /// The most of a body that is kept so that it can be sent again, in bytes.
 const REPLAY: usize = 64 * 1024;
@@ -21,10 +22,19 @@ pub(super) enum BodyError {
     Malformed,
 }
 
+/// A part of a body.
+pub(super) struct Piece<'b> {
+    pub data: &'b [u8],
+    /// It is the last, and the trailers that follow may be passed on.
+    pub last: Option<&'b [u8]>,
+}
+
 enum Left {
     Nothing,
     Bytes(u64),
     Chunks(Chunked),
+    /// Until the client's stream ends.
+    Stream,
 }
 
 /// The body of one request.
@@ -37,6 +47,8 @@ pub(super) struct Body<'a> {
     /// Decoded bytes after `first`, while all of it fits [`REPLAY`].
     kept: Vec<u8>,
     lost: bool,
+    /// The lines of the fields behind it that may be passed on, when it has ended.
+    trailers: Vec<u8>,
     buffers: Rc<Buffers>,
 }
 
@@ -50,6 +62,7 @@ impl<'a> Body<'a> {
             raw: None,
             kept: Vec::new(),
             lost: false,
+            trailers: Vec::new(),
             buffers: buffers.clone(),
         };
         let used = match length {
@@ -75,6 +88,17 @@ impl<'a> Body<'a> {
         (body, used)
     }
 
+    /// A body that comes by itself, on a stream.
+    pub fn of_stream(length: BodyLength, buffers: &Rc<Buffers>) -> Self {
+        let (mut body, _) = Self::new(BodyLength::None, b"", buffers);
+        body.left = match length {
+            BodyLength::None => Left::Nothing,
+            BodyLength::Known(n) => Left::Bytes(n),
+            BodyLength::Chunked => Left::Stream,
+        };
+        body
+    }
+
     /// Whether all of it was read.
     pub fn is_complete(&self) -> bool {
         matches!(self.left, Left::Nothing)
@@ -85,8 +109,13 @@ impl<'a> Body<'a> {
         match self.left {
             Left::Nothing => Some(0),
             Left::Bytes(n) => Some(n),
-            Left::Chunks(_) => None,
+            Left::Chunks(_) | Left::Stream => None,
         }
+    }
+
+    /// The lines of the fields behind it that may be passed on; known when it has ended.
+    pub fn trailers(&self) -> &[u8] {
+        &self.trailers
     }
 
     /// Whether what was read of it can be sent again.
@@ -99,18 +128,28 @@ impl<'a> Body<'a> {
         (self.first, &self.kept)
     }
 
-    /// The next bytes of it, and whether they are the last; no bytes only at the end. Dropping the future loses nothing.
-    pub async fn next(&mut self, socket: &Socket) -> Result<(&[u8], bool), BodyError> {
+    /// The next bytes of it; none only at the end. Dropping the future loses nothing.
+    pub async fn next(&mut self, client: &Client) -> Result<Piece<'_>, BodyError> {
+        let data = self.read(client).await?;
+        let raw = self.raw.as_ref().map_or(&b""[..], Buf::all);
+        Ok(Piece {
+            data: &raw[data],
+            last: self.is_complete().then_some(&*self.trailers),
+        })
+    }
+
+    /// Reads the next bytes; returns where in the buffer they are.
+    async fn read(&mut self, client: &Client) -> Result<Range<usize>, BodyError> {
         let (data, consumed) = loop {
             let is_large = match &self.left {
-                Left::Nothing => return Ok((b"", true)),
+                Left::Nothing => return Ok(0..0),
                 Left::Bytes(n) => *n > MAX_HEAD as u64,
-                Left::Chunks(_) => true,
+                Left::Chunks(_) | Left::Stream => true,
             };
             if self.raw.as_ref().is_none_or(|raw| raw.filled().is_empty()) {
                 // A client that takes its time holds no buffer meanwhile.
                 self.raw = None;
-                let readable = poll_fn(|cx| socket.poll_readable(cx)).await;
+                let readable = poll_fn(|cx| client.poll_readable(cx)).await;
                 readable.map_err(|_| BodyError::Gone)?;
             }
             let raw = self.raw.get_or_insert_with(|| {
@@ -121,7 +160,13 @@ impl<'a> Body<'a> {
                 }
             });
             if raw.filled().is_empty() {
-                match socket.read(raw.space()).await {
+                match client.read(raw.space()).await {
+                    Ok(0) if matches!(self.left, Left::Stream) => {
+                        let trailers = client.trailers().await;
+                        self.trailers = trailers::passed(trailers.map_err(|_| BodyError::Gone)?);
+                        self.left = Left::Nothing;
+                        return Ok(0..0);
+                    }
                     Ok(n) if n > 0 => raw.fill(n),
                     _ => return Err(BodyError::Gone),
                 }
@@ -142,22 +187,24 @@ impl<'a> Body<'a> {
                         .decode(raw.filled_mut())
                         .map_err(|_| BodyError::Malformed)?;
                     if chunked.is_done() {
+                        self.trailers = trailers::passed(chunked.take_trailers());
                         self.left = Left::Nothing;
                     }
                     (decoded.data, decoded.consumed)
                 }
+                Left::Stream => (raw.filled().len(), raw.filled().len()),
             };
             if data > 0 || matches!(self.left, Left::Nothing) {
                 break (data, consumed);
             }
             raw.consume(consumed);
         };
-        let last = self.is_complete();
         let Some(raw) = &mut self.raw else {
-            return Ok((b"", last));
+            return Ok(0..0);
         };
         let start = raw.consume_from(consumed);
-        let data = &raw.all()[start..start + data];
+        let range = start..start + data;
+        let data = &raw.all()[range.clone()];
         if !self.lost {
             if self.first.len() + self.kept.len() + data.len() <= REPLAY {
                 self.kept.extend_from_slice(data);
@@ -166,17 +213,17 @@ impl<'a> Body<'a> {
                 self.kept = Vec::new();
             }
         }
-        Ok((data, last))
+        Ok(range)
     }
 
     /// Reads and drops the rest, at most `most` bytes of it. `false` when there is more, or it broke.
-    pub async fn discard(&mut self, socket: &Socket, most: u64) -> bool {
+    pub async fn discard(&mut self, client: &Client, most: u64) -> bool {
         self.lost = true;
         let mut read = 0;
         while read <= most {
-            match self.next(socket).await {
-                Ok((_, true)) => return true,
-                Ok((data, false)) => read += data.len() as u64,
+            match self.next(client).await {
+                Ok(Piece { last: Some(_), .. }) => return true,
+                Ok(piece) => read += piece.data.len() as u64,
                 Err(_) => return false,
             }
         }

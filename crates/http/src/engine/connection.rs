@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tandem_net::{Accepted, Peer, Socket};
+use tandem_net::{Accepted, Peer};
 use tandem_telemetry::Stopped;
 
 use super::body::Body;
 use super::buffers::Buf;
+use super::client::{Client, Wire};
 use super::clock::{Clock, Elapsed};
+use super::opening::Opened;
 use super::record::Record;
-use super::{Counted, Door, Place, Shared, Snapshot, forward, opening, reply};
+use super::{Counted, Door, Place, Shared, Snapshot, forward, http2, opening, reply};
 use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Plan, Step};
@@ -41,10 +43,12 @@ const MOST_STEPS: usize = 16;
 /// One connection.
 pub(super) struct Conn {
     pub door: Rc<Door>,
-    pub socket: Socket,
+    pub client: Client,
     pub peer: SocketAddr,
     pub clock: Clock,
-    counted: Counted,
+    pub shared: Rc<Shared>,
+    /// A connection counts, a stream of one does not.
+    pub counted: Option<Counted>,
 }
 
 /// What becomes of a connection.
@@ -82,9 +86,13 @@ pub(super) struct Exchange<'a> {
 pub(super) fn run(mut conn: Conn) -> impl Future<Output = ()> + 'static {
     async move {
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-        let _place = Place::new(&conn.counted.0, waker);
-        if opening::is_needed(&conn) && !Box::pin(opening::open(&mut conn)).await {
-            return;
+        let _place = Place::new(&conn.shared, waker);
+        if opening::is_needed(&conn) {
+            match Box::pin(opening::open(&mut conn)).await {
+                Opened::Http1 => {}
+                Opened::Http2 => return Box::pin(http2::serve(conn)).await,
+                Opened::Closed => return,
+            }
         }
         while conn.next().await {
             match Box::pin(requests(&conn)).await {
@@ -101,11 +109,11 @@ pub(super) fn run(mut conn: Conn) -> impl Future<Output = ()> + 'static {
 
 /// Lets the client read the last answer: reads and drops what it sends until it closes.
 async fn linger(conn: &Conn) {
-    conn.socket.finish();
+    conn.client.finish();
     let (mut deadline, mut read) = (None, 0);
     let mut buf = conn.shared().buffers.small();
     while read < LINGERED {
-        let wait = conn.socket.read(buf.space());
+        let wait = conn.client.read(buf.space());
         match conn.clock.limit_from(&mut deadline, LINGER, wait).await {
             Ok(Ok(n)) if n > 0 => read += n,
             _ => return,
@@ -118,16 +126,17 @@ impl Conn {
         let idle = door.seen.borrow().config.timeouts.idle;
         Self {
             door,
-            socket: accepted.socket,
+            client: Client::Http1(accepted.socket),
             peer: accepted.peer,
             clock: Clock::new(idle),
-            counted: Counted::new(shared),
+            shared: shared.clone(),
+            counted: Some(Counted::new(shared)),
         }
     }
 
     /// What it shares with the worker's other connections.
     pub fn shared(&self) -> &Rc<Shared> {
-        &self.counted.0
+        &self.shared
     }
 
     fn is_ending(&self) -> bool {
@@ -135,10 +144,10 @@ impl Conn {
     }
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
-    async fn next(&self) -> bool {
+    pub async fn next(&self) -> bool {
         self.clock
             .allow(self.door.seen.borrow().config.timeouts.idle);
-        poll_fn(|cx| match self.socket.poll_readable(cx) {
+        poll_fn(|cx| match self.client.poll_readable(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
             Poll::Pending if self.is_ending() => Poll::Ready(false),
             Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
@@ -153,7 +162,7 @@ impl Conn {
         while !left.is_empty() {
             match self
                 .clock
-                .limit(limit, self.socket.write(left, false))
+                .limit(limit, self.client.write(left, false))
                 .await
             {
                 Ok(Ok(n)) => IoSlice::advance_slices(&mut left, n),
@@ -201,16 +210,14 @@ async fn requests(conn: &Conn) -> After {
             request_out: &mut scratch.request_out,
             response_out: &mut scratch.response_out,
         };
-        let answering = Gauge::new(&shared.counters().answering);
-        let after = answer(&mut x, &mut body, outs).await;
-        drop(answering);
-        x.record
-            .end(&x.request, shared.counters(), snapshot.log.as_ref());
+        let after = respond(&mut x, &mut body, outs).await;
         if after != After::Keep {
             return match after {
                 // With nothing unread the kernel sends no reset, and the client need not be waited for.
                 After::Close if body.is_complete() => {
-                    conn.socket.conclude();
+                    if let Client::Http1(socket) = &conn.client {
+                        socket.conclude();
+                    }
                     After::Abort
                 }
                 after => after,
@@ -220,7 +227,7 @@ async fn requests(conn: &Conn) -> After {
             let limit = snapshot.config.timeouts.body;
             let drained = conn
                 .clock
-                .limit(limit, body.discard(&conn.socket, DRAINED))
+                .limit(limit, body.discard(&conn.client, DRAINED))
                 .await;
             if drained != Ok(true) {
                 return After::Close;
@@ -234,6 +241,17 @@ async fn requests(conn: &Conn) -> After {
             return After::Keep;
         }
     }
+}
+
+/// Answers one request, and remembers it.
+pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Outs<'_>) -> After {
+    let shared = x.conn.shared();
+    let answering = Gauge::new(&shared.counters().answering);
+    let after = answer(x, body, outs).await;
+    drop(answering);
+    x.record
+        .end(&x.request, shared.counters(), x.snapshot.log.as_ref());
+    after
 }
 
 /// Where heads are put together.
@@ -285,7 +303,7 @@ async fn read_head(
         if reading.is_none() && !input.filled().is_empty() {
             reading = Some(Gauge::new(&conn.shared().counters().reading));
         }
-        let read = conn.socket.read(input.space());
+        let read = conn.client.read(input.space());
         match conn.clock.limit_from(&mut deadline, limit, read).await {
             Ok(Ok(n)) if n > 0 => input.fill(n),
             Ok(_) => return Err(NoHead::Gone),
@@ -296,7 +314,7 @@ async fn read_head(
 }
 
 impl<'a> Exchange<'a> {
-    fn new(
+    pub fn new(
         conn: &'a Conn,
         snapshot: &'a Snapshot,
         head: &'a Head,
@@ -309,7 +327,7 @@ impl<'a> Exchange<'a> {
         let stated = head.fields.values(bytes, Kind::ForwardedProto).next();
         let secure = match stated.filter(|_| peer != Peer::Stranger) {
             Some(proto) => proto.eq_ignore_ascii_case(b"https"),
-            None => conn.socket.is_tls(),
+            None => conn.client.is_tls(),
         };
         Self {
             conn,
@@ -426,6 +444,7 @@ mod tests {
     use crate::engine::{Engine, ListenerConfig};
     use arc_swap::ArcSwap;
     use std::sync::Arc;
+    use tandem_net::Socket;
     use tandem_telemetry::{Telemetry, event::Log};
     use tokio::runtime::{Builder, LocalOptions};
 
@@ -452,6 +471,7 @@ mod tests {
                 rule: tandem_net::ClientRule::default(),
                 proxy_protocol: false,
                 tls: None,
+                http2: false,
                 internal: false,
                 errors: None,
                 log: None,

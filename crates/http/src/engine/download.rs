@@ -16,6 +16,7 @@ use crate::handler::{Cause, Stage, Upstream};
 use crate::head::MAX_HEAD;
 use crate::response::{Delimited, Malformed, ResponseHead};
 use crate::rewrite::{self, Keep};
+use crate::trailers;
 
 /// Interim answers (1xx) to one request.
 const MOST_INTERIM: usize = 16;
@@ -103,8 +104,9 @@ impl Download<'_, '_> {
             });
         }
         let unknown = matches!(delimited, Delimited::Chunked | Delimited::ByClose);
-        let chunk = unknown && self.x.request.head.minor() == 1;
-        let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk);
+        let http2 = self.x.conn.client.is_http2();
+        let chunk = unknown && self.x.request.head.minor() == 1 && !http2;
+        let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk && !http2);
         let to_node = self.x.request.from_node;
         self.out.clear();
         let edits = self.x.edits.as_deref().map(|edits| &edits.response);
@@ -162,7 +164,7 @@ impl Download<'_, '_> {
             None,
         );
         self.x.record.head_bytes += self.out.len() as u64;
-        self.send(b"", false, false).await
+        self.send(b"", false, None).await
     }
 
     /// Passes the body on. `true` when it ended where its framing says and nothing follows: the connection can be used
@@ -175,7 +177,7 @@ impl Download<'_, '_> {
     ) -> Result<bool, Down> {
         let mut left = match delimited {
             Delimited::Empty => {
-                self.pass(b"", false, true).await?;
+                self.pass(b"", false, Some(b"")).await?;
                 return Ok(buf.filled().is_empty());
             }
             Delimited::Known(n) => n,
@@ -202,7 +204,14 @@ impl Download<'_, '_> {
             let filled = buf.filled().len() == buf.capacity();
             // The head goes out at once, with what is there of the body.
             if data > 0 || last || !self.out.is_empty() {
-                self.pass(&buf.filled()[..data], chunk, last).await?;
+                let trailers = match &mut chunked {
+                    Some(chunked) if last && self.x.request.wants_trailers() => {
+                        trailers::passed(chunked.take_trailers())
+                    }
+                    _ => Vec::new(),
+                };
+                let end = last.then_some(&*trailers);
+                self.pass(&buf.filled()[..data], chunk, end).await?;
             }
             buf.consume(consumed);
             if last {
@@ -228,27 +237,32 @@ impl Download<'_, '_> {
                 if delimited != Delimited::ByClose {
                     return Err(Down::Server(Cause::Broken));
                 }
-                self.pass(b"", chunk, true).await?;
+                self.pass(b"", chunk, Some(b"")).await?;
                 return Ok(false);
             }
         }
     }
 
     /// Sends a part of the final answer. Until then there is still time for an error of our own.
-    async fn pass(&mut self, data: &[u8], chunk: bool, last: bool) -> Result<(), Down> {
+    async fn pass(&mut self, data: &[u8], chunk: bool, last: Option<&[u8]>) -> Result<(), Down> {
         self.flow.answering.set(true);
-        self.send(data, chunk, last).await
+        self.send(data, chunk, last).await?;
+        if let Some(trailers) = last {
+            let ended = self.x.conn.client.end(trailers);
+            ended.map_err(|_| Down::Client(Stopped::Client))?;
+        }
+        Ok(())
     }
 
     /// Sends what is in `out` and a piece of the body to the client.
-    async fn send(&mut self, data: &[u8], chunk: bool, last: bool) -> Result<(), Down> {
+    async fn send(&mut self, data: &[u8], chunk: bool, last: Option<&[u8]>) -> Result<(), Down> {
         let limit = self.x.snapshot.config.timeouts.body;
         let flow = self.flow;
         flow.clock.allow(limit);
         flow.download.set(Waits::Client);
-        let socket = &self.x.conn.socket;
+        let client = &self.x.conn.client;
         let took = |_| flow.clock.allow(limit);
-        let sent = emit(socket, self.out, data, chunk, last, took).await;
+        let sent = emit(client, self.out, data, chunk, last, took).await;
         flow.download.set(Waits::Server);
         self.x.record.bytes += data.len() as u64;
         sent.map_err(|_| Down::Client(Stopped::Client))
@@ -287,7 +301,7 @@ impl Download<'_, '_> {
         self.x.record.status = 101;
         self.x.record.head_bytes += self.out.len() as u64;
         self.flow.answering.set(true);
-        self.send(b"", false, false).await?;
+        self.send(b"", false, None).await?;
         buf.consume(length);
         let (bytes, stopped) = tunnel::run(self.x, self.socket, buf).await;
         self.x.record.bytes += bytes;

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tandem_net::Socket;
@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::connection::{After, Exchange, Outs};
 use super::download::{Down, Download};
 use super::forward::failure;
+use super::gone::Watch;
 use super::upload::{UploadError, upload};
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
 use crate::head::BodyLength;
@@ -70,6 +71,7 @@ enum End {
     Unsent,
     Down(Down),
     Late,
+    Gone,
 }
 
 /// Sends the request over `socket` and passes the answer on.
@@ -102,6 +104,7 @@ pub(super) async fn exchange(
         download: Cell::new(Waits::Server),
     };
     let chunk = x.request.head.body() == BodyLength::Chunked;
+    let knows_interim = x.request.head.minor() == 1;
     let end = {
         let limit = upstream.timeouts.body;
         let upload = pin!(upload(conn, socket, body, out, chunk, &flow, limit));
@@ -117,7 +120,9 @@ pub(super) async fn exchange(
             }
             .run()
         );
-        both(upload, download, &flow, upstream.timeouts.first_byte).await
+        let watch = Watch::new(&conn.client);
+        let gone = |cx: &mut Context<'_>| watch.poll(cx, knows_interim && !flow.answering.get());
+        both(upload, download, gone, &flow, upstream.timeouts.first_byte).await
     };
     let stage = || match (flow.heard.get(), flow.sent.get()) {
         (true, _) => Stage::Answered,
@@ -151,7 +156,7 @@ pub(super) async fn exchange(
         End::Upload(BodyError::Malformed) if !flow.answering.get() => {
             Done::Refused(400, "the body's chunks are malformed")
         }
-        End::Upload(_) => Done::Stopped(Stopped::Client),
+        End::Upload(_) | End::Gone => Done::Stopped(Stopped::Client),
         End::Late => {
             let client = if flow.answering.get() {
                 flow.download.get() == Waits::Client
@@ -193,6 +198,7 @@ fn write_head(x: &Exchange<'_>, upstream: &Upstream, out: &mut Vec<u8>) {
 async fn both(
     mut upload: Pin<&mut impl Future<Output = Result<(), UploadError>>>,
     mut download: Pin<&mut impl Future<Output = Down>>,
+    gone: impl Fn(&mut Context<'_>) -> Poll<()>,
     flow: &Flow<'_>,
     first_byte: Duration,
 ) -> End {
@@ -215,6 +221,10 @@ async fn both(
         }
         if let Poll::Ready(down) = download.as_mut().poll(cx) {
             return Poll::Ready(End::Down(down));
+        }
+        // While it sends it is watched by reading.
+        if !uploading && gone(cx).is_ready() {
+            return Poll::Ready(End::Gone);
         }
         flow.clock.poll(cx).map(|_| End::Late)
     })

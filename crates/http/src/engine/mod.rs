@@ -1,18 +1,22 @@
 //! The engine: one per worker. It owns the worker's connections, buffers and idle upstream connections, and carries
 //! out what handlers plan.
 //!
-//! The way of a request: [`opening`] takes what comes before the first, [`connection`] waits, reads and parses the head; the listener's handler plans; [`reply`] sends
+//! The way of a request: [`opening`] takes what comes before the first, [`connection`] (or [`http2`], for a stream of it) waits,
+//! reads and parses the head; the listener's handler plans; [`reply`] sends
 //! answers from memory and files, [`forward`] tries servers, [`exchange`] moves one request ([`upload`]) and its
-//! answer ([`download`]) between client and server, [`tunnel`] what follows an upgrade; [`record`] logs and counts.
+//! answer ([`download`]) between client and server while [`gone`] watches the client, [`tunnel`] what follows an upgrade; [`record`] logs and counts.
 
 mod body;
 mod buffers;
+mod client;
 mod clock;
 mod connection;
 mod disk;
 mod download;
 mod exchange;
 mod forward;
+mod gone;
+mod http2;
 mod opening;
 mod pool;
 mod record;
@@ -62,6 +66,8 @@ pub struct ListenerConfig {
     pub proxy_protocol: bool,
     /// Speak TLS. New connections use what is here when they are taken.
     pub tls: Option<Arc<ServerTls>>,
+    /// Speak HTTP/2 too: with TLS, to clients that choose it (ALPN); without, to those that begin with it.
+    pub http2: bool,
     /// This is the door of a service for the file's own listeners: nodes are told why a try failed.
     pub internal: bool,
     /// Pages of errors, where routes have none of their own.
@@ -107,7 +113,10 @@ struct Door {
     config: Arc<ArcSwap<ListenerConfig>>,
     seen: RefCell<Rc<Snapshot>>,
     closed: Cell<bool>,
-    failed: opening::Failed,
+    /// TLS handshakes that failed.
+    handshakes: opening::Failed,
+    /// HTTP/2 connections that were ended for what they sent.
+    floods: opening::Failed,
 }
 
 /// A configuration with what this worker opened for it.
@@ -157,7 +166,8 @@ impl Engine {
             config,
             seen,
             closed: Cell::new(false),
-            failed: opening::Failed::default(),
+            handshakes: opening::Failed::default(),
+            floods: opening::Failed::default(),
         });
         let task = spawn_local(accept(shared.clone(), door.clone(), acceptor));
         let accepting = task.abort_handle();

@@ -1,19 +1,20 @@
-//! What comes before the first request of a connection: a PROXY header, a TLS handshake.
+//! What comes before the first request of a connection: a PROXY header, a TLS handshake, the preface of HTTP/2.
 
 use std::cell::Cell;
 use std::io;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use tandem_net::Peer;
+use tandem_net::{Peer, Socket};
 
-use super::Snapshot;
+use super::client::Client;
 use super::connection::Conn;
+use super::http2::PREFACE;
+use super::{Door, Shared, Snapshot};
 
-/// The shortest time between two events about handshakes of one listener: whoever fails many must not fill the log.
+/// The shortest time between two events of a kind: whoever fails many handshakes must not fill the log.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// Handshakes that failed, of one listener on one worker.
+/// Clients of one listener on one worker that were sent away, of one kind.
 #[derive(Default)]
 pub(super) struct Failed {
     told: Cell<Option<Instant>>,
@@ -21,8 +22,8 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// Notes one; returns what is to be said of it and those before it, if it is time.
-    fn note(&self, client: IpAddr, error: &io::Error) -> Option<String> {
+    /// Notes one, and tells of it and those before it if it is time.
+    pub fn tell(&self, shared: &Shared, door: &Door, what: impl FnOnce() -> String) {
         let now = Instant::now();
         if self
             .told
@@ -30,62 +31,107 @@ impl Failed {
             .is_some_and(|told| now.duration_since(told) < QUIET)
         {
             self.untold.set(self.untold.get() + 1);
-            return None;
+            return;
         }
         self.told.set(Some(now));
         let others = match self.untold.take() {
             0 => String::new(),
-            n => format!("; {n} others failed since the last was told of"),
+            n => format!("; {n} others since the last was told of"),
         };
-        Some(format!(
-            "a TLS handshake with {client} failed: {error}{others}"
-        ))
+        let subject = format!("listener {}", door.seen.borrow().config.name);
+        let what = what() + &others;
+        shared.telemetry.events.warning(subject, what);
     }
+}
+
+/// What is spoken after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    Http1,
+    Http2,
+    /// Nothing: the connection is to be closed.
+    Closed,
 }
 
 /// Whether anything comes before the first request.
 pub(super) fn is_needed(conn: &Conn) -> bool {
     let seen = conn.door.seen.borrow();
-    seen.config.proxy_protocol || seen.config.tls.is_some()
+    let config = &seen.config;
+    config.proxy_protocol || config.tls.is_some() || config.http2
 }
 
-/// Takes it; `false` when the connection is to be closed. All of it has the time that a head has.
-pub(super) async fn open(conn: &mut Conn) -> bool {
+/// Takes it. All of it has the time that a head has; only on a plain connection that may turn out to speak HTTP/2 the
+/// first byte has the time of an idle one.
+pub(super) async fn open(conn: &mut Conn) -> Opened {
     let snapshot = conn.door.snapshot(conn.shared());
-    let limit = snapshot.config.timeouts.head;
+    let (config, limit) = (&snapshot.config, snapshot.config.timeouts.head);
     // Not the connection's clock, which would have to be borrowed along with what the handshake changes.
-    matches!(
-        tokio::time::timeout(limit, steps(conn, &snapshot)).await,
-        Ok(true)
-    )
+    let opened = tokio::time::timeout(limit, steps(conn, &snapshot)).await;
+    match opened {
+        Ok(Opened::Http1) if config.tls.is_none() && config.http2 => {
+            if !conn.next().await {
+                return Opened::Closed;
+            }
+            match &conn.client {
+                Client::Http1(socket) => tokio::time::timeout(limit, by_preface(socket))
+                    .await
+                    .unwrap_or(Opened::Closed),
+                Client::Http2(_) => Opened::Closed,
+            }
+        }
+        Ok(opened) => opened,
+        Err(_) => Opened::Closed,
+    }
 }
 
-async fn steps(conn: &mut Conn, snapshot: &Snapshot) -> bool {
+async fn steps(conn: &mut Conn, snapshot: &Snapshot) -> Opened {
     let config = &snapshot.config;
+    let Client::Http1(socket) = &mut conn.client else {
+        return Opened::Closed;
+    };
     if config.proxy_protocol {
         // Anyone may say anything in a header: it is asked only of those whose word is taken.
         if config.rule.peer(conn.peer.ip()) == Peer::Stranger {
-            return false;
+            return Opened::Closed;
         }
-        match conn.socket.read_proxy_header().await {
+        match socket.read_proxy_header().await {
             Ok(Some(source)) => conn.peer = source,
             Ok(None) => {}
-            Err(_) => return false,
+            Err(_) => return Opened::Closed,
         }
     }
     let Some(tls) = &config.tls else {
-        return true;
+        return Opened::Http1;
     };
-    match conn.socket.accept_tls(tls).await {
-        Ok(()) => true,
+    match socket.accept_tls(tls, config.http2).await {
+        Ok(()) if socket.alpn_is(b"h2") => Opened::Http2,
+        Ok(()) => Opened::Http1,
         // Opened and closed again: a check of the port, or a browser that was faster than its user.
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => false,
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Opened::Closed,
         Err(e) => {
-            if let Some(what) = conn.door.failed.note(conn.peer.ip().to_canonical(), &e) {
-                let events = &conn.shared().telemetry.events;
-                events.warning(format!("listener {}", config.name), what);
-            }
-            false
+            let client = conn.peer.ip().to_canonical();
+            let what = || format!("a TLS handshake with {client} failed: {e}");
+            conn.door.handshakes.tell(conn.shared(), &conn.door, what);
+            Opened::Closed
+        }
+    }
+}
+
+/// Looks at what a connection begins with, and leaves it there.
+async fn by_preface(socket: &Socket) -> Opened {
+    let (mut seen, mut bytes) = (0, [0; PREFACE.len()]);
+    loop {
+        seen = match socket.peek(&mut bytes, seen).await {
+            Ok(n) if n > seen => n,
+            // The end: whatever came before it is read as HTTP/1.
+            Ok(_) => return Opened::Http1,
+            Err(_) => return Opened::Closed,
+        };
+        if bytes[..seen] != PREFACE[..seen] {
+            return Opened::Http1;
+        }
+        if seen == PREFACE.len() {
+            return Opened::Http2;
         }
     }
 }

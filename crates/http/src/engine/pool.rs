@@ -51,7 +51,7 @@ impl Key {
                 } else {
                     0
                 };
-                let to = x.conn.socket.local_address();
+                let to = x.conn.client.local_address();
                 (version, SocketAddr::new(client, port), to)
             }),
         }

@@ -10,6 +10,7 @@ use tandem_telemetry::Stopped;
 
 use super::Snapshot;
 use super::body::Body;
+use super::client::Wire;
 use super::clock::Elapsed;
 use super::connection::{After, Conn, Exchange, NoHead};
 use super::disk::{self, Fault};
@@ -60,6 +61,8 @@ fn head(
 /// What the client is told of the connection when `left` of its body is unread.
 pub(super) fn keep(x: &Exchange<'_>, left: Option<u64>, close: bool) -> Keep {
     match x.request.head.minor() {
+        // What is left unread is the stream's, not the connection's.
+        _ if x.conn.client.is_http2() => Keep::Implied,
         _ if close || !x.may_keep(left) => Keep::Close,
         0 => Keep::Told,
         _ => Keep::Implied,
@@ -193,7 +196,7 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
     let mut rest = head;
     while !rest.is_empty() {
         // The kernel keeps the head back and sends it with the file's beginning in one segment.
-        let write = async { conn.socket.write(&[IoSlice::new(rest)], true).await };
+        let write = async { conn.client.write(&[IoSlice::new(rest)], true).await };
         match conn.clock.limit(limit, write).await {
             Ok(Ok(n)) => rest = &rest[n..],
             Ok(Err(_)) => return Err(Unsent::Stopped(Stopped::Client)),
@@ -209,7 +212,7 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
         }
         let count = count.min((at_hand - sent) as usize);
         let send = conn
-            .socket
+            .client
             .send_file(file.file.as_fd(), file.offset + sent, count);
         match conn.clock.limit(limit, send).await {
             Ok(Ok(0)) => return Err(Unsent::File(Fault::Short)),

@@ -10,6 +10,7 @@ use tandem_net::Socket;
 use tandem_telemetry::Stopped;
 
 use super::buffers::{Buf, Buffers};
+use super::client::Wire;
 use super::clock::{Clock, Elapsed};
 use super::connection::Exchange;
 
@@ -28,12 +29,12 @@ pub(super) async fn run(x: &Exchange<'_>, server: &Socket, from_server: Buf) -> 
     let both = future::join(
         async {
             write(server, x.behind, |n| progress(&up, n)).await?;
-            copy(&conn.socket, server, buffers, |n| progress(&up, n)).await
+            copy(&conn.client, server, buffers, |n| progress(&up, n)).await
         },
         async {
-            write(&conn.socket, from_server.filled(), |n| progress(&down, n)).await?;
+            write(&conn.client, from_server.filled(), |n| progress(&down, n)).await?;
             drop(from_server);
-            copy(server, &conn.socket, buffers, |n| progress(&down, n)).await
+            copy(server, &conn.client, buffers, |n| progress(&down, n)).await
         },
     );
     let ended = late(&conn.clock, both).await;
@@ -57,8 +58,8 @@ async fn late<F: Future>(clock: &Clock, future: F) -> Result<F::Output, Elapsed>
 
 /// Copies until `from` ends, and tells `to`. Holds a buffer only while bytes are on their way.
 async fn copy(
-    from: &Socket,
-    to: &Socket,
+    from: &impl Wire,
+    to: &impl Wire,
     buffers: &Rc<Buffers>,
     progress: impl Fn(usize),
 ) -> io::Result<()> {
@@ -75,7 +76,7 @@ async fn copy(
     }
 }
 
-async fn write(to: &Socket, mut bytes: &[u8], progress: impl Fn(usize)) -> io::Result<()> {
+async fn write(to: &impl Wire, mut bytes: &[u8], progress: impl Fn(usize)) -> io::Result<()> {
     while !bytes.is_empty() {
         let n = to.write(&[IoSlice::new(bytes)], false).await?;
         progress(n);

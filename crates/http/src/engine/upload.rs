@@ -6,6 +6,7 @@ use std::time::Duration;
 use tandem_net::Socket;
 
 use super::body::{Body, BodyError};
+use super::client::Wire;
 use super::connection::Conn;
 use super::exchange::{Flow, Waits};
 
@@ -38,23 +39,23 @@ pub(super) async fn upload(
     let mut last = body.is_complete();
     let (first, kept) = body.begun();
     if first.is_empty() {
-        emit(socket, out, kept, chunk, last, took).await
+        let end = last.then(|| body.trailers());
+        emit(socket, out, kept, chunk, end, took).await
     } else {
         // A body of known length: `kept` follows as it is.
-        let ends = last && kept.is_empty();
-        match emit(socket, out, first, false, ends, took).await {
-            Ok(()) if !kept.is_empty() => emit(socket, out, kept, false, last, took).await,
+        match emit(socket, out, first, false, None, took).await {
+            Ok(()) if !kept.is_empty() => emit(socket, out, kept, false, None, took).await,
             sent => sent,
         }
     }
     .map_err(|_| UploadError::Server)?;
     while !last {
         flow.upload.set(Waits::Client);
-        let (data, is_last) = body.next(&conn.socket).await.map_err(UploadError::Body)?;
-        last = is_last;
+        let piece = body.next(&conn.client).await.map_err(UploadError::Body)?;
+        last = piece.last.is_some();
         flow.clock.allow(limit);
         flow.upload.set(Waits::Server);
-        emit(socket, out, data, chunk, last, took)
+        emit(socket, out, piece.data, chunk, piece.last, took)
             .await
             .map_err(|_| UploadError::Server)?;
         flow.left.set(body.left());
@@ -63,22 +64,29 @@ pub(super) async fn upload(
     Ok(())
 }
 
-/// Sends what is in `out` (and empties it) and `data`, as a chunk if asked; `last` ends a body in chunks.
+/// Sends what is in `out` (and empties it) and `data`, as a chunk if asked; `last` ends a body in chunks, with the trailers
+/// that may be passed on of the lines it holds.
 pub(super) async fn emit(
-    socket: &Socket,
+    to: &impl Wire,
     out: &mut Vec<u8>,
     data: &[u8],
     chunk: bool,
-    last: bool,
+    last: Option<&[u8]>,
     took: impl Fn(usize),
 ) -> io::Result<()> {
     if chunk && !data.is_empty() {
         let _ = write!(out, "{:x}\r\n", data.len());
     }
+    let end;
     let tail: &[u8] = match (chunk, data.is_empty(), last) {
-        (true, false, false) => b"\r\n",
-        (true, false, true) => b"\r\n0\r\n\r\n",
-        (true, true, true) => b"0\r\n\r\n",
+        (true, false, None) => b"\r\n",
+        (true, false, Some(b"")) => b"\r\n0\r\n\r\n",
+        (true, true, Some(b"")) => b"0\r\n\r\n",
+        (true, empty, Some(trailers)) => {
+            let begin: &[u8] = if empty { b"0\r\n" } else { b"\r\n0\r\n" };
+            end = [begin, trailers, b"\r\n"].concat();
+            &end
+        }
         _ => b"",
     };
     let mut pieces;
@@ -97,7 +105,7 @@ pub(super) async fn emit(
     };
     IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
-        let n = socket.write(left, false).await?;
+        let n = to.write(left, false).await?;
         took(n);
         IoSlice::advance_slices(&mut left, n);
     }

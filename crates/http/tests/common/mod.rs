@@ -69,6 +69,7 @@ pub fn config(handler: Arc<dyn Handler>) -> ListenerConfig {
         rule: ClientRule::default(),
         proxy_protocol: false,
         tls: None,
+        http2: false,
         internal: false,
         errors: None,
         log: None,

@@ -38,6 +38,11 @@ impl Session {
         }
     }
 
+    /// What was chosen in the handshake (ALPN).
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
+    }
+
     /// Ready when the handshake is over.
     pub fn poll_handshake(
         &mut self,
@@ -67,6 +72,17 @@ impl Session {
             }
             ready!(self.poll_receive(fd, cx))?;
         }
+    }
+
+    /// Ready when plaintext can be read, with its length, or there will be none: 0.
+    pub fn poll_sight(
+        &mut self,
+        fd: &AsyncFd<OwnedFd>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_readable(fd, cx))?;
+        let state = self.tls.process_new_packets().map_err(broken)?;
+        Poll::Ready(Ok(state.plaintext_bytes_to_read()))
     }
 
     /// Reads plaintext; 0 is the end that the peer has announced.

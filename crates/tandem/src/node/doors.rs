@@ -154,6 +154,7 @@ pub fn configure(
                 nodes: rule.nodes.clone(),
                 trust: listener.trust.clone(),
             },
+            http2: listener.http2,
             proxy_protocol: listener.proxy_protocol,
             tls: listener
                 .tls
@@ -189,6 +190,7 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
         rule: ClientRule::default(),
         proxy_protocol: false,
         tls: None,
+        http2: false,
         internal: false,
         errors: None,
         log: None,

@@ -1,0 +1,255 @@
+//! HTTP/2 (RFC 9113) towards clients, on h2's frames, streams and windows.
+//!
+//! [`serve`] is the life of a connection; each request is a task of its own with a [`Stream`] as its client's end, and
+//! from there on goes the way of any other. What bounds a client: the number of its streams, the windows, the size of
+//! heads, the buffers of h2 for what it does not take, time limits for everything it owes, and [`guard`] for frames
+//! that carry nothing.
+
+mod guard;
+mod head;
+mod stream;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{Method, Request};
+use tokio::task::spawn_local;
+
+use super::body::Body;
+use super::client::Client;
+use super::clock::Clock;
+use super::connection::{After, Conn, Exchange, NoHead, Outs, respond};
+use super::{Door, Shared, reply};
+use crate::head::MAX_HEAD;
+use guard::{Account, Guarded};
+pub(super) use stream::Stream;
+
+/// What a client sends first when it knows that HTTP/2 is spoken (section 3.4).
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Requests of one connection at once.
+const MOST_STREAMS: u32 = 100;
+/// What a client may send of one body before it is read, in bytes.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// What it may send of all bodies before they are read, in bytes.
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// How long a connection is held after its last word, so that the client hears it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The requests of a connection that are being answered.
+#[derive(Default)]
+struct Open {
+    count: Cell<usize>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// Whom a connection joins.
+#[derive(Clone, Copy)]
+struct Ends {
+    tls: bool,
+    local: Option<SocketAddr>,
+    peer: SocketAddr,
+}
+
+/// Counts a request for as long as its task lives.
+struct Counted(Rc<Open>, Rc<Shared>);
+
+impl Counted {
+    fn new(open: &Rc<Open>, shared: &Rc<Shared>) -> Self {
+        open.count.set(open.count.get() + 1);
+        Self(open.clone(), shared.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        if let Some(waker) = &*self.0.waker.borrow() {
+            waker.wake_by_ref();
+        }
+        if std::thread::panicking() {
+            self.1.counters().panics.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// A connection while it lasts.
+struct Life {
+    connection: Connection<Guarded, Bytes>,
+    account: Rc<Account>,
+    open: Rc<Open>,
+    clock: Clock,
+    /// When it was last seen without a request.
+    idle_since: Option<Instant>,
+    /// It was told that it ends.
+    leaving: Option<Instant>,
+}
+
+/// Serves a connection whose client speaks HTTP/2.
+pub(super) async fn serve(conn: Conn) {
+    let Conn {
+        door,
+        client,
+        peer,
+        clock,
+        shared,
+        counted: _counted,
+    } = conn;
+    let Client::Http1(socket) = client else {
+        return;
+    };
+    let ends = Ends {
+        tls: socket.is_tls(),
+        local: socket.local_address(),
+        peer,
+    };
+    let (guarded, account) = Guarded::new(socket);
+    let limit = door.snapshot(&shared).config.timeouts.head;
+    let handshake = h2::server::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_send_buffer_size(stream::WRITE)
+        .handshake(guarded);
+    let Ok(Ok(connection)) = clock.limit(limit, handshake).await else {
+        return;
+    };
+    let open = Rc::new(Open::default());
+    let mut life = Life {
+        connection,
+        account,
+        open: open.clone(),
+        clock,
+        idle_since: None,
+        leaving: None,
+    };
+    while let Some((request, respond)) =
+        std::future::poll_fn(|cx| life.poll_next(cx, &door, &shared, peer)).await
+    {
+        let counted = Counted::new(&open, &shared);
+        let (door, shared) = (door.clone(), shared.clone());
+        spawn_local(answer(request, respond, ends, door, shared, counted));
+    }
+}
+
+impl Life {
+    /// The next request; `None` when there will be none and nothing is left to be said.
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        door: &Door,
+        shared: &Rc<Shared>,
+        peer: SocketAddr,
+    ) -> Poll<Option<(Request<RecvStream>, SendResponse<Bytes>)>> {
+        self.account.watch(cx.waker());
+        *self.open.waker.borrow_mut() = Some(cx.waker().clone());
+        let timeouts = door.seen.borrow().config.timeouts;
+        loop {
+            if self.account.is_spent() && self.leaving.is_none() {
+                self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                self.leaving = Some(Instant::now());
+                let what = || {
+                    let client = peer.ip().to_canonical();
+                    format!(
+                        "{client} sent HTTP/2 frames that carry nothing without end: it was sent away"
+                    )
+                };
+                door.floods.tell(shared, door, what);
+            }
+            if self.leaving.is_none() && (shared.draining.get() || door.closed.get()) {
+                self.leave();
+            }
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending => {}
+            }
+            if self.open.count.get() > 0 {
+                self.idle_since = None;
+            } else if self.idle_since.is_none() {
+                self.idle_since = Some(Instant::now());
+            }
+            let idle = self.idle_since.map(|since| match self.leaving {
+                Some(left) => since.max(left) + LINGER,
+                None => since + timeouts.idle,
+            });
+            let owed = self.account.owes_since().map(|since| since + timeouts.head);
+            let Some(deadline) = idle.into_iter().chain(owed).min() else {
+                return Poll::Pending;
+            };
+            self.clock
+                .allow(deadline.saturating_duration_since(Instant::now()));
+            if self.clock.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            // A head that does not come to its end keeps h2 from reading anything else: there is nothing to wait for.
+            if self.leaving.is_some() || owed.is_some_and(|owed| owed <= deadline) {
+                return Poll::Ready(None);
+            }
+            self.leave();
+        }
+    }
+
+    /// Tells the client to open no more streams here.
+    fn leave(&mut self) {
+        self.connection.graceful_shutdown();
+        self.leaving = Some(Instant::now());
+    }
+}
+
+/// Answers one request.
+async fn answer(
+    request: Request<RecvStream>,
+    respond_to: SendResponse<Bytes>,
+    ends: Ends,
+    door: Rc<Door>,
+    shared: Rc<Shared>,
+    _counted: Counted,
+) {
+    let snapshot = door.snapshot(&shared);
+    let mut input = shared.buffers.small();
+    let mut scratch = shared.buffers.scratch();
+    let scratch = &mut *scratch;
+    let text = &mut scratch.request_out;
+    let written = head::write(text, &request);
+    let length = text.len().min(MAX_HEAD);
+    input.space()[..length].copy_from_slice(&text[..length]);
+    input.fill(length);
+    let bare = request.method() == Method::HEAD;
+    let stream = Stream::new(request.into_body(), respond_to, bare, ends.tls, ends.local);
+    let conn = Conn {
+        door,
+        client: Client::Http2(Box::new(stream)),
+        peer: ends.peer,
+        clock: Clock::new(snapshot.config.timeouts.body),
+        shared: shared.clone(),
+        counted: None,
+    };
+    let bytes = input.filled();
+    let after = match written.and_then(|()| scratch.head.read_http2(bytes)) {
+        Err(error) => reply::refuse(&conn, &snapshot, NoHead::Refused(error)).await,
+        Ok(()) => {
+            let mut body = Body::of_stream(scratch.head.body(), &shared.buffers);
+            let mut x = Exchange::new(&conn, &snapshot, &scratch.head, bytes, b"");
+            let outs = Outs {
+                response: &mut scratch.response,
+                request_out: &mut scratch.request_out,
+                response_out: &mut scratch.response_out,
+            };
+            Box::pin(respond(&mut x, &mut body, outs)).await
+        }
+    };
+    let Client::Http2(stream) = &conn.client else {
+        return;
+    };
+    if after == After::Abort || stream.end(b"").is_err() {
+        stream.abort();
+    }
+}
