@@ -100,6 +100,23 @@ pub struct Row {
 }
 
 impl Row {
+    /// A node's own row.
+    pub fn now(info: &NodeInfo, telemetry: &Telemetry) -> Self {
+        let view = NodeView::now(info, telemetry);
+        let (state, reason) = Self::judge(&view.status);
+        Self {
+            node: view.node,
+            roles: info.roles.clone(),
+            address: info.address.clone(),
+            pid: Some(view.pid),
+            app_pids: app_pids(&view.status),
+            state,
+            reason,
+            status: view.status,
+            events: view.events.iter().map(line).collect(),
+        }
+    }
+
     /// Judges a running node by what it says of itself.
     pub fn judge(status: &NodeStatus) -> (RowState, String) {
         let mut reasons = Vec::new();
@@ -155,32 +172,6 @@ impl Row {
 pub trait Rows: Send + Sync {
     /// The nodes, as they are now. Must not block.
     fn rows(&self) -> Vec<Row>;
-}
-
-/// A node alone: one row.
-pub struct SelfRow {
-    /// The node.
-    pub info: NodeInfo,
-    /// Its telemetry.
-    pub telemetry: Telemetry,
-}
-
-impl Rows for SelfRow {
-    fn rows(&self) -> Vec<Row> {
-        let view = NodeView::now(&self.info, &self.telemetry);
-        let (state, reason) = Row::judge(&view.status);
-        vec![Row {
-            node: view.node,
-            roles: self.info.roles.clone(),
-            address: self.info.address.clone(),
-            pid: Some(view.pid),
-            app_pids: app_pids(&view.status),
-            state,
-            reason,
-            status: view.status,
-            events: view.events.iter().map(line).collect(),
-        }]
-    }
 }
 
 impl<R: Rows + ?Sized> Rows for Arc<R> {

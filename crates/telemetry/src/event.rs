@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -15,6 +16,8 @@ const KEPT: usize = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
+    /// Of use when looking for a cause: written to the log only when the level is lowered to it, never kept.
+    Debug,
     /// As expected: a server came up, a leader was elected.
     Info,
     /// Redundancy or capacity is reduced, requests are still served.
@@ -23,19 +26,37 @@ pub enum Severity {
     Error,
 }
 
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Severity {
+    /// All of them, the least first.
+    pub const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Warning, Self::Error];
+
+    /// The severity of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
             Self::Info => "info",
             Self::Warning => "warning",
             Self::Error => "error",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
 /// One change, and why.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
+    /// Its number on this node: it only grows, and begins anew with the process.
+    pub seq: u64,
     /// When, in UTC, RFC 3339.
     pub at: String,
     /// On which node.
@@ -64,7 +85,12 @@ pub struct Events(Arc<Inner>);
 struct Inner {
     node: Arc<str>,
     log: Log,
+    /// The least severity that is written to the log.
+    level: AtomicU8,
+    /// Lines of the log are JSON objects.
+    json: AtomicBool,
     kept: Mutex<VecDeque<Event>>,
+    last: AtomicU64,
 }
 
 impl Events {
@@ -74,8 +100,33 @@ impl Events {
         Self(Arc::new(Inner {
             node: node.into(),
             log,
+            level: AtomicU8::new(Severity::Info as u8),
+            json: AtomicBool::new(false),
             kept,
+            last: AtomicU64::new(0),
         }))
+    }
+
+    /// From now on the log has what is at least so severe. What is kept does not change.
+    pub fn set_level(&self, level: Severity) {
+        self.0.level.store(level as u8, Relaxed);
+    }
+
+    /// Whether lines of the log are JSON objects from now on.
+    pub fn set_json(&self, json: bool) {
+        self.0.json.store(json, Relaxed);
+    }
+
+    /// Whether something of this severity is written to the log: to be asked before a text is made for nothing.
+    pub fn logs(&self, level: Severity) -> bool {
+        level as u8 >= self.0.level.load(Relaxed)
+    }
+
+    /// Of use when looking for a cause; `what` is made only when the log wants it.
+    pub fn debug(&self, subject: &str, what: impl FnOnce() -> String) {
+        if self.logs(Severity::Debug) {
+            self.emit(Severity::Debug, subject.into(), what());
+        }
     }
 
     /// Something went as it should.
@@ -95,26 +146,40 @@ impl Events {
 
     fn emit(&self, severity: Severity, subject: String, what: String) {
         let at = rfc3339(OffsetDateTime::now_utc());
-        let event = Event {
+        let mut event = Event {
+            seq: 0,
             at,
             node: self.0.node.clone(),
             severity,
             subject,
             what,
         };
-        if matches!(self.0.log, Log::Stderr) {
-            let line = format!(
-                "{} {} {:7} {}: {}\n",
-                event.at, event.node, event.severity, event.subject, event.what
-            );
-            // A full or closed log must not stop the node; the event is still kept below.
+        if severity > Severity::Debug {
+            let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            // Numbered under the lock, so that they are kept in their order.
+            event.seq = self.0.last.fetch_add(1, Relaxed) + 1;
+            if kept.len() == KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(event.clone());
+        }
+        if matches!(self.0.log, Log::Stderr) && self.logs(severity) {
+            let line = self.line(&event);
+            // A full or closed log must not stop the node.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         }
-        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_front();
+    }
+
+    fn line(&self, event: &Event) -> String {
+        if self.0.json.load(Relaxed)
+            && let Ok(line) = serde_json::to_string(event)
+        {
+            return line + "\n";
         }
-        kept.push_back(event);
+        format!(
+            "{} {} {:7} {}: {}\n",
+            event.at, event.node, event.severity, event.subject, event.what
+        )
     }
 
     /// Writes a line that a program printed to the log, as `<time> <node> <subject>: <line>`. It is no event: it is not
@@ -124,11 +189,35 @@ impl Events {
             return;
         }
         let at = rfc3339(OffsetDateTime::now_utc());
-        let mut text = format!("{at} {} {subject}: ", self.0.node).into_bytes();
-        text.extend_from_slice(line);
-        text.push(b'\n');
+        let text = if self.0.json.load(Relaxed) {
+            let object = serde_json::json!({
+                "at": at,
+                "node": &*self.0.node,
+                "subject": subject,
+                "output": String::from_utf8_lossy(line),
+            });
+            format!("{object}\n").into_bytes()
+        } else {
+            let mut text = format!("{at} {} {subject}: ", self.0.node).into_bytes();
+            text.extend_from_slice(line);
+            text.push(b'\n');
+            text
+        };
         // One write for a line, so that lines of several programs do not mix. A full or closed log stops nothing.
         let _ = std::io::stderr().lock().write_all(&text);
+    }
+
+    /// At most `n` events after the one of this number, oldest first; the last ones, when there are more.
+    pub fn after(&self, seq: u64, n: usize) -> Vec<Event> {
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = kept.partition_point(|event| event.seq <= seq);
+        let first = first.max(kept.len().saturating_sub(n));
+        kept.iter().skip(first).cloned().collect()
+    }
+
+    /// The number of the last event; 0 before the first.
+    pub fn last_number(&self) -> u64 {
+        self.0.last.load(Relaxed)
     }
 
     /// The last `n` events, oldest first.
@@ -169,5 +258,7 @@ mod tests {
         assert_eq!(last.len(), KEPT);
         assert_eq!(last[0].what, "5");
         assert_eq!(events.last(1)[0].what, (KEPT + 4).to_string());
+        assert_eq!(events.after(last[0].seq, 2)[1], events.last(1)[0]);
+        assert_eq!(events.after(events.last_number(), 10), []);
     }
 }

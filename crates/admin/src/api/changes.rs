@@ -1,0 +1,152 @@
+//! Endpoints that change something. Each change is an audit event that says by whom.
+
+use tandem_telemetry::{ControlError, Severity};
+
+use super::{Answer, Api, Call, Endpoint, Outcome};
+use crate::operations::Order;
+
+pub(super) static ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        changes: true,
+        path: "/api/v1/servers/{service}/{server}",
+        parameters: "`state=drain|maintenance|ready`, `weight=0..256`, `kill=true`",
+        what: "What a server of a service gets. `drain`: no new requests, those in flight finish, clients bound to it still come. `maintenance`: nothing, and no checks. `ready`: all again. `weight`: its share. `kill`: SIGKILL to the program behind it.",
+        run: server,
+    },
+    Endpoint {
+        changes: true,
+        path: "/api/v1/listeners/{listener}",
+        parameters: "`maintenance=true|false`",
+        what: "Whether a listener shows its maintenance page.",
+        run: listener,
+    },
+    Endpoint {
+        changes: true,
+        path: "/api/v1/node/reload",
+        parameters: "",
+        what: "Read the file again and take what is different. Answers when it is in effect, or 409 with what is wrong, and then nothing was changed.",
+        run: |api, call, _| api.audited(call, "reload", Order::Reload),
+    },
+    Endpoint {
+        changes: true,
+        path: "/api/v1/node/reopen-logs",
+        parameters: "",
+        what: "Open the logs anew, as after a rotation; SIGUSR1 does the same.",
+        run: |api, call, _| api.audited(call, "reopen logs", Order::ReopenLogs),
+    },
+    Endpoint {
+        changes: true,
+        path: "/api/v1/node/log-level",
+        parameters: "`level=debug|info|warning|error`",
+        what: "The least severity that is written to the log, until the node ends.",
+        run: log_level,
+    },
+    Endpoint {
+        changes: true,
+        path: "/api/v1/node/upgrade",
+        parameters: "`program=PATH`, if another one",
+        what: "Start the program anew, hand sockets and applications over to it, finish what is in flight. Answers when the successor serves.",
+        run: |api, call, _| {
+            let program = call.parameter("program").map(Into::into);
+            api.audited(call, "upgrade", Order::Upgrade { program })
+        },
+    },
+];
+
+impl Api {
+    /// Has the node do something, and notes it.
+    fn audited(&self, call: &Call, what: &str, order: Order) -> Outcome {
+        self.audit(call, &format!("node: {what} ordered"));
+        self.ordered(order)
+    }
+
+    /// Has the node do something.
+    pub(super) fn ordered(&self, order: Order) -> Outcome {
+        let pending = self.operations().order(order);
+        Outcome::Later(Box::pin(async move {
+            match pending.await {
+                Ok(body) => Answer { status: 200, body },
+                Err(why) => Answer::error(409, why),
+            }
+        }))
+    }
+}
+
+fn server(api: &Api, call: &Call, taken: &[&str]) -> Outcome {
+    let name = taken.join("/");
+    let registry = &api.telemetry().registry;
+    let Some(control) = registry.find_control(&name) else {
+        let mut answer = Answer::error(404, format!("there is no server `{name}` here"));
+        answer.body["servers"] = registry.controls().into();
+        return answer.into();
+    };
+    let mut done = Vec::new();
+    for (parameter, value) in &call.parameters {
+        let result = match (parameter.as_str(), value.as_str()) {
+            ("state", "drain") => control.drain(),
+            ("state", "maintenance") => control.maintenance(),
+            ("state", "ready") => control.ready(),
+            ("kill", "true") => control.kill(),
+            ("weight", text) => match text.parse::<u16>() {
+                Ok(weight) if weight <= 256 => control.weight(weight),
+                _ => {
+                    let why = format!("`{text}` is no weight: a number from 0 to 256");
+                    return Answer::error(400, why).into();
+                }
+            },
+            _ => {
+                let why = format!("`{parameter}={value}` says nothing to a server");
+                return Answer::error(400, why).into();
+            }
+        };
+        if let Err(error) = result {
+            return refused(&name, error).into();
+        }
+        done.push(format!("{parameter} {value}"));
+    }
+    if done.is_empty() {
+        return Answer::error(400, "say what: state, weight or kill").into();
+    }
+    let what = format!("server {name}: {}", done.join(", "));
+    api.audit(call, &what);
+    Answer::done(what).into()
+}
+
+fn listener(api: &Api, call: &Call, taken: &[&str]) -> Outcome {
+    let name = format!("listener/{}", taken[0]);
+    let Some(control) = api.telemetry().registry.find_control(&name) else {
+        let why = format!("there is no listener `{}` here", taken[0]);
+        return Answer::error(404, why).into();
+    };
+    let result = match call.parameter("maintenance") {
+        Some("true") => control.maintenance(),
+        Some("false") => control.ready(),
+        _ => return Answer::error(400, "say maintenance=true or maintenance=false").into(),
+    };
+    if let Err(error) = result {
+        return refused(&name, error).into();
+    }
+    let on = call.parameter("maintenance") == Some("true");
+    let what = format!(
+        "listener {}: maintenance {}",
+        taken[0],
+        if on { "on" } else { "off" }
+    );
+    api.audit(call, &what);
+    Answer::done(what).into()
+}
+
+fn refused(name: &str, error: ControlError) -> Answer {
+    Answer::error(409, format!("{name}: {error}"))
+}
+
+fn log_level(api: &Api, call: &Call, _: &[&str]) -> Outcome {
+    let given = call.parameter("level").unwrap_or_default();
+    let Some(level) = Severity::parse(given) else {
+        let why = format!("`{given}` is no level: debug, info, warning or error");
+        return Answer::error(400, why).into();
+    };
+    api.audit(call, &format!("node: log level {level}"));
+    api.telemetry().events.set_level(level);
+    Answer::done(format!("the log has what is {level} or worse")).into()
+}
