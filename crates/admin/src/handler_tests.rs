@@ -52,6 +52,7 @@ fn ask(admin: &AdminHandler, line: &str, fields: &str) -> Reply {
         client: [127, 0, 0, 1].into(),
         peer: ([127, 0, 0, 1], 1).into(),
         from_node: false,
+        trusted: false,
         secure: false,
     };
     let cx = Cx {

@@ -1,5 +1,6 @@
 //! What no single key can know: names, ports, routes and placement across the whole file.
 
+mod admin;
 mod modes;
 mod names;
 mod placement;
@@ -13,6 +14,7 @@ use crate::reader::Reader;
 
 /// Looks for contradictions. `cluster` is what `draft` means.
 pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
+    admin::check(draft, cluster, reader);
     names::check(draft, cluster, reader);
     placement::check(draft, cluster, reader);
     ports::check(draft, cluster, reader);

@@ -9,7 +9,8 @@ pub(crate) mod text;
 use std::fmt::Write;
 
 use tandem_model::{
-    Action, Admin, Cluster, Listener, LogTo, Mode, Node, Secret, Sessions, Timeouts, TlsVersion,
+    Action, Admin, Cluster, Listener, LogFormat, LogTo, Mode, Node, Secret, Sessions, Timeouts,
+    TlsVersion,
 };
 
 use crate::duration;
@@ -86,6 +87,23 @@ fn common(cluster: &Cluster) -> Pairs {
     pairs.put_unless("log", &cluster.log, &usual.log, |log| match log {
         LogTo::Stderr => quoted("stderr"),
         LogTo::File(path) => quoted(path),
+    });
+    if let Some(token) = &cluster.admin_token {
+        pairs.put("admin-token", quoted(token.reveal()));
+    }
+    pairs.put_unless(
+        "log-format",
+        &cluster.log_format,
+        &usual.log_format,
+        |format| {
+            quoted(match format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            })
+        },
+    );
+    pairs.put_unless("log-level", &cluster.log_level, &usual.log_level, |level| {
+        quoted(level.name())
     });
     pairs
 }

@@ -8,6 +8,7 @@ use toml::de::DeValue;
 use crate::diagnostics::{Lines, Mistake};
 use crate::expand::expand;
 use crate::span::{At, Item, Span};
+use crate::suggest::did_you_mean;
 
 /// Reading a file: where it is, what it may use, what was wrong so far.
 pub(crate) struct Reader<'a> {
@@ -179,6 +180,20 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// One of a few words, each with what it means.
+    pub fn one_of<T: Copy>(&mut self, item: &Item<'_>, words: &[(&'static str, T)]) -> Option<T> {
+        let names = words.iter().map(|(word, _)| *word);
+        let all: Vec<String> = names.clone().map(|word| format!("\"{word}\"")).collect();
+        let all = all.join(" or ");
+        let given = self.filled(item, &all)?;
+        let found = words.iter().find(|(word, _)| *word == given);
+        if found.is_none() {
+            let hint = did_you_mean(&given, names);
+            self.wrong_hint(&item.span(), format!("expected {all}"), hint);
+        }
+        found.map(|(_, meaning)| *meaning)
     }
 
     /// A whole number within a range.

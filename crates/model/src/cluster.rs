@@ -31,8 +31,14 @@ pub struct Cluster {
     pub workers: Option<u16>,
     /// The admin pages of each node.
     pub admin: Admin,
+    /// What callers of the admin pages must know, when these are not for the machine alone.
+    pub admin_token: Option<Secret>,
     /// Where a node's log goes.
     pub log: LogTo,
+    /// What its lines are.
+    pub log_format: LogFormat,
+    /// The least severity that is written to it.
+    pub log_level: LogLevel,
     /// The machines, in the order of the file.
     pub nodes: Vec<Node>,
     /// Where requests come in.
@@ -61,6 +67,45 @@ pub enum Admin {
     At(Address),
     /// Nowhere.
     Off,
+}
+
+/// What the lines of a node's log are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text for people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The least severity that a node's log has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What happens.
+    #[default]
+    Info,
+    /// What reduces redundancy or capacity.
+    Warning,
+    /// What is not served.
+    Error,
+}
+
+impl LogLevel {
+    /// All levels, the most talkative first.
+    pub const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Warning, Self::Error];
+
+    /// Its name in a file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// Where a node writes its log.

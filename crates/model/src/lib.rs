@@ -25,7 +25,8 @@ mod sample;
 
 pub use check::{Check, HttpCheck, Timing};
 pub use cluster::{
-    Admin, Cluster, Guard, Listener, ListenerTls, LogTo, Mode, Node, Sessions, Timeouts, TlsVersion,
+    Admin, Cluster, Guard, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode, Node, Sessions,
+    Timeouts, TlsVersion,
 };
 pub use pattern::Pattern;
 pub use plan::{

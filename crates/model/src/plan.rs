@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use crate::cluster::Guard;
 use crate::{
     Action, Address, Admin, App, BackendTls, Check, Cluster, Conditions, Content, Errors, Listener,
-    ListenerTls, LogTo, Maintenance, Mode, Overrides, Policies, Program, ProxyVersion, RESOLVE,
-    Route, Secret, Service, Site, Size, Spread, Timeouts,
+    ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode, Overrides, Policies, Program,
+    ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -37,8 +37,14 @@ pub struct NodePlan {
     pub group: Option<String>,
     /// Where admin pages are served, if they are.
     pub admin: Option<Address>,
+    /// What callers of the admin pages must know.
+    pub admin_token: Option<Secret>,
     /// Where the log goes; names are filled in.
     pub log: LogTo,
+    /// What its lines are.
+    pub log_format: LogFormat,
+    /// The least severity that it has.
+    pub log_level: LogLevel,
     /// What nodes prove to one another.
     pub key: Option<Secret>,
     /// Where this node is reached by the others.
@@ -293,6 +299,9 @@ impl Cluster {
                 LogTo::Stderr => LogTo::Stderr,
                 LogTo::File(path) => LogTo::File(path.replace("{node}", node)),
             },
+            admin_token: self.admin_token.clone(),
+            log_format: self.log_format,
+            log_level: self.log_level,
             key: self.key.clone(),
             cluster_port: self.port,
             peers: self

@@ -10,8 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    Access, Address, Admin, App, BackendServer, Check, Cluster, LogTo, Program, Rehearsal, Secret,
-    Service, Spread, Timeouts,
+    Access, Address, Admin, App, BackendServer, Check, Cluster, LogFormat, LogTo, Program,
+    Rehearsal, Secret, Service, Spread, Timeouts,
 };
 
 /// The first of the ports that services get.
@@ -66,6 +66,9 @@ pub fn rehearse(cluster: &Cluster, stage: &Stage) -> Rehearsed {
     out.state = stage.dir.join("state");
     // Whoever plays the nodes keeps their standard error apart, below the directory.
     out.log = LogTo::Stderr;
+    out.log_format = LogFormat::Text;
+    // Nodes are asked how they are by their admin pages, which are at loopback addresses here.
+    out.admin_token = None;
     if out.admin == Admin::Off {
         out.admin = Admin::At(Address::tcp("127.0.0.1", 8404));
     }

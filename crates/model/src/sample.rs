@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use crate::cluster::CLUSTER_PORT;
 use crate::{
-    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, LogTo, Mode, Node,
-    Overrides, Pattern, Program, Route, Secret, Service, Sessions, Site, Size, Spread, Timeouts,
+    Action, Address, Admin, App, Check, Cluster, Conditions, Listener, LogFormat, LogLevel, LogTo,
+    Mode, Node, Overrides, Pattern, Program, Route, Secret, Service, Sessions, Site, Size, Spread,
+    Timeouts,
 };
 
 pub(crate) fn strings(names: &[&str]) -> Vec<String> {
@@ -52,7 +53,10 @@ pub(crate) fn six() -> Cluster {
         group: None,
         workers: None,
         admin: Admin::At(Address::tcp("127.0.0.1", 8404)),
+        admin_token: None,
         log: LogTo::Stderr,
+        log_format: LogFormat::Text,
+        log_level: LogLevel::Info,
         nodes: machines
             .iter()
             .map(|(name, n)| Node {

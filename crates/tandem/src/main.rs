@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod exit;
 mod node;
+mod operator;
 mod process;
 mod rehearsal;
 mod service;

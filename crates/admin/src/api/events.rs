@@ -32,7 +32,9 @@ struct Wanted {
 
 impl Wanted {
     fn of(&self, events: &Events) -> Vec<Event> {
-        let mut found = events.after(self.after, MOST);
+        // A node that was started again numbers anew: a number it has not reached is another process's.
+        let after = Some(self.after).filter(|after| *after <= events.last_number());
+        let mut found = events.after(after.unwrap_or(0), MOST);
         found.retain(|event| event.severity >= self.level && event.subject.contains(&self.subject));
         found
     }

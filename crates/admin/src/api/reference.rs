@@ -48,13 +48,13 @@ mod tests {
             "/../../docs/reference/admin-api.md"
         );
         let text = super::reference();
-        if std::env::var_os("TANDEM_WRITE").is_some() {
+        if std::env::var_os("TANDEM_WRITE_REFERENCE").is_some() {
             std::fs::write(path, &text).unwrap();
         }
         assert_eq!(
             std::fs::read_to_string(path).unwrap_or_default(),
             text,
-            "write it anew: TANDEM_WRITE=1 cargo test -p tandem-admin the_reference"
+            "write it anew: TANDEM_WRITE_REFERENCE=1 cargo test -p tandem-admin the_reference"
         );
     }
 }

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, Action, Address, App, Backend, BackendServer, BackendTls, Backups, Balance, Check,
-    Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck, ListenerTls, Mode,
-    Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion, Queue, Rehearsal,
-    Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread, Stage, Stick,
-    StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion,
+    Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck, ListenerTls,
+    LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion,
+    Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread,
+    Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion,
 };
 use tandem_model::{ErrorPage, Errors, Maintenance, SplitBy, Statuses};
 
@@ -631,7 +631,10 @@ impl Maker {
             } else {
                 Admin::At(Address::Unix("/run/t.sock".into()))
             };
+            cluster.admin_token = self.maybe(|m| Secret::new(m.word()));
             cluster.log = LogTo::File("/var/log/{node}.log".into());
+            cluster.log_format = LogFormat::Json;
+            cluster.log_level = LogLevel::ALL[self.below(4) as usize];
         }
         cluster.services = self.some(5, Self::service);
         cluster.listeners = (0..self.below(4) as u16)

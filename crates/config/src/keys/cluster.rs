@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tandem_model::cluster::CLUSTER_PORT;
-use tandem_model::{Address, Admin, Cluster, LogTo, Secret};
+use tandem_model::{Address, Admin, Cluster, LogFormat, LogLevel, LogTo, Secret};
 use toml::de::DeValue;
 
 use crate::kinds::{NAME, PATH, PORT, WORKERS, server};
@@ -30,7 +30,10 @@ impl Default for Draft {
                 group: None,
                 workers: None,
                 admin: Admin::At(Address::tcp("127.0.0.1", 8404)),
+                admin_token: None,
                 log: LogTo::Stderr,
+                log_format: LogFormat::Text,
+                log_level: LogLevel::Info,
                 nodes: Vec::new(),
                 listeners: Vec::new(),
                 services: Vec::new(),
@@ -126,6 +129,16 @@ pub(crate) static KEYS: Table<Draft> = Table {
             |d: &mut Draft, v| d.cluster.admin = v.value,
         ),
         &key(
+            "admin-token",
+            Kind {
+                text: "text",
+                read: |reader, item| reader.filled(item, "a token").map(Secret::new),
+            },
+            Else("needed when `admin` is no address of the machine alone"),
+            "What callers of the admin pages must know: `Authorization: Bearer TOKEN`. Keep it out of the file: `\"${TANDEM_ADMIN_TOKEN}\"`.",
+            |d: &mut Draft, v| d.cluster.admin_token = Some(v.value),
+        ),
+        &key(
             "log",
             Kind {
                 text: "\"stderr\" or path",
@@ -134,6 +147,33 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Is("\"stderr\""),
             "Where a node's log goes; `{node}` in a path is the node's name.",
             |d: &mut Draft, v| d.cluster.log = v.value,
+        ),
+        &key(
+            "log-format",
+            Kind {
+                text: "\"text\" or \"json\"",
+                read: |reader, item| {
+                    reader.one_of(
+                        item,
+                        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                    )
+                },
+            },
+            Is("\"text\""),
+            "Lines for people, or a JSON object a line.",
+            |d: &mut Draft, v| d.cluster.log_format = v.value,
+        ),
+        &key(
+            "log-level",
+            Kind {
+                text: "\"debug\", \"info\", \"warning\" or \"error\"",
+                read: |reader, item| {
+                    reader.one_of(item, &LogLevel::ALL.map(|level| (level.name(), level)))
+                },
+            },
+            Is("\"info\""),
+            "The least severity that the log has; `tandem log-level` changes it while a node runs.",
+            |d: &mut Draft, v| d.cluster.log_level = v.value,
         ),
     ],
 };

@@ -12,8 +12,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::commands::{
-    check, completion as completion_command, demo, demo_app, keeper, key, man as man_command,
-    memcached, node, rehearse, run, service, verbs,
+    check, completion as completion_command, config, demo, demo_app, events, keeper, key,
+    log_level, logs, maintenance, man as man_command, memcached, node, rehearse, run, server,
+    service, verbs,
 };
 use crate::exit::{Failure, Result};
 
@@ -59,6 +60,12 @@ pub const COMMANDS: &[Command] = &[
     verbs::CONDRESTART,
     verbs::TRY_RESTART,
     service::COMMAND,
+    server::COMMAND,
+    maintenance::COMMAND,
+    events::COMMAND,
+    logs::COMMAND,
+    log_level::COMMAND,
+    config::COMMAND,
     node::COMMAND,
     key::COMMAND,
     memcached::COMMAND,

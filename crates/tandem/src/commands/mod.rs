@@ -2,15 +2,21 @@
 
 pub mod check;
 pub mod completion;
+pub mod config;
 pub mod demo;
 pub mod demo_app;
+pub mod events;
 pub mod keeper;
 pub mod key;
+pub mod log_level;
+pub mod logs;
+pub mod maintenance;
 pub mod man;
 pub mod memcached;
 pub mod node;
 pub mod rehearse;
 pub mod run;
+pub mod server;
 pub mod service;
 pub mod verbs;
 

@@ -8,7 +8,7 @@ use tandem_model::{Cluster, NodePlan};
 use super::{environment, load, needs_file, node_names, one_file};
 use crate::cli::{Command, Opt};
 use crate::exit::{Failure, Result};
-use crate::node::{self, Options};
+use crate::node::{self, Options, Read};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -51,15 +51,16 @@ fn main(mut args: lexopt::Parser) -> Result {
         None => this_machine(&loaded.cluster)?,
     };
     let (roles, base) = (loaded.cluster.roles(&node), loaded.base.clone());
-    let plan = plan(loaded, &node)?;
-    let reread = Box::new(move || plan_again(&file, &node));
+    let read = read(loaded, &node)?;
+    let reread = Box::new(move || read_again(&file, &node));
     node::run(
-        plan,
+        read.plan,
         Options {
             roles,
             base,
             tethered,
             pid_file,
+            text: read.text,
             reread,
         },
     )
@@ -76,9 +77,21 @@ pub fn plan(mut loaded: tandem_config::Loaded, node: &str) -> Result<NodePlan> {
     })
 }
 
+/// What a node of the file does, and what the file says.
+fn read(loaded: tandem_config::Loaded, node: &str) -> Result<Read> {
+    let mut shown = loaded.cluster.clone();
+    shown.key = None;
+    shown.admin_token = None;
+    let text = tandem_config::emit(&shown);
+    Ok(Read {
+        plan: plan(loaded, node)?,
+        text,
+    })
+}
+
 /// Reads the file anew, for a reload.
-fn plan_again(file: &Path, node: &str) -> Result<NodePlan> {
-    plan(load(file, &environment)?, node)
+fn read_again(file: &Path, node: &str) -> Result<Read> {
+    read(load(file, &environment)?, node)
 }
 
 /// The node whose address this machine has.

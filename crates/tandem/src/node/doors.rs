@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tandem_admin::{AdminHandler, NodeInfo, SelfRow};
+use tandem_admin::{Access, AdminHandler};
 use tandem_edge::Router;
 use tandem_http::policy::{ErrorPages, Maintenance, Works};
 use tandem_http::{Engine, Handler, ListenerConfig};
@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::services::Services;
 use super::shared;
 use crate::exit::{Failure, Result};
+use crate::process;
 
 /// Descriptors that are not for clients: files, logs, checks, the session tier.
 const RESERVED: u64 = 500;
@@ -31,7 +32,11 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Sockets {
     listeners: BTreeMap<Address, Vec<Bound>>,
     admin: Vec<Bound>,
+    own: Vec<Bound>,
 }
+
+/// The socket in the state directory by which the command line speaks to the node.
+pub const OWN_SOCKET: &str = "admin.sock";
 
 /// What is to be answered at which address.
 pub struct Configs {
@@ -48,9 +53,10 @@ pub struct Before {
 }
 
 /// Binds every listener and the admin pages, for so many workers.
-pub fn bind(plan: &NodePlan, workers: usize) -> Result<Sockets> {
+pub fn bind(plan: &NodePlan, workers: usize, telemetry: &Telemetry) -> Result<Sockets> {
     let mut wrong = Vec::new();
     let listeners = bind_all(plan, workers, |_| true, &mut wrong);
+    let own = bind_own(plan, telemetry);
     let mut admin = Vec::new();
     if let Some(address) = &plan.admin {
         match listen::bind(address, workers) {
@@ -58,7 +64,44 @@ pub fn bind(plan: &NodePlan, workers: usize) -> Result<Sockets> {
             Err(error) => wrong.push(format!("admin pages: {error}")),
         }
     }
-    all_or_none(Sockets { listeners, admin }, &wrong)
+    all_or_none(
+        Sockets {
+            listeners,
+            admin,
+            own,
+        },
+        &wrong,
+    )
+}
+
+/// Binds the socket of the node's user. Where it cannot be, only the command line is the poorer.
+fn bind_own(plan: &NodePlan, telemetry: &Telemetry) -> Vec<Bound> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = plan.state.join(OWN_SOCKET);
+    let bound = listen::bind(&Address::Unix(path.to_string_lossy().into_owned()), 1);
+    let bound = bound.map_err(|error| error.to_string()).and_then(|bound| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            .and_then(|()| process::give(&path, plan.user.as_deref(), plan.group.as_deref()))
+            .map_err(|error| error.to_string())?;
+        Ok(bound)
+    });
+    bound.unwrap_or_else(|why| {
+        let what = format!(
+            "commands cannot reach this node by {}: {why}",
+            path.display()
+        );
+        telemetry.events.warning("node", what);
+        Vec::new()
+    })
+}
+
+/// What callers of the admin address must prove.
+pub fn access(plan: &NodePlan) -> Access {
+    match (&plan.admin_token, &plan.admin) {
+        (Some(token), _) => Access::Token(token.reveal().into()),
+        (None, Some(Address::Unix(_))) => Access::Owner,
+        (None, _) => Access::Local,
+    }
 }
 
 fn bind_all(
@@ -212,6 +255,8 @@ enum Order {
     Open(Option<Address>, OwnedFd, Arc<ArcSwap<ListenerConfig>>),
     /// Listen here no more.
     Close(Address),
+    /// Open your logs anew.
+    ReopenLogs,
     /// Say that you live.
     Answer(oneshot::Sender<()>),
 }
@@ -242,7 +287,7 @@ impl Doors {
     pub fn open(
         mut sockets: Sockets,
         configs: Configs,
-        info: &NodeInfo,
+        [admin, owner]: [AdminHandler; 2],
         workers: usize,
         most: usize,
         telemetry: &Telemetry,
@@ -265,13 +310,10 @@ impl Doors {
             orders,
             workers,
         };
-        let rows = Arc::new(SelfRow {
-            info: info.clone(),
-            telemetry: telemetry.clone(),
-        });
-        let admin = AdminHandler::new(rows, Some((info.clone(), telemetry.clone())));
-        let admin = Arc::new(ArcSwap::from_pointee(admin_config(Arc::new(admin))));
-        doors.deal(None, std::mem::take(&mut sockets.admin), &admin);
+        for (handler, bound) in [(admin, &mut sockets.admin), (owner, &mut sockets.own)] {
+            let config = Arc::new(ArcSwap::from_pointee(admin_config(Arc::new(handler))));
+            doors.deal(None, std::mem::take(bound), &config);
+        }
         doors.exchange(sockets, configs);
         Ok(doors)
     }
@@ -296,6 +338,7 @@ impl Doors {
             Sockets {
                 listeners,
                 admin: Vec::new(),
+                own: Vec::new(),
             },
             &wrong,
         )
@@ -333,6 +376,13 @@ impl Doors {
             let bound = sockets.listeners.remove(&address).unwrap_or_default();
             self.deal(Some(&address), bound, &config);
             self.open.insert(address, config);
+        }
+    }
+
+    /// Has every worker open its access logs anew.
+    pub fn reopen_logs(&self) {
+        for worker in &self.orders {
+            let _ = worker.send(Order::ReopenLogs);
         }
     }
 
@@ -386,6 +436,12 @@ async fn worker(
                             format!("listener {name}"),
                             format!("cannot listen: {error}"),
                         ),
+                    }
+                }
+                Order::ReopenLogs => {
+                    if let Err((path, error)) = engine.reopen_logs() {
+                        let what = format!("{} cannot be opened anew: {error}", path.display());
+                        telemetry.events.error("access log", what);
                     }
                 }
                 Order::Answer(answer) => {

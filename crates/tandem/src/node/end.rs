@@ -14,6 +14,8 @@ pub enum Order {
     Stop(&'static str),
     /// Read the file again.
     Reload,
+    /// Open the logs anew.
+    ReopenLogs,
 }
 
 /// Waits for orders.
@@ -21,6 +23,7 @@ pub struct End {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    user1: Signal,
     tether: mpsc::Receiver<()>,
     cut: bool,
 }
@@ -45,6 +48,7 @@ impl End {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
+            user1: listen(SignalKind::user_defined1())?,
             tether,
             cut: !tethered,
         })
@@ -56,6 +60,7 @@ impl End {
             _ = self.interrupt.recv() => Order::Stop("SIGINT"),
             _ = self.terminate.recv() => Order::Stop("SIGTERM"),
             _ = self.hangup.recv() => Order::Reload,
+            _ = self.user1.recv() => Order::ReopenLogs,
             _ = self.tether.recv(), if !self.cut => {
                 self.cut = true;
                 Order::Stop("its supervisor is gone")

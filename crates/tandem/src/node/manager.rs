@@ -46,6 +46,11 @@ impl Manager {
         self.say(&format!("READY=1\nSTATUS={how}"));
     }
 
+    /// It serves again, as before.
+    pub fn ready_again(&self) {
+        self.say("READY=1");
+    }
+
     /// It reads its file again.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);

@@ -6,14 +6,18 @@
 //! 4. stopping, in order: listeners drain, applications stop, the agent ends, leadership is handed over.
 
 mod apps;
+mod cluster_port;
+mod configuration;
 mod doors;
 mod end;
 mod manager;
+mod orders;
+mod others;
 mod reload;
 mod services;
 mod sessions;
 
-pub use doors::admin_config;
+pub use doors::{OWN_SOCKET, admin_config};
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -21,12 +25,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tandem_admin::NodeInfo;
-use tandem_model::{LogTo, NodePlan};
+use tandem_admin::{Access, AdminHandler, Api, NodeInfo};
+use tandem_model::{LogFormat, LogLevel, LogTo, NodePlan};
 use tandem_net::ClientRule;
-use tandem_telemetry::Telemetry;
 use tandem_telemetry::event::Log;
+use tandem_telemetry::{Severity, Telemetry};
 use tokio::runtime::LocalRuntime;
+
+use cluster_port::ClusterPort;
 
 use crate::exit::{Failure, Result};
 use crate::process::{self, PidFile};
@@ -46,8 +52,18 @@ pub struct Options {
     pub tethered: bool,
     /// Where to write the process's number, besides the state directory.
     pub pid_file: Option<PathBuf>,
+    /// What the file says, as checked.
+    pub text: String,
     /// Reads the file again and says what this node is to do now.
-    pub reread: Box<dyn Fn() -> Result<NodePlan>>,
+    pub reread: Box<dyn Fn() -> Result<Read>>,
+}
+
+/// A file that was read.
+pub struct Read {
+    /// What this node is to do by it.
+    pub plan: NodePlan,
+    /// The whole of it as checked, in the words of a cluster file, without secrets.
+    pub text: String,
 }
 
 /// Runs a node until a signal ends it.
@@ -60,9 +76,8 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
     let descriptors = process::raise_descriptor_limit();
     let workers = plan.workers.map_or_else(process::cores, usize::from);
     let telemetry = Telemetry::new(&plan.node, workers, Log::Stderr);
+    set_log(&plan, &telemetry);
     let rule = client_rule(&plan)?;
-    let bound = doors::bind(&plan, workers)?;
-    let agent_door = sessions::bind_agent(&plan)?;
     let state = plan.state.clone();
     std::fs::create_dir_all(&state).map_err(|error| {
         Failure::usage(format!(
@@ -70,39 +85,52 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
             state.display()
         ))
     })?;
+    let _pid = options.pid_file.as_deref().map(pid_file).transpose()?;
+    let _state_pid = pid_file(&state.join("tandem.pid"))?;
+    let bound = doors::bind(&plan, workers, &telemetry)?;
+    let agent_door = sessions::bind_agent(&plan)?;
     let runtime = LocalRuntime::new()
         .map_err(|error| Failure::failed(format!("cannot start an event loop: {error}")))?;
-    let cluster_port = runtime.block_on(sessions::bind_cluster_port(&plan, &telemetry))?;
-    let _pid = options.pid_file.as_deref().map(pid_file).transpose()?;
+    let cluster_port = runtime.block_on(ClusterPort::bind(&plan, &telemetry))?;
     process::become_user(plan.user.as_deref(), plan.group.as_deref(), &state)?;
-    let _state_pid = pid_file(&state.join("tandem.pid"))?;
 
     let info = NodeInfo {
         cluster: plan.cluster.clone(),
         node: plan.node.clone(),
         address: plan.address.clone(),
-        roles: options.roles,
+        roles: options.roles.clone(),
         version: env!("CARGO_PKG_VERSION"),
         started,
     };
     let outcome = runtime.block_on(async {
         let mut end = end::End::new(options.tethered)?;
         let sessions =
-            sessions::Sessions::start(&plan, cluster_port, agent_door, &telemetry).await?;
+            sessions::Sessions::start(&plan, &cluster_port, agent_door, &telemetry).await?;
         let apps = apps::Apps::start(&plan, &options.base, &telemetry)?;
         let services = services::Services::build(&plan, &apps, workers, &telemetry, None)?;
         services.resolve().await;
         let configs = doors::configure(&plan, &services, &rule, &doors::Before::default())?;
         let most = doors::connections(descriptors, workers);
-        let doors = doors::Doors::open(bound, configs, &info, workers, most, &telemetry)?;
-        let checks = tokio::task::spawn_local(services.checks());
         let roles = info.roles.join(", ");
+        let (orders, mut given) = orders::channel();
+        let others = others::Peers::start(&plan, &cluster_port.key);
+        let api = Api::new(info, telemetry.clone(), Arc::new(orders), Arc::new(others));
+        if let Some(purposes) = cluster_port.purposes() {
+            others::answer(&purposes, api.clone());
+        }
+        let _port = cluster_port.serve();
+        let access = doors::access(&plan);
+        let admin = AdminHandler::node(api.clone(), access);
+        let owner = AdminHandler::node(api, Access::Owner);
+        let doors = doors::Doors::open(bound, configs, [admin, owner], workers, most, &telemetry)?;
+        let checks = tokio::task::spawn_local(services.checks());
         telemetry.events.info("node", format!("serves as {roles}"));
         let manager = manager::Manager::new(doors.pulse());
         manager.ready(&format!("serves as {roles}"));
 
         let mut node = reload::Running {
             plan,
+            text: options.text.clone(),
             workers,
             telemetry: telemetry.clone(),
             sessions,
@@ -112,12 +140,19 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
             checks,
         };
         let why = loop {
-            match end.wait().await {
+            let order = tokio::select! {
+                order = end.wait() => order,
+                Some(given) = given.recv() => {
+                    let outcome = node.obey(given.order, &options, &manager).await;
+                    let _ = given.outcome.send(outcome);
+                    continue;
+                }
+            };
+            match order {
                 end::Order::Stop(why) => break why,
+                end::Order::ReopenLogs => node.reopen_logs(),
                 end::Order::Reload => {
-                    manager.reloading();
-                    node.reload(&*options.reread).await;
-                    manager.ready(&format!("serves as {roles}"));
+                    let _ = node.reload(&*options.reread, &manager).await;
                 }
             }
         };
@@ -131,6 +166,19 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
     });
     runtime.shutdown_timeout(LAST);
     outcome
+}
+
+/// How the log is written.
+fn set_log(plan: &NodePlan, telemetry: &Telemetry) {
+    telemetry
+        .events
+        .set_json(plan.log_format == LogFormat::Json);
+    telemetry.events.set_level(match plan.log_level {
+        LogLevel::Debug => Severity::Debug,
+        LogLevel::Info => Severity::Info,
+        LogLevel::Warning => Severity::Warning,
+        LogLevel::Error => Severity::Error,
+    });
 }
 
 /// Takes a pid file: two nodes never share one.

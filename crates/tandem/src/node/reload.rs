@@ -5,21 +5,29 @@
 //! exists are kept, requests in flight finish on what they began with, servers that are still there keep their health
 //! and counts, applications whose program is the same are not touched.
 
-use tandem_model::NodePlan;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tandem_admin::Order;
+use tandem_model::{LogTo, NodePlan};
 use tandem_telemetry::Telemetry;
 use tokio::task::JoinHandle;
 
 use super::apps::Apps;
 use super::doors::{self, Doors};
+use super::manager::Manager;
 use super::services::Services;
 use super::sessions::{self, Sessions};
-use super::{DRAIN, client_rule};
+use super::{DRAIN, Options, Read, client_rule, configuration, set_log};
 use crate::exit::Result;
+use crate::process;
 
 /// A node that serves.
 pub struct Running {
     /// What it does now.
     pub plan: NodePlan,
+    /// What the file said, as checked.
+    pub text: String,
     /// How many workers.
     pub workers: usize,
     /// Where it reports.
@@ -37,24 +45,76 @@ pub struct Running {
 }
 
 impl Running {
-    /// Reads the file again and does what is different now. A file that is wrong, or that cannot be done, changes
-    /// nothing, and an event says why.
-    pub async fn reload(&mut self, reread: &dyn Fn() -> Result<NodePlan>) {
-        let events = self.telemetry.events.clone();
-        match self.try_reload(reread).await {
-            Ok(()) => events.info("node", "reloaded: the file is in effect"),
-            Err(failure) => events.error(
-                "node",
-                format!(
-                    "not reloaded, everything stays as it was: {}",
-                    failure.to_string().trim()
-                ),
-            ),
+    /// Carries out an order of the admin API.
+    pub async fn obey(
+        &mut self,
+        order: Order,
+        options: &Options,
+        manager: &Manager,
+    ) -> std::result::Result<Value, String> {
+        match order {
+            Order::Reload => {
+                self.reload(&*options.reread, manager).await?;
+                Ok(json!({ "done": "reloaded: the file is in effect" }))
+            }
+            Order::ReopenLogs => {
+                self.reopen_logs();
+                Ok(json!({ "done": "the logs are opened anew" }))
+            }
+            Order::Configuration => Ok(configuration::told(&self.text)),
+            Order::Difference => {
+                let read = (options.reread)();
+                let new = read.map_err(|failure| failure.to_string().trim().to_owned())?;
+                Ok(configuration::difference(&self.text, &new.text))
+            }
+            Order::Upgrade { .. } => Err("an upgrade is not available yet in this version".into()),
         }
     }
 
-    async fn try_reload(&mut self, reread: &dyn Fn() -> Result<NodePlan>) -> Result<()> {
-        let plan = reread()?;
+    /// Opens the node's log and the access logs anew, as after a rotation.
+    pub fn reopen_logs(&self) {
+        let events = &self.telemetry.events;
+        if let LogTo::File(path) = &self.plan.log
+            && let Err(error) = process::log_to(Path::new(path))
+        {
+            events.error(
+                "node",
+                format!("the log {path} cannot be opened anew: {error}"),
+            );
+        }
+        self.doors.reopen_logs();
+        events.info("node", "the logs are opened anew");
+    }
+
+    /// Reads the file again and does what is different now. A file that is wrong, or that cannot be done, changes
+    /// nothing, and an event says why.
+    pub async fn reload(
+        &mut self,
+        reread: &dyn Fn() -> Result<Read>,
+        manager: &Manager,
+    ) -> std::result::Result<(), String> {
+        manager.reloading();
+        let outcome = self.try_reload(reread).await;
+        manager.ready_again();
+        let events = &self.telemetry.events;
+        match outcome {
+            Ok(()) => {
+                events.info("node", "reloaded: the file is in effect");
+                Ok(())
+            }
+            Err(failure) => {
+                let why = failure.to_string().trim().to_owned();
+                events.error(
+                    "node",
+                    format!("not reloaded, everything stays as it was: {why}"),
+                );
+                Err(why)
+            }
+        }
+    }
+
+    async fn try_reload(&mut self, reread: &dyn Fn() -> Result<Read>) -> Result<()> {
+        let Read { plan, text } = reread()?;
         let rule = client_rule(&plan)?;
         let bound = self.doors.bind_new(&plan, self.workers)?;
         self.apps.prepare(&plan)?;
@@ -72,6 +132,9 @@ impl Running {
         self.services = services;
         self.apps.drop_all_but(&plan);
         self.sessions.set_voters(voters);
+        if (self.plan.log_format, self.plan.log_level) != (plan.log_format, plan.log_level) {
+            set_log(&plan, &self.telemetry);
+        }
         for what in at_the_next_start(&self.plan, &plan) {
             self.telemetry.events.warning(
                 "node",
@@ -79,6 +142,7 @@ impl Running {
             );
         }
         self.plan = plan;
+        self.text = text;
         Ok(())
     }
 
@@ -107,6 +171,7 @@ fn at_the_next_start(old: &NodePlan, new: &NodePlan) -> Vec<&'static str> {
         "[cluster] user or group",
     );
     tell(old.admin != new.admin, "[cluster] admin");
+    tell(old.admin_token != new.admin_token, "[cluster] admin-token");
     tell(old.log != new.log, "[cluster] log");
     tell(old.key != new.key, "[cluster] key");
     tell(old.cluster_port != new.cluster_port, "[cluster] port");

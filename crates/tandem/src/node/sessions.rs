@@ -1,6 +1,6 @@
 //! A node's part in the session tier: a replica behind the cluster port, an agent for its applications.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 use tandem_memcache::listen::{finish, listen};
 use tandem_memcache::{ServerContext, ServerOptions, ServerStats};
 use tandem_model::{Address, NodePlan, SessionPlan};
-use tandem_net::cluster::{ClusterKey, ClusterServer};
 use tandem_session::agent::{Agent, AgentOptions};
 use tandem_session::node::Voter;
 use tandem_session::node::{NodeOptions, SessionNode};
@@ -16,6 +15,7 @@ use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{oneshot, watch};
 
+use super::cluster_port::{ClusterPort, one_address};
 use crate::exit::{Failure, Result};
 
 /// Connections from applications at most.
@@ -46,60 +46,9 @@ pub fn bind_agent(plan: &NodePlan) -> Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-/// The cluster port, where it is needed, and the key.
-pub struct ClusterPort {
-    server: Option<ClusterServer>,
-    key: ClusterKey,
-}
-
-/// Binds the cluster port, if this node holds a replica.
-pub async fn bind_cluster_port(plan: &NodePlan, telemetry: &Telemetry) -> Result<ClusterPort> {
-    let key = match &plan.key {
-        Some(key) => ClusterKey::new(key.reveal().as_bytes()),
-        None => ClusterKey::random()
-            .map_err(|error| Failure::failed(format!("no random bytes: {error}")))?,
-    };
-    if !plan
-        .sessions
-        .as_ref()
-        .is_some_and(|sessions| sessions.voter)
-    {
-        return Ok(ClusterPort { server: None, key });
-    }
-    let address = if plan.peers.is_empty() {
-        // Nobody else needs to find it.
-        SocketAddr::from(([127, 0, 0, 1], 0))
-    } else {
-        one_address(&plan.address, plan.cluster_port)?
-    };
-    let server =
-        ClusterServer::bind(address, &plan.node, key.clone(), telemetry.events.clone()).await;
-    let server = server.map_err(|error| {
-        Failure::usage(format!(
-            "the cluster port cannot listen on {address}: {error}; [cluster] port chooses another one, on all nodes"
-        ))
-    })?;
-    Ok(ClusterPort {
-        server: Some(server),
-        key,
-    })
-}
-
-fn one_address(host: &str, port: u16) -> Result<SocketAddr> {
-    let found = (host, port).to_socket_addrs().map(|mut found| found.next());
-    match found {
-        Ok(Some(address)) => Ok(address),
-        Ok(None) => Err(Failure::usage(format!("`{host}` has no address"))),
-        Err(error) => Err(Failure::usage(format!(
-            "`{host}` cannot be looked up: {error}"
-        ))),
-    }
-}
-
 /// The session tier's parts that run here.
 pub struct Sessions {
     replica: Option<SessionNode>,
-    port: Option<oneshot::Sender<()>>,
     agent: Option<Running>,
     /// No other node takes part.
     alone: bool,
@@ -114,25 +63,23 @@ struct Running {
 
 impl Sessions {
     /// Starts what the plan says. Returns when the replica's state is loaded and the agent listens; the tier forms by
-    /// itself.
+    /// itself, once the port serves.
     pub async fn start(
         plan: &NodePlan,
-        port: ClusterPort,
+        port: &ClusterPort,
         door: Option<TcpListener>,
         telemetry: &Telemetry,
     ) -> Result<Self> {
         let mut sessions = Self {
             replica: None,
-            port: None,
             agent: None,
             alone: plan.peers.is_empty(),
         };
         let Some(part) = &plan.sessions else {
             return Ok(sessions);
         };
-        let voters = voters(plan, part, port.server.as_ref())?;
-        if let Some(server) = port.server {
-            let purposes = server.purposes();
+        let voters = voters(plan, part, port.address())?;
+        if let Some(purposes) = port.purposes().filter(|_| part.voter) {
             let options = NodeOptions {
                 node: plan.node.clone(),
                 voters: voters.clone(),
@@ -148,19 +95,13 @@ impl Sessions {
             };
             let replica = SessionNode::start(options, &purposes, telemetry).await;
             sessions.replica = Some(replica.map_err(|error| Failure::failed(error.to_string()))?);
-            // Only now is there someone to answer.
-            let (stop, stopped) = oneshot::channel::<()>();
-            tokio::task::spawn_local(server.serve(async {
-                let _ = stopped.await;
-            }));
-            sessions.port = Some(stop);
         }
         if let Some(door) = door {
             let options = AgentOptions {
                 node: plan.node.clone(),
                 voters,
                 outgoing: plan.outgoing,
-                key: port.key,
+                key: port.key.clone(),
             };
             sessions.agent = Some(Running::start(options, door, telemetry)?);
         }
@@ -190,7 +131,6 @@ impl Sessions {
         if let Some(replica) = self.replica {
             replica.stop().await;
         }
-        drop(self.port);
     }
 }
 
@@ -201,9 +141,9 @@ pub fn voters_of(plan: &NodePlan) -> Result<Vec<Voter>> {
         .map_or(Ok(Vec::new()), |part| voters(plan, part, None))
 }
 
-fn voters(plan: &NodePlan, part: &SessionPlan, port: Option<&ClusterServer>) -> Result<Vec<Voter>> {
+fn voters(plan: &NodePlan, part: &SessionPlan, port: Option<SocketAddr>) -> Result<Vec<Voter>> {
     if plan.peers.is_empty()
-        && let Some(address) = port.and_then(|port| port.local_addr().ok())
+        && let Some(address) = port
     {
         return Ok(vec![Voter {
             name: plan.node.clone(),

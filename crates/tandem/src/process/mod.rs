@@ -50,13 +50,25 @@ pub fn become_user(user: Option<&str>, group: Option<&str>, state: &Path) -> Res
     let ids = tandem_app::ids_to_become(user, group)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let Some(ids) = ids else { return Ok(()) };
-    std::os::unix::fs::chown(state, Some(ids.uid), Some(ids.gid)).map_err(|error| {
-        Failure::usage(format!(
-            "cannot give {} to {user:?}: {error}",
-            state.display()
-        ))
-    })?;
+    for path in [state.to_owned(), state.join("tandem.pid")] {
+        std::os::unix::fs::chown(&path, Some(ids.uid), Some(ids.gid)).map_err(|error| {
+            Failure::usage(format!(
+                "cannot give {} to {user:?}: {error}",
+                path.display()
+            ))
+        })?;
+    }
     become_ids(ids.uid, ids.gid, &ids.groups).map_err(refused)
+}
+
+/// Gives a file to the user and group that the file names, if it names any.
+pub fn give(path: &Path, user: Option<&str>, group: Option<&str>) -> io::Result<()> {
+    let ids = tandem_app::ids_to_become(user, group)
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    match ids {
+        Some(ids) => std::os::unix::fs::chown(path, Some(ids.uid), Some(ids.gid)),
+        None => Ok(()),
+    }
 }
 
 /// Becomes a user, in a group and in further groups. As [`become_user`], it is for a process without other threads.

@@ -23,7 +23,7 @@ pub fn serve(port: u16, watched: &Watched) -> Result<Engine> {
     let address = Address::tcp(Ipv4Addr::LOCALHOST.to_string(), port);
     let bound = listen::bind(&address, 1).map_err(|error| Failure::usage(error.to_string()))?;
     let engine = Engine::new(0, MOST, Telemetry::new("rehearsal", 1, Log::Silent));
-    let handler = AdminHandler::new(Arc::new(watched.clone()), None);
+    let handler = AdminHandler::gathered(Arc::new(watched.clone()));
     let config = Arc::new(ArcSwap::from_pointee(admin_config(Arc::new(handler))));
     for socket in bound.into_iter().flat_map(|place| place.sockets) {
         engine

@@ -48,7 +48,8 @@ pub fn stop(settings: &Settings, pid: u32, within: Duration) -> Result<()> {
 fn gone(settings: &Settings, pid: u32, within: Duration) -> Result<bool> {
     let begun = Instant::now();
     loop {
-        if settings.holder()? != Holder::Runs(pid) {
+        // The lock goes a moment before the process.
+        if settings.holder()? != Holder::Runs(pid) && !runs(pid) {
             return Ok(true);
         }
         if begun.elapsed() >= within {
@@ -56,4 +57,14 @@ fn gone(settings: &Settings, pid: u32, within: Duration) -> Result<bool> {
         }
         std::thread::sleep(LOOK);
     }
+}
+
+/// Whether there is such a process; one that has ended and waits for its parent is none.
+fn runs(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        let state = stat
+            .rsplit_once(')')
+            .map_or("", |(_, rest)| rest.trim_start());
+        !state.starts_with('Z')
+    })
 }

@@ -134,13 +134,13 @@ mod tests {
             ("environment", ENVIRONMENT.to_owned()),
         ] {
             let path = format!("{PACKAGING}/{name}");
-            if std::env::var_os("TANDEM_WRITE").is_some() {
+            if std::env::var_os("TANDEM_WRITE_PACKAGING").is_some() {
                 std::fs::write(&path, &text).unwrap();
             }
             let kept = std::fs::read_to_string(&path).unwrap_or_default();
             assert_eq!(
                 kept, text,
-                "write it anew: TANDEM_WRITE=1 cargo test -p tandem --bin tandem packaged"
+                "write it anew: TANDEM_WRITE_PACKAGING=1 cargo test -p tandem --bin tandem packaged"
             );
         }
     }

@@ -1,0 +1,91 @@
+//! The cluster port of a node: where the other nodes of the file reach it.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use tandem_model::NodePlan;
+use tandem_net::cluster::{ClusterKey, ClusterServer, Purposes};
+use tandem_telemetry::Telemetry;
+use tokio::sync::oneshot;
+
+use crate::exit::{Failure, Result};
+
+/// The port, bound, and the key. Nothing is accepted before [`serve`](Self::serve).
+pub struct ClusterPort {
+    server: Option<ClusterServer>,
+    /// What nodes prove to one another.
+    pub key: ClusterKey,
+}
+
+/// Serves until it is dropped. Connections that were handed over live on.
+pub struct Serving {
+    _stop: Option<oneshot::Sender<()>>,
+}
+
+impl ClusterPort {
+    /// Binds it, where it is needed: where there are other nodes, or a replica. To be called within a local runtime.
+    pub async fn bind(plan: &NodePlan, telemetry: &Telemetry) -> Result<Self> {
+        let key = match &plan.key {
+            Some(key) => ClusterKey::new(key.reveal().as_bytes()),
+            None => ClusterKey::random()
+                .map_err(|error| Failure::failed(format!("no random bytes: {error}")))?,
+        };
+        let replica = plan
+            .sessions
+            .as_ref()
+            .is_some_and(|sessions| sessions.voter);
+        if plan.peers.is_empty() && !replica {
+            return Ok(Self { server: None, key });
+        }
+        let address = if plan.peers.is_empty() {
+            // Nobody else needs to find it.
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        } else {
+            one_address(&plan.address, plan.cluster_port)?
+        };
+        let server =
+            ClusterServer::bind(address, &plan.node, key.clone(), telemetry.events.clone()).await;
+        let server = server.map_err(|error| {
+            Failure::usage(format!(
+                "the cluster port cannot listen on {address}: {error}; [cluster] port chooses another one, on all nodes"
+            ))
+        })?;
+        Ok(Self {
+            server: Some(server),
+            key,
+        })
+    }
+
+    /// Where it listens, if it does.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.server.as_ref()?.local_addr().ok()
+    }
+
+    /// Where purposes are registered.
+    pub fn purposes(&self) -> Option<Purposes> {
+        self.server.as_ref().map(ClusterServer::purposes)
+    }
+
+    /// Accepts connections from now on: when there is someone to answer. To be called within a local runtime.
+    pub fn serve(self) -> Serving {
+        let stop = self.server.map(|server| {
+            let (stop, stopped) = oneshot::channel::<()>();
+            tokio::task::spawn_local(server.serve(async {
+                let _ = stopped.await;
+            }));
+            stop
+        });
+        Serving { _stop: stop }
+    }
+}
+
+/// The address of a node's port.
+pub fn one_address(host: &str, port: u16) -> Result<SocketAddr> {
+    let found = (host, port).to_socket_addrs().map(|mut found| found.next());
+    match found {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(Failure::usage(format!("`{host}` has no address"))),
+        Err(error) => Err(Failure::usage(format!(
+            "`{host}` cannot be looked up: {error}"
+        ))),
+    }
+}

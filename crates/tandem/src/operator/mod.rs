@@ -1,0 +1,69 @@
+//! The command line's side of the admin API: it finds a node of this machine and asks it.
+
+mod client;
+pub mod find;
+
+pub use client::Client;
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::exit::{Failure, Result};
+
+/// What several nodes answered: a node's name, the status code, the body.
+pub fn each(body: &Value) -> Vec<(String, u16, Value)> {
+    let nodes = body.as_object().into_iter().flatten();
+    nodes
+        .map(|(node, told)| {
+            let status = told["status"].as_u64().unwrap_or(0) as u16;
+            (node.clone(), status, told["body"].clone())
+        })
+        .collect()
+}
+
+/// Why something was refused, in the node's words.
+pub fn refusal(body: &Value) -> String {
+    let why = body["error"].as_str();
+    why.map_or_else(|| body.to_string(), ToOwned::to_owned)
+}
+
+/// A change on every node that knows its object: done where it is, and an error when it is nowhere or was refused.
+pub fn change_everywhere(
+    client: &Client,
+    path: &str,
+    parameters: &[(&str, &str)],
+) -> Result<String> {
+    let mut all = parameters.to_vec();
+    all.push(("nodes", "all"));
+    let reply = client.post(path, &all)?;
+    let answers = each(&reply.body);
+    let mut done = String::new();
+    for (node, status, body) in &answers {
+        match status {
+            200 => {
+                let what = body["done"].as_str().unwrap_or("done");
+                let _ = writeln!(done, "{node}: {what}");
+            }
+            404 => {}
+            _ => return Err(Failure::failed(format!("{done}{node}: {}", refusal(body)))),
+        }
+    }
+    if !done.is_empty() {
+        return Ok(done);
+    }
+    let why = answers.first().map(|(_, _, body)| body);
+    let mut said = why.map_or_else(|| refusal(&reply.body), refusal);
+    let mut known: Vec<&str> = answers
+        .iter()
+        .filter_map(|(_, _, body)| body["servers"].as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    if !known.is_empty() {
+        let _ = write!(said, "; there are {}", known.join(", "));
+    }
+    Err(Failure::failed(said))
+}
