@@ -54,7 +54,7 @@ async fn a_program_is_told_its_place_and_published_once_it_listens() {
     );
     assert!(scene.events()[0].contains("app shop/0: it accepts connections on 127.0.0.1:"));
     handle.stop().await;
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
     assert_eq!(scene.status(0).health, Health::Down);
 }
 
@@ -88,7 +88,7 @@ async fn a_killed_program_is_withdrawn_and_comes_back_on_its_port() {
     until("restart", || (scene.status(0).restarts == 2).then_some(())).await;
     handle.stop().await;
     assert!(control.kill().is_err());
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn the_withdrawal_does_not_wait_for_what_the_program_left_behind() {
         .unwrap()
         .unwrap();
     handle.stop().await;
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn what_forked_twice_to_be_left_alone_dies_with_the_program() {
     .await;
     scene.published(&handle, 1).await;
     handle.stop().await;
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn a_program_that_heeds_sigterm_may_finish() {
     handle.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(scene.written("bye").await, "bye\n");
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
     until("the keeper's end is taken note of", || {
         (!exists(keeper)).then_some(())
     })
@@ -224,7 +224,7 @@ async fn programs_that_ignore_sigterm_are_killed_together_after_the_timeout() {
             .count(),
         3
     );
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn a_program_that_fails_is_started_again_after_growing_pauses() {
     }
     assert!(handle.instances().borrow().is_empty());
     handle.stop().await;
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn a_program_that_never_listens_is_killed_and_started_again() {
     // Also when the program is not even there yet, SIGTERM reaches it.
     handle.stop().await;
     assert!(begun.elapsed() < Duration::from_secs(9));
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
 }
 
 #[tokio::test]
@@ -318,7 +318,11 @@ async fn a_program_runs_as_its_user_with_the_users_groups() {
     let handle = scene.start();
     assert_eq!(scene.written("who").await, "65534,65534,65534,nobody\n");
     handle.stop().await;
-    assert_eq!(scene.alive(), [], "root's keeper can kill it");
+    assert_eq!(
+        scene.alive(),
+        Vec::<i32>::new(),
+        "root's keeper can kill it"
+    );
 }
 
 #[tokio::test]
@@ -383,5 +387,5 @@ async fn a_real_server_of_another_language_is_run() {
     std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     handle.stop().await;
-    assert_eq!(scene.alive(), []);
+    assert_eq!(scene.alive(), Vec::<i32>::new());
 }
