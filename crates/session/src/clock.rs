@@ -7,7 +7,7 @@
 //! A replica that follows goes back when its leader is behind: by the leader's stamps lives were given, and a
 //! replica that kept what it had of an earlier leader's clock would, once it leads, end them early.
 
-use std::time::Instant;
+use crate::rt::Instant;
 
 /// A clock in milliseconds, set by the stamps seen.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,10 @@ impl KeyspaceClock {
 
     /// What time it is.
     pub fn now(&self) -> u64 {
+        #[cfg(test)]
+        if crate::sim::is_broken(crate::sim::Broken::WallClockExpiry) {
+            return crate::sim::world::wall_clock();
+        }
         self.stamp + self.at.elapsed().as_millis() as u64
     }
 }

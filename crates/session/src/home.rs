@@ -57,7 +57,12 @@ impl Home {
         Self::open_at(directory, name, durable, boot.trim())
     }
 
-    fn open_at(directory: &Path, name: &str, durable: bool, boot: &str) -> io::Result<Self> {
+    pub(crate) fn open_at(
+        directory: &Path,
+        name: &str,
+        durable: bool,
+        boot: &str,
+    ) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let lock = File::create(directory.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
@@ -216,7 +221,7 @@ fn put_aside(directory: &Path) -> io::Result<()> {
 
 /// An identity that nobody had before, by chance alone: 63 bits, never 0.
 fn draw() -> io::Result<NodeId> {
-    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    let random = crate::rt::random()?;
     Ok((random >> 1).max(1))
 }
 

@@ -14,6 +14,9 @@ mod log;
 mod machine;
 pub mod node;
 mod peers;
+mod rt;
+#[cfg(test)]
+mod sim;
 mod snapshot;
 pub mod state;
 mod types;

@@ -11,6 +11,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 
 use crate::clock::KeyspaceClock;
 use crate::home::Home;
+use crate::rt::blocking;
 use crate::snapshot::{self, SnapshotFile};
 use crate::state::State;
 use crate::types::{LogId, Membership, NodeId, SnapshotMeta, Types};
@@ -25,6 +26,8 @@ pub struct Replica {
     /// The last entry applied.
     pub applied: Option<LogId>,
     membership: Membership,
+    #[cfg(test)]
+    stamped: Option<crate::sim::audit::Stamped>,
 }
 
 /// The replica, shared by whoever applies to it and whoever reads. Locked for moments only, never across an await.
@@ -80,6 +83,10 @@ impl Replica {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.clock.follow(state.now());
+        #[cfg(test)]
+        {
+            self.stamped = None;
+        }
         std::mem::replace(&mut self.state, state)
     }
 }
@@ -105,6 +112,12 @@ impl RaftStateMachine<Types> for Machine {
             match &entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(batch) => {
+                    #[cfg(test)]
+                    crate::sim::audit::applied(
+                        &mut replica.stamped,
+                        log_id.committed_leader_id().node_id,
+                        batch.stamp,
+                    );
                     outcomes = replica.state.apply(log_id.index(), batch);
                     let now = replica.state.now();
                     if log_id.committed_leader_id().node_id == self.id {
@@ -199,7 +212,18 @@ impl RaftSnapshotBuilder<Types> for Builder {
         };
         let (directory, durable, current) =
             (self.directory.clone(), self.durable, self.current.clone());
+        #[cfg(test)]
+        let replica = self.replica.clone();
         blocking(move || {
+            #[cfg(test)]
+            let meta = if crate::sim::is_broken(crate::sim::Broken::SnapshotWithoutItsLog) {
+                SnapshotMeta {
+                    last_log_id: replica.lock().applied,
+                    ..meta
+                }
+            } else {
+                meta
+            };
             let file = snapshot::write(&directory, &meta, view)?;
             let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
             if current
@@ -216,13 +240,4 @@ impl RaftSnapshotBuilder<Types> for Builder {
         })
         .await
     }
-}
-
-/// Runs what takes long off the thread that serves.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
 }

@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tandem_net::cluster::{ClusterKey, Link, LinkError, LinkOptions};
+use tandem_net::cluster::{ClusterKey, LinkError, LinkOptions};
 use tokio::sync::watch;
 
+use crate::rt::Link;
 use crate::state::GroupId;
 use crate::types::{Member, decode, encode};
 use crate::wire::{AGENT, FromAgent, Request, Response, Status};

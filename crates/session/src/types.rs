@@ -26,6 +26,7 @@ openraft::declare_raft_types!(
         R = Vec<Outcome>,
         NodeId = NodeId,
         Node = Member,
+        AsyncRuntime = crate::rt::Runtime,
 );
 
 pub type Entry = openraft::type_config::alias::EntryOf<Types>;

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use tandem_cache::rules::Expiry;
 use tandem_memcache::{Answer, Hit, Keyspace, Lifetime, Op, Reply, Sink};
-use tokio::time::Instant;
 
 use super::Agent;
 use super::route::{Answered, DEADLINE, Failure};
+use crate::rt::{Instant, random};
 use crate::state::{AgentId, Command, InvalidKey, Item, Key, Operation, Outcome};
 use crate::wire::{MAX_OPERATIONS, Request, Response};
 
@@ -237,7 +237,7 @@ impl AgentKeyspace {
         if identity.is_known() {
             return Ok(());
         }
-        let nonce = getrandom::u64()
+        let nonce = random()
             .map_err(|error| server_error(format!("not stored (no random numbers: {error})")))?;
         // A number that was given and not learnt of is never used: no harm.
         let answer = self.ask(deadline, || Request::Register(nonce)).await;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tandem_net::cluster::LinkError;
 use tandem_telemetry::{Events, Health, VoterStatus};
-use tokio::time::{Instant, sleep};
 
 use crate::peers::{GROUP, Peers, Voter};
+use crate::rt::{Instant, sleep};
 use crate::types::{decode, encode};
 use crate::wire::{FromAgent, Request, Response};
 

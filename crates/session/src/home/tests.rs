@@ -67,154 +67,170 @@ async fn indexes(home: &Home) -> Vec<u64> {
     entries.iter().map(RaftEntry::index).collect()
 }
 
-#[tokio::test]
-async fn a_restart_keeps_identity_vote_and_log() {
-    for durable in [false, true] {
+#[test]
+fn a_restart_keeps_identity_vote_and_log() {
+    crate::sim::alone(async {
+        for durable in [false, true] {
+            let scratch = Scratch::new();
+            let home = scratch.open(durable, "boot 1");
+            let id = home.id;
+            fill(&home, 0..50).await;
+            drop(home);
+            let home = scratch.open(durable, "boot 1");
+            assert_eq!((home.id, home.lost.clone()), (id, None));
+            assert_eq!(indexes(&home).await, (0..50).collect::<Vec<_>>());
+            assert_eq!(
+                home.log.clone().read_vote().await.unwrap(),
+                Some(Vote::new_committed(1, 7))
+            );
+            assert_eq!(
+                home.log.clone().try_get_log_entries(7..8).await.unwrap(),
+                [entry(7)]
+            );
+        }
+    });
+}
+
+#[test]
+fn a_reboot_loses_the_state_unless_it_was_durable() {
+    crate::sim::alone(async {
+        for (durable, survives) in [(false, false), (true, true)] {
+            let scratch = Scratch::new();
+            let home = scratch.open(durable, "boot 1");
+            let id = home.id;
+            fill(&home, 0..5).await;
+            drop(home);
+            let home = scratch.open(durable, "boot 2");
+            assert_eq!(home.id == id, survives);
+            assert_eq!(home.lost.is_none(), survives, "{:?}", home.lost);
+            assert_eq!(indexes(&home).await.len(), if survives { 5 } else { 0 });
+        }
+    });
+}
+
+#[test]
+fn what_was_not_durable_is_made_so_when_it_is_asked_for() {
+    crate::sim::alone(async {
         let scratch = Scratch::new();
-        let home = scratch.open(durable, "boot 1");
-        let id = home.id;
-        fill(&home, 0..50).await;
-        drop(home);
-        let home = scratch.open(durable, "boot 1");
-        assert_eq!((home.id, home.lost.clone()), (id, None));
-        assert_eq!(indexes(&home).await, (0..50).collect::<Vec<_>>());
-        assert_eq!(
-            home.log.clone().read_vote().await.unwrap(),
-            Some(Vote::new_committed(1, 7))
-        );
-        assert_eq!(
-            home.log.clone().try_get_log_entries(7..8).await.unwrap(),
-            [entry(7)]
-        );
-    }
+        let id = scratch.open(false, "boot 1").id;
+        assert_eq!(scratch.open(true, "boot 1").id, id);
+        assert_eq!(scratch.open(true, "boot 2").id, id);
+    });
 }
 
-#[tokio::test]
-async fn a_reboot_loses_the_state_unless_it_was_durable() {
-    for (durable, survives) in [(false, false), (true, true)] {
-        let scratch = Scratch::new();
-        let home = scratch.open(durable, "boot 1");
-        let id = home.id;
-        fill(&home, 0..5).await;
-        drop(home);
-        let home = scratch.open(durable, "boot 2");
-        assert_eq!(home.id == id, survives);
-        assert_eq!(home.lost.is_none(), survives, "{:?}", home.lost);
-        assert_eq!(indexes(&home).await.len(), if survives { 5 } else { 0 });
-    }
+#[test]
+fn the_record_that_was_being_written_when_the_process_was_killed_is_cut_off() {
+    crate::sim::alone(async {
+        for cut in [1, 5, 8, 30] {
+            let scratch = Scratch::new();
+            let home = scratch.open(false, "boot");
+            let id = home.id;
+            fill(&home, 0..9).await;
+            let whole = fs::metadata(scratch.segment()).unwrap().len();
+            fill(&home, 9..10).await;
+            drop(home);
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(scratch.segment())
+                .unwrap();
+            file.set_len(whole + cut).unwrap();
+            let home = scratch.open(false, "boot");
+            assert_eq!((home.id, home.lost.clone()), (id, None));
+            assert_eq!(indexes(&home).await, (0..9).collect::<Vec<_>>());
+            fill(&home, 9..12).await;
+            drop(home);
+            assert_eq!(
+                indexes(&scratch.open(false, "boot")).await,
+                (0..12).collect::<Vec<_>>()
+            );
+        }
+    });
 }
 
-#[tokio::test]
-async fn what_was_not_durable_is_made_so_when_it_is_asked_for() {
-    let scratch = Scratch::new();
-    let id = scratch.open(false, "boot 1").id;
-    assert_eq!(scratch.open(true, "boot 1").id, id);
-    assert_eq!(scratch.open(true, "boot 2").id, id);
-}
-
-#[tokio::test]
-async fn the_record_that_was_being_written_when_the_process_was_killed_is_cut_off() {
-    for cut in [1, 5, 8, 30] {
+#[test]
+fn a_corrupted_record_is_a_lost_state_and_a_new_identity() {
+    crate::sim::alone(async {
         let scratch = Scratch::new();
         let home = scratch.open(false, "boot");
         let id = home.id;
-        fill(&home, 0..9).await;
-        let whole = fs::metadata(scratch.segment()).unwrap().len();
-        fill(&home, 9..10).await;
+        fill(&home, 0..20).await;
         drop(home);
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .open(scratch.segment())
+        for (from_end, what) in [(400, "in the middle"), (3, "in the last record")] {
+            let aside = Scratch::new();
+            fs::create_dir(&aside.0).unwrap();
+            for file in fs::read_dir(&scratch.0).unwrap().map(Result::unwrap) {
+                fs::copy(file.path(), aside.0.join(file.file_name())).unwrap();
+            }
+            let size = fs::metadata(aside.segment()).unwrap().len();
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .read(true)
+                .open(aside.segment())
+                .unwrap();
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, size - from_end).unwrap();
+            file.write_all_at(&[byte[0] ^ 0x10], size - from_end)
+                .unwrap();
+            let home = aside.open(false, "boot");
+            assert_ne!(home.id, id, "{what}");
+            assert!(home.lost.is_some(), "{what}");
+            assert!(home.log.is_blank(), "{what}");
+            assert!(aside.0.join(LOST).join(IDENTITY).exists(), "{what}");
+            drop(home);
+            assert_eq!(aside.open(false, "boot").lost, None);
+        }
+    });
+}
+
+#[test]
+fn a_part_of_the_state_that_is_missing_is_a_lost_state() {
+    crate::sim::alone(async {
+        for missing in [IDENTITY, "vote"] {
+            let scratch = Scratch::new();
+            let home = scratch.open(false, "boot");
+            fill(&home, 0..3).await;
+            drop(home);
+            fs::remove_file(scratch.0.join(missing)).unwrap();
+            assert!(scratch.open(false, "boot").lost.is_some(), "{missing}");
+        }
+    });
+}
+
+#[test]
+fn a_log_whose_snapshot_is_missing_is_a_lost_state() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        fill(&home, 0..30).await;
+        home.log.clone().purge(log_id(10)).await.unwrap();
+        assert_eq!(indexes(&home).await, (11..30).collect::<Vec<_>>());
+        drop(home);
+        let lost = scratch.open(false, "boot").lost;
+        assert!(
+            lost.as_ref().is_some_and(|why| why.contains("snapshot")),
+            "{lost:?}"
+        );
+    });
+}
+
+#[test]
+fn truncated_entries_do_not_come_back() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        fill(&home, 0..20).await;
+        home.log
+            .clone()
+            .truncate_after(Some(log_id(4)))
+            .await
             .unwrap();
-        file.set_len(whole + cut).unwrap();
-        let home = scratch.open(false, "boot");
-        assert_eq!((home.id, home.lost.clone()), (id, None));
-        assert_eq!(indexes(&home).await, (0..9).collect::<Vec<_>>());
-        fill(&home, 9..12).await;
+        fill(&home, 5..7).await;
         drop(home);
         assert_eq!(
             indexes(&scratch.open(false, "boot")).await,
-            (0..12).collect::<Vec<_>>()
+            (0..7).collect::<Vec<_>>()
         );
-    }
-}
-
-#[tokio::test]
-async fn a_corrupted_record_is_a_lost_state_and_a_new_identity() {
-    let scratch = Scratch::new();
-    let home = scratch.open(false, "boot");
-    let id = home.id;
-    fill(&home, 0..20).await;
-    drop(home);
-    for (from_end, what) in [(400, "in the middle"), (3, "in the last record")] {
-        let aside = Scratch::new();
-        fs::create_dir(&aside.0).unwrap();
-        for file in fs::read_dir(&scratch.0).unwrap().map(Result::unwrap) {
-            fs::copy(file.path(), aside.0.join(file.file_name())).unwrap();
-        }
-        let size = fs::metadata(aside.segment()).unwrap().len();
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .read(true)
-            .open(aside.segment())
-            .unwrap();
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, size - from_end).unwrap();
-        file.write_all_at(&[byte[0] ^ 0x10], size - from_end)
-            .unwrap();
-        let home = aside.open(false, "boot");
-        assert_ne!(home.id, id, "{what}");
-        assert!(home.lost.is_some(), "{what}");
-        assert!(home.log.is_blank(), "{what}");
-        assert!(aside.0.join(LOST).join(IDENTITY).exists(), "{what}");
-        drop(home);
-        assert_eq!(aside.open(false, "boot").lost, None);
-    }
-}
-
-#[tokio::test]
-async fn a_part_of_the_state_that_is_missing_is_a_lost_state() {
-    for missing in [IDENTITY, "vote"] {
-        let scratch = Scratch::new();
-        let home = scratch.open(false, "boot");
-        fill(&home, 0..3).await;
-        drop(home);
-        fs::remove_file(scratch.0.join(missing)).unwrap();
-        assert!(scratch.open(false, "boot").lost.is_some(), "{missing}");
-    }
-}
-
-#[tokio::test]
-async fn a_log_whose_snapshot_is_missing_is_a_lost_state() {
-    let scratch = Scratch::new();
-    let home = scratch.open(false, "boot");
-    fill(&home, 0..30).await;
-    home.log.clone().purge(log_id(10)).await.unwrap();
-    assert_eq!(indexes(&home).await, (11..30).collect::<Vec<_>>());
-    drop(home);
-    let lost = scratch.open(false, "boot").lost;
-    assert!(
-        lost.as_ref().is_some_and(|why| why.contains("snapshot")),
-        "{lost:?}"
-    );
-}
-
-#[tokio::test]
-async fn truncated_entries_do_not_come_back() {
-    let scratch = Scratch::new();
-    let home = scratch.open(false, "boot");
-    fill(&home, 0..20).await;
-    home.log
-        .clone()
-        .truncate_after(Some(log_id(4)))
-        .await
-        .unwrap();
-    fill(&home, 5..7).await;
-    drop(home);
-    assert_eq!(
-        indexes(&scratch.open(false, "boot")).await,
-        (0..7).collect::<Vec<_>>()
-    );
+    });
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::segment::{Records, Segment};
 use super::sync::{Flusher, Job};
 use crate::types::{Entry, LogId, Types, Vote, invalid};
 
-/// A segment that has reached so many bytes is followed by another.
+/// What a segment may grow to, in bytes.
 const SEGMENT: u64 = 16 * 1024 * 1024;
 /// Entries kept in memory, for replicas that are a little behind; values are shared with the state.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -44,6 +44,8 @@ struct Inner {
     purged: Option<LogId>,
     last: Option<LogId>,
     flusher: Option<Flusher>,
+    /// A segment that has reached so many bytes is followed by another.
+    segment: u64,
 }
 
 impl LogStore {
@@ -60,6 +62,7 @@ impl LogStore {
             last: purged,
             purged,
             flusher: durable.then(Flusher::start).transpose()?,
+            segment: SEGMENT,
         };
         inner.load()?;
         if inner.vote.is_none() && inner.last.is_some() {
@@ -77,6 +80,12 @@ impl LogStore {
     /// The last entry that was taken away because a snapshot has it.
     pub fn purged(&self) -> Option<LogId> {
         self.lock().purged
+    }
+
+    /// Has smaller segments begun from now on.
+    #[cfg(test)]
+    pub fn set_segment(&self, bytes: u64) {
+        self.lock().segment = bytes;
     }
 
     /// Bytes that the log takes on disk.
@@ -217,7 +226,7 @@ impl Inner {
         if self
             .segments
             .back()
-            .is_none_or(|s| s.size() >= SEGMENT || s.next() != first)
+            .is_none_or(|s| s.size() >= self.segment || s.next() != first)
         {
             if self.flusher.is_some()
                 && let Some(full) = self.segments.back()

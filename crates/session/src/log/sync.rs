@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+#[cfg(not(test))]
 use std::sync::mpsc::{Receiver, Sender, channel};
+#[cfg(not(test))]
 use std::thread;
 
 /// Something to be flushed, and who waits for it.
@@ -15,8 +17,10 @@ pub struct Job {
 }
 
 /// The thread. It ends when this is dropped. Openraft bounds what is in flight.
+#[cfg(not(test))]
 pub struct Flusher(Sender<Job>);
 
+#[cfg(not(test))]
 impl Flusher {
     /// Starts the thread.
     pub fn start() -> io::Result<Self> {
@@ -35,25 +39,61 @@ impl Flusher {
     }
 }
 
+#[cfg(not(test))]
 fn run(queue: &Receiver<Job>) {
     while let Ok(first) = queue.recv() {
         let mut jobs = vec![first];
         jobs.extend(queue.try_iter());
-        // Appends go to one segment after another: one flush a segment, in order.
-        let mut result = Ok(());
-        let mut flushed: Option<Arc<File>> = None;
-        for file in jobs.iter().map(|job| &job.file) {
-            if flushed.as_ref().is_none_or(|f| !Arc::ptr_eq(f, file)) {
-                result = result.and_then(|()| file.sync_data());
-                flushed = Some(file.clone());
+        flush(jobs);
+    }
+}
+
+fn flush(jobs: Vec<Job>) {
+    // Appends go to one segment after another: one flush a segment, in order.
+    let mut result = Ok(());
+    let mut flushed: Option<Arc<File>> = None;
+    for file in jobs.iter().map(|job| &job.file) {
+        if flushed.as_ref().is_none_or(|f| !Arc::ptr_eq(f, file)) {
+            result = result.and_then(|()| file.sync_data());
+            flushed = Some(file.clone());
+        }
+    }
+    for job in jobs {
+        let copy = match &result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+        };
+        (job.done)(copy);
+    }
+}
+
+/// In a simulation: a task, whose disk is slow at times.
+#[cfg(test)]
+pub struct Flusher(tokio::sync::mpsc::UnboundedSender<Job>);
+
+#[cfg(test)]
+impl Flusher {
+    pub fn start() -> io::Result<Self> {
+        let (jobs, mut queue) = tokio::sync::mpsc::unbounded_channel();
+        crate::rt::spawn(async move {
+            while let Some(first) = queue.recv().await {
+                let mut jobs = vec![first];
+                while let Ok(job) = queue.try_recv() {
+                    jobs.push(job);
+                }
+                crate::rt::blocking(move || {
+                    flush(jobs);
+                    Ok(())
+                })
+                .await?;
             }
-        }
-        for job in jobs {
-            let copy = match &result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            (job.done)(copy);
-        }
+            io::Result::Ok(())
+        });
+        Ok(Self(jobs))
+    }
+
+    pub fn flush(&self, job: Job) {
+        // The task lives as long as its host.
+        let _ = self.0.send(job);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_cache::rules::Expiry;
@@ -13,6 +13,7 @@ use super::view::ClusterView;
 use super::writes::{WriteError, Writes};
 use crate::machine::{Replica, Shared};
 use crate::peers::{GROUP, Peers};
+use crate::rt::Instant;
 use crate::state::{Change, Command, Item, Key, Operation, Outcome, cost};
 use crate::types::{decode, encode};
 use crate::wire::{FromAgent, MAX_OPERATIONS, Request, Response};
@@ -147,6 +148,10 @@ impl Clients {
             let outcomes = outcomes.into_iter().flatten().collect();
             return Response::Outcomes { now, outcomes };
         }
+        #[cfg(test)]
+        if let Some(response) = self.acknowledge_early(now, &changes, weight) {
+            return response;
+        }
         self.pending.fetch_add(bytes, Relaxed);
         let response = self.propose(changes, weight).await;
         self.pending.fetch_sub(bytes, Relaxed);
@@ -166,6 +171,29 @@ impl Clients {
             }
             other => other,
         }
+    }
+
+    /// A deliberately broken variant: a plain `set` is acknowledged when it is proposed.
+    #[cfg(test)]
+    fn acknowledge_early(&self, now: u64, changes: &[Change], weight: usize) -> Option<Response> {
+        let is_set = |change: &Change| {
+            let Change::Operation(operation) = change else {
+                return false;
+            };
+            let mode = crate::state::Mode::Set;
+            matches!(&operation.command, Command::Store { mode: m, .. } if *m == mode)
+        };
+        if !crate::sim::is_broken(crate::sim::Broken::AcknowledgedBeforeCommit)
+            || !changes.iter().all(is_set)
+        {
+            return None;
+        }
+        let (writes, proposed) = (self.writes.clone(), changes.to_vec());
+        crate::rt::spawn(async move { writes.propose(proposed, weight).await });
+        Some(Response::Outcomes {
+            now,
+            outcomes: vec![Outcome::Stored; changes.len()],
+        })
     }
 
     /// What can be said of a command without an entry; else it is made ready for one.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tandem_net::cluster::LinkError;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
 
 use super::Raft;
 use super::view::ClusterView;
 use crate::peers::{Peers, Voter};
+use crate::rt::{Instant, random, sleep};
 
 /// Tries follow one another this fast, and a little more by chance, so that two followers do not stay in step.
 const EVERY: Duration = Duration::from_millis(15);
@@ -53,8 +53,8 @@ pub async fn run(
                 }
                 _ => break,
             }
-            let chance = getrandom::u32().map_or(0, |r| r % 16);
-            sleep(EVERY + Duration::from_millis(u64::from(chance))).await;
+            let chance = random().map_or(0, |r| r % 16);
+            sleep(EVERY + Duration::from_millis(chance)).await;
         }
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::ClientWriteResponse;
-use openraft::{ChangeMembers, Instant as _};
 use tandem_telemetry::Events;
-use tokio::time::{Instant, sleep, timeout};
 
 use super::Raft;
 use super::view::{BEHIND, ClusterView, Metrics};
 use crate::peers::{Peers, Voter};
+use crate::rt::{Instant, age, sleep, timeout};
 use crate::types::{Member, NodeId, Types};
 
 /// How long a voter may take to say who it is.
@@ -226,7 +226,7 @@ fn is_heard(metrics: &Metrics, id: NodeId) -> bool {
         .heartbeat
         .as_ref()
         .and_then(|all| all.get(&id)?.as_ref());
-    heard.is_some_and(|at| at.elapsed().as_millis() < super::view::DOWN_AFTER_MS)
+    heard.is_some_and(|at| age(at).as_millis() < super::view::DOWN_AFTER_MS)
 }
 
 /// Whether the replica has almost all of the log.

@@ -12,9 +12,9 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::storage::Snapshot;
-use tandem_net::cluster::Link;
 
 use crate::peers::{GROUP, Peers};
+use crate::rt::{Link, random};
 use crate::snapshot::SnapshotFile;
 use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote, decode, encode};
 use crate::wire::{RAFT, RaftReply, RaftRequest, SnapshotPiece, ToReplica};
@@ -98,8 +98,8 @@ impl Network {
         meta: SnapshotMeta,
         file: SnapshotFile,
     ) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
-        let transfer = getrandom::u64()
-            .map_err(|error| RPCError::Unreachable(Unreachable::from_string(error)))?;
+        let transfer =
+            random().map_err(|error| RPCError::Unreachable(Unreachable::from_string(error)))?;
         let mut offset = 0;
         loop {
             let bytes = file
@@ -182,6 +182,7 @@ impl RaftNetworkV2<Types> for Network {
         _: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         tokio::select! {
+            biased;
             closed = cancel => Err(StreamingError::Closed(closed)),
             sent = self.send_snapshot(vote, snapshot.meta, snapshot.snapshot) => Ok(sent?),
         }

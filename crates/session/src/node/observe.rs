@@ -1,12 +1,9 @@
 //! Says what changes: who leads, who is down, catching up and full again, and when memory runs short.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tandem_telemetry::Events;
-use tokio::time::sleep;
-
-use openraft::Instant as _;
 
 use super::members::is_up_to_date;
 use super::view::{ClusterView, DOWN_AFTER_MS, Metrics, UP_WITHIN_MS, leader};
@@ -14,17 +11,33 @@ use crate::log::LogStore;
 use crate::machine::Shared;
 use crate::node::Raft;
 use crate::node::writes::Writes;
+use crate::rt::{Instant, age, sleep};
 use crate::types::NodeId;
 
 const EVERY: Duration = Duration::from_millis(100);
 /// A missing leader is news after so long; an election is shorter.
 const LEADERLESS: Duration = Duration::from_secs(1);
-/// The log may take so many bytes more on disk, or as many as the state takes, before a snapshot lets it be cut.
-const LOG_BYTES: u64 = 64 * 1024 * 1024;
-/// Newest entries that the log keeps although a snapshot has them, for replicas that are a little behind.
-const KEPT_BYTES: u64 = 32 * 1024 * 1024;
-/// Between two snapshots, at least.
-const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
+
+/// How much of the log is kept. What it and the memory take follows from this, however long writes go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// The log may take so many bytes more on disk, or as many as the state takes, before a snapshot lets it be cut.
+    pub log: u64,
+    /// Newest entries, in bytes, that the log keeps although a snapshot has them, for replicas that are a little behind.
+    pub kept: u64,
+    /// Between two snapshots, at least.
+    pub snapshot_every: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            log: 64 * 1024 * 1024,
+            kept: 32 * 1024 * 1024,
+            snapshot_every: Duration::from_secs(10),
+        }
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Seen {
@@ -42,6 +55,7 @@ pub struct Observer {
     pub writes: Writes,
     pub events: Events,
     pub limit: u64,
+    pub retention: Retention,
 }
 
 impl Observer {
@@ -110,8 +124,8 @@ impl Observer {
             }
             let bytes = self.replica.lock().state.bytes();
             self.alarm(bytes, &mut alarmed);
-            if self.log.size() > KEPT_BYTES + LOG_BYTES.max(bytes)
-                && snapshot.elapsed() > SNAPSHOT_EVERY
+            if self.log.size() > self.retention.kept + self.retention.log.max(bytes)
+                && snapshot.elapsed() > self.retention.snapshot_every
             {
                 snapshot = Instant::now();
                 // A replica that has stopped says so above.
@@ -133,7 +147,7 @@ impl Observer {
                 .heartbeat
                 .as_ref()
                 .and_then(|all| all.get(&id)?.as_ref());
-            let silent = heard.map_or(u128::MAX, |at| at.elapsed().as_millis());
+            let silent = heard.map_or(u128::MAX, |at| age(at).as_millis());
             let before = voters.get(&id).copied().unwrap_or(Seen::Full);
             let now = if silent > DOWN_AFTER_MS || (before == Seen::Down && silent > UP_WITHIN_MS) {
                 Seen::Down
@@ -174,7 +188,7 @@ impl Observer {
 
     /// Lets go of what a snapshot has, beyond what replicas that are a little behind may need.
     async fn purge(&self, metrics: &Metrics) {
-        let beyond = self.log.beyond(KEPT_BYTES);
+        let beyond = self.log.beyond(self.retention.kept);
         let covered = metrics.snapshot.map(|log_id| log_id.index());
         let upto = beyond.min(covered);
         if upto > metrics.purged.map(|log_id| log_id.index())

@@ -11,6 +11,7 @@ use openraft::errors::{LinearizableReadError, RaftError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{LEADER_LEASE, Raft};
+use crate::rt::spawn;
 use crate::types::Member;
 
 /// How old a majority's acknowledgement may be. Well below the lease, for clocks that run at different speeds.
@@ -39,7 +40,7 @@ impl Reads {
     /// Starts the task of the rounds, on the current runtime.
     pub fn start(raft: Raft) -> Self {
         let (reads, mut queue) = mpsc::channel(QUEUE);
-        tokio::spawn(async move {
+        spawn(async move {
             let mut waiting: Vec<Waiting> = Vec::new();
             while queue.recv_many(&mut waiting, QUEUE).await > 0 {
                 let result = round(&raft).await;
@@ -65,6 +66,10 @@ impl Reads {
 }
 
 async fn round(raft: &Raft) -> Result<(), ReadError> {
+    #[cfg(test)]
+    if crate::sim::is_broken(crate::sim::Broken::ReadsWithoutLease) {
+        return Ok(());
+    }
     let option = LinearizerOption::new(Some(LEASE), true).with_wait_timeout(LIMIT);
     let linearizer = match raft.get_read_linearizer(option).await {
         Ok(linearizer) => linearizer,

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use openraft::storage::Snapshot;
-use tokio::time::Instant;
 
 use super::Raft;
 use crate::peers::GROUP;
+use crate::rt::Instant;
 use crate::snapshot::SnapshotFile;
 use crate::types::{NodeId, decode, encode, invalid};
 use crate::wire::{RaftReply, RaftRequest, SnapshotPiece, ToReplica};

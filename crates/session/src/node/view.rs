@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::type_config::alias::WatchReceiverOf;
-use openraft::{Instant as _, ServerState};
 use tandem_telemetry::{Health, NodeStatus, SessionStatus, StatusSource, VoterStatus};
 
 use super::Raft;
 use crate::machine::Shared;
+use crate::rt::age;
 use crate::types::{Member, NodeId, Types};
 use crate::wire::Status;
 
@@ -96,7 +97,7 @@ impl ClusterView {
                 (&metrics.heartbeat, &metrics.replication)
             {
                 let heard = heard.get(&id).and_then(|at| at.as_ref());
-                let health = match heard.map(|at| at.elapsed().as_millis()) {
+                let health = match heard.map(|at| age(at).as_millis()) {
                     Some(0..DOWN_AFTER_MS) => Health::Up,
                     _ => Health::Down,
                 };

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
-use super::Raft;
+use super::{Raft, view};
 use crate::machine::Shared;
+use crate::rt::{spawn, timeout};
 use crate::state::{Batch, Change, MAX_CHANGES, Outcome};
 use crate::types::Member;
 
@@ -47,7 +50,7 @@ impl Writes {
     /// Starts the task that proposes, on the current runtime.
     pub fn start(raft: Raft, replica: Shared) -> Self {
         let (proposals, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(run(raft, replica, queue));
+        spawn(run(raft, replica, queue));
         Self(proposals)
     }
 
@@ -114,20 +117,14 @@ fn gather(first: Proposal, queue: &mut mpsc::Receiver<Proposal>) -> Vec<Proposal
 }
 
 async fn propose(raft: &Raft, replica: &Shared, proposals: Vec<Proposal>) {
-    let stamp = replica.lock().clock.now();
     let mut changes = Vec::new();
     let mut waiting = Vec::with_capacity(proposals.len());
     for proposal in proposals {
         waiting.push((proposal.changes.len(), proposal.outcomes));
         changes.extend(proposal.changes);
     }
-    let batch = Arc::new(Batch { stamp, changes });
-    let result = match timeout(LIMIT, raft.client_write(batch)).await {
-        Ok(Ok(response)) => Ok(response.data),
-        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))) => {
-            Err(WriteError::NotLeader(forward.leader_node))
-        }
-        Ok(Err(error)) => Err(WriteError::Unknown(error.to_string())),
+    let result = match timeout(LIMIT, write(raft, replica, changes)).await {
+        Ok(result) => result,
         Err(_) => Err(WriteError::Unknown("no majority took it in time".into())),
     };
     let mut outcomes = match result {
@@ -143,4 +140,77 @@ async fn propose(raft: &Raft, replica: &Shared, proposals: Vec<Proposal>) {
     for (count, waiting) in waiting {
         let _ = waiting.send(Ok(outcomes.by_ref().take(count).collect()));
     }
+}
+
+/// Writes one entry, stamped and proposed under one leadership.
+///
+/// A stamp is by the clock of a leader that has applied every entry before its own first one. Else a replica that led
+/// before, and was followed by one whose clock is behind its own, would stamp by its old clock when it leads again, and
+/// end what the other gave a life to before that life is over.
+async fn write(
+    raft: &Raft,
+    replica: &Shared,
+    changes: Vec<Change>,
+) -> Result<Vec<Outcome>, WriteError> {
+    let mut metrics = raft.metrics();
+    let mut batch = Arc::new(Batch { stamp: 0, changes });
+    loop {
+        let leadership = {
+            let metrics = metrics.borrow_and_update();
+            if metrics.state != ServerState::Leader {
+                return Err(WriteError::NotLeader(view::leader(&metrics)));
+            }
+            metrics.vote.leader_id
+        };
+        let stamp = {
+            let replica = replica.lock();
+            let applied = replica.applied.map(|log_id| log_id.leader_id);
+            (applied == Some(leadership) || is_stamped_early()).then(|| replica.clock.now())
+        };
+        let Some(stamp) = stamp else {
+            if metrics.changed().await.is_err() {
+                return Err(WriteError::Unavailable("the node is stopping".into()));
+            }
+            continue;
+        };
+        #[cfg(test)]
+        crate::sim::audit::stamped(*raft.node_id(), stamp);
+        Arc::make_mut(&mut batch).stamp = stamp;
+        let (responder, answer) = ProgressResponder::complete_only();
+        let write = raft.write(batch.clone()).responder(responder);
+        let write = if is_stamped_early() {
+            write
+        } else {
+            write.with_leader(leadership)
+        };
+        let answer = match write.await {
+            Ok(()) => answer.await,
+            Err(error) => return Err(WriteError::Unknown(error.to_string())),
+        };
+        match answer {
+            Ok(Ok(response)) => return Ok(response.data),
+            // It led before and leads again: nothing was proposed, and the next stamp is by another clock.
+            Ok(Err(ClientWriteError::ForwardToLeader(forward)))
+                if forward.leader_id == Some(*raft.node_id()) => {}
+            Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                return Err(WriteError::NotLeader(forward.leader_node));
+            }
+            Ok(Err(error)) => return Err(WriteError::Unknown(error.to_string())),
+            Err(_) => return Err(WriteError::Unknown("the replica has stopped".into())),
+        }
+        // What is known of the leadership here is older than what was answered.
+        if metrics.changed().await.is_err() {
+            return Err(WriteError::Unavailable("the node is stopping".into()));
+        }
+    }
+}
+
+#[cfg(not(test))]
+const fn is_stamped_early() -> bool {
+    false
+}
+
+#[cfg(test)]
+fn is_stamped_early() -> bool {
+    crate::sim::is_broken(crate::sim::Broken::StampedBeforeTheTerm)
 }

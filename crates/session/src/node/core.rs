@@ -1,0 +1,225 @@
+//! One replica: Raft on its storage, and the tasks beside it. It knows nothing of threads and sockets.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use openraft::{Config, SnapshotPolicy};
+use tandem_telemetry::Telemetry;
+use tokio::sync::{Notify, watch};
+
+use super::clients::Clients;
+use super::failover::run as watch_leader;
+use super::guard::Guard;
+use super::members::Members;
+use super::network::Networks;
+use super::observe::{Observer, Retention};
+use super::reads::Reads;
+use super::replicas::Replicas;
+use super::view::{ClusterView, Published};
+use super::writes::Writes;
+use super::{ELECTION_MIN, HEARTBEAT, LEADER_LEASE, NodeOptions, Raft, StartError};
+use crate::home::Home;
+use crate::machine::Machine;
+use crate::peers::{Peers, Voter};
+use crate::rt::{Instant, sleep, sleep_until, spawn, timeout};
+
+/// Handing leadership over before a stop takes at most so long.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// A replica that runs on the current runtime. Cheap to clone.
+#[derive(Clone)]
+pub struct Core {
+    /// What agents ask.
+    pub clients: Arc<Clients>,
+    /// What other replicas ask.
+    pub replicas: Arc<Replicas>,
+    raft: Raft,
+    view: ClusterView,
+    leader_gone: Arc<Notify>,
+    telemetry: Telemetry,
+    /// The state directory stays this replica's for as long as it runs.
+    _home: Arc<Home>,
+}
+
+impl Core {
+    /// Starts the replica of an open state directory, and its tasks.
+    pub async fn start(
+        mut home: Home,
+        options: &NodeOptions,
+        voters: watch::Receiver<Arc<[Voter]>>,
+        telemetry: &Telemetry,
+        retention: Retention,
+    ) -> Result<Self, StartError> {
+        let events = telemetry.events.clone();
+        if let Some(why) = &home.lost {
+            let what = format!("the state that was here is lost ({why}): joins as a new replica");
+            events.warning(format!("sessions/{}", options.node), what);
+        }
+        let was_blank = home.log.is_blank();
+        let machine = Machine::new(&mut home);
+        let replica = machine.replica();
+        let peers = Arc::new(Peers::new(
+            &options.node,
+            options.key.clone(),
+            options.outgoing,
+            voters,
+        ));
+        let votes_from = if was_blank {
+            Instant::now()
+        } else {
+            Instant::now() + LEADER_LEASE + HEARTBEAT
+        };
+        let config = config().map_err(|error| StartError(format!("Raft's settings: {error}")))?;
+        let log = home.log.clone();
+        let raft = Raft::new(
+            home.id,
+            Arc::new(config),
+            Networks(peers.clone()),
+            log.clone(),
+            machine,
+        )
+        .await
+        .map_err(|error| StartError(format!("could not start the replica: {error}")))?;
+        let view = ClusterView::new(&options.node, &raft);
+        let writes = Writes::start(raft.clone(), replica.clone());
+        let clients = Arc::new(Clients {
+            view: view.clone(),
+            replica: replica.clone(),
+            reads: Reads::start(raft.clone()),
+            writes: writes.clone(),
+            peers: peers.clone(),
+            guard: options
+                .guard
+                .as_ref()
+                .map(|(patterns, hold)| Guard::new(patterns, hold.as_millis() as u64))
+                .unwrap_or_default(),
+            limit: options.memory,
+            pending: AtomicU64::new(0),
+            unanswered: std::sync::Mutex::default(),
+        });
+        let replicas = Arc::new(Replicas {
+            id: home.id,
+            raft: raft.clone(),
+            directory: home.directory.clone(),
+            votes_from,
+            incoming: std::sync::Mutex::default(),
+        });
+        let members = Members {
+            raft: raft.clone(),
+            view: view.clone(),
+            peers: peers.clone(),
+            events: events.clone(),
+        };
+        spawn(members.run());
+        let observer = Observer {
+            raft: raft.clone(),
+            view: view.clone(),
+            replica: replica.clone(),
+            log,
+            writes,
+            events,
+            limit: options.memory,
+            retention,
+        };
+        spawn(observer.run());
+        let leader_gone = Arc::new(Notify::new());
+        spawn(watch_leader(
+            raft.clone(),
+            view.clone(),
+            peers,
+            leader_gone.clone(),
+            votes_from,
+        ));
+        let elections = raft.clone();
+        spawn(async move {
+            sleep_until(votes_from).await;
+            elections.runtime_config().elect(true);
+        });
+        let published = Published {
+            view: view.clone(),
+            replica,
+            limit: options.memory,
+        };
+        telemetry.registry.publish("sessions", Arc::new(published));
+        Ok(Self {
+            clients,
+            replicas,
+            raft,
+            view,
+            leader_gone,
+            telemetry: telemetry.clone(),
+            _home: Arc::new(home),
+        })
+    }
+
+    /// A connection that the replica of node `peer` made to this one has ended: its process may be gone.
+    pub fn connection_ended(&self, peer: &str) {
+        if self.view.leader().is_some_and(|leader| leader.name == peer) {
+            self.leader_gone.notify_one();
+        }
+    }
+
+    /// The cluster as this replica sees it.
+    #[cfg(test)]
+    pub fn view(&self) -> &ClusterView {
+        &self.view
+    }
+
+    /// Hands leadership over, if it is here, and stops Raft.
+    pub async fn stop(&self) {
+        hand_over(&self.raft, &self.view).await;
+        let _ = timeout(HAND_OVER, self.raft.shutdown()).await;
+        let subject = format!("sessions/{}", self.view.name());
+        self.telemetry.events.info(subject, "stopped, as ordered");
+    }
+}
+
+fn config() -> Result<Config, openraft::ConfigError> {
+    let config = Config {
+        cluster_name: "tandem sessions".into(),
+        heartbeat_interval: HEARTBEAT.as_millis() as u64,
+        election_timeout_min: ELECTION_MIN.as_millis() as u64,
+        // Openraft's lease is its longest election timeout.
+        election_timeout_max: LEADER_LEASE.as_millis() as u64,
+        snapshot_policy: SnapshotPolicy::Never,
+        // The observer says what may go: by bytes, as entries are of any size.
+        max_in_snapshot_log_to_keep: u64::MAX,
+        max_payload_entries: 256,
+        install_snapshot_timeout: 10_000,
+        // Allowed when the promises of the last run are over.
+        enable_elect: false,
+        enable_pre_vote: Some(true),
+        // A leader that was restarted is elected like anyone.
+        enable_leader_restore: Some(false),
+        // A leader whose heartbeats arrive and whose answers do not must not keep the others from electing.
+        quorum_loss_probe_interval: Some(2 * (LEADER_LEASE.as_millis() as u64) + 200),
+        ..Config::default()
+    };
+    config.validate()
+}
+
+/// Gives leadership to the voter that has most of the log.
+async fn hand_over(raft: &Raft, view: &ClusterView) {
+    if !view.leads() {
+        return;
+    }
+    let metrics = view.metrics();
+    let voters: Vec<_> = metrics.membership_config.membership().voter_ids().collect();
+    let matched = metrics.replication.iter().flatten();
+    let best = matched
+        .filter(|(id, _)| **id != view.id() && voters.contains(id))
+        .max_by_key(|(_, matched)| **matched);
+    let Some((to, _)) = best else {
+        return;
+    };
+    if raft.trigger().transfer_leader(*to).await.is_ok() {
+        let handed_over = async {
+            while view.leads() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // If it does not come about the others elect when this node is gone.
+        let _ = timeout(HAND_OVER, handed_over).await;
+    }
+}
