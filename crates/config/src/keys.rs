@@ -1,6 +1,7 @@
 //! The language: one table of keys for each kind of table in a cluster file.
 
 pub(crate) mod app;
+pub(crate) mod auth;
 pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cluster;
@@ -36,6 +37,8 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &policies::KEYS,
     &policies::HEADERS,
     &policies::CHANGES,
+    &auth::USERS,
+    &auth::LIMIT,
     &errors::PAGE,
     &maintenance::KEYS,
     &site::KEYS,

@@ -8,8 +8,8 @@ use common::*;
 use tandem_http::policy::{ErrorPages, Governance, Maintenance, Redirect, Respond, Works};
 use tandem_http::{Handler, Plan, Reply};
 use tandem_model::{
-    Content, ErrorPage, Errors, FieldChanges, Headers, PathChange, Policies, Replaced, Statuses,
-    Substitution, Template,
+    Auth, Content, ErrorPage, Errors, FieldChanges, Headers, PathChange, Policies, Rate, Replaced,
+    Secret, Statuses, Substitution, Template, Users,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -461,6 +461,133 @@ fn an_error_of_a_node_itself_is_one_of_ours_and_its_applications_is_not() {
                 "{answer}"
             );
             assert!(body_of(&answer).starts_with(expected), "{answer}");
+        }
+    });
+}
+
+/// `alice:correct horse` and `bob:correct horse`.
+const ALICE: &str = "Authorization: Basic YWxpY2U6Y29ycmVjdCBob3JzZQ==\r\n";
+const WRONG: &str = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n";
+const BOB: &str = "Authorization: Basic Ym9iOmNvcnJlY3QgaG9yc2U=\r\n";
+
+fn staff() -> Auth {
+    let hash = "$2b$04$p.0xQ9/Zu7WmLuBg0arYGeWQrIW/8bG/bR265YZrKN5s6l0xeGjwW";
+    Auth::Basic(Users {
+        realm: "The staff".into(),
+        users: [("alice".into(), Secret::new(hash))].into(),
+        file: None,
+    })
+}
+
+fn get(fields: &str) -> String {
+    format!("GET /shop/a HTTP/1.1\r\nHost: a\r\n{fields}Connection: close\r\n\r\n")
+}
+
+#[test]
+fn a_password_lets_in_and_the_server_learns_who_it_is() {
+    run(async {
+        let (server, heard) = listening().await;
+        let policies = Policies {
+            auth: Some(staff()),
+            path: Some(PathChange::Strip("/shop".into())),
+            headers: Headers {
+                request: set(&[("X-User", "{user}")]),
+                response: set(&[("X-Everywhere", "1")]),
+            },
+            ..Policies::default()
+        };
+        let forward = forward_to(vec![upstream(server); 2], &Heard::default());
+        let rig = Rig::new(config(under(&policies, forward)));
+        for fields in [
+            "",
+            WRONG,
+            BOB,
+            "X-User: alice\r\n",
+            &format!("{ALICE}{ALICE}"),
+        ] {
+            let answer = rig.talk(get(fields)).await;
+            assert_eq!(status_of(&answer), 401, "{fields}");
+            assert_eq!(
+                field(&answer, "www-authenticate"),
+                ["Basic realm=\"The staff\", charset=\"UTF-8\""]
+            );
+            assert_eq!(field(&answer, "x-everywhere"), ["1"]);
+        }
+        assert!(heard.lock().unwrap().is_empty());
+        // First checked by another thread, then remembered.
+        for _ in 0..2 {
+            let answer = rig.talk(get(&format!("{ALICE}x-user: eve\r\n"))).await;
+            assert_eq!(status_of(&answer), 200);
+            let sent = heard.lock().unwrap().remove(0);
+            assert!(sent.starts_with("GET /a HTTP/1.1\r\n"), "{sent}");
+            assert_eq!(field(&sent, "x-user"), ["alice"]);
+        }
+        assert_eq!(status_of(&rig.talk(get(WRONG)).await), 401);
+    });
+}
+
+#[test]
+fn a_route_of_a_guarded_group_may_let_everyone_in() {
+    run(async {
+        let name = Arc::from("test");
+        let group = Governance::new(&name)
+            .and(&Policies {
+                auth: Some(staff()),
+                ..Policies::default()
+            })
+            .unwrap();
+        let open = group
+            .and(&Policies {
+                auth: Some(Auth::Off),
+                ..Policies::default()
+            })
+            .unwrap();
+        let served = handler(|_| Plan::Bytes(Reply::text(200, &Arc::from("shop"), "served")));
+        for (governance, status) in [(group, 401), (open, 200)] {
+            let rig = Rig::new(config(governance.around(served.clone()).unwrap()));
+            assert_eq!(status_of(&rig.talk(get("")).await), status);
+        }
+    });
+}
+
+#[test]
+fn who_asks_too_often_is_told_when_to_come_back_and_others_are_served() {
+    run(async {
+        let limit = |burst| Policies {
+            rate: Some(Rate {
+                burst,
+                ..["1/h".parse().unwrap()][0]
+            }),
+            ..Policies::default()
+        };
+        let name = Arc::from("test");
+        let served = handler(|_| Plan::Bytes(Reply::text(200, &Arc::from("shop"), "served")));
+        // One limit for both routes of a group, and one more for one of them.
+        let group = Governance::new(&name).and(&limit(3)).unwrap();
+        let mut rigs = Vec::new();
+        for governance in [group.clone(), group.and(&limit(1)).unwrap()] {
+            let mut config = config(governance.around(served.clone()).unwrap());
+            config.rule.trust = vec!["127.0.0.1/32".parse().unwrap()];
+            rigs.push(Rig::new(config));
+        }
+        let from = |client: &str| get(&format!("X-Forwarded-For: {client}\r\n"));
+        for (rig, client, status) in [
+            (1, "192.0.2.1", 200),
+            (1, "192.0.2.1", 429),
+            (0, "192.0.2.1", 200),
+            (0, "192.0.2.1", 429),
+            (0, "192.0.2.2", 200),
+            (0, "2001:db8::1", 200),
+            (0, "2001:db8::2", 200),
+            (0, "2001:db8::3", 200),
+            (0, "2001:db8::4", 429),
+        ] {
+            let answer = rigs[rig].talk(from(client)).await;
+            assert_eq!(status_of(&answer), status, "{rig} {client}");
+            if status == 429 {
+                let wait: u32 = field(&answer, "retry-after")[0].parse().unwrap();
+                assert!((3_000..=3_600).contains(&wait), "{wait}");
+            }
         }
     });
 }

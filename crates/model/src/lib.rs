@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod check;
 pub mod cluster;
 pub mod pattern;
@@ -23,6 +24,7 @@ pub mod units;
 #[cfg(test)]
 mod sample;
 
+pub use auth::{Auth, Rate, Users};
 pub use check::{Check, HttpCheck, Timing};
 pub use cluster::{
     Admin, Cluster, Guard, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode, Node, Sessions,

@@ -9,9 +9,9 @@ use ipnet::IpNet;
 
 use crate::cluster::Guard;
 use crate::{
-    Action, Address, Admin, App, BackendTls, Check, Cluster, Conditions, Content, Errors, Listener,
-    ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode, Overrides, Policies, Program,
-    ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size, Spread, Timeouts,
+    Action, Address, Admin, App, Auth, BackendTls, Check, Cluster, Conditions, Content, Errors,
+    Listener, ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode, Overrides, Policies,
+    Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -223,6 +223,9 @@ impl Listener {
 fn collect_files<'a>(routes: &'a [Route], files: &mut Vec<&'a Path>) {
     for route in routes {
         files.extend(route.policies.errors.values().map(|page| &*page.file));
+        if let Some(Auth::Basic(users)) = &route.policies.auth {
+            files.extend(users.file.as_deref());
+        }
         match &route.action {
             Action::Routes(nested) => collect_files(nested, files),
             Action::Respond {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::Template;
 use crate::template::is_token;
+use crate::{Auth, Rate, Template};
 
 /// What a route says beside its conditions and its action. Of what a group of routes says, each of its routes has what
 /// it does not say itself.
@@ -17,6 +17,10 @@ pub struct Policies {
     pub path: Option<PathChange>,
     /// What becomes of the fields of heads. A group's come first, then the route's own.
     pub headers: Headers,
+    /// Who may ask.
+    pub auth: Option<Auth>,
+    /// How often each client may ask; that of a group holds for all its routes together, beside their own.
+    pub rate: Option<Rate>,
     /// Pages of errors; a group's hold where the route has none of its own.
     pub errors: Errors,
 }

@@ -35,9 +35,10 @@ impl Node {
             .stderr(log)
             .spawn()
             .expect("the binary starts");
-        let node = Self { dir, child, port };
+        let mut node = Self { dir, child, port };
         wait_until("the node serves", || {
-            assert!(!node.log().contains("error"), "{}", node.log());
+            let ended = node.child.try_wait().expect("it is a child");
+            assert!(ended.is_none(), "{}", node.log());
             node.log().contains("serves as")
         });
         node
@@ -45,6 +46,16 @@ impl Node {
 
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Asks for a reload and waits until the log says this; what the log said of it.
+    fn reload(&self, expected: &str) -> String {
+        let before = self.log().len();
+        send(self.child.id(), Signal::HUP);
+        let news = || self.log().split_off(before);
+        wait_until("the reload is over", || news().contains("reloaded"));
+        assert!(news().contains(expected), "{}", news());
+        news()
     }
 
     /// One request on a connection of its own: the whole answer.
@@ -207,4 +218,62 @@ fn a_split_route_gives_each_service_its_share_and_keeps_a_client_where_it_is() {
     let first: Vec<bool> = (0..20).map(of).collect();
     assert!(first.contains(&true) && first.contains(&false), "{first:?}");
     assert_eq!((0..20).map(of).collect::<Vec<_>>(), first);
+}
+
+#[test]
+fn passwords_of_a_file_let_in_and_a_reload_reads_them_again() {
+    const HORSE: &str = "$2b$04$p.0xQ9/Zu7WmLuBg0arYGeWQrIW/8bG/bR265YZrKN5s6l0xeGjwW";
+    let node = Node::start(
+        r#"
+        [listener.web]
+        bind = "127.0.0.1:{port}"
+        route = [
+          { path = "/open*", to = "www" },
+          { auth = "staff", rate = { limit = "100/h", burst = 50 }, to = "www", headers = { response = { set = { X-User = "{user}" } } } },
+        ]
+        "#,
+        |dir| {
+            dir.file("staff", &format!("alice:{HORSE}\n"));
+        },
+    );
+    let alice = "Authorization: Basic YWxpY2U6Y29ycmVjdCBob3JzZQ==";
+    let bob = "Authorization: Basic Ym9iOmNvcnJlY3QgaG9yc2U=";
+    let status = |fields: &[&str]| node.ask("GET /", fields)[9..12].to_owned();
+    assert_eq!(status(&[]), "401");
+    let page = node.ask("GET /", &[alice]);
+    assert!(
+        page.ends_with("a page") && page.contains("\r\nX-User: alice\r\n"),
+        "{page}"
+    );
+    assert_eq!(status(&[bob]), "401");
+    assert!(node.ask("GET /open", &[]).starts_with("HTTP/1.1 404 "));
+
+    node.dir.file("staff", &format!("bob:{HORSE}\n"));
+    node.reload("the file is in effect");
+    assert_eq!(status(&[bob]), "200");
+    assert_eq!(status(&[alice]), "401");
+
+    node.dir.file("staff", "bob:horse\n");
+    let said = node.reload("not reloaded");
+    assert!(
+        said.contains("line 1: user bob: this is no hash of a password"),
+        "{said}"
+    );
+    assert_eq!(status(&[bob]), "200");
+}
+
+#[test]
+fn who_asks_too_often_waits() {
+    let node = Node::start(
+        r#"
+        [listener.web]
+        bind = "127.0.0.1:{port}"
+        route = { rate = { limit = "1/h", burst = 2 }, to = "www" }
+        "#,
+        |_| {},
+    );
+    let answers: Vec<String> = (0..4).map(|_| node.ask("GET /", &[])).collect();
+    let statuses: Vec<&str> = answers.iter().map(|answer| &answer[9..12]).collect();
+    assert_eq!(statuses, ["200", "200", "429", "429"]);
+    assert!(answers[3].contains("\r\nRetry-After: 3"), "{}", answers[3]);
 }

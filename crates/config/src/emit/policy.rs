@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use tandem_model::auth::REALM;
 use tandem_model::{
-    Errors, FieldChanges, Maintenance, PathChange, Policies, Replaced, Substitution, Template,
+    Auth, Errors, FieldChanges, Maintenance, PathChange, Policies, Replaced, Substitution,
+    Template, Users,
 };
 
 use super::text::{Pairs, list, quoted};
@@ -41,7 +43,39 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
     if !headers.is_empty() {
         pairs.put("headers", headers.inline());
     }
+    match &policies.auth {
+        None => {}
+        Some(Auth::Off) => pairs.put("auth", "false"),
+        Some(Auth::Basic(users)) => pairs.put("auth", auth(users)),
+    }
+    if let Some(rate) = &policies.rate {
+        let limit = quoted(&rate.to_string());
+        if rate.burst == rate.requests {
+            pairs.put("rate", limit);
+        } else {
+            let burst = rate.burst;
+            pairs.put("rate", format!("{{ limit = {limit}, burst = {burst} }}"));
+        }
+    }
     errors(pairs, &policies.errors);
+}
+
+fn auth(users: &Users) -> String {
+    let mut table = Pairs::default();
+    if !users.users.is_empty() {
+        let mut hashes = Pairs::default();
+        for (name, hash) in &users.users {
+            hashes.put(name, quoted(hash.reveal()));
+        }
+        table.put("users", hashes.inline());
+    }
+    if let Some(file) = &users.file {
+        table.put("file", quoted(&file.to_string_lossy()));
+    }
+    if users.realm != REALM {
+        table.put("realm", quoted(&users.realm));
+    }
+    table.inline()
 }
 
 pub(crate) fn errors(pairs: &mut Pairs, errors: &Errors) {

@@ -13,7 +13,7 @@ use tandem_model::{
     Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread,
     Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion,
 };
-use tandem_model::{ErrorPage, Errors, Maintenance, SplitBy, Statuses};
+use tandem_model::{Auth, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users};
 
 use super::*;
 use crate::parse;
@@ -534,6 +534,27 @@ impl Maker {
                 request: self.changes(),
                 response: self.changes(),
             },
+            auth: match self.below(3) {
+                0 => Some(Auth::Off),
+                1 => Some(Auth::Basic(Users {
+                    realm: self
+                        .maybe(|_| "The staff".into())
+                        .unwrap_or("Restricted".into()),
+                    users: [(
+                        "al ice".into(),
+                        Secret::new("$apr1$Qk2Pz9aB$vS22i6UwbEMvZMuRyeT8T0"),
+                    )]
+                    .into(),
+                    file: self.maybe(|_| "/srv/staff".into()),
+                })),
+                _ => None,
+            },
+            rate: self.maybe(|m| Rate {
+                burst: 1 + m.below(20),
+                ..["10/s", "7/m", "100/h"][m.below(3) as usize]
+                    .parse()
+                    .unwrap()
+            }),
             errors: self.errors(),
         }
     }

@@ -8,6 +8,7 @@ use tandem_model::{
 };
 use toml::de::DeValue;
 
+use crate::keys::auth::{AUTH, RATE};
 use crate::keys::errors::ERRORS;
 use crate::reader::Reader;
 use crate::span::{Item, values};
@@ -54,8 +55,20 @@ pub(crate) static KEYS: Table<Policies> = Table {
             "What is set, added and removed in heads. A route's own changes come after those of the groups it stands in.",
             |p: &mut Policies, v| p.headers = v.value,
         ),
-        &not_yet("auth", "table", "Who may ask."),
-        &not_yet("rate", "text or table", "How often a client may ask."),
+        &key(
+            "auth",
+            AUTH,
+            Else("everyone"),
+            "Who may ask: users and passwords, by HTTP's basic authentication.",
+            |p: &mut Policies, v| p.auth = Some(v.value),
+        ),
+        &key(
+            "rate",
+            RATE,
+            Else("as often as it likes"),
+            "How often each client may ask: `\"10/s\"`, `{ limit = \"100/m\", burst = 20 }`. That of a group is one for all its routes, and holds beside their own.",
+            |p: &mut Policies, v| p.rate = Some(v.value),
+        ),
         &not_yet("compress", "true, false or table", "Compress answers."),
         &key(
             "errors",
@@ -234,6 +247,11 @@ pub(crate) fn answer_fields(
         }
         if name.value.contains('*') {
             reader.wrong(&name.span, "this is no name of a field");
+        }
+        let asks = values.iter().flat_map(Template::variables);
+        if asks.into_iter().any(|variable| *variable == Variable::User) {
+            let hint = Some("write it in `headers`".into());
+            reader.wrong_hint(&name.span, "`respond` knows no {user}", hint);
         }
         if let Some(value) = values.pop() {
             map.insert(name.value, value);

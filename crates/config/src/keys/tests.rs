@@ -39,6 +39,12 @@ fn around(heading: &str) -> &'static str {
         "maintenance = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, maintenance = { PAIR } }"
         }
+        "auth = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true, auth = { file = \"a\", PAIR } } }"
+        }
+        "rate = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true, rate = { limit = \"1/s\", PAIR } } }"
+        }
         "[site.NAME]" => "[site.www]\nroot = \"www\"\nPAIR",
         "access = [{ ... }]" => "site.www = { root = \"www\", access = { allow = \"all\", PAIR } }",
         "[app.NAME]" | "[app.NAME] and [backend.NAME]" => "[app.shop]\nrun = \"shop\"\nPAIR",

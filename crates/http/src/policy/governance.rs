@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use tandem_model::{FieldChanges, Headers, Policies, Side};
+use tandem_model::{self as model, FieldChanges, Headers, Policies, Side};
 
+use super::auth::{Auth, Authenticated};
 use super::errors::ErrorPages;
 use super::fields::Changes;
 use super::missing::OrElse;
 use super::path::{ChangedPath, PathRule};
+use super::rate::{Limited, Rate};
 use super::shape::{Shaped, Unlogged};
 use crate::Handler;
 
@@ -19,6 +21,9 @@ pub struct Governance {
     path: Option<Arc<PathRule>>,
     headers: Headers,
     errors: Option<Arc<ErrorPages>>,
+    auth: Option<Arc<Auth>>,
+    /// Of each level that has one; shared by all routes of the level.
+    rates: Vec<Arc<Rate>>,
     /// Who is asked where there is nothing.
     pub missing: Option<Arc<dyn Handler>>,
     /// Whether requests are written to the access log.
@@ -33,6 +38,8 @@ impl Governance {
             path: None,
             headers: Headers::default(),
             errors: None,
+            auth: None,
+            rates: Vec::new(),
             missing: None,
             log: true,
         }
@@ -54,6 +61,16 @@ impl Governance {
             let outer = self.errors.as_deref().cloned().unwrap_or_default();
             here.errors = outer.and(&policies.errors)?.map(Arc::new);
         }
+        match &policies.auth {
+            None => {}
+            Some(model::Auth::Off) => here.auth = None,
+            Some(model::Auth::Basic(users)) => {
+                here.auth = Some(Arc::new(Auth::new(users, &self.name)?));
+            }
+        }
+        if let Some(rate) = &policies.rate {
+            here.rates.push(Arc::new(Rate::new(rate, &self.name)));
+        }
         Ok(here)
     }
 
@@ -69,6 +86,19 @@ impl Governance {
                 then: self.moved(missing.clone()),
             });
         }
+        if let Some(auth) = &self.auth {
+            handler = Arc::new(Authenticated {
+                auth: auth.clone(),
+                inner: handler,
+            });
+        }
+        // A password that is tried counts too.
+        for rate in self.rates.iter().rev() {
+            handler = Arc::new(Limited {
+                rate: rate.clone(),
+                inner: handler,
+            });
+        }
         let request = Changes::new(&self.headers.request, Side::Request)?;
         let response = Changes::new(&self.headers.response, Side::Response)?;
         if !request.is_empty() || !response.is_empty() || self.errors.is_some() {
@@ -76,6 +106,7 @@ impl Governance {
                 request,
                 response,
                 errors: self.errors.clone(),
+                authenticated: self.auth.is_some(),
                 inner: handler,
             });
         }

@@ -6,11 +6,13 @@
 //! one action say and puts the policies around it:
 //!
 //! ```text
-//! shape (heads)  ->  missing  ->  path  ->  what the route does
+//! shape (heads, errors)  ->  rate  ->  auth  ->  missing  ->  path  ->  what the route does
 //! ```
 //!
 //! A route without policies is its bare handler: it costs nothing.
 
+mod auth;
+mod basic;
 pub mod coding;
 mod edits;
 mod errors;
@@ -20,7 +22,9 @@ mod governance;
 mod maintenance;
 mod missing;
 mod page;
+mod password;
 mod path;
+mod rate;
 mod redirect;
 mod request_id;
 mod respond;

@@ -15,12 +15,15 @@ pub(super) struct Shaped {
     pub request: Changes,
     pub response: Changes,
     pub errors: Option<Arc<ErrorPages>>,
+    /// The route asks for a password.
+    pub authenticated: bool,
     pub inner: Arc<dyn Handler>,
 }
 
 impl Handler for Shaped {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
-        let values = Values::new(request);
+        let mut values = Values::new(request);
+        values.authenticated = self.authenticated;
         let edits = Edits {
             target: None,
             host: self.request.host(&values),

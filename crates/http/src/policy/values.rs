@@ -5,12 +5,15 @@ use std::io::Write as _;
 
 use tandem_model::{Part, Template, Variable};
 
+use super::basic::credentials;
 use super::request_id::{self, RequestId};
 use crate::Request;
 
 /// What a request fills in. What takes work is worked out once.
 pub(super) struct Values<'a> {
     pub request: &'a Request<'a>,
+    /// The route asks for a password, so that who the client says it is will be true where it matters.
+    pub authenticated: bool,
     id: OnceCell<RequestId>,
 }
 
@@ -18,6 +21,7 @@ impl<'a> Values<'a> {
     pub(super) fn new(request: &'a Request<'a>) -> Self {
         Self {
             request,
+            authenticated: false,
             id: OnceCell::new(),
         }
     }
@@ -40,7 +44,13 @@ impl<'a> Values<'a> {
             Variable::Client => {
                 let _ = write!(out, "{}", request.client.to_canonical());
             }
-            Variable::User => {}
+            Variable::User => {
+                if self.authenticated
+                    && let Some(stated) = credentials(request)
+                {
+                    out.extend_from_slice(stated.name.as_bytes());
+                }
+            }
             Variable::RequestId => out.extend_from_slice(self.id().as_bytes()),
             Variable::Header(name) => {
                 out.extend_from_slice(request.field(name).unwrap_or_default());
