@@ -166,6 +166,20 @@ impl Entry {
         }
     }
 
+    /// The same in memory of its own, so that workers do not count references on a shared cache line.
+    pub(crate) fn copy(&self) -> Self {
+        let content = match &self.content {
+            Content::Memory(bytes) => Content::Memory(Bytes::copy_from_slice(bytes)),
+            Content::File(file) => Content::File(file.clone()),
+        };
+        Self {
+            content,
+            fields: Bytes::copy_from_slice(&self.fields),
+            etag: self.etag.clone(),
+            ..*self
+        }
+    }
+
     /// Whether it was made by us from a file, and not read from one.
     pub(crate) fn is_made(&self) -> bool {
         self.weak

@@ -274,6 +274,20 @@ impl Search<'_> {
         if self.patience == Patience::None {
             return Err(Closed::Patience);
         }
+        let key = key(found.name, self.wanted.preference);
+        let _turn = self.shared.making.take(&key);
+        // Others may have waited for the same, or another worker have it.
+        for worker in &self.shared.workers {
+            if let Some(made) = worker.cache.known(&key)
+                && made.coding == Some(coding)
+                && made.is_made()
+                && made.is(&found.stat)
+            {
+                let mine = std::ptr::eq(worker, self.worker);
+                let made = if mine { made } else { Arc::new(made.copy()) };
+                return Ok(Found::File(made, found.belief));
+            }
+        }
         let size = entry::size_of(&found.stat)?;
         let content = entry::whole(&found.file, size, self.patience)?;
         match content.and_then(|content| compress::compressed(&content, coding)) {

@@ -56,6 +56,7 @@ mod range;
 mod reply;
 mod root;
 mod status;
+mod turn;
 mod types;
 mod walk;
 mod watch;
@@ -73,6 +74,7 @@ use multipart::Multipart;
 use place::Places;
 use reply::Sent;
 use root::{Closed, Patience};
+use turn::Turns;
 use types::Types;
 use watch::Watches;
 
@@ -91,6 +93,8 @@ struct Shared {
     rules: Rules,
     places: Places,
     watches: Watches,
+    /// What is being compressed.
+    making: Turns,
     /// The codings it can answer with.
     offered: Vec<Coding>,
     opening: Arc<Semaphore>,
@@ -138,6 +142,7 @@ impl SiteHandler {
             rules: Rules::of(site),
             places,
             watches: Watches::new(&site.name, telemetry.events.clone()),
+            making: Turns::default(),
             offered: coding::offered(site),
             opening: Arc::new(Semaphore::new(OPENING)),
             workers: (0..workers.max(1)).map(worker).collect(),

@@ -6,8 +6,11 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
+
+use crate::decimal;
 
 /// Why a request ended before its answer was complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,9 +116,12 @@ impl AccessLog {
     /// Appends a record; writes when enough has gathered.
     pub fn record(&self, record: &AccessRecord<'_>) {
         let mut inner = self.0.borrow_mut();
-        let now = OffsetDateTime::now_utc();
-        if inner.stamp.0 != now.unix_timestamp() {
-            inner.stamp = (now.unix_timestamp(), clf_time(now));
+        let now = SystemTime::now();
+        let second = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs() as i64);
+        if inner.stamp.0 != second {
+            inner.stamp = (second, clf_time(now.into()));
         }
         let Inner { buffer, stamp, .. } = &mut *inner;
         combined(buffer, &stamp.1, record);
@@ -202,57 +208,63 @@ impl Drop for Inner {
 /// Apache's combined format, then `service/server retries connect/first/total` in milliseconds and the cause of an
 /// early end (`-`, `C`, `U`, `T`).
 fn combined(out: &mut Vec<u8>, stamp: &str, r: &AccessRecord<'_>) {
-    let _ = write!(out, "{} - - [{stamp}] \"", r.client);
+    decimal::push_ip(out, r.client);
+    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(stamp.as_bytes());
+    out.extend_from_slice(b"] \"");
     escaped(out, r.method);
     out.push(b' ');
     escaped(out, r.target);
-    let _ = write!(out, " {}\" {} {} \"", r.version, r.status, r.bytes);
-    escaped(
-        out,
-        if r.referer.is_empty() {
-            b"-"
-        } else {
-            r.referer
-        },
-    );
+    out.push(b' ');
+    out.extend_from_slice(r.version.as_bytes());
+    out.extend_from_slice(b"\" ");
+    decimal::push(out, r.status.into());
+    out.push(b' ');
+    decimal::push(out, r.bytes);
+    out.extend_from_slice(b" \"");
+    escaped(out, or_dash(r.referer));
     out.extend_from_slice(b"\" \"");
-    escaped(out, if r.agent.is_empty() { b"-" } else { r.agent });
-    let service = if r.service.is_empty() { "-" } else { r.service };
-    let server = if r.server.is_empty() { "-" } else { r.server };
-    let stopped = match r.stopped {
-        Stopped::No => '-',
-        Stopped::Client => 'C',
-        Stopped::Upstream => 'U',
-        Stopped::Timeout => 'T',
-    };
-    let _ = writeln!(
-        out,
-        "\" {service}/{server} {} {}/{}/{} {stopped}",
-        r.retries,
-        Millis(r.connect),
-        Millis(r.first_byte),
-        Millis(r.total)
-    );
+    escaped(out, or_dash(r.agent));
+    out.extend_from_slice(b"\" ");
+    out.extend_from_slice(or_dash(r.service.as_bytes()));
+    out.push(b'/');
+    out.extend_from_slice(or_dash(r.server.as_bytes()));
+    out.push(b' ');
+    decimal::push(out, r.retries.into());
+    for (before, micros) in [(b' ', r.connect), (b'/', r.first_byte), (b'/', r.total)] {
+        out.push(before);
+        millis(out, micros);
+    }
+    out.extend_from_slice(match r.stopped {
+        Stopped::No => b" -\n",
+        Stopped::Client => b" C\n",
+        Stopped::Upstream => b" U\n",
+        Stopped::Timeout => b" T\n",
+    });
 }
 
-/// Microseconds shown as milliseconds with three digits.
-struct Millis(u64);
+fn or_dash(text: &[u8]) -> &[u8] {
+    if text.is_empty() { b"-" } else { text }
+}
 
-impl std::fmt::Display for Millis {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
-    }
+/// Microseconds as milliseconds with three digits.
+fn millis(out: &mut Vec<u8>, micros: u64) {
+    decimal::push(out, micros / 1_000);
+    let rest = micros % 1_000;
+    let digit = |one: u64| b'0' + (rest / one % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
 }
 
 /// Quotes, backslashes and bytes outside printable ASCII as `\xHH`, so that no request can forge a line.
-fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    for &b in bytes {
-        if matches!(b, b'"' | b'\\' | 0..=0x1f | 0x7f..) {
-            let _ = write!(out, "\\x{b:02X}");
-        } else {
-            out.push(b);
-        }
+fn escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
+    let is_bad = |b: &u8| matches!(b, b'"' | b'\\' | 0..=0x1f | 0x7f..);
+    while let Some(bad) = bytes.iter().position(is_bad) {
+        out.extend_from_slice(&bytes[..bad]);
+        // Writing to a vector does not fail.
+        let _ = write!(out, "\\x{:02X}", bytes[bad]);
+        bytes = &bytes[bad + 1..];
     }
+    out.extend_from_slice(bytes);
 }
 
 /// `23/Nov/2026:14:05:09 +0000`

@@ -9,6 +9,7 @@
 pub mod access;
 pub mod control;
 pub mod counters;
+pub mod decimal;
 pub mod event;
 pub mod status;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tandem_telemetry::Stopped;
+use tandem_telemetry::{Stopped, decimal};
 
 use super::Snapshot;
 use super::body::Body;
@@ -44,7 +44,11 @@ fn head(
     edits: Option<&Edits>,
 ) {
     out.clear();
-    let _ = write!(out, "HTTP/1.1 {status} {}\r\n", reason(status));
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal::push(out, status.into());
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
     conn.shared().date.line(out);
     let from = out.len();
     out.extend_from_slice(fields);
@@ -52,7 +56,9 @@ fn head(
         edits.response.apply(out, from);
     }
     if let Some(length) = length {
-        let _ = write!(out, "Content-Length: {length}\r\n");
+        out.extend_from_slice(b"Content-Length: ");
+        decimal::push(out, length);
+        out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(keep.field());
     out.extend_from_slice(b"\r\n");

@@ -214,3 +214,31 @@ async fn text_that_does_not_shrink_is_sent_as_it_is_and_not_tried_again() {
         assert!(got.body == noise);
     }
 }
+
+#[tokio::test]
+async fn what_one_worker_has_compressed_the_others_need_not() {
+    // The tests' own text: old enough for its times to be believed.
+    let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let site = Site {
+        compress: true,
+        types: [("rs".into(), "text/plain".into())].into(),
+        ..site(sources)
+    };
+    let handler = crate::SiteHandler::new(&site, 2, super::telemetry()).unwrap();
+    let now = Instant::now();
+    let on = |worker| {
+        let cx = tandem_http::Cx { worker, now };
+        super::ask_in(&handler, "GET", b"/media.rs", &[GZIP], cx)
+    };
+    let (first, second) = (on(0).await, on(1).await);
+    assert_eq!(first.field("Content-Encoding"), Some("gzip"));
+    assert_eq!(second.body, first.body);
+    let preference = tandem_http::policy::coding::Preference::read(Some(b"gzip"), &[Coding::Gzip]);
+    let key = crate::find::key(b"media.rs", preference);
+    let kept = [0, 1].map(|worker: usize| handler.0.workers[worker].cache.known(&key).unwrap());
+    assert!(kept.iter().all(|entry| entry.is_made()));
+    assert!(
+        !std::sync::Arc::ptr_eq(&kept[0], &kept[1]),
+        "a copy of its own"
+    );
+}

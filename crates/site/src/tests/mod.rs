@@ -143,6 +143,16 @@ async fn ask(
     fields: &[(&str, &str)],
     now: Instant,
 ) -> Got {
+    ask_in(handler, method, path, fields, Cx { worker: 0, now }).await
+}
+
+async fn ask_in(
+    handler: &SiteHandler,
+    method: &str,
+    path: &[u8],
+    fields: &[(&str, &str)],
+    cx: Cx,
+) -> Got {
     let mut bytes = [method.as_bytes(), b" ", path, b" HTTP/1.1\r\nHost: www\r\n"].concat();
     for (name, value) in fields {
         write!(bytes, "{name}: {value}\r\n").unwrap();
@@ -172,7 +182,7 @@ async fn ask(
         trusted: false,
         secure: false,
     };
-    let (later, plan) = match handler.step(&request, &Cx { worker: 0, now }) {
+    let (later, plan) = match handler.step(&request, &cx) {
         Step::Plan(plan) => (false, plan),
         Step::Later(plan) => (true, within(plan).await),
     };
