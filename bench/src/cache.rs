@@ -85,7 +85,7 @@ fn exchanges(kind: &str, size: usize) -> Vec<Exchange> {
         let (request, answer) = match kind {
             "set" => (set(number, size), 8),
             "get" => get(number, size),
-            "90/10" if number % 10 == 0 => (set(number, size), 8),
+            "90/10" if number.is_multiple_of(10) => (set(number, size), 8),
             "90/10" => get(number, size),
             "pipelined get" => {
                 let (request, answer) = get(number, size);

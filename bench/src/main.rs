@@ -1,8 +1,10 @@
 //! Compares Tandem with the programs it stands in for, side by side on this machine.
 //!
 //! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `site`
-//! likewise, and after it a part of the name of the cases that are wanted.
+//! likewise, and after it a part of the name of the cases that are wanted. (`bare` is the server of [`bare`], which the
+//! others start.)
 
+mod bare;
 mod cache;
 mod calls;
 mod load;
@@ -18,6 +20,10 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["cache", server] => cache::run(server),
+        ["bare", address] => {
+            let address = address.parse().expect("an address and a port");
+            bare::serve(address).expect("it serves");
+        }
         ["site"] => site::run_all(BUILT, None),
         ["site", server] => site::run_all(server, None),
         ["site", server, only] => site::run_all(server, Some(only)),

@@ -256,6 +256,7 @@ const CASE: Case<'static> = Case {
 };
 
 /// One side: its processes, and where it is asked.
+#[derive(Clone)]
 struct Side<'a> {
     servers: Vec<&'a Server>,
     http: SocketAddr,
@@ -411,12 +412,54 @@ pub fn run_all(tandem: &str, only: Option<&str>) {
             ratio(case.name, &measure(case, &mut sides, ROUNDS), *budget);
         }
     }
+    if is_wanted("the kernel's part") {
+        kernel(&mut sides);
+    }
     if is_wanted("front door") {
         front_door(&stage, tandem, &nginx, ports[0], &site, ports[2]);
     }
     if is_wanted("system calls") {
         system_calls(&[("nginx", &nginx, ports[0]), ("tandem", &site, ports[2])]);
     }
+}
+
+/// What of a small answer is the kernel's: a server that does nothing else beside the two.
+fn kernel(sides: &mut [Side<'_>]) {
+    let at = free("127.0.0.1");
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.arg("bare").arg(at.to_string());
+    let bare = Server::start(command, &[at]);
+    let mut three: Vec<Side<'_>> = sides.to_vec();
+    three.push(Side {
+        servers: vec![&bare],
+        http: at,
+        https: at,
+    });
+    table::head(&[
+        "1 KiB, the kernel's part",
+        "nginx, us",
+        "tandem, us",
+        "recv and send alone, us",
+        "alone / nginx",
+        "tandem less alone, us",
+    ]);
+    let case = Case {
+        path: "/1k.bin",
+        ..CASE
+    };
+    let numbers = measure(&case, &mut three, ROUNDS);
+    let [nginx, tandem, alone] = numbers[..] else {
+        unreachable!("three sides")
+    };
+    let micros = |number: f64| format!("{:.1}", number / 1_000.0);
+    table::row(&[
+        "32 connections".to_owned(),
+        micros(nginx),
+        micros(tandem),
+        micros(alone),
+        format!("{:.2}", alone / nginx),
+        micros(tandem - alone),
+    ]);
 }
 
 fn front_door(

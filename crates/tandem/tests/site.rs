@@ -1,0 +1,245 @@
+//! A node that serves files, from outside: what it costs, and what it does when its log has no room.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use common::{Dir, get, has, send, wait_until};
+use rustix::process::Signal;
+
+struct Node {
+    dir: Dir,
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Node {
+    /// Starts a node with these tables, in which `{bind}` and `{dir}` are filled in. `around` gets the command and may
+    /// put another around it.
+    fn start(
+        tables: &str,
+        prepare: impl FnOnce(&Dir),
+        around: impl FnOnce(&Dir, Vec<String>) -> Vec<String>,
+    ) -> Self {
+        let dir = Dir::new();
+        prepare(&dir);
+        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = held.local_addr().expect("an address");
+        drop(held);
+        let path = dir.path().to_string_lossy();
+        let tables = tables
+            .replace("{bind}", &address.to_string())
+            .replace("{dir}", &path);
+        let file = dir.file(
+            "cluster.toml",
+            &format!(
+                "[cluster]\nworkers = 1\nstate = \"{path}/state\"\nadmin = \"unix:{path}/admin\"\n{tables}"
+            ),
+        );
+        let command = around(
+            &dir,
+            vec![env!("CARGO_BIN_EXE_tandem").into(), "run".into(), file],
+        );
+        let log = std::fs::File::create(dir.path().join("events")).expect("a file");
+        let child = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let node = Self {
+            dir,
+            child,
+            address,
+        };
+        wait_until("the node serves", || node.events().contains("serves as"));
+        node
+    }
+
+    fn events(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("events")).unwrap_or_default()
+    }
+
+    /// So many requests on one connection, each answered 200.
+    fn ask(&self, path: &str, times: usize) {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n");
+        let mut length = 0;
+        for _ in 0..times {
+            stream.write_all(request.as_bytes()).expect("it reads");
+            let mut answer = vec![0; 4_096];
+            let mut filled = 0;
+            while length == 0 || filled < length {
+                let n = stream.read(&mut answer[filled..]).expect("it answers");
+                assert!(n > 0, "it closed the connection");
+                filled += n;
+                let text = String::from_utf8_lossy(&answer[..filled]);
+                let Some(head) = text.find("\r\n\r\n") else {
+                    continue;
+                };
+                assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+                let stated = text.split("Content-Length: ").nth(1).expect("a length");
+                let body: usize = stated
+                    .lines()
+                    .next()
+                    .expect("a line")
+                    .parse()
+                    .expect("a number");
+                length = head + 4 + body;
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        send(self.child.id(), Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+const PLAIN: &str = "
+[listener.web]
+bind  = \"{bind}\"
+log   = \"{dir}/logs/access.log\"
+route = { to = \"www\" }
+
+[site.www]
+root = \"{dir}/www\"
+";
+
+/// The system calls that a process makes while `work` goes on, by name.
+fn calls(id: u32, dir: &Dir, work: impl FnOnce()) -> BTreeMap<String, usize> {
+    let table = dir.path().join("strace");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-c", "-U", "name,calls", "-o"])
+        .arg(&table)
+        .args(["-p", &id.to_string()])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("strace starts");
+    wait_until("every thread is traced", || {
+        let tasks = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
+        tasks.flatten().all(|task| {
+            let status = std::fs::read_to_string(task.path().join("status"));
+            !status.unwrap_or_default().contains("TracerPid:\t0\n")
+        })
+    });
+    work();
+    send(strace.id(), Signal::INT);
+    strace.wait().expect("strace ends");
+    let text = std::fs::read_to_string(table).expect("strace writes a table");
+    let rows = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+    });
+    rows.filter(|(name, _)| name != "total").collect()
+}
+
+#[test]
+fn a_small_file_takes_two_system_calls_and_none_of_the_file_system() {
+    if !has("strace", &["-o", "/dev/null", "true"]) {
+        return;
+    }
+    let prepare = |dir: &Dir| {
+        dir.file("www/a.txt", &"x".repeat(1_024));
+        dir.file("logs/.keep", "");
+    };
+    let node = Node::start(PLAIN, prepare, |_, command| command);
+    node.ask("/a.txt", 10);
+    const TIMES: usize = 1_000;
+    let calls = calls(node.child.id(), &node.dir, || node.ask("/a.txt", TIMES));
+    let count = |name: &str| calls.get(name).copied().unwrap_or(0);
+    let few = TIMES / 20;
+    assert!(count("recvfrom") <= TIMES + few, "{calls:?}");
+    assert_eq!(count("sendto"), TIMES, "{calls:?}");
+    // One wait a request, since there is one connection; waits are shared by connections that are busy together.
+    let waits = count("epoll_wait") + count("epoll_pwait") + count("epoll_pwait2");
+    let all: usize = calls.values().sum();
+    let others = all - waits - count("recvfrom") - count("sendto");
+    // The rest is per second and not per request: the log, the root that is looked at, the memory of the beginning.
+    assert!(others <= 4 * few, "{calls:?}");
+}
+
+#[test]
+fn a_log_disk_that_is_full_keeps_no_request_waiting_and_is_said_once() {
+    if !has("unshare", &["-rm", "true"]) {
+        return;
+    }
+    let prepare = |dir: &Dir| {
+        dir.file("www/a.txt", "a");
+        dir.file("logs/.keep", "");
+    };
+    // A file system of 16 KiB, which nobody else sees.
+    let node = Node::start(PLAIN, prepare, |dir, command| {
+        let script = format!(
+            "mount -t tmpfs -o size=16k none '{}/logs' && exec \"$@\"",
+            dir.path().display()
+        );
+        let mut around: Vec<String> = ["unshare", "-rm", "sh", "-c", &script, "sh"]
+            .map(Into::into)
+            .into();
+        around.extend(command);
+        around
+    });
+    let full = "cannot write to it (No space left on device";
+    node.ask("/a.txt", 1_000);
+    wait_until("the log is full", || node.events().contains(full));
+    node.ask("/a.txt", 1_000);
+    // The program itself is what `exec` left of the shell.
+    let inside = format!(
+        "/proc/{}/root{}/logs",
+        node.child.id(),
+        node.dir.path().display()
+    );
+    let log = format!("{inside}/access.log");
+    let before = std::fs::read_to_string(&log).expect("the log");
+    assert_eq!(before.len(), 16 << 10, "as much as there was room for");
+    std::fs::File::options()
+        .write(true)
+        .open(&log)
+        .and_then(|file| file.set_len(100))
+        .expect("room is made");
+    node.ask("/a.txt", 3);
+    wait_until("it writes again", || {
+        node.events().contains("writes to it again; ")
+    });
+    let after = std::fs::read_to_string(&log).expect("the log");
+    let lines: Vec<&str> = after[100..].lines().collect();
+    // What was cut stays cut, and what comes after it begins a line of its own.
+    assert!(lines.len() >= 4 && lines[0].is_empty(), "{after}");
+    for line in &lines[1..] {
+        let whole = line.starts_with("127.0.0.1 - - [") && line.ends_with(" -");
+        assert!(whole, "{line}");
+    }
+    assert_eq!(node.events().matches(full).count(), 1);
+}
+
+#[test]
+fn a_missing_file_goes_to_the_other_service_also_when_the_site_has_a_page_for_it() {
+    let tables = "
+[listener.web]
+bind  = \"{bind}\"
+route = [ { path = \"/only/*\", to = \"www\" }, { to = \"www\", missing = \"other\" } ]
+
+[site.www]
+root   = \"{dir}/www\"
+errors = { 404 = \"large.html\" }
+
+[site.other]
+root = \"{dir}/other\"
+";
+    let prepare = |dir: &Dir| {
+        dir.file("www/a.txt", "mine");
+        dir.file("www/large.html", &"x".repeat(50_000));
+        dir.file("other/b.txt", "theirs");
+    };
+    let node = Node::start(tables, prepare, |_, command| command);
+    assert_eq!(get(node.address, "/a.txt").text(), "mine");
+    assert_eq!(get(node.address, "/b.txt").text(), "theirs");
+    let nowhere = get(node.address, "/only/c.txt");
+    assert_eq!((nowhere.status, nowhere.text().len()), (404, 50_000));
+}
