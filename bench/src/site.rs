@@ -159,19 +159,22 @@ compress      = true
     /// The node `edge` with the listener, and the node `files` with the site.
     fn two_nodes(&self, program: &str, front: SocketAddr, behind: SocketAddr) -> [Server; 2] {
         let dir = self.path().display();
-        let file = self.write(
-            "two.toml",
-            &format!(
-                "[nodes]
+        let port = free("127.0.0.1").port();
+        // The two differ in nothing but where the admin pages are: on one machine there is one 127.0.0.1.
+        let file = |node: &str| {
+            self.write(
+                &format!("{node}.toml"),
+                &format!(
+                    "[nodes]
 edge  = \"127.0.0.1\"
 files = \"127.0.0.2\"
 
 [cluster]
 key     = \"a key for two nodes of a benchmark\"
 workers = 1
-port    = {}
-state   = \"{dir}/states\"
-admin   = \"unix:{dir}/admins\"
+port    = {port}
+state   = \"{dir}/state-{node}\"
+admin   = \"unix:{dir}/admin-{node}\"
 
 [listener.web]
 on    = \"edge\"
@@ -184,12 +187,13 @@ on   = \"files\"
 port = {}
 root = \"{dir}/www\"
 ",
-                free("127.0.0.1").port(),
-                behind.port()
-            ),
-        );
-        let files = Server::start(run(program, &file, Some("files")), &[behind]);
-        let edge = Server::start(run(program, &file, Some("edge")), &[front]);
+                    behind.port()
+                ),
+            )
+        };
+        let start = |node, at| Server::start(run(program, &file(node), Some(node)), &[at]);
+        let files = start("files", behind);
+        let edge = start("edge", front);
         [edge, files]
     }
 }
