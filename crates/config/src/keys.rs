@@ -5,6 +5,7 @@ pub(crate) mod auth;
 pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cluster;
+pub(crate) mod compress;
 pub(crate) mod conditions;
 pub(crate) mod errors;
 pub(crate) mod file;
@@ -39,6 +40,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &policies::CHANGES,
     &auth::USERS,
     &auth::LIMIT,
+    &compress::KEYS,
     &errors::PAGE,
     &maintenance::KEYS,
     &site::KEYS,

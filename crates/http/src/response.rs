@@ -139,6 +139,27 @@ impl ResponseHead {
         self.length
     }
 
+    /// The values of all fields of this name, in order.
+    pub(crate) fn values<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        name: &'a str,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        let named = self
+            .fields
+            .iter()
+            .filter(move |field| part(bytes, &field.name).eq_ignore_ascii_case(name.as_bytes()));
+        named.map(|field| part(bytes, &field.value))
+    }
+
+    /// The first of them.
+    pub(crate) fn value<'a>(&self, bytes: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let mut fields = self.fields.iter();
+        let field =
+            fields.find(|field| part(bytes, &field.name).eq_ignore_ascii_case(name.as_bytes()))?;
+        Some(part(bytes, &field.value))
+    }
+
     /// How the body is delimited, given whether the request was a HEAD.
     pub fn body(&self, head: bool) -> Delimited {
         match self.length {

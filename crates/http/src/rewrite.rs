@@ -8,6 +8,7 @@ use tandem_net::Peer;
 
 use crate::field::{Kind, members};
 use crate::head::{BodyLength, Head};
+use crate::policy::compress::Coded;
 use crate::policy::{Edits, FieldEdits};
 use crate::response::ResponseHead;
 
@@ -148,7 +149,8 @@ impl Keep {
 }
 
 /// Appends the head of a response as the client gets it. `chunk` makes the body chunked; `to_node` lets internal fields
-/// pass; `edits` is what policies change.
+/// pass; `edits` is what policies change, `coded` what compression does.
+#[expect(clippy::too_many_arguments, reason = "each says one thing of one head")]
 pub(crate) fn response(
     out: &mut Vec<u8>,
     head: &ResponseHead,
@@ -157,6 +159,7 @@ pub(crate) fn response(
     keep: Keep,
     to_node: bool,
     edits: Option<&FieldEdits>,
+    coded: Option<&Coded>,
 ) {
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
     let length = !matches!(head.status(), 100..200 | 204);
@@ -174,6 +177,9 @@ pub(crate) fn response(
     });
     if let Some(edits) = edits {
         edits.apply(out, fields);
+    }
+    if let Some(coded) = coded {
+        coded.apply(out, fields);
     }
     if chunk {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -265,6 +271,7 @@ mod tests {
             true,
             Keep::Close,
             false,
+            None,
             None,
         );
         assert_eq!(

@@ -635,3 +635,82 @@ fn a_listener_that_does_not_speak_it_says_so() {
         let _: TcpStream = rig.connect().await;
     });
 }
+
+#[test]
+fn policies_hold_as_for_http1() {
+    use tandem_http::policy::Governance;
+    use tandem_model::{
+        Auth, Compress, Compression, FieldChanges, Headers, PathChange, Policies, Secret, Template,
+        Users,
+    };
+    run(async {
+        let text = "some text that repeats itself. ".repeat(3_000);
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nServer: x\r\nContent-Length: {}\r\n\r\n{text}",
+            text.len()
+        );
+        let (heard, asked) = (Heard::default(), Rc::new(RefCell::new(String::new())));
+        let keep = asked.clone();
+        let server = origin(move |mut stream, _| {
+            let (keep, answer) = (keep.clone(), answer.clone());
+            async move {
+                while let Some(request) = read_request(&mut stream).await {
+                    *keep.borrow_mut() = request;
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        })
+        .await;
+        let set = |name: &str, value: &str| FieldChanges {
+            set: [(name.into(), Template::parse(value).unwrap())].into(),
+            remove: vec!["Server".into()],
+            ..FieldChanges::default()
+        };
+        let hash = "$2b$04$p.0xQ9/Zu7WmLuBg0arYGeWQrIW/8bG/bR265YZrKN5s6l0xeGjwW";
+        let policies = Policies {
+            path: Some(PathChange::Strip("/shop".into())),
+            headers: Headers {
+                request: set("X-User", "{user}"),
+                response: set("X-Asked", "{method} {scheme}://{host}{uri}"),
+            },
+            auth: Some(Auth::Basic(Users {
+                realm: "r".into(),
+                users: [("alice".into(), Secret::new(hash))].into(),
+                file: None,
+            })),
+            compress: Some(Compress::On(Compression::default())),
+            ..Policies::default()
+        };
+        let forward = forward_to(vec![upstream(server)], &heard);
+        let governance = Governance::new(&"test".into()).and(&policies).unwrap();
+        let rig = Rig::new(speaking(config(governance.around(forward).unwrap())));
+        let mut client = client(&rig).await;
+        let refused = ask(&mut client, get("/shop/a")).await.unwrap();
+        assert_eq!(refused.status(), 401);
+        assert_eq!(refused.headers()["x-asked"], "GET http://a.example/shop/a");
+        let mut request = get("/shop/a?b");
+        for (name, value) in [
+            ("authorization", "Basic YWxpY2U6Y29ycmVjdCBob3JzZQ=="),
+            ("accept-encoding", "gzip"),
+            ("x-user", "eve"),
+        ] {
+            let value = http::HeaderValue::from_static(value);
+            request.headers_mut().append(name, value);
+        }
+        let answer = ask(&mut client, request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-encoding"], "gzip");
+        assert!(!answer.headers().contains_key("server"));
+        assert!(!answer.headers().contains_key("content-length"));
+        let mut out = String::new();
+        let mut packed = flate2::read::GzDecoder::new(&answer.body()[..]);
+        std::io::Read::read_to_string(&mut packed, &mut out).unwrap();
+        assert_eq!(out, text);
+        let sent = asked.borrow();
+        assert!(sent.starts_with("GET /a?b HTTP/1.1\r\n"), "{sent}");
+        assert!(
+            sent.contains("X-User: alice\r\n") && !sent.contains("eve"),
+            "{sent}"
+        );
+    });
+}

@@ -8,8 +8,8 @@ use common::*;
 use tandem_http::policy::{ErrorPages, Governance, Maintenance, Redirect, Respond, Works};
 use tandem_http::{Handler, Plan, Reply};
 use tandem_model::{
-    Auth, Content, ErrorPage, Errors, FieldChanges, Headers, PathChange, Policies, Rate, Replaced,
-    Secret, Statuses, Substitution, Template, Users,
+    Auth, Compress, Compression, Content, ErrorPage, Errors, FieldChanges, Headers, PathChange,
+    Policies, Rate, Replaced, Secret, Statuses, Substitution, Template, Users,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -588,6 +588,153 @@ fn who_asks_too_often_is_told_when_to_come_back_and_others_are_served() {
                 let wait: u32 = field(&answer, "retry-after")[0].parse().unwrap();
                 assert!((3_000..=3_600).contains(&wait), "{wait}");
             }
+        }
+    });
+}
+
+/// A proxy that compresses what `serve` answers.
+async fn compressing(answer: Vec<u8>) -> Rig {
+    let policies = Policies {
+        compress: Some(Compress::On(Compression::default())),
+        ..Policies::default()
+    };
+    let forward = forward_to(vec![upstream(canned(answer).await)], &Heard::default());
+    Rig::new(config(under(&policies, forward)))
+}
+
+/// The head of an answer, and its body without chunks.
+async fn whole(rig: &Rig, request: &str) -> (String, Vec<u8>) {
+    use tokio::io::AsyncReadExt;
+    let mut client = rig.connect().await;
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap()
+        + 4;
+    let mut body = answer.split_off(end);
+    let head = String::from_utf8(answer).unwrap();
+    if head.contains("chunked") {
+        let decoded = tandem_http::chunked::Chunked::default()
+            .decode(&mut body)
+            .unwrap();
+        assert_eq!(decoded.consumed, body.len());
+        body.truncate(decoded.data);
+    }
+    (head, body)
+}
+
+fn unpacked(coding: &str, body: &[u8]) -> String {
+    use std::io::Read;
+    let mut out = String::new();
+    match coding {
+        "gzip" => flate2::read::GzDecoder::new(body).read_to_string(&mut out),
+        _ => brotli::Decompressor::new(body, 4096).read_to_string(&mut out),
+    }
+    .unwrap();
+    out
+}
+
+#[test]
+fn text_of_servers_is_compressed_whatever_its_framing_and_read_as_it_was() {
+    run(async {
+        let lines: Vec<String> = (0..20_000)
+            .map(|i| format!("line {i} of the text\n"))
+            .collect();
+        let text = lines.concat();
+        let kind = "Content-Type: text/plain\r\nETag: \"x\"";
+        for head in [
+            format!(
+                "HTTP/1.1 200 OK\r\n{kind}\r\nContent-Length: {}\r\n\r\n{text}",
+                text.len()
+            ),
+            format!(
+                "HTTP/1.1 200 OK\r\n{kind}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n0\r\n\r\n",
+                text.len()
+            ),
+        ] {
+            let rig = compressing(head.into_bytes()).await;
+            for coding in ["gzip", "br"] {
+                let request = get(&format!("Accept-Encoding: {coding}\r\n"));
+                let (head, body) = whole(&rig, &request).await;
+                assert_eq!(field(&head, "content-encoding"), [coding], "{head}");
+                assert_eq!(field(&head, "etag"), ["W/\"x\""]);
+                assert_eq!(field(&head, "vary"), ["Accept-Encoding"]);
+                assert!(field(&head, "content-length").is_empty(), "{head}");
+                assert!(body.len() < text.len() / 4);
+                assert_eq!(unpacked(coding, &body), text);
+            }
+            for request in [
+                get(""),
+                get("Accept-Encoding: br\r\n").replace("1.1", "1.0"),
+            ] {
+                let (head, body) = whole(&rig, &request).await;
+                assert!(field(&head, "content-encoding").is_empty(), "{head}");
+                assert_eq!(field(&head, "vary"), ["Accept-Encoding"]);
+                assert_eq!(body, text.as_bytes());
+            }
+            let (head, body) =
+                whole(&rig, &get("Accept-Encoding: br\r\n").replace("GET", "HEAD")).await;
+            assert_eq!(field(&head, "content-encoding"), ["br"]);
+            assert!(
+                body.is_empty() && field(&head, "content-length").is_empty(),
+                "{head}"
+            );
+        }
+    });
+}
+
+#[test]
+fn an_event_reaches_the_client_before_the_next_one_is_made() {
+    run(async {
+        use tokio::io::AsyncReadExt;
+        let (told, next) = (Arc::new(tokio::sync::Notify::new()), "data: an event\n\n");
+        let go_on = told.clone();
+        let server = origin(move |mut stream, _| {
+            let go_on = go_on.clone();
+            async move {
+                read_request(&mut stream).await;
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+                stream.write_all(head.as_bytes()).await.unwrap();
+                for _ in 0..3 {
+                    stream.write_all(next.as_bytes()).await.unwrap();
+                    go_on.notified().await;
+                }
+            }
+        })
+        .await;
+        let policies = Policies {
+            compress: Some(Compress::On(Compression::default())),
+            ..Policies::default()
+        };
+        let forward = forward_to(vec![upstream(server)], &Heard::default());
+        let rig = Rig::new(config(under(&policies, forward)));
+        let mut client = rig.connect().await;
+        client
+            .write_all(get("Accept-Encoding: gzip\r\n").as_bytes())
+            .await
+            .unwrap();
+        let head = read_head(&mut client).await;
+        assert_eq!(field(&head, "content-encoding"), ["gzip"]);
+        let (mut raw, mut chunks) = (Vec::new(), tandem_http::chunked::Chunked::default());
+        for seen in 1..=3 {
+            let wanted = next.len() * seen;
+            loop {
+                let mut out = vec![0; wanted];
+                let mut reader = flate2::read::GzDecoder::new(&raw[..]);
+                if std::io::Read::read_exact(&mut reader, &mut out).is_ok() {
+                    assert_eq!(out, next.repeat(seen).as_bytes());
+                    break;
+                }
+                let mut piece = [0; 512];
+                let n = client.read(&mut piece).await.unwrap();
+                assert!(n > 0, "it ended");
+                let decoded = chunks.decode(&mut piece[..n]).unwrap();
+                raw.extend_from_slice(&piece[..decoded.data]);
+            }
+            told.notify_one();
         }
     });
 }

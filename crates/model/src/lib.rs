@@ -35,8 +35,8 @@ pub use plan::{
     ListenerPlan, Member, NodePlan, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
 };
 pub use policy::{
-    ErrorPage, Errors, FieldChanges, Headers, Maintenance, PathChange, Policies, Replaced, Side,
-    Statuses, Substitution,
+    Compress, Compression, ErrorPage, Errors, FieldChanges, Headers, Maintenance, PathChange,
+    Policies, Replaced, Side, Statuses, Substitution,
 };
 pub use rehearse::{Rehearsed, Stage};
 pub use route::{

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::template::is_token;
-use crate::{Auth, Rate, Template};
+use crate::{Auth, Coding, Rate, Size, Template};
 
 /// What a route says beside its conditions and its action. Of what a group of routes says, each of its routes has what
 /// it does not say itself.
@@ -21,8 +21,40 @@ pub struct Policies {
     pub auth: Option<Auth>,
     /// How often each client may ask; that of a group holds for all its routes together, beside their own.
     pub rate: Option<Rate>,
+    /// Which answers of servers are compressed.
+    pub compress: Option<Compress>,
     /// Pages of errors; a group's hold where the route has none of its own.
     pub errors: Errors,
+}
+
+/// What a route says of compression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compress {
+    /// Nothing is compressed, whatever the groups around it say.
+    Off,
+    /// What clients take and what gets smaller by it.
+    On(Compression),
+}
+
+/// Which answers are compressed, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Media types (`text/html`, `text/*`); empty is all that are text.
+    pub types: Vec<String>,
+    /// The smallest answer of known length.
+    pub min: Size,
+    /// The codings, the preferred first: `br` and `gzip`.
+    pub codings: Vec<Coding>,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            types: Vec::new(),
+            min: Size(1024),
+            codings: vec![Coding::Brotli, Coding::Gzip],
+        }
+    }
 }
 
 /// Pages of errors by what they are for. What is said of one status comes before what is said of its class.

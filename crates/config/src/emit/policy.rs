@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tandem_model::auth::REALM;
 use tandem_model::{
-    Auth, Errors, FieldChanges, Maintenance, PathChange, Policies, Replaced, Substitution,
-    Template, Users,
+    Auth, Compress, Compression, Errors, FieldChanges, Maintenance, PathChange, Policies, Replaced,
+    Substitution, Template, Users,
 };
 
 use super::text::{Pairs, list, quoted};
@@ -57,7 +57,28 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
             pairs.put("rate", format!("{{ limit = {limit}, burst = {burst} }}"));
         }
     }
+    match &policies.compress {
+        None => {}
+        Some(Compress::Off) => pairs.put("compress", "false"),
+        Some(Compress::On(mine)) => pairs.put("compress", compress(mine)),
+    }
     errors(pairs, &policies.errors);
+}
+
+fn compress(mine: &Compression) -> String {
+    let usual = Compression::default();
+    let mut table = Pairs::default();
+    if !mine.types.is_empty() {
+        table.put("types", list(mine.types.iter().map(|kind| quoted(kind))));
+    }
+    table.put_unless("min", &mine.min, &usual.min, |min| quoted(&min.to_string()));
+    table.put_unless("codings", &mine.codings, &usual.codings, |codings| {
+        list(codings.iter().map(|coding| quoted(coding.name())))
+    });
+    if table.is_empty() {
+        return "true".into();
+    }
+    table.inline()
 }
 
 fn auth(users: &Users) -> String {

@@ -13,7 +13,9 @@ use tandem_model::{
     Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread,
     Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion,
 };
-use tandem_model::{Auth, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users};
+use tandem_model::{
+    Auth, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users,
+};
 
 use super::*;
 use crate::parse;
@@ -555,6 +557,15 @@ impl Maker {
                     .parse()
                     .unwrap()
             }),
+            compress: match self.below(3) {
+                0 => Some(Compress::Off),
+                1 => Some(Compress::On(Compression {
+                    types: self.some(2, |_| "text/*".into()),
+                    min: Size([1024, 7][self.below(2) as usize]),
+                    codings: vec![[Coding::Gzip, Coding::Brotli][self.below(2) as usize]],
+                })),
+                _ => None,
+            },
             errors: self.errors(),
         }
     }

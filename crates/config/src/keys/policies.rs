@@ -9,12 +9,13 @@ use tandem_model::{
 use toml::de::DeValue;
 
 use crate::keys::auth::{AUTH, RATE};
+use crate::keys::compress::COMPRESS;
 use crate::keys::errors::ERRORS;
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::suggest::did_you_mean;
 use crate::table::Need::Else;
-use crate::table::{Kind, Table, in_order, key, not_yet};
+use crate::table::{Kind, Table, in_order, key};
 
 /// What a route says beside its conditions and what it does.
 pub(crate) static KEYS: Table<Policies> = Table {
@@ -69,7 +70,13 @@ pub(crate) static KEYS: Table<Policies> = Table {
             "How often each client may ask: `\"10/s\"`, `{ limit = \"100/m\", burst = 20 }`. That of a group is one for all its routes, and holds beside their own.",
             |p: &mut Policies, v| p.rate = Some(v.value),
         ),
-        &not_yet("compress", "true, false or table", "Compress answers."),
+        &key(
+            "compress",
+            COMPRESS,
+            Else("as the server sends it"),
+            "Compress what servers answer, for clients that take it.",
+            |p: &mut Policies, v| p.compress = Some(v.value),
+        ),
         &key(
             "errors",
             ERRORS,

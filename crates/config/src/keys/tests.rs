@@ -45,6 +45,9 @@ fn around(heading: &str) -> &'static str {
         "rate = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true, rate = { limit = \"1/s\", PAIR } } }"
         }
+        "compress = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true, compress = { PAIR } } }"
+        }
         "[site.NAME]" => "[site.www]\nroot = \"www\"\nPAIR",
         "access = [{ ... }]" => "site.www = { root = \"www\", access = { allow = \"all\", PAIR } }",
         "[app.NAME]" | "[app.NAME] and [backend.NAME]" => "[app.shop]\nrun = \"shop\"\nPAIR",

@@ -1,6 +1,7 @@
 //! An answer on its way from a server to the client.
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Instant;
 
 use tandem_net::Socket;
@@ -14,6 +15,7 @@ use super::{reply, tunnel};
 use crate::chunked::Chunked;
 use crate::handler::{Cause, Stage, Upstream};
 use crate::head::MAX_HEAD;
+use crate::policy::compress::Encoder;
 use crate::response::{Delimited, Malformed, ResponseHead};
 use crate::rewrite::{self, Keep};
 use crate::trailers;
@@ -41,6 +43,11 @@ impl From<Malformed> for Down {
     fn from(_: Malformed) -> Self {
         Self::Server(Cause::Malformed)
     }
+}
+
+/// A compressor that fails, which none has a reason to: the answer cannot go on.
+fn unfit(_: std::io::Error) -> Down {
+    Down::Server(Cause::Broken)
 }
 
 /// The way back.
@@ -103,18 +110,39 @@ impl Download<'_, '_> {
                 Down::Replaced { status, reusable }
             });
         }
-        let unknown = matches!(delimited, Delimited::Chunked | Delimited::ByClose);
+        let rules = (self.x.edits.as_deref()).and_then(|edits| edits.compress.as_ref());
+        let mut coded = rules.and_then(|rules| rules.decide(self.response, head));
+        let mut encoder = None;
+        if let Some(coded) = &mut coded
+            && delimited != Delimited::Empty
+        {
+            encoder = coded.coding.and_then(Encoder::new);
+            if encoder.is_none() {
+                coded.coding = None;
+            }
+        }
+        let unknown =
+            encoder.is_some() || matches!(delimited, Delimited::Chunked | Delimited::ByClose);
         let http2 = self.x.conn.client.is_http2();
         let chunk = unknown && self.x.request.head.minor() == 1 && !http2;
         let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk && !http2);
         let to_node = self.x.request.from_node;
         self.out.clear();
         let edits = self.x.edits.as_deref().map(|edits| &edits.response);
-        rewrite::response(self.out, self.response, head, chunk, keep, to_node, edits);
+        rewrite::response(
+            self.out,
+            self.response,
+            head,
+            chunk,
+            keep,
+            to_node,
+            edits,
+            coded.as_ref(),
+        );
         buf.consume(length);
         self.x.record.status = status;
         self.x.record.head_bytes += self.out.len() as u64;
-        let clean = self.body(buf, delimited, chunk).await?;
+        let clean = self.body(buf, delimited, chunk, encoder).await?;
         Ok(Down::Complete {
             after: reply::after(keep),
             reusable: clean && self.response.keep_alive(),
@@ -162,6 +190,7 @@ impl Download<'_, '_> {
             Keep::Implied,
             to_node,
             None,
+            None,
         );
         self.x.record.head_bytes += self.out.len() as u64;
         self.send(b"", false, None).await
@@ -174,6 +203,7 @@ impl Download<'_, '_> {
         mut buf: Buf,
         delimited: Delimited,
         chunk: bool,
+        mut encoder: Option<Encoder>,
     ) -> Result<bool, Down> {
         let mut left = match delimited {
             Delimited::Empty => {
@@ -203,7 +233,11 @@ impl Download<'_, '_> {
             };
             let filled = buf.filled().len() == buf.capacity();
             // The head goes out at once, with what is there of the body.
-            if data > 0 || last || !self.out.is_empty() {
+            if let Some(encoder) = &mut encoder
+                && !last
+            {
+                self.encode(encoder, &buf.filled()[..data], chunk).await?;
+            } else if data > 0 || last || !self.out.is_empty() {
                 let trailers = match &mut chunked {
                     Some(chunked) if last && self.x.request.wants_trailers() => {
                         trailers::passed(chunked.take_trailers())
@@ -211,7 +245,14 @@ impl Download<'_, '_> {
                     _ => Vec::new(),
                 };
                 let end = last.then_some(&*trailers);
-                self.pass(&buf.filled()[..data], chunk, end).await?;
+                let mut coded = None;
+                if let Some(encoder) = &mut encoder {
+                    let whole = encoder.write(&buf.filled()[..data]);
+                    whole.and_then(|()| encoder.finish()).map_err(unfit)?;
+                    coded = Some(encoder.take());
+                }
+                let data = coded.as_deref().unwrap_or(&buf.filled()[..data]);
+                self.pass(data, chunk, end).await?;
             }
             buf.consume(consumed);
             if last {
@@ -237,10 +278,35 @@ impl Download<'_, '_> {
                 if delimited != Delimited::ByClose {
                     return Err(Down::Server(Cause::Broken));
                 }
-                self.pass(b"", chunk, Some(b"")).await?;
+                let mut rest = Vec::new();
+                if let Some(encoder) = &mut encoder {
+                    encoder.finish().map_err(unfit)?;
+                    rest = encoder.take();
+                }
+                self.pass(&rest, chunk, Some(b"")).await?;
                 return Ok(false);
             }
         }
+    }
+
+    /// Compresses a piece of the body and sends what that makes. Before the server is waited for all of it is sent.
+    async fn encode(
+        &mut self,
+        encoder: &mut Encoder,
+        data: &[u8],
+        chunk: bool,
+    ) -> Result<(), Down> {
+        encoder.write(data).map_err(unfit)?;
+        let socket = self.socket;
+        let more = poll_fn(|cx| Poll::Ready(socket.poll_readable(cx).is_ready())).await;
+        if !more {
+            encoder.flush().map_err(unfit)?;
+        }
+        let made = encoder.take();
+        if more && made.is_empty() {
+            return Ok(());
+        }
+        self.pass(&made, chunk, None).await
     }
 
     /// Sends a part of the final answer. Until then there is still time for an error of our own.
@@ -296,6 +362,7 @@ impl Download<'_, '_> {
             false,
             Keep::Upgrade,
             to_node,
+            None,
             None,
         );
         self.x.record.status = 101;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::compress::Compress;
 use super::errors::ErrorPages;
 use crate::handler::Plan;
 
@@ -18,6 +19,8 @@ pub struct Edits {
     pub response: FieldEdits,
     /// Pages of errors, before those of the listener.
     pub errors: Option<Arc<ErrorPages>>,
+    /// What becomes of a server's answer that is text.
+    pub compress: Option<Compress>,
     /// An error's answer brings its own page.
     pub keeps_page: bool,
 }
@@ -41,6 +44,7 @@ impl Edits {
         self.request.then(later.request);
         self.response.then(later.response);
         self.errors = later.errors.or(self.errors.take());
+        self.compress = later.compress.or(self.compress.take());
         self.keeps_page |= later.keeps_page;
     }
 }
@@ -95,7 +99,7 @@ impl FieldEdits {
 }
 
 /// Takes the lines out of which the name is one of `names`.
-fn strip(out: &mut Vec<u8>, from: usize, names: &[u8]) {
+pub(super) fn strip(out: &mut Vec<u8>, from: usize, names: &[u8]) {
     if names.is_empty() {
         return;
     }

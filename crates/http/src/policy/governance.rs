@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tandem_model::{self as model, FieldChanges, Headers, Policies, Side};
 
 use super::auth::{Auth, Authenticated};
+use super::compress::Rules;
 use super::errors::ErrorPages;
 use super::fields::Changes;
 use super::missing::OrElse;
@@ -21,6 +22,7 @@ pub struct Governance {
     path: Option<Arc<PathRule>>,
     headers: Headers,
     errors: Option<Arc<ErrorPages>>,
+    compress: Option<Arc<Rules>>,
     auth: Option<Arc<Auth>>,
     /// Of each level that has one; shared by all routes of the level.
     rates: Vec<Arc<Rate>>,
@@ -38,6 +40,7 @@ impl Governance {
             path: None,
             headers: Headers::default(),
             errors: None,
+            compress: None,
             auth: None,
             rates: Vec::new(),
             missing: None,
@@ -60,6 +63,11 @@ impl Governance {
         if !policies.errors.is_empty() {
             let outer = self.errors.as_deref().cloned().unwrap_or_default();
             here.errors = outer.and(&policies.errors)?.map(Arc::new);
+        }
+        match &policies.compress {
+            None => {}
+            Some(model::Compress::Off) => here.compress = None,
+            Some(model::Compress::On(said)) => here.compress = Some(Arc::new(Rules::new(said))),
         }
         match &policies.auth {
             None => {}
@@ -101,11 +109,13 @@ impl Governance {
         }
         let request = Changes::new(&self.headers.request, Side::Request)?;
         let response = Changes::new(&self.headers.response, Side::Response)?;
-        if !request.is_empty() || !response.is_empty() || self.errors.is_some() {
+        let pages = self.errors.is_some() || self.compress.is_some();
+        if !request.is_empty() || !response.is_empty() || pages {
             handler = Arc::new(Shaped {
                 request,
                 response,
                 errors: self.errors.clone(),
+                compress: self.compress.clone(),
                 authenticated: self.auth.is_some(),
                 inner: handler,
             });

@@ -14,6 +14,7 @@
 mod auth;
 mod basic;
 pub mod coding;
+pub(crate) mod compress;
 mod edits;
 mod errors;
 mod expression;

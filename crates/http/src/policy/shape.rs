@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::compress::{Compress, Rules};
 use super::edits::Edits;
 use super::errors::ErrorPages;
 use super::fields::Changes;
@@ -15,6 +16,7 @@ pub(super) struct Shaped {
     pub request: Changes,
     pub response: Changes,
     pub errors: Option<Arc<ErrorPages>>,
+    pub compress: Option<Arc<Rules>>,
     /// The route asks for a password.
     pub authenticated: bool,
     pub inner: Arc<dyn Handler>,
@@ -30,6 +32,7 @@ impl Handler for Shaped {
             request: self.request.edits(&values),
             response: self.response.edits(&values),
             errors: self.errors.clone(),
+            compress: (self.compress.as_ref()).map(|rules| Compress::new(rules, request)),
             keeps_page: false,
         };
         map(self.inner.step(request, cx), |plan| Plan::Edited {
