@@ -51,6 +51,19 @@ impl Server {
         stream.set_nodelay(true).expect("a TCP socket");
         stream
     }
+
+    /// A number of `stats`.
+    fn stat(&self, name: &str) -> u64 {
+        let mut stream = self.connect();
+        stream.write_all(b"stats\r\nquit\r\n").expect("it reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
+        line.and_then(|value| value.trim().parse().ok())
+            .expect("it has such a line")
+    }
 }
 
 /// One request, and how many bytes its answer has.
@@ -171,6 +184,8 @@ pub fn run(tandem: &str) {
                 ("set", 32),
                 ("90/10", 32),
                 ("get", 1000),
+                ("set", 1000),
+                ("90/10", 1000),
                 ("multiget of 50", 32),
                 ("pipelined get", 4),
                 ("pipelined set", 4),
@@ -219,26 +234,223 @@ pub fn run(tandem: &str) {
             other / one
         );
     }
+    changing_sizes(tandem);
+    hit_ratios(tandem);
+    latency_while_filling(tandem);
+}
+
+/// Both programs, started with these options in turn.
+fn both(tandem: &str, more: &[&str]) -> [(&'static str, Server); 2] {
+    [
+        ("memcached", Server::start("memcached", None, more)),
+        ("tandem", Server::start(tandem, Some("memcached"), more)),
+    ]
+}
+
+/// Sends a batch and reads as many bytes as its answer has, both at once.
+fn send_all(stream: &mut TcpStream, batch: &[u8], answer: usize) {
+    let mut writer = stream.try_clone().expect("a socket");
+    let mut answers = vec![0; answer];
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.write_all(batch).expect("it reads"));
+        stream.read_exact(&mut answers).expect("it answers");
+    });
+}
+
+/// A generator of numbers, the same for both sides.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// From 0 to 1.
+    fn fraction(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Resident memory while the sizes of values change, one after the other.
+fn changing_sizes(tandem: &str) {
+    const MEGABYTES: usize = 256;
     println!(
-        "\n| -m 256, filled three times over with values of 100 to 4000 bytes | resident, MiB |\n|---|---|"
+        "\n| values of so many bytes, one and a half times -m {MEGABYTES} of each in turn | memcached: resident, MiB | items, MB | tandem: resident, MiB | items, MB |\n|---|---|---|---|---|"
     );
-    for (name, program, word) in [
-        ("memcached", "memcached", None),
-        ("tandem", tandem, Some("memcached")),
+    let servers = both(tandem, &["-m", "256"]);
+    let mut streams = servers.each_ref().map(|(_, server)| server.connect());
+    let mut random = Random(88_172_645_463_325_252);
+    let mut number = 0usize;
+    for size in [100, 300, 2_000, 150, 8_000, 700, 100_000, 120, 0, 60, 3_000] {
+        let mut stored = 0;
+        while stored < MEGABYTES * 3 / 2 * 1024 * 1024 {
+            let (mut batch, mut answer) = (Vec::new(), 4);
+            for _ in 0..100 {
+                // 0: each power of two up to 16 KiB as often as the next.
+                let size = if size == 0 {
+                    2f64.powf(5.0 + random.fraction() * 9.0) as usize
+                } else {
+                    size
+                };
+                batch.extend_from_slice(format!("set k{number} 0 0 {size}\r\n").as_bytes());
+                batch.resize(batch.len() + size, b'v');
+                batch.extend_from_slice(b"\r\n");
+                answer += 8;
+                // Some are of use and stay, whatever comes after them.
+                if number % 3 == 0 {
+                    let old = number - random.next() as usize % (number.min(20_000) + 1);
+                    batch.extend_from_slice(format!("touch k{old} 0 noreply\r\n").as_bytes());
+                }
+                stored += size + 60;
+                number += 1;
+            }
+            batch.extend_from_slice(b"mn\r\n");
+            for stream in &mut streams {
+                send_all(stream, &batch, answer);
+            }
+        }
+        let name = if size == 0 {
+            "32 to 16,384".to_owned()
+        } else {
+            size.to_string()
+        };
+        let [one, other] = servers.each_ref().map(|(_, server)| {
+            format!(
+                "{} | {}",
+                server.process.resident() >> 20,
+                server.stat("bytes") / 1_000_000
+            )
+        });
+        println!("| {name} | {one} | {other} |");
+    }
+}
+
+/// Hits of a Zipf trace (exponent 0.9) at equal memory, without and with keys between that are asked for once.
+fn hit_ratios(tandem: &str) {
+    const KEYS: usize = 400_000;
+    const REQUESTS: usize = 3_000_000;
+    const BATCH: usize = 100;
+    println!("\n| trace, -m 64 | memcached: hits, % | tandem: hits, % |\n|---|---|---|");
+    // Where a fraction of all requests falls: sums of 1/rank^0.9.
+    let mut sums = Vec::with_capacity(KEYS);
+    let mut sum = 0.0;
+    for rank in 1..=KEYS {
+        sum += (rank as f64).powf(-0.9);
+        sums.push(sum);
+    }
+    for (name, scan) in [
+        ("Zipf", 0),
+        ("Zipf, every other request a key of a scan", 2),
     ] {
-        let server = Server::start(program, word, &["-m", "256"]);
-        let mut stream = server.connect();
-        let mut answers = vec![0; 8 * 500];
-        for number in 0..800 {
-            let batch: Vec<u8> = (0..500usize)
-                .flat_map(|n| set(number * 500 + n, 100 + (n * 7919 + number * 104_729) % 3900))
-                .collect();
-            let mut writer = stream.try_clone().expect("a socket");
+        let mut ratios = Vec::new();
+        for (_, server) in both(tandem, &["-m", "64"]) {
+            let mut stream = server.connect();
+            let mut random = Random(2_463_534_242);
+            let (mut hits, mut counted, mut once) = (0, 0, 0usize);
+            for batch in 0..REQUESTS / BATCH {
+                let mut keys = Vec::with_capacity(BATCH);
+                for number in 0..BATCH {
+                    if scan > 0 && number % scan == 0 {
+                        once += 1;
+                        keys.push((format!("once{once}"), 300, false));
+                    } else {
+                        let at = random.fraction() * sum;
+                        let rank = sums.partition_point(|&sum| sum < at);
+                        // A key's size is its own: 50 to 1,000 bytes.
+                        keys.push((format!("key{rank}"), 50 + rank * 7919 % 950, true));
+                    }
+                }
+                let request: String = keys
+                    .iter()
+                    .map(|(key, ..)| format!("mg {key} s\r\n"))
+                    .collect();
+                stream
+                    .write_all(format!("{request}mn\r\n").as_bytes())
+                    .expect("it reads");
+                let mut answers = Vec::new();
+                let mut buffer = [0; 65536];
+                while !answers.ends_with(b"MN\r\n") {
+                    let count = stream.read(&mut buffer).expect("it answers");
+                    answers.extend_from_slice(&buffer[..count]);
+                }
+                let mut sets = Vec::new();
+                for ((key, size, counts), answer) in keys.iter().zip(answers.split(|&b| b == b'\n'))
+                {
+                    let hit = answer.starts_with(b"HD");
+                    // The first half fills the memory.
+                    if *counts && batch > REQUESTS / BATCH / 2 {
+                        counted += 1;
+                        hits += usize::from(hit);
+                    }
+                    if !hit {
+                        sets.extend_from_slice(
+                            format!("set {key} 0 0 {size} noreply\r\n").as_bytes(),
+                        );
+                        sets.resize(sets.len() + size, b'v');
+                        sets.extend_from_slice(b"\r\n");
+                    }
+                }
+                stream.write_all(&sets).expect("it reads");
+            }
+            ratios.push(100.0 * hits as f64 / counted as f64);
+        }
+        println!("| {name} | {:.1} | {:.1} |", ratios[0], ratios[1]);
+    }
+}
+
+/// How long gets take while another connection fills the memory and goes on beyond it.
+fn latency_while_filling(tandem: &str) {
+    println!(
+        "\n| gets while another connection stores twice -m 256 of 500 bytes, \u{b5}s | p50 | p99 | p99.9 |\n|---|---|---|---|"
+    );
+    let mut all = [Vec::new(), Vec::new()];
+    for _ in 0..3 {
+        for (side, (_, server)) in both(tandem, &["-m", "256", "-t", "2"])
+            .into_iter()
+            .enumerate()
+        {
+            let mut one = server.connect();
+            send_all(&mut one, &set(0, 100), 8);
+            let (request, answer) = get(0, 100);
+            let done = std::sync::atomic::AtomicBool::new(false);
             std::thread::scope(|scope| {
-                scope.spawn(move || writer.write_all(&batch).expect("it reads"));
-                stream.read_exact(&mut answers).expect("it answers");
+                scope.spawn(|| {
+                    let mut other = server.connect();
+                    for thousand in 1..800 {
+                        let batch: Vec<u8> = (0..1000)
+                            .flat_map(|n| set(thousand * 1000 + n, 500))
+                            .collect();
+                        send_all(&mut other, &batch, 8 * 1000);
+                    }
+                    done.store(true, std::sync::atomic::Ordering::Relaxed);
+                });
+                let mut buffer = vec![0; answer];
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    one.write_all(&request).expect("it reads");
+                    // It may be gone for a moment: then it is stored again, and not counted.
+                    one.read_exact(&mut buffer[..5]).expect("it answers");
+                    if &buffer[..5] == b"END\r\n" {
+                        send_all(&mut one, &set(0, 100), 8);
+                        continue;
+                    }
+                    one.read_exact(&mut buffer[5..]).expect("it answers");
+                    all[side].push(begun.elapsed().as_nanos() as f64 / 1000.0);
+                }
             });
         }
-        println!("| {name} | {} |", server.process.resident() >> 20);
+    }
+    for (name, mut times) in ["memcached", "tandem"].into_iter().zip(all) {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        println!(
+            "| {name} | {:.0} | {:.0} | {:.0} |",
+            at(0.5),
+            at(0.99),
+            at(0.999)
+        );
     }
 }

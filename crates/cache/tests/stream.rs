@@ -209,3 +209,35 @@ async fn statistics_name_what_monitoring_reads() {
     assert!(answers.starts_with("RESET\r\n"));
     assert!(answers.contains("STAT cmd_get 0\r\n") && answers.contains("STAT curr_items 1\r\n"));
 }
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_changes_no_items_life() {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    static WALL: AtomicU64 = AtomicU64::new(1_800_000_000);
+    let keyspace = keyspace(CacheOptions::default());
+    let options = tandem_memcache::ServerOptions::new("1.6.18", || WALL.load(Relaxed));
+    let stats = std::sync::Arc::new(tandem_memcache::ServerStats::new(1, 100, 0));
+    let cx = tandem_memcache::ServerContext::new(options, stats, 0);
+    let stores = b"set a 0 10 1\r\nx\r\nset b 0 1800000010 1\r\nx\r\nset c 0 0 1\r\nx\r\n";
+    talk(&keyspace, &cx, &[stores]).await;
+    let mut left = Vec::new();
+    for (wait, step) in [(0, 1_000_000i64), (9_999, -2_000_000), (1, 3_000_000)] {
+        keyspace.clock.advance(wait);
+        WALL.store(WALL.load(Relaxed).saturating_add_signed(step), Relaxed);
+        let answers = talk(&keyspace, &cx, &[b"get a b c\r\n"]).await;
+        left.push(String::from_utf8(answers).unwrap().matches("VALUE").count());
+    }
+    assert_eq!(left, [3, 3, 1]);
+}
+
+/// Client libraries split a line of statistics at its spaces.
+#[tokio::test]
+async fn every_statistic_is_a_name_and_one_word() {
+    let keyspace = keyspace(CacheOptions::default());
+    let input = b"set a 0 0 1\r\n1\r\nget a b\r\nstats\r\nstats settings\r\nstats items\r\nstats slabs\r\nstats conns\r\n";
+    let answers = talk(&keyspace, &context(), &[input]).await;
+    let text = String::from_utf8(answers).unwrap();
+    for line in text.lines().filter(|line| line.starts_with("STAT ")) {
+        assert_eq!(line.split(' ').count(), 3, "{line:?}");
+    }
+}

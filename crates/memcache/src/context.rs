@@ -29,7 +29,7 @@ pub enum Protocols {
 pub struct ServerOptions {
     /// What `version` answers.
     pub version: String,
-    /// What the server is called where nobody branches on it: the line `server` of `stats`.
+    /// What the server is called where nobody branches on it: the line `server` of `stats`. One word: clients read no more.
     pub server: String,
     /// The largest value in bytes that a client may send. It is also what a connection may hold of input.
     pub max_value: usize,
@@ -62,7 +62,7 @@ impl ServerOptions {
     pub fn new(version: impl Into<String>, unix_clock: fn() -> u64) -> Self {
         Self {
             version: version.into(),
-            server: concat!("tandem ", env!("CARGO_PKG_VERSION")).into(),
+            server: concat!("tandem/", env!("CARGO_PKG_VERSION")).into(),
             max_value: MAX_VALUE,
             idle_timeout: None,
             stall_timeout: Duration::from_mins(2),

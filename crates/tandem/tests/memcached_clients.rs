@@ -181,3 +181,15 @@ fn spymemcached_does_all_it_can() {
         .output();
     passes(&spoken.unwrap());
 }
+
+#[test]
+fn the_clients_for_rust_do_all_they_can() {
+    // Built by .ci/run from tests/clients/rust: a program of its own, so that nobody else has to build its libraries.
+    let program = clients_dir().join("rust/debug/rust-clients");
+    if !has("test", &["-x", &program.to_string_lossy()]) {
+        return;
+    }
+    let server = Server::start(&[]);
+    let spoken = Command::new(program).arg(&server.port).output();
+    passes(&spoken.unwrap());
+}
