@@ -412,13 +412,17 @@ impl Shard {
     /// Another value in the block that the item has.
     fn replace(&mut self, id: Id, flags: u32, expiry: Expiry, value: &[u8]) {
         self.version += 1;
-        self.count_out(id);
+        let before = self.arena.item_size(id);
         let item = &mut self.arena[id];
         item.version = self.version;
         item.flags = flags;
         item.touch();
         self.arena.set_value(id, value);
-        self.count_in(id);
+        let after = self.arena.item_size(id);
+        if after != before {
+            self.count_size_out(before);
+            self.count_size_in(after);
+        }
         self.set_expiry(id, expiry);
     }
 

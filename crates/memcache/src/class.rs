@@ -7,15 +7,23 @@ const MOST: usize = 63;
 /// A page of memcached in bytes.
 const PAGE: usize = 1024 * 1024;
 
+/// Sizes up to this many bytes have their class in a table: it is looked up with every operation.
+const SMALL: usize = 4096;
+
 /// Upper bounds of the classes in bytes. Class numbers begin at 1.
 #[derive(Clone, Debug)]
-pub struct Classes(Box<[u32]>);
+pub struct Classes {
+    sizes: Box<[u32]>,
+    /// By size in steps of 8 bytes, rounded up.
+    small: Box<[u8]>,
+}
 
 impl Classes {
     /// Classes that grow by `factor` (memcached's `-f`) from the one of items of `least` bytes of key, value and flags
     /// (`-n`) on; the last is for all that is larger than half of `max_item`.
     pub fn new(factor: f64, least: usize, max_item: usize) -> Self {
-        let largest = (max_item / 2).clamp(HEADER, PAGE / 2);
+        // A multiple of 8, as all of them are.
+        let largest = (max_item / 2).clamp(HEADER, PAGE / 2) & !7;
         let mut sizes = Vec::new();
         let mut size = HEADER + least;
         while sizes.len() + 1 < MOST && (size as f64) <= largest as f64 / factor {
@@ -24,25 +32,39 @@ impl Classes {
             size = (size as f64 * factor) as usize;
         }
         sizes.push(largest as u32);
-        Self(sizes.into())
+        let mut classes = Self {
+            sizes: sizes.into(),
+            small: Box::default(),
+        };
+        let steps = 0..=SMALL / 8;
+        classes.small = steps.map(|step| classes.find(step * 8) as u8).collect();
+        classes
     }
 
     /// The class of an item of so many bytes: see [`crate::item_size`].
+    #[inline]
     pub fn of(&self, size: usize) -> usize {
-        let below = self.0.partition_point(|&most| (most as usize) < size);
-        below.min(self.0.len() - 1) + 1
+        match self.small.get(size.div_ceil(8)) {
+            Some(&class) => class.into(),
+            None => self.find(size),
+        }
+    }
+
+    fn find(&self, size: usize) -> usize {
+        let below = self.sizes.partition_point(|&most| (most as usize) < size);
+        below.min(self.sizes.len() - 1) + 1
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.sizes.len()
     }
 
     /// Bytes of an item of this class at most; 0 if there is no such class.
     pub fn size(&self, class: usize) -> usize {
         class
             .checked_sub(1)
-            .and_then(|at| self.0.get(at))
+            .and_then(|at| self.sizes.get(at))
             .map_or(0, |&size| size as usize)
     }
 
@@ -87,6 +109,15 @@ mod tests {
         assert_eq!(classes.of(2_063), 15);
         assert_eq!(classes.of(1_000_000), 39);
         assert_eq!((classes.size(0), classes.size(40)), (0, 0));
+        for other in [
+            Classes::default(),
+            Classes::new(1.07, 5, 3_001),
+            Classes::new(2.0, 1, 1 << 27),
+        ] {
+            for size in 0..10_000 {
+                assert_eq!(other.of(size), other.find(size), "{size}");
+            }
+        }
     }
 
     #[test]

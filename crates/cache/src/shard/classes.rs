@@ -77,7 +77,10 @@ impl Shard {
 
     /// An item is there, or has this size from now on.
     pub(super) fn count_in(&mut self, id: Id) {
-        let size = self.arena.item_size(id);
+        self.count_size_in(self.arena.item_size(id));
+    }
+
+    pub(super) fn count_size_in(&mut self, size: usize) {
         self.bytes += size;
         let class = self.class(size);
         class.number += 1;
@@ -86,7 +89,10 @@ impl Shard {
 
     /// An item goes, or will have another size.
     pub(super) fn count_out(&mut self, id: Id) {
-        let size = self.arena.item_size(id);
+        self.count_size_out(self.arena.item_size(id));
+    }
+
+    pub(super) fn count_size_out(&mut self, size: usize) {
         self.bytes -= size;
         let class = self.class(size);
         class.number -= 1;
