@@ -76,8 +76,9 @@ impl Cache {
             evict: options.evict,
         };
         Self {
-            parts: (0..count)
-                .map(|_| Part(Mutex::new(Shard::new(bounds, shared.clone()))))
+            parts: (0..count as u64)
+                .map(|number| Shard::new(bounds, shared.clone(), number, count as u64))
+                .map(|shard| Part(Mutex::new(shard)))
                 .collect(),
             hasher: RandomState::default(),
             shared,

@@ -85,6 +85,8 @@ pub(crate) struct Shard {
     around: usize,
     /// The last version given out.
     version: u64,
+    /// From one version to the next: the number of shards, so that no two items of a cache have the same.
+    step: u64,
     /// Items up to this version are flushed.
     flushed: u64,
     /// When a `flush_all` that waits comes into force, by the clock; `u64::MAX` when none waits.
@@ -100,7 +102,8 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(bounds: Bounds, shared: Arc<Shared>) -> Self {
+    /// Shard `number`, from 0, of so many.
+    pub(crate) fn new(bounds: Bounds, shared: Arc<Shared>, number: u64, shards: u64) -> Self {
         Self {
             bounds,
             index: HashTable::new(),
@@ -109,7 +112,8 @@ impl Shard {
             eviction: Eviction::new(),
             bytes: 0,
             around: 0,
-            version: 0,
+            version: number,
+            step: shards,
             flushed: 0,
             flush_at: u64::MAX,
             sweeping: false,
@@ -398,7 +402,7 @@ impl Shard {
     }
 
     fn insert(&mut self, id: Id, key: &[u8], hash: u32, flags: u32, expiry: Expiry, value: &[u8]) {
-        self.version += 1;
+        self.version += self.step;
         self.arena.write(id, key, hash, flags, expiry, value);
         self.arena[id].version = self.version;
         self.count_in(id);
@@ -411,7 +415,7 @@ impl Shard {
 
     /// Another value in the block that the item has.
     fn replace(&mut self, id: Id, flags: u32, expiry: Expiry, value: &[u8]) {
-        self.version += 1;
+        self.version += self.step;
         let before = self.arena.item_size(id);
         let item = &mut self.arena[id];
         item.version = self.version;

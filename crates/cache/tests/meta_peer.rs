@@ -207,7 +207,11 @@ async fn newer_flags_do_what_memcacheds_document_says() {
 
 #[tokio::test]
 async fn what_is_known_of_an_item_can_be_seen() {
-    let ours = keyspace(CacheOptions::default());
+    // One shard, so that the first version is 1.
+    let ours = keyspace(CacheOptions {
+        shards: 1,
+        ..CacheOptions::default()
+    });
     let cx = context();
     let input: &[u8] = b"set k 5 60 3\r\nabc\r\n";
     talk(&ours, &cx, &[input]).await;

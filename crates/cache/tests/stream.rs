@@ -241,3 +241,20 @@ async fn every_statistic_is_a_name_and_one_word() {
         assert_eq!(line.split(' ').count(), 3, "{line:?}");
     }
 }
+
+/// A client may keep the versions of several items in one place.
+#[tokio::test]
+async fn no_two_items_have_the_same_version() {
+    let keyspace = keyspace(CacheOptions::default());
+    let mut input = String::new();
+    for number in 0..1_000 {
+        let _ = write!(
+            input,
+            "set k{number} 0 0 1 noreply\r\nx\r\nmg k{number} c\r\n"
+        );
+    }
+    let answers = talk(&keyspace, &context(), &[input.as_bytes()]).await;
+    let text = String::from_utf8(answers).unwrap();
+    let versions: std::collections::BTreeSet<_> = text.lines().collect();
+    assert_eq!(versions.len(), 1_000);
+}

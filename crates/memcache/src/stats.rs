@@ -69,7 +69,6 @@ impl ServerStats {
             auth_errors: AtomicU64::new(0),
             traffic: (0..workers.max(1)).map(|_| Traffic::default()).collect(),
             connections: Mutex::default(),
-            // Where memcached shows descriptors; the first are not connections there.
             admissions: AtomicU64::new(0),
             listening: Mutex::default(),
             watch: Arc::default(),
@@ -102,8 +101,9 @@ impl ServerStats {
         self
     }
 
-    /// Says where the server listens.
+    /// Says where the server listens, before any connection is admitted.
     pub fn listens_on(&self, addresses: Vec<String>) {
+        self.admissions.store(addresses.len() as u64, Relaxed);
         *lock(&self.listening) = addresses;
     }
 
@@ -160,13 +160,13 @@ impl ServerStats {
     }
 
     /// The lines of `stats conns`, asked by connection number `asking`. Where memcached has descriptors there are
-    /// numbers of admission; the sockets that are listened on come first, with numbers that no connection has.
+    /// numbers of admission; the sockets that are listened on come first.
     pub(crate) fn connections(&self, asking: u64, now: u64) -> Vec<(String, String)> {
         let listening = lock(&self.listening).clone();
         let mut lines = Vec::new();
         for (index, address) in listening.iter().enumerate() {
             let mut line = |name: &str, value: String| {
-                lines.push((format!("0.{}:{name}", index + 1), value));
+                lines.push((format!("{}:{name}", index + 1), value));
             };
             line("addr", address.clone());
             line("state", "conn_listening".into());

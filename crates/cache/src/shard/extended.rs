@@ -202,7 +202,7 @@ impl Shard {
             }
             self.arena[id].spoil(false);
         }
-        self.version += 1;
+        self.version += self.step;
         self.arena[id].version = self.version;
         self.choose_version(id, op.new_version);
         self.counters.delete_hits += 1;

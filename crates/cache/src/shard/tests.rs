@@ -9,7 +9,7 @@ const ROOMY: Bounds = Bounds {
 };
 
 fn new(bounds: Bounds) -> Shard {
-    Shard::new(bounds, Arc::default())
+    Shard::new(bounds, Arc::default(), 0, 1)
 }
 
 /// Collects what a retrieval finds.

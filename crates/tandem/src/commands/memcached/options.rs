@@ -202,7 +202,7 @@ impl Settings {
         self.server.classes = Classes::new(self.factor, self.least, self.server.cache.max_item);
         if self.server.cache.max_item > self.server.cache.memory / 2 {
             return Err(Failure::usage(
-                "-I: the largest item cannot be larger than half of the memory (-m)",
+                "Cannot set item size limit higher than 1/2 of memory max. (-I, -m)",
             ));
         }
         if self.sasl {
@@ -271,6 +271,9 @@ fn item_size(args: &mut lexopt::Parser) -> Result<usize> {
         .and_then(|size| size.checked_mul(1 << shift));
     match size {
         Some(size) if (1024..=LARGEST_ITEM).contains(&size) => Ok(size),
+        Some(0..1024) => Err(Failure::usage(
+            "Item max size cannot be less than 1024 bytes. (-I)",
+        )),
         _ => Err(Failure::usage(format!(
             "-I takes a size from 1024 to 128m, not `{text}`"
         ))),
