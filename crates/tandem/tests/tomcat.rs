@@ -178,6 +178,8 @@ fn scene(home: &Path, flavour: &str, requests: u64) {
         "the page shows its session: {page}"
     );
 
+    login_and_logout(front);
+
     let seen = Arc::new(Seen::default());
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
@@ -238,6 +240,37 @@ fn scene(home: &Path, flavour: &str, requests: u64) {
         answered(),
         seen.refused.load(SeqCst)
     );
+}
+
+/// A login changes the id and leaves the thief of the old one nothing; a logout on one Tomcat is one on the other.
+fn login_and_logout(front: std::net::SocketAddr) {
+    let text = |visitor: &mut Visitor, path: &str| {
+        let page = visitor.get(path).expect("a page");
+        assert_eq!(page.status, 200, "{path}: {page:?}");
+        page.text()
+    };
+    for round in 0..6 {
+        let mut visitor = Visitor::new(front);
+        // Whose turn it is changes with the round: each step comes to each Tomcat.
+        for _ in 0..round % 2 {
+            text(&mut Visitor::new(front), "/who.jsp");
+        }
+        assert_eq!(count(&text(&mut visitor, "/counter.jsp")).n, 1);
+        let old = visitor.cookie.clone();
+        assert_eq!(text(&mut visitor, "/login.jsp?user=ann"), "ann");
+        assert_ne!(visitor.cookie, old, "a login changes the id");
+        assert_eq!(text(&mut visitor, "/who.jsp"), "ann");
+        assert_eq!(text(&mut visitor, "/who.jsp"), "ann");
+        assert_eq!(count(&text(&mut visitor, "/counter.jsp")).n, 2);
+        let cookie = visitor.cookie.clone();
+        assert_eq!(text(&mut visitor, "/logout.jsp"), "bye");
+        for cookie in [old, cookie] {
+            let mut late = Visitor::new(front);
+            late.cookie = cookie;
+            assert_eq!(text(&mut late, "/who.jsp"), "nobody");
+            assert_eq!(text(&mut late, "/who.jsp"), "nobody");
+        }
+    }
 }
 
 /// A graceful end and a new start, as a service manager does it.

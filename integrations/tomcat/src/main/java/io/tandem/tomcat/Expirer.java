@@ -94,8 +94,12 @@ final class Expirer {
     }
 
     private void list(String key) throws StoreException {
-        Change mine = store.client.add("lease:" + key, CLAIM, Store.ascii("1"));
-        if (!mine.done()) {
+        String lease = "lease:" + key;
+        byte[] token = Store.ascii(Long.toHexString(java.util.concurrent.ThreadLocalRandom.current().nextLong()));
+        store.client.add(lease, CLAIM, token);
+        // Read in any case: not every server tells the version that it stored.
+        Item mine = store.client.get(lease);
+        if (mine == null || !java.util.Arrays.equals(mine.value, token)) {
             return;
         }
         try {
@@ -117,7 +121,7 @@ final class Expirer {
                 }
             }
         } finally {
-            store.client.delete("lease:" + key, mine.cas);
+            store.client.delete(lease, mine.cas);
         }
     }
 

@@ -102,10 +102,11 @@ final class Locks {
         try {
             for (;;) {
                 Change change = store.client.add(key, options.lockExpiration, token);
-                if (change.done()) {
+                if (change.done() && change.cas != 0) {
                     return new Held(key, change.cas, store);
                 }
-                if (change.doubtful) {
+                // Ours, if only its version or the answer is missing.
+                if (change.done() || change.doubtful) {
                     Item there = store.client.get(key);
                     if (there != null && java.util.Arrays.equals(there.value, token)) {
                         return new Held(key, there.cas, store);

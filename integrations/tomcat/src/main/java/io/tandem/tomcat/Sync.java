@@ -341,6 +341,11 @@ final class Sync {
         if (!session.getIdInternal().equals(session.storedId)) {
             return rotate(session, image);
         }
+        if (session.cas == 0) {
+            // The server did not tell the version when it was stored.
+            catchUp(session);
+            return false;
+        }
         Change change = store.cas(session.storedId, image, session.cas);
         if (change.done()) {
             noteIdle(session, image);
@@ -406,6 +411,13 @@ final class Sync {
                 return false;
             }
             newCas = replaced.cas;
+        }
+        if (session.cas == 0) {
+            Store.Found old = store.load(oldId);
+            if (old != null && old.image.state == Image.State.LIVE && old.image.incarnation == session.incarnation) {
+                rebase(session, old);
+                return false;
+            }
         }
         RequestScope scope = RequestScope.current();
         Change moved = options.rotationGrace > 0

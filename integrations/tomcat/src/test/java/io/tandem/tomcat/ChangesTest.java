@@ -80,6 +80,17 @@ class ChangesTest extends TwoTomcats {
     }
 
     @Test
+    void nor_with_a_server_that_tells_the_versions_it_stores() throws Exception {
+        store.tellsVersions = true;
+        a_counter_never_goes_back_when_the_tomcats_take_turns();
+        Browser browser = new Browser();
+        browser.get(one.port(), "/set?name=a&value=0");
+        race(browser, "/slow-set?name=a&value=1", "/set?name=b&value=2");
+        assertEquals("1", browser.get(two.port(), "/get?name=a").body);
+        assertEquals("2", browser.get(one.port(), "/get?name=b").body);
+    }
+
+    @Test
     void a_change_inside_an_attribute_is_found() throws Exception {
         Browser browser = new Browser();
         browser.get(one.port(), "/begin");

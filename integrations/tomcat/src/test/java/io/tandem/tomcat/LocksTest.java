@@ -105,9 +105,9 @@ class LocksTest extends TwoTomcats {
         browser.get(one.port(), "/look");
         store.commands.clear();
         browser.get(one.port(), "/look");
-        assertEquals(0, store.count("ms lock:"));
+        assertEquals(0, store.commands.stream().filter(c -> c.startsWith("ms lock:") && c.contains(" ME ")).count());
         browser.get(one.port(), "/add");
-        assertEquals(1, store.count("ms lock:"));
+        assertEquals(1, store.commands.stream().filter(c -> c.startsWith("ms lock:") && c.contains(" ME ")).count());
     }
 
     @Test
@@ -117,9 +117,9 @@ class LocksTest extends TwoTomcats {
         Browser browser = new Browser();
         browser.get(one.port(), "/add");
         browser.get(one.port(), "/look");
-        assertEquals(0, store.count("ms lock:"));
+        assertEquals(0, store.commands.stream().filter(c -> c.startsWith("ms lock:") && c.contains(" ME ")).count());
         browser.get(one.port(), "/add");
-        assertEquals(1, store.count("ms lock:"));
+        assertEquals(1, store.commands.stream().filter(c -> c.startsWith("ms lock:") && c.contains(" ME ")).count());
     }
 
     @Test

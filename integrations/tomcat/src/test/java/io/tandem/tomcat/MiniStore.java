@@ -19,7 +19,10 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
 
-/** A session tier in this JVM that can be told to be away, to lose answers and to let time pass. */
+/**
+ * A session tier in this JVM, with the limits of an agent's meta protocol (no comparing deletes), that can be told to
+ * be away, to lose answers and to let time pass.
+ */
 final class MiniStore implements Closeable {
 
     static final class Item {
@@ -38,6 +41,8 @@ final class MiniStore implements Closeable {
     /** Commands whose answer is lost, with the connection, after they are done: each once. */
     volatile Predicate<String> loseAnswer = line -> false;
     private volatile ServerSocket listening;
+    /** As memcached does when it stores; an agent says 0. */
+    volatile boolean tellsVersions;
     private volatile boolean away;
     private final int port;
     private long lastCas = 100;
@@ -222,8 +227,8 @@ final class MiniStore implements Closeable {
                 if (item == null) {
                     return "NF\r\n".getBytes(StandardCharsets.US_ASCII);
                 }
-                if (compare != null && item.cas != Long.parseLong(compare)) {
-                    return "EX\r\n".getBytes(StandardCharsets.US_ASCII);
+                if (compare != null) {
+                    return "SERVER_ERROR not supported by this store\r\n".getBytes(StandardCharsets.US_ASCII);
                 }
                 items.remove(words[1]);
                 return "HD\r\n".getBytes(StandardCharsets.US_ASCII);
@@ -251,7 +256,7 @@ final class MiniStore implements Closeable {
                     items.put(words[1], item);
                 }
                 item.cas = ++lastCas;
-                return ("HD" + (flag(words, 3, 'c') == null ? "" : " c" + item.cas) + "\r\n")
+                return ("HD" + (flag(words, 3, 'c') == null ? "" : " c" + (tellsVersions ? item.cas : 0)) + "\r\n")
                         .getBytes(StandardCharsets.US_ASCII);
         }
     }

@@ -16,7 +16,7 @@ public final class Change {
     }
 
     public final Outcome outcome;
-    /** The version it has now, when {@link Outcome#DONE}; else 0. */
+    /** The version it has now, when {@link Outcome#DONE} and the server tells; else 0, which is no version. */
     public final long cas;
     /**
      * An earlier try of the same change lost its answer: what looks like another's doing may be our own, and whoever

@@ -103,9 +103,12 @@ public final class Client implements Closeable {
         return change(("md " + key + "\r\n").getBytes(StandardCharsets.ISO_8859_1));
     }
 
-    /** Deletes the item if it still has this version. */
+    /**
+     * Deletes the item if it still has this version: by replacing it with one that is over already, which every store
+     * can, while an agent does not compare before it deletes.
+     */
     public Change delete(String key, long cas) throws StoreException {
-        return change(("md " + key + " C" + Long.toUnsignedString(cas) + "\r\n").getBytes(StandardCharsets.ISO_8859_1));
+        return change(store(key, new byte[0], " c C" + Long.toUnsignedString(cas) + " T-1"));
     }
 
     /** The addresses, for messages. */
