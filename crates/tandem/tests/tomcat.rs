@@ -156,6 +156,7 @@ fn scene(home: &Path, flavour: &str, requests: u64) {
     };
     let dir = Dir::new();
     let file = cluster(&dir, home, &jar);
+    let _said = SaidOnFailure(dir.path());
     let cluster = Running::start(&["rehearse", &file]);
     let front = cluster.address();
 
@@ -269,6 +270,28 @@ fn login_and_logout(front: std::net::SocketAddr) {
             late.cookie = cookie;
             assert_eq!(text(&mut late, "/who.jsp"), "nobody");
             assert_eq!(text(&mut late, "/who.jsp"), "nobody");
+        }
+    }
+}
+
+/// What the Tomcats said of their sessions, shown when the test fails.
+struct SaidOnFailure<'a>(&'a Path);
+
+impl Drop for SaidOnFailure<'_> {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        let bases = std::fs::read_dir(self.0).into_iter().flatten().flatten();
+        for base in bases.map(|entry| entry.path().join("logs")) {
+            for log in std::fs::read_dir(base).into_iter().flatten().flatten() {
+                let text = std::fs::read(log.path()).unwrap_or_default();
+                for line in String::from_utf8_lossy(&text).lines() {
+                    if line.contains("io.tandem") || line.contains("SEVERE") {
+                        eprintln!("{}: {line}", log.path().display());
+                    }
+                }
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::commands::{
-    check, completion as completion_command, config, demo, demo_app, events, keeper, key,
+    check, completion as completion_command, config, demo, demo_app, doctor, events, keeper, key,
     log_level, logs, maintenance, man as man_command, memcached, node, rehearse, run, server,
     service, verbs,
 };
@@ -50,6 +50,7 @@ pub const COMMANDS: &[Command] = &[
     run::COMMAND,
     rehearse::COMMAND,
     check::COMMAND,
+    doctor::COMMAND,
     verbs::START,
     verbs::STOP_COMMAND,
     verbs::STATUS,

@@ -5,6 +5,7 @@ pub mod completion;
 pub mod config;
 pub mod demo;
 pub mod demo_app;
+pub mod doctor;
 pub mod events;
 pub mod keeper;
 pub mod key;

@@ -81,11 +81,8 @@ final class Expirer {
                 keys.add(store.dueKey(bucket, part));
             }
         }
-        List<Item> lists = store.client.getAll(keys);
-        for (int i = 0; i < keys.size(); i++) {
-            if (lists.get(i) != null) {
-                list(keys.get(i));
-            }
+        for (String key : store.client.getAll(keys).keySet()) {
+            list(key);
         }
         doneUpTo = last;
         if (full) {

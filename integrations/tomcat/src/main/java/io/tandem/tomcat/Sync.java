@@ -84,6 +84,12 @@ final class Sync {
                 }
                 rebase(session, found);
             }
+            if (session.adrift) {
+                // What the tier did not take is merged with what it has, and goes with the next save.
+                session.adrift = false;
+                session.changed = true;
+                counters.healed.incrementAndGet();
+            }
             session.ttl = found.ttl;
             session.usedAt(usedAt(found));
         } finally {
@@ -120,7 +126,8 @@ final class Sync {
                     counters.conflicts.incrementAndGet();
                     manager.debug("attribute '" + name + "' of session " + session.getIdInternal()
                             + " was changed by two requests at the same time");
-                    if (options.conflicts == Options.Conflicts.LAST) {
+                    // What was changed while the tier was away came before what is there now.
+                    if (options.conflicts == Options.Conflicts.LAST && !session.adrift) {
                         continue;
                     }
                 }

@@ -48,6 +48,45 @@ class AwayTest extends TwoTomcats {
     }
 
     @Test
+    void what_others_stored_meanwhile_is_not_overwritten_with_what_was_changed_before() throws Exception {
+        Browser browser = new Browser();
+        browser.get(one.port(), "/add");
+        // Only the first one is cut off.
+        two.close();
+        MiniStore reachable = store;
+        two = server(m -> { });
+        one.manager.storeForTests().client.cutOffForTests(true);
+        assertEquals("2 true", browser.get(one.port(), "/add").body);
+        for (int i = 2; i <= 5; i++) {
+            assertEquals(i + " null", browser.get(two.port(), "/add").body);
+        }
+        one.manager.storeForTests().client.cutOffForTests(false);
+        assertEquals("6 null", browser.get(one.port(), "/add").body);
+        assertEquals("7 null", browser.get(two.port(), "/add").body);
+        assertEquals(1, one.manager.getHealed());
+        assertEquals(0, reachable.keys().stream().filter(k -> k.startsWith("lock:")).count());
+    }
+
+    @Test
+    void an_agent_that_is_restarted_is_not_away() throws Exception {
+        Browser browser = new Browser();
+        browser.get(one.port(), "/add");
+        store.away();
+        Thread back = new Thread(() -> {
+            try {
+                Thread.sleep(300);
+                store.back();
+            } catch (Exception failed) {
+                throw new IllegalStateException(failed);
+            }
+        });
+        back.start();
+        assertEquals("2 null", browser.get(one.port(), "/add").body);
+        back.join();
+        assertEquals(0, one.manager.getServedLocally() + one.manager.getUnsaved());
+    }
+
+    @Test
     void a_session_made_meanwhile_is_stored_later() throws Exception {
         Browser browser = new Browser();
         store.away();

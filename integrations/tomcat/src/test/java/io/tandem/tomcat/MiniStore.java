@@ -204,6 +204,20 @@ final class MiniStore implements Closeable {
 
     private synchronized byte[] answer(String[] words, byte[] value) {
         Item item = find(words[1]);
+        if (words[0].equals("gets")) {
+            java.io.ByteArrayOutputStream all = new java.io.ByteArrayOutputStream();
+            for (int i = 1; i < words.length; i++) {
+                Item hit = find(words[i]);
+                if (hit != null) {
+                    all.writeBytes(("VALUE " + words[i] + " 0 " + hit.value.length + " " + hit.cas + "\r\n")
+                            .getBytes(StandardCharsets.US_ASCII));
+                    all.writeBytes(hit.value);
+                    all.writeBytes("\r\n".getBytes(StandardCharsets.US_ASCII));
+                }
+            }
+            all.writeBytes("END\r\n".getBytes(StandardCharsets.US_ASCII));
+            return all.toByteArray();
+        }
         String compare = flag(words, 2, 'C');
         String life = flag(words, 2, 'T');
         switch (words[0]) {

@@ -7,24 +7,32 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.Deque;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 
 /**
  * The memcached commands that sessions need, in the meta protocol, over pooled connections. It has no threads of its own.
  *
- * <p>A command whose connection broke is sent once more on a new one; the answer then is {@link Change#doubtful}.
- * With several addresses (agents of one cluster, which all see the same items) the next is tried when one does not
- * connect. After a failure of all, commands fail at once for {@link #PAUSE_MILLIS}, so that requests do not queue up
- * behind an agent that hangs.
+ * <p>A command whose connection broke, or could not be made, is sent again for {@link #PATIENCE_MILLIS}: an agent that is
+ * restarted is not away. The answer then is {@link Change#doubtful}. With several addresses (agents of one cluster,
+ * which all see the same items) the next is tried when one does not connect. Once nothing was answered for so long, the
+ * tier is away, and commands fail at once, but for one each {@link #PAUSE_MILLIS} that tries, so that requests do not
+ * queue up behind an agent that hangs.
  */
 public final class Client implements Closeable {
 
     /** To connect: an agent is on this machine, or in this network. */
     public static final int CONNECT_MILLIS = 1000;
-    /** How long nothing is tried after all addresses failed. */
+    /** How long connecting is tried again before the tier is taken for away. */
+    public static final int PATIENCE_MILLIS = 2000;
+    /** Between tries of a tier that is away. */
     public static final int PAUSE_MILLIS = 500;
+    /** Between tries of one command. */
+    private static final int AGAIN_MILLIS = 50;
     /** Connections kept while nobody uses them. */
     private static final int KEPT = 64;
     /** Keys asked for in one write. */
@@ -37,9 +45,13 @@ public final class Client implements Closeable {
     private final Deque<Connection> kept = new ConcurrentLinkedDeque<>();
     private final AtomicInteger keptCount = new AtomicInteger();
     private volatile int preferred;
-    private volatile long downUntil = System.nanoTime();
-    private volatile String downWhy = "";
+    private volatile boolean away;
+    private volatile String awayWhy = "";
+    /** When the next command tries, while the tier is away. */
+    private final AtomicLong nextTry = new AtomicLong();
+    private volatile long lastAnswer = System.nanoTime();
     private volatile boolean closed;
+    private volatile boolean cutOff;
 
     /** @param operationMillis the limit of one command, without connecting */
     public Client(List<Address> addresses, int operationMillis) {
@@ -52,22 +64,21 @@ public final class Client implements Closeable {
 
     /** The item, with version and remaining life, or null when nothing is there. */
     public Item get(String key) throws StoreException {
-        Reply reply = ask(("mg " + key + " v c t\r\n").getBytes(StandardCharsets.ISO_8859_1), 1).replies[0];
+        Reply reply = ask(("mg " + key + " v c t\r\n").getBytes(StandardCharsets.ISO_8859_1)).reply;
         return item(reply);
     }
 
-    /** The items of some keys, each null when nothing is there. */
-    public List<Item> getAll(List<String> keys) throws StoreException {
-        List<Item> items = new ArrayList<>(keys.size());
+    /** Which of some keys have items, and those: a round for a hundred keys. Remaining lives are not told. */
+    public Map<String, Item> getAll(List<String> keys) throws StoreException {
+        Map<String, Item> items = new HashMap<>();
         for (int from = 0; from < keys.size(); from += BATCH) {
-            List<String> part = keys.subList(from, Math.min(keys.size(), from + BATCH));
-            StringBuilder commands = new StringBuilder();
-            for (String key : part) {
-                commands.append("mg ").append(key).append(" v c t\r\n");
+            String command = "gets " + String.join(" ", keys.subList(from, Math.min(keys.size(), from + BATCH)))
+                    + "\r\n";
+            Reply reply = ask(command.getBytes(StandardCharsets.ISO_8859_1)).reply;
+            if (reply.isError()) {
+                throw refused(reply);
             }
-            for (Reply reply : ask(commands.toString().getBytes(StandardCharsets.ISO_8859_1), part.size()).replies) {
-                items.add(item(reply));
-            }
+            items.putAll(reply.items);
         }
         return items;
     }
@@ -109,6 +120,16 @@ public final class Client implements Closeable {
      */
     public Change delete(String key, long cas) throws StoreException {
         return change(store(key, new byte[0], " c C" + Long.toUnsignedString(cas) + " T-1"));
+    }
+
+    /** For tests: as if no address took connections. */
+    public void cutOffForTests(boolean cut) {
+        cutOff = cut;
+        if (cut) {
+            dropKept();
+        } else {
+            away = false;
+        }
     }
 
     /** The addresses, for messages. */
@@ -156,8 +177,8 @@ public final class Client implements Closeable {
     }
 
     private Change change(byte[] command) throws StoreException {
-        Asked asked = ask(command, 1);
-        Reply reply = asked.replies[0];
+        Asked asked = ask(command);
+        Reply reply = asked.reply;
         switch (reply.code) {
             case "HD":
                 return new Change(Change.Outcome.DONE, reply.cas, asked.again);
@@ -177,76 +198,118 @@ public final class Client implements Closeable {
         boolean unknown = reply.code.contains("outcome unknown");
         if (unknown || reply.code.contains("not stored") || reply.code.contains("cannot be read")) {
             // The agent has tried for seconds: the next request need not wait as long for the same answer.
-            downWhy = reply.code;
-            downUntil = System.nanoTime() + PAUSE_MILLIS * 1_000_000L;
+            goneAway(reply.code);
         }
         return new StoreException("the session tier at " + where() + " answered: " + reply.code, unknown, null);
     }
 
     private static final class Asked {
-        final Reply[] replies;
+        final Reply reply;
         final boolean again;
 
-        Asked(Reply[] replies, boolean again) {
-            this.replies = replies;
+        Asked(Reply reply, boolean again) {
+            this.reply = reply;
             this.again = again;
         }
     }
 
-    private Asked ask(byte[] commands, int answers) throws StoreException {
-        if (System.nanoTime() - downUntil < 0) {
-            throw new StoreException("the session tier at " + where() + " is away (" + downWhy + ")", false, null);
+    /** Where one command stands over its tries. */
+    private static final class Attempt {
+        /** It may have reached a server. */
+        boolean sent;
+        IOException why;
+        /** It was sent and not answered in time: there is no time left to try again. */
+        boolean hangs;
+    }
+
+    private Asked ask(byte[] command) throws StoreException {
+        long begun = System.nanoTime();
+        if (away) {
+            long next = nextTry.get();
+            if (begun - next < 0 || !nextTry.compareAndSet(next, begun + PAUSE_MILLIS * 1_000_000L)) {
+                throw new StoreException("the session tier at " + where() + " is away (" + awayWhy + ")", false, null);
+            }
         }
-        boolean sent = false;
-        IOException why = null;
+        boolean probing = away;
+        Attempt attempt = new Attempt();
+        for (;;) {
+            boolean again = attempt.sent;
+            Reply reply = once(command, attempt);
+            if (reply != null) {
+                lastAnswer = System.nanoTime();
+                away = false;
+                return new Asked(reply, again || attempt.sent);
+            }
+            boolean tried = System.nanoTime() - begun >= PATIENCE_MILLIS * 1_000_000L;
+            if (attempt.hangs || tried || probing) {
+                // Others may be answered meanwhile: then it is this command that failed, and not the tier.
+                if (lastAnswer - begun < 0) {
+                    goneAway(String.valueOf(attempt.why.getMessage()));
+                }
+                throw new StoreException("the session tier at " + where() + " did not answer ("
+                        + attempt.why.getMessage() + ")", attempt.sent, attempt.why);
+            }
+            try {
+                Thread.sleep(AGAIN_MILLIS);
+            } catch (InterruptedException stopping) {
+                Thread.currentThread().interrupt();
+                throw new StoreException("interrupted while the session tier at " + where() + " was waited for",
+                        attempt.sent, attempt.why);
+            }
+        }
+    }
+
+    /** A kept connection, else a new one to the first address that takes it. Null when none answered. */
+    private Reply once(byte[] command, Attempt attempt) {
         Connection connection = take();
         // A kept connection may have ended unnoticed: that it breaks says nothing about the agent.
         if (connection != null) {
-            try {
-                Reply[] replies = connection.call(commands, answers, operationMillis);
-                giveBack(connection);
-                return new Asked(replies, false);
-            } catch (java.net.SocketTimeoutException hangs) {
-                connection.close();
-                throw down(hangs, true);
-            } catch (IOException broken) {
-                connection.close();
-                dropKept();
-                sent = true;
-                why = broken;
+            Reply reply = on(connection, command, attempt);
+            if (reply != null || attempt.hangs) {
+                return reply;
             }
+            dropKept();
         }
         for (int i = 0; i < addresses.size(); i++) {
             int index = (preferred + i) % addresses.size();
             try {
+                if (cutOff) {
+                    throw new IOException("cut off");
+                }
                 connection = new Connection(addresses.get(index), CONNECT_MILLIS);
             } catch (IOException refused) {
-                why = refused;
+                attempt.why = refused;
                 continue;
             }
             preferred = index;
-            boolean again = sent;
-            try {
-                sent = true;
-                Reply[] replies = connection.call(commands, answers, operationMillis);
-                giveBack(connection);
-                return new Asked(replies, again);
-            } catch (IOException broken) {
-                connection.close();
-                why = broken;
-                if (broken instanceof java.net.SocketTimeoutException) {
-                    break;
-                }
+            Reply reply = on(connection, command, attempt);
+            if (reply != null || attempt.hangs) {
+                return reply;
             }
         }
-        throw down(why, sent);
+        return null;
     }
 
-    private StoreException down(IOException why, boolean unknown) {
-        downWhy = String.valueOf(why.getMessage());
-        downUntil = System.nanoTime() + PAUSE_MILLIS * 1_000_000L;
-        return new StoreException("the session tier at " + where() + " did not answer (" + why.getMessage() + ")",
-                unknown, why);
+    private Reply on(Connection connection, byte[] command, Attempt attempt) {
+        boolean before = attempt.sent;
+        try {
+            attempt.sent = true;
+            Reply reply = connection.call(command, operationMillis);
+            giveBack(connection);
+            attempt.sent = before;
+            return reply;
+        } catch (IOException broken) {
+            connection.close();
+            attempt.why = broken;
+            attempt.hangs = broken instanceof java.net.SocketTimeoutException;
+            return null;
+        }
+    }
+
+    private void goneAway(String why) {
+        awayWhy = why;
+        nextTry.set(System.nanoTime() + PAUSE_MILLIS * 1_000_000L);
+        away = true;
     }
 
     private Connection take() {

@@ -28,16 +28,11 @@ final class Connection implements Closeable {
         }
     }
 
-    /** Sends one or more commands and reads as many answers; all of it within {@code millis}. */
-    Reply[] call(byte[] commands, int answers, int millis) throws IOException {
+    /** Sends a command and reads its answer, within {@code millis}. */
+    Reply call(byte[] command, int millis) throws IOException {
         deadline.set(millis);
-        socket.getOutputStream().write(commands);
-        InputStream in = deadline.in;
-        Reply[] replies = new Reply[answers];
-        for (int i = 0; i < answers; i++) {
-            replies[i] = Reply.read(in);
-        }
-        return replies;
+        socket.getOutputStream().write(command);
+        return Reply.read(deadline.in);
     }
 
     @Override

@@ -4,6 +4,8 @@ import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
+import java.util.HashMap;
+import java.util.Map;
 
 /** One answer of the meta protocol (memcached doc/protocol.txt, "Meta Commands"). */
 final class Reply {
@@ -19,18 +21,24 @@ final class Reply {
     final long ttl;
     /** Of {@code VA}; else null. */
     final byte[] value;
+    /** Of the text protocol's {@code VALUE} lines, up to {@code END}; else null. */
+    final Map<String, Item> items;
 
-    private Reply(String code, long cas, long ttl, byte[] value) {
+    private Reply(String code, long cas, long ttl, byte[] value, Map<String, Item> items) {
         this.code = code;
         this.cas = cas;
         this.ttl = ttl;
         this.value = value;
+        this.items = items;
     }
 
     static Reply read(InputStream in) throws IOException {
         String line = line(in);
+        if (line.startsWith("VALUE ") || line.equals("END")) {
+            return values(line, in);
+        }
         if (line.startsWith("SERVER_ERROR") || line.startsWith("CLIENT_ERROR") || line.equals("ERROR")) {
-            return new Reply(line, 0, Item.FOREVER, null);
+            return new Reply(line, 0, Item.FOREVER, null, null);
         }
         String[] words = line.split(" ");
         int flags = 1;
@@ -55,7 +63,28 @@ final class Reply {
                 ttl = number(words[i].substring(1), line);
             }
         }
-        return new Reply(words[0], cas, ttl, value);
+        return new Reply(words[0], cas, ttl, value, null);
+    }
+
+    /** {@code VALUE key flags length cas}, each followed by its bytes. */
+    private static Reply values(String first, InputStream in) throws IOException {
+        Map<String, Item> items = new HashMap<>();
+        for (String line = first; !line.equals("END"); line = line(in)) {
+            String[] words = line.split(" ");
+            if (words.length != 5 || !words[0].equals("VALUE")) {
+                throw new IOException("not understood: " + line);
+            }
+            long length = number(words[3], line);
+            if (length < 0 || length > MAX_VALUE) {
+                throw new IOException("not understood: " + line);
+            }
+            byte[] value = exactly(in, (int) length);
+            if (in.read() != '\r' || in.read() != '\n') {
+                throw new IOException("a value that does not end where it says");
+            }
+            items.put(words[1], new Item(number(words[4], line), Item.FOREVER, value));
+        }
+        return new Reply("END", 0, Item.FOREVER, null, items);
     }
 
     boolean isError() {
