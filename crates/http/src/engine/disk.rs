@@ -19,7 +19,9 @@ const STRETCH: u64 = 128 * 1024;
 const WAITING: usize = 64;
 /// How long a connection waits for a disk.
 const WITHIN: Duration = Duration::from_secs(10);
-/// How long a file that was there as a whole is taken to be there.
+/// What is fetched at once, in bytes.
+pub(super) const FETCHED: u64 = 512 * 1024;
+/// How long what was there is taken to be there.
 const BELIEVED: Duration = Duration::from_secs(1);
 /// Files that this is remembered of.
 const REMEMBERED: usize = 256;
@@ -35,8 +37,9 @@ pub(super) enum Fault {
     Silent,
 }
 
-/// Files that were in memory as a whole a moment ago, by where their descriptors are kept. A wrong answer costs a wait.
-pub(super) struct Warm([Option<(usize, Instant)>; REMEMBERED]);
+/// Files whose beginning was in memory a moment ago, by where their descriptors are kept: up to which byte, and when. A
+/// wrong answer costs a wait.
+pub(super) struct Warm([Option<(usize, u64, Instant)>; REMEMBERED]);
 
 impl Default for Warm {
     fn default() -> Self {
@@ -45,16 +48,18 @@ impl Default for Warm {
 }
 
 impl Warm {
-    pub fn has(&self, file: &Arc<OwnedFd>, now: Instant) -> bool {
+    /// Whether all bytes before `end` were in memory lately.
+    pub fn has(&self, file: &Arc<OwnedFd>, end: u64, now: Instant) -> bool {
         let (place, slot) = Self::place(file);
-        self.0[slot].is_some_and(|(known, since)| {
-            known == place && now.saturating_duration_since(since) < BELIEVED
+        self.0[slot].is_some_and(|(known, warm, since)| {
+            known == place && end <= warm && now.saturating_duration_since(since) < BELIEVED
         })
     }
 
-    pub fn add(&mut self, file: &Arc<OwnedFd>, now: Instant) {
+    /// All bytes before `end` are in memory.
+    pub fn add(&mut self, file: &Arc<OwnedFd>, end: u64, now: Instant) {
         let (place, slot) = Self::place(file);
-        self.0[slot] = Some((place, now));
+        self.0[slot] = Some((place, end, now));
     }
 
     fn place(file: &Arc<OwnedFd>) -> (usize, usize) {
@@ -63,23 +68,33 @@ impl Warm {
     }
 }
 
-/// Whether `count` bytes from `offset` can be sent without waiting for a disk.
-pub(super) fn is_at_hand(file: &OwnedFd, offset: u64, count: u64) -> bool {
-    let last = offset + count.max(1) - 1;
-    let starts = (offset..last).step_by(STRETCH as usize);
-    starts.chain([last]).all(|at| {
-        let mut byte = [0];
-        loop {
-            let slice = &mut [IoSliceMut::new(&mut byte)];
-            match rustix::io::preadv2(file, slice, at, ReadWriteFlags::NOWAIT) {
-                // Behind its end nothing is waited for.
-                Ok(_) => return true,
-                Err(Errno::INTR) => {}
-                // It would wait; or the file system cannot say; or it fails, which is told where it is read.
-                Err(_) => return false,
-            }
+/// How many of `count` bytes from `offset` can be sent without waiting for a disk.
+pub(super) fn at_hand(file: &OwnedFd, offset: u64, count: u64) -> u64 {
+    let mut known = 0;
+    while known < count {
+        let length = STRETCH.min(count - known);
+        // The last byte of a stretch speaks for it, the first one for where the disk would be asked first.
+        let first = known > 0 || has(file, offset);
+        if !first || !has(file, offset + known + length - 1) {
+            break;
         }
-    })
+        known += length;
+    }
+    known
+}
+
+fn has(file: &OwnedFd, at: u64) -> bool {
+    let mut byte = [0];
+    loop {
+        let slice = &mut [IoSliceMut::new(&mut byte)];
+        match rustix::io::preadv2(file, slice, at, ReadWriteFlags::NOWAIT) {
+            // Behind its end nothing is waited for.
+            Ok(_) => return true,
+            Err(Errno::INTR) => {}
+            // It would wait; or the file system cannot say; or it fails, which is told where it is read.
+            Err(_) => return false,
+        }
+    }
 }
 
 /// Reads what there is without waiting for a disk. How much.
@@ -186,17 +201,17 @@ mod tests {
         let all = 1 << 20;
         assert_eq!(fetch(file.clone(), 0, all).await, Ok(()));
         let drop_it = || rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
-        if !is_at_hand(&file, 0, all) {
+        if at_hand(&file, 0, all) != all {
             eprintln!("skipped: this file system cannot say what is in memory");
             return;
         }
         drop_it();
-        if is_at_hand(&file, 0, all) {
+        if at_hand(&file, 0, all) == all {
             eprintln!("skipped: this file system is memory");
             return;
         }
         assert_eq!(fetch(file.clone(), 0, all).await, Ok(()));
-        assert!(is_at_hand(&file, 0, all));
+        assert_eq!(at_hand(&file, 0, all), all);
         drop_it();
         assert_eq!(read_at_hand(&file, &mut [0; 10], 50), 0);
         assert_eq!(fetched(file.clone(), 50, 10).await, Ok(vec![7; 10]));
@@ -209,16 +224,20 @@ mod tests {
         assert_eq!(fetch(file.clone(), 500, 501).await, Err(Fault::Short));
         assert_eq!(fetched(file.clone(), 0, 1_000).await, Ok(vec![7; 1_000]));
         assert_eq!(read_at_hand(&file, &mut [0; 600], 500), 500);
-        assert!(is_at_hand(&file, 5_000, 1), "nothing to wait for");
+        assert_eq!(at_hand(&file, 5_000, 1), 1, "nothing to wait for");
     }
 
     #[test]
     fn a_warm_file_is_forgotten_after_a_while() {
         let (file, other) = (temporary(1), temporary(2));
         let (mut warm, now) = (Warm::default(), Instant::now());
-        assert!(!warm.has(&file, now));
-        warm.add(&file, now);
-        assert!(warm.has(&file, now) && !warm.has(&other, now));
-        assert!(!warm.has(&file, now + BELIEVED));
+        assert!(!warm.has(&file, 1, now));
+        warm.add(&file, 10, now);
+        assert!(warm.has(&file, 10, now) && !warm.has(&other, 1, now));
+        assert!(
+            !warm.has(&file, 11, now),
+            "of what follows nothing is known"
+        );
+        assert!(!warm.has(&file, 10, now + BELIEVED));
     }
 }

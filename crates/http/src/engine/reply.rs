@@ -21,8 +21,9 @@ use crate::{FileBody, Reply};
 
 /// Up to this size a body is sent in one piece with its head, in bytes: one copy costs less than a system call.
 const COPIED: usize = 16 * 1024;
-/// The most that one `sendfile` is asked for, and that is waited for of a disk at once, in bytes.
-const SENT_AT_ONCE: usize = 512 * 1024;
+/// The most that one `sendfile` is asked for, in bytes: what keeps a worker from its other connections for a fraction of a
+/// millisecond.
+const SENT_AT_ONCE: u64 = 2 << 20;
 
 /// A small readable page.
 pub(super) fn page(status: u16, words: &str, service: &Arc<str>) -> Reply {
@@ -209,14 +210,15 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
             Err(Elapsed) => return Err(Unsent::Stopped(Stopped::Timeout)),
         }
     }
-    let (mut sent, mut at_hand) = (0, 0);
+    let (mut sent, mut at_hand, mut seen) = (0, 0, true);
     while sent < file.length {
-        let count = (file.length - sent).min(SENT_AT_ONCE as u64) as usize;
         if sent >= at_hand {
-            have(x, file, file.offset + sent, count as u64).await?;
-            at_hand = sent + count as u64;
+            let count = (file.length - sent).min(SENT_AT_ONCE);
+            let (there, asked) = have(x, file, file.offset + sent, count).await?;
+            at_hand = sent + there;
+            seen &= asked;
         }
-        let count = count.min((at_hand - sent) as usize);
+        let count = (at_hand - sent).min(SENT_AT_ONCE) as usize;
         let send = conn
             .client
             .send_file(file.file.as_fd(), file.offset + sent, count);
@@ -233,24 +235,37 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
             tokio::task::yield_now().await;
         }
     }
+    // What was all there will be for a while: the next client need not ask again.
+    if file.offset == 0 && seen {
+        let mut warm = x.conn.shared().warm.borrow_mut();
+        warm.add(&file.file, file.length, Instant::now());
+    }
     Ok(())
 }
 
-/// Waits until a part of a file is in memory.
-async fn have(x: &Exchange<'_>, file: &FileBody, offset: u64, count: u64) -> Result<(), Unsent> {
+/// Waits until something of a part of a file is in memory. How much is, and whether that was seen just now and
+/// without the disk.
+async fn have(
+    x: &Exchange<'_>,
+    file: &FileBody,
+    offset: u64,
+    count: u64,
+) -> Result<(u64, bool), Unsent> {
     let warm = &x.conn.shared().warm;
-    if warm.borrow().has(&file.file, x.cx.now) {
-        return Ok(());
+    if warm
+        .borrow()
+        .has(&file.file, offset + count, Instant::now())
+    {
+        return Ok((count, false));
     }
-    if !disk::is_at_hand(&file.file, offset, count) {
-        let fetched = disk::fetch(file.file.clone(), offset, count).await;
-        return fetched.map_err(Unsent::File);
+    let there = disk::at_hand(&file.file, offset, count);
+    if there > 0 {
+        return Ok((there, true));
     }
-    // Of a large file this says little.
-    if count == file.length {
-        warm.borrow_mut().add(&file.file, x.cx.now);
-    }
-    Ok(())
+    let count = count.min(disk::FETCHED);
+    let fetched = disk::fetch(file.file.clone(), offset, count).await;
+    fetched.map_err(Unsent::File)?;
+    Ok((count, false))
 }
 
 /// The promised length cannot be kept: the client must see a broken connection, not a short file.
