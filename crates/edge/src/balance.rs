@@ -1,7 +1,7 @@
 //! How the servers of a pool are taken: one algorithm per file.
 
 mod first;
-mod hash;
+pub(crate) mod hash;
 mod key;
 mod least_connections;
 mod random;
@@ -82,14 +82,14 @@ impl Balancer {
 }
 
 #[cfg(test)]
-mod testing {
+pub(crate) mod testing {
     use super::*;
     use crate::health::state::{State, Vitals};
     use crate::server::{Limits, ServerKey};
     use tandem_http::handler::Endpoint;
 
     /// Servers `s0`, `s1`, ... with so many requests in flight.
-    pub(super) fn servers(in_flight: &[u64]) -> Vec<Arc<Server>> {
+    pub(crate) fn servers(in_flight: &[u64]) -> Vec<Arc<Server>> {
         let one = |(i, &n): (usize, &u64)| {
             let key = ServerKey {
                 name: format!("s{i}").into(),
@@ -100,7 +100,7 @@ mod testing {
                 backup: false,
                 max_connections: None,
             };
-            let server = Server::new(key, false, None, limits, Vitals::new(State::Up, ""));
+            let server = Server::new(key, false, None, limits, 0, Vitals::new(State::Up, ""));
             for _ in 0..n {
                 server.begin();
             }

@@ -9,8 +9,10 @@ use crate::pool::Pool;
 /// An operator's order to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// No new requests.
+    /// No new requests but those of clients that it has already.
     Drain,
+    /// No requests at all, and no checks.
+    Maintain,
     /// Requests again.
     Ready,
     /// Its share of requests.
@@ -43,7 +45,7 @@ impl ServerControl {
     /// Gives an order to the servers of the name, and to what is beneath. One that obeys is enough.
     fn give(&self, order: Order) -> Result<(), ControlError> {
         let beneath = self.beneath.as_deref().map(|beneath| match order {
-            Order::Drain => beneath.drain(),
+            Order::Drain | Order::Maintain => beneath.drain(),
             Order::Ready => beneath.ready(),
             Order::Weight(weight) => beneath.weight(weight),
         });
@@ -60,6 +62,10 @@ impl ServerControl {
 impl Control for ServerControl {
     fn drain(&self) -> Result<(), ControlError> {
         self.give(Order::Drain)
+    }
+
+    fn maintenance(&self) -> Result<(), ControlError> {
+        self.give(Order::Maintain)
     }
 
     fn ready(&self) -> Result<(), ControlError> {

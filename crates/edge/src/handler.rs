@@ -2,28 +2,62 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use tandem_http::{Cx, Handler, PROBE_FIELD, Plan, Reply, Request, Step};
+use tandem_model::Overrides;
 
-use crate::pool::{Pool, PoolAttempts};
+use crate::pool::{Pool, PoolAttempts, Settings};
 
 /// Hands every request to a pool. Of a gateway's pool it also answers the probes of other nodes.
-pub struct PoolHandler(Arc<Pool>);
+pub struct PoolHandler {
+    pool: Arc<Pool>,
+    over: Overrides,
+    /// The pool's settings and what the route makes of them.
+    settings: ArcSwapOption<(Arc<Settings>, Arc<Settings>)>,
+}
 
 impl PoolHandler {
     /// A handler for a pool.
     pub fn new(pool: Arc<Pool>) -> Self {
-        Self(pool)
+        Self::over(pool, Overrides::default())
+    }
+
+    /// A handler for a pool, of a route that says some things differently.
+    pub fn over(pool: Arc<Pool>, over: Overrides) -> Self {
+        Self {
+            pool,
+            over,
+            settings: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The pool's settings as the route wants them; worked out when the pool's are others than the last time.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        let settings = self.pool.settings();
+        if self.over.is_empty() {
+            return settings;
+        }
+        if let Some(known) = &*self.settings.load()
+            && Arc::ptr_eq(&known.0, &settings)
+        {
+            return known.1.clone();
+        }
+        let mine = Arc::new(settings.over(&self.over));
+        self.settings
+            .store(Some(Arc::new((settings, mine.clone()))));
+        mine
     }
 }
 
 impl Handler for PoolHandler {
     fn step(&self, request: &Request<'_>, _: &Cx) -> Step {
-        let pool = &self.0;
+        let pool = &self.pool;
         Step::Plan(if pool.gateway && is_probe(request) {
             answer(&pool.service, pool.is_usable())
         } else {
-            Plan::Forward(Box::new(PoolAttempts::new(pool.clone(), request)))
+            let attempts = PoolAttempts::new(pool.clone(), self.settings(), request);
+            Plan::Forward(Box::new(attempts))
         })
     }
 }

@@ -16,11 +16,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::pool::{Pool, Settings, any_changed};
-use crate::server::{Server, ServerKey};
+use crate::server::{Mode, Server, ServerKey};
 use state::State;
 
-/// Between two lookups of names.
-const RESOLVE: Duration = Duration::from_secs(10);
 /// A server that is not checked and could not be reached is left alone for so long.
 const PARDON: Duration = Duration::from_secs(2);
 /// Between two checks of a server at least, however many failed requests ask for one.
@@ -110,7 +108,7 @@ async fn step(pause: Option<Duration>) {
 async fn resolve(pool: Arc<Pool>) {
     while pool.has_names() {
         pool.resolve().await;
-        sleep(RESOLVE).await;
+        sleep(pool.settings().resolve).await;
     }
 }
 
@@ -118,11 +116,17 @@ async fn resolve(pool: Arc<Pool>) {
 async fn watch(pool: Arc<Pool>, server: Arc<Server>) {
     loop {
         let settings = pool.settings();
+        if server.mode() == Mode::Maintenance {
+            while server.mode() == Mode::Maintenance {
+                server.wake.notified().await;
+            }
+            pool.forget(&server);
+        }
         match settings.check.timing() {
             Some(timing) => check(&pool, &server, &settings, &timing).await,
             None => {
                 server.wake.notified().await;
-                if server.state() == State::Down {
+                if server.state() == State::Down && server.mode() != Mode::Maintenance {
                     sleep(PARDON).await;
                     pool.pardon(&server, "not checked, tried again after a failure");
                 }

@@ -18,6 +18,7 @@ mod health;
 mod pool;
 mod router;
 mod server;
+mod stick;
 
 #[cfg(test)]
 mod testing;

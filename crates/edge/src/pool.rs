@@ -1,13 +1,15 @@
 //! The servers of one service, shared by all workers.
 
 mod attempts;
+mod budget;
 mod members;
+mod queue;
 mod settings;
 mod view;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,13 +18,17 @@ use tandem_http::handler::{Cause, Endpoint, Failure, Stage};
 use tandem_model::PoolPlan;
 use tandem_telemetry::{NodeStatus, ServiceStatus, StatusSource, Telemetry};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::control::{Order, ServerControl};
 use crate::health::state::{Change, State};
-use crate::server::{STEPS, Server};
+use crate::server::{Mode, STEPS, Server};
+use crate::stick::Table;
 
 pub(crate) use attempts::PoolAttempts;
+use budget::Budget;
 use members::Members;
+use queue::Queue;
 pub(crate) use settings::Settings;
 use view::View;
 
@@ -52,6 +58,11 @@ pub struct Pool {
     pub(crate) gateway: bool,
     members: Mutex<Members>,
     view: ArcSwap<View>,
+    /// Requests that wait for a place at a server.
+    queue: Queue,
+    budget: Budget,
+    /// The servers that clients had, by their addresses.
+    table: Arc<OnceLock<Arc<Table>>>,
     /// Counts updates, so that the checks know when to look for their sources anew.
     updates: AtomicU64,
     /// Tells the checks that servers came or went.
@@ -66,6 +77,7 @@ impl Pool {
     /// Publishes its status and the controls of its servers. Addresses given as names are looked up by
     /// [`resolve`](Self::resolve) or [`crate::run_checks`]; until then such servers are not used.
     pub fn new(plan: &PoolPlan, instances: &Instances, telemetry: &Telemetry) -> Arc<Self> {
+        let table = Arc::default();
         let pool = Arc::new_cyclic(|me| Self {
             service: plan.service.as_str().into(),
             kind: plan.kind,
@@ -73,9 +85,12 @@ impl Pool {
             members: Mutex::new(Members::new(&plan.members, instances)),
             view: ArcSwap::from_pointee(View::new(
                 Arc::default(),
-                Arc::new(Settings::of(plan)),
+                Arc::new(Settings::of(plan, &table)),
                 None,
             )),
+            queue: Queue::default(),
+            budget: Budget::default(),
+            table,
             updates: AtomicU64::new(0),
             changed: Notify::new(),
             telemetry: telemetry.clone(),
@@ -106,7 +121,7 @@ impl Pool {
     /// 4. [`crate::run_checks`] is dropped and begun anew with the pools there are now;
     /// 5. pools that no target has any more are [`retire`](Self::retire)d.
     pub fn update(&self, plan: &PoolPlan, instances: &Instances) {
-        let mut settings = Settings::of(plan);
+        let mut settings = Settings::of(plan, &self.table);
         if plan.tls.is_some() {
             // What is there goes on being used until `secure` brings the new.
             settings.tls.clone_from(&self.settings().tls);
@@ -191,7 +206,7 @@ impl Pool {
 
     /// All servers, whatever their state.
     pub(crate) fn servers(&self) -> Arc<[Arc<Server>]> {
-        self.view.load().servers()
+        self.view.load().servers().clone()
     }
 
     /// Whether a request would find a server now.
@@ -226,6 +241,8 @@ impl Pool {
         let news = members.serves(!view.is_empty());
         self.view.store(Arc::new(view));
         drop(members);
+        // Servers that came, or came back, have room for those who wait; with none left nobody waits.
+        self.queue.serve(&self.view.load());
         match news {
             Some(true) => self
                 .telemetry
@@ -244,6 +261,9 @@ impl Pool {
         let Some(timing) = self.settings().check.timing() else {
             return;
         };
+        if server.mode() == Mode::Maintenance {
+            return;
+        }
         let change = server.vitals().checked(generation, result, &timing);
         self.announce(server, change);
     }
@@ -254,11 +274,22 @@ impl Pool {
         self.announce(server, change);
     }
 
+    /// A server is back from maintenance.
+    pub(crate) fn forget(&self, server: &Server) {
+        let checked = self.settings().check.timing().is_some();
+        let change = server.vitals().forget(checked);
+        self.announce(server, change);
+    }
+
     /// A try at `server` failed: it counts, is checked at once, and when nothing could be sent it is down at once.
     ///
     /// A connection that broke before the request was sent is not proof enough: the server may just have closed an
     /// idle one.
     pub(crate) fn failed(&self, server: &Server, failure: Failure) {
+        if failure.cause == Cause::Busy {
+            // A gateway that is full is well.
+            return;
+        }
         server.count_failure();
         let why = match failure {
             Failure {
@@ -279,7 +310,51 @@ impl Pool {
         };
         let change = why.and_then(|why| server.vitals().unreachable(why));
         self.announce(server, change);
+        self.erred(server, || match failure.cause {
+            Cause::Refused => "connection refused".into(),
+            Cause::Broken => "the connection broke".into(),
+            Cause::Timeout => "no answer in time".into(),
+            Cause::Malformed => "the answer was malformed".into(),
+            Cause::Status(status) => format!("answered {status}"),
+            Cause::NoServer | Cause::Busy => "no program to answer".into(),
+        });
         server.wake.notify_one();
+    }
+
+    /// A try at `server` was answered.
+    pub(crate) fn answered(&self, server: &Server, status: u16) {
+        if matches!(status, 500 | 502 | 503 | 504) {
+            self.erred(server, || format!("answered {status}"));
+        } else {
+            server.went_well();
+        }
+    }
+
+    /// Counts an error of `server`; so many in a row as the file says take it down.
+    fn erred(&self, server: &Server, what: impl FnOnce() -> String) {
+        let row = server.went_wrong();
+        let most = self.settings().check.timing().map_or(0, |t| t.errors);
+        if most == 0 || row < most {
+            return;
+        }
+        server.went_well();
+        let reason = format!("{row} requests in a row failed, the last: {}", what());
+        let change = server.vitals().knocked_out(reason);
+        self.announce(server, change);
+        server.wake.notify_one();
+    }
+
+    /// A place at a server is free.
+    fn freed(&self) {
+        if !self.queue.is_empty() {
+            self.queue.serve(&self.view.load());
+        }
+    }
+
+    /// Whether one more retry is within `percent` of the requests; it then counts.
+    fn within_budget(&self, percent: u32, now: Instant) -> bool {
+        let begun = self.view.load().servers().iter().map(|s| s.begun()).sum();
+        self.budget.take(percent, begun, now)
     }
 
     /// Acts on a change of state and tells of it.
@@ -324,10 +399,20 @@ impl Pool {
         let Some(changed) = members.order(server, order) else {
             return false;
         };
+        let named = members.named(server);
         self.renew(members, self.settings());
         if changed {
+            // Its checker begins or rests.
+            for server in &named {
+                server.wake.notify_one();
+            }
+        }
+        if changed {
             let what = match order {
-                Order::Drain => "draining by order: no new requests".into(),
+                Order::Drain => {
+                    "draining by order: no new requests but those of clients that it has".into()
+                }
+                Order::Maintain => "in maintenance by order: no requests, no checks".into(),
                 Order::Ready => "takes requests again by order".into(),
                 Order::Weight(weight) => format!("has weight {weight} by order"),
             };
@@ -352,7 +437,7 @@ impl Pool {
 
 impl StatusSource for Pool {
     fn fill(&self, status: &mut NodeStatus) {
-        let servers = self.view.load().servers();
+        let servers = self.servers();
         let servers = servers.iter().map(|server| server.status());
         let unknown = self.members().not_found();
         let servers: Vec<_> = servers.chain(unknown).collect();

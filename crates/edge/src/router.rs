@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use tandem_http::policy::{Governance, Redirect, Respond};
 use tandem_http::{Cx, Handler, Request, Step};
-use tandem_model::{Action, ListenerPlan, Route, TargetId};
+use tandem_model::{Action, ListenerPlan, Overrides, Route, TargetId};
 
 use index::Index;
 use split::Split;
@@ -62,10 +62,11 @@ impl fmt::Display for RouterError {
 impl std::error::Error for RouterError {}
 
 impl Router {
-    /// Compiles the routes of a listener. `handler` gives the handler of each target of the plan.
+    /// Compiles the routes of a listener. `handler` gives the handler of a target of the plan, for a
+    /// route that says some things of it differently.
     pub fn new(
         plan: &ListenerPlan,
-        handler: &dyn Fn(TargetId) -> Arc<dyn Handler>,
+        handler: &dyn Fn(TargetId, &Overrides) -> Arc<dyn Handler>,
     ) -> Result<Self, RouterError> {
         let name: Arc<str> = plan.name.as_str().into();
         let mut compiler = Compiler {
@@ -77,6 +78,7 @@ impl Router {
         let top = Above {
             levels: Vec::new(),
             governance: Governance::new(&name),
+            over: Overrides::default(),
         };
         compiler.routes(&plan.routes, &top)?;
         let rules = compiler.rules;
@@ -108,7 +110,7 @@ impl Handler for Router {
 
 struct Compiler<'a> {
     plan: &'a ListenerPlan,
-    handler: &'a dyn Fn(TargetId) -> Arc<dyn Handler>,
+    handler: &'a dyn Fn(TargetId, &Overrides) -> Arc<dyn Handler>,
     name: Arc<str>,
     rules: Vec<Rule>,
 }
@@ -118,6 +120,7 @@ struct Compiler<'a> {
 struct Above {
     levels: Vec<Arc<Level>>,
     governance: Governance,
+    over: Overrides,
 }
 
 impl Compiler<'_> {
@@ -131,6 +134,7 @@ impl Compiler<'_> {
             let mut here = Above {
                 levels: above.levels.clone(),
                 governance: above.governance.and(&route.policies).map_err(error)?,
+                over: route.over.within(&above.over),
             };
             here.governance.log &= route.log;
             if !route.when.is_empty() {
@@ -138,17 +142,20 @@ impl Compiler<'_> {
                 here.levels.push(Arc::new(level));
             }
             if let Some(service) = &route.missing {
-                here.governance.missing = Some(self.service(service).map_err(error)?);
+                here.governance.missing = {
+                    let plain = Overrides::default();
+                    Some(self.service(service, &plain).map_err(error)?)
+                };
             }
             let deed: Arc<dyn Handler> = match &route.action {
                 Action::Routes(nested) => {
                     self.routes(nested, &here)?;
                     continue;
                 }
-                Action::To(service) => self.service(service).map_err(error)?,
+                Action::To(service) => self.service(service, &here.over).map_err(error)?,
                 Action::Split { to, by } => {
                     let handlers = to.iter().map(|(service, weight)| {
-                        let handler = self.service(service).map_err(error)?;
+                        let handler = self.service(service, &here.over).map_err(error)?;
                         Ok((handler, *weight))
                     });
                     let handlers = handlers.collect::<Result<_, _>>()?;
@@ -170,9 +177,9 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn service(&self, name: &str) -> Result<Arc<dyn Handler>, String> {
+    fn service(&self, name: &str, over: &Overrides) -> Result<Arc<dyn Handler>, String> {
         match self.plan.targets.get(name) {
-            Some(&id) => Ok((self.handler)(id)),
+            Some(&id) => Ok((self.handler)(id, over)),
             None => Err(format!("there is no service {name}")),
         }
     }

@@ -1,7 +1,10 @@
 //! One server of a pool: what is known of it, and what has been asked of it.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -59,15 +62,32 @@ pub(crate) struct Server {
     weight: AtomicU16,
     /// Requests in flight at most.
     most: AtomicU64,
+    /// Stands for it where a word has no room for its name: no other server of the pool has it.
+    pub(crate) token: u16,
+    /// What the file says that cookies call it.
+    stick_id: Mutex<Option<Arc<str>>>,
     /// When it came up; `None` once it has its full share.
     warming: Mutex<Option<Instant>>,
-    draining: AtomicBool,
+    mode: AtomicU8,
+    /// Requests in a row that failed.
+    errors: AtomicU32,
     counts: Counts,
     failures: AtomicU64,
     /// Read and written by checks, failures and status; never by a request that goes well.
     vitals: Mutex<Vitals>,
     /// Asks its checker to check now.
     pub(crate) wake: Notify,
+}
+
+/// What an operator wants a server to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Take requests.
+    Ready,
+    /// Take those of clients that it has already.
+    Draining,
+    /// Take none, and do not be checked.
+    Maintenance,
 }
 
 /// Requests begun and ended, on cache lines of their own; what is in flight is the difference.
@@ -84,6 +104,7 @@ impl Server {
         node: bool,
         from: Option<IpAddr>,
         limits: Limits,
+        token: u16,
         vitals: Vitals,
     ) -> Self {
         Self {
@@ -94,8 +115,11 @@ impl Server {
             backup: AtomicBool::new(limits.backup),
             weight: AtomicU16::new(limits.weight),
             most: AtomicU64::new(most(&limits)),
+            token,
+            stick_id: Mutex::new(None),
             warming: Mutex::new(None),
-            draining: AtomicBool::new(false),
+            mode: AtomicU8::new(Mode::Ready as u8),
+            errors: AtomicU32::new(0),
             counts: Counts::default(),
             failures: AtomicU64::new(0),
             vitals: Mutex::new(vitals),
@@ -121,8 +145,25 @@ impl Server {
         self.weight.load(Relaxed)
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Relaxed)
+    pub(crate) fn mode(&self) -> Mode {
+        match self.mode.load(Relaxed) {
+            m if m == Mode::Ready as u8 => Mode::Ready,
+            m if m == Mode::Draining as u8 => Mode::Draining,
+            _ => Mode::Maintenance,
+        }
+    }
+
+    /// What the file says that cookies call it. Not for the way of a request: takes a lock.
+    pub(crate) fn stick_id(&self) -> Option<Arc<str>> {
+        self.stick_id
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_stick_id(&self, id: Option<&str>) {
+        let mut mine = self.stick_id.lock().unwrap_or_else(PoisonError::into_inner);
+        *mine = id.map(Arc::from);
     }
 
     pub(crate) fn is_backup(&self) -> bool {
@@ -137,23 +178,39 @@ impl Server {
 
     /// Returns whether that is a change.
     pub(crate) fn obey(&self, order: Order) -> bool {
+        let go = |mode: Mode| self.mode.swap(mode as u8, Relaxed) != mode as u8;
         match order {
-            Order::Drain => !self.draining.swap(true, Relaxed),
-            Order::Ready => self.draining.swap(false, Relaxed),
+            Order::Drain => go(Mode::Draining),
+            Order::Maintain => go(Mode::Maintenance),
+            Order::Ready => go(Mode::Ready),
             Order::Weight(weight) => self.weight.swap(weight, Relaxed) != weight,
         }
     }
 
-    /// Begins a request, unless the server has as many as it takes.
+    /// Begins a request, unless the server has as many as it takes: never one more, whoever else begins one.
+    ///
+    /// `begun` only grows, so that an exchange that succeeds has seen it as it was when `ended` was read, and requests
+    /// that end meanwhile only make room.
     pub(crate) fn begin(&self) -> bool {
-        let begun = self.counts.begun.fetch_add(1, Relaxed) + 1;
-        let in_flight = begun.saturating_sub(self.counts.ended.load(Relaxed));
-        // The other way round two requests could both take the last place.
-        if in_flight > self.most.load(Relaxed) {
-            self.counts.begun.fetch_sub(1, Relaxed);
-            return false;
+        let most = self.most.load(Relaxed);
+        if most == u64::MAX {
+            self.counts.begun.fetch_add(1, SeqCst);
+            return true;
         }
-        true
+        let mut begun = self.counts.begun.load(SeqCst);
+        loop {
+            if begun.saturating_sub(self.counts.ended.load(SeqCst)) >= most {
+                return false;
+            }
+            match self
+                .counts
+                .begun
+                .compare_exchange_weak(begun, begun + 1, SeqCst, SeqCst)
+            {
+                Ok(_) => return true,
+                Err(now) => begun = now,
+            }
+        }
     }
 
     /// Whether it has as many requests as it takes.
@@ -187,8 +244,27 @@ impl Server {
         self.warming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Ends a request. In one order with the queue's count of those who wait: see there.
     pub(crate) fn end(&self) {
-        self.counts.ended.fetch_add(1, Relaxed);
+        self.counts.ended.fetch_add(1, SeqCst);
+    }
+
+    /// Tries ever begun.
+    pub(crate) fn begun(&self) -> u64 {
+        self.counts.begun.load(Relaxed)
+    }
+
+    /// A request went well.
+    pub(crate) fn went_well(&self) {
+        // Read by all workers, and written only after an error.
+        if self.errors.load(Relaxed) != 0 {
+            self.errors.store(0, Relaxed);
+        }
+    }
+
+    /// A request failed; returns how many did in a row.
+    pub(crate) fn went_wrong(&self) -> u32 {
+        self.errors.fetch_add(1, Relaxed) + 1
     }
 
     pub(crate) fn count_failure(&self) {
@@ -197,8 +273,8 @@ impl Server {
 
     /// Requests in flight. Read in this order it is never negative.
     pub(crate) fn in_flight(&self) -> u64 {
-        let ended = self.counts.ended.load(Relaxed);
-        self.counts.begun.load(Relaxed).saturating_sub(ended)
+        let ended = self.counts.ended.load(SeqCst);
+        self.counts.begun.load(SeqCst).saturating_sub(ended)
     }
 
     pub(crate) fn status(&self) -> ServerStatus {
@@ -206,11 +282,12 @@ impl Server {
             let vitals = self.vitals();
             (vitals.state(), vitals.reason().to_owned())
         };
-        let health = match state {
-            State::Down | State::Returning => Health::Down,
-            _ if self.is_draining() => Health::Draining,
-            State::Starting => Health::Starting,
-            State::Up => Health::Up,
+        let health = match (self.mode(), state) {
+            (Mode::Maintenance, _) => Health::Maintenance,
+            (_, State::Down | State::Returning) => Health::Down,
+            (Mode::Draining, _) => Health::Draining,
+            (Mode::Ready, State::Starting) => Health::Starting,
+            (Mode::Ready, State::Up) => Health::Up,
         };
         ServerStatus {
             name: self.key.name.to_string(),

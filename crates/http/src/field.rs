@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Expect,
     Te,
     Date,
+    Cookie,
+    SetCookie,
     /// X-Forwarded-For.
     ForwardedFor,
     /// X-Forwarded-Proto.
@@ -51,10 +53,12 @@ pub(crate) fn kind(name: &[u8]) -> Kind {
         4 if is(b"host") => Kind::Host,
         4 if is(b"date") => Kind::Date,
         6 if is(b"expect") => Kind::Expect,
+        6 if is(b"cookie") => Kind::Cookie,
         7 if is(b"upgrade") => Kind::Upgrade,
         7 if is(b"trailer") => Kind::HopByHop,
         9 if is(b"forwarded") => Kind::Forwarded,
         10 if is(b"connection") => Kind::Connection,
+        10 if is(b"set-cookie") => Kind::SetCookie,
         10 if is(b"keep-alive") => Kind::HopByHop,
         14 if is(b"content-length") => Kind::ContentLength,
         16 if is(b"proxy-connection") => Kind::HopByHop,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -126,10 +127,32 @@ pub struct FileBody {
 pub trait Attempts {
     /// The next server to try, and an account of why the last one failed.
     fn next(&mut self, why: Option<&Failure>) -> Option<Upstream>;
+    /// Asked when [`next`](Self::next) has none: whether one is worth waiting for.
+    fn queue(&mut self) -> Queue {
+        Queue::Nothing
+    }
+    /// Ready when the wait that [`queue`](Self::queue) asked for is over: with the server to try, or with none.
+    ///
+    /// The place in the queue is given up when `self` is dropped, or when [`done`](Self::done) is called.
+    fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<Option<Upstream>> {
+        let _ = cx;
+        Poll::Ready(None)
+    }
     /// The request is over.
     fn done(&mut self, outcome: &Outcome);
     /// The service's name, for the log.
     fn service(&self) -> &Arc<str>;
+}
+
+/// Whether it is worth waiting for a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// No: there is none to be used.
+    Nothing,
+    /// All are busy, and so many wait already that no more may.
+    Full,
+    /// All are busy: for so long at most.
+    Wait(Duration),
 }
 
 /// A server to connect to.
@@ -151,6 +174,31 @@ pub struct Upstream {
     pub proxy: Option<ProxyVersion>,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// Answers with these statuses are failures that may be tried again, if the method may be repeated.
+    pub retry_on: Option<Arc<[u16]>>,
+    /// What becomes of cookies on their way to the server and back.
+    pub cookies: Option<Box<CookieEdits>>,
+}
+
+/// What becomes of cookies on their way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CookieEdits {
+    /// The server does not get the cookie of this name.
+    pub hide: Option<Arc<str>>,
+    /// The value of the cookie of this name has a prefix that ends with `~`: the server does not get it, and the client
+    /// gets it before the value that the server sets.
+    pub prefix: Option<CookiePrefix>,
+    /// The client gets this: a whole field line with its CRLF.
+    pub set: Option<Bytes>,
+}
+
+/// A prefix of a cookie's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookiePrefix {
+    /// The cookie's name.
+    pub name: Arc<str>,
+    /// The prefix, without the `~`.
+    pub value: Arc<str>,
 }
 
 /// A socket to connect to; also the key of a connection pool.
@@ -186,6 +234,10 @@ pub enum Cause {
     Malformed,
     /// No server could be asked.
     NoServer,
+    /// All servers had as many requests as they take, for too long.
+    Busy,
+    /// It answered with a status that the pool takes for a failure.
+    Status(u16),
 }
 
 /// Why a try failed.

@@ -10,6 +10,7 @@
 
 pub mod chunked;
 pub mod client;
+mod cookies;
 mod engine;
 mod field;
 pub mod handler;
@@ -23,14 +24,16 @@ mod trailers;
 
 pub use engine::{Engine, ListenerConfig, Listening};
 pub use handler::{
-    Attempts, Cx, Failure, FileBody, Handler, Outcome, Plan, Reply, Stage, Step, Upstream,
+    Attempts, CookieEdits, CookiePrefix, Cx, Failure, FileBody, Handler, Outcome, Plan, Queue,
+    Reply, Stage, Step, Upstream,
 };
 pub use head::{BodyLength, Head, HeadError};
 pub use path::PathError;
 pub use request::Request;
 pub use tandem_net::{ClientTls, Socket, TlsName};
 
-/// A gateway's word to the edge on its own 502, 503 or 504: `unsent` or `unanswered`. Sent to nodes of the file only,
+/// A gateway's word to the edge on its own 502, 503 or 504: `unsent`, `busy` (unsent, because all servers had as many
+/// requests as they take) or `unanswered`. Sent to nodes of the file only,
 /// taken from nodes only, never passed outward.
 pub const FAILED_FIELD: &str = "tandem-failed";
 /// A node's word to the edge on an error that it answers itself, where a server behind it did not: any value.

@@ -187,14 +187,15 @@ impl ResponseHead {
             .map(|field| part(bytes, &field.value))
     }
 
-    /// What a gateway says of its own 502, 503 or 504.
-    pub fn mark(&self, bytes: &[u8]) -> Option<Stage> {
+    /// What a gateway says of its own 502, 503 or 504: how far the try had come, and whether all servers were busy.
+    pub fn mark(&self, bytes: &[u8]) -> Option<(Stage, bool)> {
         if !matches!(self.status, 502..=504) {
             return None;
         }
         match self.internal(bytes, crate::FAILED_FIELD)? {
-            b"unsent" => Some(Stage::Unsent),
-            b"unanswered" => Some(Stage::Unanswered),
+            b"unsent" => Some((Stage::Unsent, false)),
+            b"busy" => Some((Stage::Unsent, true)),
+            b"unanswered" => Some((Stage::Unanswered, false)),
             _ => None,
         }
     }
@@ -282,11 +283,15 @@ mod tests {
         for (head, expected) in [
             (
                 "502 Bad Gateway\r\ntandem-failed: unsent\r\n",
-                Some(Stage::Unsent),
+                Some((Stage::Unsent, false)),
+            ),
+            (
+                "503 X\r\ntandem-failed: busy\r\n",
+                Some((Stage::Unsent, true)),
             ),
             (
                 "504 X\r\nTandem-Failed: unanswered\r\n",
-                Some(Stage::Unanswered),
+                Some((Stage::Unanswered, false)),
             ),
             ("502 X\r\ntandem-failed: maybe\r\n", None),
             ("200 OK\r\ntandem-failed: unsent\r\n", None),

@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use tandem_net::Peer;
 
+use crate::cookies;
 use crate::field::{Kind, members};
+use crate::handler::CookieEdits;
 use crate::head::{BodyLength, Head};
 use crate::policy::compress::Coded;
 use crate::policy::{Edits, FieldEdits};
@@ -26,6 +28,7 @@ pub(crate) struct Forwarded<'a> {
     pub host: &'a str,
     /// What policies change.
     pub edits: Option<&'a Edits>,
+    pub cookies: Option<&'a CookieEdits>,
 }
 
 /// Appends the head of a request as the server gets it.
@@ -49,7 +52,8 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
     let believed = f.peer != Peer::Stranger;
     let internal = f.peer == Peer::Node && f.to_node;
     head.fields.copy(out, bytes, |kind| match kind {
-        Kind::Other | Kind::Date => true,
+        Kind::Other | Kind::Date | Kind::SetCookie => true,
+        Kind::Cookie => f.cookies.is_none(),
         Kind::ForwardedFor => f.peer == Peer::Node,
         Kind::ForwardedProto | Kind::ForwardedHost | Kind::Forwarded => believed,
         Kind::Internal => internal,
@@ -63,6 +67,9 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
         | Kind::Te
         | Kind::HopByHop => false,
     });
+    if let Some(edits) = f.cookies {
+        cookies::request(out, edits, head.fields.values(bytes, Kind::Cookie));
+    }
     if head.body() == BodyLength::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -148,19 +155,33 @@ impl Keep {
     }
 }
 
-/// Appends the head of a response as the client gets it. `chunk` makes the body chunked; `to_node` lets internal fields
-/// pass; `edits` is what policies change, `coded` what compression does.
-#[expect(clippy::too_many_arguments, reason = "each says one thing of one head")]
-pub(crate) fn response(
-    out: &mut Vec<u8>,
-    head: &ResponseHead,
-    bytes: &[u8],
-    chunk: bool,
-    keep: Keep,
-    to_node: bool,
-    edits: Option<&FieldEdits>,
-    coded: Option<&Coded>,
-) {
+/// A response on its way to a client.
+#[derive(Clone, Copy)]
+pub(crate) struct Returned<'a> {
+    /// Its body is made chunked.
+    pub chunk: bool,
+    pub keep: Keep,
+    /// Internal fields pass.
+    pub to_node: bool,
+    /// What policies change.
+    pub edits: Option<&'a FieldEdits>,
+    /// What keeps the client with its server.
+    pub cookies: Option<&'a CookieEdits>,
+    /// What compression does.
+    pub coded: Option<&'a Coded>,
+}
+
+/// Appends the head of a response as the client gets it.
+pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: &Returned<'_>) {
+    let &Returned {
+        chunk,
+        keep,
+        to_node,
+        edits,
+        cookies,
+        coded,
+    } = f;
+    let prefix = cookies.and_then(|edits| edits.prefix.as_ref());
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
     let length = !matches!(head.status(), 100..200 | 204);
     let _ = write!(out, "HTTP/1.1 {} ", head.status());
@@ -173,13 +194,20 @@ pub(crate) fn response(
         Kind::TransferEncoding | Kind::Connection | Kind::Upgrade | Kind::Te | Kind::HopByHop => {
             false
         }
+        Kind::SetCookie => prefix.is_none(),
         _ => true,
     });
+    if let Some(prefix) = prefix {
+        cookies::response(out, prefix, head.fields.values(bytes, Kind::SetCookie));
+    }
     if let Some(edits) = edits {
         edits.apply(out, fields);
     }
     if let Some(coded) = coded {
         coded.apply(out, fields);
+    }
+    if let Some(line) = cookies.and_then(|edits| edits.set.as_ref()) {
+        out.extend_from_slice(line);
     }
     if chunk {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -208,6 +236,7 @@ mod tests {
             to_node,
             host: "server:80",
             edits: None,
+            cookies: None,
         };
         request(&mut out, &f);
         String::from_utf8(out).unwrap()
@@ -268,11 +297,14 @@ mod tests {
             &mut out,
             &head,
             text.as_bytes(),
-            true,
-            Keep::Close,
-            false,
-            None,
-            None,
+            &Returned {
+                chunk: true,
+                keep: Keep::Close,
+                to_node: false,
+                edits: None,
+                cookies: None,
+                coded: None,
+            },
         );
         assert_eq!(
             String::from_utf8(out).unwrap(),

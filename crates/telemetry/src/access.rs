@@ -24,6 +24,8 @@ pub enum Stopped {
     Upstream,
     /// A time limit was reached.
     Timeout,
+    /// All servers were busy for longer than a request may wait in the queue, or too many waited.
+    Queue,
 }
 
 /// What the log says of one request. Times are in microseconds.
@@ -206,7 +208,7 @@ impl Drop for Inner {
 }
 
 /// Apache's combined format, then `service/server retries connect/first/total` in milliseconds and the cause of an
-/// early end (`-`, `C`, `U`, `T`).
+/// early end (`-`, `C`, `U`, `T`, `Q`).
 fn combined(out: &mut Vec<u8>, stamp: &str, r: &AccessRecord<'_>) {
     decimal::push_ip(out, r.client);
     out.extend_from_slice(b" - - [");
@@ -240,6 +242,7 @@ fn combined(out: &mut Vec<u8>, stamp: &str, r: &AccessRecord<'_>) {
         Stopped::Client => b" C\n",
         Stopped::Upstream => b" U\n",
         Stopped::Timeout => b" T\n",
+        Stopped::Queue => b" Q\n",
     });
 }
 

@@ -19,6 +19,8 @@ pub enum Health {
     Starting,
     /// Yes, but it takes no new requests, by order.
     Draining,
+    /// It takes no requests and is not checked, by order.
+    Maintenance,
 }
 
 /// One server of a service, as this node's edge sees it.

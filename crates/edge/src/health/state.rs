@@ -112,14 +112,30 @@ impl Vitals {
 
     /// A request could not be sent to it.
     pub(crate) fn unreachable(&mut self, why: &str) -> Option<Change> {
+        self.knocked_out(format!("a request could not be sent to it: {why}"))
+    }
+
+    /// Requests say that it does not work, whatever checks said.
+    pub(crate) fn knocked_out(&mut self, reason: String) -> Option<Change> {
         self.generation += 1;
         self.good = 0;
         if self.state == State::Down {
             return None;
         }
         self.bad = 0;
-        let reason = format!("a request could not be sent to it: {why}");
         Some(self.change(State::Down, reason))
+    }
+
+    /// It is back from maintenance: what was known of it before means nothing.
+    pub(crate) fn forget(&mut self, checked: bool) -> Option<Change> {
+        self.generation += 1;
+        (self.good, self.bad) = (0, 0);
+        let (state, reason) = if checked {
+            (State::Starting, "not checked since its maintenance")
+        } else {
+            (State::Up, "not checked")
+        };
+        (self.state != state).then(|| self.change(state, reason.into()))
     }
 
     /// It is tried again although nothing was checked.

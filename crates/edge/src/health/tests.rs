@@ -208,7 +208,7 @@ async fn a_failed_request_takes_a_server_down_and_checks_bring_it_back_soon() {
     while_checked(&pool, async {
         until(&pool, Health::Up).await;
         let mut attempts = with_request("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| {
-            PoolAttempts::new(pool.clone(), request)
+            PoolAttempts::new(pool.clone(), pool.settings(), request)
         });
         assert!(attempts.next(None).is_some());
         let refused = Failure {

@@ -1,24 +1,27 @@
 //! One request's tries at the servers of a pool.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tandem_http::Request;
-use tandem_http::handler::{Attempts, Failure, Outcome, Upstream};
+use tandem_http::handler::{Attempts, Failure, Outcome, Queue, Upstream};
+use tokio::time::Instant;
 
+use super::queue::{Waiter, Wish};
 use super::{Pool, Settings};
 use crate::balance;
 use crate::server::Server;
+use crate::stick::Found;
 
-/// How often a request may lose a race for the last place of a server before it counts as full.
-const RACES: usize = 16;
-
-/// The tries of one request.
+/// The tries of one request, or of one connection in TCP mode.
 ///
-/// The first goes to the server whose turn it is. After a failure that the one rule lets be repeated, up to
-/// `retry` more go to servers that this request did not try yet; when it tried them all, to those again that are
-/// still up. Nothing waits here: when no server is left the request ends, even if one will be up in a moment.
+/// The first goes to the server that the client had, or else to the one whose turn it is. After a failure that the one
+/// rule lets be repeated, up to `retry` more go to servers that this request did not try yet; when it tried them all,
+/// to those again that are still up. It waits only where all servers are busy: when none is left the request ends, even
+/// if one will be up in a moment.
 ///
-/// A server's in-flight count holds for as long as its try; dropping this ends it, however the request ended.
+/// A server's in-flight count holds for as long as its try; dropping this ends it, and a wait, however the request
+/// ended.
 pub(crate) struct PoolAttempts {
     pool: Arc<Pool>,
     settings: Arc<Settings>,
@@ -28,32 +31,103 @@ pub(crate) struct PoolAttempts {
     left: u32,
     /// What the request says of where it wants to go.
     key: Option<u64>,
+    /// What it says of the server that its client had.
+    found: Found,
+    /// There are servers that could be used, and none has room.
+    busy: bool,
+    waiter: Option<Arc<Waiter>>,
 }
 
 impl PoolAttempts {
-    pub(crate) fn new(pool: Arc<Pool>, request: &Request<'_>) -> Self {
-        let settings = pool.settings();
+    pub(crate) fn new(pool: Arc<Pool>, settings: Arc<Settings>, request: &Request<'_>) -> Self {
+        let key = balance::key(&settings.spread.balance, request);
+        let found = match &settings.sticker {
+            Some(sticker) => sticker.find(request, pool.view.load().servers()),
+            None => Found::default(),
+        };
+        Self::of(pool, settings, key, found)
+    }
+
+    fn of(pool: Arc<Pool>, settings: Arc<Settings>, key: Option<u64>, found: Found) -> Self {
         Self {
             current: None,
             tried: Vec::new(),
             left: settings.spread.retry.tries,
-            key: balance::key(&settings.spread.balance, request),
+            key,
+            found,
+            busy: false,
+            waiter: None,
             settings,
             pool,
         }
     }
 
+    /// The server that the client had, if this try should go there.
+    fn wanted(&self) -> Option<&Arc<Server>> {
+        let server = self.found.server.as_ref()?;
+        let tried = self.tried.iter().any(|tried| Arc::ptr_eq(tried, server));
+        (!tried || self.is_strict()).then_some(server)
+    }
+
+    fn is_strict(&self) -> bool {
+        self.settings
+            .sticker
+            .as_ref()
+            .is_some_and(|sticker| sticker.is_strict())
+    }
+
     /// The server for the next try.
-    fn take(&self) -> Option<Arc<Server>> {
+    fn take(&mut self) -> Option<Arc<Server>> {
         let view = self.pool.view.load();
-        // Others may be taking the last places: each time round one of them got one.
-        for _ in 0..RACES {
-            let server = view.pick(self.key, &self.tried)?;
-            if server.begin() {
-                return Some(server.clone());
-            }
+        let wanted = self.wanted();
+        let kept = wanted.filter(|server| view.keeps(server)).cloned();
+        self.busy = match (&kept, wanted) {
+            (Some(_), _) => true,
+            (None, Some(_)) if self.is_strict() => false,
+            _ => !view.is_empty(),
+        };
+        // Whoever waits was here before.
+        if !self.busy || !self.pool.queue.is_empty() {
+            return None;
         }
-        None
+        match kept {
+            Some(server) => server.begin().then_some(server),
+            None => view.take(self.key, &self.tried),
+        }
+    }
+
+    /// Makes this server the one that is tried; the request is counted for it.
+    fn go(&mut self, server: Arc<Server>) -> Upstream {
+        let settings = &*self.settings;
+        let view = self.pool.view.load();
+        let sticker = settings.sticker.as_ref();
+        let outside = !server.node;
+        let upstream = Upstream {
+            address: server.key.endpoint.clone(),
+            name: server.key.name.clone(),
+            node: server.node,
+            from: server.from,
+            tls: settings.tls.clone().filter(|_| outside),
+            host: server.host.clone(),
+            proxy: settings.proxy.filter(|_| outside),
+            timeouts: settings.limits(),
+            retry_on: settings.retry_on.clone().filter(|_| self.left > 0),
+            cookies: sticker.and_then(|s| s.keep(&self.found, &server, view.servers())),
+        };
+        self.current = Some(server);
+        upstream
+    }
+
+    /// Whether one more try is within the budget.
+    fn may_retry(&mut self) -> bool {
+        let Some(left) = self.left.checked_sub(1) else {
+            return false;
+        };
+        self.left = left;
+        match self.settings.spread.retry.budget {
+            Some(percent) => self.pool.within_budget(percent, Instant::now()),
+            None => true,
+        }
     }
 
     /// Ends the current try.
@@ -62,9 +136,20 @@ impl PoolAttempts {
             return;
         };
         server.end();
+        self.pool.freed();
         if let Some(failure) = failure {
             self.pool.failed(&server, failure);
             self.tried.push(server);
+        }
+    }
+
+    /// Gives the place in the queue up.
+    fn leave(&mut self) {
+        if let Some(waiter) = self.waiter.take()
+            && let Some(server) = self.pool.queue.leave(&waiter)
+        {
+            server.end();
+            self.pool.freed();
         }
     }
 }
@@ -72,34 +157,56 @@ impl PoolAttempts {
 impl Attempts for PoolAttempts {
     fn next(&mut self, why: Option<&Failure>) -> Option<Upstream> {
         self.end(why.copied());
-        if let Some(failure) = why {
-            if !failure.retryable {
-                return None;
-            }
-            self.left = self.left.checked_sub(1)?;
+        self.busy = false;
+        if let Some(failure) = why
+            && !(failure.retryable && self.may_retry())
+        {
+            return None;
         }
         if !self.settings.is_ready() {
             return None;
         }
         let server = self.take()?;
-        let outside = !server.node;
-        let upstream = Upstream {
-            address: server.key.endpoint.clone(),
-            name: server.key.name.clone(),
-            node: server.node,
-            from: server.from,
-            tls: self.settings.tls.clone().filter(|_| outside),
-            host: server.host.clone(),
-            proxy: self.settings.proxy.filter(|_| outside),
-            timeouts: self.settings.timeouts,
+        Some(self.go(server))
+    }
+
+    fn queue(&mut self) -> Queue {
+        if !std::mem::take(&mut self.busy) {
+            return Queue::Nothing;
+        }
+        let wish = Wish {
+            only: self.wanted().cloned(),
+            strict: self.is_strict(),
+            key: self.key,
+            tried: self.tried.clone(),
         };
-        self.current = Some(server);
-        Some(upstream)
+        let settings = &self.settings.spread.queue;
+        let view = self.pool.view.load();
+        let waiter = self.pool.queue.enter(wish, settings.max as usize, &view);
+        let limit = settings.timeout;
+        self.waiter = waiter;
+        match self.waiter {
+            Some(_) => Queue::Wait(limit),
+            None => Queue::Full,
+        }
+    }
+
+    fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<Option<Upstream>> {
+        let Some(waiter) = &self.waiter else {
+            return Poll::Ready(None);
+        };
+        let place = std::task::ready!(waiter.poll(cx));
+        self.waiter = None;
+        Poll::Ready(place.map(|server| self.go(server)))
     }
 
     fn done(&mut self, outcome: &Outcome) {
+        if let (Some(server), None) = (&self.current, outcome.failure) {
+            self.pool.answered(server, outcome.status);
+        }
         // A failure that `next` was told of has ended its try there.
         self.end(outcome.failure);
+        self.leave();
     }
 
     fn service(&self) -> &Arc<str> {
@@ -110,5 +217,6 @@ impl Attempts for PoolAttempts {
 impl Drop for PoolAttempts {
     fn drop(&mut self) {
         self.end(None);
+        self.leave();
     }
 }

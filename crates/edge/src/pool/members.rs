@@ -26,6 +26,8 @@ pub(super) struct Members {
     registered: BTreeSet<Arc<str>>,
     /// Orders by the name of a server, so that one that comes back under its name is as it was ordered to be.
     orders: BTreeMap<Arc<str>, Vec<Order>>,
+    /// What stands for servers where a word has no room for their names.
+    tokens: BTreeMap<Arc<str>, u16>,
     /// There was a server to take once.
     served: bool,
     /// The operator was told that no server is left.
@@ -91,6 +93,7 @@ impl Members {
             entries: entries.collect(),
             registered: BTreeSet::new(),
             orders: BTreeMap::new(),
+            tokens: BTreeMap::new(),
             served: false,
             told_out: false,
         }
@@ -118,6 +121,9 @@ impl Members {
                 servers.retain(|server| server.node == node && server.from == member.from);
                 for server in &servers {
                     server.limit(&Limits::of(member));
+                    if source.is_one() {
+                        server.set_stick_id(member.stick_id.as_deref());
+                    }
                     if old.member.weight != member.weight {
                         server.obey(Order::Weight(member.weight));
                         // The file's word is the newer one.
@@ -164,11 +170,16 @@ impl Members {
                         return server.clone();
                     }
                     let node = matches!(member.place, Place::Node(_));
-                    let server = Server::new(key, node, member.from, Limits::of(member), vitals());
+                    let token = token(&mut self.tokens, &key.name);
+                    let limits = Limits::of(member);
+                    let server = Server::new(key, node, member.from, limits, token, vitals());
                     let server = match &member.place {
                         Place::Server(Address::Tcp { host, .. }) => server.at(host),
                         _ => server,
                     };
+                    if source.is_one() {
+                        server.set_stick_id(member.stick_id.as_deref());
+                    }
                     for order in self.orders.get(&server.key.name).into_iter().flatten() {
                         server.obey(*order);
                     }
@@ -188,12 +199,18 @@ impl Members {
             .or_default();
         // The last order of a kind holds.
         orders.retain(|old| match order {
-            Order::Drain | Order::Ready => matches!(old, Order::Weight(_)),
+            Order::Drain | Order::Maintain | Order::Ready => matches!(old, Order::Weight(_)),
             Order::Weight(_) => !matches!(old, Order::Weight(_)),
         });
         orders.push(order);
         let changed = named.into_iter().filter(|server| server.obey(order));
         Some(changed.count() > 0)
+    }
+
+    /// The servers of a name.
+    pub(super) fn named(&self, name: &str) -> Vec<Arc<Server>> {
+        let servers = self.entries.iter().flat_map(|e| &e.servers);
+        servers.filter(|s| *s.key.name == *name).cloned().collect()
     }
 
     /// Names of servers that have no control yet; they are taken to have one from now on.
@@ -334,6 +351,11 @@ impl Source {
         }
     }
 
+    /// Whether it is one server, whatever becomes of it.
+    fn is_one(&self) -> bool {
+        matches!(self, Self::Fixed(_))
+    }
+
     /// Keeps the addresses of a name that is asked for as before.
     fn take_over(&mut self, before: Self) {
         if let (
@@ -360,16 +382,22 @@ impl Source {
         };
         match self {
             Self::Fixed(endpoint) => vec![key(&member.name, endpoint.clone())],
-            Self::Name { found, .. } => match &found[..] {
-                [only] => vec![key(&member.name, Endpoint::Tcp(*only))],
-                several => several
+            Self::Name { found, .. } => {
+                // A node is one machine. Of anything else each address is a server, called so however many there are,
+                // so that it stays the same one when others come and go, and is called alike on every node.
+                let one = matches!(member.place, Place::Node(_));
+                let name = |address: &SocketAddr| {
+                    if one {
+                        member.name.clone()
+                    } else {
+                        format!("{}/{}", member.name, address.ip())
+                    }
+                };
+                found
                     .iter()
-                    .map(|address| {
-                        let name = format!("{}/{}", member.name, address.ip());
-                        key(&name, Endpoint::Tcp(*address))
-                    })
-                    .collect(),
-            },
+                    .map(|address| key(&name(address), Endpoint::Tcp(*address)))
+                    .collect()
+            }
             Self::Instances(Some(source)) => source
                 .borrow()
                 .iter()
@@ -378,6 +406,23 @@ impl Source {
             Self::Instances(None) => Vec::new(),
         }
     }
+}
+
+/// The token of a server's name: the one that it had, or the lowest that no other has.
+fn token(tokens: &mut BTreeMap<Arc<str>, u16>, name: &Arc<str>) -> u16 {
+    /// Names that are gone are remembered, in case they come back, up to so many in all.
+    const MOST: usize = 4_096;
+    if let Some(&token) = tokens.get(name) {
+        return token;
+    }
+    if tokens.len() >= MOST {
+        tokens.clear();
+    }
+    let taken: BTreeSet<u16> = tokens.values().copied().collect();
+    let free = (0..=u16::MAX).find(|token| !taken.contains(token));
+    let token = free.unwrap_or(u16::MAX);
+    tokens.insert(name.clone(), token);
+    token
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use tandem_telemetry::{Control, ControlError, Health};
 use super::*;
 use crate::testing::{eventually, with_request};
 
+mod errors;
+mod keep;
+mod queue;
 mod spread;
 mod update;
 
@@ -50,7 +53,7 @@ fn pool(members: &[Member]) -> Arc<Pool> {
 
 fn attempts(pool: &Arc<Pool>) -> PoolAttempts {
     with_request("GET / HTTP/1.1\r\nHost: h\r\n\r\n", |request| {
-        PoolAttempts::new(pool.clone(), request)
+        PoolAttempts::new(pool.clone(), pool.settings(), request)
     })
 }
 

@@ -3,16 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tandem_model::Backups;
+
 use crate::balance::Balancer;
 use crate::health::state::State;
 use crate::pool::Settings;
-use crate::server::{STEPS, Server};
+use crate::server::{Mode, STEPS, Server};
+
+/// How often a request may lose a race for the last place of a server before it counts as full.
+const RACES: usize = 16;
 
 /// All servers, and the turn among those that can be used.
 pub(crate) struct View {
     pub(super) settings: Arc<Settings>,
     servers: Arc<[Arc<Server>]>,
     balancer: Balancer,
+    /// Whether each server takes requests of clients that it has already.
+    keeping: Box<[bool]>,
     /// Some server can be used.
     usable: bool,
     /// Some server is in its slow start.
@@ -40,17 +47,19 @@ impl View {
     ) -> Self {
         let ready: Vec<(u32, &Server, State)> = (0..)
             .zip(servers.iter())
-            .filter(|(_, server)| !server.is_draining() && server.weight() > 0)
+            .filter(|(_, server)| server.mode() == Mode::Ready && server.weight() > 0)
             .map(|(index, server)| (index, &**server, server.state()))
             .collect();
+        let first_only = settings.spread.backups == Backups::First;
         let used: Vec<(u32, u16)> = RANKS
             .iter()
             .map(|&(backup, rank)| {
-                ready
+                let of_rank = ready
                     .iter()
                     .filter(|(_, server, state)| server.is_backup() == backup && *state == rank)
-                    .map(|(index, server, _)| (*index, server.weight()))
-                    .collect()
+                    .map(|(index, server, _)| (*index, server.weight()));
+                let most = if backup && first_only { 1 } else { usize::MAX };
+                of_rank.take(most).collect()
             })
             .find(|used: &Vec<_>| !used.is_empty())
             .unwrap_or_default();
@@ -65,8 +74,13 @@ impl View {
                     .map(|(index, _)| index)
             });
         }
+        let keeping = servers.iter().map(|server| {
+            server.mode() != Mode::Maintenance
+                && matches!(server.state(), State::Up | State::Starting)
+        });
         Self {
             settings,
+            keeping: keeping.collect(),
             servers,
             balancer,
             usable: !used.is_empty(),
@@ -74,8 +88,26 @@ impl View {
         }
     }
 
-    pub(crate) fn servers(&self) -> Arc<[Arc<Server>]> {
-        self.servers.clone()
+    pub(crate) fn servers(&self) -> &Arc<[Arc<Server>]> {
+        &self.servers
+    }
+
+    /// Whether a server takes requests of clients that it has already: drained ones do, and those of weight 0.
+    pub(crate) fn keeps(&self, server: &Arc<Server>) -> bool {
+        let mut all = self.servers.iter().zip(&self.keeping);
+        all.any(|(other, &keeps)| keeps && Arc::ptr_eq(other, server))
+    }
+
+    /// The server for the next try, with the request counted for it.
+    pub(crate) fn take(&self, key: Option<u64>, tried: &[Arc<Server>]) -> Option<Arc<Server>> {
+        // Others may be taking the last places: each time round one of them got one.
+        for _ in 0..RACES {
+            let server = self.pick(key, tried)?;
+            if server.begin() {
+                return Some(server.clone());
+            }
+        }
+        None
     }
 
     /// Whether there is no server to take, busy or not.

@@ -42,7 +42,7 @@ fn listener(routes: Vec<Route>) -> ListenerPlan {
 }
 
 pub(super) fn router(routes: Vec<Route>) -> Router {
-    Router::new(&listener(routes), &|id| {
+    Router::new(&listener(routes), &|id, _| {
         Arc::new(Named(SERVICES[id].into()))
     })
     .expect("the routes compile")
@@ -509,7 +509,7 @@ fn answers_of_the_router_itself() {
 fn what_cannot_be_compiled_names_its_line() {
     let error = |route| {
         let plan = listener(vec![route]);
-        let router = Router::new(&plan, &|_| Arc::new(Named("x".into())));
+        let router = Router::new(&plan, &|_, _| Arc::new(Named("x".into())));
         router
             .err()
             .map(|error| error.to_string())

@@ -1,6 +1,7 @@
 //! An answer on its way from a server to the client.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -33,6 +34,8 @@ pub(super) enum Down {
     Replaced { status: u16, reusable: bool },
     /// A gateway says that its own try failed.
     Marked(Stage, Cause),
+    /// It is one that may be tried again.
+    Failure(u16),
     /// The server failed.
     Server(Cause),
     /// The client takes no more.
@@ -57,6 +60,8 @@ pub(super) struct Download<'d, 'x> {
     pub socket: &'d Socket,
     pub flow: &'d Flow<'d>,
     pub missing: bool,
+    /// The request may be repeated although it was answered, if its body is still there.
+    pub again: bool,
     pub response: &'d mut ResponseHead,
     pub out: &'d mut Vec<u8>,
 }
@@ -82,14 +87,19 @@ impl Download<'_, '_> {
         }
         let delimited = self.response.body(self.x.is_head());
         if self.upstream.node
-            && let Some(stage) = self.response.mark(head)
+            && let Some((stage, busy)) = self.response.mark(head)
         {
             let cause = match status {
+                503 if busy => Cause::Busy,
                 503 => Cause::NoServer,
                 504 => Cause::Timeout,
                 _ => Cause::Broken,
             };
             return Err(Down::Marked(stage, cause));
+        }
+        let retried = |on: &Arc<[u16]>| on.contains(&status);
+        if self.upstream.retry_on.as_ref().is_some_and(retried) && self.again {
+            return Err(Down::Failure(status));
         }
         let missing = self.missing && status == 404;
         let pages = self.x.pages(status).filter(|pages| {
@@ -129,15 +139,19 @@ impl Download<'_, '_> {
         let to_node = self.x.request.from_node;
         self.out.clear();
         let edits = self.x.edits.as_deref().map(|edits| &edits.response);
+        let cookies = self.upstream.cookies.as_deref();
         rewrite::response(
             self.out,
             self.response,
             head,
-            chunk,
-            keep,
-            to_node,
-            edits,
-            coded.as_ref(),
+            &rewrite::Returned {
+                chunk,
+                keep,
+                to_node,
+                edits,
+                cookies,
+                coded: coded.as_ref(),
+            },
         );
         buf.consume(length);
         self.x.record.status = status;
@@ -186,11 +200,14 @@ impl Download<'_, '_> {
             self.out,
             self.response,
             head,
-            false,
-            Keep::Implied,
-            to_node,
-            None,
-            None,
+            &rewrite::Returned {
+                chunk: false,
+                keep: Keep::Implied,
+                to_node,
+                edits: None,
+                cookies: None,
+                coded: None,
+            },
         );
         self.x.record.head_bytes += self.out.len() as u64;
         self.send(b"", false, None).await
@@ -359,11 +376,14 @@ impl Download<'_, '_> {
             self.out,
             self.response,
             head,
-            false,
-            Keep::Upgrade,
-            to_node,
-            None,
-            None,
+            &rewrite::Returned {
+                chunk: false,
+                keep: Keep::Upgrade,
+                to_node,
+                edits: None,
+                cookies: self.upstream.cookies.as_deref(),
+                coded: None,
+            },
         );
         self.x.record.status = 101;
         self.x.record.head_bytes += self.out.len() as u64;

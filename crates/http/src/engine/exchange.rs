@@ -17,7 +17,7 @@ use super::body::{Body, BodyError};
 use super::clock::Clock;
 use super::connection::{After, Exchange, Outs};
 use super::download::{Down, Download};
-use super::forward::failure;
+use super::forward::{failure, is_repeatable};
 use super::gone::Watch;
 use super::upload::{UploadError, upload};
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
@@ -108,6 +108,7 @@ pub(super) async fn exchange(
     let end = {
         let limit = upstream.timeouts.body;
         let upload = pin!(upload(conn, socket, body, out, chunk, &flow, limit));
+        let again = is_repeatable(x);
         let download = pin!(
             Download {
                 x,
@@ -115,6 +116,7 @@ pub(super) async fn exchange(
                 socket,
                 flow: &flow,
                 missing,
+                again,
                 response: outs.response,
                 out: outs.response_out,
             }
@@ -150,6 +152,16 @@ pub(super) async fn exchange(
             reusable: reusable && flow.uploaded.get(),
         },
         End::Down(Down::Marked(stage, cause)) => Done::Failed(failure(x, body, stage, cause, true)),
+        End::Down(Down::Failure(status)) => {
+            // Nothing of the answer was passed on: as far as the client can tell there was none.
+            Done::Failed(failure(
+                x,
+                body,
+                Stage::Unanswered,
+                Cause::Status(status),
+                false,
+            ))
+        }
         End::Down(Down::Server(cause)) => fail(x, cause),
         End::Down(Down::Client(stopped)) => Done::Stopped(stopped),
         End::Unsent => fail(x, Cause::Broken),
@@ -190,6 +202,7 @@ fn write_head(x: &Exchange<'_>, upstream: &Upstream, out: &mut Vec<u8>) {
             to_node: upstream.node,
             host: &address,
             edits: x.edits.as_deref(),
+            cookies: upstream.cookies.as_deref(),
         },
     );
 }

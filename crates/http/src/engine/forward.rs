@@ -1,18 +1,22 @@
 //! Forwarding: servers are tried until one answers or the one retry rule says stop.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, select};
 use tandem_net::Socket;
 use tandem_telemetry::Stopped;
 
 use super::body::Body;
 use super::clock::Elapsed;
-use super::connection::{After, Exchange, Outs};
+use super::connection::{After, Conn, Exchange, Outs};
 use super::exchange::{Done, exchange};
+use super::gone::Watch;
 use super::pool::Key;
 use super::reply;
-use crate::handler::{Attempts, Cause, Failure, Outcome, Stage, Upstream};
+use crate::handler::{Attempts, Cause, Failure, Outcome, Queue, Stage, Upstream};
 
 /// What became of a forwarded request.
 pub(super) enum Forwarded {
@@ -59,7 +63,23 @@ pub(super) async fn forward(
     };
     x.record.service = Some(tries.attempts.service().clone());
     loop {
-        let next = tries.attempts.next(tries.failure.as_ref());
+        let mut next = tries.attempts.next(tries.failure.as_ref());
+        if next.is_none() && tries.failure.is_none_or(|failure| failure.retryable) {
+            let watch = Watch::new(&x.conn.client);
+            let may_ask = x.request.head.minor() == 1;
+            let gone = poll_fn(|cx| watch.poll(cx, may_ask));
+            match wait(x.conn, &mut *tries.attempts, gone).await {
+                Wait::Over(upstream) => next = upstream,
+                Wait::Busy => {
+                    tries.failure = Some(busy());
+                    x.record.stopped = Stopped::Queue;
+                }
+                Wait::Gone => {
+                    x.record.stopped = Stopped::Client;
+                    return Forwarded::Answered(After::Abort);
+                }
+            }
+        }
         let upstream = match (next, tries.failure) {
             (Some(upstream), None) => upstream,
             (Some(upstream), Some(failure)) if failure.retryable => {
@@ -116,6 +136,40 @@ pub(super) async fn forward(
     }
 }
 
+/// How a wait for a server ended.
+enum Wait {
+    /// There is one, or none is worth waiting for.
+    Over(Option<Upstream>),
+    /// All were busy for too long, or too many wait.
+    Busy,
+    /// The client left.
+    Gone,
+}
+
+/// Waits in the pool's queue, if that says so. A client that leaves (`gone`) makes room for those behind it.
+async fn wait(conn: &Conn, attempts: &mut dyn Attempts, gone: impl Future<Output = ()>) -> Wait {
+    let limit = match attempts.queue() {
+        Queue::Nothing => return Wait::Over(None),
+        Queue::Full => return Wait::Busy,
+        Queue::Wait(limit) => limit,
+    };
+    let place = pin!(poll_fn(|cx| attempts.poll_queue(cx)));
+    match conn.clock.limit(limit, select(place, pin!(gone))).await {
+        Ok(Either::Left((upstream, _))) => Wait::Over(upstream),
+        Ok(Either::Right(_)) => Wait::Gone,
+        Err(Elapsed) => Wait::Busy,
+    }
+}
+
+fn busy() -> Failure {
+    Failure {
+        stage: Stage::Unsent,
+        cause: Cause::Busy,
+        retryable: false,
+        by_gateway: false,
+    }
+}
+
 /// No server answered.
 async fn failed(
     x: &mut Exchange<'_>,
@@ -128,12 +182,17 @@ async fn failed(
         Cause::Malformed => (502, "the server's answer is malformed"),
         Cause::Timeout => (504, "the server did not answer in time"),
         Cause::NoServer => (503, "no server is available"),
+        Cause::Busy => (503, "all servers are busy"),
+        Cause::Status(status) => (status, "the server could not answer"),
     };
     let service = x.record.service.clone();
     let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
     let mut page = reply::page(status, words, &service);
     if x.snapshot.config.internal && x.request.from_node {
         match failure.map_or(Stage::Unsent, |failure| failure.stage) {
+            Stage::Unsent if failure.is_some_and(|failure| failure.cause == Cause::Busy) => {
+                reply::mark(&mut page, "busy");
+            }
             Stage::Unsent => reply::mark(&mut page, "unsent"),
             Stage::Unanswered => reply::mark(&mut page, "unanswered"),
             Stage::Answered => {}
@@ -204,13 +263,9 @@ pub(super) fn failure(
     cause: Cause,
     by_gateway: bool,
 ) -> Failure {
-    let repeatable = matches!(
-        x.request.method(),
-        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
-    );
     let allowed = match stage {
         Stage::Unsent => true,
-        Stage::Unanswered => repeatable && !x.request.head.upgrade(),
+        Stage::Unanswered => is_repeatable(x),
         Stage::Answered => false,
     };
     Failure {
@@ -219,4 +274,13 @@ pub(super) fn failure(
         retryable: allowed && body.can_replay(),
         by_gateway,
     }
+}
+
+/// Whether it does no harm to carry out the request twice (RFC 9110 section 9.2.2).
+pub(super) fn is_repeatable(x: &Exchange<'_>) -> bool {
+    let method = matches!(
+        x.request.method(),
+        b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE"
+    );
+    method && !x.request.head.upgrade()
 }

@@ -236,6 +236,8 @@ pub fn upstream(to: SocketAddr) -> Upstream {
         host: None,
         proxy: None,
         timeouts: timeouts(),
+        retry_on: None,
+        cookies: None,
     }
 }
 

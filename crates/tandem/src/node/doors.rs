@@ -11,7 +11,7 @@ use tandem_admin::{Access, AdminHandler};
 use tandem_edge::Router;
 use tandem_http::policy::{ErrorPages, Maintenance, Works};
 use tandem_http::{Engine, Handler, ListenerConfig};
-use tandem_model::{Address, ListenerTls, Mode, NodePlan, Timeouts};
+use tandem_model::{Address, ListenerTls, Mode, NodePlan, Overrides, Timeouts};
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_net::{ClientRule, ServerTls};
@@ -170,9 +170,9 @@ pub fn configure(
                 ))
             })?;
         }
-        let handler = |id: usize| {
+        let handler = |id: usize, over: &Overrides| {
             let found = plan.targets.get(id);
-            let found = found.and_then(|target| services.handler(target, listener.internal));
+            let found = found.and_then(|target| services.handler(target, listener.internal, over));
             found.unwrap_or_else(|| missing.clone())
         };
         let router =

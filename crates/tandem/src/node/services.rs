@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tandem_edge::{Pool, PoolHandler, ProbeHandler, run_checks};
 use tandem_http::{ClientTls, Cx, Handler, Plan, Reply, Request, Step};
-use tandem_model::{NodePlan, PoolPlan, Site, Target};
+use tandem_model::{NodePlan, Overrides, PoolPlan, Site, Target};
 use tandem_site::SiteHandler;
 use tandem_telemetry::Telemetry;
 
@@ -125,10 +125,18 @@ impl Services {
     }
 
     /// The handler of a target behind a listener; an internal door also answers what other nodes ask of it.
-    pub fn handler(&self, target: &Target, internal: bool) -> Option<Arc<dyn Handler>> {
+    pub fn handler(
+        &self,
+        target: &Target,
+        internal: bool,
+        over: &Overrides,
+    ) -> Option<Arc<dyn Handler>> {
         Some(match self.0.get(&key(target))? {
             Service::Site { site, handler } if internal => {
                 Arc::new(ProbeHandler::new(&site.name, handler.clone()))
+            }
+            Service::Pool { pool, .. } if !over.is_empty() => {
+                Arc::new(PoolHandler::over(pool.clone(), over.clone()))
             }
             Service::Site { handler, .. } | Service::Pool { handler, .. } => handler.clone(),
         })

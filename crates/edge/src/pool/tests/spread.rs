@@ -26,7 +26,9 @@ fn limited(name: &str, port: u16, most: u32) -> Member {
 /// A request with a field that is left running.
 fn begin(pool: &Arc<Pool>, field: &str) -> (Option<String>, PoolAttempts) {
     let head = format!("GET /a HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
-    let mut attempts = with_request(&head, |request| PoolAttempts::new(pool.clone(), request));
+    let mut attempts = with_request(&head, |request| {
+        PoolAttempts::new(pool.clone(), pool.settings(), request)
+    });
     let name = attempts
         .next(None)
         .map(|upstream| upstream.name.to_string());

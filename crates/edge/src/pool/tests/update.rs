@@ -91,7 +91,7 @@ fn the_files_weight_holds_again_when_the_file_changes_it() {
     };
     update(&pool, &[heavy, member("b", 2)]);
     assert_eq!(server(&pool, "a").weight(), 5);
-    assert!(server(&pool, "b").is_draining());
+    assert_eq!(server(&pool, "b").mode(), crate::server::Mode::Draining);
 }
 
 #[test]

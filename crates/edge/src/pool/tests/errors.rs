@@ -1,0 +1,192 @@
+//! What failed requests do to servers, and what operators do.
+
+use tandem_model::{Backups, Check, Retry, Timing};
+
+use super::*;
+use crate::server::Mode;
+
+fn counting(errors: u32) -> Arc<Pool> {
+    let timing = Timing {
+        errors,
+        ..Timing::default()
+    };
+    let plan = PoolPlan {
+        check: Check::Tcp(timing),
+        ..plan(&[member("a", 1)])
+    };
+    let pool = Pool::new(&plan, &Instances::new(), &telemetry());
+    up(&pool);
+    pool
+}
+
+fn answered(pool: &Arc<Pool>, status: u16) {
+    let mut attempts = attempts(pool);
+    assert!(attempts.next(None).is_some());
+    attempts.done(&Outcome {
+        status,
+        ..outcome(None)
+    });
+}
+
+#[test]
+fn errors_in_a_row_take_a_server_down_until_checks_pass() {
+    let pool = counting(3);
+    for status in [500, 503, 200, 502, 504] {
+        answered(&pool, status);
+    }
+    assert_eq!(pool.servers()[0].state(), State::Up, "not in a row");
+    answered(&pool, 500);
+    assert_eq!(pool.servers()[0].state(), State::Down);
+    let last = last_events(&pool);
+    assert!(
+        last.contains(
+            &"warning shop/a: down: 3 requests in a row failed, the last: answered 500".into()
+        ),
+        "{last:?}"
+    );
+    check(&pool, "a", true);
+    assert_ne!(
+        pool.servers()[0].state(),
+        State::Up,
+        "one check is not enough"
+    );
+    check(&pool, "a", true);
+    assert_eq!(pool.servers()[0].state(), State::Up);
+    answered(&pool, 500);
+    assert_eq!(pool.servers()[0].state(), State::Up, "counted from anew");
+}
+
+#[test]
+fn broken_connections_are_errors_and_other_answers_are_not() {
+    let pool = counting(2);
+    for status in [400, 404, 501, 505, 599] {
+        answered(&pool, status);
+    }
+    let mut attempts = attempts(&pool);
+    assert!(attempts.next(None).is_some());
+    assert!(attempts.next(Some(&UNANSWERED)).is_some());
+    assert!(attempts.next(Some(&UNANSWERED)).is_none());
+    let reason = pool.servers()[0].vitals().reason().to_owned();
+    assert_eq!(
+        reason,
+        "2 requests in a row failed, the last: the connection broke"
+    );
+}
+
+#[test]
+fn unless_the_file_says_so_answers_take_nobody_down() {
+    let pool = counting(0);
+    for _ in 0..50 {
+        answered(&pool, 500);
+    }
+    assert_eq!(pool.servers()[0].state(), State::Up);
+}
+
+#[test]
+fn maintenance_is_no_requests_and_no_verdicts_until_ready() {
+    let pool = pool(&[member("a", 1), member("b", 2)]);
+    up(&pool);
+    let control = pool.telemetry.registry.find_control("shop/b");
+    let control = control.expect("each server has a control");
+    assert_eq!(control.maintenance(), Ok(()));
+    assert_eq!(requests(&pool, 3), ["a", "a", "a"]);
+    check(&pool, "b", false);
+    let server = pool.servers()[1].clone();
+    assert_eq!(
+        (server.mode(), server.state()),
+        (Mode::Maintenance, State::Up)
+    );
+    assert_eq!(
+        server.status().health,
+        tandem_telemetry::Health::Maintenance
+    );
+    pool.update(&plan(&[member("a", 1), member("b", 2)]), &Instances::new());
+    assert_eq!(requests(&pool, 2), ["a", "a"], "kept over a reload");
+    assert_eq!(control.ready(), Ok(()));
+    assert_eq!(server.mode(), Mode::Ready);
+    let events = last_events(&pool);
+    let line = "info shop/b: in maintenance by order: no requests, no checks";
+    assert!(events.contains(&line.to_owned()), "{events:?}");
+}
+
+#[test]
+fn of_backup_servers_the_first_is_used_unless_the_file_says_all() {
+    let backup = |name, port| Member {
+        backup: true,
+        ..member(name, port)
+    };
+    let members = [member("a", 1), backup("b", 2), backup("c", 3)];
+    for (backups, expected) in [
+        (Backups::First, ["b", "b", "b", "b"]),
+        (Backups::All, ["b", "c", "b", "c"]),
+    ] {
+        let spread = Spread {
+            backups,
+            ..Spread::default()
+        };
+        let plan = PoolPlan {
+            spread,
+            ..plan(&members)
+        };
+        let pool = Pool::new(&plan, &Instances::new(), &telemetry());
+        up(&pool);
+        assert_eq!(requests(&pool, 2), ["a", "a"]);
+        pool.failed(&pool.servers()[0], REFUSED);
+        assert_eq!(requests(&pool, 4), expected);
+        pool.failed(&pool.servers()[1], REFUSED);
+        assert_eq!(requests(&pool, 2), ["c", "c"], "the next one that is up");
+    }
+}
+
+#[test]
+fn retries_end_with_the_budget() {
+    let retry = Retry {
+        tries: 1,
+        budget: Some(0),
+        ..Retry::default()
+    };
+    let spread = Spread {
+        retry,
+        ..Spread::default()
+    };
+    let plan = PoolPlan {
+        spread,
+        ..plan(&[member("a", 1), member("b", 2)])
+    };
+    let pool = Pool::new(&plan, &Instances::new(), &telemetry());
+    up(&pool);
+    let retried = (0..30).filter(|_| {
+        let mut attempts = attempts(&pool);
+        assert!(attempts.next(None).is_some());
+        attempts.next(Some(&UNANSWERED)).is_some()
+    });
+    assert_eq!(retried.count(), 10, "those that are always allowed");
+}
+
+#[test]
+fn a_try_has_its_own_limit_and_statuses_are_named_while_there_is_another_try() {
+    let retry = Retry {
+        tries: 1,
+        timeout: Some(Duration::from_secs(1)),
+        on: vec![503],
+        ..Retry::default()
+    };
+    let spread = Spread {
+        retry,
+        ..Spread::default()
+    };
+    let plan = PoolPlan {
+        spread,
+        ..plan(&[member("a", 1), member("b", 2)])
+    };
+    let pool = Pool::new(&plan, &Instances::new(), &telemetry());
+    up(&pool);
+    let mut attempts = attempts(&pool);
+    let first = attempts.next(None).expect("a server");
+    assert_eq!(first.timeouts.first_byte, Duration::from_secs(1));
+    assert_eq!(first.timeouts.connect, Duration::from_secs(1));
+    assert_eq!(first.retry_on.as_deref(), Some(&[503][..]));
+    let busy = failure(Stage::Unanswered, Cause::Status(503));
+    let last = attempts.next(Some(&busy)).expect("the other");
+    assert_eq!(last.retry_on, None, "its answer is the client's");
+}
