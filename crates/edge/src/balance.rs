@@ -15,7 +15,7 @@ use crate::server::Server;
 use first::First;
 use hash::Hash;
 pub(crate) use hash::of as hash_of;
-pub(crate) use key::{key, source};
+pub(crate) use key::{address, key, source};
 use least_connections::LeastConnections;
 use random::Random;
 pub(crate) use round_robin::RoundRobin;

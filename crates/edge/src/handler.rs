@@ -1,5 +1,6 @@
 //! Pools as handlers, and the answer to a node's question whether it could serve.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -30,6 +31,11 @@ impl PoolHandler {
             over,
             settings: ArcSwapOption::empty(),
         }
+    }
+
+    /// The tries of a connection that is passed on as it is.
+    pub(crate) fn connection(&self, client: IpAddr) -> PoolAttempts {
+        PoolAttempts::connection(self.pool.clone(), self.settings(), client)
     }
 
     /// The pool's settings as the route wants them; worked out when the pool's are others than the last time.

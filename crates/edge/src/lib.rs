@@ -19,6 +19,7 @@ mod pool;
 mod router;
 mod server;
 mod stick;
+mod tcp;
 
 #[cfg(test)]
 mod testing;
@@ -27,3 +28,4 @@ pub use handler::{PoolHandler, ProbeHandler};
 pub use health::run_checks;
 pub use pool::{InstanceAddress, Instances, Pool};
 pub use router::{Router, RouterError};
+pub use tcp::TcpRouter;

@@ -19,6 +19,7 @@ use tandem_http::{Cx, Handler, Request, Step};
 use tandem_model::{Action, ListenerPlan, Overrides, Route, TargetId};
 
 use index::Index;
+pub(crate) use pattern::PatternSet;
 use split::Split;
 use term::{Level, Subject};
 

@@ -1,9 +1,11 @@
 //! What the tests of this crate share.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tandem_http::{Cx, Head, Request};
+use tandem_model::{ListenerPlan, Mode, Timeouts};
 
 /// Calls `test` with the request of a head. The client is 192.0.2.7 and no node.
 pub(crate) fn with_request<T>(head: &str, test: impl FnOnce(&Request<'_>) -> T) -> T {
@@ -28,6 +30,26 @@ pub(crate) fn with_request_from<T>(
         trusted: from_node,
         secure: false,
     })
+}
+
+/// A listener without routes.
+pub(crate) fn listener() -> ListenerPlan {
+    ListenerPlan {
+        name: "web".into(),
+        internal: false,
+        bind: Vec::new(),
+        mode: Mode::Http,
+        tls: None,
+        http2: false,
+        proxy_protocol: false,
+        trust: Vec::new(),
+        routes: Vec::new(),
+        targets: BTreeMap::new(),
+        errors: tandem_model::Errors::new(),
+        maintenance: None,
+        timeouts: Timeouts::default(),
+        log: None,
+    }
 }
 
 /// Where handlers are called in tests.

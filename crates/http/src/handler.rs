@@ -20,6 +20,28 @@ use crate::policy::Edits;
 pub trait Handler: Send + Sync {
     /// Looks at a request and says what is to be done. Must not block.
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step;
+
+    /// What passes whole connections on, of a listener in TCP mode: it is never asked for a step.
+    fn connections(&self) -> Option<&dyn Connections> {
+        None
+    }
+}
+
+/// What passes connections on as they are, without knowing what is spoken over them.
+pub trait Connections: Send + Sync {
+    /// Whether it matters which name a TLS client asks for.
+    fn wants_name(&self) -> bool;
+    /// The tries for a connection; `None` closes it.
+    fn connect(&self, connection: &Connection<'_>) -> Option<Box<dyn Attempts>>;
+}
+
+/// A connection of a listener in TCP mode.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'a> {
+    /// Who opened it: the peer, or whom its PROXY header states.
+    pub client: IpAddr,
+    /// The name that its TLS asks for, in small letters; `None` without one, and when nobody wanted to know.
+    pub name: Option<&'a str>,
 }
 
 /// Where a handler is called.

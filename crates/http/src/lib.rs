@@ -24,8 +24,8 @@ mod trailers;
 
 pub use engine::{Engine, ListenerConfig, Listening};
 pub use handler::{
-    Attempts, CookieEdits, CookiePrefix, Cx, Failure, FileBody, Handler, Outcome, Plan, Queue,
-    Reply, Stage, Step, Upstream,
+    Attempts, Connection, Connections, CookieEdits, CookiePrefix, Cx, Failure, FileBody, Handler,
+    Outcome, Plan, Queue, Reply, Stage, Step, Upstream,
 };
 pub use head::{BodyLength, Head, HeadError};
 pub use path::PathError;

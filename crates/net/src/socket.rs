@@ -11,13 +11,14 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
+use crate::splice::FLAGS;
 use crate::tls::{ClientTls, ServerTls, Session, TlsName};
 
 /// A connected stream socket, TCP or Unix, plain or with TLS. Dropping it closes it.
@@ -246,6 +247,43 @@ impl Socket {
         loop {
             let mut ready = ready!(self.fd.poll_write_ready(cx))?;
             match rustix::fs::sendfile(self.fd.get_ref(), file, Some(&mut offset), count) {
+                Ok(n) => return Poll::Ready(Ok(n)),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(e) => return Poll::Ready(Err(e.into())),
+            }
+        }
+    }
+
+    /// Moves up to `count` bytes into a pipe; `None` when there are none now. Of a plain socket, and when it is
+    /// readable.
+    pub(crate) fn splice_from(&self, pipe: &OwnedFd, count: usize) -> io::Result<Option<usize>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            let Poll::Ready(ready) = self.fd.poll_read_ready(&mut cx) else {
+                return Ok(None);
+            };
+            let mut ready = ready?;
+            match rustix::pipe::splice(self.fd.get_ref(), None, pipe, None, count, FLAGS) {
+                Ok(n) => return Ok(Some(n)),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Moves up to `count` bytes, which are there, out of a pipe. Of a plain socket. As to waiting, it is a write.
+    pub(crate) fn poll_splice_to(
+        &self,
+        cx: &mut Context<'_>,
+        pipe: &OwnedFd,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.fd.poll_write_ready(cx))?;
+            match rustix::pipe::splice(pipe, None, self.fd.get_ref(), None, count, FLAGS) {
+                // Bytes are there, so that this is no end.
                 Ok(n) => return Poll::Ready(Ok(n)),
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 Err(Errno::INTR) => {}

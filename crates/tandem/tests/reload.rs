@@ -4,84 +4,12 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
-use common::{Dir, get, runs, send, tandem, wait_until};
-use rustix::process::Signal;
-
-/// A node of a file that the test changes.
-struct Node {
-    dir: Dir,
-    child: Child,
-    ports: [u16; 2],
-}
-
-/// Ports that were free a moment ago.
-fn free_ports() -> [u16; 2] {
-    let held = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    held.map(|listener| listener.local_addr().expect("an address").port())
-}
-
-impl Node {
-    /// Starts a node with these tables behind the common ones; `{a}` and `{b}` are its ports.
-    fn start(tables: &str) -> Self {
-        Self::start_with(tables, |_| {})
-    }
-
-    /// As [`start`](Self::start), with files of the test's own.
-    fn start_with(tables: &str, prepare: impl FnOnce(&Dir)) -> Self {
-        let dir = Dir::new();
-        prepare(&dir);
-        dir.file("www/index.html", "a page");
-        let ports = free_ports();
-        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
-        let file = dir.file("cluster.toml", &text(tables, ports));
-        let child = tandem()
-            .args(["run", &file])
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts");
-        let node = Self { dir, child, ports };
-        wait_until("the node serves", || node.log().contains("serves as"));
-        node
-    }
-
-    fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.ports[0]).into()
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
-    }
-
-    /// Changes the file, asks for a reload, and waits until it was carried out or refused.
-    fn reload(&self, tables: &str) -> String {
-        let before = self.log().len();
-        self.dir.file("cluster.toml", &text(tables, self.ports));
-        send(self.child.id(), Signal::HUP);
-        let news = || self.log().split_off(before);
-        wait_until("the reload is over", || news().contains("reloaded"));
-        news()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        send(self.child.id(), Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
-fn text(tables: &str, ports: [u16; 2]) -> String {
-    let common = "[cluster]\nstate = \"state\"\nadmin = false\nworkers = 2\n";
-    let tables = tables
-        .replace("{a}", &ports[0].to_string())
-        .replace("{b}", &ports[1].to_string());
-    format!("{common}{tables}")
-}
+use common::node::Node;
+use common::origin::Origin;
+use common::{get, runs, wait_until};
 
 fn answering(body: &str) -> String {
     format!(
@@ -305,4 +233,71 @@ impl Load {
         self.thread.join().expect("no request failed");
         self.done.load(SeqCst)
     }
+}
+
+/// A tunnel over HTTP and a connection in TCP mode, and something that changes.
+fn tunnels(origin: SocketAddr, i: usize) -> String {
+    format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [{{ path = \"/n\", respond = {{ status = 200, body = \"{i}\" \
+         }} }}, {{ to = \"ws\" }}]\n[listener.db]\nbind = \"127.0.0.1:{{b}}\"\nmode = \"tcp\"\nto = \"db\"\n[backend.ws]\n\
+         servers = \"{origin}\"\ncheck = false\nretry = {}\n[backend.db]\nservers = [{{ address = \"{origin}\", weight = {} \
+         }}]\ncheck = false\n",
+        i % 5,
+        1 + i % 5
+    )
+}
+
+#[test]
+fn fifty_reloads_touch_no_websocket_and_no_tcp_connection() {
+    // Takes an upgrade when it is asked for one, and echoes.
+    let origin = Origin::start(|_, mut stream| {
+        let mut bytes = [0; 4096];
+        while let Ok(n @ 1..) = stream.read(&mut bytes) {
+            let said: &[u8] = if bytes[..n].starts_with(b"GET ") {
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+            } else {
+                &bytes[..n]
+            };
+            if stream.write_all(said).is_err() {
+                return;
+            }
+        }
+    });
+    let node = Node::start(&tunnels(origin.address, 0));
+    let mut socket = TcpStream::connect(node.address()).unwrap();
+    socket
+        .write_all(
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        )
+        .unwrap();
+    let head = common::origin::read_head(&mut socket).expect("an answer");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    let mut raw = TcpStream::connect(node.second()).unwrap();
+    let load = Load::start(node.address(), "/n");
+    for i in 1..=50 {
+        let said = node.reload(&tunnels(origin.address, i));
+        assert!(said.contains("the file is in effect"), "{said}");
+        for stream in [&mut socket, &mut raw] {
+            let word = format!("round {i:02}");
+            stream.write_all(word.as_bytes()).expect("it lives");
+            let mut back = [0; 8];
+            stream.read_exact(&mut back).expect("it lives");
+            assert_eq!(&back, word.as_bytes());
+        }
+    }
+    assert!(load.stop() > 50);
+    // A listener that is gone takes no more connections, and those that it has go on.
+    let gone = tunnels(origin.address, 51);
+    let gone = gone.replace(
+        "[listener.db]\nbind = \"127.0.0.1:{b}\"\nmode = \"tcp\"\nto = \"db\"\n",
+        "",
+    );
+    node.reload(&gone);
+    wait_until("the address is closed", || {
+        TcpStream::connect(node.second()).is_err()
+    });
+    raw.write_all(b"still").expect("it lives");
+    let mut back = [0; 5];
+    raw.read_exact(&mut back).expect("it lives");
+    assert_eq!(&back, b"still");
 }

@@ -63,6 +63,37 @@ pub struct AccessRecord<'a> {
     pub stopped: Stopped,
 }
 
+/// What the log says of one connection that was passed on as it is. Times are in microseconds.
+#[derive(Clone, Debug)]
+pub struct ConnectionRecord<'a> {
+    /// The client.
+    pub client: IpAddr,
+    /// The listener.
+    pub listener: &'a str,
+    /// The name that TLS asked for, or empty.
+    pub name: &'a str,
+    /// 200 when a server took it; 403, 502, 503, 504 as for a request when none did; 0 when the client was gone.
+    pub status: u16,
+    /// Bytes from the server to the client.
+    pub down: u64,
+    /// Bytes from the client to the server.
+    pub up: u64,
+    /// The service, or empty.
+    pub service: &'a str,
+    /// The server, or empty.
+    pub server: &'a str,
+    /// Tries after the first.
+    pub retries: u32,
+    /// To the server's connection.
+    pub connect: u64,
+    /// To the server's first byte.
+    pub first_byte: u64,
+    /// From the connection's beginning to its end.
+    pub total: u64,
+    /// Why it ended early.
+    pub stopped: Stopped,
+}
+
 /// Bytes a worker gathers before it writes.
 const BATCH: usize = 32 * 1024;
 
@@ -117,6 +148,35 @@ impl AccessLog {
 
     /// Appends a record; writes when enough has gathered.
     pub fn record(&self, record: &AccessRecord<'_>) {
+        self.append(|buffer, stamp| combined(buffer, stamp, record));
+    }
+
+    /// Appends the record of a connection; writes when enough has gathered.
+    pub fn connection(&self, record: &ConnectionRecord<'_>) {
+        let method = b"TCP";
+        let name = if record.name.is_empty() {
+            record.listener
+        } else {
+            record.name
+        };
+        self.append(|buffer, stamp| {
+            let _ = write!(buffer, "{} - - [{stamp}] \"", record.client);
+            escaped(buffer, method);
+            buffer.push(b' ');
+            escaped(buffer, name.as_bytes());
+            let ConnectionRecord { status, down, .. } = record;
+            let _ = write!(buffer, "\" {status} {down} \"-\" \"-\" ");
+            tail(
+                buffer,
+                (record.service, record.server, record.retries),
+                [record.connect, record.first_byte, record.total],
+                record.stopped,
+            );
+            let _ = writeln!(buffer, " {}", record.up);
+        });
+    }
+
+    fn append(&self, line: impl FnOnce(&mut Vec<u8>, &str)) {
         let mut inner = self.0.borrow_mut();
         let now = SystemTime::now();
         let second = now
@@ -126,7 +186,7 @@ impl AccessLog {
             inner.stamp = (second, clf_time(now.into()));
         }
         let Inner { buffer, stamp, .. } = &mut *inner;
-        combined(buffer, &stamp.1, record);
+        line(buffer, &stamp.1);
         if buffer.len() >= BATCH {
             inner.flush();
         }
@@ -228,21 +288,37 @@ fn combined(out: &mut Vec<u8>, stamp: &str, r: &AccessRecord<'_>) {
     out.extend_from_slice(b"\" \"");
     escaped(out, or_dash(r.agent));
     out.extend_from_slice(b"\" ");
-    out.extend_from_slice(or_dash(r.service.as_bytes()));
+    tail(
+        out,
+        (r.service, r.server, r.retries),
+        [r.connect, r.first_byte, r.total],
+        r.stopped,
+    );
+    out.push(b'\n');
+}
+
+/// What stands behind the fields of the combined format.
+fn tail(
+    out: &mut Vec<u8>,
+    (service, server, retries): (&str, &str, u32),
+    [connect, first_byte, total]: [u64; 3],
+    stopped: Stopped,
+) {
+    out.extend_from_slice(or_dash(service.as_bytes()));
     out.push(b'/');
-    out.extend_from_slice(or_dash(r.server.as_bytes()));
+    out.extend_from_slice(or_dash(server.as_bytes()));
     out.push(b' ');
-    decimal::push(out, r.retries.into());
-    for (before, micros) in [(b' ', r.connect), (b'/', r.first_byte), (b'/', r.total)] {
+    decimal::push(out, retries.into());
+    for (before, micros) in [(b' ', connect), (b'/', first_byte), (b'/', total)] {
         out.push(before);
         millis(out, micros);
     }
-    out.extend_from_slice(match r.stopped {
-        Stopped::No => b" -\n",
-        Stopped::Client => b" C\n",
-        Stopped::Upstream => b" U\n",
-        Stopped::Timeout => b" T\n",
-        Stopped::Queue => b" Q\n",
+    out.extend_from_slice(match stopped {
+        Stopped::No => b" -",
+        Stopped::Client => b" C",
+        Stopped::Upstream => b" U",
+        Stopped::Timeout => b" T",
+        Stopped::Queue => b" Q",
     });
 }
 
@@ -340,6 +416,35 @@ mod tests {
         );
         assert_eq!(again, Written::Again(2 * (text.len() as u64 - 1)));
         assert_eq!(log.flush(), Written::All);
+    }
+
+    #[test]
+    fn a_connection_has_a_line_that_readers_of_the_combined_format_take() {
+        let dir = std::env::temp_dir().join(format!("tandem-access-{}", std::process::id()));
+        let log = AccessLog::open(&dir).unwrap();
+        log.connection(&ConnectionRecord {
+            client: IpAddr::from([192, 168, 0, 5]),
+            listener: "mysql",
+            name: "",
+            status: 200,
+            down: 4_000,
+            up: 120,
+            service: "db",
+            server: "db1",
+            retries: 0,
+            connect: 310,
+            first_byte: 1_500,
+            total: 12_000,
+            stopped: Stopped::No,
+        });
+        log.flush();
+        let text = std::fs::read_to_string(&dir).unwrap();
+        std::fs::remove_file(&dir).unwrap();
+        let (_, line) = text.split_once("] ").unwrap();
+        assert_eq!(
+            line,
+            "\"TCP mysql\" 200 4000 \"-\" \"-\" db/db1 0 0.310/1.500/12.000 - 120\n"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod decimal;
 pub mod event;
 pub mod status;
 
-pub use access::{AccessLog, AccessRecord, Stopped, Written};
+pub use access::{AccessLog, AccessRecord, ConnectionRecord, Stopped, Written};
 pub use control::{Control, ControlError};
 pub use counters::{Counters, WorkerCounters};
 pub use event::{Event, Events, Severity};

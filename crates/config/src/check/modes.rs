@@ -10,6 +10,9 @@ use crate::reader::Reader;
 use crate::span::{At, Span};
 use crate::table::Named;
 
+/// Keys of a listener that say something of requests.
+const OF_HTTP: [&str; 3] = ["errors", "http2", "maintenance"];
+
 pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
     for named in &draft.listeners {
         let mine = &named.section.draft;
@@ -116,6 +119,10 @@ fn tcp(
             let message = format!("`{key}` is of listeners with `mode = \"http\"`");
             reader.wrong(&named.section.place(key), message);
         }
+    }
+    for key in OF_HTTP.iter().filter(|key| named.section.has(key)) {
+        let message = format!("`{key}` is of requests, and `mode = \"tcp\"` knows none");
+        reader.wrong(&named.section.place(key), message);
     }
     if let Some(to) = &mine.to {
         backend(to, &Overrides::default(), cluster, reader);

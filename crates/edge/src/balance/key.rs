@@ -21,7 +21,12 @@ pub(crate) fn key(balance: &Balance, request: &Request<'_>) -> Option<u64> {
 
 /// The client's address as a key.
 pub(crate) fn source(request: &Request<'_>) -> u64 {
-    match request.client.to_canonical() {
+    address(request.client)
+}
+
+/// An address as a key.
+pub(crate) fn address(client: IpAddr) -> u64 {
+    match client.to_canonical() {
         IpAddr::V4(ip) => hash::of(&ip.octets()),
         IpAddr::V6(ip) => hash::of(&ip.octets()),
     }

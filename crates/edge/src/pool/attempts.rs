@@ -1,10 +1,12 @@
 //! One request's tries at the servers of a pool.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tandem_http::Request;
 use tandem_http::handler::{Attempts, Failure, Outcome, Queue, Upstream};
+use tandem_model::Balance;
 use tokio::time::Instant;
 
 use super::queue::{Waiter, Wish};
@@ -43,6 +45,17 @@ impl PoolAttempts {
         let key = balance::key(&settings.spread.balance, request);
         let found = match &settings.sticker {
             Some(sticker) => sticker.find(request, pool.view.load().servers()),
+            None => Found::default(),
+        };
+        Self::of(pool, settings, key, found)
+    }
+
+    /// For a connection that is passed on as it is: all that is known of it is whose it is.
+    pub(crate) fn connection(pool: Arc<Pool>, settings: Arc<Settings>, client: IpAddr) -> Self {
+        let hash = balance::address(client);
+        let key = (settings.spread.balance == Balance::Source).then_some(hash);
+        let found = match &settings.sticker {
+            Some(sticker) => sticker.find_source(hash, pool.view.load().servers()),
             None => Found::default(),
         };
         Self::of(pool, settings, key, found)

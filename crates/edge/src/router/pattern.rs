@@ -7,7 +7,7 @@ use tandem_model::Pattern;
 use super::lookup::Lookup;
 
 /// A list of patterns, of which one has to match. A long list costs little more than a short one.
-pub(super) struct PatternSet {
+pub(crate) struct PatternSet {
     patterns: Vec<Compiled>,
     lookup: Lookup,
 }
@@ -20,7 +20,7 @@ enum Compiled {
 
 impl PatternSet {
     /// Compiles patterns. With `fold` they match whatever the case, and texts must be given in lower case.
-    pub(super) fn new(patterns: &[Pattern], fold: bool) -> Result<Self, String> {
+    pub(crate) fn new(patterns: &[Pattern], fold: bool) -> Result<Self, String> {
         let compiled = patterns.iter().map(|pattern| compile(pattern, fold));
         Ok(Self {
             patterns: compiled.collect::<Result<_, _>>()?,
@@ -29,7 +29,7 @@ impl PatternSet {
     }
 
     /// Whether one matches.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
         let mut matched = false;
         self.lookup.candidates(text, |numbers| {
             matched = matched

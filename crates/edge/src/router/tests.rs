@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use tandem_http::{Plan, Reply};
 use tandem_model::{
     Conditions, Content, Field, FieldChanges, Headers, PathChange, Pattern, Policies, Presence,
-    Template, Timeouts,
+    Template,
 };
 
 use super::*;
@@ -24,20 +24,9 @@ pub(super) const SERVICES: [&str; 4] = ["a", "b", "c", "d"];
 fn listener(routes: Vec<Route>) -> ListenerPlan {
     let targets = SERVICES.iter().map(|name| (*name).to_owned()).zip(0..);
     ListenerPlan {
-        name: "web".into(),
-        internal: false,
-        bind: Vec::new(),
-        mode: tandem_model::Mode::Http,
-        tls: None,
-        http2: false,
-        proxy_protocol: false,
-        trust: Vec::new(),
         routes,
         targets: targets.collect(),
-        errors: tandem_model::Errors::new(),
-        maintenance: None,
-        timeouts: Timeouts::default(),
-        log: None,
+        ..crate::testing::listener()
     }
 }
 

@@ -20,7 +20,7 @@ use super::client::{Client, Wire};
 use super::clock::{Clock, Elapsed};
 use super::opening::Opened;
 use super::record::Record;
-use super::{Counted, Door, Place, Shared, Snapshot, forward, http2, opening, reply};
+use super::{Counted, Door, Place, Shared, Snapshot, forward, http2, opening, reply, tcp};
 use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Plan, Step};
@@ -94,6 +94,12 @@ pub(super) fn run(mut conn: Conn) -> impl Future<Output = ()> + 'static {
                 Opened::Closed => return,
             }
         }
+        let snapshot = conn.door.snapshot(&conn.shared);
+        if let Some(connections) = snapshot.config.handler.connections() {
+            let passing = tcp::pass(&conn, snapshot.clone(), connections);
+            return Box::pin(passing).await;
+        }
+        drop(snapshot);
         while conn.next().await {
             match Box::pin(requests(&conn)).await {
                 After::Keep => {}

@@ -137,7 +137,7 @@ pub(super) async fn forward(
 }
 
 /// How a wait for a server ended.
-enum Wait {
+pub(super) enum Wait {
     /// There is one, or none is worth waiting for.
     Over(Option<Upstream>),
     /// All were busy for too long, or too many wait.
@@ -147,7 +147,11 @@ enum Wait {
 }
 
 /// Waits in the pool's queue, if that says so. A client that leaves (`gone`) makes room for those behind it.
-async fn wait(conn: &Conn, attempts: &mut dyn Attempts, gone: impl Future<Output = ()>) -> Wait {
+pub(super) async fn wait(
+    conn: &Conn,
+    attempts: &mut dyn Attempts,
+    gone: impl Future<Output = ()>,
+) -> Wait {
     let limit = match attempts.queue() {
         Queue::Nothing => return Wait::Over(None),
         Queue::Full => return Wait::Busy,
@@ -233,11 +237,7 @@ async fn attempt(
             let done = exchange(x, upstream, &socket, body, missing, outs).await;
             return kept(x, key, socket, done);
         }
-        Ok(Err(e)) => match e.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Cause::Refused,
-            io::ErrorKind::TimedOut => Cause::Timeout,
-            _ => Cause::Broken,
-        },
+        Ok(Err(e)) => cause(&e),
         Err(Elapsed) => Cause::Timeout,
     };
     Done::Failed(failure(x, body, Stage::Unsent, cause, false))
@@ -252,6 +252,15 @@ fn kept(x: &Exchange<'_>, key: Key, socket: Socket, done: Done) -> Done {
         x.conn.shared().pool.put(key, socket);
     }
     done
+}
+
+/// Why no connection could be opened.
+pub(super) fn cause(error: &io::Error) -> Cause {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Cause::Refused,
+        io::ErrorKind::TimedOut => Cause::Timeout,
+        _ => Cause::Broken,
+    }
 }
 
 /// The one retry rule: nothing sent: any method; no byte of an answer: methods that may be repeated (RFC 9110 section

@@ -4,7 +4,8 @@
 //! The way of a request: [`opening`] takes what comes before the first, [`connection`] (or [`http2`], for a stream of it) waits,
 //! reads and parses the head; the listener's handler plans; [`reply`] sends
 //! answers from memory and files, [`forward`] tries servers, [`exchange`] moves one request ([`upload`]) and its
-//! answer ([`download`]) between client and server while [`gone`] watches the client, [`tunnel`] what follows an upgrade; [`record`] logs and counts.
+//! answer ([`download`]) between client and server while [`gone`] watches the client, [`tunnel`] what follows an upgrade; [`record`] logs and counts. Connections of
+//! listeners in TCP mode are passed on by [`tcp`].
 
 mod body;
 mod buffers;
@@ -21,6 +22,7 @@ mod opening;
 mod pool;
 mod record;
 mod reply;
+mod tcp;
 mod tunnel;
 mod upload;
 

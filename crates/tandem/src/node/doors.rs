@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tandem_admin::{Access, AdminHandler};
-use tandem_edge::Router;
+use tandem_edge::{Router, TcpRouter};
 use tandem_http::policy::{ErrorPages, Maintenance, Works};
 use tandem_http::{Engine, Handler, ListenerConfig};
 use tandem_model::{Address, ListenerTls, Mode, NodePlan, Overrides, Timeouts};
@@ -154,12 +154,6 @@ pub fn configure(
     };
     let missing = Services::nobody();
     for listener in &plan.listeners {
-        if listener.mode == Mode::Tcp {
-            return Err(Failure::usage(format!(
-                "listener {}: `mode = \"tcp\"` is not available yet in this version",
-                listener.name
-            )));
-        }
         if let Some(path) = &listener.log {
             let opened = OpenOptions::new().create(true).append(true).open(path);
             opened.map_err(|error| {
@@ -175,11 +169,17 @@ pub fn configure(
             let found = found.and_then(|target| services.handler(target, listener.internal, over));
             found.unwrap_or_else(|| missing.clone())
         };
-        let router =
-            Router::new(listener, &handler).map_err(|error| Failure::usage(error.to_string()))?;
+        let connections = |id: usize, over: &Overrides| {
+            let target = plan.targets.get(id)?;
+            services.connections(target, over)
+        };
+        let router: std::result::Result<Arc<dyn Handler>, _> = match listener.mode {
+            Mode::Http => Router::new(listener, &handler).map(|router| Arc::new(router) as _),
+            Mode::Tcp => TcpRouter::new(listener, &connections).map(|router| Arc::new(router) as _),
+        };
+        let mut handler = router.map_err(|error| Failure::usage(error.to_string()))?;
         let name = shared(&listener.name);
         let wrong = |what| Failure::usage(format!("listener {}: {what}", listener.name));
-        let mut handler: Arc<dyn Handler> = Arc::new(router);
         if let Some(said) = &listener.maintenance {
             let known = before.works.get(&listener.name).cloned();
             let known = known.unwrap_or_else(|| Arc::new(Works::new(said.active)));
@@ -197,7 +197,7 @@ pub fn configure(
                 nodes: rule.nodes.clone(),
                 trust: listener.trust.clone(),
             },
-            http2: listener.http2,
+            http2: listener.http2 && listener.mode == Mode::Http,
             proxy_protocol: listener.proxy_protocol,
             tls: listener
                 .tls

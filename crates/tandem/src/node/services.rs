@@ -142,6 +142,16 @@ impl Services {
         })
     }
 
+    /// Where connections go that are passed on as they are; `None` when the target takes only requests.
+    pub fn connections(&self, target: &Target, over: &Overrides) -> Option<Arc<PoolHandler>> {
+        match self.0.get(&key(target))? {
+            Service::Pool { pool, .. } => {
+                Some(Arc::new(PoolHandler::over(pool.clone(), over.clone())))
+            }
+            Service::Site { .. } => None,
+        }
+    }
+
     /// Who answers where a target has no service, which a plan does not let happen: 503.
     pub fn nobody() -> Arc<dyn Handler> {
         Arc::new(Nobody)

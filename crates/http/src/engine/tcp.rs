@@ -1,0 +1,338 @@
+//! A connection that is passed on as it is: a listener in TCP mode.
+//!
+//! 1. whose it is, and, where a route asks for it, which name its TLS asks for, is found out;
+//! 2. servers are tried until one takes a connection, by the pool's rules; nothing of the client's was sent before, so
+//!    each may be tried;
+//! 3. bytes go both ways until both sides have ended, each in its own time, or nobody says anything for too long.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tandem_net::socket::Sight;
+use tandem_net::{Pipe, Socket, proxy};
+use tandem_telemetry::{ConnectionRecord, Stopped};
+
+use super::buffers::Buffers;
+use super::client::Client;
+use super::clock::Elapsed;
+use super::connection::Conn;
+use super::forward::{self, Wait};
+use super::{Snapshot, pool};
+use crate::handler::{Attempts, Cause, Connection, Connections, Failure, Outcome, Stage, Upstream};
+
+/// Full reads in a row after which bytes are moved by the kernel alone: it is a stream.
+const STREAM: u32 = 4;
+
+/// How often a client that waits, and has said something, is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What is remembered of a connection for the log, told to the pool however it ends.
+struct Passing<'a> {
+    conn: &'a Conn,
+    client: &'a Socket,
+    snapshot: &'a Snapshot,
+    attempts: Option<Box<dyn Attempts>>,
+    begun: Instant,
+    name: Option<String>,
+    failure: Option<Failure>,
+    /// 200 when a server took it; else the status that a request would have got.
+    status: u16,
+    server: Option<Arc<str>>,
+    retries: u32,
+    connected: Option<Instant>,
+    up: Cell<u64>,
+    down: Cell<u64>,
+    first_byte: Cell<Option<Instant>>,
+    stopped: Stopped,
+}
+
+/// Passes a connection on; returns when it is over.
+pub(super) async fn pass(conn: &Conn, snapshot: Rc<Snapshot>, connections: &dyn Connections) {
+    // HTTP/2 is never spoken here.
+    let Client::Http1(client) = &conn.client else {
+        return;
+    };
+    let mut passing = Passing {
+        conn,
+        client,
+        snapshot: &snapshot,
+        attempts: None,
+        begun: Instant::now(),
+        name: None,
+        failure: None,
+        status: 0,
+        server: None,
+        retries: 0,
+        connected: None,
+        up: Cell::new(0),
+        down: Cell::new(0),
+        first_byte: Cell::new(None),
+        stopped: Stopped::No,
+    };
+    passing.run(connections).await;
+}
+
+impl Passing<'_> {
+    async fn run(&mut self, connections: &dyn Connections) {
+        let limit = self.snapshot.config.timeouts.head;
+        if connections.wants_name() && !self.client.is_tls() {
+            let name = self.client.peek_name();
+            self.name = match self.conn.clock.limit(limit, name).await {
+                Ok(Ok(name)) => name,
+                Ok(Err(_)) => return self.over(Stopped::Client),
+                Err(Elapsed) => return self.over(Stopped::Timeout),
+            };
+        }
+        let connection = Connection {
+            client: self.conn.peer.ip().to_canonical(),
+            name: self.name.as_deref(),
+        };
+        self.attempts = connections.connect(&connection);
+        if self.attempts.is_none() {
+            self.status = 403;
+            return;
+        }
+        let Some(server) = self.connect().await else {
+            return;
+        };
+        self.status = 200;
+        let ended = self.both(&server).await;
+        self.stopped = match ended {
+            Ok((Ok(()), Ok(()))) => Stopped::No,
+            Ok((Err(End::To), _) | (_, Err(End::From))) => Stopped::Upstream,
+            Ok(_) => Stopped::Client,
+            Err(Elapsed) => Stopped::Timeout,
+        };
+    }
+
+    fn over(&mut self, stopped: Stopped) {
+        self.stopped = stopped;
+    }
+
+    /// The connection to the first server that takes one.
+    async fn connect(&mut self) -> Option<Socket> {
+        let conn = self.conn;
+        loop {
+            let attempts = &mut **self.attempts.as_mut()?;
+            let mut next = attempts.next(self.failure.as_ref());
+            if next.is_none() {
+                match forward::wait(conn, attempts, gone(self.client)).await {
+                    Wait::Over(upstream) => next = upstream,
+                    Wait::Busy => {
+                        self.status = 503;
+                        self.stopped = Stopped::Queue;
+                        return None;
+                    }
+                    Wait::Gone => {
+                        self.stopped = Stopped::Client;
+                        return None;
+                    }
+                }
+            }
+            let Some(upstream) = next else {
+                self.status = match self.failure.map(|failure| failure.cause) {
+                    None => 503,
+                    Some(Cause::Timeout) => 504,
+                    Some(_) => 502,
+                };
+                return None;
+            };
+            self.retries += u32::from(self.failure.is_some());
+            self.server = Some(upstream.name.clone());
+            let open = open(&upstream, conn);
+            let cause = match conn.clock.limit(upstream.timeouts.connect, open).await {
+                Ok(Ok(socket)) => {
+                    self.failure = None;
+                    self.connected = Some(Instant::now());
+                    return Some(socket);
+                }
+                Ok(Err(e)) => forward::cause(&e),
+                Err(Elapsed) => Cause::Timeout,
+            };
+            self.failure = Some(Failure {
+                stage: Stage::Unsent,
+                cause,
+                retryable: true,
+                by_gateway: false,
+            });
+        }
+    }
+
+    /// Both ways, until both have ended. A direction that breaks ends the other.
+    async fn both(&self, server: &Socket) -> Result<(Result<(), End>, Result<(), End>), Elapsed> {
+        let client = self.client;
+        let limit = self.snapshot.config.timeouts.idle;
+        let (clock, buffers) = (&self.conn.clock, &self.conn.shared().buffers);
+        clock.allow(limit);
+        let count = |count: &Cell<u64>, n: usize| {
+            count.set(count.get() + n as u64);
+            clock.allow(limit);
+        };
+        let upward = copy(client, server, buffers, |n| count(&self.up, n));
+        let downward = copy(server, client, buffers, |n| {
+            if self.first_byte.get().is_none() {
+                self.first_byte.set(Some(Instant::now()));
+            }
+            count(&self.down, n);
+        });
+        let (mut upward, mut downward) = (pin!(upward), pin!(downward));
+        let (mut up, mut down) = (None, None);
+        poll_fn(|cx| {
+            if up.is_none()
+                && let Poll::Ready(end) = upward.as_mut().poll(cx)
+            {
+                up = Some(end);
+            }
+            if down.is_none()
+                && let Poll::Ready(end) = downward.as_mut().poll(cx)
+            {
+                down = Some(end);
+            }
+            match (up, down) {
+                (Some(up), Some(down)) => Poll::Ready(Ok((up, down))),
+                (Some(end @ Err(_)), None) => Poll::Ready(Ok((end, Ok(())))),
+                (None, Some(end @ Err(_))) => Poll::Ready(Ok((Ok(()), end))),
+                _ => clock.poll(cx).map(Err),
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Passing<'_> {
+    /// Also when the connection is cut off: the pool must not count it for ever, and the log has a line for each.
+    fn drop(&mut self) {
+        if let Some(attempts) = &mut self.attempts {
+            attempts.done(&Outcome {
+                status: self.status,
+                failure: self.failure,
+                total: self.begun.elapsed(),
+            });
+        }
+        let shared = self.conn.shared();
+        let counters = shared.counters();
+        use std::sync::atomic::Ordering::Relaxed;
+        counters.bytes_out.fetch_add(self.down.get(), Relaxed);
+        if self.retries > 0 {
+            counters.retries.fetch_add(u64::from(self.retries), Relaxed);
+        }
+        if self.status >= 500 {
+            counters.errors.fetch_add(1, Relaxed);
+        }
+        if let Some(log) = &self.snapshot.log {
+            let micros = |at: Option<Instant>| {
+                at.map_or(0, |at| at.duration_since(self.begun).as_micros() as u64)
+            };
+            log.connection(&ConnectionRecord {
+                client: self.conn.peer.ip().to_canonical(),
+                listener: &self.snapshot.config.name,
+                name: self.name.as_deref().unwrap_or_default(),
+                status: self.status,
+                down: self.down.get(),
+                up: self.up.get(),
+                service: self.attempts.as_ref().map_or("", |a| &**a.service()),
+                server: self.server.as_deref().unwrap_or_default(),
+                retries: self.retries,
+                connect: micros(self.connected),
+                first_byte: micros(self.first_byte.get()),
+                total: self.begun.elapsed().as_micros() as u64,
+                stopped: self.stopped,
+            });
+        }
+    }
+}
+
+/// Ready when a client that waits is gone. One that ends its side without a word is; one that has said something may
+/// still listen, and is gone when its machine says so.
+async fn gone(client: &Socket) {
+    if poll_fn(|cx| client.poll_sight(cx)).await == Sight::Bytes {
+        while !client.is_broken() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Opens a connection to a server, with all that comes before the client's first byte.
+async fn open(upstream: &Upstream, conn: &Conn) -> io::Result<Socket> {
+    let mut socket = pool::open(&upstream.address, upstream.from).await?;
+    if let Some(version) = upstream.proxy {
+        let to: Option<SocketAddr> = conn.client.local_address();
+        let header = proxy::header(version, Some(conn.peer), to);
+        socket.write_all(&header).await?;
+    }
+    if let Some(tls) = &upstream.tls {
+        socket.connect_tls(tls, upstream.host.as_ref()).await?;
+    }
+    Ok(socket)
+}
+
+/// Which side broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    From,
+    To,
+}
+
+/// Copies until `from` ends, and tells `to`. Holds a buffer, or a pipe, only while bytes are on their way.
+async fn copy(
+    from: &Socket,
+    to: &Socket,
+    buffers: &Rc<Buffers>,
+    progress: impl Fn(usize),
+) -> Result<(), End> {
+    let mut full = 0;
+    loop {
+        let readable = poll_fn(|cx| from.poll_readable(cx)).await;
+        readable.map_err(|_| End::From)?;
+        if full >= STREAM
+            && Pipe::suits(from, to)
+            && let Ok(pipe) = Pipe::take()
+        {
+            if stream(from, to, pipe, &progress).await? {
+                to.finish();
+                return Ok(());
+            }
+            continue;
+        }
+        let mut buf = buffers.small();
+        let n = from.read(buf.space()).await.map_err(|_| End::From)?;
+        if n == 0 {
+            to.finish();
+            return Ok(());
+        }
+        buf.fill(n);
+        full = if n == buf.capacity() { full + 1 } else { 0 };
+        let mut left = buf.filled();
+        while !left.is_empty() {
+            let n = to.write(&[IoSlice::new(left)], false).await;
+            let n = n.map_err(|_| End::To)?;
+            progress(n);
+            left = &left[n..];
+        }
+    }
+}
+
+/// Moves what is there through a pipe; `true` at the end of the stream, `false` when more has to be waited for.
+async fn stream(
+    from: &Socket,
+    to: &Socket,
+    mut pipe: Pipe,
+    progress: &impl Fn(usize),
+) -> Result<bool, End> {
+    let ended = loop {
+        match pipe.fill(from).map_err(|_| End::From)? {
+            None => break false,
+            Some(0) => break true,
+            Some(_) => pipe.empty(to, progress).await.map_err(|_| End::To)?,
+        }
+    };
+    pipe.keep();
+    Ok(ended)
+}

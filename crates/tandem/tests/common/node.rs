@@ -1,0 +1,91 @@
+//! A node of one machine whose file a test writes and changes.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Stdio};
+
+use rustix::process::Signal;
+
+use super::{Dir, send, tandem, wait_until};
+
+/// A node of a file that the test changes.
+pub struct Node {
+    pub dir: Dir,
+    child: Child,
+    pub ports: [u16; 2],
+}
+
+/// Ports that were free a moment ago.
+fn free_ports() -> [u16; 2] {
+    let held = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    held.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+impl Node {
+    /// Starts a node with these tables behind the common ones; `{a}` and `{b}` are its ports.
+    pub fn start(tables: &str) -> Self {
+        Self::start_with(tables, |_| {})
+    }
+
+    /// As [`start`](Self::start), with files of the test's own.
+    pub fn start_with(tables: &str, prepare: impl FnOnce(&Dir)) -> Self {
+        let dir = Dir::new();
+        prepare(&dir);
+        dir.file("www/index.html", "a page");
+        let ports = free_ports();
+        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
+        let file = dir.file("cluster.toml", &text(tables, ports));
+        let child = tandem()
+            .args(["run", &file])
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        let node = Self { dir, child, ports };
+        wait_until("the node serves", || node.log().contains("serves as"));
+        node
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports[0]).into()
+    }
+
+    /// The second address.
+    pub fn second(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.ports[1]).into()
+    }
+
+    /// The access log, as far as it is written.
+    pub fn access_log(&self) -> String {
+        let path = self.dir.path().join("state/local/access.log");
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Changes the file, asks for a reload, and waits until it was carried out or refused.
+    pub fn reload(&self, tables: &str) -> String {
+        let before = self.log().len();
+        self.dir.file("cluster.toml", &text(tables, self.ports));
+        send(self.child.id(), Signal::HUP);
+        let news = || self.log().split_off(before);
+        wait_until("the reload is over", || news().contains("reloaded"));
+        news()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        send(self.child.id(), Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn text(tables: &str, ports: [u16; 2]) -> String {
+    let common = "[cluster]\nstate = \"state\"\nadmin = false\nworkers = 2\n";
+    let tables = tables
+        .replace("{a}", &ports[0].to_string())
+        .replace("{b}", &ports[1].to_string());
+    format!("{common}{tables}")
+}
