@@ -53,26 +53,35 @@ impl KeyspaceClock {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::rt::sleep;
+    use crate::sim::alone;
 
     #[test]
     fn a_follower_is_never_ahead_of_a_leader_whose_clock_is_behind() {
-        let mut clock = KeyspaceClock::default();
-        clock.follow(5_000);
-        // The next leader had heard of less.
-        clock.follow(4_900);
-        let real = Instant::now();
-        assert!(clock.now() <= 4_900 + real.elapsed().as_millis() as u64 + 1);
-        clock.saw(10);
-        assert!(clock.now() >= 4_900);
+        alone(async {
+            let mut clock = KeyspaceClock::default();
+            clock.follow(5_000);
+            // The next leader had heard of less.
+            clock.follow(4_900);
+            sleep(Duration::from_millis(70)).await;
+            assert_eq!(clock.now(), 4_970);
+            clock.saw(10);
+            assert_eq!(clock.now(), 4_970);
+        });
     }
 
     #[test]
     fn an_own_stamp_moves_the_clock_forward_and_never_back() {
-        let mut clock = KeyspaceClock::default();
-        clock.saw(5_000);
-        assert!(clock.now() >= 5_000);
-        clock.saw(10);
-        assert!(clock.now() >= 5_000);
+        alone(async {
+            let mut clock = KeyspaceClock::default();
+            clock.saw(5_000);
+            assert_eq!(clock.now(), 5_000);
+            sleep(Duration::from_millis(30)).await;
+            clock.saw(5_010);
+            assert_eq!(clock.now(), 5_030);
+        });
     }
 }

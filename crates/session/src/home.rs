@@ -16,6 +16,8 @@ use crate::snapshot::SnapshotFile;
 use crate::state::State;
 use crate::types::{NodeId, SnapshotMeta, invalid};
 
+mod alone;
+
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
 /// Where the last lost state is put, for whoever wants to look at it.
@@ -39,6 +41,8 @@ pub struct Home {
     pub id: NodeId,
     /// Why the state that was here is lost, if it is.
     pub lost: Option<String>,
+    /// Whether it was ordered to go on without the others, and does.
+    pub alone: bool,
     /// Whether appends wait for the disk.
     pub durable: bool,
     /// The vote and the log.
@@ -78,7 +82,14 @@ impl Home {
         };
         let lost = match found {
             Ok(Some((identity, log, snapshot))) => {
-                let id = identity.id;
+                let alone = alone::is_ordered(directory);
+                let (id, snapshot) = if alone {
+                    let id = draw()?;
+                    let taken = alone::go_on(directory, id, name, durable, &log, snapshot)?;
+                    (id, Some(taken))
+                } else {
+                    (identity.id, snapshot)
+                };
                 if durable && !identity.durable {
                     log.flush_all()?;
                     if let Some((_, _, file)) = &snapshot {
@@ -87,10 +98,14 @@ impl Home {
                 }
                 // Said before anything is written the new way.
                 write_identity(directory, id, name, boot, durable)?;
+                if alone {
+                    alone::is_done(directory)?;
+                }
                 return Ok(Self {
                     directory: directory.into(),
                     id,
                     lost: None,
+                    alone,
                     durable,
                     log,
                     snapshot,
@@ -100,6 +115,14 @@ impl Home {
             Ok(None) => None,
             Err(why) => Some(why),
         };
+        if alone::is_ordered(directory) {
+            let why = lost.as_deref().unwrap_or("there is none");
+            let order = directory.join(alone::ORDER);
+            return Err(invalid(&format!(
+                "{} orders to go on with a state that cannot be used ({why}); remove that file to start as a new replica",
+                order.display()
+            )));
+        }
         put_aside(directory)?;
         let id = draw()?;
         write_identity(directory, id, name, boot, durable)?;
@@ -107,6 +130,7 @@ impl Home {
             directory: directory.into(),
             id,
             lost,
+            alone: false,
             durable,
             log: LogStore::open(directory, durable)?,
             snapshot: None,
@@ -194,7 +218,8 @@ fn leftovers(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for file in fs::read_dir(directory)? {
         let file = file?;
-        if file.file_name() != LOCK && file.file_name() != LOST {
+        let name = file.file_name();
+        if name != LOCK && name != LOST && name != alone::ORDER {
             found.push(file.path());
         }
     }
@@ -225,5 +250,7 @@ fn draw() -> io::Result<NodeId> {
     Ok((random >> 1).max(1))
 }
 
+#[cfg(test)]
+pub(crate) use alone::ORDER;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
@@ -15,7 +16,9 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Self {
-        let name = format!("tandem-home-{}-{}", std::process::id(), draw().unwrap());
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tandem-home-{}-{number}", std::process::id());
         Self(std::env::temp_dir().join(name))
     }
 
@@ -235,21 +238,139 @@ fn truncated_entries_do_not_come_back() {
 
 #[test]
 fn another_node_s_state_is_left_alone() {
-    let scratch = Scratch::new();
-    let id = scratch.open(false, "boot").id;
-    let error = Home::open_at(&scratch.0, "cache2", false, "boot")
-        .err()
-        .unwrap();
-    assert!(error.to_string().contains("node cache1"), "{error}");
-    assert_eq!(scratch.open(false, "boot").id, id);
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let id = scratch.open(false, "boot").id;
+        let error = Home::open_at(&scratch.0, "cache2", false, "boot")
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("node cache1"), "{error}");
+        assert_eq!(scratch.open(false, "boot").id, id);
+    });
 }
 
 #[test]
 fn two_processes_cannot_share_a_state() {
-    let scratch = Scratch::new();
-    let _held = scratch.open(false, "boot");
-    let error = Home::open_at(&scratch.0, "cache1", false, "boot")
-        .err()
-        .unwrap();
-    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let _held = scratch.open(false, "boot");
+        let error = Home::open_at(&scratch.0, "cache1", false, "boot")
+            .err()
+            .unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+    });
+}
+
+/// A copy of a state directory in which one thing was changed.
+fn damaged(from: &Scratch, damage: impl FnOnce(&mut Vec<u8>)) -> Scratch {
+    let copy = Scratch::new();
+    fs::create_dir(&copy.0).unwrap();
+    for file in fs::read_dir(&from.0).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), copy.0.join(file.file_name())).unwrap();
+    }
+    let mut bytes = fs::read(copy.segment()).unwrap();
+    damage(&mut bytes);
+    fs::write(copy.segment(), bytes).unwrap();
+    copy
+}
+
+#[test]
+fn whatever_byte_of_the_log_is_damaged_nothing_of_it_is_replayed_under_the_old_identity() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        let id = home.id;
+        fill(&home, 0..4).await;
+        drop(home);
+        let size = fs::metadata(scratch.segment()).unwrap().len();
+        // The lengths, the checksums and the payloads of every record, the last one's too, and the file's header.
+        for at in 0..size as usize {
+            let copy = damaged(&scratch, |bytes| bytes[at] ^= 1 << (at % 8));
+            let home = copy.open(false, "boot");
+            assert_ne!(home.id, id, "byte {at} of {size}");
+            assert!(home.log.is_blank() && home.lost.is_some(), "byte {at}");
+        }
+    });
+}
+
+#[test]
+fn a_record_that_is_missing_doubled_or_of_another_place_is_a_lost_state() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        let id = home.id;
+        fill(&home, 0..1).await;
+        let begin = fs::metadata(scratch.segment()).unwrap().len() as usize;
+        fill(&home, 1..2).await;
+        let end = fs::metadata(scratch.segment()).unwrap().len() as usize;
+        fill(&home, 2..4).await;
+        drop(home);
+        type Damage = Box<dyn FnOnce(&mut Vec<u8>)>;
+        let kinds: [(&str, Damage); 6] = [
+            ("missing", Box::new(move |b| drop(b.drain(begin..end)))),
+            (
+                "doubled",
+                Box::new(move |b| {
+                    let record = b[begin..end].to_vec();
+                    b.splice(end..end, record);
+                }),
+            ),
+            (
+                "zeros in the place of the last ones",
+                Box::new(move |b| b[end..].fill(0)),
+            ),
+            (
+                "zeros in the middle",
+                Box::new(move |b| b[begin..end].fill(0)),
+            ),
+            (
+                "cut in the middle and followed by others",
+                Box::new(move |b| drop(b.drain(end - 5..end))),
+            ),
+            (
+                "something unknown behind the end",
+                Box::new(|b| b.extend_from_slice(&[0x55; 300])),
+            ),
+        ];
+        for (what, damage) in kinds {
+            let home = damaged(&scratch, damage).open(false, "boot");
+            assert_ne!(home.id, id, "{what}");
+            assert!(home.log.is_blank() && home.lost.is_some(), "{what}");
+        }
+    });
+}
+
+#[test]
+fn a_damaged_snapshot_vote_or_identity_is_a_lost_state() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        let id = home.id;
+        fill(&home, 0..4).await;
+        let meta = SnapshotMeta {
+            last_log_id: Some(log_id(2)),
+            ..SnapshotMeta::default()
+        };
+        crate::snapshot::write(&scratch.0, &meta, State::default().view())
+            .unwrap()
+            .make_current(&scratch.0, false)
+            .unwrap();
+        drop(home);
+        assert_eq!(scratch.open(false, "boot").id, id, "as it should be");
+        for name in ["snapshot", "vote", IDENTITY] {
+            let size = fs::metadata(scratch.0.join(name)).unwrap().len();
+            for at in 0..size as usize {
+                let copy = damaged(&scratch, |_| {});
+                let mut bytes = fs::read(copy.0.join(name)).unwrap();
+                bytes[at] ^= 1 << (at % 8);
+                fs::write(copy.0.join(name), bytes).unwrap();
+                let home = copy.open(false, "boot");
+                assert_ne!(home.id, id, "byte {at} of {name}");
+            }
+            let cut = damaged(&scratch, |_| {});
+            let bytes = fs::read(cut.0.join(name)).unwrap();
+            fs::write(cut.0.join(name), &bytes[..bytes.len() - 1]).unwrap();
+            assert_ne!(cut.open(false, "boot").id, id, "{name} cut short");
+        }
+    });
 }

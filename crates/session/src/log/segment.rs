@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! segment   "TNDMLOG" version   record*
-//! record    length u32   crc32 of the payload u32   payload: one entry
+//! record    length u32   crc32 of the payload u32   crc32 of these two u32   payload: one entry
 //! ```
 //!
 //! A record that ends before its length says can be the last thing in the log only: the process was killed inside the
-//! `write` that appended it. Such a record was never acknowledged, as an acknowledgement follows the `write`, and it is
+//! `write` that appended it. The length has a checksum of its own, so that one that was damaged does not make what was
+//! acknowledged look like that. Such a record was never acknowledged, as an acknowledgement follows the `write`, and it is
 //! cut off. Without `durable` nothing else can be wrong with a log written since the machine was started: the kernel
 //! holds whole writes, whatever happens to the process. With `durable` a power cut may leave, behind everything
 //! that was flushed, space that was allocated and not written, which reads as zeros; it is cut off as well. Anything
@@ -22,8 +23,8 @@ use openraft::entry::RaftEntry;
 
 use crate::types::{Entry, decode, encode, invalid};
 
-const HEADER: &[u8; 8] = b"TNDMLOG\x01";
-const RECORD_HEAD: usize = 8;
+const HEADER: &[u8; 8] = b"TNDMLOG\x02";
+const RECORD_HEAD: usize = 12;
 /// The largest record: a larger length is corruption. A batch is far smaller.
 const MAX_RECORD: usize = 64 * 1024 * 1024;
 
@@ -51,10 +52,7 @@ impl Records {
     pub fn add(&mut self, entry: &Entry) -> io::Result<()> {
         let payload = encode(entry)?;
         self.starts.push(self.bytes.len() as u64);
-        self.bytes
-            .extend_from_slice(&(payload.len() as u32).to_be_bytes());
-        self.bytes
-            .extend_from_slice(&crc32fast::hash(&payload).to_be_bytes());
+        self.bytes.extend_from_slice(&head(&payload));
         self.bytes.extend_from_slice(&payload);
         Ok(())
     }
@@ -103,6 +101,7 @@ impl Segment {
         first: u64,
         path: PathBuf,
         last: bool,
+        durable: bool,
         mut seen: impl FnMut(Entry),
     ) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
@@ -120,7 +119,8 @@ impl Segment {
         while end < bytes.len() {
             let rest = &bytes[end..];
             let Some(payload) = payload(rest) else {
-                let torn = is_cut_short(rest) || rest.iter().all(|b| *b == 0);
+                let unwritten = durable && rest.iter().all(|b| *b == 0);
+                let torn = is_cut_short(rest) || unwritten;
                 if !(last && torn) {
                     return Err(lost("a corrupted record"));
                 }
@@ -196,23 +196,40 @@ impl Segment {
     }
 }
 
-/// The payload of the record at the start of `bytes`, if it is complete and its checksum right.
+fn head(payload: &[u8]) -> [u8; RECORD_HEAD] {
+    let mut head = [0; RECORD_HEAD];
+    head[..4].copy_from_slice(&(payload.len() as u32).to_be_bytes());
+    head[4..8].copy_from_slice(&crc32fast::hash(payload).to_be_bytes());
+    let sum = crc32fast::hash(&head[..8]);
+    head[8..].copy_from_slice(&sum.to_be_bytes());
+    head
+}
+
+/// A record with this payload.
+#[cfg(test)]
+pub fn record(payload: &[u8]) -> Vec<u8> {
+    [&head(payload)[..], payload].concat()
+}
+
+/// The length that the record at the start of `bytes` says it has, and its payload's checksum, if its head is intact.
+fn read_head(bytes: &[u8]) -> Option<(usize, [u8; 4])> {
+    let (head, _) = bytes.split_first_chunk::<RECORD_HEAD>()?;
+    let [a, b, c, d, sum @ .., _, _, _, _] = *head;
+    let intact = crc32fast::hash(&head[..8]).to_be_bytes() == head[8..];
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    (intact && length <= MAX_RECORD).then_some((length, sum))
+}
+
+/// The payload of the record at the start of `bytes`, if it is complete and its checksums right.
 fn payload(bytes: &[u8]) -> Option<&[u8]> {
-    let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (sum, rest) = rest.split_first_chunk::<4>()?;
-    let length = u32::from_be_bytes(*length) as usize;
-    let payload = rest.get(..length)?;
-    // An entry is never empty; a record of zeros is space that was never written.
-    (length > 0 && crc32fast::hash(payload).to_be_bytes() == *sum).then_some(payload)
+    let (length, sum) = read_head(bytes)?;
+    let payload = bytes.get(RECORD_HEAD..RECORD_HEAD + length)?;
+    // An entry is never empty.
+    (length > 0 && crc32fast::hash(payload).to_be_bytes() == sum).then_some(payload)
 }
 
 /// Whether the file ends before the record at the start of `bytes` does.
 fn is_cut_short(bytes: &[u8]) -> bool {
-    match bytes.first_chunk::<4>() {
-        None => true,
-        Some(length) => {
-            let length = u32::from_be_bytes(*length) as usize;
-            length <= MAX_RECORD && bytes.len() < RECORD_HEAD + length
-        }
-    }
+    bytes.len() < RECORD_HEAD
+        || read_head(bytes).is_some_and(|(length, _)| bytes.len() < RECORD_HEAD + length)
 }

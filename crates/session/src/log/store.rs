@@ -88,6 +88,23 @@ impl LogStore {
         self.lock().segment = bytes;
     }
 
+    /// All entries from `start` on, some at a time, in order.
+    pub fn each_from(&self, start: u64, mut seen: impl FnMut(Entry)) -> io::Result<()> {
+        let inner = self.lock();
+        let behind = inner.last.map_or(0, |last| last.index() + 1);
+        for index in start..behind {
+            let entry = inner.get(index)?;
+            seen(entry.ok_or_else(|| invalid("an entry of the log is missing"))?);
+        }
+        Ok(())
+    }
+
+    /// Bytes of entries that are held in memory.
+    #[cfg(test)]
+    pub fn cached(&self) -> usize {
+        self.lock().cache_bytes
+    }
+
     /// Bytes that the log takes on disk.
     pub fn size(&self) -> u64 {
         self.lock().segments.iter().map(Segment::size).sum()
@@ -155,10 +172,16 @@ impl Inner {
                 return Err(invalid("a part of the log is missing"));
             }
             let (mut last, mut entries) = (None, Vec::new());
-            let segment = Segment::open(first, path, i + 1 == count, |entry| {
-                last = Some(entry.log_id());
-                entries.push(entry);
-            })?;
+            let segment = Segment::open(
+                first,
+                path,
+                i + 1 == count,
+                self.flusher.is_some(),
+                |entry| {
+                    last = Some(entry.log_id());
+                    entries.push(entry);
+                },
+            )?;
             expected = Some(segment.next());
             for entry in entries {
                 self.remember(entry);
@@ -426,6 +449,13 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.barrier().await?;
+        self.purge_to(upto)
+    }
+}
+
+impl LogStore {
+    /// Forgets the entries up to this one, which a snapshot has.
+    pub fn purge_to(&self, upto: LogId) -> io::Result<()> {
         let mut inner = self.lock();
         let durable = inner.flusher.is_some();
         // First said, then done: segments that are left over are recognised, ones that are missing would not be.

@@ -39,7 +39,8 @@ pub struct Core {
     leader_gone: Arc<Notify>,
     telemetry: Telemetry,
     /// The state directory stays this replica's for as long as it runs.
-    _home: Arc<Home>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "held, not read"))]
+    home: Arc<Home>,
 }
 
 impl Core {
@@ -54,6 +55,10 @@ impl Core {
         let events = telemetry.events.clone();
         if let Some(why) = &home.lost {
             let what = format!("the state that was here is lost ({why}): joins as a new replica");
+            events.warning(format!("sessions/{}", options.node), what);
+        }
+        if home.alone {
+            let what = "goes on without the others, as ordered: everything in its log counts as committed, and they are taken in as new replicas";
             events.warning(format!("sessions/{}", options.node), what);
         }
         let was_blank = home.log.is_blank();
@@ -149,7 +154,7 @@ impl Core {
             view,
             leader_gone,
             telemetry: telemetry.clone(),
-            _home: Arc::new(home),
+            home: Arc::new(home),
         })
     }
 
@@ -158,6 +163,12 @@ impl Core {
         if self.view.leader().is_some_and(|leader| leader.name == peer) {
             self.leader_gone.notify_one();
         }
+    }
+
+    /// Its log.
+    #[cfg(test)]
+    pub fn log(&self) -> &crate::log::LogStore {
+        &self.home.log
     }
 
     /// The cluster as this replica sees it.

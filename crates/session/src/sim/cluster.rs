@@ -305,6 +305,22 @@ impl Cluster {
         false
     }
 
+    /// The replica of a node that runs.
+    pub fn core(&self, node: HostId) -> Option<Core> {
+        let state = self.0.state.borrow();
+        Some(state.nodes[node].running.as_ref()?.core.clone())
+    }
+
+    /// Bytes of all files of a node's state.
+    pub fn disk(&self, node: HostId) -> u64 {
+        let Ok(files) = fs::read_dir(self.home(node)) else {
+            return 0;
+        };
+        files
+            .filter_map(|file| Some(file.ok()?.metadata().ok()?.len()))
+            .sum()
+    }
+
     /// What each node says of the cluster, for whoever looks into why it is not whole.
     pub fn describe(&self) -> String {
         let state = self.0.state.borrow();

@@ -13,6 +13,7 @@ pub mod network;
 mod profile;
 pub mod runtime;
 mod scenario;
+mod scripts;
 mod tests;
 pub mod world;
 

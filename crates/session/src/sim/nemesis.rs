@@ -328,7 +328,7 @@ fn directions() -> (bool, bool) {
 fn tear(cluster: &Cluster, node: HostId) {
     if let Some(path) = cluster.newest_segment(node) {
         let mut file = OpenOptions::new().append(true).open(path).unwrap();
-        let record = [&100_u32.to_be_bytes()[..], &[0xa5; 103]].concat();
+        let record = crate::log::segment::record(&[0xa5; 100]);
         let written = 1 + below(record.len() as u64 - 1) as usize;
         file.write_all(&record[..written]).unwrap();
     }
@@ -338,9 +338,9 @@ fn tear(cluster: &Cluster, node: HostId) {
 fn corrupt(cluster: &Cluster, node: HostId) {
     if let Some(path) = cluster.newest_segment(node) {
         let mut bytes = fs::read(&path).unwrap();
-        // Behind the first record's length: a flipped length may look like a torn record, which is another matter.
-        if bytes.len() > 24 {
-            bytes[16] ^= 1 << below(8);
+        if !bytes.is_empty() {
+            let at = below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << below(8);
             fs::write(path, bytes).unwrap();
             return;
         }

@@ -1,0 +1,203 @@
+//! Scenarios of one promise each, which chance would show too seldom or not at all.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tandem_history::{Call, Outcome};
+
+use super::cluster::{Cluster, NODES};
+use super::load::{Client, History, Troubles};
+use super::network;
+use super::profile::{Mix, Profile};
+use super::runtime::sleep;
+use super::scenario::{Story, run_script};
+use super::world::{self, Random};
+use crate::node::Retention;
+
+const MS: Duration = Duration::from_millis(1);
+/// Where the agent is.
+const HOST: usize = NODES + 1;
+
+/// Starts the three nodes and waits until they are a cluster.
+async fn formed(cluster: &Cluster) {
+    for node in cluster.file() {
+        cluster.start(node);
+    }
+    let whole = cluster.becomes_whole(20).await;
+    assert!(whole, "{}", cluster.describe());
+}
+
+/// Has a client ask something on the agent's host, and waits for what it is told.
+async fn ask(mut client: Client, key: &str, call: Call) -> (Client, Result<Outcome, String>) {
+    let answer = Rc::new(RefCell::new(None));
+    let (slot, key) = (answer.clone(), key.into());
+    world::spawn_on(HOST, async move {
+        let told = client.call(&key, call).await;
+        *slot.borrow_mut() = Some((client, told));
+    });
+    loop {
+        if let Some(done) = answer.take() {
+            return done;
+        }
+        sleep(MS).await;
+    }
+}
+
+fn set(value: &str) -> Call {
+    Call::Set {
+        value: value.as_bytes().into(),
+        life: None,
+    }
+}
+
+/// Two of three lose their state: what is left is on one.
+async fn two_lose_their_state(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let mut client = Client::new(1, agent.keyspace(), history.clone());
+    for i in 0..20 {
+        let (back, told) = ask(client, &format!("key{i}"), set(&format!("value{i}"))).await;
+        client = back;
+        assert_eq!(told, Ok(Outcome::Stored));
+    }
+    // Whoever is left has everything: a voter that lagged behind could not say what was acknowledged.
+    let left = cluster.leader().expect("it leads");
+    for node in (1..=3).filter(|node| *node != left) {
+        cluster.crash(node);
+        cluster.wipe(node);
+        cluster.start(node);
+    }
+    // The one that is left may still hold a lease, and answer by it.
+    sleep(1_000 * MS).await;
+    let (mut client, told) = ask(client, "key0", Call::Get).await;
+    let why = told.expect_err("without a majority nothing is answered");
+    assert!(why.contains("cannot be read now"), "{why}");
+    assert!(!cluster.becomes_whole(20).await, "nobody decided yet");
+
+    cluster.crash(left);
+    std::fs::write(cluster.home(left).join(crate::home::ORDER), "").unwrap();
+    cluster.start(left);
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    for i in 0..20 {
+        let (back, told) = ask(client, &format!("key{i}"), Call::Get).await;
+        client = back;
+        let value = format!("value{i}").into_bytes();
+        assert_eq!(told, Ok(Outcome::Hit(value.into(), None)));
+    }
+    // It was carried out once: the next start is an ordinary one.
+    let leads = cluster.leader().expect("one leads");
+    cluster.crash(leads);
+    cluster.start(leads);
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    let (_, told) = ask(client, "key0", set("new")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn two_voters_that_lost_their_state_refuse_until_an_operator_decides_and_then_nothing_is_lost() {
+    for seed in 0..5 {
+        let profile = Profile::of(0, &mut Random::new(seed));
+        let report = run_script(seed, profile, two_lose_their_state);
+        assert!(report.holds(), "{report}");
+    }
+}
+
+/// What steady writes leave on the disks and in memory: the most that was seen anywhere.
+#[derive(Clone, Copy, Debug, Default)]
+struct Most {
+    disk: u64,
+    log: u64,
+    cached: usize,
+    state: u64,
+}
+
+async fn steady_writes(cluster: Cluster, most: Rc<Cell<Most>>) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let stop = Rc::new(Cell::new(false));
+    for number in 0..8 {
+        let client = Client::new(number, agent.keyspace(), history.clone());
+        let profile = cluster.profile().clone();
+        world::spawn_on(
+            HOST,
+            client.work(profile, stop.clone(), Troubles::default()),
+        );
+    }
+    let away = cluster.leader().expect("one leads") % 3 + 1;
+    for tenth in 0..200 {
+        sleep(100 * MS).await;
+        // A replica that is away must not hold the others' logs.
+        let others = (1..=3).filter(|node| *node != away);
+        match tenth {
+            50 => others.for_each(|other| {
+                network::cut(away, other);
+                network::cut(other, away);
+            }),
+            150 => network::heal(),
+            _ => {}
+        }
+        for node in 1..=3 {
+            let mut seen = most.get();
+            seen.disk = seen.disk.max(cluster.disk(node));
+            if let Some(core) = cluster.core(node) {
+                seen.log = seen.log.max(core.log().size());
+                seen.cached = seen.cached.max(core.log().cached());
+                let state = core.clients.replica.lock().state.bytes();
+                seen.state = seen.state.max(state);
+            }
+            most.set(seen);
+        }
+    }
+    stop.set(true);
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    // What had to be kept for a while goes when it may.
+    sleep(5_000 * MS).await;
+    let retention = cluster.profile().retention;
+    let rest = retention.kept + retention.log.max(most.get().state) + 2 * cluster.profile().segment;
+    let sizes = (1..=3).filter_map(|node| Some(cluster.core(node)?.log().size()));
+    let problems = sizes.filter(|size| *size > rest);
+    let problems = problems.map(|size| format!("the log keeps {size} bytes, {rest} are allowed"));
+    (history, Vec::new(), problems.collect())
+}
+
+#[test]
+fn disk_and_memory_stay_bounded_under_steady_writes_also_while_a_replica_is_away() {
+    let most = Rc::new(Cell::new(Most::default()));
+    let retention = Retention {
+        log: 64 << 10,
+        kept: 32 << 10,
+        snapshot_every: 200 * MS,
+    };
+    let profile = Profile {
+        mix: Mix {
+            large: 1,
+            ..Mix::default()
+        },
+        think: 8,
+        retention,
+        segment: 8 << 10,
+        ..Profile::of(6, &mut Random::new(1))
+    };
+    let seen = most.clone();
+    let report = run_script(1, profile, |cluster| steady_writes(cluster, seen));
+    assert!(report.holds(), "{report}");
+    let most = most.get();
+    let written = report.verdict.operations as u64 * 700;
+    println!("about {written} bytes written; most seen: {most:?}");
+    // What is kept, what may gather before a snapshot, and what is written while one is taken and while entries are on
+    // their way to a replica that does not answer: seconds, however long it is away.
+    let log = retention.kept + retention.log.max(most.state) + written / 20 * 4;
+    assert!(most.log <= log, "{most:?}, {log} allowed");
+    assert!(most.cached as u64 <= log, "{most:?}, {log} allowed");
+    // The snapshot that counts, one that is being taken, and one on its way here.
+    let disk = log + 3 * (most.state + (64 << 10));
+    assert!(most.disk <= disk, "{most:?}, {disk} allowed");
+    assert!(
+        written / 2 > disk,
+        "while the replica was away too little was written to show it: {written}"
+    );
+}
