@@ -1,16 +1,19 @@
 //! Compares Tandem with the programs it stands in for, side by side on this machine.
 //!
-//! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `site`
-//! likewise, and after it a part of the name of the cases that are wanted. (`bare` is the server of [`bare`], which the
-//! others start.)
+//! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `proxy` and
+//! `site` likewise, and after it a part of the name of the cases that are wanted. (`bare` is the server of [`bare`],
+//! which the others start.)
 
 mod bare;
 mod cache;
 mod calls;
+mod h2load;
 mod load;
 mod process;
+mod proxy;
 mod rounds;
 mod site;
+mod stage;
 mod table;
 
 /// The release binary, from the top of the repository.
@@ -24,12 +27,15 @@ fn main() {
             let address = address.parse().expect("an address and a port");
             bare::serve(address).expect("it serves");
         }
+        ["proxy"] => proxy::run(BUILT, None),
+        ["proxy", server] => proxy::run(server, None),
+        ["proxy", server, only] => proxy::run(server, Some(only)),
         ["site"] => site::run_all(BUILT, None),
         ["site", server] => site::run_all(server, None),
         ["site", server, only] => site::run_all(server, Some(only)),
         _ => {
             eprintln!(
-                "usage: bench cache PATH-OF-TANDEM\n       bench site [PATH-OF-TANDEM [CASES]]"
+                "usage: bench cache PATH-OF-TANDEM\n       bench proxy|site [PATH-OF-TANDEM [CASES]]"
             );
             std::process::exit(2);
         }
