@@ -17,5 +17,6 @@ mod view;
 pub use access::Access;
 pub use api::{Answer, Api, Call};
 pub use handler::AdminHandler;
+pub use metrics::reference as metrics_reference;
 pub use operations::{Operations, Order, Others};
 pub use view::{NodeInfo, NodeView, Row, RowState, Rows};

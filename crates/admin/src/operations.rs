@@ -1,7 +1,6 @@
 //! What the API needs of the program around it.
 
 use std::future::{Future, ready};
-use std::path::PathBuf;
 use std::pin::Pin;
 
 use serde_json::Value;
@@ -15,11 +14,6 @@ pub enum Order {
     Reload,
     /// Open the logs anew.
     ReopenLogs,
-    /// Hand over to a new process, of this program or of another.
-    Upgrade {
-        /// The program; `None` is the one that runs.
-        program: Option<PathBuf>,
-    },
     /// Say what configuration is in effect.
     Configuration,
     /// Say what is different in the file.

@@ -41,16 +41,6 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         what: "The least severity that is written to the log, until the node ends.",
         run: log_level,
     },
-    Endpoint {
-        changes: true,
-        path: "/api/v1/node/upgrade",
-        parameters: "`program=PATH`, if another one",
-        what: "Start the program anew, hand sockets and applications over to it, finish what is in flight. Answers when the successor serves.",
-        run: |api, call, _| {
-            let program = call.parameter("program").map(Into::into);
-            api.audited(call, "upgrade", Order::Upgrade { program })
-        },
-    },
 ];
 
 impl Api {

@@ -20,7 +20,7 @@ use super::cluster_port::one_address;
 
 /// What a connection for these calls is opened for.
 const PURPOSE: &str = "admin";
-/// How long another node may take: a reload, an upgrade.
+/// How long another node may take: a reload that starts programs.
 const LIMIT: Duration = Duration::from_secs(40);
 /// Calls that wait for the control thread.
 const QUEUE: usize = 64;

@@ -67,7 +67,6 @@ impl Running {
                 let new = read.map_err(|failure| failure.to_string().trim().to_owned())?;
                 Ok(configuration::difference(&self.text, &new.text))
             }
-            Order::Upgrade { .. } => Err("an upgrade is not available yet in this version".into()),
         }
     }
 

@@ -10,7 +10,7 @@ use tandem_model::Address;
 
 use crate::exit::{Failure, Result};
 
-/// For an answer: an upgrade may take a while.
+/// For an answer: a reload may take a while.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The largest answer that is read, in bytes.
 const MOST: u64 = 64 << 20;

@@ -31,8 +31,7 @@ ConditionPathExists=/etc/tandem/cluster.toml
 
 [Service]
 Type=notify
-# An upgrade names its successor as the main process.
-NotifyAccess=all
+NotifyAccess=main
 Environment=TANDEM_FILE=/etc/tandem/cluster.toml
 EnvironmentFile=-/etc/tandem/environment
 ExecStartPre={program} configtest
