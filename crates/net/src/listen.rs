@@ -83,6 +83,34 @@ impl std::error::Error for BindError {
 /// # Errors
 /// When the name is unknown or an address cannot be bound; nothing stays bound then.
 pub fn bind(address: &Address, workers: usize) -> Result<Vec<Bound>, BindError> {
+    bind_as(address, workers, false)
+}
+
+/// As [`bind`], beside a process that lets go of the address soon: a port may be shared with it.
+///
+/// # Errors
+/// As [`bind`]; also when the other process does not share the port.
+pub fn bind_beside(address: &Address, workers: usize) -> Result<Vec<Bound>, BindError> {
+    bind_as(address, workers, true)
+}
+
+/// Takes a bound socket that was handed over; each worker holds a duplicate of it.
+///
+/// # Errors
+/// When it is no socket that can listen.
+pub fn adopt(socket: OwnedFd, workers: usize) -> io::Result<Bound> {
+    let socket = Socket::from(socket);
+    socket.set_nonblocking(true)?;
+    socket.listen(BACKLOG)?;
+    let address = socket.local_addr()?.as_socket();
+    let mut sockets = vec![OwnedFd::from(socket)];
+    for _ in 1..workers.max(1) {
+        sockets.push(sockets[0].try_clone()?);
+    }
+    Ok(Bound { address, sockets })
+}
+
+fn bind_as(address: &Address, workers: usize, beside: bool) -> Result<Vec<Bound>, BindError> {
     let (host, port) = match address {
         Address::Unix(path) => {
             let bound = unix(Path::new(path), workers);
@@ -91,11 +119,17 @@ pub fn bind(address: &Address, workers: usize) -> Result<Vec<Bound>, BindError> 
         Address::Tcp { host, port } => (host.as_str(), *port),
     };
     if host.is_empty() {
-        let all = match tcp(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), workers) {
+        let all = match tcp(
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
+            workers,
+            beside,
+        ) {
             // A machine without IPv6.
-            Err(e) if is_absent(&e) => {
-                tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), workers)
-            }
+            Err(e) if is_absent(&e) => tcp(
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+                workers,
+                beside,
+            ),
             bound => bound,
         };
         return Ok(vec![all.map_err(|e| BindError::new(address, e))?]);
@@ -108,7 +142,7 @@ pub fn bind(address: &Address, workers: usize) -> Result<Vec<Bound>, BindError> 
     found.dedup();
     let (mut bound, mut absent) = (Vec::new(), None);
     for at in found {
-        match tcp(at, workers) {
+        match tcp(at, workers, beside) {
             Ok(one) => bound.push(one),
             Err(e) if is_absent(&e) => absent = Some(e),
             Err(e) => return Err(BindError::new(address, e)),
@@ -126,13 +160,14 @@ fn is_absent(e: &io::Error) -> bool {
         || e.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
-fn tcp(at: SocketAddr, workers: usize) -> io::Result<Bound> {
+fn tcp(at: SocketAddr, workers: usize, beside: bool) -> io::Result<Bound> {
     let first = new_tcp(at)?;
-    first.bind(&at.into())?;
-    let shared = workers > 1;
-    if shared {
+    if beside {
         first.set_reuse_port(true)?;
     }
+    first.bind(&at.into())?;
+    // Also with one worker: a process that follows this one may bind beside it.
+    first.set_reuse_port(true)?;
     first.listen(BACKLOG)?;
     let address = first.local_addr()?.as_socket();
     let mut sockets = vec![OwnedFd::from(first)];
@@ -201,6 +236,31 @@ fn is_left_behind(path: &Path, probe: &Socket) -> bool {
 mod tests {
     use super::*;
     use std::net::TcpStream;
+
+    #[test]
+    fn a_process_that_follows_binds_beside_the_one_that_goes() {
+        for workers in [1, 2] {
+            let first = bind(&local(0), workers).unwrap();
+            let port = first[0].address.unwrap().port();
+            let next = bind_beside(&local(port), workers).unwrap();
+            drop(first);
+            TcpStream::connect(("127.0.0.1", port)).unwrap();
+            drop(next);
+        }
+    }
+
+    #[test]
+    fn a_socket_that_was_handed_over_is_listened_on_by_every_worker() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket
+            .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+            .unwrap();
+        let bound = adopt(socket.into(), 3).unwrap();
+        assert_eq!(bound.sockets.len(), 3);
+        TcpStream::connect(bound.address.unwrap()).unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(adopt(file.into(), 1).is_err());
+    }
 
     fn local(port: u16) -> Address {
         Address::tcp("127.0.0.1", port)

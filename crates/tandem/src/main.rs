@@ -8,6 +8,7 @@
 mod cli;
 mod commands;
 mod exit;
+mod foreign;
 mod node;
 mod operator;
 mod process;
@@ -22,7 +23,10 @@ fn main() -> ExitCode {
     match cli::dispatch(&name, args.collect()) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("tandem: {failure}");
+            // A command that speaks as another program has said it already.
+            if !failure.to_string().is_empty() {
+                eprintln!("tandem: {failure}");
+            }
             ExitCode::from(failure.code)
         }
     }

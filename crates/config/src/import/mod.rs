@@ -12,6 +12,7 @@ pub(crate) mod names;
 mod nginx;
 mod report;
 pub(crate) mod sources;
+mod unavailable;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub struct Options {
     pub directory: String,
     /// The directory of files that are made with the cluster file; empty is beside it.
     pub beside: String,
+    /// Sockets of this process that files may name by their numbers, and what they are bound to.
+    pub sockets: BTreeMap<u32, String>,
     /// Where access logs go when the file does not say; empty is nowhere.
     pub access_log: String,
 }
@@ -78,6 +81,8 @@ pub struct Translation {
     pub files: BTreeMap<String, Vec<u8>>,
     /// How the process runs.
     pub process: Process,
+    /// The files that were read, by name, with what is in them.
+    pub sources: Vec<(String, String)>,
 }
 
 /// Translates one or several haproxy.cfg, to be run as they are. `env` is the environment for `${VAR}`.
@@ -149,6 +154,8 @@ fn finish(
     base: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Translation {
+    let mut outcome = outcome;
+    unavailable::leave_out(&mut outcome.document, &mut outcome.verdicts);
     let Written { text, origin } = outcome.document.write(&sources);
     let mut report = outcome.verdicts.finish(&sources, &outcome.seen);
     let mut loaded = None;
@@ -178,6 +185,7 @@ fn finish(
         report,
         files: outcome.files,
         process: outcome.process,
+        sources: sources.into_files(),
     }
 }
 

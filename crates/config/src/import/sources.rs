@@ -58,6 +58,14 @@ impl Sources {
         self.0.len()
     }
 
+    /// The files by name, with what is in them.
+    pub fn into_files(self) -> Vec<(String, String)> {
+        self.0
+            .into_iter()
+            .map(|source| (source.name, source.text))
+            .collect()
+    }
+
     /// The line of a spot, from 1.
     pub fn line(&self, spot: Spot) -> usize {
         self.place(spot).line

@@ -12,9 +12,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::commands::{
-    check, completion as completion_command, config, demo, demo_app, doctor, events, keeper, key,
-    log_level, logs, maintenance, man as man_command, memcached, node, rehearse, run, server,
-    service, verbs,
+    check, completion as completion_command, config, demo, demo_app, doctor, events, haproxy,
+    keeper, key, log_level, logs, maintenance, man as man_command, memcached, nginx, node,
+    rehearse, run, server, service, verbs,
 };
 use crate::exit::{Failure, Result};
 
@@ -70,16 +70,26 @@ pub const COMMANDS: &[Command] = &[
     node::COMMAND,
     key::COMMAND,
     memcached::COMMAND,
+    haproxy::COMMAND,
+    nginx::COMMAND,
     completion_command::COMMAND,
     man_command::COMMAND,
     demo_app::COMMAND,
     keeper::COMMAND,
 ];
 
-/// Runs what the arguments say; nothing at all is the demo. Called by a link named `memcached` it is that command.
+/// Commands that take the place of a program of the same name, which a link can have.
+const LINKS: [&Command; 3] = [&memcached::COMMAND, &haproxy::COMMAND, &nginx::COMMAND];
+
+/// Runs what the arguments say; nothing at all is the demo. Called by a link that has the name of another program it is
+/// that command.
 pub fn dispatch(name: &OsStr, args: Vec<OsString>) -> Result {
-    if Path::new(name).file_name() == Some(OsStr::new("memcached")) {
-        return (memcached::COMMAND.main)(lexopt::Parser::from_args(args));
+    let link = Path::new(name).file_name();
+    if let Some(command) = LINKS
+        .iter()
+        .find(|command| link == Some(OsStr::new(command.name)))
+    {
+        return (command.main)(lexopt::Parser::from_args(args));
     }
     let Some(word) = args.first().and_then(|arg| arg.to_str()) else {
         return (demo::COMMAND.main)(lexopt::Parser::from_args(args));

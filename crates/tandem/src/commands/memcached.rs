@@ -4,7 +4,6 @@
 //! 2. Bind, write the pid file, become the user.
 //! 3. Serve until a signal or `shutdown` ends it; remove the pid file.
 
-mod daemon;
 mod options;
 
 use std::ffi::OsString;
@@ -21,7 +20,7 @@ use tokio::sync::watch;
 
 use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
-use crate::process::{self, PidFile};
+use crate::process::{self, PidFile, daemon};
 use options::{Settings, Wanted};
 
 /// sysexits.h, which memcached's exit codes are from: the command line is wrong.

@@ -61,6 +61,10 @@ fn main(mut args: lexopt::Parser) -> Result {
             tethered,
             pid_file,
             text: read.text,
+            follows: false,
+            origin: node::Origin::default(),
+            signals: node::Signals::Tandem,
+            on_ready: None,
             reread,
         },
     )

@@ -1,5 +1,6 @@
 //! Where a node listens for HTTP: bound first, opened when there is someone to answer, exchanged by a reload.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
@@ -52,14 +53,49 @@ pub struct Before {
     works: BTreeMap<String, Arc<Works>>,
 }
 
+/// Where sockets come from at the start.
+#[derive(Default)]
+pub struct Origin {
+    /// Another process that has the addresses lets go of them soon.
+    pub beside: bool,
+    /// Bound sockets that were handed over, by what they are bound to.
+    pub handed: BTreeMap<Address, OwnedFd>,
+}
+
+impl Origin {
+    fn bind(
+        &mut self,
+        address: &Address,
+        workers: usize,
+    ) -> std::result::Result<Vec<Bound>, String> {
+        if let Some(socket) = self.handed.remove(address) {
+            let adopted = listen::adopt(socket, workers);
+            return adopted.map(|bound| vec![bound]).map_err(|error| {
+                format!("cannot listen on the socket that was handed over for {address}: {error}")
+            });
+        }
+        let bound = if self.beside {
+            listen::bind_beside(address, workers)
+        } else {
+            listen::bind(address, workers)
+        };
+        bound.map_err(|error| error.to_string())
+    }
+}
+
 /// Binds every listener and the admin pages, for so many workers.
-pub fn bind(plan: &NodePlan, workers: usize, telemetry: &Telemetry) -> Result<Sockets> {
+pub fn bind(
+    plan: &NodePlan,
+    workers: usize,
+    mut origin: Origin,
+    telemetry: &Telemetry,
+) -> Result<Sockets> {
     let mut wrong = Vec::new();
-    let listeners = bind_all(plan, workers, |_| true, &mut wrong);
+    let listeners = bind_all(plan, workers, |_| true, &mut origin, &mut wrong);
     let own = bind_own(plan, telemetry);
     let mut admin = Vec::new();
     if let Some(address) = &plan.admin {
-        match listen::bind(address, workers) {
+        match origin.bind(address, workers) {
             Ok(bound) => admin = bound,
             Err(error) => wrong.push(format!("admin pages: {error}")),
         }
@@ -108,12 +144,13 @@ fn bind_all(
     plan: &NodePlan,
     workers: usize,
     wanted: impl Fn(&Address) -> bool,
+    origin: &mut Origin,
     wrong: &mut Vec<String>,
 ) -> BTreeMap<Address, Vec<Bound>> {
     let mut listeners = BTreeMap::new();
     for listener in &plan.listeners {
         for address in listener.bind.iter().filter(|address| wanted(address)) {
-            match listen::bind(address, workers) {
+            match origin.bind(address, workers) {
                 Ok(bound) => {
                     listeners.insert(address.clone(), bound);
                 }
@@ -259,6 +296,8 @@ enum Order {
     ReopenLogs,
     /// Say that you live.
     Answer(oneshot::Sender<()>),
+    /// How long requests in flight may take from now on to finish, once it is stopped.
+    Drain(Duration),
 }
 
 /// Asks the workers whether they live.
@@ -333,7 +372,7 @@ impl Doors {
     pub fn bind_new(&self, plan: &NodePlan, workers: usize) -> Result<Sockets> {
         let mut wrong = Vec::new();
         let is_new = |address: &Address| !self.open.contains_key(address);
-        let listeners = bind_all(plan, workers, is_new, &mut wrong);
+        let listeners = bind_all(plan, workers, is_new, &mut Origin::default(), &mut wrong);
         all_or_none(
             Sockets {
                 listeners,
@@ -407,6 +446,14 @@ impl Doors {
 
     /// Stops listening, lets requests in flight finish within `drain`, ends the workers.
     pub async fn stop(self, drain: Duration, telemetry: &Telemetry) {
+        if drain != super::DRAIN {
+            for worker in &self.orders {
+                let _ = worker.send(Order::Drain(drain));
+            }
+            // The workers take it before they are stopped.
+            let pulse = self.pulse();
+            let _ = pulse.beats(GRACE).await;
+        }
         self.workers.stop();
         let joined = tokio::task::spawn_blocking(move || self.workers.join(drain + GRACE)).await;
         if let Ok(Err(unclean)) = joined {
@@ -424,6 +471,7 @@ async fn worker(
 ) {
     let engine = Engine::new(cx.index, most, telemetry.clone());
     let mut open = Vec::new();
+    let drain = Cell::new(super::DRAIN);
     let carry_out = async {
         let Some(mut orders) = orders else { return };
         while let Some(order) = orders.recv().await {
@@ -447,6 +495,7 @@ async fn worker(
                 Order::Answer(answer) => {
                     let _ = answer.send(());
                 }
+                Order::Drain(within) => drain.set(within),
                 Order::Close(address) => {
                     for (_, listening) in
                         open.iter().filter(|(at, _)| at.as_ref() == Some(&address))
@@ -463,5 +512,5 @@ async fn worker(
         () = carry_out => cx.stop.ordered().await,
         () = stop.ordered() => {}
     }
-    engine.drain(super::DRAIN).await;
+    engine.drain(drain.get()).await;
 }

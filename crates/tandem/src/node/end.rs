@@ -12,10 +12,44 @@ use crate::exit::{Failure, Result};
 pub enum Order {
     /// End, for this reason.
     Stop(&'static str),
+    /// End without waiting for what is in flight, for this reason.
+    StopNow(&'static str),
     /// Read the file again.
     Reload,
     /// Open the logs anew.
     ReopenLogs,
+}
+
+/// What signals mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Signals {
+    /// As everywhere in Tandem: TERM and INT end in order, HUP reads the file again, USR1 opens the logs anew.
+    #[default]
+    Tandem,
+    /// As in HAProxy: USR1 ends in order, TERM and INT at once, HUP and USR2 read the file again.
+    Haproxy,
+    /// As in nginx: QUIT ends in order, TERM and INT at once, HUP reads the file again, USR1 opens the logs anew.
+    Nginx,
+}
+
+/// Signals that other programs have, too.
+struct Others {
+    quit: Signal,
+    user2: Signal,
+    winch: Signal,
+}
+
+impl Others {
+    async fn next(this: &mut Option<Self>) -> &'static str {
+        let Some(others) = this else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = others.quit.recv() => "SIGQUIT",
+            _ = others.user2.recv() => "SIGUSR2",
+            _ = others.winch.recv() => "SIGWINCH",
+        }
+    }
 }
 
 /// Waits for orders.
@@ -24,13 +58,16 @@ pub struct End {
     terminate: Signal,
     hangup: Signal,
     user1: Signal,
+    /// Whose meaning depends on `signals`; without one they end the process, as is usual.
+    others: Option<Others>,
+    signals: Signals,
     tether: mpsc::Receiver<()>,
     cut: bool,
 }
 
 impl End {
     /// Listens for signals; with `tethered` also for the end of standard input, which a supervisor holds open.
-    pub fn new(tethered: bool) -> Result<Self> {
+    pub fn new(tethered: bool, signals: Signals) -> Result<Self> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))
@@ -44,7 +81,18 @@ impl End {
                 let _ = cut.blocking_send(());
             });
         }
+        let others = if signals == Signals::Tandem {
+            None
+        } else {
+            Some(Others {
+                quit: listen(SignalKind::quit())?,
+                user2: listen(SignalKind::user_defined2())?,
+                winch: listen(SignalKind::window_change())?,
+            })
+        };
         Ok(Self {
+            others,
+            signals,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
             hangup: listen(SignalKind::hangup())?,
@@ -56,14 +104,26 @@ impl End {
 
     /// Waits for the next order.
     pub async fn wait(&mut self) -> Order {
-        tokio::select! {
-            _ = self.interrupt.recv() => Order::Stop("SIGINT"),
-            _ = self.terminate.recv() => Order::Stop("SIGTERM"),
-            _ = self.hangup.recv() => Order::Reload,
-            _ = self.user1.recv() => Order::ReopenLogs,
-            _ = self.tether.recv(), if !self.cut => {
-                self.cut = true;
-                Order::Stop("its supervisor is gone")
+        loop {
+            let signal = tokio::select! {
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.hangup.recv() => return Order::Reload,
+                _ = self.user1.recv() => "SIGUSR1",
+                signal = Others::next(&mut self.others) => signal,
+                _ = self.tether.recv(), if !self.cut => {
+                    self.cut = true;
+                    return Order::Stop("its supervisor is gone");
+                }
+            };
+            match (self.signals, signal) {
+                (Signals::Tandem | Signals::Nginx, "SIGUSR1") => return Order::ReopenLogs,
+                (Signals::Tandem, signal)
+                | (Signals::Haproxy, signal @ "SIGUSR1")
+                | (Signals::Nginx, signal @ "SIGQUIT") => return Order::Stop(signal),
+                (_, signal @ ("SIGINT" | "SIGTERM" | "SIGQUIT")) => return Order::StopNow(signal),
+                (Signals::Haproxy, "SIGUSR2") => return Order::Reload,
+                _ => {}
             }
         }
     }
@@ -72,7 +132,7 @@ impl End {
     pub async fn wait_again(&mut self) -> &'static str {
         self.cut = true;
         loop {
-            if let Order::Stop(why) = self.wait().await {
+            if let Order::Stop(why) | Order::StopNow(why) = self.wait().await {
                 return why;
             }
         }

@@ -17,7 +17,8 @@ mod reload;
 mod services;
 mod sessions;
 
-pub use doors::{OWN_SOCKET, admin_config};
+pub use doors::{OWN_SOCKET, Origin, admin_config};
+pub use end::Signals;
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -54,6 +55,14 @@ pub struct Options {
     pub pid_file: Option<PathBuf>,
     /// What the file says, as checked.
     pub text: String,
+    /// Another process may hold the pid file for a while.
+    pub follows: bool,
+    /// Where the sockets of listeners come from.
+    pub origin: Origin,
+    /// What signals mean.
+    pub signals: Signals,
+    /// Called when the node serves.
+    pub on_ready: Option<Box<dyn FnOnce() -> Result<()>>>,
     /// Reads the file again and says what this node is to do now.
     pub reread: Box<dyn Fn() -> Result<Read>>,
 }
@@ -67,7 +76,8 @@ pub struct Read {
 }
 
 /// Runs a node until a signal ends it.
-pub fn run(plan: NodePlan, options: Options) -> Result {
+pub fn run(plan: NodePlan, mut options: Options) -> Result {
+    let origin = std::mem::take(&mut options.origin);
     let started = Instant::now();
     if let LogTo::File(path) = &plan.log {
         process::log_to(Path::new(path))
@@ -85,9 +95,15 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
             state.display()
         ))
     })?;
-    let _pid = options.pid_file.as_deref().map(pid_file).transpose()?;
+    let _pid = match options.pid_file.as_deref() {
+        Some(path) if options.follows => Some(PidFile::create(path).map_err(|error| {
+            Failure::usage(format!("cannot write {}: {error}", path.display()))
+        })?),
+        Some(path) => Some(pid_file(path)?),
+        None => None,
+    };
     let _state_pid = pid_file(&state.join("tandem.pid"))?;
-    let bound = doors::bind(&plan, workers, &telemetry)?;
+    let bound = doors::bind(&plan, workers, origin, &telemetry)?;
     let agent_door = sessions::bind_agent(&plan)?;
     let runtime = LocalRuntime::new()
         .map_err(|error| Failure::failed(format!("cannot start an event loop: {error}")))?;
@@ -103,7 +119,7 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
         started,
     };
     let outcome = runtime.block_on(async {
-        let mut end = end::End::new(options.tethered)?;
+        let mut end = end::End::new(options.tethered, options.signals)?;
         let sessions =
             sessions::Sessions::start(&plan, &cluster_port, agent_door, &telemetry).await?;
         let apps = apps::Apps::start(&plan, &options.base, &telemetry)?;
@@ -127,6 +143,9 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
         telemetry.events.info("node", format!("serves as {roles}"));
         let manager = manager::Manager::new(doors.pulse());
         manager.ready(&format!("serves as {roles}"));
+        if let Some(on_ready) = options.on_ready.take() {
+            on_ready()?;
+        }
 
         let mut node = reload::Running {
             plan,
@@ -139,6 +158,7 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
             doors,
             checks,
         };
+        let mut at_once = false;
         let why = loop {
             let order = tokio::select! {
                 order = end.wait() => order,
@@ -151,6 +171,10 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
             match order {
                 end::Order::Stop(why) => break why,
                 end::Order::ReopenLogs => node.reopen_logs(),
+                end::Order::StopNow(why) => {
+                    at_once = true;
+                    break why;
+                }
                 end::Order::Reload => {
                     let _ = node.reload(&*options.reread, &manager).await;
                 }
@@ -159,7 +183,7 @@ pub fn run(plan: NodePlan, options: Options) -> Result {
         manager.stopping(why);
         telemetry.events.info("node", format!("stops: {why}"));
         tokio::select! {
-            () = node.stop() => {}
+            () = node.stop(if at_once { Duration::ZERO } else { DRAIN }) => {}
             why = end.wait_again() => telemetry.events.warning("node", format!("stops at once: {why}")),
         }
         Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@
 //! and counts, applications whose program is the same are not touched.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tandem_admin::Order;
@@ -18,7 +19,7 @@ use super::doors::{self, Doors};
 use super::manager::Manager;
 use super::services::Services;
 use super::sessions::{self, Sessions};
-use super::{DRAIN, Options, Read, client_rule, configuration, set_log};
+use super::{Options, Read, client_rule, configuration, set_log};
 use crate::exit::Result;
 use crate::process;
 
@@ -145,9 +146,9 @@ impl Running {
         Ok(())
     }
 
-    /// Stops everything, in order.
-    pub async fn stop(self) {
-        self.doors.stop(DRAIN, &self.telemetry).await;
+    /// Stops everything, in order; requests in flight may finish within `drain`.
+    pub async fn stop(self, drain: Duration) {
+        self.doors.stop(drain, &self.telemetry).await;
         self.checks.abort();
         self.apps.stop().await;
         self.sessions.stop().await;

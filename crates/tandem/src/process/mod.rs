@@ -1,5 +1,6 @@
 //! What a process settles with its system: descriptors, its log, its user, the pid file, its service manager.
 
+pub mod daemon;
 pub mod notify;
 mod pid_file;
 

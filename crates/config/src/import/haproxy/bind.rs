@@ -1,5 +1,7 @@
 //! `bind`: where a frontend listens, and how.
 
+use std::collections::BTreeMap;
+
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::words::{Line, Word};
@@ -156,6 +158,8 @@ pub(crate) struct Bases {
     pub authorities: String,
     /// Before what is still relative.
     pub directory: String,
+    /// What the sockets of this process are bound to, by their numbers.
+    pub sockets: BTreeMap<u32, String>,
 }
 
 impl Bases {
@@ -189,7 +193,7 @@ pub(crate) fn read(
         ..Door::default()
     };
     for part in first.text.split(',') {
-        match addresses(part) {
+        match addresses(part, bases) {
             Ok(list) => door.addresses.extend(list),
             Err(message) => {
                 verdicts.refuse(line.spot, first.spot, message);
@@ -250,12 +254,18 @@ pub(crate) fn read(
 }
 
 /// `*:80`, `:80-82`, `10.0.0.1:80`, `[::]:80`, `:::80`, `ipv4@`, `ipv6@`, `unix@/path`, `/path`, `fd@5`.
-fn addresses(text: &str) -> Result<Vec<(String, Option<u16>)>, String> {
+fn addresses(text: &str, bases: &Bases) -> Result<Vec<(String, Option<u16>)>, String> {
     if let Some(fd) = text.strip_prefix("fd@") {
         let number: u32 = fd
             .parse()
             .map_err(|_| format!("'{fd}' is no number of a descriptor"))?;
-        return Ok(vec![(format!("fd:{number}"), None)]);
+        let address = bases.sockets.get(&number).ok_or_else(|| {
+            format!("descriptor {number} is no bound socket that was handed over to this process")
+        })?;
+        let port = address
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok());
+        return Ok(vec![(address.clone(), port)]);
     }
     if let Some(path) = text
         .strip_prefix("unix@")
@@ -326,8 +336,12 @@ mod tests {
 
     #[test]
     fn every_form_of_an_address_is_read() {
+        let bases = Bases {
+            sockets: BTreeMap::from([(7, "127.0.0.1:81".into())]),
+            ..Bases::default()
+        };
         let shown = |text: &str| -> Vec<String> {
-            addresses(text)
+            addresses(text, &bases)
                 .unwrap()
                 .into_iter()
                 .map(|(a, _)| a)
@@ -340,9 +354,9 @@ mod tests {
         assert_eq!(shown(":::80"), [":80"]);
         assert_eq!(shown("unix@/run/h.sock"), ["unix:/run/h.sock"]);
         assert_eq!(shown("/run/h.sock"), ["unix:/run/h.sock"]);
-        assert_eq!(shown("fd@7"), ["fd:7"]);
+        assert_eq!(shown("fd@7"), ["127.0.0.1:81"]);
         for wrong in ["80", ":http", ":90-80", "abns@x", "fd@x"] {
-            assert!(addresses(wrong).is_err(), "{wrong}");
+            assert!(addresses(wrong, &bases).is_err(), "{wrong}");
         }
     }
 }

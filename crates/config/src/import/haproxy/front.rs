@@ -105,8 +105,16 @@ impl Translator<'_> {
             self.client_timeouts(proxy, &mut out);
             self.error_pages(proxy, &mut out);
             let logs = self.logs(proxy);
-            if self.options.direct && !logs {
-                out.put("log", Value::plain(false));
+            if self.options.direct {
+                let path = self.options.access_log.as_str();
+                out.put(
+                    "log",
+                    if logs && !path.is_empty() {
+                        Value::text(path)
+                    } else {
+                        Value::plain(false)
+                    },
+                );
             }
             if proxy.is_tcp() {
                 out.put("mode", Value::text("tcp"));

@@ -62,6 +62,7 @@ pub(crate) fn translate(
         max_connections: None,
         bases: Bases {
             directory: options.directory.clone(),
+            sockets: options.sockets.clone(),
             ..Bases::default()
         },
         options,
@@ -385,10 +386,10 @@ impl<'a> Translator<'a> {
         {
             let proxy = Proxy::new(section, sections, self.used);
             let mut quiet = Verdicts::default();
+            let bases = self.bases.clone();
             let lines = proxy.own("bind").map(|line| (line, 1));
             for (line, from) in lines.chain([(&section.head, 2)]) {
-                if let Some(door) = bind::read(line, line.from(from), &Bases::default(), &mut quiet)
-                {
+                if let Some(door) = bind::read(line, line.from(from), &bases, &mut quiet) {
                     ports.extend(door.addresses.iter().filter_map(|(_, port)| *port));
                 }
             }

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::exit::{Failure, Result};
 
 /// Set in the environment of the child.
-const MARK: &str = "TANDEM_MEMCACHED_DAEMON";
+const MARK: &str = "TANDEM_DAEMON";
 /// What the child says when it serves.
 const READY: &[u8] = b"ready\n";
 
@@ -29,7 +29,7 @@ pub fn start() -> Result {
     let mut args = std::env::args_os();
     let name = args.next();
     let mut child = Command::new(program)
-        .arg0(name.as_deref().unwrap_or(OsStr::new("memcached")))
+        .arg0(name.as_deref().unwrap_or(OsStr::new("tandem")))
         .args(args)
         .env(MARK, "1")
         .stdin(Stdio::null())
@@ -50,12 +50,18 @@ pub fn start() -> Result {
     Ok(ExitCode::from(code.filter(|&code| code != 0).unwrap_or(1)))
 }
 
-/// In the child, before anything else: a session of its own, no directory held, the name of the parent.
+/// In the child, before anything else: no directory held, and what [`detach_here`] does.
 pub fn detach(name: &OsStr) -> Result<()> {
+    rustix::process::chdir("/")
+        .map_err(|error| Failure::failed(format!("cannot become a daemon: {error}")))?;
+    detach_here(name)
+}
+
+/// In the child, before anything else: a session of its own, the name of the parent.
+pub fn detach_here(name: &OsStr) -> Result<()> {
     let failed =
         |error: rustix::io::Errno| Failure::failed(format!("cannot become a daemon: {error}"));
     rustix::process::setsid().map_err(failed)?;
-    rustix::process::chdir("/").map_err(failed)?;
     let base = std::path::Path::new(name).file_name().unwrap_or(name);
     // A name that is no C string is left as it is.
     if let Ok(name) = std::ffi::CString::new(base.as_encoded_bytes()) {
@@ -64,8 +70,8 @@ pub fn detach(name: &OsStr) -> Result<()> {
     Ok(())
 }
 
-/// In the child, when it listens: tells the parent, and lets go of the terminal unless it is `verbose`.
-pub fn ready(verbose: bool) -> Result<()> {
+/// In the child, when it listens: tells the parent, and lets go of the terminal unless standard error `stays`.
+pub fn ready(stays: bool) -> Result<()> {
     use std::io::Write as _;
     let failed =
         |error: std::io::Error| Failure::failed(format!("cannot become a daemon: {error}"));
@@ -77,7 +83,7 @@ pub fn ready(verbose: bool) -> Result<()> {
         .open("/dev/null")
         .map_err(failed)?;
     rustix::stdio::dup2_stdout(&null).map_err(|error| failed(error.into()))?;
-    if !verbose {
+    if !stays {
         rustix::stdio::dup2_stderr(&null).map_err(|error| failed(error.into()))?;
     }
     Ok(())

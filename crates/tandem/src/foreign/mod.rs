@@ -1,0 +1,236 @@
+//! Running the files of other programs: what `tandem haproxy` and `tandem nginx` have in common.
+//!
+//! The file is translated into a cluster file, in a directory that lives as long as the process; from there on it is
+//! run as any other. A reload translates it again.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tandem_config::Loaded;
+use tandem_config::import::Translation;
+use tandem_model::{Address, Cluster, LogTo, NodePlan};
+
+use crate::commands::run;
+use crate::exit::{Failure, Result};
+use crate::node::{self, Signals};
+use crate::process::{self, daemon};
+
+/// A directory of this process, gone when it ends.
+pub struct Place(PathBuf);
+
+impl Place {
+    /// Makes one, named after the program.
+    pub fn new(program: &str) -> Result<Self> {
+        let name = format!("tandem-{program}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        // What a process of this number has left behind.
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::DirBuilder::new()
+            .mode(0o711)
+            .create(&path)
+            .map_err(|error| Failure::failed(format!("cannot make {}: {error}", path.display())))?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes what belongs beside the cluster file.
+    fn write(&self, translation: &Translation) -> Result<()> {
+        for (path, content) in &translation.files {
+            let path = Path::new(path);
+            let cannot = |error: std::io::Error| {
+                Failure::failed(format!("cannot write {}: {error}", path.display()))
+            };
+            if let Some(directory) = path.parent() {
+                std::fs::create_dir_all(directory).map_err(cannot)?;
+            }
+            // Keys are among them.
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(cannot)?;
+            std::io::Write::write_all(&mut file, content).map_err(cannot)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// How a file of another program is run.
+pub struct Running {
+    pub signals: Signals,
+    pub daemon: bool,
+    pub pid_file: Option<PathBuf>,
+    /// Where it writes what it has to say, once it serves; `None` is standard error, and nowhere for a daemon.
+    pub log: Option<PathBuf>,
+    /// Processes that this one takes over from.
+    pub follows: Vec<Follow>,
+    /// Bound sockets that were handed over.
+    pub handed: BTreeMap<Address, OwnedFd>,
+}
+
+/// A process to take over from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follow {
+    pub pid: i32,
+    /// It may finish what is in flight.
+    pub in_order: bool,
+}
+
+/// Runs what `translate` gives, until a signal ends it. `translate` is called again for a reload.
+pub fn serve(
+    place: Place,
+    first: Translation,
+    running: Running,
+    translate: Box<dyn Fn() -> Result<Translation>>,
+) -> Result {
+    let directory = place.path().to_owned();
+    place.write(&first)?;
+    let loaded = first
+        .loaded
+        .ok_or_else(|| Failure::failed("nothing was translated"))?;
+    let first_text = tandem_config::emit(&loaded.cluster);
+    let (plan, roles) = plan_of(loaded, &directory)?;
+    prepare_logs(&plan);
+    if running.daemon {
+        let name = std::env::args_os().next().unwrap_or_default();
+        daemon::detach_here(&name)?;
+    }
+    let follows = running.follows;
+    let (is_daemon, log) = (running.daemon, running.log);
+    let also = follows.clone();
+    let on_ready = Box::new(move || {
+        if is_daemon {
+            daemon::ready(log.is_some())?;
+        }
+        if let Some(log) = &log {
+            process::log_to(log).map_err(|error| {
+                Failure::failed(format!("cannot write {}: {error}", log.display()))
+            })?;
+        }
+        for one in &also {
+            signal(
+                one.pid,
+                if one.in_order {
+                    rustix::process::Signal::USR1
+                } else {
+                    rustix::process::Signal::TERM
+                },
+            );
+        }
+        Ok(())
+    });
+    let base = directory.clone();
+    let reread = Box::new(move || {
+        let translation = translate()?;
+        let place = std::mem::ManuallyDrop::new(Place(directory.clone()));
+        place.write(&translation)?;
+        match translation.loaded {
+            Some(loaded) => {
+                let text = tandem_config::emit(&loaded.cluster);
+                let (plan, _) = plan_of(loaded, &directory)?;
+                Ok(node::Read { plan, text })
+            }
+            None => Err(Failure::failed(translation.report.to_string())),
+        }
+    });
+    let ended = node::run(
+        plan,
+        node::Options {
+            roles,
+            base,
+            tethered: false,
+            pid_file: running.pid_file,
+            follows: true,
+            origin: node::Origin {
+                beside: !follows.is_empty(),
+                handed: running.handed,
+            },
+            signals: running.signals,
+            on_ready: Some(on_ready),
+            text: first_text,
+            reread,
+        },
+    );
+    drop(place);
+    ended
+}
+
+/// What the one node of a translated file does.
+fn plan_of(mut loaded: Loaded, directory: &Path) -> Result<(NodePlan, Vec<String>)> {
+    let cluster: &mut Cluster = &mut loaded.cluster;
+    cluster.state = directory.to_owned();
+    cluster.log = LogTo::Stderr;
+    // Who is not root cannot become another.
+    if !rustix::process::geteuid().is_root() {
+        (cluster.user, cluster.group) = (None, None);
+    }
+    let node = run::this_machine(cluster)?;
+    let roles = cluster.roles(&node);
+    Ok((run::plan(loaded, &node)?, roles))
+}
+
+/// Access logs are opened by the user that the node becomes: they are made and given to it before.
+fn prepare_logs(plan: &NodePlan) {
+    let ids = tandem_app::ids_to_become(plan.user.as_deref(), plan.group.as_deref());
+    let Ok(Some(ids)) = ids else { return };
+    for listener in &plan.listeners {
+        let Some(log) = listener.log.as_deref() else {
+            continue;
+        };
+        let made = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log);
+        // What cannot be done is told when the log is opened.
+        if made.is_ok() {
+            let _ = std::os::unix::fs::chown(log, Some(ids.uid), Some(ids.gid));
+        }
+    }
+}
+
+/// Sockets of this process that were handed over by whoever started it, by their numbers.
+pub fn handed_over() -> BTreeMap<u32, (Address, OwnedFd)> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    let mut found = BTreeMap::new();
+    let Ok(this) = pidfd_open(getpid(), PidfdFlags::empty()) else {
+        return found;
+    };
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    for number in numbers.filter(|number| *number > 2) {
+        let Ok(socket) = pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) else {
+            continue;
+        };
+        let address = rustix::net::getsockname(&socket)
+            .ok()
+            .and_then(|name| std::net::SocketAddr::try_from(name).ok());
+        let Some(address) = address.filter(|address| address.port() != 0) else {
+            continue;
+        };
+        if let (Ok(address), Ok(number)) = (address.to_string().parse(), u32::try_from(number)) {
+            found.insert(number, (address, socket));
+        }
+    }
+    found
+}
+
+/// Sends a signal to a process; one that is gone is no error.
+pub fn signal(pid: i32, signal: rustix::process::Signal) -> bool {
+    rustix::process::Pid::from_raw(pid)
+        .filter(|_| pid > 0)
+        .is_some_and(|pid| rustix::process::kill_process(pid, signal).is_ok())
+}
