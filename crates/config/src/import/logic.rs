@@ -233,7 +233,7 @@ fn around(mut table: Table, inner: Vec<Route>, spot: Spot) -> Route {
 }
 
 /// The keys that are conditions.
-const CONDITIONS: [&str; 10] = [
+pub(crate) const CONDITIONS: [&str; 10] = [
     "host",
     "path",
     "method",

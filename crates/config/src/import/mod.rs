@@ -12,7 +12,10 @@ pub(crate) mod names;
 mod nginx;
 mod report;
 pub(crate) mod sources;
+mod together;
+mod tomcat;
 mod unavailable;
+mod xml;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,7 @@ use crate::{Loaded, parse};
 use document::{Document, Written};
 use report::Verdicts;
 use sources::{Sources, Spot};
+use together::{Behind, Machines, What};
 
 pub use report::{Entry, Report, Verdict};
 
@@ -97,12 +101,7 @@ pub fn haproxy(
         .map(|input| sources.add(&input.name, &input.text))
         .collect();
     let outcome = haproxy::translate(&sources, &files, env, options);
-    let base = PathBuf::from(if options.directory.is_empty() {
-        "/"
-    } else {
-        &options.directory
-    });
-    finish(sources, outcome, &base, env)
+    finish(sources, outcome, &base_of(options), env)
 }
 
 /// Translates a nginx.conf, with what it includes, to be run as it is. `directives` are those of the command line, which
@@ -117,12 +116,125 @@ pub fn nginx(
     let main = sources.add(&input.name, &input.text);
     let extra = directives.map(|text| sources.add("command line", text));
     let outcome = nginx::translate(&mut sources, main, extra, options);
-    let base = PathBuf::from(if options.directory.is_empty() {
-        "/"
-    } else {
-        &options.directory
-    });
-    finish(sources, outcome, &base, env)
+    finish(sources, outcome, &base_of(options), env)
+}
+
+/// A file of a set-up.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The file.
+    pub input: Input,
+    /// The backend of the load balancer that it is behind, when it is said.
+    pub of: Option<String>,
+}
+
+/// Translates the files of a set-up into one cluster file: those of HAProxy, and what is behind its backends. `edge` is
+/// the address of the machine that HAProxy is on. `env` is the environment for `${VAR}`.
+pub fn set_up(
+    parts: &[Part],
+    edge: Option<&str>,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Translation {
+    let options = Options::default();
+    let mut sources = Sources::default();
+    let (mut haproxy_files, mut nginx_files, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
+    for part in parts {
+        let file = sources.add(&part.input.name, &part.input.text);
+        match kind(&part.input) {
+            Kind::Haproxy => haproxy_files.push(file),
+            Kind::Nginx => nginx_files.push((file, part.of.clone())),
+            Kind::Tomcat => contexts.push((file, part.of.clone())),
+        }
+    }
+    let mut outcome = Outcome {
+        document: Document::default(),
+        verdicts: Verdicts::default(),
+        seen: Vec::new(),
+        process: Process::default(),
+        files: BTreeMap::new(),
+    };
+    let has_front = !haproxy_files.is_empty();
+    if has_front {
+        outcome = haproxy::translate(&sources, &haproxy_files, env, &options);
+    }
+    let mut behind = Vec::new();
+    for (file, of) in nginx_files {
+        let inner = nginx::translate(&mut sources, file, None, &options);
+        outcome.verdicts.join(inner.verdicts);
+        outcome.seen.extend(inner.seen);
+        outcome.files.extend(inner.files);
+        if has_front {
+            let spot = sources.beginning(file);
+            behind.push(Behind {
+                of,
+                what: What::Nginx(inner.document),
+                spot,
+            });
+        } else {
+            outcome.document.sections.extend(inner.document.sections);
+        }
+    }
+    for (file, of) in contexts {
+        let mut seen = Vec::new();
+        let context = tomcat::read(&sources, file, &mut outcome.verdicts, &mut seen);
+        outcome.seen.extend(seen);
+        let spot = context.spot;
+        behind.push(Behind {
+            of,
+            what: What::Tomcat(context),
+            spot,
+        });
+    }
+    if !behind.is_empty() && has_front {
+        let machines = Machines {
+            edge: edge.map(str::to_owned),
+        };
+        outcome.document =
+            together::together(outcome.document, behind, &machines, &mut outcome.verdicts);
+    } else if let Some(file) = behind.first() {
+        outcome.verdicts.refuse(
+            file.spot,
+            file.spot,
+            "a context.xml alone says only where sessions are: give the load balancer's file too",
+        );
+    }
+    let names: Vec<&str> = parts.iter().map(|part| part.input.name.as_str()).collect();
+    outcome.document.preface = vec![
+        format!("Made from {} by `tandem import`.", names.join(", ")),
+        "Comments name the lines that things come from.".into(),
+    ];
+    // The key is the operator's to set: what is checked here is the rest.
+    let with_key =
+        |name: &str| env(name).or_else(|| (name == "TANDEM_KEY").then(|| "to be set".to_owned()));
+    finish(sources, outcome, Path::new("/"), &with_key)
+}
+
+enum Kind {
+    Haproxy,
+    Nginx,
+    Tomcat,
+}
+
+/// What a file is, by its name and by what is in it.
+fn kind(input: &Input) -> Kind {
+    let text = input.text.trim_start();
+    if input.name.ends_with(".xml") || text.starts_with("<?xml") || text.starts_with("<Context") {
+        return Kind::Tomcat;
+    }
+    if input.name.ends_with(".cfg") {
+        return Kind::Haproxy;
+    }
+    let sections = ["global", "defaults", "frontend", "backend", "listen"];
+    let opens = |line: &str| {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        sections.contains(&first) && !line.trim_end().ends_with([';', '{'])
+    };
+    if !input.name.ends_with(".conf") || !text.contains('{') {
+        if text.lines().any(opens) {
+            return Kind::Haproxy;
+        }
+    }
+    Kind::Nginx
 }
 
 /// What was made of some files, before it is a text.
@@ -145,6 +257,15 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// Where it writes what it has to say; `None` is standard error.
     pub error_log: Option<PathBuf>,
+}
+
+/// What the cluster file's relative paths are relative to.
+fn base_of(options: &Options) -> PathBuf {
+    PathBuf::from(if options.directory.is_empty() {
+        "/"
+    } else {
+        &options.directory
+    })
 }
 
 /// Writes the cluster file and reads it; what is wrong with it is told at the line it came from.

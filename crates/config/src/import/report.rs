@@ -174,6 +174,11 @@ impl Verdicts {
         }
     }
 
+    /// Takes over what was said of other files.
+    pub fn join(&mut self, other: Self) {
+        self.found.extend(other.found);
+    }
+
     pub fn has(&self, directive: Spot) -> bool {
         self.found.contains_key(&directive)
     }

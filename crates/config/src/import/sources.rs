@@ -66,6 +66,17 @@ impl Sources {
             .collect()
     }
 
+    /// The beginning of a file.
+    pub fn beginning(&self, file: usize) -> Spot {
+        let text = self.text(file);
+        let end = text.find('\n').unwrap_or(text.len());
+        Spot {
+            file,
+            start: 0,
+            end,
+        }
+    }
+
     /// The line of a spot, from 1.
     pub fn line(&self, spot: Spot) -> usize {
         self.place(spot).line

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::commands::{
-    check, completion as completion_command, config, demo, demo_app, doctor, events, haproxy,
+    check, completion as completion_command, config, demo, demo_app, doctor, events, haproxy, import,
     keeper, key, log_level, logs, maintenance, man as man_command, memcached, nginx, node,
     rehearse, run, server, service, verbs,
 };
@@ -70,6 +70,7 @@ pub const COMMANDS: &[Command] = &[
     node::COMMAND,
     key::COMMAND,
     memcached::COMMAND,
+    import::COMMAND,
     haproxy::COMMAND,
     nginx::COMMAND,
     completion_command::COMMAND,

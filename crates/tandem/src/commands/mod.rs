@@ -8,6 +8,7 @@ pub mod demo_app;
 pub mod doctor;
 pub mod events;
 pub mod haproxy;
+pub mod import;
 pub mod keeper;
 pub mod key;
 pub mod log_level;

@@ -47,42 +47,45 @@ impl<'h> Here<'h, '_> {
 impl<'a> Translator<'a> {
     /// What a place does, whatever the path.
     pub fn content(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
-        let mut routes = Vec::new();
         if here.depth > DEEPEST {
             self.verdicts.refuse(
                 here.spot,
                 here.spot,
                 "locations lead to one another in a circle",
             );
-            return routes;
+            return Vec::new();
         }
         if let Some(directive) = here.find("internal") {
             self.verdicts.translated(directive.spot);
-            routes.push(answer(
+            return vec![answer(
                 Table::default().with("respond", Value::plain(404)),
                 here.spot,
-            ));
-            return routes;
+            )];
         }
-        if self.rewriting(here, here.list, &mut routes) {
-            return self.dressed(here, routes);
-        }
-        self.limit_except(here, &mut routes);
+        // Locations within are asked first: what is said here holds where there is none.
         if let Some(location) = here.location
             && !location.children.is_empty()
         {
-            let rest = self.handler(here);
-            let inner = self.ordered(
+            let own = self.own(here);
+            return self.ordered(
                 here.server,
                 here.door,
                 here.scope,
                 &location.children,
-                rest,
+                own,
                 here.depth,
             );
-            routes.extend(inner);
-            return routes;
         }
+        self.own(here)
+    }
+
+    /// What a place does, apart from the locations within.
+    fn own(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+        let mut routes = Vec::new();
+        if self.rewriting(here, here.list, &mut routes) {
+            return self.dressed(here, routes);
+        }
+        self.limit_except(here, &mut routes);
         routes.extend(self.handler(here));
         routes
     }

@@ -97,9 +97,21 @@ pub(crate) fn translate(
         .unwrap_or_default();
     let mut tree = Vec::new();
     if let Some(extra) = extra {
-        tree.extend(tree::read(sources, extra, &directory, &mut verdicts));
+        tree.extend(tree::read(
+            sources,
+            extra,
+            &directory,
+            options.direct,
+            &mut verdicts,
+        ));
     }
-    tree.extend(tree::read(sources, file, &directory, &mut verdicts));
+    tree.extend(tree::read(
+        sources,
+        file,
+        &directory,
+        options.direct,
+        &mut verdicts,
+    ));
     let mut seen = Vec::new();
     let tree = check::check(tree, table::MAIN, &mut verdicts, &mut seen);
     let mut translator = Translator {
@@ -735,6 +747,7 @@ impl<'a> Translator<'a> {
             .cloned()
             .collect();
         routes.extend(self.ordered(server, door, &server.scope, &locations, other, 0));
+        let routes = simplified(routes);
         // Named locations that nothing leads to are looked at all the same.
         for location in server
             .locations
@@ -802,6 +815,28 @@ impl<'a> Translator<'a> {
             }
         }
     }
+}
+
+/// Without routes that do what would be done without them: those before the last that lead where it leads.
+fn simplified(mut routes: Vec<Route>) -> Vec<Route> {
+    let Some(last) = routes.pop() else {
+        return routes;
+    };
+    let bare = |table: &Table| -> Table {
+        let kept = table.0.iter();
+        let kept = kept.filter(|(key, _)| !super::logic::CONDITIONS.contains(&key.as_str()));
+        Table(kept.cloned().collect())
+    };
+    if !super::logic::has_conditions(&last.table) {
+        while routes
+            .last()
+            .is_some_and(|route| bare(&route.table) == last.table && !route.table.has("route"))
+        {
+            routes.pop();
+        }
+    }
+    routes.push(last);
+    routes
 }
 
 fn shown(address: &str) -> String {

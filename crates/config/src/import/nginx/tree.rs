@@ -60,15 +60,18 @@ const MOST_FILES: usize = 512;
 const DEEPEST_BLOCK: usize = 64;
 
 /// Reads a file and what it includes. `directory` is what included files are relative to: that of the main file.
+/// `needs_types`: the table of types that nginx brings along has to be there.
 pub(crate) fn read(
     sources: &mut Sources,
     file: usize,
     directory: &Path,
+    needs_types: bool,
     verdicts: &mut Verdicts,
 ) -> Vec<Directive> {
     let mut reader = Reader {
         sources,
         directory,
+        needs_types,
         verdicts,
     };
     reader.file(file, 0)
@@ -84,6 +87,7 @@ enum Token {
 struct Reader<'a> {
     sources: &'a mut Sources,
     directory: &'a Path,
+    needs_types: bool,
     verdicts: &'a mut Verdicts,
 }
 
@@ -202,6 +206,10 @@ impl Reader<'_> {
             }
             match self.open(&path) {
                 Ok(file) => list.extend(self.file(file, depth + 1)),
+                Err(_) if !self.needs_types && path.ends_with("mime.types") => self.verdicts.note(
+                    directive.spot,
+                    "the file is not here: the built-in table of types is used, which has what nginx's has",
+                ),
                 Err(error) => {
                     let reason = match error.raw_os_error() {
                         Some(2) => "2: No such file or directory".to_owned(),
@@ -348,7 +356,13 @@ mod tests {
         let mut sources = Sources::default();
         let file = sources.add("nginx.conf", text);
         let mut verdicts = Verdicts::default();
-        let tree = read(&mut sources, file, Path::new("/nowhere"), &mut verdicts);
+        let tree = read(
+            &mut sources,
+            file,
+            Path::new("/nowhere"),
+            true,
+            &mut verdicts,
+        );
         let report = verdicts.finish(&sources, &[]);
         let wrong = report.refused().map(|d| d.message.clone()).collect();
         (shown(&tree), wrong)
