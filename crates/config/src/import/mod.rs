@@ -218,10 +218,15 @@ enum Kind {
 /// What a file is, by its name and by what is in it.
 fn kind(input: &Input) -> Kind {
     let text = input.text.trim_start();
-    if input.name.ends_with(".xml") || text.starts_with("<?xml") || text.starts_with("<Context") {
+    let ends = |ending: &str| {
+        Path::new(&input.name)
+            .extension()
+            .is_some_and(|end| end == ending)
+    };
+    if ends("xml") || text.starts_with("<?xml") || text.starts_with("<Context") {
         return Kind::Tomcat;
     }
-    if input.name.ends_with(".cfg") {
+    if ends("cfg") {
         return Kind::Haproxy;
     }
     let sections = ["global", "defaults", "frontend", "backend", "listen"];
@@ -229,10 +234,8 @@ fn kind(input: &Input) -> Kind {
         let first = line.split_whitespace().next().unwrap_or_default();
         sections.contains(&first) && !line.trim_end().ends_with([';', '{'])
     };
-    if !input.name.ends_with(".conf") || !text.contains('{') {
-        if text.lines().any(opens) {
-            return Kind::Haproxy;
-        }
+    if (!ends("conf") || !text.contains('{')) && text.lines().any(opens) {
+        return Kind::Haproxy;
     }
     Kind::Nginx
 }

@@ -510,16 +510,14 @@ fn nginx(
         return verdicts.refuse(spot, spot, "no site is in this file");
     };
     let simple = routes.len() == 1;
-    let mut port = wanted;
     let old = front.sections[backend.section].clone();
     let mut added = Vec::new();
-    for mut site in sites {
+    for (port, mut site) in (wanted..).zip(sites) {
         let name = site.heading.trim_start_matches("site.").to_owned();
         let is_main = name == main;
         let mut table = Table::default()
             .with("on", Value::texts(on.to_vec()))
             .with("port", Value::plain(port));
-        port += 1;
         table.0.extend(site.table.0.iter().cloned());
         if let Some(check) = old.table.get("check") {
             table.put("check", check.clone());
@@ -612,7 +610,7 @@ fn rename(routes: &mut [Route], from: &str, to: &str) {
         for (key, value) in &mut route.table.0 {
             match value {
                 Value::Text(text) if matches!(key.as_str(), "to" | "missing") && text == from => {
-                    to.clone_into(text)
+                    to.clone_into(text);
                 }
                 Value::Routes(inner) => rename(inner, from, to),
                 _ => {}

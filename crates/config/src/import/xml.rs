@@ -171,9 +171,8 @@ impl Reader<'_> {
         self.blanks();
         self.expect('=')?;
         self.blanks();
-        let quote = match self.rest().chars().next() {
-            Some(quote @ ('"' | '\'')) => quote,
-            _ => return Err(self.here("a quote is missing here")),
+        let Some(quote @ ('"' | '\'')) = self.rest().chars().next() else {
+            return Err(self.here("a quote is missing here"));
         };
         self.at += 1;
         let length = self

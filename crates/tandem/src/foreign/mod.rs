@@ -40,7 +40,7 @@ impl Place {
     }
 
     /// Writes what belongs beside the cluster file.
-    fn write(&self, translation: &Translation) -> Result<()> {
+    fn write(translation: &Translation) -> Result<()> {
         for (path, content) in &translation.files {
             let path = Path::new(path);
             let cannot = |error: std::io::Error| {
@@ -98,7 +98,7 @@ pub fn serve(
     translate: Box<dyn Fn() -> Result<Translation>>,
 ) -> Result {
     let directory = place.path().to_owned();
-    place.write(&first)?;
+    Place::write(&first)?;
     let loaded = first
         .loaded
         .ok_or_else(|| Failure::failed("nothing was translated"))?;
@@ -136,8 +136,7 @@ pub fn serve(
     let base = directory.clone();
     let reread = Box::new(move || {
         let translation = translate()?;
-        let place = std::mem::ManuallyDrop::new(Place(directory.clone()));
-        place.write(&translation)?;
+        Place::write(&translation)?;
         match translation.loaded {
             Some(loaded) => {
                 let text = tandem_config::emit(&loaded.cluster);
@@ -172,7 +171,7 @@ pub fn serve(
 /// What the one node of a translated file does.
 fn plan_of(mut loaded: Loaded, directory: &Path) -> Result<(NodePlan, Vec<String>)> {
     let cluster: &mut Cluster = &mut loaded.cluster;
-    cluster.state = directory.to_owned();
+    directory.clone_into(&mut cluster.state);
     cluster.log = LogTo::Stderr;
     // Who is not root cannot become another.
     if !rustix::process::geteuid().is_root() {
