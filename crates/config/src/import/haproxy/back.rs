@@ -99,6 +99,18 @@ impl Translator<'_> {
         self.document.sections.push(out);
     }
 
+    /// Looks at what a section without servers says of spreading requests.
+    pub fn spread(&mut self, proxy: &Proxy<'_>) {
+        let mut nowhere = Section::new("backend", None);
+        self.balance(proxy, &mut nowhere);
+        self.server_timeouts(proxy, &mut nowhere);
+        let _ = self.http_check(proxy);
+        let _ = self.stick(proxy, &[]);
+        if let Some((line, at)) = proxy.argument("retries") {
+            let _ = self.number(line, at);
+        }
+    }
+
     fn one_server(&mut self, server: &Server, port: Option<u16>, stick: bool) -> Option<Value> {
         let settings = &server.settings;
         let line = &server.line;
@@ -387,13 +399,6 @@ impl Translator<'_> {
     /// `cookie NAME insert|prefix|rewrite ...`.
     fn stick(&mut self, proxy: &Proxy<'_>, servers: &[Server]) -> Option<Value> {
         let line = proxy.get("cookie")?;
-        if !servers
-            .iter()
-            .any(|server| server.settings.cookie.is_some())
-        {
-            self.verdicts.without(line.spot, "no server has a `cookie`");
-            return None;
-        }
         let mut table = Table::default();
         let words = line.from(2);
         let has = |name: &str| words.iter().any(|word| word.text == name);
@@ -479,6 +484,13 @@ impl Translator<'_> {
                     );
                 }
             }
+        }
+        if !servers
+            .iter()
+            .any(|server| server.settings.cookie.is_some())
+        {
+            self.verdicts.without(line.spot, "no server has a `cookie`");
+            return None;
         }
         Some(Value::Table(table))
     }

@@ -268,8 +268,17 @@ impl Translator<'_> {
                 fold: false,
                 not: false,
             });
+            // HAProxy's own page.
+            let page = "<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n";
+            let fields = Table::default()
+                .with("Content-Type", Value::text("text/html"))
+                .with("Cache-Control", Value::text("no-cache"));
+            let respond = Table::default()
+                .with("status", Value::plain(200))
+                .with("body", Value::text(page))
+                .with("headers", Value::Table(fields));
             let answer = Table::default()
-                .with("respond", Value::plain(200))
+                .with("respond", Value::Table(respond))
                 .with("log", Value::plain(false));
             steps.insert(
                 0,

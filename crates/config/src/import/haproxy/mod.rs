@@ -227,12 +227,14 @@ impl<'a> Translator<'a> {
         }
         self.modes(proxy);
         let servers = self.servers(proxy);
-        if servers.is_empty() {
-            return;
-        }
-        let name = self.service(proxy.name());
         let port = self.client_port();
-        self.backend(proxy, &name, &servers, port);
+        if servers.is_empty() {
+            // Nothing comes of it, but a slip in it is told.
+            self.spread(proxy);
+        } else {
+            let name = self.service(proxy.name());
+            self.backend(proxy, &name, &servers, port);
+        }
         self.single_servers(proxy, &servers, port);
         // Rules of a backend that nothing leads to are looked at all the same.
         if !proxy.is_listen() {
@@ -350,8 +352,11 @@ impl<'a> Translator<'a> {
                 if self.verdicts.has(line.spot) {
                     continue;
                 }
+                if line.word(0) == "timeout" && self.time(line, 2).is_none() {
+                    continue;
+                }
                 let used = self.used.borrow().contains(&line.spot);
-                if section.kind == DEFAULTS {
+                if line.word(0) == "timeout" || section.kind == DEFAULTS {
                     self.verdicts.without(
                         line.spot,
                         format!("`{}`: nothing here needs it", line.shown()),

@@ -546,7 +546,10 @@ impl<'a> Translator<'a> {
                     ),
                 }
             }
-            Kind::Exact if !path.ends_with('/') => {
+            kind if !path.ends_with('/')
+                && !path.contains('$')
+                && (kind == Kind::Exact || std::path::Path::new(path).is_file()) =>
+            {
                 // One file.
                 self.verdicts.translated(directive.spot);
                 let (root, file) = path.rsplit_once('/').unwrap_or(("", path));
