@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::commands::{
-    check, completion as completion_command, config, demo, demo_app, doctor, events, haproxy, import,
-    keeper, key, log_level, logs, maintenance, man as man_command, memcached, nginx, node,
+    check, completion as completion_command, config, demo, demo_app, doctor, events, haproxy,
+    import, keeper, key, log_level, logs, maintenance, man as man_command, memcached, nginx, node,
     rehearse, run, server, service, verbs,
 };
 use crate::exit::{Failure, Result};
