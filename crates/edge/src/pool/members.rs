@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_http::handler::Endpoint;
 use tandem_model::{Address, Check, Member, Place};
 use tandem_telemetry::{Health, ServerStatus};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{InstanceAddress, Instances};
 use crate::control::Order;
@@ -18,6 +18,10 @@ use crate::server::{Limits, Server, ServerKey};
 
 /// How long one lookup of a name may take: a resolver that does not answer must not hold up a start.
 const LOOKUP: Duration = Duration::from_secs(5);
+
+/// Lookups under way in the whole process. `getaddrinfo` cannot be stopped: a resolver that does not answer must not take
+/// one thread after the other.
+static LOOKUPS: Semaphore = Semaphore::const_new(8);
 
 /// The members of a pool. Behind a lock that no request takes unless a try of it failed.
 pub(super) struct Members {
@@ -64,8 +68,16 @@ pub(super) type Found = (Name, Result<Vec<SocketAddr>, String>);
 /// Looks a name up, for at most [`LOOKUP`].
 pub(super) async fn look_up(name: Name) -> Found {
     let lookup = async {
-        let found = tokio::net::lookup_host((&*name.host, name.port)).await?;
-        Ok::<_, io::Error>(found.collect::<BTreeSet<_>>().into_iter().collect())
+        // Never closed.
+        let permit = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+        let host = name.host.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            // It is given back when the resolver answers, also when nobody waits for that any more.
+            let _permit = permit;
+            (host, name.port).to_socket_addrs().map(Iterator::collect)
+        });
+        let found: BTreeSet<SocketAddr> = asked.await.map_err(io::Error::other)??;
+        Ok::<_, io::Error>(found.into_iter().collect())
     };
     let found = match tokio::time::timeout(LOOKUP, lookup).await {
         Ok(Ok(found)) => {
@@ -439,5 +451,48 @@ mod tests {
         let from = Some("fd00::9".parse().expect("an address"));
         assert_eq!(choose(&[a, b, six], &[], from, false), [six]);
         assert_eq!(choose(&[a], &[], from, false), [a]);
+    }
+
+    #[test]
+    fn each_address_of_a_name_is_a_server_that_stays_the_same_while_others_come_and_go() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (a, b) = (at("10.0.0.1:80"), at("10.0.0.2:80"));
+        let member = Member {
+            name: "shop.internal:80".into(),
+            place: Place::Server(Address::tcp("shop.internal", 80)),
+            weight: 1,
+            backup: false,
+            max_connections: None,
+            stick_id: None,
+            from: None,
+        };
+        let name = Name {
+            host: "shop.internal".into(),
+            port: 80,
+        };
+        let none = Instances::new();
+        let mut members = Members::new(std::slice::from_ref(&member), &none);
+        let found = |members: &mut Members, answer: Result<Vec<SocketAddr>, String>| {
+            let news = members.looked_up(vec![(name.clone(), answer)]);
+            members.reconcile(&Check::default());
+            (members.servers(), news.len())
+        };
+        let (one, news) = found(&mut members, Ok(vec![a]));
+        assert_eq!((&*one[0].key.name, news), ("shop.internal:80/10.0.0.1", 0));
+        let (two, news) = found(&mut members, Ok(vec![a, b]));
+        assert_eq!((two.len(), news), (2, 1));
+        assert!(Arc::ptr_eq(&one[0], &two[0]), "it is the same one");
+        assert_ne!(two[0].token, two[1].token);
+        // A resolver that fails changes nothing, and is told of once.
+        let (same, news) = found(&mut members, Err("no answer".into()));
+        assert_eq!((same.len(), news), (2, 1));
+        let (_, news) = found(&mut members, Err("no answer".into()));
+        assert_eq!(news, 0);
+        // A reload keeps what was found.
+        members.update(std::slice::from_ref(&member), &none);
+        members.reconcile(&Check::default());
+        assert!(Arc::ptr_eq(&members.servers()[1], &two[1]));
+        let (left, _) = found(&mut members, Ok(vec![b]));
+        assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &two[1]));
     }
 }
