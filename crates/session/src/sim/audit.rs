@@ -14,8 +14,9 @@ const SLACK: u64 = 1;
 
 #[derive(Default)]
 struct Audit {
-    /// When, in the world's milliseconds, whoever led stamped an entry so.
-    stamped: BTreeMap<(NodeId, u64), u64>,
+    /// When, in the world's milliseconds, whoever led stamped an entry so: first, and last. A node that was started anew
+    /// stands where its log does, and may give a stamp again.
+    stamped: BTreeMap<(NodeId, u64), (u64, u64)>,
     worst: Option<String>,
     ahead: u64,
 }
@@ -24,7 +25,7 @@ thread_local! {
     static AUDIT: RefCell<Audit> = RefCell::default();
 }
 
-/// The stamp of an entry, and when it was given.
+/// The stamp of an entry, and when it was first given.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamped {
     stamp: u64,
@@ -34,13 +35,16 @@ pub struct Stamped {
 /// A replica that leads gives a stamp now.
 pub fn stamped(by: NodeId, stamp: u64) {
     let now = world::now() / 1_000_000;
-    AUDIT.with_borrow_mut(|audit| audit.stamped.insert((by, stamp), now));
+    AUDIT.with_borrow_mut(|audit| {
+        let times = audit.stamped.entry((by, stamp)).or_insert((now, now));
+        times.1 = now;
+    });
 }
 
 /// A replica applies an entry; `last` is the one with the highest stamp before it.
 pub fn applied(last: &mut Option<Stamped>, by: NodeId, stamp: u64) {
     AUDIT.with_borrow_mut(|audit| {
-        let Some(at) = audit.stamped.get(&(by, stamp)).copied() else {
+        let Some((first, at)) = audit.stamped.get(&(by, stamp)).copied() else {
             return;
         };
         if let Some(last) = last {
@@ -57,7 +61,7 @@ pub fn applied(last: &mut Option<Stamped>, by: NodeId, stamp: u64) {
                 ));
             }
         }
-        *last = Some(Stamped { stamp, at });
+        *last = Some(Stamped { stamp, at: first });
     });
 }
 
