@@ -48,6 +48,15 @@ impl Node {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Waits until the access log has a line for which this holds.
+    fn wait_until_logged(&self, holds: impl Fn(&str) -> bool) {
+        let path = self.dir.path().join("state/local/access.log");
+        wait_until("it is in the access log", || {
+            let log = std::fs::read_to_string(&path).unwrap_or_default();
+            log.lines().any(&holds)
+        });
+    }
+
     /// Asks for a reload and waits until the log says this; what the log said of it.
     fn reload(&self, expected: &str) -> String {
         let before = self.log().len();
@@ -109,6 +118,14 @@ fn paths_heads_redirects_and_answers_are_as_the_file_says() {
         "{page}"
     );
     assert!(!page.to_lowercase().contains("etag"), "{page}");
+    let id = page
+        .split("X-Id: ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    let id = id.expect("an id").to_owned();
+    node.wait_until_logged(|line| {
+        line.contains("\"GET /pages/ ") && line.ends_with(&format!(" {id}"))
+    });
     let moved = node.ask("GET /old/thing?a=b", &[]);
     assert!(moved.starts_with("HTTP/1.1 308 "), "{moved}");
     assert!(
@@ -245,6 +262,7 @@ fn passwords_of_a_file_let_in_and_a_reload_reads_them_again() {
         page.ends_with("a page") && page.contains("\r\nX-User: alice\r\n"),
         "{page}"
     );
+    node.wait_until_logged(|line| line.contains(" - alice [") && line.contains(" 200 "));
     assert_eq!(status(&[bob]), "401");
     assert!(node.ask("GET /open", &[]).starts_with("HTTP/1.1 404 "));
 

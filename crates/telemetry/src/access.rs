@@ -33,6 +33,8 @@ pub enum Stopped {
 pub struct AccessRecord<'a> {
     /// The client (see the client address rule), not necessarily the peer.
     pub client: IpAddr,
+    /// The user that was let in, or empty.
+    pub user: &'a [u8],
     /// The request line's method.
     pub method: &'a [u8],
     /// The request line's target, as it came.
@@ -61,6 +63,8 @@ pub struct AccessRecord<'a> {
     pub total: u64,
     /// Why it ended early.
     pub stopped: Stopped,
+    /// What tells it from all others, where a route asks for that; or empty.
+    pub id: &'a [u8],
 }
 
 /// What the log says of one connection that was passed on as it is. Times are in microseconds.
@@ -267,11 +271,13 @@ impl Drop for Inner {
     }
 }
 
-/// Apache's combined format, then `service/server retries connect/first/total` in milliseconds and the cause of an
-/// early end (`-`, `C`, `U`, `T`, `Q`).
+/// Apache's combined format, then `service/server retries connect/first/total` in milliseconds, the cause of an early end
+/// (`-`, `C`, `U`, `T`, `Q`), and the request's id where it has one.
 fn combined(out: &mut Vec<u8>, stamp: &str, r: &AccessRecord<'_>) {
     decimal::push_ip(out, r.client);
-    out.extend_from_slice(b" - - [");
+    out.extend_from_slice(b" - ");
+    word(out, or_dash(r.user));
+    out.extend_from_slice(b" [");
     out.extend_from_slice(stamp.as_bytes());
     out.extend_from_slice(b"] \"");
     escaped(out, r.method);
@@ -294,6 +300,10 @@ fn combined(out: &mut Vec<u8>, stamp: &str, r: &AccessRecord<'_>) {
         [r.connect, r.first_byte, r.total],
         r.stopped,
     );
+    if !r.id.is_empty() {
+        out.push(b' ');
+        word(out, r.id);
+    }
     out.push(b'\n');
 }
 
@@ -346,6 +356,16 @@ fn escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// As [`escaped`], and one word: no space in it.
+fn word(out: &mut Vec<u8>, text: &[u8]) {
+    for (number, part) in text.split(|&b| b == b' ').enumerate() {
+        if number > 0 {
+            out.extend_from_slice(b"\\x20");
+        }
+        escaped(out, part);
+    }
+}
+
 /// `23/Nov/2026:14:05:09 +0000`
 fn clf_time(t: OffsetDateTime) -> String {
     let month = &t.month().to_string()[..3];
@@ -365,6 +385,7 @@ mod tests {
     fn record<'a>() -> AccessRecord<'a> {
         AccessRecord {
             client: IpAddr::from([192, 168, 0, 5]),
+            user: b"",
             method: b"GET",
             target: b"/a\"\nb",
             version: "HTTP/1.1",
@@ -379,7 +400,28 @@ mod tests {
             first_byte: 1_500,
             total: 12_000,
             stopped: Stopped::No,
+            id: b"",
         }
+    }
+
+    #[test]
+    fn who_was_let_in_and_the_requests_id_are_one_word_each() {
+        let mut out = Vec::new();
+        let record = AccessRecord {
+            user: b"al ice\"",
+            id: b"4f 2a",
+            ..record()
+        };
+        combined(&mut out, "now", &record);
+        let line = String::from_utf8(out).unwrap();
+        assert!(
+            line.starts_with("192.168.0.5 - al\\x20ice\\x22 [now] "),
+            "{line}"
+        );
+        assert!(
+            line.ends_with(" 0.310/1.500/12.000 - 4f\\x202a\n"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -255,8 +255,12 @@ pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Out
     let answering = Gauge::new(&shared.counters().answering);
     let after = answer(x, body, outs).await;
     drop(answering);
-    x.record
-        .end(&x.request, shared.counters(), x.snapshot.log.as_ref());
+    x.record.end(
+        &x.request,
+        x.edits.as_deref(),
+        shared.counters(),
+        x.snapshot.log.as_ref(),
+    );
     after
 }
 

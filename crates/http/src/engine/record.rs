@@ -7,6 +7,7 @@ use std::time::Instant;
 use tandem_telemetry::{AccessLog, AccessRecord, Stopped, WorkerCounters};
 
 use crate::Request;
+use crate::policy::Edits;
 
 /// One request, as it goes.
 pub(super) struct Record {
@@ -44,7 +45,13 @@ impl Record {
     }
 
     /// Counts the request and writes it to the log.
-    pub fn end(&self, request: &Request<'_>, counters: &WorkerCounters, log: Option<&AccessLog>) {
+    pub fn end(
+        &self,
+        request: &Request<'_>,
+        edits: Option<&Edits>,
+        counters: &WorkerCounters,
+        log: Option<&AccessLog>,
+    ) {
         self.count(counters);
         let Some(log) = log.filter(|_| self.logged) else {
             return;
@@ -62,6 +69,7 @@ impl Record {
         }
         log.record(&AccessRecord {
             client: request.client,
+            user: edits.map_or(b"", |edits| edits.user.as_bytes()),
             method: request.method(),
             target: request.target(),
             version: request.head.version(),
@@ -76,6 +84,7 @@ impl Record {
             first_byte: micros(self.first_byte),
             total: self.begun.elapsed().as_micros() as u64,
             stopped: self.stopped,
+            id: edits.map_or(b"", |edits| edits.id.as_bytes()),
         });
     }
 
@@ -91,6 +100,7 @@ impl Record {
         if let Some(log) = log {
             log.record(&AccessRecord {
                 client,
+                user: b"",
                 method: b"-",
                 target: b"-",
                 version: "HTTP/1.1",
@@ -105,6 +115,7 @@ impl Record {
                 first_byte: 0,
                 total: self.begun.elapsed().as_micros() as u64,
                 stopped: self.stopped,
+                id: b"",
             });
         }
     }

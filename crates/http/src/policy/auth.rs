@@ -15,6 +15,8 @@ use tandem_model::Users;
 use tokio::sync::Semaphore;
 
 use super::basic::{Credentials, credentials};
+use super::edits::Edits;
+use super::map;
 use super::password::Hash;
 use crate::Request;
 use crate::handler::{Cx, Handler, Plan, Reply, Step};
@@ -191,21 +193,35 @@ impl Handler for Authenticated {
         if let Some(hash) = known
             && CHECKS.knows(CHECKS.code(hash, &stated))
         {
-            return self.inner.step(request, cx);
+            return map(self.inner.step(request, cx), |plan| {
+                admitted(plan, stated.name)
+            });
         }
         let Some(turn) = Turn::take() else {
             return Step::Plan(Plan::Bytes(self.auth.busy.clone()));
         };
         let (auth, inner) = (self.auth.clone(), self.inner.clone());
+        let name = stated.name.clone();
         let (exists, hash) = (known.is_some(), known.unwrap_or(&auth.nobody).clone());
         Step::Later(Box::pin(async move {
             let right = check(hash, stated, turn).await;
             match right {
-                Some(right) if right && exists => Plan::Ask(inner),
+                Some(right) if right && exists => admitted(Plan::Ask(inner), name),
                 Some(_) => Plan::Bytes(auth.refusal.clone()),
                 None => Plan::Bytes(auth.busy.clone()),
             }
         }))
+    }
+}
+
+/// The plan for a user that was let in.
+fn admitted(plan: Plan, name: String) -> Plan {
+    Plan::Edited {
+        plan: Box::new(plan),
+        edits: Box::new(Edits {
+            user: name,
+            ..Edits::default()
+        }),
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Edits {
     pub errors: Option<Arc<ErrorPages>>,
     /// What becomes of a server's answer that is text.
     pub compress: Option<Compress>,
+    /// The user that was let in, for the log.
+    pub user: String,
+    /// The request's id, for the log, where something asked for it.
+    pub id: String,
     /// An error's answer brings its own page.
     pub keeps_page: bool,
 }
@@ -45,6 +49,11 @@ impl Edits {
         self.response.then(later.response);
         self.errors = later.errors.or(self.errors.take());
         self.compress = later.compress.or(self.compress.take());
+        for (text, later) in [(&mut self.user, later.user), (&mut self.id, later.id)] {
+            if !later.is_empty() {
+                *text = later;
+            }
+        }
         self.keeps_page |= later.keeps_page;
     }
 }

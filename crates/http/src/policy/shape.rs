@@ -26,15 +26,15 @@ impl Handler for Shaped {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
         let mut values = Values::new(request);
         values.authenticated = self.authenticated;
-        let edits = Edits {
-            target: None,
+        let mut edits = Edits {
             host: self.request.host(&values),
             request: self.request.edits(&values),
             response: self.response.edits(&values),
             errors: self.errors.clone(),
             compress: (self.compress.as_ref()).map(|rules| Compress::new(rules, request)),
-            keeps_page: false,
+            ..Edits::default()
         };
+        edits.id = values.into_id();
         map(self.inner.step(request, cx), |plan| Plan::Edited {
             plan: Box::new(plan),
             edits: Box::new(edits),

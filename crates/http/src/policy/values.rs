@@ -31,6 +31,11 @@ impl<'a> Values<'a> {
         self.id.get_or_init(|| request_id::of(self.request))
     }
 
+    /// The id if something has asked for it; else empty.
+    pub(super) fn into_id(self) -> RequestId {
+        self.id.into_inner().unwrap_or_default()
+    }
+
     /// Appends a variable as it is.
     fn append(&self, variable: &Variable, out: &mut Vec<u8>) {
         let request = self.request;
