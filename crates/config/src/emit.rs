@@ -9,8 +9,8 @@ pub(crate) mod text;
 use std::fmt::Write;
 
 use tandem_model::{
-    Action, Admin, Cluster, Listener, LogFormat, LogTo, Mode, Node, Secret, Sessions, Timeouts,
-    TlsVersion,
+    Action, Admin, Cluster, Limits, Listener, LogFormat, LogTo, Mode, Node, Secret, Sessions, Size,
+    Timeouts, TlsVersion,
 };
 
 use crate::duration;
@@ -136,6 +136,7 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
     if let Some(http2) = mine.http2 {
         pairs.put("http2", http2.to_string());
     }
+    put_limits(&mut pairs, &mine.limits);
     pairs.put_unless(
         "proxy-protocol",
         &mine.proxy_protocol,
@@ -177,6 +178,35 @@ fn only_to(listener: &Listener) -> Option<&str> {
             }
         }
         _ => None,
+    }
+}
+
+fn put_limits(pairs: &mut Pairs, mine: &Limits) {
+    let usual = Limits::default();
+    let size = |size: &Size| quoted(&size.to_string());
+    let mut table = Pairs::default();
+    for (key, most) in [
+        ("connections", mine.connections),
+        ("per-source", mine.per_source),
+    ] {
+        if let Some(most) = most {
+            table.put(key, most.to_string());
+        }
+    }
+    table.put_unless("head", &mine.head, &usual.head, size);
+    table.put_unless("fields", &mine.fields, &usual.fields, ToString::to_string);
+    table.put_unless("uri", &mine.uri, &usual.uri, size);
+    if let Some(body) = &mine.body {
+        table.put("body", size(body));
+    }
+    table.put_unless(
+        "streams",
+        &mine.streams,
+        &usual.streams,
+        ToString::to_string,
+    );
+    if !table.is_empty() {
+        pairs.put("limits", table.inline());
     }
 }
 

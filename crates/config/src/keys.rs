@@ -9,6 +9,7 @@ pub(crate) mod compress;
 pub(crate) mod conditions;
 pub(crate) mod errors;
 pub(crate) mod file;
+pub(crate) mod limits;
 pub(crate) mod listener;
 pub(crate) mod maintenance;
 pub(crate) mod node;
@@ -54,6 +55,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &stick::KEYS,
     &check::KEYS,
     &timeouts::KEYS,
+    &limits::KEYS,
     &timeouts::ROUTE,
     &tls::KEYS,
     &tls::BACKEND,

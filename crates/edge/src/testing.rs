@@ -41,6 +41,7 @@ pub(crate) fn listener() -> ListenerPlan {
         mode: Mode::Http,
         tls: None,
         http2: false,
+        limits: tandem_model::Limits::default(),
         proxy_protocol: false,
         trust: Vec::new(),
         routes: Vec::new(),

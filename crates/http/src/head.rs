@@ -5,13 +5,50 @@ use std::ops::Range;
 
 use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
 use crate::path::{self, PathError};
+use tandem_model::Limits;
 
-/// The most fields a head may have.
+/// The most fields a head may have, unless a listener's limits say otherwise.
 pub const MAX_FIELDS: usize = 100;
-/// The most bytes a head may have, with its empty line.
+/// The most that limits can allow: room for so many is made on the stack.
+const MOST_FIELDS: usize = 250;
+/// The most bytes a head may have, with its empty line, unless a listener's limits say otherwise.
 pub const MAX_HEAD: usize = 16 * 1024;
-/// The most bytes a target may have.
+/// The most bytes a target may have, unless a listener's limits say otherwise.
 pub const MAX_TARGET: usize = 8 * 1024;
+
+/// The most that stands around a target in its line, in bytes: a method, a version, two spaces, CR and LF.
+const AROUND_TARGET: usize = 64;
+
+/// How large a head may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes, with its empty line.
+    pub head: usize,
+    /// Fields, 250 at most.
+    pub fields: usize,
+    /// Bytes of its target.
+    pub target: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            head: MAX_HEAD,
+            fields: MAX_FIELDS,
+            target: MAX_TARGET,
+        }
+    }
+}
+
+impl From<&Limits> for HeadLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            head: limits.head.0 as usize,
+            fields: usize::from(limits.fields),
+            target: limits.uri.0 as usize,
+        }
+    }
+}
 
 /// How the body of a request is delimited (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,17 +152,19 @@ impl Head {
     ///
     /// Leading empty lines are not skipped here (RFC 9112 section 2.2 leaves that to the reader of the connection).
     pub fn parse(&mut self, bytes: &[u8]) -> Result<bool, HeadError> {
-        match end_of_head(bytes, &mut 0)? {
-            Some(length) => self.read(&bytes[..length]).map(|()| true),
+        let limits = HeadLimits::default();
+        match end_of_head(bytes, &mut 0, &limits)? {
+            Some(length) => self.read(&bytes[..length], &limits).map(|()| true),
             None => Ok(false),
         }
     }
 
     /// Reads a head that is complete: `bytes` ends with its empty line.
-    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
-        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    pub(crate) fn read(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+        let mut slots = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let slots = &mut slots[..limits.fields.min(MOST_FIELDS)];
         let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(bytes, &mut slots) {
+        match parsed.parse_with_uninit_headers(bytes, slots) {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => self.length = length,
             Ok(_) => return Err(HeadError::Bad("there is an empty line before the request")),
             Err(error) => return Err(refusal(error, bytes)),
@@ -136,12 +175,16 @@ impl Head {
         self.target = range(bytes, parsed.path.unwrap_or_default().as_bytes());
         self.fields.read(bytes, parsed.headers);
         self.read_fields(bytes)?;
-        self.read_target(bytes)
+        self.read_target(bytes, limits)
     }
 
     /// Reads the head that stands for one of HTTP/2.
-    pub(crate) fn read_http2(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
-        self.read(bytes)?;
+    pub(crate) fn read_http2(
+        &mut self,
+        bytes: &[u8],
+        limits: &HeadLimits,
+    ) -> Result<(), HeadError> {
+        self.read(bytes, limits)?;
         self.http2 = true;
         Ok(())
     }
@@ -313,10 +356,10 @@ impl Head {
         Ok(())
     }
 
-    fn read_target(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
+    fn read_target(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
         self.rooted.clear();
         let text = part(bytes, &self.target);
-        if text.len() > MAX_TARGET {
+        if text.len() > limits.target {
             return Err(HeadError::TargetTooLong);
         }
         let method = part(bytes, &self.method);
@@ -368,7 +411,11 @@ impl Head {
 }
 
 /// Looks for the end of a head, of which `seen` bytes were looked at before.
-pub(crate) fn end_of_head(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, HeadError> {
+pub(crate) fn end_of_head(
+    bytes: &[u8],
+    seen: &mut usize,
+    limits: &HeadLimits,
+) -> Result<Option<usize>, HeadError> {
     if let Some(&first) = bytes.first()
         && !crate::chunked::is_token(first)
     {
@@ -377,10 +424,11 @@ pub(crate) fn end_of_head(bytes: &[u8], seen: &mut usize) -> Result<Option<usize
     let end =
         head_end(bytes, seen).map_err(|()| HeadError::Bad("a line does not end with CR and LF"))?;
     let so_far = end.unwrap_or(bytes.len());
-    if so_far > MAX_TARGET && memchr::memchr(b'\n', &bytes[..MAX_TARGET]).is_none() {
+    let line = limits.target + AROUND_TARGET;
+    if so_far > line && memchr::memchr(b'\n', &bytes[..line]).is_none() {
         return Err(HeadError::TargetTooLong);
     }
-    if so_far > MAX_HEAD || (end.is_none() && so_far == MAX_HEAD) {
+    if so_far > limits.head || (end.is_none() && so_far >= limits.head) {
         return Err(HeadError::TooLarge);
     }
     Ok(end)

@@ -22,12 +22,12 @@ pub mod response;
 mod rewrite;
 mod trailers;
 
-pub use engine::{Engine, ListenerConfig, Listening};
+pub use engine::{Admission, Engine, ListenerConfig, Listening};
 pub use handler::{
     Attempts, Connection, Connections, CookieEdits, CookiePrefix, Cx, Failure, FileBody, Handler,
     Outcome, Plan, Queue, Reply, Stage, Step, Upstream,
 };
-pub use head::{BodyLength, Head, HeadError};
+pub use head::{BodyLength, Head, HeadError, HeadLimits};
 pub use path::PathError;
 pub use request::Request;
 pub use tandem_net::{ClientTls, Socket, TlsName};

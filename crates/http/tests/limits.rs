@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::*;
 use tandem_http::{ListenerConfig, Plan, Reply};
-use tandem_model::Timeouts;
+use tandem_model::{Limits, Size, Timeouts};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
@@ -304,5 +304,203 @@ fn connections_over_the_limit_wait_for_their_turn() {
         assert_eq!(engine.connections(), 1);
         drop(first);
         assert_eq!(body_of(&read_to_end(&mut second).await), "hello");
+    });
+}
+
+fn limited(limits: Limits) -> Rig {
+    Rig::new(ListenerConfig {
+        limits,
+        ..hello("hello")
+    })
+}
+
+#[test]
+fn heads_are_as_large_as_the_limits_say() {
+    run(async {
+        let request = |path: usize, fields: usize, value: usize| {
+            let field = |i| format!("X-{i}: {}\r\n", "v".repeat(value));
+            let fields = (0..fields).map(field).collect::<Vec<_>>().concat();
+            let path = "p".repeat(path);
+            format!("GET /{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n")
+        };
+        let usual = limited(Limits::default());
+        let narrow = limited(Limits {
+            head: Size(1024),
+            fields: 10,
+            uri: Size(64),
+            ..Limits::default()
+        });
+        let wide = limited(Limits {
+            head: Size(64 * 1024),
+            fields: 250,
+            uri: Size(32 * 1024),
+            ..Limits::default()
+        });
+        for (rig, path, fields, value, status) in [
+            (&usual, 8000, 90, 10, 200),
+            (&usual, 8200, 1, 1, 414),
+            (&usual, 1, 101, 1, 431),
+            (&usual, 1, 10, 2000, 431),
+            (&narrow, 60, 8, 50, 200),
+            (&narrow, 65, 8, 1, 414),
+            (&narrow, 1, 11, 1, 431),
+            (&narrow, 1, 8, 200, 431),
+            (&wide, 30_000, 240, 100, 200),
+            (&wide, 33_000, 1, 1, 414),
+            (&wide, 1, 251, 1, 431),
+            (&wide, 1, 240, 300, 431),
+        ] {
+            let answer = rig.talk(request(path, fields, value)).await;
+            assert_eq!(status_of(&answer), status, "{path} {fields} {value}");
+        }
+        // A large head leaves the rest of what came where it was.
+        let two = format!(
+            "{}{}",
+            request(20_000, 100, 100).replace("Connection: close\r\n", ""),
+            request(1, 1, 1)
+        );
+        let answers = wide.talk(two).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+    });
+}
+
+#[test]
+fn a_body_larger_than_it_may_be_is_a_413() {
+    run(async {
+        let heard = Heard::default();
+        let server =
+            origin(
+                |mut stream, _| async move { while read_request(&mut stream).await.is_some() {} },
+            )
+            .await;
+        let rig = Rig::new(ListenerConfig {
+            limits: Limits {
+                body: Some(Size(10)),
+                ..Limits::default()
+            },
+            ..config(forward_to(vec![upstream(server)], &heard))
+        });
+        let head = "POST / HTTP/1.1\r\nHost: a\r\n";
+        for body in [
+            "Content-Length: 11\r\n\r\n",
+            "Content-Length: 11\r\nExpect: 100-continue\r\n\r\n",
+            "Content-Length: 999999999999\r\n\r\nx",
+            "Transfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n",
+            "Transfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n3\r\n890\r\n",
+        ] {
+            let answer = rig.talk(format!("{head}{body}")).await;
+            assert_eq!(status_of(&answer), 413, "{body}");
+            assert!(answer.contains("Connection: close\r\n"), "{answer}");
+        }
+        assert_eq!(heard.failures(), []);
+    });
+}
+
+#[test]
+fn a_source_that_holds_too_many_connections_is_a_429_and_a_full_listener_a_503() {
+    run(async {
+        for (limits, status) in [
+            (
+                Limits {
+                    per_source: Some(2),
+                    ..Limits::default()
+                },
+                429,
+            ),
+            (
+                Limits {
+                    connections: Some(2),
+                    ..Limits::default()
+                },
+                503,
+            ),
+        ] {
+            let rig = limited(limits);
+            let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+            let mut held = Vec::new();
+            for _ in 0..2 {
+                let mut client = rig.connect().await;
+                client.write_all(get.as_bytes()).await.unwrap();
+                assert!(read_until(&mut client, "hello").await.contains("200 OK"));
+                held.push(client);
+            }
+            // Nothing was asked, and it is answered all the same.
+            let answer = rig.talk("").await;
+            assert_eq!(status_of(&answer), status);
+            assert!(answer.contains("Retry-After: 1\r\n"), "{answer}");
+            let answer = rig.talk(get).await;
+            assert_eq!(status_of(&answer), status);
+            // A configuration that takes its place knows of them.
+            let before = rig.config.load_full();
+            rig.config.store(Arc::new(ListenerConfig {
+                limits,
+                admission: before.admission.clone(),
+                ..hello("later")
+            }));
+            assert_eq!(status_of(&rig.talk(get).await), status);
+            drop(held.pop());
+            while rig.telemetry.counters.totals().open > 1 {
+                tokio::task::yield_now().await;
+            }
+            let mut client = rig.connect().await;
+            client.write_all(get.as_bytes()).await.unwrap();
+            assert!(read_until(&mut client, "later").await.contains("200 OK"));
+        }
+    });
+}
+
+#[test]
+fn those_who_stand_for_many_are_no_source() {
+    run(async {
+        let mut config = hello("hello");
+        config.limits.per_source = Some(1);
+        config.rule.trust = vec!["127.0.0.1/32".parse().unwrap()];
+        let rig = Rig::new(config);
+        let _held = rig.connect().await;
+        let answer = rig
+            .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        assert_eq!(status_of(&answer), 200);
+        // By the PROXY protocol each client is stated, and counts for itself.
+        let mut config = hello("hello");
+        config.limits.per_source = Some(1);
+        config.proxy_protocol = true;
+        config.rule.trust = vec!["127.0.0.1/32".parse().unwrap()];
+        let rig = Rig::new(config);
+        let get = |from: &str| {
+            format!("PROXY TCP4 {from} 10.0.0.1 1 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        };
+        let mut held = rig.connect().await;
+        held.write_all(get("192.0.2.1").as_bytes()).await.unwrap();
+        read_until(&mut held, "hello").await;
+        assert_eq!(status_of(&rig.talk(get("192.0.2.1")).await), 429);
+        let mut other = rig.connect().await;
+        other.write_all(get("192.0.2.2").as_bytes()).await.unwrap();
+        assert!(read_until(&mut other, "hello").await.contains("200 OK"));
+    });
+}
+
+#[test]
+fn a_server_that_does_not_take_a_connection_in_time_is_a_504() {
+    run(async {
+        // A listening socket whose queue is full takes no more, and says nothing.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(Ok(stream)) =
+            tokio::time::timeout(SHORT, tokio::net::TcpStream::connect(address)).await
+        {
+            queue.push(stream);
+        }
+        let mut server = upstream(address);
+        server.timeouts.connect = SHORT;
+        let heard = Heard::default();
+        let rig = Rig::new(config(forward_to(vec![server], &heard)));
+        let answer = rig
+            .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        assert_eq!(status_of(&answer), 504);
     });
 }

@@ -142,6 +142,8 @@ pub struct Listener {
     pub tls: Option<ListenerTls>,
     /// Whether HTTP/2 is spoken too; `None` is with `tls`.
     pub http2: Option<bool>,
+    /// How much a client may ask for.
+    pub limits: Limits,
     /// Connections begin with a PROXY header, and only nodes and those in `trust` may open them.
     pub proxy_protocol: bool,
     /// Peers, besides the nodes of the file, whose word on the client's address is taken.
@@ -167,6 +169,39 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
     /// The oldest version spoken.
     pub min: TlsVersion,
+}
+
+/// How much a client may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once on each node; `None` is as many as it can hold.
+    pub connections: Option<u32>,
+    /// Connections of one address at once on each node.
+    pub per_source: Option<u32>,
+    /// A request's head, with its empty line; at most 64 KiB.
+    pub head: Size,
+    /// Fields of a request's head; at most 250.
+    pub fields: u16,
+    /// A request's target.
+    pub uri: Size,
+    /// A request's body.
+    pub body: Option<Size>,
+    /// Requests of one HTTP/2 connection at once.
+    pub streams: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: None,
+            per_source: None,
+            head: Size(16 * 1024),
+            fields: 100,
+            uri: Size(8 * 1024),
+            body: None,
+            streams: 100,
+        }
+    }
 }
 
 /// A version of TLS.

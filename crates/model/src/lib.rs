@@ -27,8 +27,8 @@ mod sample;
 pub use auth::{Auth, Rate, Users};
 pub use check::{Check, HttpCheck, Timing};
 pub use cluster::{
-    Admin, Cluster, Guard, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode, Node, Sessions,
-    Timeouts, TlsVersion,
+    Admin, Cluster, Guard, Limits, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode, Node,
+    Sessions, Timeouts, TlsVersion,
 };
 pub use pattern::Pattern;
 pub use plan::{

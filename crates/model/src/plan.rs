@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::cluster::Guard;
+use crate::cluster::Limits;
 use crate::{
     Action, Address, Admin, App, Auth, BackendTls, Check, Cluster, Conditions, Content, Errors,
     Listener, ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode, Overrides, Policies,
@@ -79,6 +80,8 @@ pub struct ListenerPlan {
     pub tls: Option<ListenerTls>,
     /// HTTP/2 is spoken too.
     pub http2: bool,
+    /// How much a client may ask for.
+    pub limits: Limits,
     /// Connections begin with a PROXY header.
     pub proxy_protocol: bool,
     /// Peers besides the nodes whose word on the client's address is taken.
@@ -391,6 +394,7 @@ impl View<'_> {
                 mode: listener.mode,
                 tls: listener.tls.clone(),
                 http2: listener.http2.unwrap_or(listener.tls.is_some()),
+                limits: listener.limits,
                 proxy_protocol: listener.proxy_protocol,
                 trust: listener.trust.clone(),
                 routes: listener.routes.clone(),
@@ -439,6 +443,7 @@ impl View<'_> {
             mode: Mode::Http,
             tls: None,
             http2: false,
+            limits: Limits::default(),
             proxy_protocol: false,
             trust: Vec::new(),
             routes: vec![Route {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::Limits;
 use crate::cluster::CLUSTER_PORT;
 use crate::{
     Action, Address, Admin, App, Check, Cluster, Conditions, Listener, LogFormat, LogLevel, LogTo,
@@ -72,6 +73,7 @@ pub(crate) fn six() -> Cluster {
             mode: Mode::Http,
             tls: None,
             http2: None,
+            limits: Limits::default(),
             proxy_protocol: false,
             trust: Vec::new(),
             routes: vec![route("/test*", "shop"), route("", "www")],

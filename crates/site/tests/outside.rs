@@ -69,6 +69,8 @@ fn serve<F: Future<Output = ()> + 'static>(
             timeouts: Timeouts::default(),
             rule: ClientRule::default(),
             http2: false,
+            limits: tandem_model::Limits::default(),
+            admission: Arc::default(),
             internal: false,
             errors: None,
             log: None,

@@ -8,10 +8,11 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, Action, Address, App, Backend, BackendServer, BackendTls, Backups, Balance, Check,
-    Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck, ListenerTls,
-    LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion,
-    Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site, Size, Spread,
-    Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion,
+    Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits,
+    ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program,
+    ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site,
+    Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing,
+    TlsVersion,
 };
 use tandem_model::{
     Auth, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users,
@@ -466,6 +467,7 @@ impl Maker {
             mode: Mode::Tcp,
             tls: None,
             http2: None,
+            limits: Limits::default(),
             proxy_protocol: self.often(),
             trust: Vec::new(),
             routes,
@@ -587,6 +589,15 @@ impl Maker {
                 min: [TlsVersion::V12, TlsVersion::V13][m.below(2) as usize],
             }),
             http2: self.maybe(Self::often),
+            limits: Limits {
+                connections: self.maybe(|m| 1 + m.below(1_000)),
+                per_source: self.maybe(|m| 1 + m.below(1_000)),
+                head: Size(1024 << self.below(7)),
+                fields: 10 + self.below(241) as u16,
+                uri: Size(64 << self.below(11)),
+                body: self.maybe(|m| Size(u64::from(m.below(1_000)) << 10)),
+                streams: 1 + self.below(1_000) as u16,
+            },
             proxy_protocol: self.often(),
             trust: self.some(2, Self::net),
             routes: (0..=self.below(3)).map(|_| self.route(true, 2)).collect(),

@@ -1,9 +1,10 @@
 //! `[listener.NAME]`: where requests come in.
 
-use tandem_model::{Address, Errors, Listener, Mode, Timeouts};
+use tandem_model::{Address, Errors, Limits, Listener, Mode, Timeouts};
 use toml::de::DeValue;
 
 use crate::keys::errors::ERRORS;
+use crate::keys::limits::LIMITS;
 use crate::keys::maintenance::MAINTENANCE;
 use crate::keys::route::{self, ROUTES};
 use crate::keys::timeouts;
@@ -13,7 +14,7 @@ use crate::reader::Reader;
 use crate::span::{At, Item};
 use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else, Required, WithNodes};
-use crate::table::{Kind, Table, key, not_yet};
+use crate::table::{Kind, Table, key};
 
 /// The access log of a listener that does not say otherwise.
 pub(crate) const ACCESS_LOG: &str = "access.log";
@@ -39,6 +40,7 @@ impl Default for Draft {
                 mode: Mode::default(),
                 tls: None,
                 http2: None,
+                limits: Limits::default(),
                 proxy_protocol: false,
                 trust: Vec::new(),
                 routes: Vec::new(),
@@ -151,7 +153,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "The backend that all connections go to, with `mode = \"tcp\"`.",
             |d: &mut Draft, v| d.to = Some(v),
         ),
-        &not_yet("limits", "table", "How much a client may ask for."),
+        &key(
+            "limits",
+            LIMITS,
+            Else("all defaults"),
+            "How much a client may ask for.",
+            |d: &mut Draft, v| d.listener.limits = v.value,
+        ),
         &key(
             "errors",
             ERRORS,

@@ -64,6 +64,9 @@ fn around(heading: &str) -> &'static str {
             "listener.web = { bind = \":80\", route = { deny = true, timeouts = { PAIR } } }"
         }
         "tls = { ... } of a backend" => "backend.old = { servers = \"a:1\", tls = { PAIR } }",
+        "limits = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true }, limits = { PAIR } }"
+        }
         "timeouts = { ... }" => "app.shop = { run = \"shop\", timeouts = { PAIR } }",
         "rehearse = { ... }" => {
             "app.shop = { run = \"shop\", rehearse = { proxy = \"a:1\", PAIR } }"

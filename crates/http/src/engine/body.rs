@@ -20,6 +20,8 @@ pub(super) enum BodyError {
     Gone,
     /// The chunked coding is broken.
     Malformed,
+    /// It is larger than it may be.
+    TooLarge,
 }
 
 /// A part of a body.
@@ -47,6 +49,8 @@ pub(super) struct Body<'a> {
     /// Decoded bytes after `first`, while all of it fits [`REPLAY`].
     kept: Vec<u8>,
     lost: bool,
+    /// How much more may come of a body that does not say its length.
+    allowed: u64,
     /// The lines of the fields behind it that may be passed on, when it has ended.
     trailers: Vec<u8>,
     buffers: Rc<Buffers>,
@@ -62,6 +66,7 @@ impl<'a> Body<'a> {
             raw: None,
             kept: Vec::new(),
             lost: false,
+            allowed: u64::MAX,
             trailers: Vec::new(),
             buffers: buffers.clone(),
         };
@@ -97,6 +102,11 @@ impl<'a> Body<'a> {
             BodyLength::Chunked => Left::Stream,
         };
         body
+    }
+
+    /// Sets how large it may be in all.
+    pub fn allow(&mut self, most: u64) {
+        self.allowed = most;
     }
 
     /// Whether all of it was read.
@@ -205,6 +215,10 @@ impl<'a> Body<'a> {
         let start = raw.consume_from(consumed);
         let range = start..start + data;
         let data = &raw.all()[range.clone()];
+        self.allowed = match self.allowed.checked_sub(data.len() as u64) {
+            Some(allowed) => allowed,
+            None => return Err(BodyError::TooLarge),
+        };
         if !self.lost {
             if self.first.len() + self.kept.len() + data.len() <= REPLAY {
                 self.kept.extend_from_slice(data);

@@ -38,6 +38,15 @@ impl Buffers {
         self.take(&self.large, LARGE)
     }
 
+    /// A large buffer with what is in a small one.
+    pub fn grown(self: &Rc<Self>, small: &Buf) -> Buf {
+        let mut large = self.large();
+        let filled = small.filled();
+        large.space()[..filled.len()].copy_from_slice(filled);
+        large.fill(filled.len());
+        large
+    }
+
     fn take(self: &Rc<Self>, free: &RefCell<Vec<Box<[u8]>>>, size: usize) -> Buf {
         let bytes = free.borrow_mut().pop();
         Buf {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tandem_net::{Accepted, Peer};
 use tandem_telemetry::Stopped;
 
+use super::admission::{Admitted, Denied};
 use super::body::Body;
 use super::buffers::Buf;
 use super::client::{Client, Wire};
@@ -24,7 +25,7 @@ use super::{Counted, Door, Place, Shared, Snapshot, forward, http2, opening, rep
 use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Plan, Step};
-use crate::head::{Head, HeadError, end_of_head};
+use crate::head::{BodyLength, Head, HeadError, HeadLimits, end_of_head};
 use crate::policy::{Edits, ErrorPages};
 
 /// The most of an unread body that is read and dropped to keep a connection, in bytes. A new connection is cheaper than
@@ -49,6 +50,8 @@ pub(super) struct Conn {
     pub shared: Rc<Shared>,
     /// A connection counts, a stream of one does not.
     pub counted: Option<Counted>,
+    /// Where the listener has limits.
+    pub admitted: Option<Box<Admitted>>,
 }
 
 /// What becomes of a connection.
@@ -91,6 +94,14 @@ pub(super) fn run(mut conn: Conn) -> impl Future<Output = ()> + 'static {
             match Box::pin(opening::open(&mut conn)).await {
                 Opened::Http1 => {}
                 Opened::Http2 => return Box::pin(http2::serve(conn)).await,
+                Opened::Denied(denied) => {
+                    let snapshot = conn.door.snapshot(&conn.shared);
+                    let refuse = reply::refuse(&conn, &snapshot, NoHead::Denied(denied));
+                    if Box::pin(refuse).await == After::Close {
+                        Box::pin(linger(&conn)).await;
+                    }
+                    return;
+                }
                 Opened::Closed => return,
             }
         }
@@ -137,6 +148,7 @@ impl Conn {
             clock: Clock::new(idle),
             shared: shared.clone(),
             counted: Some(Counted::new(shared)),
+            admitted: None,
         }
     }
 
@@ -253,7 +265,17 @@ async fn requests(conn: &Conn) -> After {
 pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Outs<'_>) -> After {
     let shared = x.conn.shared();
     let answering = Gauge::new(&shared.counters().answering);
-    let after = answer(x, body, outs).await;
+    let most = x
+        .snapshot
+        .config
+        .limits
+        .body
+        .map_or(u64::MAX, |most| most.0);
+    body.allow(most);
+    let after = match x.request.body() {
+        BodyLength::Known(n) if n > most => too_large(x, body, outs).await,
+        _ => answer(x, body, outs).await,
+    };
     drop(answering);
     x.record.end(
         &x.request,
@@ -262,6 +284,14 @@ pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Out
         x.snapshot.log.as_ref(),
     );
     after
+}
+
+/// Answers a request whose body is larger than it may be.
+async fn too_large(x: &mut Exchange<'_>, body: &Body<'_>, outs: Outs<'_>) -> After {
+    let service = x.snapshot.config.name.clone();
+    let mut page = reply::page(413, reply::TOO_LARGE, &service);
+    page.close = true;
+    reply::bytes(x, body, page, outs.response_out).await
 }
 
 /// Where heads are put together.
@@ -279,6 +309,8 @@ pub(super) enum NoHead {
     Late,
     /// It is malformed or too large.
     Refused(HeadError),
+    /// The connection is one too many.
+    Denied(Denied),
 }
 
 impl From<HeadError> for NoHead {
@@ -294,6 +326,7 @@ async fn read_head(
     snapshot: &Snapshot,
 ) -> Result<(), NoHead> {
     let limit = snapshot.config.timeouts.head;
+    let limits = HeadLimits::from(&snapshot.config.limits);
     let (mut seen, mut skipped, mut deadline) = (0, false, None);
     let mut reading = None;
     loop {
@@ -305,13 +338,17 @@ async fn read_head(
         let filled = input.filled();
         if !filled.is_empty()
             && (skipped || filled != b"\r")
-            && let Some(length) = end_of_head(filled, &mut seen)?
+            && let Some(length) = end_of_head(filled, &mut seen, &limits)?
         {
-            return Ok(head.read(&filled[..length])?);
+            return Ok(head.read(&filled[..length], &limits)?);
         }
         // A head that comes in one piece, as nearly all do, is not worth counting.
         if reading.is_none() && !input.filled().is_empty() {
             reading = Some(Gauge::new(&conn.shared().counters().reading));
+        }
+        if input.space().is_empty() {
+            // Rare: heads this large are let in by the listener's limits only.
+            *input = conn.shared().buffers.grown(input);
         }
         let read = conn.client.read(input.space());
         match conn.clock.limit_from(&mut deadline, limit, read).await {
@@ -482,6 +519,8 @@ mod tests {
                 proxy_protocol: false,
                 tls: None,
                 http2: false,
+                limits: tandem_model::Limits::default(),
+                admission: Arc::default(),
                 internal: false,
                 errors: None,
                 log: None,

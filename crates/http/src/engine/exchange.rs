@@ -19,6 +19,7 @@ use super::connection::{After, Exchange, Outs};
 use super::download::{Down, Download};
 use super::forward::{failure, is_repeatable};
 use super::gone::Watch;
+use super::reply::TOO_LARGE;
 use super::upload::{UploadError, upload};
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
 use crate::head::BodyLength;
@@ -168,6 +169,7 @@ pub(super) async fn exchange(
         End::Upload(BodyError::Malformed) if !flow.answering.get() => {
             Done::Refused(400, "the body's chunks are malformed")
         }
+        End::Upload(BodyError::TooLarge) if !flow.answering.get() => Done::Refused(413, TOO_LARGE),
         End::Upload(_) | End::Gone => Done::Stopped(Stopped::Client),
         End::Late => {
             let client = if flow.answering.get() {

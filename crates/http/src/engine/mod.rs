@@ -7,6 +7,7 @@
 //! answer ([`download`]) between client and server while [`gone`] watches the client, [`tunnel`] what follows an upgrade; [`record`] logs and counts. Connections of
 //! listeners in TCP mode are passed on by [`tcp`].
 
+mod admission;
 mod body;
 mod buffers;
 mod client;
@@ -39,12 +40,13 @@ use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tandem_model::Timeouts;
+use tandem_model::{Limits, Timeouts};
 use tandem_net::{Acceptor, ClientRule, ServerTls};
 use tandem_telemetry::{AccessLog, Telemetry, WorkerCounters, Written};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
+pub use admission::Admission;
 pub(crate) use pool::open;
 
 use crate::Handler;
@@ -70,6 +72,10 @@ pub struct ListenerConfig {
     pub tls: Option<Arc<ServerTls>>,
     /// Speak HTTP/2 too: with TLS, to clients that choose it (ALPN); without, to those that begin with it.
     pub http2: bool,
+    /// How much a client may ask for.
+    pub limits: Limits,
+    /// The connections that it has, for those limits.
+    pub admission: Arc<Admission>,
     /// This is the door of a service for the file's own listeners: nodes are told why a try failed.
     pub internal: bool,
     /// Pages of errors, where routes have none of their own.

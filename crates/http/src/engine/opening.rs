@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tandem_net::{Peer, Socket};
 
+use super::admission::Denied;
 use super::client::Client;
 use super::connection::Conn;
 use super::http2::PREFACE;
@@ -49,6 +50,8 @@ impl Failed {
 pub(super) enum Opened {
     Http1,
     Http2,
+    /// Nothing: the connection is one too many.
+    Denied(Denied),
     /// Nothing: the connection is to be closed.
     Closed,
 }
@@ -57,7 +60,9 @@ pub(super) enum Opened {
 pub(super) fn is_needed(conn: &Conn) -> bool {
     let seen = conn.door.seen.borrow();
     let config = &seen.config;
-    config.proxy_protocol || config.tls.is_some() || config.http2
+    let limits = &config.limits;
+    let counted = limits.connections.is_some() || limits.per_source.is_some();
+    config.proxy_protocol || config.tls.is_some() || config.http2 || counted
 }
 
 /// Takes it. All of it has the time that a head has; only on a plain connection that may turn out to speak HTTP/2 the
@@ -99,6 +104,15 @@ async fn steps(conn: &mut Conn, snapshot: &Snapshot) -> Opened {
             Ok(None) => {}
             Err(_) => return Opened::Closed,
         }
+    }
+    // A proxy stands for many clients, and each of them counts for itself only when it is stated before the connection.
+    let ip = conn.peer.ip();
+    let source = (config.rule.peer(ip) == Peer::Stranger).then_some(ip);
+    match config.admission.admit(&config.limits, source) {
+        Ok(admitted) => conn.admitted = Some(Box::new(admitted)),
+        // Whoever opens too many is not to get a handshake for each.
+        Err(_) if config.tls.is_some() => return Opened::Closed,
+        Err(denied) => return Opened::Denied(denied),
     }
     let Some(tls) = &config.tls else {
         return Opened::Http1;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tandem_telemetry::{Stopped, decimal};
 
 use super::Snapshot;
+use super::admission::Denied;
 use super::body::Body;
 use super::client::Wire;
 use super::clock::Elapsed;
@@ -24,6 +25,9 @@ const COPIED: usize = 16 * 1024;
 /// The most that one `sendfile` is asked for, in bytes: what keeps a worker from its other connections for a fraction of a
 /// millisecond.
 const SENT_AT_ONCE: u64 = 2 << 20;
+
+/// What is said of a body beyond the limit.
+pub(super) const TOO_LARGE: &str = "the body of this request is too large";
 
 /// A small readable page.
 pub(super) fn page(status: u16, words: &str, service: &Arc<str>) -> Reply {
@@ -290,10 +294,16 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
         NoHead::Gone => return After::Abort,
         NoHead::Late => (408, "the request did not come in time"),
         NoHead::Refused(error) => (error.status(), error.words()),
+        NoHead::Denied(Denied::Full) => (503, "there are too many connections"),
+        NoHead::Denied(Denied::Source) => (429, "there are too many connections from this address"),
     };
     let mut record = Record::new(Instant::now());
     let mut scratch = conn.shared().buffers.scratch();
     let mut reply = page(status, words, &snapshot.config.name);
+    if matches!(none, NoHead::Denied(_)) {
+        let fields = [&reply.fields, &b"Retry-After: 1\r\n"[..]].concat();
+        reply.fields = fields.into();
+    }
     if let Some(pages) = &snapshot.config.errors {
         pages.dress(&mut reply);
     }

@@ -272,7 +272,7 @@ fn heads_over_a_limit_are_refused_with_its_status() {
         "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
         "a".repeat(MAX_TARGET)
     );
-    let endless = format!("GET /{}", "a".repeat(MAX_TARGET));
+    let endless = format!("GET /{}", "a".repeat(MAX_TARGET + 100));
     let field = format!(
         "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
         "a".repeat(MAX_HEAD)

@@ -70,6 +70,8 @@ pub fn config(handler: Arc<dyn Handler>) -> ListenerConfig {
         proxy_protocol: false,
         tls: None,
         http2: false,
+        limits: tandem_model::Limits::default(),
+        admission: Arc::default(),
         internal: false,
         errors: None,
         log: None,

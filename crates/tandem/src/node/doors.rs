@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use tandem_admin::{Access, AdminHandler};
 use tandem_edge::{Router, TcpRouter};
 use tandem_http::policy::{ErrorPages, Maintenance, Works};
-use tandem_http::{Engine, Handler, ListenerConfig};
-use tandem_model::{Address, ListenerTls, Mode, NodePlan, Overrides, Timeouts};
+use tandem_http::{Admission, Engine, Handler, ListenerConfig};
+use tandem_model::{Address, Limits, ListenerTls, Mode, NodePlan, Overrides, Timeouts};
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_net::{ClientRule, ServerTls};
@@ -50,6 +50,7 @@ pub struct Configs {
 #[derive(Default)]
 pub struct Before {
     certificates: BTreeMap<String, Arc<ServerTls>>,
+    admissions: BTreeMap<String, Arc<Admission>>,
     works: BTreeMap<String, Arc<Works>>,
 }
 
@@ -235,6 +236,12 @@ pub fn configure(
                 trust: listener.trust.clone(),
             },
             http2: listener.http2 && listener.mode == Mode::Http,
+            limits: listener.limits,
+            admission: before
+                .admissions
+                .get(&listener.name)
+                .cloned()
+                .unwrap_or_default(),
             proxy_protocol: listener.proxy_protocol,
             tls: listener
                 .tls
@@ -271,6 +278,8 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
         proxy_protocol: false,
         tls: None,
         http2: false,
+        limits: Limits::default(),
+        admission: Arc::default(),
         internal: false,
         errors: None,
         log: None,
@@ -362,7 +371,10 @@ impl Doors {
         let configs = self.open.values().map(|config| config.load());
         let certificates =
             configs.filter_map(|config| Some((config.name.to_string(), config.tls.clone()?)));
+        let configs = self.open.values().map(|config| config.load());
+        let admissions = configs.map(|config| (config.name.to_string(), config.admission.clone()));
         Before {
+            admissions: admissions.collect(),
             certificates: certificates.collect(),
             works: self.works.clone(),
         }

@@ -8,7 +8,7 @@ use h2::RecvStream;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use crate::field::{Kind, kind, part};
-use crate::head::{HeadError, MAX_HEAD};
+use crate::head::HeadError;
 use crate::response::ResponseHead;
 
 /// Appends a field's line.
@@ -23,7 +23,11 @@ pub(super) fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 ///
 /// # Errors
 /// When no HTTP/1.1 head says the same.
-pub(super) fn write(out: &mut Vec<u8>, request: &Request<RecvStream>) -> Result<(), HeadError> {
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    request: &Request<RecvStream>,
+    most: usize,
+) -> Result<(), HeadError> {
     let (uri, fields) = (request.uri(), request.headers());
     out.clear();
     out.extend_from_slice(request.method().as_str().as_bytes());
@@ -67,7 +71,7 @@ pub(super) fn write(out: &mut Vec<u8>, request: &Request<RecvStream>) -> Result<
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     out.extend_from_slice(b"\r\n");
-    if out.len() > MAX_HEAD {
+    if out.len() > most {
         return Err(HeadError::TooLarge);
     }
     Ok(())

@@ -27,14 +27,12 @@ use super::client::Client;
 use super::clock::Clock;
 use super::connection::{After, Conn, Exchange, NoHead, Outs, respond};
 use super::{Door, Shared, reply};
-use crate::head::MAX_HEAD;
+use crate::head::{HeadLimits, MAX_HEAD};
 use guard::{Account, Guarded};
 pub(super) use stream::Stream;
 
 /// What a client sends first when it knows that HTTP/2 is spoken (section 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Requests of one connection at once.
-const MOST_STREAMS: u32 = 100;
 /// What a client may send of one body before it is read, in bytes.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// What it may send of all bodies before they are read, in bytes.
@@ -100,6 +98,7 @@ pub(super) async fn serve(conn: Conn) {
         clock,
         shared,
         counted: _counted,
+        admitted: _admitted,
     } = conn;
     let Client::Http1(socket) = client else {
         return;
@@ -110,12 +109,13 @@ pub(super) async fn serve(conn: Conn) {
         peer,
     };
     let (guarded, account) = Guarded::new(socket);
-    let limit = door.snapshot(&shared).config.timeouts.head;
+    let config = door.snapshot(&shared).config.clone();
+    let (limit, limits) = (config.timeouts.head, config.limits);
     let handshake = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MOST_STREAMS)
-        .max_header_list_size(MAX_HEAD as u32)
+        .max_concurrent_streams(u32::from(limits.streams))
+        .max_header_list_size(limits.head.0 as u32)
         .max_send_buffer_size(stream::WRITE)
         .handshake(guarded);
     let Ok(Ok(connection)) = clock.limit(limit, handshake).await else {
@@ -214,12 +214,18 @@ async fn answer(
     _counted: Counted,
 ) {
     let snapshot = door.snapshot(&shared);
-    let mut input = shared.buffers.small();
+    let limits = HeadLimits::from(&snapshot.config.limits);
     let mut scratch = shared.buffers.scratch();
     let scratch = &mut *scratch;
     let text = &mut scratch.request_out;
-    let written = head::write(text, &request);
-    let length = text.len().min(MAX_HEAD);
+    let written = head::write(text, &request, limits.head);
+    let mut input = if text.len() <= MAX_HEAD {
+        shared.buffers.small()
+    } else {
+        shared.buffers.large()
+    };
+    // What is longer still was refused.
+    let length = text.len().min(input.capacity());
     input.space()[..length].copy_from_slice(&text[..length]);
     input.fill(length);
     let bare = request.method() == Method::HEAD;
@@ -231,9 +237,10 @@ async fn answer(
         clock: Clock::new(snapshot.config.timeouts.body),
         shared: shared.clone(),
         counted: None,
+        admitted: None,
     };
     let bytes = input.filled();
-    let after = match written.and_then(|()| scratch.head.read_http2(bytes)) {
+    let after = match written.and_then(|()| scratch.head.read_http2(bytes, &limits)) {
         Err(error) => reply::refuse(&conn, &snapshot, NoHead::Refused(error)).await,
         Ok(()) => {
             let mut body = Body::of_stream(scratch.head.body(), &shared.buffers);

@@ -1,0 +1,104 @@
+//! `limits` of a listener: how much clients may ask for.
+
+use tandem_model::{Limits, Size};
+
+use crate::kinds::CONNECTIONS;
+use crate::reader::Reader;
+use crate::span::Item;
+use crate::table::Need::{Default as Is, Else};
+use crate::table::{Kind, Table, key};
+
+pub(crate) const LIMITS: Kind<Limits> = Kind {
+    text: "table of limits",
+    read: |reader, item| Some(KEYS.read_item(reader, item)?.draft),
+};
+
+pub(crate) static KEYS: Table<Limits> = Table {
+    heading: "limits = { ... }",
+    label: "`limits`",
+    doc: "How much a client may ask for. Who asks for more is told so by the status.",
+    keys: &[
+        &key(
+            "connections",
+            CONNECTIONS,
+            Else("as many as the node can hold"),
+            "Connections at once, on each node. Others are answered 503.",
+            |l: &mut Limits, v| l.connections = Some(v.value),
+        ),
+        &key(
+            "per-source",
+            CONNECTIONS,
+            Else("no limit"),
+            "Connections of one address at once (of IPv6: of one /64), on each node; nodes and those in `trust` are not \
+             counted. Others are answered 429.",
+            |l: &mut Limits, v| l.per_source = Some(v.value),
+        ),
+        &key(
+            "head",
+            Kind {
+                text: "size from 1 KiB to 64 KiB",
+                read: |reader, item| size(reader, item, 1024..=64 * 1024),
+            },
+            Is("\"16 KiB\""),
+            "A request's head. A larger one is answered 431.",
+            |l: &mut Limits, v| l.head = v.value,
+        ),
+        &key(
+            "fields",
+            Kind {
+                text: "number from 10 to 250",
+                read: |reader, item| {
+                    let what = "a number of fields";
+                    Some(reader.integer(item, 10..=250, what)? as u16)
+                },
+            },
+            Is("100"),
+            "Fields of a request's head. More are answered 431.",
+            |l: &mut Limits, v| l.fields = v.value,
+        ),
+        &key(
+            "uri",
+            Kind {
+                text: "size from 64 B to 64 KiB",
+                read: |reader, item| size(reader, item, 64..=64 * 1024),
+            },
+            Is("\"8 KiB\""),
+            "A request's target. A longer one is answered 414.",
+            |l: &mut Limits, v| l.uri = v.value,
+        ),
+        &key(
+            "body",
+            crate::kinds::SIZE,
+            Else("no limit"),
+            "A request's body. A larger one is answered 413.",
+            |l: &mut Limits, v| l.body = Some(v.value),
+        ),
+        &key(
+            "streams",
+            Kind {
+                text: "number from 1 to 1000",
+                read: |reader, item| {
+                    let what = "a number of streams";
+                    Some(reader.integer(item, 1..=1_000, what)? as u16)
+                },
+            },
+            Is("100"),
+            "Requests of one HTTP/2 connection at once. Others are refused, to be sent again.",
+            |l: &mut Limits, v| l.streams = v.value,
+        ),
+    ],
+};
+
+fn size(
+    reader: &mut Reader<'_>,
+    item: &Item<'_>,
+    range: std::ops::RangeInclusive<u64>,
+) -> Option<Size> {
+    let size = (crate::kinds::SIZE.read)(reader, item)?;
+    if range.contains(&size.0) {
+        return Some(size);
+    }
+    let (least, most) = (Size(*range.start()), Size(*range.end()));
+    reader.wrong(&item.span(), format!("this is from {least} to {most}"));
+    None
+}
