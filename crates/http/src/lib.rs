@@ -15,6 +15,8 @@ mod engine;
 mod field;
 pub mod handler;
 pub mod head;
+#[cfg(any(test, feature = "invariants"))]
+pub mod invariants;
 pub mod path;
 pub mod policy;
 pub mod request;

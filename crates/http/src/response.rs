@@ -38,6 +38,18 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Reads a head from the beginning of `bytes` into `self`; returns its length. `Ok(None)`: not complete yet.
+    ///
+    /// # Errors
+    /// When it breaks a rule of the strictness list.
+    pub fn parse(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+        let Some(length) = Self::end(bytes, &mut 0)? else {
+            return Ok(None);
+        };
+        self.read(&bytes[..length])?;
+        Ok(Some(length))
+    }
+
     /// Looks for the end of a head at the beginning of `bytes`, of which `seen` bytes were looked at before.
     pub(crate) fn end(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, Malformed> {
         if !b"HTTP/1.".starts_with(&bytes[..bytes.len().min(7)]) {

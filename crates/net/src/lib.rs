@@ -12,6 +12,8 @@ pub mod client;
 pub mod cluster;
 pub mod connect;
 pub mod hello;
+#[cfg(any(test, feature = "invariants"))]
+pub mod invariants;
 pub mod listen;
 pub mod proxy;
 pub mod socket;
