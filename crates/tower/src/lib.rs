@@ -7,6 +7,8 @@
 //!   compare-and-swap, and on a conflict the request's own changes are merged by key into what is there now;
 //! - a logout stays one: a save never brings a deleted session back.
 //!
+//! `examples/counter.rs` is an application that uses it.
+//!
 //! It must never report a session as absent because the tier did not answer: that is an error.
 //!
 //! ```no_run
@@ -22,8 +24,10 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod error;
 mod merge;
 mod record;
 mod store;
 
+pub use error::{ErrorKind, StoreError};
 pub use store::TandemStore;

@@ -10,6 +10,7 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 
 use crate::client::{Client, Stored as Outcome, is_connection};
+use crate::error::{ErrorKind, StoreError};
 use crate::merge::merge;
 use crate::record::{Base, Stored, attach, detach, exptime};
 
@@ -24,8 +25,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A session store on the machine's agent, or on any memcached.
 ///
-/// Errors are [`Error::Backend`] with what the tier said: `not stored` when nothing was changed, `outcome unknown`
-/// when it may have been. Cheap to clone. A session that cannot be read is an error, never an absent session.
+/// tower-sessions hands errors on as a text ([`Error::Backend`]); [`StoreError::of`] says which kind it was: `NotStored`
+/// when nothing was changed, `OutcomeUnknown` when it may have been. Cheap to clone. A session that cannot be read is an error, never an absent session.
 #[derive(Clone, Debug)]
 pub struct TandemStore {
     client: Arc<Client>,
@@ -55,11 +56,13 @@ impl TandemStore {
     }
 
     /// Makes a session live until the record's expiry without changing it. False when it is gone.
-    pub async fn touch(&self, record: &Record) -> Result<bool> {
-        self.client
-            .touch(&self.key(record.id), exptime(record))
-            .await
-            .map_err(backend)
+    ///
+    /// # Errors
+    ///
+    /// What the session tier said, or that it did not.
+    pub async fn touch(&self, record: &Record) -> std::result::Result<bool, StoreError> {
+        let key = self.key(record.id);
+        Ok(self.client.touch(&key, exptime(record)).await?)
     }
 
     fn key(&self, id: Id) -> String {
@@ -138,9 +141,9 @@ impl SessionStore for TandemStore {
                 // Deleted by another request: a logout is not undone.
                 Ok(Outcome::Yes | Outcome::Gone) => return Ok(()),
                 Ok(Outcome::No) if conflicts == MAX_CONFLICTS => {
-                    return Err(Error::Backend(format!(
-                        "session changed {conflicts} times while it was saved"
-                    )));
+                    let text =
+                        format!("the session was changed {conflicts} times while it was saved");
+                    return Err(StoreError::new(ErrorKind::Conflicts, text).into());
                 }
                 Ok(Outcome::No) => conflicts += 1,
                 // Whether or not it was stored: merging the same changes again changes nothing.
@@ -167,7 +170,7 @@ impl SessionStore for TandemStore {
 }
 
 fn backend(error: io::Error) -> Error {
-    Error::Backend(error.to_string())
+    StoreError::from(error).into()
 }
 
 /// Waits before another try when the connection broke; any other error, or one break too many, is the caller's.

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use tandem_cache::server::{Options, Server};
-use tandem_tower_sessions::TandemStore;
+use tandem_tower_sessions::{ErrorKind, StoreError, TandemStore};
 use time::{Duration, OffsetDateTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -253,8 +253,10 @@ async fn a_store_that_cannot_be_reached_is_an_error_and_no_absent_session() {
         .local_addr()
         .unwrap();
     let store = TandemStore::new(closed.to_string());
-    let error = store.load(&Id::default()).await.unwrap_err().to_string();
-    assert!(error.contains(&closed.to_string()), "{error}");
+    let error = store.load(&Id::default()).await.unwrap_err();
+    let kind = StoreError::of(&error).map(|error| error.kind());
+    assert_eq!(kind, Some(ErrorKind::Unreachable), "{error}");
+    assert!(error.to_string().contains(&closed.to_string()), "{error}");
 }
 
 #[tokio::test]
@@ -273,6 +275,13 @@ async fn a_server_that_refuses_is_an_error_in_its_own_words() {
         }
     });
     let store = TandemStore::new(address.to_string());
-    let error = store.load(&Id::default()).await.unwrap_err().to_string();
-    assert!(error.contains("not stored: no leader"), "{error}");
+    let error = store.load(&Id::default()).await.unwrap_err();
+    let kind = StoreError::of(&error).map(|error| error.kind());
+    assert_eq!(kind, Some(ErrorKind::NotStored), "{error}");
+    assert!(
+        error.to_string().contains("not stored: no leader"),
+        "{error}"
+    );
+    let touched = store.touch(&record()).await.unwrap_err();
+    assert_eq!(touched.kind(), ErrorKind::NotStored);
 }
