@@ -1,14 +1,8 @@
 //! Compares Tandem with the programs it stands in for, side by side on this machine.
 //!
-<<<<<<< Updated upstream
-//! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `proxy` and
-//! `site` likewise, and after it a part of the name of the cases that are wanted. (`bare` is the server of [`bare`],
-//! which the others start.)
-=======
-//! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `routes` and `site`
-//! likewise, and after it a part of the name of the cases that are wanted. (`bare` is the server of [`bare`], which the
-//! others start.)
->>>>>>> Stashed changes
+//! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `routes`,
+//! `proxy` and `site` likewise, and after the last two a part of the name of the cases that are wanted. (`bare` is the
+//! server of [`bare`], which the others start.)
 
 mod bare;
 mod cache;
@@ -34,24 +28,17 @@ fn main() {
             let address = address.parse().expect("an address and a port");
             bare::serve(address).expect("it serves");
         }
-<<<<<<< Updated upstream
         ["proxy"] => proxy::run(BUILT, None),
         ["proxy", server] => proxy::run(server, None),
         ["proxy", server, only] => proxy::run(server, Some(only)),
-=======
         ["routes"] => routes::run(BUILT),
         ["routes", server] => routes::run(server),
->>>>>>> Stashed changes
         ["site"] => site::run_all(BUILT, None),
         ["site", server] => site::run_all(server, None),
         ["site", server, only] => site::run_all(server, Some(only)),
         _ => {
             eprintln!(
-<<<<<<< Updated upstream
-                "usage: bench cache PATH-OF-TANDEM\n       bench proxy|site [PATH-OF-TANDEM [CASES]]"
-=======
-                "usage: bench cache PATH-OF-TANDEM\n       bench routes [PATH-OF-TANDEM]\n       bench site [PATH-OF-TANDEM [CASES]]"
->>>>>>> Stashed changes
+                "usage: bench cache PATH-OF-TANDEM\n       bench routes [PATH-OF-TANDEM]\n       bench proxy|site [PATH-OF-TANDEM [CASES]]"
             );
             std::process::exit(2);
         }
