@@ -194,6 +194,28 @@ impl Document {
 }
 
 impl Written {
+    /// Takes a route out, with those within it: the lines from this one to where its brackets are closed.
+    pub fn leave_out(&mut self, line: usize) {
+        let mut lines: Vec<&str> = self.text.split_inclusive('\n').collect();
+        let Some(first) = lines.get(line) else { return };
+        let indent = first.len() - first.trim_start().len();
+        let body = first.split("  # ").next().unwrap_or(first).trim_end();
+        let end = if body.ends_with("= [") {
+            let closes = |text: &&str| {
+                text.len() - text.trim_start().len() == indent && text.trim() == "] },"
+            };
+            lines[line..]
+                .iter()
+                .position(closes)
+                .map_or(line, |at| line + at)
+        } else {
+            line
+        };
+        lines.drain(line..=end);
+        self.origin.drain(line..=end);
+        self.text = lines.concat();
+    }
+
     fn line(&mut self, line: &str, spot: Option<Spot>) {
         self.text.push_str(line);
         self.text.push('\n');

@@ -280,29 +280,39 @@ fn finish(
 ) -> Translation {
     let mut outcome = outcome;
     unavailable::leave_out(&mut outcome.document, &mut outcome.verdicts);
-    let Written { text, origin } = outcome.document.write(&sources);
+    let mut written = outcome.document.write(&sources);
     let mut report = outcome.verdicts.finish(&sources, &outcome.seen);
     let mut loaded = None;
-    if report.refused().next().is_none() {
-        match parse(&text, "the translation", base, env) {
+    // Routes that are never reached are no mistake in the other languages: they are left out, a few at a time.
+    let mut left = 64;
+    while report.refused().next().is_none() && loaded.is_none() {
+        match parse(&written.text, "the translation", base, env) {
             Ok(read) => loaded = Some(read),
             Err(mistakes) => {
+                let unreached = mistakes
+                    .iter()
+                    .find(|m| m.message.contains("never matches"));
+                let line = unreached
+                    .and_then(|m| m.place.as_ref())
+                    .map(|place| place.line);
+                let verdict = match line {
+                    Some(_) if left > 0 => Verdict::Noted,
+                    _ => Verdict::Refused,
+                };
+                left -= 1;
                 for mistake in &mistakes {
-                    let line = mistake.place.as_ref().map(|place| place.line);
-                    let spot = line.and_then(|line| origin.get(line - 1).copied().flatten());
-                    let diagnostic = match spot {
-                        Some(spot) => Diagnostic {
-                            file: sources.name(spot.file).into(),
-                            place: Some(sources.place(spot)),
-                            ..mistake.clone()
-                        },
-                        None => mistake.clone(),
-                    };
-                    report.push(Verdict::Refused, diagnostic);
+                    if verdict == Verdict::Noted && Some(mistake) != unreached {
+                        continue;
+                    }
+                    report.push(verdict, told(mistake, &written, &sources));
+                }
+                if let (Verdict::Noted, Some(line)) = (verdict, line) {
+                    written.leave_out(line - 1);
                 }
             }
         }
     }
+    let text = written.text;
     Translation {
         text,
         loaded,
@@ -310,6 +320,20 @@ fn finish(
         files: outcome.files,
         process: outcome.process,
         sources: sources.into_files(),
+    }
+}
+
+/// A mistake of the cluster file, at the place it came from.
+fn told(mistake: &Diagnostic, written: &Written, sources: &Sources) -> Diagnostic {
+    let line = mistake.place.as_ref().map(|place| place.line);
+    let spot = line.and_then(|line| written.origin.get(line - 1).copied().flatten());
+    match spot {
+        Some(spot) => Diagnostic {
+            file: sources.name(spot.file).into(),
+            place: Some(sources.place(spot)),
+            ..mistake.clone()
+        },
+        None => mistake.clone(),
     }
 }
 
@@ -330,6 +354,39 @@ mod tests {
                 "docs/reference/{name} is out of date: run TANDEM_WRITE_REFERENCE=1 cargo test -p tandem-config"
             );
         }
+    }
+
+    /// `TANDEM_WRITE_REFERENCE=1 cargo test -p tandem-config` writes the file.
+    #[test]
+    fn the_classic_set_up_becomes_the_cluster_file_beside_it() {
+        let classic = format!("{}/../../examples/classic", env!("CARGO_MANIFEST_DIR"));
+        let part = |name: &str| Part {
+            input: Input {
+                name: name.into(),
+                text: std::fs::read_to_string(format!("{classic}/{name}")).unwrap(),
+            },
+            of: None,
+        };
+        let parts = ["haproxy.cfg", "nginx.conf", "context.xml"].map(part);
+        let made = set_up(&parts, Some("192.168.0.168"), &|_| None);
+        let refused: Vec<_> = made.report.refused().collect();
+        assert!(refused.is_empty(), "{refused:?}");
+        let cluster = made.loaded.expect("it is checked").cluster;
+        assert_eq!(cluster.nodes.len(), 6);
+        let path = format!("{classic}/cluster.toml");
+        if std::env::var_os("TANDEM_WRITE_REFERENCE").is_some() {
+            std::fs::write(&path, &made.text).unwrap();
+        }
+        assert!(
+            std::fs::read_to_string(&path).unwrap_or_default() == made.text,
+            "examples/classic/cluster.toml is out of date: run TANDEM_WRITE_REFERENCE=1 cargo test -p tandem-config"
+        );
+        let said: Vec<&str> = made
+            .text
+            .lines()
+            .filter(|l| !l.is_empty() && !l.starts_with('#'))
+            .collect();
+        assert!(said.len() <= 45, "{} lines", said.len());
     }
 
     #[test]

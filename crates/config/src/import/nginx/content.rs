@@ -6,7 +6,7 @@ use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
 use super::location::{self, Kind, Location, answer, redirect};
-use super::scope::{Expires, Scope};
+use super::scope::{Expires, Scope, YEAR};
 use super::site::Files;
 use super::tree::Directive;
 use super::upstream::{self, Target};
@@ -952,11 +952,15 @@ impl<'a> Translator<'a> {
             }
             let proxied = matches!(route.table.get("to"), Some(Value::Text(name)) if self.backends.iter().any(|b| b.name == *name));
             let mut fields = add.clone();
-            if proxied && let Some(set) = &here.scope.expires {
+            let leads = route.table.has("to");
+            if let Some(set) = here.scope.expires.as_ref().filter(|_| leads) {
                 let value = match set.value {
-                    Expires::Off => None,
                     Expires::Never => Some("no-cache".to_owned()),
-                    Expires::For(time) => Some(format!("max-age={}", time.as_secs())),
+                    Expires::For(time) if time.is_zero() => Some("max-age=0".to_owned()),
+                    Expires::For(time) if proxied || time > YEAR => {
+                        Some(format!("max-age={}", time.as_secs()))
+                    }
+                    Expires::For(_) | Expires::Off => None,
                 };
                 fields.extend(value.map(|value| ("Cache-Control".to_owned(), Value::Text(value))));
             }

@@ -16,6 +16,9 @@ pub(crate) struct Set<T> {
     pub spot: Spot,
 }
 
+/// Longer times than this are none of a site's: the route says them.
+pub(crate) const YEAR: Duration = Duration::from_hours(366 * 24);
+
 /// How long clients may keep what they get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expires {
@@ -313,7 +316,7 @@ impl Scope {
         let value = match directive.arg(0) {
             "off" => Expires::Off,
             "epoch" => Expires::Never,
-            "max" => Expires::For(Duration::from_hours(365 * 24)),
+            "max" => Expires::For(Duration::from_hours(3650 * 24)),
             text if text.starts_with('-') => Expires::Never,
             text => match units::time(text.trim_start_matches('+')) {
                 Some(time) => Expires::For(time),

@@ -6,7 +6,7 @@ use super::super::document::{Section, Table, Value};
 use super::super::names::normal;
 use super::super::sources::Spot;
 use super::location::{Kind, Location};
-use super::scope::{Expires, Scope};
+use super::scope::{Expires, Scope, YEAR};
 use super::{Server, Site, Translator};
 use crate::duration;
 
@@ -87,9 +87,9 @@ impl Translator<'_> {
         self.types(scope, &mut table);
         if let Some(set) = &scope.expires {
             let time = match set.value {
-                Expires::Off => None,
-                Expires::Never => Some("0s".to_owned()),
-                Expires::For(time) if time.is_zero() => Some("0s".into()),
+                // Said by the route.
+                Expires::Off | Expires::Never => None,
+                Expires::For(time) if time.is_zero() || time > YEAR => None,
                 Expires::For(time) => Some(duration::show(time)),
             };
             if let Some(time) = time {

@@ -1,0 +1,614 @@
+//! The same file goes to the real program and to Tandem, and a table of requests to both: status, fields that matter,
+//! body and the server that was chosen agree.
+//!
+//! Each file of `tests/oracle` ends with its table: lines `#? [TIMES] METHOD TARGET [FIELD: VALUE]`. `@FRONT@`, `@B1@`
+//! and the like are filled in. `#?body` compares the bodies of errors, too.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::has;
+
+/// How long a program may take until it listens. Many start at once.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn oracle(program: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/oracle")
+        .join(program)
+}
+
+/// A directory of this test, gone when it ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("tandem-oracle-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        let root = path.join("root");
+        for (file, text) in [
+            ("index.html", "the index\n"),
+            ("a.txt", "a text of some length\n"),
+            ("app.js", "var a = 1;\n"),
+            ("unknown.zzz", "who knows\n"),
+            ("404.html", "our own 404\n"),
+            ("403.html", "our own 403\n"),
+            ("50x.html", "our own 50x\n"),
+            ("sub/index.html", "the index of sub\n"),
+            ("sub/b.txt", "b\n"),
+            ("nested/sub2/c.txt", "c\n"),
+            ("img/x.gif", "GIF89a\n"),
+            ("text/x", "text\n"),
+            ("packed/p.js", "var plain = 1;\n"),
+            ("v.flv", "FLV-0123456789-0123456789-0123456789\n"),
+            ("patterns.lst", "# a comment\n/alpha\n/Beta\n"),
+            (
+                "extra/one.conf",
+                "location /extra { return 200 \"extra\"; }\n",
+            ),
+            (
+                "503.http",
+                "HTTP/1.0 503 Busy\r\nContent-Type: text/html\r\n\r\nour own 503\n",
+            ),
+        ] {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        // Not readable by others otherwise, and nginx's worker is another user.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, open).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A server that says who it is and what it was asked.
+fn server(name: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer(name, stream));
+        }
+    });
+    port
+}
+
+fn answer(name: &str, stream: TcpStream) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        let Some((first, fields)) = head(&mut reader) else {
+            return;
+        };
+        let length = fields
+            .get("content-length")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0);
+        let mut body = vec![0; length];
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
+        let mut words = first.split(' ');
+        let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        let mut said = format!("{name} {method} {target}\n");
+        for (field, value) in &fields {
+            let forwarded =
+                field.starts_with("x-forwarded") || field == "x-real-ip" && value.is_empty();
+            let shown =
+                (field.starts_with("x-") && !forwarded) || field == "host" || field == "cookie";
+            if shown {
+                let _ = writeln!(said, "{field}: {value}");
+            }
+        }
+        let sent = if method == "HEAD" { "" } else { &said };
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Server: {name}\r\nX-Remove: me\r\nContent-Length: {}\r\n\r\n{sent}",
+            said.len()
+        );
+        if stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn head(reader: &mut impl std::io::BufRead) -> Option<(String, BTreeMap<String, String>)> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+    let first = line.trim_end().to_owned();
+    let mut fields: BTreeMap<String, String> = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+        let line = line.trim_end();
+        if line.is_empty() {
+            return Some((first, fields));
+        }
+        let (name, value) = line.split_once(':')?;
+        let value = value.trim();
+        fields
+            .entry(name.to_ascii_lowercase())
+            .and_modify(|old| *old = format!("{old} & {value}"))
+            .or_insert_with(|| value.to_owned());
+    }
+}
+
+/// A program that is ended with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A file and its table.
+struct Case {
+    name: String,
+    text: String,
+    requests: Vec<Request>,
+}
+
+struct Request {
+    times: usize,
+    method: String,
+    target: String,
+    field: Option<String>,
+    bodies: bool,
+}
+
+fn cases(program: &str) -> Vec<Case> {
+    let mut cases: Vec<Case> = std::fs::read_dir(oracle(program))
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let requests = text.lines().filter_map(request).collect();
+            Case {
+                name: path.file_stem().unwrap().to_string_lossy().into_owned(),
+                text,
+                requests,
+            }
+        })
+        .collect();
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    cases
+}
+
+fn request(line: &str) -> Option<Request> {
+    let rest = line.strip_prefix("#?")?;
+    let (bodies, rest) = match rest.strip_prefix("body") {
+        Some(rest) => (true, rest),
+        None => (false, rest),
+    };
+    let mut words = rest.split_whitespace();
+    let mut first = words.next()?;
+    let mut times = 1;
+    if let Ok(number) = first.parse() {
+        times = number;
+        first = words.next()?;
+    }
+    let target = words.next()?.to_owned();
+    let field = words.collect::<Vec<_>>().join(" ");
+    Some(Request {
+        times,
+        method: first.into(),
+        target,
+        field: (!field.is_empty()).then_some(field),
+        bodies,
+    })
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Writes the file for one of the two programs.
+fn write(
+    case: &Case,
+    who: &str,
+    scratch: &Path,
+    ports: &[(&str, u16)],
+    front: u16,
+    ending: &str,
+) -> PathBuf {
+    let name = format!("{who}-{}", case.name);
+    let mut text = case.text.clone();
+    for (word, port) in ports {
+        text = text.replace(word, &port.to_string());
+    }
+    text = text
+        .replace("@FRONT@", &front.to_string())
+        .replace("@ROOT@", &scratch.join("root").display().to_string())
+        .replace("@DIR@", &scratch.display().to_string())
+        .replace("@NAME@", &name);
+    let path = scratch.join(format!("{name}.{ending}"));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn wait(front: u16, program: &mut Program, what: &str) {
+    let begun = Instant::now();
+    while TcpStream::connect(("127.0.0.1", front)).is_err() {
+        if let Some(status) = program.0.try_wait().unwrap() {
+            let mut said = String::new();
+            let _ = program
+                .0
+                .stderr
+                .as_mut()
+                .map(|pipe| pipe.read_to_string(&mut said));
+            panic!("{what} ended: {status}: {said}");
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what} does not listen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Asks, and gives what matters of the answer in one text.
+fn ask(front: u16, request: &Request) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", front)).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let field = request.field.as_deref().unwrap_or("");
+    let host = if field.to_ascii_lowercase().starts_with("host:") {
+        String::new()
+    } else {
+        "Host: front.example\r\n".into()
+    };
+    let line = if field.is_empty() {
+        String::new()
+    } else {
+        format!("{field}\r\n")
+    };
+    let body = if request.method == "POST" {
+        "Content-Length: 0\r\n"
+    } else {
+        ""
+    };
+    write!(
+        stream,
+        "{} {} HTTP/1.1\r\n{host}{line}{body}Connection: close\r\n\r\n",
+        request.method, request.target
+    )
+    .unwrap();
+    let mut reader = BufReader::new(stream);
+    let Some((first, fields)) = head(&mut reader) else {
+        return "no answer".into();
+    };
+    let status = first.split(' ').nth(1).unwrap_or("").to_owned();
+    let mut said = format!("{status}\n");
+    let good = status.starts_with('2');
+    let mut body = Vec::new();
+    let _ = reader.read_to_end(&mut body);
+    let body = String::from_utf8_lossy(&body).replace(&front.to_string(), "FRONT");
+    // Pages of the programs themselves differ, and so do numbers.
+    let own = body.contains("<h1>Index of")
+        || body.contains("<title>")
+        || body.starts_with("Active connections");
+    for name in [
+        "location",
+        "content-type",
+        "cache-control",
+        "content-encoding",
+        "content-range",
+        "set-cookie",
+        "x-level",
+        "x-more",
+        "x-frame-options",
+        "x-from",
+        "x-remove",
+        "x-server",
+    ] {
+        if own && name == "cache-control" {
+            continue;
+        }
+        if let Some(value) = fields
+            .get(name)
+            .filter(|_| good || name == "location" || name.starts_with("x-f"))
+        {
+            let value = value.replace(&front.to_string(), "FRONT");
+            // Relative references are the same as absolute ones to the host that was asked.
+            let value = value
+                .strip_prefix("http://front.example")
+                .unwrap_or(&value)
+                .replace(":FRONT", "");
+            let value = value
+                .replace("; charset=utf-8", "")
+                .replace("application/javascript", "text/javascript");
+            let _ = writeln!(said, "{name}: {value}");
+        }
+    }
+    if (good && !own || request.bodies) && request.method != "HEAD" {
+        said.push_str(&unchunked(&fields, &body));
+    }
+    if own && body.starts_with("Active connections") {
+        said.push_str(
+            &body
+                .chars()
+                .filter(|c| !c.is_ascii_digit())
+                .collect::<String>(),
+        );
+    }
+    said
+}
+
+fn unchunked(fields: &BTreeMap<String, String>, body: &str) -> String {
+    if fields.get("transfer-encoding").is_none() {
+        return body.to_owned();
+    }
+    let mut out = String::new();
+    let mut rest = body;
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        out.push_str(&after[..size]);
+        rest = &after[size + 2..];
+    }
+    out
+}
+
+/// Runs every case through both and compares.
+fn compare(
+    program: &str,
+    ending: &str,
+    real: impl Fn(&Path) -> Command,
+    ours: impl Fn(&Path) -> Command,
+) {
+    let scratch = Scratch::new(program);
+    let dead = free_port();
+    let ports = [
+        ("@B1@", server("b1")),
+        ("@B2@", server("b2")),
+        ("@B3@", server("b3")),
+        ("@B4@", server("b4")),
+        ("@DEAD@", dead),
+    ];
+    let only = std::env::var("ORACLE").ok();
+    let cases: Vec<Case> = cases(program)
+        .into_iter()
+        .filter(|case| only.as_ref().is_none_or(|only| *only == case.name))
+        .collect();
+    let start = |case: &Case, who: &str, command: &dyn Fn(&Path) -> Command| {
+        let front = free_port();
+        let path = write(case, who, &scratch.0, &ports, front, ending);
+        let mut command = command(&path);
+        command
+            .current_dir(&scratch.0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        (front, Program(command.spawn().unwrap()))
+    };
+    let mut running: Vec<_> = cases
+        .iter()
+        .map(|case| (start(case, "real", &real), start(case, "tandem", &ours)))
+        .collect();
+    let mut wrong = Vec::new();
+    for (case, ((real_front, real), (our_front, ours))) in cases.iter().zip(&mut running) {
+        wait(*real_front, real, &format!("{program} with {}", case.name));
+        wait(*our_front, ours, &format!("tandem with {}", case.name));
+        for request in &case.requests {
+            // Taken in turn, the order may begin anywhere: what counts is how often.
+            let all = |front: u16| {
+                let mut answers: Vec<String> =
+                    (0..request.times).map(|_| ask(front, request)).collect();
+                answers.sort();
+                answers
+            };
+            let (theirs, mine) = (all(*real_front), all(*our_front));
+            if theirs != mine {
+                let Request {
+                    method,
+                    target,
+                    field,
+                    ..
+                } = request;
+                wrong.push(format!(
+                    "{}: {method} {target} {}\n--- {program}\n{}--- tandem\n{}",
+                    case.name,
+                    field.as_deref().unwrap_or(""),
+                    theirs.join(""),
+                    mine.join("")
+                ));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} answers differ\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+fn tandem() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_tandem"))
+}
+
+#[test]
+fn a_haproxy_cfg_does_the_same_in_haproxy_and_in_tandem() {
+    if !has("haproxy", &["-v"]) {
+        return;
+    }
+    compare(
+        "haproxy",
+        "cfg",
+        |path| {
+            let mut command = Command::new("haproxy");
+            command.arg("-db").arg("-q").arg("-f").arg(path);
+            command
+        },
+        |path| {
+            let mut command = tandem();
+            command.args(["haproxy", "-db", "-q", "-f"]).arg(path);
+            command
+        },
+    );
+}
+
+#[test]
+fn a_nginx_conf_does_the_same_in_nginx_and_in_tandem() {
+    if !has("nginx", &["-v"]) {
+        return;
+    }
+    compare(
+        "nginx",
+        "conf",
+        |path| {
+            let mut command = Command::new("nginx");
+            command.arg("-c").arg(path).args(["-e", "stderr"]);
+            command
+        },
+        |path| {
+            let mut command = tandem();
+            command.args(["nginx", "-c"]).arg(path);
+            command
+        },
+    );
+}
+
+/// Whether a program takes a file.
+fn takes(mut command: Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+#[test]
+fn what_haproxy_refuses_is_refused() {
+    if !has("haproxy", &["-v"]) {
+        return;
+    }
+    let scratch = Scratch::new("haproxy-refusals");
+    let base = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\nlisten z\n bind 127.0.0.1:80\n";
+    for (number, (lines, taken)) in [
+        ("frontend f\n bind 127.0.0.1:81\n default_backend b\nbackend b\n server s 127.0.0.1:82\n", true),
+        ("frontend f\n bind 127.0.0.1:81\n default_backend nobody\n", false),
+        ("frontend f\n bnid 127.0.0.1:81\n", false),
+        ("frontend f\n bind 127.0.0.1\n", false),
+        ("frontend f\n bind 127.0.0.1:81\n use_backend b if nobody\nbackend b\n server s 127.0.0.1:82\n", false),
+        ("frontend f\n bind 127.0.0.1:81\n acl a path_bge /x\n", false),
+        ("frontend f\n bind 127.0.0.1:81\n acl a path_reg (\n", false),
+        ("frontend f\n bind 127.0.0.1:81\n acl a src banana\n", false),
+        ("backend b\n server s 127.0.0.1:82 wieght 3\n", false),
+        ("backend b\n server s 127.0.0.1:82 weight 300\n", false),
+        ("backend b\n server s 127.0.0.1:x\n", false),
+        ("backend b\n balance roundrobbin\n server s 127.0.0.1:82\n", false),
+        ("backend b\n mode htp\n", false),
+        ("backend b\n timeout conect 3s\n", false),
+        ("backend b\n timeout connect 3x\n", false),
+        ("backend b\n option httpchck\n", false),
+        ("backend b\n cookie SRV inesrt\n", false),
+        ("backend b\n http-request dney\n", false),
+        ("backend b\n http-request redirect location /x code 200\n", false),
+        ("frontend f\n bind 127.0.0.1:81\n acl x path \"/open\n", false),
+        ("globl\n daemon\n", false),
+        ("global\n daemno\n", false),
+        ("backend b\n retries\n", false),
+        ("backend b\n server s 127.0.0.1:82 check inter 2000 rise 2 fall 3\n", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = scratch.0.join(format!("{number}.cfg"));
+        std::fs::write(&path, format!("{base}{lines}")).unwrap();
+        let mut real = Command::new("haproxy");
+        real.args(["-c", "-q", "-f"]).arg(&path);
+        let mut ours = tandem();
+        ours.args(["haproxy", "-c", "-q", "-f"]).arg(&path);
+        assert_eq!(takes(real), taken, "haproxy: {lines}");
+        assert_eq!(takes(ours), taken, "tandem: {lines}");
+    }
+}
+
+#[test]
+fn what_nginx_refuses_is_refused() {
+    if !has("nginx", &["-v"]) {
+        return;
+    }
+    let scratch = Scratch::new("nginx-refusals");
+    let server = |inner: &str| {
+        format!("events {{}} http {{ access_log off; server {{ listen 127.0.0.1:81; {inner} }} }}")
+    };
+    for (number, (text, taken)) in [
+        (server("location / { return 200 x; }"), true),
+        (server("loaction / { }"), false),
+        (server("root /a; proxy_pass http://127.0.0.1:1;"), false),
+        (server("location / { proxy_pass 127.0.0.1:1; }"), false),
+        (server("location / { return; }"), false),
+        (server("location / { return abc; }"), false),
+        (server("location ~ ( { }"), false),
+        (server("location / { } location / { }"), false),
+        (server("location ~ x { proxy_pass http://127.0.0.1:1/uri; }"), false),
+        (server("location / { expires 5x; }"), false),
+        (server("location / { autoindex yes; }"), false),
+        (server("allow banana;"), false),
+        (server("error_page 200 /x;"), false),
+        (server("listen 127.0.0.1:99999;"), false),
+        (server("listen 127.0.0.1:82 defualt_server;"), false),
+        (server("keepalive_timeout x;"), false),
+        (server("try_files $uri @nobody;"), true),
+        (server("include none.conf;"), false),
+        ("http { }".to_owned(), false),
+        ("events { } http { server { listen 127.0.0.1:81 } }".to_owned(), false),
+        ("events { } http { server { listen 127.0.0.1:81; }".to_owned(), false),
+        ("events { } http { upstream u { } server { listen 127.0.0.1:81; location / { proxy_pass http://u; } } }".to_owned(), false),
+        ("events { } http { listen 81; }".to_owned(), false),
+        ("worker_processes many; events { }".to_owned(), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = scratch.0.join(format!("{number}.conf"));
+        let head = format!("pid {}/t.pid; error_log stderr; ", scratch.0.display());
+        std::fs::write(&path, format!("{head}{text}")).unwrap();
+        let mut real = Command::new("nginx");
+        real.args(["-t", "-q", "-c"]).arg(&path);
+        let mut ours = tandem();
+        ours.args(["nginx", "-t", "-q", "-c"]).arg(&path);
+        assert_eq!(takes(real), taken, "nginx: {text}");
+        // A fallback that leads nowhere is found at the first request there, and at once here.
+        let ours_takes = takes(ours);
+        assert!(ours_takes == taken || text.contains("@nobody"), "tandem: {text}");
+    }
+}
+
+#[test]
+fn the_files_that_debian_ships_are_taken() {
+    if has("haproxy", &["-v"]) {
+        let mut ours = tandem();
+        ours.args(["haproxy", "-c", "-f", "/etc/haproxy/haproxy.cfg"]);
+        assert!(takes(ours));
+    }
+    if has("nginx", &["-v"]) {
+        let mut ours = tandem();
+        ours.args(["nginx", "-t"]);
+        assert!(takes(ours));
+    }
+}
