@@ -1,0 +1,217 @@
+//! `tandem haproxy` and `tandem nginx` as processes: pid files, signals, exit codes and messages as init scripts expect.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A directory of a test; the process of its pid file ends with it.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("tandem-foreign-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.0.join("pid")
+    }
+
+    fn pid(&self) -> i32 {
+        let text = std::fs::read_to_string(self.pid_file()).expect("a pid file");
+        text.trim().parse().expect("a number")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Ok(text) = std::fs::read_to_string(self.pid_file()) {
+            let _ = Command::new("kill").arg("-9").arg(text.trim()).status();
+        }
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tandem(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tandem"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn body(port: u16) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return "refused".into();
+    };
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.split("\r\n\r\n").nth(1).unwrap_or("").to_owned()
+}
+
+fn until(what: &str, held: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !held() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn runs(pid: i32) -> bool {
+    // A zombie, whose parent has not asked for it, runs no more.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn haproxy_runs_as_a_daemon_and_is_taken_over_from() {
+    let place = Place::new("haproxy");
+    let port = free_port();
+    let text = |said: &str| {
+        format!(
+            "defaults\n mode http\nlisten l\n bind 127.0.0.1:{port}\n http-request return status 200 content-type text/plain string {said}\n"
+        )
+    };
+    let file = place.write("h.cfg", &text("one"));
+    let pid_file = place.pid_file().display().to_string();
+    let checked = tandem(&["haproxy", "-c", "-f", &file]);
+    assert!(checked.status.success());
+    assert_eq!(
+        String::from_utf8_lossy(&checked.stdout),
+        "Configuration file is valid\n"
+    );
+
+    assert!(
+        tandem(&["haproxy", "-D", "-f", &file, "-p", &pid_file])
+            .status
+            .success()
+    );
+    assert_eq!(body(port), "one", "it serves when the command returns");
+    let first = place.pid();
+
+    place.write("h.cfg", &text("two"));
+    let old = first.to_string();
+    let next = tandem(&["haproxy", "-D", "-f", &file, "-p", &pid_file, "-sf", &old]);
+    assert!(next.status.success(), "{next:?}");
+    assert_ne!(place.pid(), first);
+    until("the old one ends", || !runs(first));
+    assert_eq!(body(port), "two");
+
+    place.write("h.cfg", &text("three"));
+    let pid = place.pid().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-HUP", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    until("the file is read again", || body(port) == "three");
+    assert!(
+        Command::new("kill")
+            .args(["-USR1", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    until("it ends in order", || !place.pid_file().exists());
+    assert_eq!(body(port), "refused");
+}
+
+#[test]
+fn haproxy_says_what_is_wrong_in_its_own_words() {
+    let place = Place::new("haproxy-wrong");
+    let file = place.write("h.cfg", "listen l\n bnid 127.0.0.1:1\n");
+    let said = tandem(&["haproxy", "-c", "-f", &file]);
+    assert_eq!(said.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        error.contains("[ALERT]")
+            && error.contains(&format!("parsing [{file}:2] : unknown keyword 'bnid'")),
+        "{error}"
+    );
+    assert!(error.contains("did you mean `bind`?"), "{error}");
+}
+
+#[test]
+fn nginx_is_tested_reloaded_and_stopped_by_its_own_command_line() {
+    let place = Place::new("nginx");
+    let port = free_port();
+    let prefix = place.0.display().to_string();
+    let text = |said: &str| {
+        format!(
+            "pid pid; error_log e.log; events {{}} http {{ access_log off; server {{ listen 127.0.0.1:{port}; return 200 {said}; }} }}"
+        )
+    };
+    place.write("nginx.conf", &text("one"));
+    let nginx = |args: &[&str]| {
+        let mut all = vec!["nginx", "-p", &prefix, "-c", "nginx.conf"];
+        all.extend(args);
+        tandem(&all)
+    };
+    let tested = nginx(&["-t"]);
+    let said = String::from_utf8_lossy(&tested.stderr).into_owned();
+    assert!(
+        tested.status.success()
+            && said.contains("syntax is ok")
+            && said.contains("test is successful"),
+        "{said}"
+    );
+    assert_eq!(
+        nginx(&["-s", "reload"]).status.code(),
+        Some(1),
+        "nothing runs yet"
+    );
+
+    assert!(nginx(&[]).status.success());
+    assert_eq!(body(port), "one", "it serves when the command returns");
+    place.write("nginx.conf", &text("two"));
+    assert!(nginx(&["-s", "reload"]).status.success());
+    until("the file is read again", || body(port) == "two");
+
+    place.write("broken.conf", "events {} http { serer { } }");
+    let broken = tandem(&["nginx", "-t", "-p", &prefix, "-c", "broken.conf"]);
+    let said = String::from_utf8_lossy(&broken.stderr).into_owned();
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(
+        said.contains("nginx: [emerg] unknown directive \"serer\" in "),
+        "{said}"
+    );
+
+    assert!(nginx(&["-s", "quit"]).status.success());
+    until("it ends in order", || !place.pid_file().exists());
+    assert!(Path::new(&prefix).join("e.log").exists());
+}
+
+#[test]
+fn init_scripts_find_the_user_in_nginxs_arguments() {
+    let said = tandem(&["nginx", "-V"]);
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(
+        text.contains("configure arguments: ") && text.contains(" --user="),
+        "{text}"
+    );
+}
