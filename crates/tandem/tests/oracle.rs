@@ -396,6 +396,7 @@ fn compare(
         let mut command = command(&path);
         command
             .current_dir(&scratch.0)
+            .env("TMPDIR", &scratch.0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
