@@ -34,7 +34,7 @@ pub enum Admin<'a> {
     Dump(&'a [u8]),
     /// `lru_crawler mgdump`: which classes.
     MetaDump(&'a [u8]),
-    /// `watch`: a sum of [`watch::Class`].
+    /// `watch`: a sum of the classes of [`crate::watch`].
     Watch(u8),
     /// `refresh_certs`.
     RefreshCertificates,

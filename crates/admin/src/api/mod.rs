@@ -1,6 +1,6 @@
 //! The API, version 1, without HTTP: a call in, an answer out.
 //!
-//! A call comes over HTTP ([`crate::AdminHandler`]) or from another node, over the cluster port. [`ENDPOINTS`] is the
+//! A call comes over HTTP ([`crate::AdminHandler`]) or from another node, over the cluster port. `ENDPOINTS` is the
 //! table of everything that can be called; the reference page is made from it. Reading asks telemetry; changing goes
 //! through the [`Control`](tandem_telemetry::Control)s that roles registered and the [`Operations`] of the node, and is
 //! an audit event.

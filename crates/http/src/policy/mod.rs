@@ -1,6 +1,6 @@
 //! Route policies: what is done to requests on their way and to answers, whoever gives them.
 //!
-//! A policy is a [`Handler`] around another. Those that decide whether a request may pass answer it themselves or ask
+//! A policy is a [`Handler`](crate::Handler) around another. Those that decide whether a request may pass answer it themselves or ask
 //! the handler within; those that change heads hand what is to be changed to the engine as [`Edits`], which holds for
 //! every kind of answer: of sites, of servers, of our own, now or later. [`Governance`] gathers what the routes around
 //! one action say and puts the policies around it:
