@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Running, Visitor, get, output, request, runs, stderr, stdout, wait_until};
+use common::{
+    Running, Visitor, get, output, parse, raw, request, runs, stderr, stdout, wait_until,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -231,7 +233,11 @@ fn the_status_page_shows_every_node() {
             .text()
             .contains("<title>Tandem status</title>")
     );
-    let rows = get(admin, "/api/v1/nodes").json();
+    // By name it answers to `localhost` alone: any other could be another site's.
+    assert_eq!(get(admin, "/api/v1/nodes").status, 403);
+    let ask = b"GET /api/v1/nodes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let rows = parse(&raw(admin, ask).expect("an answer")).expect("a whole answer");
+    let rows = rows.json();
     let names: Vec<_> = rows
         .as_array()
         .unwrap()

@@ -132,11 +132,12 @@ fn a_server_that_is_drained_gets_nothing_until_it_is_ready() {
     );
     assert!(cluster.said(&["log-level", "error"]).contains("error"));
     assert_eq!(cluster.run(&["log-level", "loud"]).status.code(), Some(1));
-    assert!(
+    // Written in batches, about once a second.
+    wait_until("the access log has the requests", || {
         !cluster
             .said(&["logs", "--access", "--node", "edge"])
             .is_empty()
-    );
+    });
 }
 
 #[test]

@@ -129,6 +129,8 @@ fn php_sessions_survive_the_death_of_processes_and_nodes() {
     };
     progress("all sessions begin");
     for (app, cache) in [("app1", "cache1"), ("app2", "cache2")] {
+        // One fault at a time: what was brought back serves again.
+        cluster.wait_until_well();
         let done = cluster.node(&["kill", app, "--app"]);
         assert!(done.status.success(), "{}", stderr(&done));
         progress("an application process was killed");

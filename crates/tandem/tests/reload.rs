@@ -195,10 +195,12 @@ fn fifty_reloads_under_load_fail_no_request() {
     let node = Node::start(&answering("0"));
     let load = Load::start(node.address(), "/x");
     for i in 1..=50 {
+        let before = load.done();
         node.reload(&answering(&i.to_string()));
+        wait_until("a request between two reloads", || load.done() > before);
     }
     assert_eq!(get(node.address(), "/x").text(), "50");
-    assert!(load.stop() > 50);
+    assert!(load.stop() >= 50);
 }
 
 /// Requests one after the other, each of which must be answered 200.
@@ -225,6 +227,12 @@ impl Load {
             }
         });
         Self { stop, done, thread }
+    }
+
+    /// Requests answered so far.
+    fn done(&self) -> u64 {
+        assert!(!self.thread.is_finished(), "a request failed");
+        self.done.load(SeqCst)
     }
 
     /// Ends the load; panics if a request failed.

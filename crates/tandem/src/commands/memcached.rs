@@ -67,7 +67,8 @@ A memcached server: text, meta and binary protocol. Options are memcached's own.
     ],
     notes: "\
 Accepted without effect: -C -k -L -N -r -R, and words of -o about slabs, lists and hashing: memory is not cut into slabs
-here. -o lru_crawler and -o track_sizes, or with no_ before them, are obeyed as far as they show. -U other than 0 is answered with a note: there is no UDP. Not here: -e, -Z.
+here. -o lru_crawler and -o track_sizes, or with no_ before them, are obeyed as far as they show. -U other than 0 is
+answered with a note: there is no UDP. Not here: -e, -Z.
 
 SIGTERM, SIGINT and SIGUSR1 stop it.
 ",

@@ -6,9 +6,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+/// Longer than anyone holds the lock who only looks.
+const LOOKING: Duration = Duration::from_millis(200);
 
 /// A file with the process's number, removed when dropped.
 pub struct PidFile {
@@ -41,7 +45,14 @@ impl PidFile {
     /// [`io::ErrorKind::WouldBlock`] when a living process holds it.
     pub fn lock(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let begun = Instant::now();
+        // Whoever only looks, as `status` does, holds it for a moment.
+        while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            if error != Errno::WOULDBLOCK || begun.elapsed() > LOOKING {
+                return Err(error.into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Self::write(path, file)
     }
 
@@ -78,24 +89,37 @@ impl Drop for PidFile {
     }
 }
 
+/// How long a process may take from its lock to its number, and from taking back its number to its end.
+const BETWEEN: Duration = Duration::from_secs(2);
+
 /// Who holds a pid file that is locked by its process.
 pub fn holder(path: &Path) -> io::Result<Holder> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
-        Err(error) => return Err(error),
-    };
-    let mut text = String::new();
-    file.read_to_string(&mut text)?;
-    match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Err(Errno::WOULDBLOCK) => {
-            let pid = text.trim().parse();
-            pid.map(Holder::Runs)
-                .map_err(|_| io::Error::other("a process holds it but has not written its number"))
+    let begun = Instant::now();
+    loop {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+            Err(error) => return Err(error),
+        };
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => match text.trim().parse() {
+                Ok(pid) => return Ok(Holder::Runs(pid)),
+                // It is about to write it, or about to end.
+                Err(_) if begun.elapsed() < BETWEEN => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(_) => {
+                    return Err(io::Error::other(
+                        "a process holds it but has not written its number",
+                    ));
+                }
+            },
+            Err(error) => return Err(error.into()),
+            Ok(()) if text.trim().is_empty() => return Ok(Holder::Nobody),
+            Ok(()) => return Ok(Holder::Gone),
         }
-        Err(error) => Err(error.into()),
-        Ok(()) if text.trim().is_empty() => Ok(Holder::Nobody),
-        Ok(()) => Ok(Holder::Gone),
     }
 }
 

@@ -21,8 +21,8 @@ pub const COMMAND: Command = Command {
     usage: &["doctor tomcat DIR [--home DIR] [--agent HOST:PORT]"],
     about: "\
 `doctor tomcat DIR` looks at a Tomcat (DIR is its CATALINA_BASE): its version, the session manager's jar and whether it
-is the one for this Tomcat, what context.xml says, and whether the agent answers and keeps what it is given. Each finding
-is a sentence, with the remedy if something is wrong.
+is the one for this Tomcat, what context.xml says, and whether the agent answers and keeps what it is given. Each
+finding is a sentence, with the remedy if something is wrong.
 ",
     options: &[
         Opt { form: "--home DIR", text: "CATALINA_HOME, if it is another directory and neither the environment nor DIR/bin says so" },
