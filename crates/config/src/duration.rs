@@ -18,6 +18,15 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// Reads `200ms`, `2s`, `1 m`, `1h`, `7d`.
 pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
+    let duration = parse_or_none(text)?;
+    if duration.is_zero() {
+        return Err("a duration is longer than 0");
+    }
+    Ok(duration)
+}
+
+/// As [`parse`], where `0s` means something, too.
+pub(crate) fn parse_or_none(text: &str) -> Result<Duration, &'static str> {
     let (number, unit) = split_unit(text);
     let number: u64 = number
         .parse()
@@ -35,9 +44,6 @@ pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
         .ok_or("this duration is too long")?;
     if duration > LONGEST {
         return Err("this duration is too long: a year at most");
-    }
-    if duration.is_zero() {
-        return Err("a duration is longer than 0");
     }
     Ok(duration)
 }
@@ -82,5 +88,7 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
+        assert_eq!(parse_or_none("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_or_none(&show(Duration::ZERO)), Ok(Duration::ZERO));
     }
 }

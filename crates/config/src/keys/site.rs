@@ -8,9 +8,10 @@ use ipnet::IpNet;
 use tandem_model::{Access, Coding, Site};
 use toml::de::DeValue;
 
+use crate::duration;
 use crate::keys::check::CHECK;
 use crate::keys::rehearse::REHEARSE;
-use crate::kinds::{BOOL, DURATION, MAP, NETS, NODES, PATH, PORT, TEXT, TEXTS, net};
+use crate::kinds::{BOOL, MAP, NETS, NODES, PATH, PORT, TEXT, TEXTS, net};
 use crate::reader::Reader;
 use crate::span::{At, Item, values};
 use crate::table::Need::{Default as Is, Else, Required, WithNodes};
@@ -329,7 +330,7 @@ const EXPIRES: Kind<BTreeMap<String, Duration>> = Kind {
                     reader.wrong(&name.span, wrong);
                     return None;
                 }
-                (DURATION.read)(reader, item)
+                reader.parsed(item, "a duration like \"30d\"", duration::parse_or_none)
             },
         )
     },
