@@ -59,7 +59,7 @@ fn haproxy(dir: &Dir, origin: SocketAddr, log: SocketAddr) -> Proxy {
         format!(
             "global
     nbthread 1
-    maxconn 19000
+    maxconn 9600
     log {log} local0
 defaults
     mode http
@@ -150,7 +150,7 @@ fn tandem(dir: &Dir, program: &str, origin: SocketAddr) -> Proxy {
 bind  = \"{bind}\"
 log   = \"{path}/tandem.log\"
 {tls}
-timeouts = {{ keep-alive = \"600s\" }}
+timeouts = {{ idle = \"600s\" }}
 route = [
   {{ path = [\"/static*\", \"/images*\"], to = \"static\" }},
   {{ path = [\"/app*\", \"*.jsp\", \"*.do\"], to = \"app\" }},
