@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::has;
+use common::{has, send};
 
 /// How long a program may take until it listens. Many start at once.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -152,6 +152,14 @@ struct Program(Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
+        // In order, so that a master ends its workers, too.
+        send(self.0.id(), rustix::process::Signal::TERM);
+        let begun = std::time::Instant::now();
+        while matches!(self.0.try_wait(), Ok(None))
+            && begun.elapsed() < std::time::Duration::from_secs(10)
+        {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

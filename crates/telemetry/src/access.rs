@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_connection_has_a_line_that_readers_of_the_combined_format_take() {
-        let dir = std::env::temp_dir().join(format!("tandem-access-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("tandem-access-tcp-{}", std::process::id()));
         let log = AccessLog::open(&dir).unwrap();
         log.connection(&ConnectionRecord {
             client: IpAddr::from([192, 168, 0, 5]),
