@@ -41,9 +41,7 @@ fn main(mut args: lexopt::Parser) -> Result {
             Value(value) if word.is_none() => word = Some(value.to_string_lossy().into_owned()),
             Long(name) => {
                 let name = name.to_owned();
-                if !wanted.take(&name, &mut args)? {
-                    return Err(Failure::usage(format!("there is no option `--{name}`")));
-                }
+                wanted.take(&name, &mut args)?;
             }
             arg => return Err(arg.unexpected().into()),
         }

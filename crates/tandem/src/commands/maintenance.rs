@@ -39,9 +39,7 @@ fn main(mut args: lexopt::Parser) -> Result {
             Value(word) => words.push(word.to_string_lossy().into_owned()),
             Long(name) => {
                 let name = name.to_owned();
-                if !wanted.take(&name, &mut args)? {
-                    return Err(Failure::usage(format!("there is no option `--{name}`")));
-                }
+                wanted.take(&name, &mut args)?;
             }
             arg @ lexopt::Arg::Short(_) => return Err(arg.unexpected().into()),
         }

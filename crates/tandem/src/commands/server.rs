@@ -66,9 +66,7 @@ fn main(mut args: lexopt::Parser) -> Result {
             Long("json") => json = true,
             Long(name) => {
                 let name = name.to_owned();
-                if !wanted.take(&name, &mut args)? {
-                    return Err(Failure::usage(format!("there is no option `--{name}`")));
-                }
+                wanted.take(&name, &mut args)?;
             }
             Value(word) => words.push(word.to_string_lossy().into_owned()),
             arg @ lexopt::Arg::Short(_) => return Err(arg.unexpected().into()),

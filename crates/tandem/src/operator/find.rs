@@ -32,15 +32,15 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Takes one of the options; says whether it was one.
-    pub fn take(&mut self, name: &str, args: &mut lexopt::Parser) -> Result<bool> {
+    /// Takes one of the options; any other is an error.
+    pub fn take(&mut self, name: &str, args: &mut lexopt::Parser) -> Result<()> {
         match name {
             "admin" => self.admin = Some(args.value()?.to_string_lossy().into_owned()),
             "node" => self.node = Some(args.value()?.to_string_lossy().into_owned()),
-            "file" => return self.file.take(name, args),
-            _ => return Ok(false),
+            "file" if self.file.take(name, args)? => {}
+            _ => return Err(Failure::usage(format!("there is no option `--{name}`"))),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The node, if one is to be found that answers.
