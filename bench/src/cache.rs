@@ -300,7 +300,7 @@ fn changing_sizes(tandem: &str) {
                 batch.extend_from_slice(b"\r\n");
                 answer += 8;
                 // Some are of use and stay, whatever comes after them.
-                if number % 3 == 0 {
+                if number.is_multiple_of(3) {
                     let old = number - random.next() as usize % (number.min(20_000) + 1);
                     batch.extend_from_slice(format!("touch k{old} 0 noreply\r\n").as_bytes());
                 }

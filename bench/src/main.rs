@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `routes`,
 //! `proxy` and `site` likewise, and after the last two a part of the name of the cases that are wanted. (`bare` is the
-//! server of [`bare`], which the others start.)
+//! server of [`bare`], which the others start.) `torture` compares nothing: it looks for broken promises.
 
 mod bare;
 mod cache;
@@ -16,6 +16,7 @@ mod routes;
 mod site;
 mod stage;
 mod table;
+mod torture;
 
 /// The release binary, from the top of the repository.
 const BUILT: &str = "target/release/tandem";
@@ -33,12 +34,14 @@ fn main() {
         ["proxy", server, only] => proxy::run(server, Some(only)),
         ["routes"] => routes::run(BUILT),
         ["routes", server] => routes::run(server),
+        ["torture", ref words @ ..] => torture::main(BUILT, words),
         ["site"] => site::run_all(BUILT, None),
         ["site", server] => site::run_all(server, None),
         ["site", server, only] => site::run_all(server, Some(only)),
         _ => {
             eprintln!(
-                "usage: bench cache PATH-OF-TANDEM\n       bench routes [PATH-OF-TANDEM]\n       bench proxy|site [PATH-OF-TANDEM [CASES]]"
+                "usage: bench cache PATH-OF-TANDEM\n       bench routes [PATH-OF-TANDEM]\n       bench proxy|site [PATH-OF-TANDEM [CASES]]\n       bench {}",
+                torture::USAGE
             );
             std::process::exit(2);
         }

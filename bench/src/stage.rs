@@ -17,6 +17,12 @@ impl Dir {
         &self.0
     }
 
+    /// Leaves it there.
+    pub fn keep(self) -> PathBuf {
+        let mut dir = std::mem::ManuallyDrop::new(self);
+        std::mem::take(&mut dir.0)
+    }
+
     /// Writes a file, and the directories above it.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);

@@ -8,6 +8,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use crate::explain::{Violation, explain};
@@ -33,6 +34,17 @@ impl Verdict {
     /// Whether every promise was kept, as far as these histories show.
     pub fn holds(&self) -> bool {
         self.violations.is_empty() && self.undecided.is_empty()
+    }
+}
+
+impl AddAssign for Verdict {
+    /// Both together: of histories that share no key.
+    fn add_assign(&mut self, other: Self) {
+        self.operations += other.operations;
+        self.unknown += other.unknown;
+        self.keys += other.keys;
+        self.violations.extend(other.violations);
+        self.undecided.extend(other.undecided);
     }
 }
 

@@ -33,6 +33,22 @@ pub enum Kind {
     NotLinearizable,
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StaleRead => "stale read",
+            Self::LostWrite => "lost write",
+            Self::Resurrection => "resurrection after a delete",
+            Self::EarlyExpiry => "early expiry",
+            Self::ExpiryUndone => "undone expiry",
+            Self::LateExpiry => "late expiry",
+            Self::Phantom => "value nobody wrote",
+            Self::NotOnce => "change not done exactly once",
+            Self::NotLinearizable => "answers in no order",
+        })
+    }
+}
+
 /// A broken promise about one key.
 #[derive(Clone, Debug)]
 pub struct Violation {
@@ -47,7 +63,7 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}: {:?}", self.key, self.kind)?;
+        writeln!(f, "{}: {}", self.key, self.kind)?;
         let left = self.history.len().saturating_sub(SHOWN);
         if left > 0 {
             writeln!(f, "  ({left} earlier operations)")?;

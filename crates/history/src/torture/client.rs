@@ -2,37 +2,86 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::network::enter;
 use crate::{Call, Outcome};
 
 /// An agent gives up after 5 s; whoever waits longer has lost its agent.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// One connection, opened anew after it broke.
-pub struct Client {
-    server: SocketAddr,
-    stream: Option<BufReader<TcpStream>>,
+/// Where a client asks.
+#[derive(Clone, Debug)]
+pub enum Door {
+    /// An agent, in this process's network or as seen from a namespace.
+    Agent {
+        server: SocketAddr,
+        namespace: Option<String>,
+    },
+    /// A program of the client's own that takes requests on its standard input, which is a socket, and answers there.
+    Program { command: String, args: Vec<String> },
 }
 
+/// One connection, opened anew after it broke.
+pub struct Client {
+    door: Door,
+    stream: Option<BufReader<Box<dyn Stream>>>,
+    program: Option<Child>,
+}
+
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
 impl Client {
-    pub fn new(server: SocketAddr) -> Self {
-        Self {
-            server,
-            stream: None,
+    /// A client that lives on the calling thread, which is where the door is from now on.
+    pub fn new(door: Door) -> Result<Self, String> {
+        if let Door::Agent {
+            namespace: Some(namespace),
+            ..
+        } = &door
+        {
+            enter(namespace)?;
         }
+        Ok(Self {
+            door,
+            stream: None,
+            program: None,
+        })
     }
 
     /// Opens the connection if there is none. An error here means that nothing was asked.
     pub fn open(&mut self) -> io::Result<()> {
         if self.stream.is_none() {
-            let stream = TcpStream::connect_timeout(&self.server, Duration::from_secs(1))?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
-            stream.set_nodelay(true)?;
+            let stream = match self.door.clone() {
+                Door::Agent { server, .. } => knock(server)?,
+                Door::Program { command, args } => self.start(&command, &args)?,
+            };
             self.stream = Some(BufReader::new(stream));
         }
         Ok(())
+    }
+
+    fn start(&mut self, command: &str, args: &[String]) -> io::Result<Box<dyn Stream>> {
+        self.stop();
+        let (ours, its) = UnixStream::pair()?;
+        ours.set_read_timeout(Some(PATIENCE))?;
+        let child = Command::new(command)
+            .args(args)
+            .stdin(OwnedFd::from(its))
+            .stdout(Stdio::null())
+            .spawn()?;
+        self.program = Some(child);
+        Ok(Box::new(ours))
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut child) = self.program.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     /// Asks one thing. A connection that breaks leaves the outcome unknown.
@@ -85,7 +134,21 @@ impl Client {
     }
 }
 
-fn line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn knock(server: SocketAddr) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect_timeout(&server, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(Box::new(stream))
+}
+
+fn line(stream: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     stream.by_ref().take(4096).read_line(&mut line)?;
     let whole = line.strip_suffix("\r\n");

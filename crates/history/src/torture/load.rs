@@ -1,13 +1,13 @@
 //! What one client does: hot keys, numbers, keys that die for good, items that live by their touches, cold keys.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::Random;
-use super::client::Client;
+use super::client::{Client, Door};
+use super::{Mix, Random};
 use crate::{Call, Operation, Outcome, Value};
 
 /// Between two operations of a client, at most.
@@ -19,42 +19,70 @@ const MORTALS: u64 = 4;
 /// Items that live by their touches are touched for so many milliseconds, then left alone for as many.
 const PHASE: u64 = 5_000;
 
+/// Keys of one round are not those of the next: the history of a round can be checked while the next one is made, and
+/// no key's history grows without bounds.
+const ROUND: Duration = Duration::from_mins(1);
+
+/// What a client did in a round, counted from 0.
+pub struct Done {
+    pub round: u64,
+    pub operations: Vec<Operation>,
+}
+
 struct Worker {
     number: u32,
     random: Random,
     written: u64,
-    tokens: HashMap<Arc<str>, u64>,
+    /// By the key's name in this round.
+    tokens: HashMap<String, u64>,
 }
 
-/// Works until `stop`. Times are counted from `begun`.
-pub fn work(
-    number: u32,
-    agent: SocketAddr,
-    seed: u64,
-    begun: Instant,
-    stop: &AtomicBool,
-) -> Vec<Operation> {
+/// What one client is to do.
+pub struct Task<'a> {
+    pub number: u32,
+    pub door: Door,
+    pub seed: u64,
+    pub mix: Mix,
+    /// Times are counted from here.
+    pub begun: Instant,
+    pub stop: &'a AtomicBool,
+}
+
+/// Works until it is to stop, and hands over each round when it is done with it.
+pub fn work(task: Task<'_>, history: &mpsc::Sender<Done>) -> Result<(), String> {
+    let (number, begun) = (task.number, task.begun);
     let mut worker = Worker {
         number,
-        random: Random::new(seed, u64::from(number) + 1),
+        random: Random::new(task.seed, u64::from(number) + 1),
         written: 0,
         tokens: HashMap::new(),
     };
-    let mut client = Client::new(agent);
-    let mut history = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    let mut client = Client::new(task.door)?;
+    let (mut round, mut operations) = (0, Vec::new());
+    while !task.stop.load(Ordering::Relaxed) {
         if client.open().is_err() {
             std::thread::sleep(Duration::from_millis(20));
             continue;
         }
-        let (key, call) = worker.choose(begun.elapsed());
+        let now = begun.elapsed();
+        while round < now.as_secs() / ROUND.as_secs() {
+            let operations = std::mem::take(&mut operations);
+            let _ = history.send(Done { round, operations });
+            worker.tokens.clear();
+            round += 1;
+        }
+        let (name, call) = match task.mix {
+            Mix::All => worker.choose(now),
+            Mix::Replicated => worker.choose_replicated(),
+        };
+        let key: Arc<str> = format!("{round}.{name}").into();
         let invoked = begun.elapsed().as_micros() as u64;
         let outcome = client.call(&key, &call);
         let returned = begun.elapsed().as_micros() as u64;
         if let Outcome::Hit(_, Some(token)) = outcome {
-            worker.tokens.insert(key.clone(), token);
+            worker.tokens.insert(name, token);
         }
-        history.push(Operation {
+        operations.push(Operation {
             client: number,
             key,
             invoked,
@@ -64,10 +92,25 @@ pub fn work(
         });
         std::thread::sleep(Duration::from_micros(worker.random.below(THINK)));
     }
-    history
+    let _ = history.send(Done { round, operations });
+    Ok(())
 }
 
 impl Worker {
+    /// Sessions as a handler without locks works on them: read, saved whole, logged out; nothing else.
+    fn choose_replicated(&mut self) -> (String, Call) {
+        let key = format!("session{}", self.random.below(100));
+        let call = match self.random.below(10) {
+            0..=5 => Call::Get,
+            6..=8 => Call::Set {
+                value: self.value(),
+                life: None,
+            },
+            _ => Call::Delete,
+        };
+        (key, call)
+    }
+
     fn value(&mut self) -> Value {
         self.written += 1;
         format!("{}-{}", self.number, self.written)
@@ -82,31 +125,31 @@ impl Worker {
         base.to_string().into_bytes().into()
     }
 
-    fn choose(&mut self, now: Duration) -> (Arc<str>, Call) {
+    fn choose(&mut self, now: Duration) -> (String, Call) {
         match self.random.below(10) {
             0..=2 => {
-                let key = format!("hot{}", self.random.below(3)).into();
+                let key = format!("hot{}", self.random.below(3));
                 self.any(key, None)
             }
             3 => {
-                let key = format!("number{}", self.random.below(2)).into();
+                let key = format!("number{}", self.random.below(2));
                 self.number(key)
             }
             4..=5 => self.mortal(now),
             6..=7 => {
                 let place = self.random.below(8);
                 let dies = (now.as_millis() as u64 / PHASE + place).is_multiple_of(2);
-                self.touched(format!("touched{place}").into(), dies)
+                self.touched(format!("touched{place}"), dies)
             }
             _ => {
-                let key = format!("cold{}", self.random.below(200)).into();
+                let key = format!("cold{}", self.random.below(200));
                 let life = (self.random.below(4) == 0).then_some(1_000_000);
                 self.any(key, life)
             }
         }
     }
 
-    fn any(&mut self, key: Arc<str>, life: Option<u64>) -> (Arc<str>, Call) {
+    fn any(&mut self, key: String, life: Option<u64>) -> (String, Call) {
         let call = match self.random.below(20) {
             0..=5 => Call::Get,
             6..=8 => Call::Gets,
@@ -132,7 +175,7 @@ impl Worker {
         (key, call)
     }
 
-    fn cas(&mut self, key: &Arc<str>, life: Option<u64>) -> Call {
+    fn cas(&mut self, key: &str, life: Option<u64>) -> Call {
         match self.tokens.remove(key) {
             Some(token) => Call::Cas {
                 value: self.value(),
@@ -143,7 +186,7 @@ impl Worker {
         }
     }
 
-    fn number(&mut self, key: Arc<str>) -> (Arc<str>, Call) {
+    fn number(&mut self, key: String) -> (String, Call) {
         let call = match self.random.below(40) {
             0 => Call::Set {
                 value: self.base(),
@@ -162,7 +205,7 @@ impl Worker {
     }
 
     /// Sessions: added, saved by `cas` and `replace`, logged out, and never to be seen again.
-    fn mortal(&mut self, now: Duration) -> (Arc<str>, Call) {
+    fn mortal(&mut self, now: Duration) -> (String, Call) {
         let place = self.random.below(MORTALS);
         let age = now.as_millis() as u64 + place * LIFETIME.as_millis() as u64 / MORTALS;
         let generation = age / LIFETIME.as_millis() as u64;
@@ -170,7 +213,7 @@ impl Worker {
             0 => self.random.below(4),
             _ => 0,
         };
-        let key: Arc<str> = format!("mortal{place}.{}", generation.saturating_sub(back)).into();
+        let key = format!("mortal{place}.{}", generation.saturating_sub(back));
         let part = age % LIFETIME.as_millis() as u64 * 10 / LIFETIME.as_millis() as u64;
         let call = match (part, self.random.below(12)) {
             // Its time is over: whoever comes now logs it out or saves too late.
@@ -191,7 +234,7 @@ impl Worker {
     }
 
     /// Items that live as long as they are touched, in turn with times in which they are left to die.
-    fn touched(&mut self, key: Arc<str>, dies: bool) -> (Arc<str>, Call) {
+    fn touched(&mut self, key: String, dies: bool) -> (String, Call) {
         let life = Some((1 + self.random.below(3)) * 1_000_000);
         let call = match self.random.below(20) {
             _ if dies => Call::Get,

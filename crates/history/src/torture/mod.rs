@@ -1,29 +1,68 @@
-//! A rehearsal under load and faults, and the proof from what its clients saw.
+//! Real processes under load and faults, and the proof from what their clients saw.
 //!
-//! Real processes: a cluster of two application nodes with agents, a listener's node as the third voter, two session
-//! nodes. Clients work on the agents' memcached ports while one fault after the other happens to the nodes, each only
-//! when the cluster is whole again. Afterwards the histories are checked.
+//! Clients work on memcached ports while one fault after the other happens to the nodes and to the links between them,
+//! each only when the cluster is whole again. What they were told is checked round by round ([`crate::check`]). What is
+//! tortured is a [`Target`]: Tandem in network namespaces, Tandem as a rehearsal, or plain memcached as PHP replicates
+//! it.
 
 mod client;
-mod cluster;
+mod ledger;
+mod links;
 mod load;
 mod nemesis;
+mod network;
+mod nodes;
+mod processes;
+mod rehearsal;
+mod replicas;
+mod report;
+mod stage;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::{Limits, Operation, Outcome, Verdict, check};
-use cluster::Rehearsal;
+use crate::Limits;
+use ledger::Ledger;
+use load::Task;
 use nemesis::Nemesis;
+use nodes::Nodes;
+use rehearsal::Rehearsal;
+use replicas::Replicas;
+use stage::Stage;
+
+pub use network::{Network, NoNetwork};
+pub use report::Report;
+
+/// What is tortured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Six nodes of this `tandem` binary, each in a network namespace of its own.
+    Nodes(PathBuf),
+    /// The five nodes of a rehearsal by this `tandem` binary: links are not cut.
+    Rehearsal(PathBuf),
+    /// Two plain memcacheds in network namespaces, which PHP's client replicates.
+    Memcached,
+}
+
+/// What clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mix {
+    /// Everything that the protocol has.
+    All,
+    /// What libmemcached replicates: `get`, `set` and `delete`.
+    Replicated,
+}
 
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The `tandem` binary.
-    pub tandem: PathBuf,
-    /// Where the cluster file and the rehearsal's output go.
+    /// What is tortured.
+    pub target: Target,
+    /// What clients do.
+    pub mix: Mix,
+    /// Where configuration, state and logs go.
     pub dir: PathBuf,
     /// Of the load and of the faults. Processes and networks are not deterministic: the same seed asks for the same,
     /// and need not see the same.
@@ -34,127 +73,121 @@ pub struct Plan {
     pub faults: usize,
     /// Connections, dealt to the agents in turn.
     pub clients: u32,
+    /// Whether to stop at the first broken promise.
+    pub until_broken: bool,
 }
 
-/// What came of it.
-#[derive(Debug)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// Each fault: when it began, in seconds, and what it was.
-    pub faults: Vec<(f64, String)>,
-    /// What the histories prove.
-    pub verdict: Verdict,
-    /// Operations that were refused: nothing was done.
-    pub failed: usize,
-    /// The longest time in which no operation of any client was answered.
-    pub silence: Duration,
-    /// The longest that one operation took.
-    pub longest: Duration,
-    /// How long the load ran.
-    pub length: Duration,
+/// Why a run came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// There is no network that can be cut.
+    NoNetwork(NoNetwork),
+    /// Something did not start, or did not become whole after a fault.
+    Failed(String),
 }
 
-impl Report {
-    /// Whether every promise was kept.
-    pub fn holds(&self) -> bool {
-        self.verdict.holds()
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoNetwork(why) => write!(f, "{why}"),
+            Self::Failed(why) => f.write_str(why),
+        }
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}", self.seed)?;
-        for (at, what) in &self.faults {
-            writeln!(f, "{at:8.2} s  {what}")?;
-        }
-        let seconds = self.length.as_secs_f64();
-        writeln!(
-            f,
-            "operations          {} in {seconds:.0} s, {} keys\n\
-             faults              {}\n\
-             outcomes unknown    {}\n\
-             refused             {}\n\
-             longest silence     {:.3} s\n\
-             longest operation   {:.3} s\n\
-             undecided keys      {}\n\
-             violations          {}",
-            self.verdict.operations,
-            self.verdict.keys,
-            self.faults.len(),
-            self.verdict.unknown,
-            self.failed,
-            self.silence.as_secs_f64(),
-            self.longest.as_secs_f64(),
-            self.verdict.undecided.len(),
-            self.verdict.violations.len()
-        )?;
-        for violation in &self.verdict.violations {
-            write!(f, "\n{violation}")?;
-        }
-        Ok(())
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<NoNetwork> for Failure {
+    fn from(why: NoNetwork) -> Self {
+        Self::NoNetwork(why)
     }
 }
 
 /// How expiry is judged here. The keyspace's clock stands still while no replica leads, so that items live longer by
 /// the length of each failover; it never runs ahead. Clocks count milliseconds. A touch that would give an item less
 /// than a twentieth of its life is left out.
-pub fn limits() -> Limits {
-    Limits {
-        early: 5_000,
-        late: 30_000_000,
-        touch_slack: 5,
-        ..Limits::default()
-    }
-}
+const TANDEM: Limits = Limits {
+    early: 5_000,
+    late: 30_000_000,
+    touch_slack: 5,
+    steps: 20_000_000,
+};
 
-/// Starts the cluster, works and breaks it, stops it, and checks. Errors are those of the set-up: a cluster that does
-/// not start, or does not become whole after a fault.
-pub fn run(plan: &Plan) -> Result<Report, String> {
-    let rehearsal = Rehearsal::start(plan)?;
-    let stop = AtomicBool::new(false);
+/// memcached counts whole seconds: an item's last one may be over as soon as it begins, or a tick later.
+const MEMCACHED: Limits = Limits {
+    early: 2_100_000,
+    late: 2_100_000,
+    touch_slack: 0,
+    steps: 2_000_000,
+};
+
+/// Starts the cluster, works and breaks it, stops it, and checks.
+///
+/// # Errors
+///
+/// Those of the set-up: a network that cannot be made, a cluster that does not start, or does not become whole after a
+/// fault.
+pub fn run(plan: &Plan) -> Result<Report, Failure> {
+    let (stage, name, limits): (Box<dyn Stage>, _, _) = match &plan.target {
+        Target::Nodes(tandem) => {
+            let nodes = Nodes::start(tandem, &plan.dir, Nodes::network()?)?;
+            let name = "six nodes of Tandem in network namespaces";
+            (Box::new(nodes), name, TANDEM)
+        }
+        Target::Rehearsal(tandem) => {
+            let rehearsal = Rehearsal::start(tandem, &plan.dir)?;
+            let name = "a rehearsal of five nodes of Tandem, without cuts of links";
+            (Box::new(rehearsal), name, TANDEM)
+        }
+        Target::Memcached => {
+            let replicas = Replicas::start(&plan.dir, Replicas::network()?)?;
+            let name = "two memcacheds in network namespaces, replicated by PHP's client";
+            (Box::new(replicas), name, MEMCACHED)
+        }
+    };
+    let (stage, limits) = (&*stage, &limits);
+    let (stop, broken) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (stop, broken) = (&stop, &broken);
+    let never = AtomicBool::new(false);
+    let enough = if plan.until_broken { broken } else { &never };
     let begun = Instant::now();
-    let agents = rehearsal.agents();
-    let (faults, operations) = std::thread::scope(|scope| {
-        let stop = &stop;
-        let clients: Vec<_> = (0..plan.clients)
+    let doors = stage.doors();
+    if doors.is_empty() {
+        return Err(Failure::Failed("there is no agent to ask".into()));
+    }
+    let (faults, ledger) = std::thread::scope(|scope| {
+        let (hand, history) = mpsc::channel();
+        let workers: Vec<_> = (0..plan.clients)
             .map(|number| {
-                let agent = agents[number as usize % agents.len()];
-                scope.spawn(move || load::work(number, agent, plan.seed, begun, stop))
+                let task = Task {
+                    number,
+                    door: doors[number as usize % doors.len()].clone(),
+                    seed: plan.seed,
+                    mix: plan.mix,
+                    begun,
+                    stop,
+                };
+                let hand = hand.clone();
+                scope.spawn(move || load::work(task, &hand))
             })
             .collect();
-        let faults = Nemesis::new(&rehearsal, plan.seed, begun).run(plan.length, plan.faults);
+        drop(hand);
+        let ledger = scope.spawn(move || Ledger::keep(&history, plan.clients, limits, broken));
+        let faults = Nemesis::new(stage, plan.seed, begun).run(plan.length, plan.faults, enough);
         stop.store(true, Ordering::Relaxed);
-        let mut operations: Vec<Operation> = Vec::new();
-        for client in clients {
-            operations.extend(client.join().map_err(|_| "a client panicked".to_owned())?);
+        for worker in workers {
+            let ended = worker.join();
+            ended.map_err(|_| "a client panicked".to_owned())??;
         }
-        Ok::<_, String>((faults, operations))
+        let ledger = ledger.join().map_err(|_| "the check panicked".to_owned())?;
+        Ok::<_, String>((faults?, ledger))
     })?;
     let length = begun.elapsed();
-    let faults = faults?;
-    drop(rehearsal);
-    let is_answer = |op: &&Operation| !matches!(op.outcome, Outcome::Unknown | Outcome::Failed);
-    let mut answers: Vec<u64> = operations
-        .iter()
-        .filter(is_answer)
-        .map(|op| op.returned)
-        .collect();
-    answers.sort_unstable();
-    let silences = answers.windows(2).map(|two| two[1] - two[0]);
-    let lengths = operations.iter().map(|op| op.returned - op.invoked);
-    Ok(Report {
-        seed: plan.seed,
-        faults,
-        failed: operations
-            .iter()
-            .filter(|op| op.outcome == Outcome::Failed)
-            .count(),
-        silence: Duration::from_micros(silences.max().unwrap_or_default()),
-        longest: Duration::from_micros(lengths.max().unwrap_or_default()),
-        length,
-        verdict: check(operations, &limits()),
-    })
+    Ok(Report::new(plan.seed, name.into(), faults, ledger, length))
 }
 
 /// Numbers that follow from a seed (xorshift64*).

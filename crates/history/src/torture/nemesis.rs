@@ -1,18 +1,20 @@
 //! The faults: one at a time, and the next only when the cluster is whole again.
 
-use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use super::Random;
-use super::cluster::{Rehearsal, Row, signal};
+use super::links::{self, Links};
+use super::processes::signal;
+use super::stage::{PATIENCE, Row, Stage};
 
 /// Between a recovery and the next fault, at most, in milliseconds.
 const REST: u64 = 800;
 
 pub struct Nemesis<'a> {
-    rehearsal: &'a Rehearsal,
+    stage: &'a dyn Stage,
     random: Random,
     begun: Instant,
     /// What is stopped and must go on, whatever happens.
@@ -20,28 +22,36 @@ pub struct Nemesis<'a> {
 }
 
 impl<'a> Nemesis<'a> {
-    pub fn new(rehearsal: &'a Rehearsal, seed: u64, begun: Instant) -> Self {
+    pub fn new(stage: &'a dyn Stage, seed: u64, begun: Instant) -> Self {
         Self {
-            rehearsal,
+            stage,
             random: Random::new(seed, 0),
             begun,
             stopped: None,
         }
     }
 
-    /// Makes at most `most` faults until `length` is over; when each began, in seconds, and what it was.
-    pub fn run(mut self, length: Duration, most: usize) -> Result<Vec<(f64, String)>, String> {
+    /// Makes at most `most` faults until `length` is over or `enough` is set; when each began, in seconds, and what it
+    /// was.
+    pub fn run(
+        mut self,
+        length: Duration,
+        most: usize,
+        enough: &AtomicBool,
+    ) -> Result<Vec<(f64, String)>, String> {
         let mut faults = Vec::new();
-        while faults.len() < most && self.begun.elapsed() < length {
+        let begun = self.begun;
+        let over = || begun.elapsed() >= length || enough.load(Ordering::Relaxed);
+        while faults.len() < most && !over() {
             self.pause(200, REST);
             let at = self.begun.elapsed().as_secs_f64();
             let what = self.fault()?;
             faults.push((at, what));
-            self.rehearsal
+            self.stage
                 .until_whole()
                 .map_err(|error| format!("{error}\nafter {faults:?}"))?;
         }
-        while self.begun.elapsed() < length {
+        while !over() {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(faults)
@@ -52,7 +62,18 @@ impl<'a> Nemesis<'a> {
     }
 
     fn fault(&mut self) -> Result<String, String> {
-        let rows = self.rehearsal.rows()?;
+        let rows = self.stage.rows()?;
+        if let Some(network) = self.stage.network()
+            && self.random.below(2) == 0
+        {
+            let (cut, what) = links::cut(&rows, &mut self.random);
+            let begun = Instant::now();
+            let links = Links::cut(network, cut)?;
+            self.pause(200, 5000);
+            links.mend()?;
+            let seconds = begun.elapsed().as_secs_f64();
+            return Ok(format!("{what} for {seconds:.2} s"));
+        }
         let agents = self.random.below(8) == 0;
         let leader = self.random.below(2) == 0;
         let mut victims: Vec<&Row> = rows
@@ -63,18 +84,17 @@ impl<'a> Nemesis<'a> {
             victims = rows.iter().filter(|row| !row.is_agent).collect();
         }
         let victim = victims[self.random.below(victims.len() as u64) as usize];
-        let name = victim.name.as_str();
-        let who = if victim.leads {
-            format!("{name}, which leads,")
-        } else {
-            name.to_owned()
-        };
+        self.strike(victim)
+    }
+
+    fn strike(&mut self, victim: &Row) -> Result<String, String> {
+        let (name, who) = (victim.name.as_str(), victim.called());
         let Some(pid) = victim.pid else {
             return Err(format!("{name} has no process"));
         };
         match self.random.below(5) {
             0 => {
-                self.rehearsal.node(&["kill", name])?;
+                self.stage.kill(name)?;
                 self.pause(0, 1500);
                 self.start(name)?;
                 Ok(format!("{who} was killed"))
@@ -88,11 +108,9 @@ impl<'a> Nemesis<'a> {
                 let seconds = begun.elapsed().as_secs_f64();
                 Ok(format!("{who} stood still for {seconds:.2} s"))
             }
-            3 if !agents => {
-                self.rehearsal.node(&["kill", name])?;
-                let state = self.rehearsal.state_of(name);
-                fs::remove_dir_all(&state)
-                    .map_err(|error| format!("cannot remove {}: {error}", state.display()))?;
+            3 if !victim.is_agent => {
+                self.stage.kill(name)?;
+                self.stage.forget(name)?;
                 self.pause(0, 500);
                 self.start(name)?;
                 Ok(format!("{who} was killed and lost its state"))
@@ -109,9 +127,9 @@ impl<'a> Nemesis<'a> {
     fn start(&self, name: &str) -> Result<(), String> {
         let begun = Instant::now();
         loop {
-            match self.rehearsal.node(&["start", name]) {
-                Ok(_) => return Ok(()),
-                Err(error) if begun.elapsed() > Duration::from_secs(30) => return Err(error),
+            match self.stage.start(name) {
+                Ok(()) => return Ok(()),
+                Err(error) if begun.elapsed() > PATIENCE => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         }
