@@ -3,10 +3,12 @@
 //! It pays for streams: a pipe takes two descriptors, and a small message costs as many system calls this way as the
 //! other. So a caller copies until a read has filled its buffer, and gives the pipe back when it has to wait.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
@@ -16,9 +18,13 @@ use crate::Socket;
 const SIZE: usize = 256 * 1024;
 /// Pipes that a worker keeps for the next stream.
 const KEPT: usize = 8;
+/// Pipes of a worker: peers that take nothing may hold so many, full, and what else streams is copied meanwhile.
+const MOST: usize = 32;
 
 thread_local! {
-    static PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    /// Pipes of this worker, free or in use.
+    static OPEN: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A pipe on the way from one plain socket to another.
@@ -28,29 +34,41 @@ pub struct Pipe {
     to: OwnedFd,
     /// Bytes in it.
     held: usize,
+    /// It is counted by the worker that made it.
+    stays: PhantomData<Rc<()>>,
 }
 
 impl Pipe {
-    /// A pipe of this worker's, or a new one; to be given back by [`keep`](Self::keep).
-    ///
-    /// # Errors
-    /// When the process is out of descriptors: bytes can be copied instead.
-    pub fn take() -> io::Result<Self> {
-        if let Some(pipe) = PIPES.with_borrow_mut(Vec::pop) {
-            return Ok(pipe);
+    /// Descriptors that the pipes of one worker may take.
+    pub const DESCRIPTORS: usize = 2 * MOST;
+
+    /// A pipe of this worker's, or a new one; to be given back by [`keep`](Self::keep). `None` when the worker has as
+    /// many as it may, or the process is out of descriptors: bytes can be copied instead.
+    pub fn take() -> Option<Self> {
+        if let Some(pipe) = FREE.with_borrow_mut(Vec::pop) {
+            return Some(pipe);
         }
-        let (from, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        if OPEN.get() >= MOST {
+            return None;
+        }
+        let (from, to) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
         // Above the user's share of pipe memory it stays at what it is, which does as well.
         let _ = rustix::pipe::fcntl_setpipe_size(&to, SIZE);
-        Ok(Self { from, to, held: 0 })
+        OPEN.set(OPEN.get() + 1);
+        Some(Self {
+            from,
+            to,
+            held: 0,
+            stays: PhantomData,
+        })
     }
 
     /// Gives it back. One with bytes in it is closed.
     pub fn keep(self) {
         if self.held == 0 {
-            PIPES.with_borrow_mut(|pipes| {
-                if pipes.len() < KEPT {
-                    pipes.push(self);
+            FREE.with_borrow_mut(|free| {
+                if free.len() < KEPT {
+                    free.push(self);
                 }
             });
         }
@@ -61,13 +79,15 @@ impl Pipe {
         !a.is_tls() && !b.is_tls()
     }
 
-    /// Takes what can be read from a socket now, into the empty pipe. `None` when it would have to wait; 0 is the end.
+    /// Takes what can be read from a socket now, `most` bytes at most, into the empty pipe. `None` when it would have to
+    /// wait; 0 is the end.
     ///
     /// # Errors
     /// When the connection is broken.
-    pub fn fill(&mut self, socket: &Socket) -> io::Result<Option<usize>> {
+    pub fn fill(&mut self, socket: &Socket, most: u64) -> io::Result<Option<usize>> {
         debug_assert_eq!(self.held, 0, "it is emptied first");
-        let n = socket.splice_from(&self.to, SIZE)?;
+        let most = usize::try_from(most).unwrap_or(SIZE).min(SIZE);
+        let n = socket.splice_from(&self.to, most)?;
         self.held = n.unwrap_or(0);
         Ok(n)
     }
@@ -76,13 +96,23 @@ impl Pipe {
     ///
     /// # Errors
     /// When the connection is broken.
-    pub async fn empty(&mut self, socket: &Socket, progress: impl Fn(usize)) -> io::Result<()> {
+    pub async fn empty(
+        &mut self,
+        socket: &Socket,
+        mut progress: impl FnMut(usize),
+    ) -> io::Result<()> {
         while self.held > 0 {
             let n = poll_fn(|cx| socket.poll_splice_to(cx, &self.from, self.held)).await?;
             self.held -= n;
             progress(n);
         }
         Ok(())
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        OPEN.set(OPEN.get() - 1);
     }
 }
 
@@ -117,7 +147,7 @@ mod tests {
         let mut pipe = Pipe::take().unwrap();
         loop {
             poll_fn(|cx| a.poll_readable(cx)).await.unwrap();
-            match pipe.fill(&a).unwrap() {
+            match pipe.fill(&a, u64::MAX).unwrap() {
                 Some(0) => break,
                 Some(_) => pipe.empty(&b, |_| {}).await.unwrap(),
                 None => {}
@@ -135,15 +165,41 @@ mod tests {
         from.write_all(b"of someone else").unwrap();
         let mut pipe = Pipe::take().unwrap();
         poll_fn(|cx| a.poll_readable(cx)).await.unwrap();
-        assert_eq!(pipe.fill(&a).unwrap(), Some(15));
+        assert_eq!(pipe.fill(&a, u64::MAX).unwrap(), Some(15));
         pipe.keep();
         let mut next = Pipe::take().unwrap();
         from.write_all(b"mine").unwrap();
         poll_fn(|cx| a.poll_readable(cx)).await.unwrap();
-        assert_eq!(next.fill(&a).unwrap(), Some(4));
+        assert_eq!(next.fill(&a, u64::MAX).unwrap(), Some(4));
         next.empty(&b, |_| {}).await.unwrap();
         let mut got = [0; 4];
         to.read_exact(&mut got).unwrap();
         assert_eq!(&got, b"mine");
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_a_body_stays_where_it_is() {
+        let ((a, mut from), (b, mut to)) = (pair(), pair());
+        from.write_all(b"body and more").unwrap();
+        let mut pipe = Pipe::take().unwrap();
+        poll_fn(|cx| a.poll_readable(cx)).await.unwrap();
+        assert_eq!(pipe.fill(&a, 4).unwrap(), Some(4));
+        pipe.empty(&b, |_| {}).await.unwrap();
+        let mut got = [0; 4];
+        to.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"body");
+        let mut rest = [0; 16];
+        let n = a.read(&mut rest).await.unwrap();
+        assert_eq!(&rest[..n], b" and more");
+    }
+
+    #[test]
+    fn a_worker_has_only_so_many_pipes_and_keeps_fewer() {
+        let pipes: Vec<_> = std::iter::from_fn(Pipe::take).collect();
+        assert_eq!(pipes.len(), MOST);
+        assert!(Pipe::take().is_none());
+        pipes.into_iter().for_each(Pipe::keep);
+        assert_eq!((OPEN.get(), FREE.with_borrow(Vec::len)), (KEPT, KEPT));
+        assert!(Pipe::take().is_some());
     }
 }

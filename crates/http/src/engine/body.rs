@@ -230,6 +230,26 @@ impl<'a> Body<'a> {
         Ok(range)
     }
 
+    /// How much of it may be taken from the connection without being seen here: when it says its length, cannot be sent
+    /// again anyway, and nothing of it waits here.
+    pub fn unseen(&self) -> Option<u64> {
+        match self.left {
+            Left::Bytes(n) => Some(n).filter(|_| self.lost && self.raw.is_none()),
+            _ => None,
+        }
+    }
+
+    /// So much was taken.
+    pub fn take(&mut self, n: u64) {
+        if let Left::Bytes(left) = &mut self.left {
+            debug_assert!(n <= *left, "no more than there is");
+            *left -= n;
+            if *left == 0 {
+                self.left = Left::Nothing;
+            }
+        }
+    }
+
     /// Reads and drops the rest, at most `most` bytes of it. `false` when there is more, or it broke.
     pub async fn discard(&mut self, client: &Client, most: u64) -> bool {
         self.lost = true;

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
-use tandem_net::Socket;
+use tandem_net::{Pipe, Socket};
 
 use super::http2::Stream;
 
@@ -52,6 +52,14 @@ pub(super) enum Client {
 impl Client {
     pub fn is_http2(&self) -> bool {
         matches!(self, Self::Http2(_))
+    }
+
+    /// The connection, if bytes can be moved between it and `server` by the kernel alone.
+    pub fn moves(&self, server: &Socket) -> Option<&Socket> {
+        match self {
+            Self::Http1(socket) => Some(socket).filter(|socket| Pipe::suits(socket, server)),
+            Self::Http2(_) => None,
+        }
     }
 
     /// Whether what goes over it is enciphered.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use tandem_net::Socket;
+use tandem_net::{Pipe, Socket};
 use tandem_telemetry::Stopped;
 
 use super::buffers::Buf;
 use super::connection::{After, Exchange};
 use super::exchange::{Flow, Waits};
+use super::stream::{End, Moved, PIECE, WORTH, stream};
 use super::upload::emit;
 use super::{reply, tunnel};
 use crate::chunked::Chunked;
@@ -281,6 +282,17 @@ impl Download<'_, '_> {
             };
             // All of it was consumed, and a server that takes its time (events, long polls) holds no buffer meanwhile.
             drop(buf);
+            let streams = data >= PIECE && encoder.is_none() && chunked.is_none() && !chunk;
+            let mut moved = Moved::Waits { streams };
+            while moved == (Moved::Waits { streams: true }) && left >= WORTH {
+                moved = self.unseen(&mut left).await?;
+            }
+            match moved {
+                Moved::Waits { .. } => {}
+                Moved::All => return Ok(true),
+                Moved::Ended if delimited == Delimited::ByClose => return Ok(false),
+                Moved::Ended => return Err(Down::Server(Cause::Broken)),
+            }
             self.flow.clock.allow(self.upstream.timeouts.body);
             let socket = self.socket;
             let readable = poll_fn(|cx| socket.poll_readable(cx)).await;
@@ -304,6 +316,36 @@ impl Download<'_, '_> {
                 return Ok(false);
             }
         }
+    }
+
+    /// Has the kernel move what is there of a large body.
+    async fn unseen(&mut self, left: &mut u64) -> Result<Moved, Down> {
+        let (conn, server, flow) = (self.x.conn, self.socket, self.flow);
+        let Some(client) = conn.client.moves(server) else {
+            return Ok(Moved::Waits { streams: false });
+        };
+        flow.clock.allow(self.upstream.timeouts.body);
+        let readable = poll_fn(|cx| server.poll_readable(cx)).await;
+        readable.map_err(|_| Down::Server(Cause::Broken))?;
+        let Some(pipe) = Pipe::take() else {
+            return Ok(Moved::Waits { streams: false });
+        };
+        let limit = self.x.snapshot.config.timeouts.body;
+        let taken = |_| {
+            flow.clock.allow(limit);
+            flow.download.set(Waits::Client);
+        };
+        let bytes = &mut self.x.record.bytes;
+        let passed = |n: usize| {
+            flow.clock.allow(limit);
+            *bytes += n as u64;
+        };
+        let moved = stream(server, client, pipe, left, taken, passed).await;
+        flow.download.set(Waits::Server);
+        moved.map_err(|end| match end {
+            End::From => Down::Server(Cause::Broken),
+            End::To => Down::Client(Stopped::Client),
+        })
     }
 
     /// Compresses a piece of the body and sends what that makes. Before the server is waited for all of it is sent.

@@ -5,7 +5,7 @@
 //! reads and parses the head; the listener's handler plans; [`reply`] sends
 //! answers from memory and files, [`forward`] tries servers, [`exchange`] moves one request ([`upload`]) and its
 //! answer ([`download`]) between client and server while [`gone`] watches the client, [`tunnel`] what follows an upgrade; [`record`] logs and counts. Connections of
-//! listeners in TCP mode are passed on by [`tcp`].
+//! listeners in TCP mode are passed on by [`tcp`]. Where bytes come in streams and nobody reads them, [`stream`] has the kernel move them.
 
 mod admission;
 mod body;
@@ -23,6 +23,7 @@ mod opening;
 mod pool;
 mod record;
 mod reply;
+mod stream;
 mod tcp;
 mod tunnel;
 mod upload;

@@ -24,6 +24,7 @@ use super::client::Client;
 use super::clock::Elapsed;
 use super::connection::Conn;
 use super::forward::{self, Wait};
+use super::stream::{End, Moved, stream};
 use super::{Snapshot, pool};
 use crate::handler::{Attempts, Cause, Connection, Connections, Failure, Outcome, Stage, Upstream};
 
@@ -273,13 +274,6 @@ async fn open(upstream: &Upstream, conn: &Conn) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Which side broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    From,
-    To,
-}
-
 /// Copies until `from` ends, and tells `to`. Holds a buffer, or a pipe, only while bytes are on their way.
 async fn copy(
     from: &Socket,
@@ -293,11 +287,16 @@ async fn copy(
         readable.map_err(|_| End::From)?;
         if full >= STREAM
             && Pipe::suits(from, to)
-            && let Ok(pipe) = Pipe::take()
+            && let Some(pipe) = Pipe::take()
         {
-            if stream(from, to, pipe, &progress).await? {
-                to.finish();
-                return Ok(());
+            let mut endless = u64::MAX;
+            match stream(from, to, pipe, &mut endless, |_| {}, &progress).await? {
+                Moved::Waits { streams: true } => {}
+                Moved::Waits { streams: false } => full = 0,
+                Moved::Ended | Moved::All => {
+                    to.finish();
+                    return Ok(());
+                }
             }
             continue;
         }
@@ -317,22 +316,4 @@ async fn copy(
             left = &left[n..];
         }
     }
-}
-
-/// Moves what is there through a pipe; `true` at the end of the stream, `false` when more has to be waited for.
-async fn stream(
-    from: &Socket,
-    to: &Socket,
-    mut pipe: Pipe,
-    progress: &impl Fn(usize),
-) -> Result<bool, End> {
-    let ended = loop {
-        match pipe.fill(from).map_err(|_| End::From)? {
-            None => break false,
-            Some(0) => break true,
-            Some(_) => pipe.empty(to, progress).await.map_err(|_| End::To)?,
-        }
-    };
-    pipe.keep();
-    Ok(ended)
 }

@@ -1,14 +1,16 @@
 //! A request on its way to a server, and pieces of a body on their way to either side.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Write as _};
 use std::time::Duration;
 
-use tandem_net::Socket;
+use tandem_net::{Pipe, Socket};
 
 use super::body::{Body, BodyError};
 use super::client::Wire;
 use super::connection::Conn;
 use super::exchange::{Flow, Waits};
+use super::stream::{End, Moved, PIECE, WORTH, stream};
 
 /// Up to this size a piece of a body is copied behind its head, in bytes: cheaper than handing the kernel a list.
 const COPIED: usize = 4096;
@@ -49,10 +51,18 @@ pub(super) async fn upload(
         }
     }
     .map_err(|_| UploadError::Server)?;
+    let mut streams = true;
     while !last {
         flow.upload.set(Waits::Client);
+        if streams {
+            streams = unseen(conn, socket, body, flow, limit, took).await?;
+            flow.left.set(body.left());
+            last = body.is_complete();
+            continue;
+        }
         let piece = body.next(&conn.client).await.map_err(UploadError::Body)?;
         last = piece.last.is_some();
+        streams = piece.data.len() >= PIECE;
         flow.clock.allow(limit);
         flow.upload.set(Waits::Server);
         emit(socket, out, piece.data, chunk, piece.last, took)
@@ -62,6 +72,40 @@ pub(super) async fn upload(
     }
     body.release();
     Ok(())
+}
+
+/// Has the kernel move what is there of a large body. Whether the rest of it is to go the same way.
+async fn unseen(
+    conn: &Conn,
+    socket: &Socket,
+    body: &mut Body<'_>,
+    flow: &Flow<'_>,
+    limit: Duration,
+    took: impl Fn(usize),
+) -> Result<bool, UploadError> {
+    body.release();
+    let (Some(client), Some(mut left)) = (conn.client.moves(socket), body.unseen()) else {
+        return Ok(false);
+    };
+    if left < WORTH {
+        return Ok(false);
+    }
+    let readable = poll_fn(|cx| client.poll_readable(cx)).await;
+    readable.map_err(|_| UploadError::Body(BodyError::Gone))?;
+    let Some(pipe) = Pipe::take() else {
+        return Ok(false);
+    };
+    let taken = |n: usize| {
+        body.take(n as u64);
+        flow.clock.allow(limit);
+        flow.upload.set(Waits::Server);
+    };
+    match stream(client, socket, pipe, &mut left, taken, took).await {
+        Ok(Moved::All) => Ok(false),
+        Ok(Moved::Waits { streams }) => Ok(streams),
+        Ok(Moved::Ended) | Err(End::From) => Err(UploadError::Body(BodyError::Gone)),
+        Err(End::To) => Err(UploadError::Server),
+    }
 }
 
 /// Sends what is in `out` (and empties it) and `data`, as a chunk if asked; `last` ends a body in chunks, with the trailers

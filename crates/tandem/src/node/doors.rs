@@ -15,7 +15,7 @@ use tandem_http::{Admission, Engine, Handler, ListenerConfig};
 use tandem_model::{Address, Limits, ListenerTls, Mode, NodePlan, Overrides, Timeouts};
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
-use tandem_net::{ClientRule, ServerTls};
+use tandem_net::{ClientRule, Pipe, ServerTls};
 use tandem_telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot};
 
@@ -170,9 +170,11 @@ fn all_or_none(sockets: Sockets, wrong: &[String]) -> Result<Sockets> {
     }
 }
 
-/// Connections from clients that a worker may hold. A proxied request takes a second descriptor.
+/// Connections from clients that a worker may hold. A proxied request takes a second descriptor, and some have a pipe.
 pub fn connections(descriptors: u64, workers: usize) -> usize {
-    let each = descriptors.saturating_sub(RESERVED).max(64) / 2 / workers.max(1) as u64;
+    let workers = workers.max(1) as u64;
+    let reserved = RESERVED + workers * Pipe::DESCRIPTORS as u64;
+    let each = descriptors.saturating_sub(reserved).max(64) / 2 / workers;
     usize::try_from(each).unwrap_or(usize::MAX)
 }
 
