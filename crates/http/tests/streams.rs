@@ -57,10 +57,7 @@ fn rig_with(server: SocketAddr, change: impl FnOnce(&mut tandem_model::Timeouts)
     let heard = Heard::default();
     let mut server = upstream(server);
     change(&mut server.timeouts);
-    (
-        Rig::new(config(forward_to(vec![server], &heard))),
-        heard,
-    )
+    (Rig::new(config(forward_to(vec![server], &heard))), heard)
 }
 
 #[test]
