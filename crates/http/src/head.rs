@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
 use crate::path::{self, PathError};
+use crate::strictness::{self, Rule};
 use tandem_model::Limits;
 
 /// The most fields a head may have, unless a listener's limits say otherwise.
@@ -62,55 +63,29 @@ pub enum BodyLength {
     Chunked,
 }
 
-/// Why a head is refused. [`HeadError::status`] is what the client is answered before the connection is closed.
+/// Why a head is refused: the rule that it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeadError {
-    /// It is not HTTP, or breaks a rule of the strictness list; the words name the rule.
-    Bad(&'static str),
-    /// Too many fields or too many bytes of them.
-    TooLarge,
-    /// The target is too long.
-    TargetTooLong,
-    /// Not HTTP/1.0 or 1.1.
-    Version,
-    /// A transfer coding other than chunked.
-    Coding,
-    /// CONNECT: this is no forward proxy.
-    Connect,
-}
+pub struct HeadError(pub &'static Rule);
 
 impl HeadError {
-    /// The status it is answered with.
+    /// The status it is answered with before the connection is closed.
     pub fn status(self) -> u16 {
-        match self {
-            Self::Bad(_) => 400,
-            Self::TooLarge => 431,
-            Self::TargetTooLong => 414,
-            Self::Version => 505,
-            Self::Coding | Self::Connect => 501,
-        }
+        self.0.status
     }
 
     /// The rule that was broken, for the page that the client is sent.
     pub fn words(self) -> &'static str {
-        match self {
-            Self::Bad(words) => words,
-            Self::TooLarge => "the head of this request is too large",
-            Self::TargetTooLong => "the target of this request is too long",
-            Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
-            Self::Coding => "chunked is the only transfer coding",
-            Self::Connect => "this is no forward proxy",
-        }
+        self.0.words
     }
 }
 
 impl From<PathError> for HeadError {
     fn from(error: PathError) -> Self {
-        Self::Bad(match error {
-            PathError::Climbs => "the path climbs above the root",
-            PathError::Nul => "the path has an encoded NUL",
-            PathError::Escape => "the path has an incomplete escape",
-            PathError::Relative => "the target is no path",
+        Self(match error {
+            PathError::Climbs => strictness::CLIMBS,
+            PathError::Nul => strictness::PATH_NUL,
+            PathError::Escape => strictness::ESCAPE,
+            PathError::Relative => strictness::NO_PATH,
         })
     }
 }
@@ -166,7 +141,7 @@ impl Head {
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(bytes, slots) {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => self.length = length,
-            Ok(_) => return Err(HeadError::Bad("there is an empty line before the request")),
+            Ok(_) => return Err(HeadError(strictness::EMPTY_LINE)),
             Err(error) => return Err(refusal(error, bytes)),
         }
         self.minor = parsed.version.unwrap_or(1);
@@ -293,21 +268,21 @@ impl Head {
             match field.kind {
                 Kind::Host => {
                     if host.replace(field.value.clone()).is_some() {
-                        return Err(HeadError::Bad("there are two Host fields"));
+                        return Err(HeadError(strictness::TWO_HOSTS));
                     }
                     if !is_host(text) {
-                        return Err(HeadError::Bad("the Host field is no host"));
+                        return Err(HeadError(strictness::HOST));
                     }
                 }
                 Kind::ContentLength => {
-                    let n = decimal(text).ok_or(HeadError::Bad("Content-Length is no number"))?;
+                    let n = decimal(text).ok_or(HeadError(strictness::LENGTH))?;
                     if length.replace(n).is_some() {
-                        return Err(HeadError::Bad("there are two Content-Length fields"));
+                        return Err(HeadError(strictness::TWO_LENGTHS));
                     }
                 }
                 Kind::TransferEncoding => {
                     if coding || !text.eq_ignore_ascii_case(b"chunked") {
-                        return Err(HeadError::Coding);
+                        return Err(HeadError(strictness::CODING));
                     }
                     coding = true;
                 }
@@ -327,15 +302,13 @@ impl Head {
             }
         }
         if coding && length.is_some() {
-            return Err(HeadError::Bad(
-                "there are both Content-Length and Transfer-Encoding",
-            ));
+            return Err(HeadError(strictness::LENGTH_AND_CODING));
         }
         if coding && self.minor == 0 {
-            return Err(HeadError::Bad("HTTP/1.0 has no Transfer-Encoding"));
+            return Err(HeadError(strictness::CODING_IN_1_0));
         }
         if host.is_none() && self.minor == 1 {
-            return Err(HeadError::Bad("there is no Host field"));
+            return Err(HeadError(strictness::NO_HOST));
         }
         for option in nominated.unwrap_or_default() {
             self.fields.nominate(bytes, part(bytes, &option));
@@ -360,23 +333,21 @@ impl Head {
         self.rooted.clear();
         let text = part(bytes, &self.target);
         if text.len() > limits.target {
-            return Err(HeadError::TargetTooLong);
+            return Err(HeadError(strictness::TARGET_TOO_LONG));
         }
         let method = part(bytes, &self.method);
         if method == b"CONNECT" {
-            return Err(HeadError::Connect);
+            return Err(HeadError(strictness::CONNECT));
         }
         if !text.iter().all(|&b| matches!(b, b'!'..=b'~') && b != b'#') {
-            return Err(HeadError::Bad(
-                "the target has a character that must be percent-encoded",
-            ));
+            return Err(HeadError(strictness::TARGET_BYTE));
         }
         let absolute = scheme(text);
         if let Some(scheme) = absolute {
             let rest = &text[scheme..];
             let end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());
             if end == 0 || !is_host(&rest[..end]) {
-                return Err(HeadError::Bad("the target's authority is no host"));
+                return Err(HeadError(strictness::AUTHORITY));
             }
             let start = self.target.start + scheme as u32;
             self.host = Some(start..start + end as u32);
@@ -419,17 +390,16 @@ pub(crate) fn end_of_head(
     if let Some(&first) = bytes.first()
         && !crate::chunked::is_token(first)
     {
-        return Err(HeadError::Bad("this is not HTTP"));
+        return Err(HeadError(strictness::NOT_HTTP));
     }
-    let end =
-        head_end(bytes, seen).map_err(|()| HeadError::Bad("a line does not end with CR and LF"))?;
+    let end = head_end(bytes, seen).map_err(|()| HeadError(strictness::LINE_END))?;
     let so_far = end.unwrap_or(bytes.len());
     let line = limits.target + AROUND_TARGET;
     if so_far > line && memchr::memchr(b'\n', &bytes[..line]).is_none() {
-        return Err(HeadError::TargetTooLong);
+        return Err(HeadError(strictness::TARGET_TOO_LONG));
     }
     if so_far > limits.head || (end.is_none() && so_far >= limits.head) {
-        return Err(HeadError::TooLarge);
+        return Err(HeadError(strictness::HEAD_TOO_LARGE));
     }
     Ok(end)
 }
@@ -437,21 +407,46 @@ pub(crate) fn end_of_head(
 /// What httparse found wrong, in words.
 fn refusal(error: httparse::Error, bytes: &[u8]) -> HeadError {
     match error {
-        httparse::Error::TooManyHeaders => HeadError::TooLarge,
+        httparse::Error::TooManyHeaders => HeadError(strictness::HEAD_TOO_LARGE),
         httparse::Error::Version => {
             let line = memchr::memchr(b'\r', bytes).map_or(bytes, |end| &bytes[..end]);
             let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
             match version.strip_prefix(b"HTTP/") {
-                Some(b"1.0" | b"1.1") => HeadError::Bad("the request line is malformed"),
-                Some([b'0'..=b'9', b'.', b'0'..=b'9']) => HeadError::Version,
-                _ => HeadError::Bad("this is not HTTP"),
+                Some(b"1.0" | b"1.1") => HeadError(strictness::REQUEST_LINE),
+                Some([b'0'..=b'9', b'.', b'0'..=b'9']) => HeadError(strictness::VERSION),
+                _ => HeadError(strictness::NOT_HTTP),
             }
         }
-        httparse::Error::HeaderName => HeadError::Bad("a field's name is malformed"),
-        httparse::Error::HeaderValue => HeadError::Bad("a field's value has a control byte"),
-        httparse::Error::NewLine => HeadError::Bad("a line does not end with CR and LF"),
-        _ => HeadError::Bad("the request line is malformed"),
+        httparse::Error::HeaderName => HeadError(name_rule(bytes)),
+        httparse::Error::HeaderValue => HeadError(strictness::FIELD_VALUE),
+
+        _ => HeadError(strictness::REQUEST_LINE),
     }
+}
+
+/// The rule that a field's name breaks: the first one of the head that is no name.
+fn name_rule(bytes: &[u8]) -> &'static Rule {
+    let lines = bytes.split(|&b| b == b'\n').skip(1);
+    for line in lines {
+        if let [b' ' | b'\t', ..] = line {
+            return strictness::FOLDED;
+        }
+        let Some(colon) = memchr::memchr(b':', line) else {
+            break;
+        };
+        let name = &line[..colon];
+        if !name.is_empty() && name.iter().copied().all(crate::chunked::is_token) {
+            continue;
+        }
+        let spaced = matches!(name.trim_ascii_end(), bare if bare.len() < name.len()
+            && bare.iter().copied().all(crate::chunked::is_token));
+        return if spaced {
+            strictness::SPACE_BEFORE_COLON
+        } else {
+            strictness::FIELD_NAME
+        };
+    }
+    strictness::FIELD_NAME
 }
 
 /// The length of `http://` or `https://`, if the target begins with it.

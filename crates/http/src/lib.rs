@@ -22,6 +22,7 @@ pub mod policy;
 pub mod request;
 pub mod response;
 mod rewrite;
+pub mod strictness;
 mod trailers;
 
 pub use engine::{Admission, Engine, ListenerConfig, Listening};

@@ -23,7 +23,7 @@ use super::reply::TOO_LARGE;
 use super::upload::{UploadError, upload};
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
 use crate::head::BodyLength;
-use crate::rewrite;
+use crate::{rewrite, strictness};
 
 /// What became of a request at one server.
 pub(super) enum Done {
@@ -167,7 +167,7 @@ pub(super) async fn exchange(
         End::Down(Down::Client(stopped)) => Done::Stopped(stopped),
         End::Unsent => fail(x, Cause::Broken),
         End::Upload(BodyError::Malformed) if !flow.answering.get() => {
-            Done::Refused(400, "the body's chunks are malformed")
+            Done::Refused(strictness::CHUNKS.status, strictness::CHUNKS.words)
         }
         End::Upload(BodyError::TooLarge) if !flow.answering.get() => Done::Refused(413, TOO_LARGE),
         End::Upload(_) | End::Gone => Done::Stopped(Stopped::Client),

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use crate::field::{Kind, kind, part};
 use crate::head::HeadError;
 use crate::response::ResponseHead;
+use crate::strictness;
 
 /// Appends a field's line.
 pub(super) fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -38,14 +39,14 @@ pub(super) fn write(
             out.extend_from_slice(authority.unwrap_or_default().as_bytes());
         }
         Some(target) => out.extend_from_slice(target.as_str().as_bytes()),
-        None => return Err(HeadError::Bad("there is no :path")),
+        None => return Err(HeadError(strictness::NO_PSEUDO_PATH)),
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     // RFC 9113 section 8.3.1: `:authority` is the Host field; both may come if they say the same.
     if let Some(authority) = authority {
         let others = fields.get_all(http::header::HOST);
         if others.iter().any(|host| host != authority) {
-            return Err(HeadError::Bad(":authority and the Host field differ"));
+            return Err(HeadError(strictness::AUTHORITY_AND_HOST));
         }
         line(out, "host", authority.as_bytes());
     }
@@ -59,7 +60,7 @@ pub(super) fn write(
         match kind(name.as_str().as_bytes()) {
             // Section 8.2.2: these are of HTTP/1's connections. `TE: trailers` is the one that may come.
             Kind::Connection | Kind::TransferEncoding | Kind::Upgrade => {
-                return Err(HeadError::Bad("a field belongs to HTTP/1 only"));
+                return Err(HeadError(strictness::OF_CONNECTIONS));
             }
             Kind::Host if authority.is_some() => {}
             _ if *name == http::header::COOKIE => {}
@@ -72,7 +73,7 @@ pub(super) fn write(
     }
     out.extend_from_slice(b"\r\n");
     if out.len() > most {
-        return Err(HeadError::TooLarge);
+        return Err(HeadError(strictness::HEAD_TOO_LARGE));
     }
     Ok(())
 }
