@@ -2,8 +2,8 @@
 //!
 //! What is needed to move bytes between this machine and others, and nothing about what the bytes say: threads with an
 //! event loop each ([`workers`]), binding and accepting ([`listen`], [`accept`]), opening connections ([`connect`]), the
-//! socket type of them all ([`socket`]), plain or with TLS ([`tls`]), and whose word is taken on who the client is
-//! ([`client`], [`proxy`]). This crate must never block a worker, and never take a port from a program that has it.
+//! socket type of them all ([`socket`]), plain or with TLS ([`tls`]), whose word is taken on who the client is
+//! ([`client`], [`proxy`]), and sockets handed from process to process ([`parcel`]). This crate must never block a worker, and never take a port from a program that has it.
 
 #![deny(unsafe_code)]
 
@@ -15,6 +15,7 @@ pub mod hello;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
 pub mod listen;
+pub mod parcel;
 pub mod proxy;
 pub mod socket;
 pub mod splice;

@@ -19,7 +19,7 @@ const BACKLOG: i32 = 4096;
 pub struct Bound {
     /// Where; with the port the kernel chose, if that was left to it. `None` for a Unix socket.
     pub address: Option<SocketAddr>,
-    /// Listening, non-blocking sockets, one for each worker.
+    /// Listening, non-blocking sockets, at least one for each worker.
     pub sockets: Vec<OwnedFd>,
 }
 
@@ -110,6 +110,38 @@ pub fn adopt(socket: OwnedFd, workers: usize) -> io::Result<Bound> {
     Ok(Bound { address, sockets })
 }
 
+/// Takes over the sockets with which another process listened at one place. All of them stay: each has a queue of
+/// connections of its own. Where there are fewer than workers, others join them.
+///
+/// # Errors
+/// When there is none, or one is no socket that listens.
+pub fn take_over(sockets: Vec<OwnedFd>, workers: usize) -> io::Result<Bound> {
+    let mut sockets: Vec<Socket> = sockets.into_iter().map(Socket::from).collect();
+    for socket in &sockets {
+        socket.set_nonblocking(true)?;
+        if !socket.is_listener()? {
+            return Err(io::Error::other("it does not listen"));
+        }
+    }
+    let first = sockets.first();
+    let first = first.ok_or_else(|| io::Error::other("there is no socket"))?;
+    let address = first.local_addr()?.as_socket();
+    let known = sockets.len();
+    for index in known..workers {
+        let joined = match address {
+            Some(at) => join(at),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        };
+        // A port that was bound by root is shared with nobody else: then two workers share a queue.
+        let socket = joined.or_else(|_| sockets[index % known].try_clone())?;
+        sockets.push(socket);
+    }
+    Ok(Bound {
+        address,
+        sockets: sockets.into_iter().map(OwnedFd::from).collect(),
+    })
+}
+
 fn bind_as(address: &Address, workers: usize, beside: bool) -> Result<Vec<Bound>, BindError> {
     let (host, port) = match address {
         Address::Unix(path) => {
@@ -172,13 +204,18 @@ fn tcp(at: SocketAddr, workers: usize, beside: bool) -> io::Result<Bound> {
     let address = first.local_addr()?.as_socket();
     let mut sockets = vec![OwnedFd::from(first)];
     for _ in 1..workers.max(1) {
-        let next = new_tcp(at)?;
-        next.set_reuse_port(true)?;
-        next.bind(&address.unwrap_or(at).into())?;
-        next.listen(BACKLOG)?;
-        sockets.push(next.into());
+        sockets.push(join(address.unwrap_or(at))?.into());
     }
     Ok(Bound { address, sockets })
+}
+
+/// Another socket at a port that is shared already.
+fn join(at: SocketAddr) -> io::Result<Socket> {
+    let socket = new_tcp(at)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
 }
 
 fn new_tcp(at: SocketAddr) -> io::Result<Socket> {
@@ -260,6 +297,39 @@ mod tests {
         TcpStream::connect(bound.address.unwrap()).unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(adopt(file.into(), 1).is_err());
+    }
+
+    #[test]
+    fn connections_in_a_queue_outlive_the_process_that_listened() {
+        let first = bind(&local(0), 3).unwrap().remove(0);
+        let at = first.address.unwrap();
+        // A hundred connections are in all three queues, but for a probability of 2^-57.
+        let clients: Vec<_> = (0..100).map(|_| TcpStream::connect(at).unwrap()).collect();
+        for workers in [1, 3, 5] {
+            let passed = first
+                .sockets
+                .iter()
+                .map(|socket| socket.try_clone().unwrap());
+            let taken = take_over(passed.collect(), workers).unwrap();
+            assert_eq!(taken.address, Some(at));
+            assert_eq!(taken.sockets.len(), workers.max(3));
+        }
+        let taken = take_over(first.sockets, 1).unwrap();
+        let accepted: usize = taken
+            .sockets
+            .iter()
+            .map(|socket| std::iter::from_fn(|| rustix::net::accept(socket).ok()).count())
+            .sum();
+        assert_eq!(accepted, clients.len());
+    }
+
+    #[test]
+    fn what_does_not_listen_is_not_taken_over() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        assert!(take_over(vec![socket.into()], 1).is_err());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(take_over(vec![file.into()], 1).is_err());
+        assert!(take_over(Vec::new(), 1).is_err());
     }
 
     fn local(port: u16) -> Address {

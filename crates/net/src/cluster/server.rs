@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -94,6 +95,22 @@ impl ClusterServer {
         events: Events,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
+        Ok(Self::on(listener, name, key, events))
+    }
+
+    /// As [`bind`](Self::bind), at a port that another process listened at.
+    pub fn take_over(
+        listener: std::net::TcpListener,
+        name: &str,
+        key: ClusterKey,
+        events: Events,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self::on(listener, name, key, events))
+    }
+
+    fn on(listener: TcpListener, name: &str, key: ClusterKey, events: Events) -> Self {
         let shared = Shared {
             name: name.into(),
             key,
@@ -102,10 +119,15 @@ impl ClusterServer {
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             told: Mutex::default(),
         };
-        Ok(Self {
+        Self {
             listener,
             shared: Arc::new(shared),
-        })
+        }
+    }
+
+    /// Its listening socket, for a process that takes it over.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     /// Where it listens.
@@ -120,6 +142,11 @@ impl ClusterServer {
 
     /// Accepts connections until `shutdown` completes. Connections that were handed over live on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        self.serve_until(shutdown).await;
+    }
+
+    /// As [`serve`](Self::serve), after which it may serve again: the kernel holds what comes meanwhile.
+    pub async fn serve_until(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
             let (stream, address) = tokio::select! {
