@@ -14,13 +14,13 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use crate::environment::WITHHELD;
+use crate::hand_over::{Pipes, RunWords};
+use crate::keeper;
+use crate::output::Printing;
 use crate::user::User;
-use crate::{keeper, output};
 
 /// No report is longer, in bytes.
 const LONGEST_REPORT: usize = 512;
-/// The stack of a thread that only moves lines, in bytes.
-const STACK: usize = 128 * 1024;
 
 /// What a keeper is to start.
 pub(crate) struct Launch<'a> {
@@ -41,8 +41,9 @@ pub(crate) struct Held {
     line: Vec<u8>,
     program: Option<Pid>,
     ended: bool,
-    /// Reaped by the runtime when it ends.
-    _keeper: Child,
+    printing: Printing,
+    /// Reaped by the runtime when it ends. One that another process started is not its child.
+    _keeper: Option<Child>,
 }
 
 /// The pipe by which a keeper is told what to do. While one is held, the program lives.
@@ -118,20 +119,61 @@ impl Held {
         let keeper = command.arg("--").args(&launch.command).spawn()?;
         // It holds our copies of the pipes' other ends.
         drop(command);
-        let (events, subject) = (events.clone(), launch.subject.clone());
-        // A thread, because a log that is stuck must not stop anything but the program that prints.
-        std::thread::Builder::new()
-            .name(launch.subject.clone())
-            .stack_size(STACK)
-            .spawn(move || output::forward(prints, |line| events.output(&subject, line)))?;
+        let pipes = Pipes {
+            orders,
+            reports: reports.into(),
+            prints: prints.into(),
+        };
+        Self::hold(pipes, &launch.subject, events, Some(keeper), Vec::new())
+    }
+
+    /// Goes on with a keeper where another process stopped.
+    pub(crate) fn take_over(
+        pipes: Pipes,
+        run: &RunWords,
+        subject: &str,
+        events: &Events,
+    ) -> io::Result<Self> {
+        let mut held = Self::hold(pipes, subject, events, None, run.printed.clone())?;
+        held.line.clone_from(&run.report);
+        held.program = run.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Ok(held)
+    }
+
+    fn hold(
+        pipes: Pipes,
+        subject: &str,
+        events: &Events,
+        keeper: Option<Child>,
+        printed: Vec<u8>,
+    ) -> io::Result<Self> {
+        let (events, name) = (events.clone(), subject.to_owned());
+        let line = move |line: &[u8]| events.output(&name, line);
         Ok(Self {
-            orders: Arc::new(Orders(orders)),
-            reports: pipe::Receiver::from_owned_fd(reports.into())?,
+            printing: Printing::start(subject, pipes.prints, printed, line)?,
+            orders: Arc::new(Orders(pipes.orders)),
+            reports: pipe::Receiver::from_owned_fd(pipes.reports)?,
             line: Vec::new(),
             program: None,
             ended: false,
             _keeper: keeper,
         })
+    }
+
+    /// Lets go of the keeper, which lives on for whoever takes the pipes: those, and the beginnings of a report and of
+    /// a printed line.
+    ///
+    /// # Errors
+    /// When there are no descriptors left; then the program is killed.
+    pub(crate) fn release(self) -> io::Result<(Pipes, Vec<u8>, Vec<u8>)> {
+        let (prints, printed) = self.printing.stop();
+        let pipes = Pipes {
+            // A control may be about to use it.
+            orders: self.orders.0.try_clone()?,
+            reports: self.reports.into_nonblocking_fd()?,
+            prints,
+        };
+        Ok((pipes, self.line, printed))
     }
 
     /// By which it can be killed from elsewhere.

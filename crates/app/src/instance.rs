@@ -6,13 +6,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_model::Address;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::AppContext;
 use crate::backoff::Backoff;
 use crate::environment::Facts;
+use crate::hand_over::{Handed, Pipes, RunWords, Words};
 use crate::held::{Held, Launch, Report};
 use crate::ports::Taken;
 use crate::ready::accepts;
@@ -40,16 +40,31 @@ pub(crate) struct Launcher {
 pub(crate) struct Supervisor {
     launcher: Arc<Launcher>,
     state: Arc<State>,
-    stop: watch::Receiver<bool>,
+    wish: watch::Receiver<Wish>,
+    /// The run that another process began.
+    taken_over: Option<(RunWords, Pipes)>,
     /// The port of the last run: programs that others know by their port keep it.
     port: Option<u16>,
     subject: String,
+}
+
+/// What a supervisor is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Keep the program running.
+    Run,
+    /// Stop it.
+    Stop,
+    /// Let it live, for somebody else to watch.
+    Release,
 }
 
 /// How a run ended.
 enum Run {
     /// By order.
     Stopped,
+    /// It has not: somebody else is to watch it.
+    Released(RunWords, Pipes),
     /// Otherwise: why, and how long it had been in service.
     Ended(String, Duration),
 }
@@ -58,28 +73,35 @@ impl Supervisor {
     pub(crate) fn new(
         launcher: Arc<Launcher>,
         state: Arc<State>,
-        stop: watch::Receiver<bool>,
+        wish: watch::Receiver<Wish>,
+        handed: Option<Handed>,
     ) -> Self {
         let first = launcher.context.first_port;
+        let first = first.and_then(|first| first.checked_add(state.index));
+        let (last, taken_over) = handed.map_or((None, None), |handed| {
+            (handed.words.port, handed.words.run.zip(handed.pipes))
+        });
         Self {
-            port: first.and_then(|first| first.checked_add(state.index)),
+            port: last.or(first),
+            taken_over,
             subject: format!("app {}/{}", launcher.app, state.index),
             launcher,
             state,
-            stop,
+            wish,
         }
     }
 
-    /// Runs until it is told to stop.
-    pub(crate) async fn run(mut self) {
+    /// Runs until it is told otherwise; returns the instance if that was to let it live.
+    pub(crate) async fn run(mut self) -> Option<Handed> {
         let mut backoff = Backoff::default();
         let events = self.launcher.context.telemetry.events.clone();
         loop {
             let (reason, served) = match self.run_once().await {
                 Run::Stopped => {
                     self.state.down("it was stopped");
-                    return;
+                    return None;
                 }
+                Run::Released(run, pipes) => return Some(self.handed(Some((run, pipes)))),
                 Run::Ended(reason, served) => (reason, served),
             };
             self.state.down(&reason);
@@ -91,12 +113,28 @@ impl Supervisor {
             events.warning(self.subject.clone(), format!("{reason}; {when}"));
             tokio::select! {
                 () = sleep(pause) => self.state.restarted(),
-                () = stopped(&mut self.stop) => return,
+                wish = other(&mut self.wish) => {
+                    return (wish == Wish::Release).then(|| self.handed(None));
+                }
             }
         }
     }
 
+    fn handed(&self, run: Option<(RunWords, Pipes)>) -> Handed {
+        let (run, pipes) = run.unzip();
+        let words = Words {
+            index: self.state.index,
+            port: self.port,
+            restarts: self.state.restarts(),
+            run,
+        };
+        Handed { words, pipes }
+    }
+
     async fn run_once(&mut self) -> Run {
+        if let Some((run, pipes)) = self.taken_over.take() {
+            return self.go_on(run, pipes).await;
+        }
         let taken = match self
             .launcher
             .context
@@ -114,8 +152,43 @@ impl Supervisor {
             Ok(held) => held,
             Err(reason) => return never(reason),
         };
-        let run = self.watch(held, &taken).await;
-        self.withdraw();
+        self.watch_and_withdraw(held, &taken, None).await
+    }
+
+    /// Goes on with a run that another process began.
+    async fn go_on(&mut self, run: RunWords, pipes: Pipes) -> Run {
+        let taken = self.launcher.context.ports.hold(run.address);
+        self.port = Some(run.address.port());
+        let events = &self.launcher.context.telemetry.events;
+        let held = match Held::take_over(pipes, &run, &self.subject, events) {
+            Ok(held) => held,
+            Err(error) => {
+                self.withdraw();
+                return never(format!("it could not be taken over: {error}"));
+            }
+        };
+        self.state.starting(taken.address, held.orders());
+        if let Some(pid) = run.pid {
+            self.state.runs(pid);
+        }
+        let since = run.accepts.then(Instant::now);
+        if since.is_some() {
+            self.state.up();
+        }
+        self.watch_and_withdraw(held, &taken, since).await
+    }
+
+    async fn watch_and_withdraw(
+        &mut self,
+        held: Held,
+        taken: &Taken,
+        in_service: Option<Instant>,
+    ) -> Run {
+        let run = self.watch(held, taken, in_service).await;
+        // What lives on stays where requests go.
+        if !matches!(run, Run::Released(..)) {
+            self.withdraw();
+        }
         run
     }
 
@@ -170,12 +243,16 @@ impl Supervisor {
     }
 
     /// Watches a program until nothing of it is left.
-    async fn watch(&mut self, mut held: Held, taken: &Taken) -> Run {
+    async fn watch(
+        &mut self,
+        mut held: Held,
+        taken: &Taken,
+        mut in_service: Option<Instant>,
+    ) -> Run {
         let events = self.launcher.context.telemetry.events.clone();
         let startup = self.launcher.context.startup;
         let mut accepted = pin!(accepts(taken.address));
         let mut deadline = pin!(sleep(startup));
-        let mut in_service: Option<Instant> = None;
         let served = |since: Option<Instant>| since.map_or(Duration::ZERO, |since| since.elapsed());
         let mut overdue = false;
         loop {
@@ -191,7 +268,10 @@ impl Supervisor {
                     }
                     Report::Gone => return Run::Ended("its keeper is gone".into(), served(in_service)),
                 },
-                () = stopped(&mut self.stop) => {
+                wish = other(&mut self.wish) => {
+                    if wish == Wish::Release {
+                        return self.release(held, taken, in_service.is_some());
+                    }
                     self.withdraw();
                     self.end(held).await;
                     return Run::Stopped;
@@ -217,6 +297,22 @@ impl Supervisor {
                     held.orders().kill();
                 }
             }
+        }
+    }
+
+    fn release(&self, held: Held, taken: &Taken, accepts: bool) -> Run {
+        match held.release() {
+            Ok((pipes, report, printed)) => {
+                let run = RunWords {
+                    address: taken.address,
+                    pid: self.state.pid(),
+                    accepts,
+                    report,
+                    printed,
+                };
+                Run::Released(run, pipes)
+            }
+            Err(error) => never(format!("it could not be handed over: {error}")),
         }
     }
 
@@ -252,10 +348,7 @@ impl Supervisor {
     }
 
     fn publish(&self, taken: &Taken) {
-        let instance = Instance {
-            index: self.state.index,
-            address: Address::tcp(taken.address.ip().to_string(), taken.address.port()),
-        };
+        let instance = Instance::at(self.state.index, taken.address);
         self.launcher.published.send_modify(|list| {
             let at = list.partition_point(|other| other.index < instance.index);
             list.insert(at, instance);
@@ -280,7 +373,8 @@ async fn gone(held: &mut Held) {
     while held.report().await != Report::Gone {}
 }
 
-/// Returns when it is to stop, also when nobody is left who could say so.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Returns when it is to do something else than run: to stop, also when nobody is left who could say so.
+async fn other(wish: &mut watch::Receiver<Wish>) -> Wish {
+    let changed = wish.wait_for(|wish| *wish != Wish::Run).await;
+    changed.map_or(Wish::Stop, |wish| *wish)
 }

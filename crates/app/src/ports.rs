@@ -38,6 +38,13 @@ impl Ports {
         Err(io::ErrorKind::AddrInUse.into())
     }
 
+    /// The port on which a program that runs listens.
+    pub(crate) fn hold(&self, address: SocketAddr) -> Taken {
+        self.lock().insert(address);
+        let ports = self.clone();
+        Taken { address, ports }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,8 @@
 //! The applications of a node, from the outside.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use tandem_telemetry::{Control, Telemetry};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::instance::{Launcher, Supervisor};
+use crate::hand_over::Handed;
+use crate::instance::{Launcher, Supervisor, Wish};
 use crate::ports::Ports;
 use crate::status::{InstanceControl, Source, State};
 use crate::user::{User, UserError};
@@ -54,11 +56,20 @@ pub struct Instance {
     pub address: Address,
 }
 
+impl Instance {
+    pub(crate) fn at(index: u16, address: SocketAddr) -> Self {
+        Self {
+            index,
+            address: Address::tcp(address.ip().to_string(), address.port()),
+        }
+    }
+}
+
 /// An application of this node. Dropped, its programs are told to stop, without anyone waiting for it.
 pub struct AppHandle {
     instances: watch::Receiver<Vec<Instance>>,
-    stop: watch::Sender<bool>,
-    supervisors: JoinSet<()>,
+    wish: watch::Sender<Wish>,
+    supervisors: JoinSet<Option<Handed>>,
 }
 
 impl AppHandle {
@@ -69,10 +80,29 @@ impl AppHandle {
     /// The user it is to run as is unknown, or cannot be become. All else that can go wrong may be right the next
     /// time: it is reported as an event and tried again.
     pub fn start(app: &App, context: &AppContext) -> Result<Self, AppError> {
-        let (published, instances) = watch::channel(Vec::new());
-        let (stop, stopped) = watch::channel(false);
+        Self::take_over(&app.name, &app.program, context, Vec::new())
+    }
+
+    /// As [`start`](Self::start), with the instances that another process had of it: those that accepted connections
+    /// are published from the first moment.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn take_over(
+        app: &str,
+        program: &Program,
+        context: &AppContext,
+        handed: Vec<Handed>,
+    ) -> Result<Self, AppError> {
+        let runs = handed.iter().filter_map(|instance| {
+            let run = instance.words.run.as_ref()?;
+            (run.accepts && instance.pipes.is_some()).then_some(())?;
+            Some(Instance::at(instance.words.index, run.address))
+        });
+        let (published, instances) = watch::channel(runs.collect());
+        let (wish, wished) = watch::channel(Wish::Run);
         let mut supervisors = JoinSet::new();
-        let (command, dir, env, user, count, stop_timeout) = match &app.program {
+        let (command, dir, env, user, count, stop_timeout) = match program {
             Program::Proxy(address) => {
                 published.send_replace(vec![Instance {
                     index: 0,
@@ -80,7 +110,7 @@ impl AppHandle {
                 }]);
                 return Ok(Self {
                     instances,
-                    stop,
+                    wish,
                     supervisors,
                 });
             }
@@ -97,13 +127,13 @@ impl AppHandle {
             Ok(user) => user.flatten(),
             Err(fault) => {
                 return Err(AppError {
-                    app: app.name.clone(),
+                    app: app.into(),
                     fault,
                 });
             }
         };
         let launcher = Arc::new(Launcher {
-            app: app.name.clone(),
+            app: app.into(),
             command: command.clone(),
             dir: dir.clone().unwrap_or_else(|| context.dir.clone()),
             env: env.clone(),
@@ -113,23 +143,30 @@ impl AppHandle {
             published,
         });
         let registry = &context.telemetry.registry;
+        let mut handed: BTreeMap<u16, Handed> = handed
+            .into_iter()
+            .map(|instance| (instance.words.index, instance))
+            .collect();
+        let restarts = |index| handed.get(&index).map_or(0, |known| known.words.restarts);
         let states: Vec<Arc<State>> = (0..count)
-            .map(|index| Arc::new(State::new(index)))
+            .map(|index| Arc::new(State::new(index, restarts(index))))
             .collect();
         for state in &states {
             let control: Arc<dyn Control> = Arc::new(InstanceControl(state.clone()));
-            registry.control(&format!("{}/{}", app.name, state.index), control);
-            let supervisor = Supervisor::new(launcher.clone(), state.clone(), stopped.clone());
+            registry.control(&format!("{app}/{}", state.index), control);
+            let known = handed.remove(&state.index);
+            let supervisor =
+                Supervisor::new(launcher.clone(), state.clone(), wished.clone(), known);
             supervisors.spawn(supervisor.run());
         }
         let source = Source {
-            app: app.name.clone(),
+            app: app.into(),
             states,
         };
-        registry.publish(&format!("app {}", app.name), Arc::new(source));
+        registry.publish(&format!("app {app}"), Arc::new(source));
         Ok(Self {
             instances,
-            stop,
+            wish,
             supervisors,
         })
     }
@@ -142,14 +179,25 @@ impl AppHandle {
     /// Stops all instances at the same time: SIGTERM, and SIGKILL after the application's stop timeout. Returns when
     /// nothing of them is left, some seconds after that timeout at the latest.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
+        self.wish.send_replace(Wish::Stop);
         while self.supervisors.join_next().await.is_some() {}
+    }
+
+    /// Lets go of all instances, which live on, for whoever takes them over; the list of those that accept connections
+    /// stays as it is. One that has just ended is there too, without a run.
+    pub async fn release(mut self) -> Vec<Handed> {
+        self.wish.send_replace(Wish::Release);
+        let mut handed = Vec::new();
+        while let Some(ended) = self.supervisors.join_next().await {
+            handed.extend(ended.ok().flatten());
+        }
+        handed
     }
 }
 
 impl Drop for AppHandle {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        self.wish.send_replace(Wish::Stop);
         self.supervisors.detach_all();
     }
 }

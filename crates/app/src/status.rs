@@ -26,14 +26,15 @@ struct Seen {
 }
 
 impl State {
-    pub(crate) fn new(index: u16) -> Self {
+    /// An instance that was started again so often.
+    pub(crate) fn new(index: u16, restarts: u64) -> Self {
         Self {
             index,
             seen: Mutex::new(Seen {
                 pid: None,
                 address: None,
                 health: Health::Starting,
-                restarts: 0,
+                restarts,
                 reason: "not started yet".into(),
                 orders: Weak::new(),
             }),
@@ -81,6 +82,11 @@ impl State {
     /// It is started again.
     pub(crate) fn restarted(&self) {
         self.seen().restarts += 1;
+    }
+
+    /// How often it was started again.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.seen().restarts
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {

@@ -389,3 +389,83 @@ async fn a_real_server_of_another_language_is_run() {
     handle.stop().await;
     assert_eq!(scene.alive(), Vec::<i32>::new());
 }
+
+fn take_over(scene: &Scene, handed: Vec<tandem_app::Handed>) -> AppHandle {
+    AppHandle::take_over(&scene.app.name, &scene.app.program, &scene.context, handed).unwrap()
+}
+
+#[tokio::test]
+async fn a_program_does_not_notice_that_another_process_watches_it() {
+    let mut scene = Scene::new("exec $listen");
+    let handle = scene.up(1).await;
+    let (before, pid) = (
+        handle.instances().borrow().clone(),
+        scene.status(0).pid.unwrap(),
+    );
+    let list = handle.instances();
+    let handed = handle.release().await;
+    assert_eq!(*list.borrow(), before, "requests still go to it");
+    let words = &handed[0].words;
+    let run = words.run.as_ref().unwrap();
+    assert!(run.accepts && run.pid == Some(pid));
+    TcpStream::connect(run.address).unwrap();
+
+    // As another process would have it: with nothing of what was known.
+    let telemetry =
+        tandem_telemetry::Telemetry::new("app1", 1, tandem_telemetry::event::Log::Silent);
+    scene.context.telemetry = telemetry;
+    scene.context.ports = tandem_app::Ports::default();
+    let handle = take_over(&scene, handed);
+    assert_eq!(
+        *handle.instances().borrow(),
+        before,
+        "from the first moment"
+    );
+    let status = until("it is watched", || {
+        Some(scene.status(0)).filter(|status| status.health == Health::Up)
+    })
+    .await;
+    assert_eq!((status.pid, status.restarts), (Some(pid), 0));
+    kill(pid as i32);
+    until("restart", || {
+        Some(scene.status(0)).filter(|status| status.restarts == 1 && status.health == Health::Up)
+    })
+    .await;
+    assert_eq!(scene.published(&handle, 1).await, before, "on its port");
+    handle.stop().await;
+    assert_eq!(scene.alive(), Vec::<i32>::new());
+}
+
+#[tokio::test]
+async fn what_is_handed_over_and_taken_by_nobody_is_killed() {
+    let scene = Scene::new("exec $listen");
+    let handle = scene.up(1).await;
+    let handed = handle.release().await;
+    assert!(!scene.alive().is_empty());
+    drop(handed);
+    until("everything is gone", || {
+        scene.alive().is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_program_that_ends_while_nobody_watches_is_started_again_by_whoever_takes_it_over() {
+    let scene = Scene::new("exec $listen");
+    let handle = scene.up(1).await;
+    let handed = handle.release().await;
+    let run = handed[0].words.run.clone().unwrap();
+    kill(run.pid.unwrap() as i32);
+    until("it is gone", || {
+        (!exists(run.pid.unwrap() as i32)).then_some(())
+    })
+    .await;
+    let handle = take_over(&scene, handed);
+    scene.event("it was killed (SIGKILL)").await;
+    let status = until("restart", || {
+        Some(scene.status(0)).filter(|status| status.restarts == 1 && status.pid.is_some())
+    })
+    .await;
+    assert_ne!(status.pid, run.pid);
+    handle.stop().await;
+}
