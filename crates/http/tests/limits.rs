@@ -204,6 +204,35 @@ fn a_malformed_body_is_a_400_and_the_server_sees_no_end_of_it() {
 }
 
 #[test]
+fn a_worker_whose_place_is_taken_answers_once_more_on_connections_that_are_idle() {
+    run(async {
+        let rig = Rig::new(hello("hello"));
+        let ask = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let (mut idle, mut fresh) = (rig.connect().await, rig.connect().await);
+        idle.write_all(ask).await.unwrap();
+        assert!(!read_until(&mut idle, "hello").await.contains("close"));
+        while rig.engine.connections() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let engine = rig.engine.clone();
+        let retiring = async move { engine.retire(Duration::from_secs(10)).await };
+        let retiring = tokio::task::spawn_local(retiring);
+        while tokio::net::TcpStream::connect(rig.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        for client in [&mut idle, &mut fresh] {
+            client.write_all(ask).await.unwrap();
+            let answer = read_to_end(client).await;
+            assert!(
+                answer.contains("Connection: close\r\n") && answer.ends_with("hello"),
+                "{answer}"
+            );
+        }
+        assert_eq!(retiring.await.unwrap(), 0);
+    });
+}
+
+#[test]
 fn draining_lets_requests_finish_and_closes_idle_connections() {
     run(async {
         let (asked, go) = (Rc::new(Notify::new()), Rc::new(Notify::new()));

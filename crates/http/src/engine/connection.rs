@@ -21,7 +21,9 @@ use super::client::{Client, Wire};
 use super::clock::{Clock, Elapsed};
 use super::opening::Opened;
 use super::record::Record;
-use super::{Counted, Door, Place, Shared, Snapshot, forward, http2, opening, reply, tcp};
+use super::{
+    Counted, Door, Draining, Place, Shared, Snapshot, forward, http2, opening, reply, tcp,
+};
 use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Plan, Step};
@@ -157,8 +159,14 @@ impl Conn {
         &self.shared
     }
 
+    /// Whether the next answer is the last.
     fn is_ending(&self) -> bool {
-        self.shared().draining.get() || self.door.closed.get()
+        self.shared().draining.get() != Draining::No || self.door.closed.get()
+    }
+
+    /// Whether it ends without another request.
+    fn is_ended(&self) -> bool {
+        self.shared().draining.get() == Draining::Idle || self.door.closed.get()
     }
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
@@ -167,7 +175,7 @@ impl Conn {
             .allow(self.door.seen.borrow().config.timeouts.idle);
         poll_fn(|cx| match self.client.poll_readable(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
-            Poll::Pending if self.is_ending() => Poll::Ready(false),
+            Poll::Pending if self.is_ended() => Poll::Ready(false),
             Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
         })
         .await

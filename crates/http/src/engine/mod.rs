@@ -107,7 +107,7 @@ struct Shared {
     date: clock::Date,
     warm: RefCell<disk::Warm>,
     logs: RefCell<HashMap<PathBuf, AccessLog>>,
-    draining: Cell<bool>,
+    draining: Cell<Draining>,
     /// How to wake each open connection: used to close idle ones.
     open: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
@@ -115,6 +115,18 @@ struct Shared {
     /// Told whenever a connection ends.
     ended: Notify,
     accepting: RefCell<Vec<AbortHandle>>,
+}
+
+/// Which connections are closed since the engine ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Draining {
+    /// None: it does not end.
+    #[default]
+    No,
+    /// Those on which nothing was asked, and the others after their answer.
+    Idle,
+    /// Each after an answer.
+    Answered,
 }
 
 /// What the connections of one listening socket share.
@@ -147,7 +159,7 @@ impl Engine {
             date: clock::Date::default(),
             warm: RefCell::default(),
             logs: RefCell::default(),
-            draining: Cell::new(false),
+            draining: Cell::default(),
             open: RefCell::default(),
             free: RefCell::default(),
             count: Cell::new(0),
@@ -192,8 +204,18 @@ impl Engine {
     /// Ends in order: takes no more connections, closes idle ones, lets requests in flight finish for at most `within`.
     /// Returns how many connections were left then; they are cut off when the worker ends.
     pub async fn drain(&self, within: Duration) -> usize {
+        self.end(Draining::Idle, within).await
+    }
+
+    /// As [`drain`](Self::drain), for a worker whose place another process takes: idle connections are not closed but
+    /// answered once more, since their clients may be about to ask.
+    pub async fn retire(&self, within: Duration) -> usize {
+        self.end(Draining::Answered, within).await
+    }
+
+    async fn end(&self, how: Draining, within: Duration) -> usize {
         let shared = &self.0;
-        shared.draining.set(true);
+        shared.draining.set(how);
         for accepting in shared.accepting.borrow_mut().drain(..) {
             accepting.abort();
         }

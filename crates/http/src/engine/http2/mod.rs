@@ -26,7 +26,7 @@ use super::body::Body;
 use super::client::Client;
 use super::clock::Clock;
 use super::connection::{After, Conn, Exchange, NoHead, Outs, respond};
-use super::{Door, Shared, reply};
+use super::{Door, Draining, Shared, reply};
 use crate::head::{HeadLimits, MAX_HEAD};
 use guard::{Account, Guarded};
 pub(super) use stream::Stream;
@@ -163,7 +163,9 @@ impl Life {
                 };
                 door.floods.tell(shared, door, what);
             }
-            if self.leaving.is_none() && (shared.draining.get() || door.closed.get()) {
+            if self.leaving.is_none()
+                && (shared.draining.get() != Draining::No || door.closed.get())
+            {
                 self.leave();
             }
             match self.connection.poll_accept(cx) {
