@@ -101,6 +101,7 @@ impl AdminHandler {
             path: String::from_utf8_lossy(request.path()).into_owned(),
             parameters: parameters(request.query()),
             by,
+            by_owner: matches!(self.access, Access::Owner),
         };
         match api.call(&call) {
             Outcome::Now(answer) => now(json(&self.service, &answer)),

@@ -1,7 +1,9 @@
 //! What the API needs of the program around it.
 
 use std::future::{Future, ready};
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -14,6 +16,13 @@ pub enum Order {
     Reload,
     /// Open the logs anew.
     ReopenLogs,
+    /// Let another binary take the process's place.
+    Upgrade {
+        /// Where it is.
+        binary: PathBuf,
+        /// How long this process may drain.
+        drain: Duration,
+    },
     /// Say what configuration is in effect.
     Configuration,
     /// Say what is different in the file.

@@ -17,7 +17,7 @@ const UNITS: [(&str, u64); 5] = [
 const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// Reads `200ms`, `2s`, `1 m`, `1h`, `7d`.
-pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
+pub fn parse(text: &str) -> Result<Duration, &'static str> {
     let duration = parse_or_none(text)?;
     if duration.is_zero() {
         return Err("a duration is longer than 0");

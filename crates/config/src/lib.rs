@@ -30,6 +30,7 @@ use tandem_model::{Cluster, Secret};
 use toml::de::DeTable;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Place};
+pub use duration::parse as duration;
 pub use emit::emit;
 pub use here::{check_here, nodes_here};
 pub use reference::reference;

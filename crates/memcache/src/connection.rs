@@ -61,12 +61,13 @@ where
 }
 
 /// How a connection ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum End<S> {
     /// The client left, or the server stops.
     Normal,
     /// It was silent for too long.
     Idle,
+    /// It has not: it waits for a request, which somebody else is to answer.
+    Released(S),
 }
 
 /// As [`serve_connection`], for one that was counted.
@@ -75,7 +76,7 @@ pub(crate) async fn serve_admitted<S, K>(
     keyspace: &K,
     cx: &ServerContext,
     admitted: Option<&Admitted>,
-) -> io::Result<End>
+) -> io::Result<End<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     K: Keyspace + ?Sized,
@@ -114,9 +115,11 @@ where
         match next {
             Next::Again => {}
             Next::Swallow(left) => {
+                seat.set_within(true);
                 if !skip(&mut stream, &mut input, &mut output, left, &seat).await? {
                     return Ok(End::Normal);
                 }
+                seat.set_within(false);
             }
             Next::Over => {
                 output.flush(&mut stream).await?;
@@ -140,6 +143,10 @@ where
                 while input.bytes().len() < need {
                     match input.fill(&mut stream, need, &seat).await? {
                         Filled::Bytes => {}
+                        // A client that has left is found out by whoever gets it.
+                        Filled::Over if seat.is_released() && input.bytes().is_empty() => {
+                            return Ok(End::Released(stream));
+                        }
                         Filled::Over => return Ok(End::Normal),
                         Filled::Silent => {
                             cx.stats.count_idle_kick();

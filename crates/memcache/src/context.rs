@@ -1,10 +1,12 @@
 //! What the connections of one worker share.
 
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_telemetry::Events;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::MAX_VALUE;
 use crate::auth::{Method, Users};
@@ -91,6 +93,8 @@ pub struct ServerContext {
     pub(crate) worker: usize,
     pub(crate) limits: Limits,
     pub(crate) drain: Drain,
+    /// Where connections go that are given away.
+    heir: RefCell<Option<UnboundedSender<OwnedFd>>>,
     inputs: RefCell<Vec<Vec<u8>>>,
     outputs: RefCell<Vec<Vec<u8>>>,
 }
@@ -107,6 +111,7 @@ impl ServerContext {
             worker,
             limits,
             drain: Drain::default(),
+            heir: RefCell::default(),
             inputs: RefCell::default(),
             outputs: RefCell::default(),
         }
@@ -115,6 +120,14 @@ impl ServerContext {
     /// The counters shared by all workers of the server.
     pub fn stats(&self) -> &Arc<ServerStats> {
         &self.stats
+    }
+
+    pub(crate) fn heir(&self) -> Option<UnboundedSender<OwnedFd>> {
+        self.heir.borrow().clone()
+    }
+
+    pub(crate) fn set_heir(&self, heir: Option<UnboundedSender<OwnedFd>>) {
+        self.heir.replace(heir);
     }
 
     /// Buffers of this worker that wait for use.

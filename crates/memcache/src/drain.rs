@@ -1,4 +1,5 @@
-//! Ends the idle connections of a worker at a graceful stop, without a lock or a shared line on their way.
+//! Ends the idle connections of a worker at a graceful stop, or hands them over, without a lock or a shared line on their
+//! way.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
@@ -8,11 +9,23 @@ use tokio::sync::Notify;
 /// The connections of one worker that may have to be told to end.
 #[derive(Default)]
 pub(crate) struct Drain {
-    on: Cell<bool>,
+    mode: Cell<Mode>,
     seats: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     taken: Cell<usize>,
     emptied: Notify,
+}
+
+/// What becomes of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// They are served.
+    #[default]
+    Off,
+    /// They end where they would wait.
+    End,
+    /// They are handed over where they would wait for a request; within one they are served.
+    Release,
 }
 
 impl Drain {
@@ -25,12 +38,25 @@ impl Drain {
             seats.len() - 1
         });
         self.taken.set(self.taken.get() + 1);
-        Seat { drain: self, index }
+        Seat {
+            drain: self,
+            index,
+            within: Cell::new(false),
+        }
     }
 
     /// From now on connections end where they would wait for a request.
     pub(crate) fn begin(&self) {
-        self.on.set(true);
+        self.set(Mode::End);
+    }
+
+    /// From now on connections are handed over where they would wait for a request.
+    pub(crate) fn release(&self) {
+        self.set(Mode::Release);
+    }
+
+    fn set(&self, mode: Mode) {
+        self.mode.set(mode);
         for waker in self.seats.borrow_mut().iter_mut().filter_map(Option::take) {
             waker.wake();
         }
@@ -48,19 +74,34 @@ impl Drain {
 pub(crate) struct Seat<'d> {
     drain: &'d Drain,
     index: usize,
+    within: Cell<bool>,
 }
 
 impl Seat<'_> {
-    /// Whether to end; if not yet, the task will be woken when it is.
-    pub(crate) fn should_end(&self, waker: &Waker) -> bool {
-        if self.drain.on.get() {
-            return true;
+    /// Whether to end, where it waits `at_rest`, for a request and not for the rest of one; if not yet, the task will be
+    /// woken when it is.
+    pub(crate) fn should_end(&self, waker: &Waker, at_rest: bool) -> bool {
+        match self.drain.mode.get() {
+            Mode::Off => {}
+            Mode::End => return true,
+            Mode::Release if at_rest && !self.within.get() => return true,
+            Mode::Release => {}
         }
         let seat = &mut self.drain.seats.borrow_mut()[self.index];
         if !seat.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *seat = Some(waker.clone());
         }
         false
+    }
+
+    /// Whether what ended here is to be handed over.
+    pub(crate) fn is_released(&self) -> bool {
+        self.drain.mode.get() == Mode::Release
+    }
+
+    /// Says that it is within a request although nothing of that is kept.
+    pub(crate) fn set_within(&self, within: bool) {
+        self.within.set(within);
     }
 }
 

@@ -93,7 +93,7 @@ impl<'c> Input<'c> {
                 Poll::Pending => {}
             }
             self.park();
-            if seat.should_end(task.waker()) {
+            if seat.should_end(task.waker(), self.start == self.end) {
                 return Poll::Ready(Ok(Filled::Over));
             }
             if let (Some(patience), Some(since)) = (patience, since) {

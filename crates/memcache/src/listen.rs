@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tandem_telemetry::Events;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -174,7 +176,7 @@ pub fn serve_local<S, K>(
     keyspace: &Rc<K>,
     cx: &Rc<ServerContext>,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Release + 'static,
     K: Keyspace + ?Sized + 'static,
 {
     let (keyspace, cx) = (keyspace.clone(), cx.clone());
@@ -183,10 +185,59 @@ pub fn serve_local<S, K>(
         match serve_admitted(stream, &*keyspace, &cx, Some(&admitted)).await {
             Ok(End::Normal) => {}
             Ok(End::Idle) => admitted.ends("idle_timeout"),
+            Ok(End::Released(stream)) => {
+                if let (Ok(released), Some(to)) = (stream.release(), cx.heir()) {
+                    // Without an heir it ends, as it would have.
+                    let _ = to.send(released);
+                }
+            }
             Err(_) => admitted.ends("error"),
         }
         drop(admitted);
     });
+}
+
+/// Gives away the connections of `cx` where they wait for a request: to `heir`, which is to serve them from there as new
+/// ones. Returns when none is left, or after `within`.
+pub async fn hand_over(cx: &ServerContext, heir: UnboundedSender<OwnedFd>, within: Duration) {
+    cx.set_heir(Some(heir));
+    cx.drain.release();
+    let _ = timeout(within, cx.drain.emptied()).await;
+    cx.set_heir(None);
+}
+
+/// Serves a connection that another process served until it waited for a request.
+pub fn take_over<K: Keyspace + ?Sized + 'static>(
+    stream: std::net::TcpStream,
+    keyspace: &Rc<K>,
+    cx: &Rc<ServerContext>,
+) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let stream = TcpStream::from_std(stream)?;
+    let peer = stream.peer_addr().ok();
+    match cx.stats().admit(peer) {
+        Some(admitted) => serve_local(stream, admitted, keyspace, cx),
+        None => <TcpListener as Listener>::turn_away(stream),
+    }
+    Ok(())
+}
+
+/// A connection that can be given away.
+pub trait Release {
+    /// Its descriptor. It is open as long as that.
+    fn release(self) -> io::Result<OwnedFd>;
+}
+
+impl Release for TcpStream {
+    fn release(self) -> io::Result<OwnedFd> {
+        Ok(self.into_std()?.into())
+    }
+}
+
+impl Release for UnixStream {
+    fn release(self) -> io::Result<OwnedFd> {
+        Ok(self.into_std()?.into())
+    }
 }
 
 /// Ends the connections of `cx`: idle ones at once, busy ones after their answer. Waits for them for 5 s.

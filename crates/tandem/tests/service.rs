@@ -204,6 +204,77 @@ fn the_service_manager_hears_of_every_turn() {
 }
 
 #[test]
+fn a_service_is_upgraded_in_place_again_and_again_and_the_verbs_follow() {
+    let machine = Machine::new();
+    assert_eq!(machine.verb(&["start"]).0, 0);
+    let mut pids = vec![machine.pid()];
+    for body in ["second", "third"] {
+        machine.configure(&format!("respond = {{ status = 200, body = \"{body}\" }}"));
+        let (code, said) = machine.verb(&["upgrade"]);
+        assert_eq!(code, 0, "{said}");
+        pids.push(machine.pid());
+        assert_eq!(machine.verb(&["status"]).0, 0);
+        wait_until("the old process accepts nothing more", || {
+            (0..10).all(|_| get(machine.address, "/").text() == body)
+        });
+    }
+    pids.dedup();
+    assert_eq!(pids.len(), 3, "{pids:?}");
+    let (code, said) = machine.verb(&["start"]);
+    assert!(code == 0 && said.contains("runs already"), "{said}");
+    assert_eq!(machine.verb(&["stop"]).0, 0);
+    for pid in pids {
+        wait_until("it has ended", || !runs(pid));
+    }
+    assert_eq!(machine.verb(&["status"]).0, 3);
+}
+
+#[test]
+fn the_service_manager_is_told_of_its_new_main_process_before_that_speaks() {
+    let machine = Machine::new();
+    let place = machine.at("notify.sock");
+    let ear = UnixDatagram::bind(&place).expect("a socket");
+    ear.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let file = machine.at("etc/cluster.toml");
+    let pid_file = machine.at("run/tandem.pid");
+    std::fs::create_dir_all(machine.dir.path().join("run")).expect("a directory");
+    let mut node = machine
+        .command(&["run", &file, "--pid-file", &pid_file])
+        .env("NOTIFY_SOCKET", &place)
+        .env("WATCHDOG_USEC", "200000")
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    let hear = || {
+        let mut bytes = [0; 1024];
+        let length = ear.recv(&mut bytes).expect("a word");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    while !hear().starts_with("READY=1") {}
+    // It waits for an answer, which comes when the main process is told.
+    let (code, said) = machine.verb(&["upgrade"]);
+    assert_eq!(code, 0, "{said}");
+    let pid = machine.pid();
+    assert_ne!(pid, node.id());
+    let main = loop {
+        let said = hear();
+        if said.contains("MAINPID=") {
+            break said;
+        }
+        assert!(
+            said.starts_with("WATCHDOG=1") || said.starts_with("RELOADING=1"),
+            "{said}"
+        );
+    };
+    assert_eq!(main, format!("MAINPID={pid}\nREADY=1"));
+    assert!(hear().starts_with("READY=1\nSTATUS=serves as"));
+    while !hear().starts_with("WATCHDOG=1") {}
+    assert!(node.wait().expect("the first process ends").success());
+    assert_eq!(machine.verb(&["stop"]).0, 0);
+    while !hear().starts_with("STOPPING=1") {}
+}
+
+#[test]
 fn install_writes_a_unit_that_systemd_takes() {
     let dir = Dir::new();
     let root = dir.path().to_string_lossy().into_owned();

@@ -1,9 +1,16 @@
 //! Endpoints that change something. Each change is an audit event that says by whom.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use tandem_telemetry::{ControlError, Severity};
 
 use super::{Answer, Api, Call, Endpoint, Outcome};
 use crate::operations::Order;
+
+/// How long a process drains whose place was taken, unless told otherwise, in seconds: long enough for what people watch
+/// and upload, short enough that an old version is not there for ever.
+const DRAIN: u32 = 300;
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
@@ -33,6 +40,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         parameters: "",
         what: "Open the logs anew, as after a rotation; SIGUSR1 does the same.",
         run: |api, call, _| api.audited(call, "reopen logs", Order::ReopenLogs),
+    },
+    Endpoint {
+        changes: true,
+        path: "/api/v1/node/upgrade",
+        parameters: "`binary=PATH`, `drain=SECONDS` (300)",
+        what: "Let the program at PATH take the process's place, and drain so long. Answers when the new process serves, or 409 with why it does not, and then nothing was changed. By the socket in the state directory only: whoever may order this runs programs as the node's user.",
+        run: upgrade,
     },
     Endpoint {
         changes: true,
@@ -128,6 +142,25 @@ fn listener(api: &Api, call: &Call, taken: &[&str]) -> Outcome {
 
 fn refused(name: &str, error: ControlError) -> Answer {
     Answer::error(409, format!("{name}: {error}"))
+}
+
+fn upgrade(api: &Api, call: &Call, _: &[&str]) -> Outcome {
+    if !call.by_owner {
+        let why = "only by the socket admin.sock in the node's state directory: it runs a program as the node's user";
+        return Answer::error(403, why).into();
+    }
+    let binary = PathBuf::from(call.parameter("binary").unwrap_or_default());
+    if !binary.is_absolute() {
+        return Answer::error(400, "say which: binary=/the/whole/path").into();
+    }
+    let seconds = match call.parameter("drain").map(str::parse) {
+        None => DRAIN,
+        Some(Ok(seconds)) => seconds,
+        Some(Err(_)) => return Answer::error(400, "drain is a number of seconds").into(),
+    };
+    let what = format!("upgrade to {}", binary.display());
+    let drain = Duration::from_secs(seconds.into());
+    api.audited(call, &what, Order::Upgrade { binary, drain })
 }
 
 fn log_level(api: &Api, call: &Call, _: &[&str]) -> Outcome {

@@ -34,6 +34,9 @@ pub struct Call {
     pub parameters: Vec<(String, String)>,
     /// Who asks, for the audit.
     pub by: String,
+    /// It came by a socket that only the node's user and root can open. Not so when another node passed it on.
+    #[serde(skip)]
+    pub by_owner: bool,
 }
 
 impl Call {

@@ -39,7 +39,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The most that is read and dropped meanwhile, in bytes.
 const LINGERED: usize = 1 << 20;
 /// The longest a handler's [`Step::Later`] may take; they have deadlines of their own.
-const LATER: Duration = Duration::from_secs(30);
+const LATER: Duration = Duration::from_mins(2);
 /// Handlers that may be asked in turn for one request.
 const MOST_STEPS: usize = 16;
 

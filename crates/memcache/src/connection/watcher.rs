@@ -80,7 +80,7 @@ fn left<S: AsyncRead + Unpin>(
             Poll::Pending => break,
         }
     }
-    if seat.should_end(task.waker()) {
+    if seat.should_end(task.waker(), true) {
         return Poll::Ready(());
     }
     Poll::Pending

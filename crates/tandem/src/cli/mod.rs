@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use crate::commands::{
     check, completion as completion_command, config, demo, demo_app, doctor, events, haproxy,
     import, keeper, key, log_level, logs, maintenance, man as man_command, memcached, nginx, node,
-    rehearse, run, server, service, verbs,
+    rehearse, run, server, service, upgrade, verbs,
 };
 use crate::exit::{Failure, Result};
 
@@ -60,6 +60,7 @@ pub const COMMANDS: &[Command] = &[
     verbs::CONFIGTEST,
     verbs::CONDRESTART,
     verbs::TRY_RESTART,
+    upgrade::COMMAND,
     service::COMMAND,
     server::COMMAND,
     maintenance::COMMAND,

@@ -1,5 +1,6 @@
 //! `tandem run`
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use lexopt::Arg::{Long, Value};
@@ -8,7 +9,7 @@ use tandem_model::{Cluster, NodePlan};
 use super::{environment, load, needs_file, node_names, one_file};
 use crate::cli::{Command, Opt};
 use crate::exit::{Failure, Result};
-use crate::node::{self, Options, Read};
+use crate::node::{self, Options, Predecessor, Read};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -33,41 +34,79 @@ The log goes to standard error, or where [cluster] log says.
 };
 
 fn main(mut args: lexopt::Parser) -> Result {
-    let (mut file, mut node, mut tethered, mut pid_file) = (None, None, false, None);
+    let (mut file, mut wanted) = (None, Wanted::default());
     while let Some(arg) = args.next()? {
         match arg {
-            Long("node") => node = Some(args.value()?.to_string_lossy().into_owned()),
-            Long("pid-file") => pid_file = Some(PathBuf::from(args.value()?)),
+            Long("node") => wanted.node = Some(args.value()?.to_string_lossy().into_owned()),
+            Long("pid-file") => wanted.pid_file = Some(PathBuf::from(args.value()?)),
             // Used by rehearsals: end when standard input does.
-            Long("tethered") => tethered = true,
+            Long("tethered") => wanted.tethered = true,
+            // Used by `tandem upgrade`: standard input is the line to the process whose place is taken.
+            Long("successor") => wanted.predecessor = Some(Predecessor::on_stdin()?),
             Value(value) => one_file(&mut file, value)?,
             _ => return Err(arg.unexpected().into()),
         }
     }
     let file = needs_file(file, "run")?;
+    let line = wanted.predecessor.as_ref().map(Predecessor::line);
+    let ended = play(file, wanted);
+    if let (Some(line), Err(failure)) = (line, &ended) {
+        line.refuse(failure);
+    }
+    ended
+}
+
+/// What the command line says besides the file.
+#[derive(Default)]
+struct Wanted {
+    node: Option<String>,
+    pid_file: Option<PathBuf>,
+    tethered: bool,
+    predecessor: Option<Predecessor>,
+}
+
+fn play(file: PathBuf, wanted: Wanted) -> Result {
     let loaded = load(&file, &environment)?;
-    let node = match node {
+    let node = match wanted.node {
         Some(node) => node,
         None => this_machine(&loaded.cluster)?,
     };
     let (roles, base) = (loaded.cluster.roles(&node), loaded.base.clone());
     let read = read(loaded, &node)?;
+    let succession = if wanted.tethered {
+        Err(
+            "it is a node of a rehearsal, which holds its process: end the rehearsal and start it with the new binary",
+        )
+    } else {
+        Ok(again(&file, &node, wanted.pid_file.as_deref()))
+    };
     let reread = Box::new(move || read_again(&file, &node));
     node::run(
         read.plan,
         Options {
             roles,
             base,
-            tethered,
-            pid_file,
+            tethered: wanted.tethered,
+            pid_file: wanted.pid_file,
             text: read.text,
             follows: false,
             origin: node::Origin::default(),
             signals: node::Signals::Tandem,
             on_ready: None,
+            predecessor: wanted.predecessor,
+            succession,
             reread,
         },
     )
+}
+
+/// The arguments of a process that takes this one's place.
+fn again(file: &Path, node: &str, pid_file: Option<&Path>) -> Vec<OsString> {
+    let mut arguments = vec!["run".into(), file.into(), "--node".into(), node.into()];
+    if let Some(path) = pid_file {
+        arguments.extend(["--pid-file".into(), path.into()]);
+    }
+    arguments
 }
 
 /// What a node of the file does.

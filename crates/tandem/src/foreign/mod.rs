@@ -157,7 +157,12 @@ pub fn serve(
             origin: node::Origin {
                 beside: !follows.is_empty(),
                 handed: running.handed,
+                ..node::Origin::default()
             },
+            predecessor: None,
+            succession: Err(
+                "it runs another program's configuration: start the new binary as you would that program's",
+            ),
             signals: running.signals,
             on_ready: Some(on_ready),
             text: first_text,

@@ -1,18 +1,18 @@
 //! The applications of a node, and their instances as the edge wants to know them.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-use tandem_app::{AppContext, AppHandle, Instance, Ports, STARTUP};
+use tandem_app::{AppContext, AppHandle, Handed, Instance, Ports, STARTUP};
 use tandem_edge::{InstanceAddress, Instances};
 use tandem_http::handler::Endpoint;
-use tandem_model::{Address, App, NodePlan, Program};
+use tandem_model::{Address, NodePlan, Program};
 use tandem_net::cluster::ClusterKey;
 use tandem_telemetry::Telemetry;
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 use crate::exit::{Failure, Result};
 
@@ -25,7 +25,12 @@ pub struct Apps {
     /// Where the instances of each application are. A list stays the same when the program changes.
     lists: BTreeMap<String, watch::Sender<Vec<InstanceAddress>>>,
     running: BTreeMap<String, Running>,
+    /// Programs that are being stopped.
+    retiring: JoinSet<()>,
 }
+
+/// An application that nobody watches: its name, what runs, its instances.
+pub type Released = (String, Program, Vec<Handed>);
 
 /// A running application.
 struct Running {
@@ -35,8 +40,8 @@ struct Running {
 }
 
 impl Apps {
-    /// Starts them, without waiting for them.
-    pub fn start(plan: &NodePlan, base: &Path, telemetry: &Telemetry) -> Result<Self> {
+    /// Prepares them: nothing is started before [`update`](Self::update).
+    pub fn new(plan: &NodePlan, base: &Path, telemetry: &Telemetry) -> Result<Self> {
         let keeper = std::env::current_exe().map_err(|error| {
             Failure::failed(format!("cannot find this program's own file: {error}"))
         })?;
@@ -66,9 +71,9 @@ impl Apps {
             context,
             lists,
             running,
+            retiring: JoinSet::new(),
         };
         apps.prepare(plan)?;
-        apps.update(plan)?;
         Ok(apps)
     }
 
@@ -104,21 +109,91 @@ impl Apps {
             let handle = AppHandle::start(app, &self.context)
                 .map_err(|error| Failure::usage(error.to_string()))?;
             if let Some(old) = old {
-                spawn_local(retire(old, handle.instances()));
+                let retire = retire(old, handle.instances());
+                self.retiring.spawn_local(retire);
             }
-            let list = self.lists.entry(app.name.clone()).or_default().clone();
-            let follower = follow(&self.context.node, app, handle.instances(), list);
-            let program = app.program.clone();
-            self.running.insert(
-                app.name.clone(),
-                Running {
-                    program,
-                    handle,
-                    follower,
-                },
-            );
+            self.follow(&app.name, &app.program, handle);
+        }
+        while self.retiring.try_join_next().is_some() {}
+        Ok(())
+    }
+
+    fn follow(&mut self, app: &str, program: &Program, handle: AppHandle) {
+        let list = self.lists.entry(app.into()).or_default().clone();
+        let follower = follow(&self.context.node, program, handle.instances(), list);
+        let program = program.clone();
+        self.running.insert(
+            app.into(),
+            Running {
+                program,
+                handle,
+                follower,
+            },
+        );
+    }
+
+    /// Says where instances are that will be taken over.
+    pub fn expect(
+        &mut self,
+        plan: &NodePlan,
+        instances: &BTreeMap<String, Vec<(u16, SocketAddr)>>,
+    ) {
+        for app in &plan.apps {
+            let known = instances.get(&app.name).zip(self.lists.get(&app.name));
+            let Some((places, list)) = known else {
+                continue;
+            };
+            let several = are_several(&app.program);
+            let places = places.iter().map(|(index, at)| InstanceAddress {
+                name: name(&self.context.node, several, *index),
+                endpoint: Endpoint::Tcp(*at),
+            });
+            list.send_replace(places.collect());
+        }
+    }
+
+    /// Goes on with applications that another process released. [`update`](Self::update) then exchanges those that are
+    /// to run another program.
+    pub fn take_over(&mut self, released: Vec<Released>) -> Result<()> {
+        for (app, program, handed) in released {
+            let handle = AppHandle::take_over(&app, &program, &self.context, handed)
+                .map_err(|error| Failure::usage(error.to_string()))?;
+            self.follow(&app, &program, handle);
         }
         Ok(())
+    }
+
+    /// Where instances are, as far as Tandem runs them.
+    pub fn places(&self) -> BTreeMap<String, Vec<(u16, SocketAddr)>> {
+        let run = |running: &Running| matches!(running.program, Program::Run { .. });
+        let running = self.running.iter().filter(|(_, running)| run(running));
+        running
+            .map(|(app, running)| {
+                let instances = running.handle.instances();
+                let instances = instances.borrow();
+                let places = instances.iter().filter_map(|instance| {
+                    Some((instance.index, instance.address.to_string().parse().ok()?))
+                });
+                (app.clone(), places.collect())
+            })
+            .collect()
+    }
+
+    /// Lets go of what Tandem runs: it lives on, and requests still go to it.
+    pub async fn release(&mut self) -> Vec<Released> {
+        let mut released = Vec::new();
+        for (app, running) in std::mem::take(&mut self.running) {
+            match running.program {
+                Program::Run { .. } => {
+                    let handed = running.handle.release().await;
+                    released.push((app, running.program, handed));
+                }
+                Program::Proxy(_) => {
+                    self.running.insert(app, running);
+                }
+            }
+        }
+        released
     }
 
     /// Stops the applications that `plan` does not have.
@@ -138,17 +213,18 @@ impl Apps {
             .collect();
         for running in gone.iter().filter_map(|name| self.running.remove(name)) {
             running.follower.abort();
-            spawn_local(running.handle.stop());
+            self.retiring.spawn_local(running.handle.stop());
         }
     }
 
     /// Stops them all at the same time.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         let stopping = self
             .running
             .into_values()
             .map(|running| running.handle.stop());
         futures_util::future::join_all(stopping).await;
+        while self.retiring.join_next().await.is_some() {}
     }
 }
 
@@ -169,26 +245,19 @@ async fn retire(old: Running, mut new: watch::Receiver<Vec<Instance>>) {
 /// takes the place of the old one's when it has an instance.
 fn follow(
     node: &str,
-    app: &App,
+    program: &Program,
     mut from: watch::Receiver<Vec<Instance>>,
     to: watch::Sender<Vec<InstanceAddress>>,
 ) -> AbortHandle {
-    let several = matches!(&app.program, Program::Run { instances, .. } if *instances > 1);
+    let several = are_several(program);
     let node = node.to_owned();
     let translate = move |instances: &[Instance]| -> Vec<InstanceAddress> {
-        let name = |index: u16| {
-            if several {
-                format!("{node}/{index}")
-            } else {
-                node.clone()
-            }
-        };
         let places = instances
             .iter()
             .filter_map(|instance| Some((instance.index, endpoint(&instance.address)?)));
         places
             .map(|(index, endpoint)| InstanceAddress {
-                name: name(index),
+                name: name(&node, several, index),
                 endpoint,
             })
             .collect()
@@ -204,6 +273,20 @@ fn follow(
         }
     });
     task.abort_handle()
+}
+
+/// Whether there may be several instances on a node.
+fn are_several(program: &Program) -> bool {
+    matches!(program, Program::Run { instances, .. } if *instances > 1)
+}
+
+/// What an instance is called among the servers of its application.
+fn name(node: &str, several: bool, index: u16) -> String {
+    if several {
+        format!("{node}/{index}")
+    } else {
+        node.to_owned()
+    }
 }
 
 /// Where to connect to. A host name of this machine is looked up once.

@@ -1,6 +1,8 @@
 //! The cluster port of a node: where the other nodes of the file reach it.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use tandem_model::NodePlan;
 use tandem_net::cluster::{ClusterKey, ClusterServer, Purposes};
@@ -11,7 +13,7 @@ use crate::exit::{Failure, Result};
 
 /// The port, bound, and the key. Nothing is accepted before [`serve`](Self::serve).
 pub struct ClusterPort {
-    server: Option<ClusterServer>,
+    server: Option<Rc<ClusterServer>>,
     /// What nodes prove to one another.
     pub key: ClusterKey,
 }
@@ -22,11 +24,18 @@ pub struct Serving {
 }
 
 impl ClusterPort {
-    /// Binds it, where it is needed: where there are other nodes, or a replica. To be called within a local runtime.
-    pub async fn bind(plan: &NodePlan, telemetry: &Telemetry) -> Result<Self> {
-        let key = match &plan.key {
-            Some(key) => ClusterKey::new(key.reveal().as_bytes()),
-            None => ClusterKey::random()
+    /// Binds it, where it is needed: where there are other nodes, or a replica. What the process had whose place is
+    /// taken goes on. To be called within a local runtime.
+    pub async fn bind(
+        plan: &NodePlan,
+        left: Option<(SocketAddr, OwnedFd)>,
+        left_key: Option<&[u8]>,
+        telemetry: &Telemetry,
+    ) -> Result<Self> {
+        let key = match (&plan.key, left_key) {
+            (Some(key), _) => ClusterKey::new(key.reveal().as_bytes()),
+            (None, Some(key)) => ClusterKey::new(key),
+            (None, None) => ClusterKey::random()
                 .map_err(|error| Failure::failed(format!("no random bytes: {error}")))?,
         };
         let replica = plan
@@ -36,23 +45,38 @@ impl ClusterPort {
         if plan.peers.is_empty() && !replica {
             return Ok(Self { server: None, key });
         }
-        let address = if plan.peers.is_empty() {
+        let alone = plan.peers.is_empty();
+        let address = if alone {
             // Nobody else needs to find it.
             SocketAddr::from(([127, 0, 0, 1], 0))
         } else {
             one_address(&plan.address, plan.cluster_port)?
         };
-        let server =
-            ClusterServer::bind(address, &plan.node, key.clone(), telemetry.events.clone()).await;
+        let left = left.filter(|(at, _)| alone || *at == address);
+        let events = telemetry.events.clone();
+        let server = match left {
+            Some((_, socket)) => {
+                ClusterServer::take_over(socket.into(), &plan.node, key.clone(), events)
+            }
+            None => ClusterServer::bind(address, &plan.node, key.clone(), events).await,
+        };
         let server = server.map_err(|error| {
             Failure::usage(format!(
                 "the cluster port cannot listen on {address}: {error}; [cluster] port chooses another one, on all nodes"
             ))
         })?;
         Ok(Self {
-            server: Some(server),
+            server: Some(Rc::new(server)),
             key,
         })
+    }
+
+    /// Its listening socket and where it is, for a process that takes this one's place.
+    pub fn share(&self) -> std::io::Result<Option<(SocketAddr, OwnedFd)>> {
+        let Some(server) = &self.server else {
+            return Ok(None);
+        };
+        Ok(Some((server.local_addr()?, server.share()?)))
     }
 
     /// Where it listens, if it does.
@@ -62,16 +86,21 @@ impl ClusterPort {
 
     /// Where purposes are registered.
     pub fn purposes(&self) -> Option<Purposes> {
-        self.server.as_ref().map(ClusterServer::purposes)
+        self.server.as_ref().map(|server| server.purposes())
     }
 
-    /// Accepts connections from now on: when there is someone to answer. To be called within a local runtime.
-    pub fn serve(self) -> Serving {
-        let stop = self.server.map(|server| {
+    /// Accepts connections from now on: when there is someone to answer. What comes otherwise waits. To be called within
+    /// a local runtime.
+    pub fn serve(&self) -> Serving {
+        let stop = self.server.clone().map(|server| {
             let (stop, stopped) = oneshot::channel::<()>();
-            tokio::task::spawn_local(server.serve(async {
-                let _ = stopped.await;
-            }));
+            tokio::task::spawn_local(async move {
+                server
+                    .serve_until(async {
+                        let _ = stopped.await;
+                    })
+                    .await;
+            });
             stop
         });
         Serving { _stop: stop }

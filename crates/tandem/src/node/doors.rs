@@ -16,11 +16,12 @@ use tandem_model::{Address, Limits, ListenerTls, Mode, NodePlan, Overrides, Time
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_net::{ClientRule, Pipe, ServerTls};
-use tandem_telemetry::Telemetry;
+use tandem_telemetry::{Control as _, Telemetry};
 use tokio::sync::{mpsc, oneshot};
 
 use super::services::Services;
 use super::shared;
+use super::succession::{Legacy, Role};
 use crate::exit::{Failure, Result};
 use crate::process;
 
@@ -32,8 +33,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Bound sockets by their address as written.
 pub struct Sockets {
     listeners: BTreeMap<Address, Vec<Bound>>,
-    admin: Vec<Bound>,
-    own: Vec<Bound>,
+    admin: Option<(Address, Vec<Bound>)>,
+    own: Option<(Address, Vec<Bound>)>,
 }
 
 /// The socket in the state directory by which the command line speaks to the node.
@@ -54,6 +55,26 @@ pub struct Before {
     works: BTreeMap<String, Arc<Works>>,
 }
 
+impl Before {
+    /// Of another process: the works that went on there, and whether its file said so.
+    pub fn left(works: &BTreeMap<String, (bool, bool)>) -> Self {
+        let left = works.iter().map(|(listener, &(now, file))| {
+            let works = Works::new(file);
+            // Of works both can be ordered.
+            let _ = if now {
+                works.maintenance()
+            } else {
+                works.ready()
+            };
+            (listener.clone(), Arc::new(works))
+        });
+        Self {
+            works: left.collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Where sockets come from at the start.
 #[derive(Default)]
 pub struct Origin {
@@ -61,14 +82,24 @@ pub struct Origin {
     pub beside: bool,
     /// Bound sockets that were handed over, by what they are bound to.
     pub handed: BTreeMap<Address, OwnedFd>,
+    /// The sockets of the process whose place is taken.
+    pub legacy: Legacy,
 }
 
 impl Origin {
     fn bind(
         &mut self,
+        role: Role,
         address: &Address,
         workers: usize,
     ) -> std::result::Result<Vec<Bound>, String> {
+        let left = self.legacy.take(role, address);
+        if !left.is_empty() {
+            let taken = left.into_iter().map(|at| listen::take_over(at, workers));
+            return taken.collect::<std::io::Result<_>>().map_err(|error| {
+                format!("cannot listen on the sockets of the running node for {address}: {error}")
+            });
+        }
         if let Some(socket) = self.handed.remove(address) {
             let adopted = listen::adopt(socket, workers);
             return adopted.map(|bound| vec![bound]).map_err(|error| {
@@ -88,16 +119,16 @@ impl Origin {
 pub fn bind(
     plan: &NodePlan,
     workers: usize,
-    mut origin: Origin,
+    origin: &mut Origin,
     telemetry: &Telemetry,
 ) -> Result<Sockets> {
     let mut wrong = Vec::new();
-    let listeners = bind_all(plan, workers, |_| true, &mut origin, &mut wrong);
-    let own = bind_own(plan, telemetry);
-    let mut admin = Vec::new();
+    let listeners = bind_all(plan, workers, |_| true, origin, &mut wrong);
+    let own = bind_own(plan, origin, telemetry);
+    let mut admin = None;
     if let Some(address) = &plan.admin {
-        match origin.bind(address, workers) {
-            Ok(bound) => admin = bound,
+        match origin.bind(Role::Door, address, workers) {
+            Ok(bound) => admin = Some((address.clone(), bound)),
             Err(error) => wrong.push(format!("admin pages: {error}")),
         }
     }
@@ -112,15 +143,19 @@ pub fn bind(
 }
 
 /// Binds the socket of the node's user. Where it cannot be, only the command line is the poorer.
-fn bind_own(plan: &NodePlan, telemetry: &Telemetry) -> Vec<Bound> {
+fn bind_own(
+    plan: &NodePlan,
+    origin: &mut Origin,
+    telemetry: &Telemetry,
+) -> Option<(Address, Vec<Bound>)> {
     use std::os::unix::fs::PermissionsExt as _;
     let path = plan.state.join(OWN_SOCKET);
-    let bound = listen::bind(&Address::Unix(path.to_string_lossy().into_owned()), 1);
-    let bound = bound.map_err(|error| error.to_string()).and_then(|bound| {
+    let address = Address::Unix(path.to_string_lossy().into_owned());
+    let bound = origin.bind(Role::Own, &address, 1).and_then(|bound| {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
             .and_then(|()| process::give(&path, plan.user.as_deref(), plan.group.as_deref()))
             .map_err(|error| error.to_string())?;
-        Ok(bound)
+        Ok(Some((address, bound)))
     });
     bound.unwrap_or_else(|why| {
         let what = format!(
@@ -128,7 +163,7 @@ fn bind_own(plan: &NodePlan, telemetry: &Telemetry) -> Vec<Bound> {
             path.display()
         );
         telemetry.events.warning("node", what);
-        Vec::new()
+        None
     })
 }
 
@@ -151,7 +186,7 @@ fn bind_all(
     let mut listeners = BTreeMap::new();
     for listener in &plan.listeners {
         for address in listener.bind.iter().filter(|address| wanted(address)) {
-            match origin.bind(address, workers) {
+            match origin.bind(Role::Door, address, workers) {
                 Ok(bound) => {
                     listeners.insert(address.clone(), bound);
                 }
@@ -291,10 +326,29 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
 /// Open doors, and the workers behind them.
 pub struct Doors {
     open: BTreeMap<Address, Arc<ArcSwap<ListenerConfig>>>,
-    works: BTreeMap<String, Arc<Works>>,
+    /// With what the file says.
+    works: BTreeMap<String, (Arc<Works>, bool)>,
     telemetry: Telemetry,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     workers: Workers,
+    /// The sockets that the workers listen at, for a process that takes this one's place.
+    held: Vec<Held>,
+}
+
+/// Duplicates of the sockets at one place.
+struct Held {
+    role: Role,
+    address: Address,
+    sockets: Vec<OwnedFd>,
+}
+
+/// How the doors are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// Idle connections end at once, requests in flight may take so long to finish.
+    Within(Duration),
+    /// Another process listens here: idle connections end after one more answer, the last ones after so long.
+    Succeeded(Duration),
 }
 
 /// What a worker is told. There are few of them: one for each address that a reload changes.
@@ -307,8 +361,8 @@ enum Order {
     ReopenLogs,
     /// Say that you live.
     Answer(oneshot::Sender<()>),
-    /// How long requests in flight may take from now on to finish, once it is stopped.
-    Drain(Duration),
+    /// How it is to end once it is stopped.
+    End(Closing),
 }
 
 /// Asks the workers whether they live.
@@ -359,10 +413,13 @@ impl Doors {
             telemetry: telemetry.clone(),
             orders,
             workers,
+            held: Vec::new(),
         };
-        for (handler, bound) in [(admin, &mut sockets.admin), (owner, &mut sockets.own)] {
+        let (admin_at, own_at) = (sockets.admin.take(), sockets.own.take());
+        for (role, handler, at) in [(Role::Door, admin, admin_at), (Role::Own, owner, own_at)] {
+            let Some((address, bound)) = at else { continue };
             let config = Arc::new(ArcSwap::from_pointee(admin_config(Arc::new(handler))));
-            doors.deal(None, std::mem::take(bound), &config);
+            doors.deal(role, &address, None, bound, &config);
         }
         doors.exchange(sockets, configs);
         Ok(doors)
@@ -378,8 +435,20 @@ impl Doors {
         Before {
             admissions: admissions.collect(),
             certificates: certificates.collect(),
-            works: self.works.clone(),
+            works: self
+                .works
+                .iter()
+                .map(|(listener, (works, _))| (listener.clone(), works.clone()))
+                .collect(),
         }
+    }
+
+    /// By the listener: whether works go on, and whether the file says so.
+    pub fn works(&self) -> BTreeMap<String, (bool, bool)> {
+        let works = self.works.iter();
+        works
+            .map(|(listener, (works, file))| (listener.clone(), (works.go_on(), *file)))
+            .collect()
     }
 
     /// Binds the addresses of `plan` at which nothing is open yet, or none of them.
@@ -390,8 +459,8 @@ impl Doors {
         all_or_none(
             Sockets {
                 listeners,
-                admin: Vec::new(),
-                own: Vec::new(),
+                admin: None,
+                own: None,
             },
             &wrong,
         )
@@ -405,7 +474,7 @@ impl Doors {
             works.follow(active);
             let name = format!("listener/{listener}");
             self.telemetry.registry.control(&name, works.clone());
-            self.works.insert(listener, works);
+            self.works.insert(listener, (works, active));
         }
         let configs = configs.doors;
         let closing: Vec<Address> = self
@@ -416,6 +485,7 @@ impl Doors {
             .collect();
         for address in closing {
             self.open.remove(&address);
+            self.held.retain(|held| held.address != address);
             for worker in &self.orders {
                 let _ = worker.send(Order::Close(address.clone()));
             }
@@ -427,7 +497,7 @@ impl Doors {
             }
             let config = Arc::new(ArcSwap::new(config));
             let bound = sockets.listeners.remove(&address).unwrap_or_default();
-            self.deal(Some(&address), bound, &config);
+            self.deal(Role::Door, &address, Some(&address), bound, &config);
             self.open.insert(address, config);
         }
     }
@@ -444,31 +514,56 @@ impl Doors {
         Pulse(self.orders.clone())
     }
 
-    /// Gives each worker its socket of a door.
+    /// Gives each worker its sockets of a door; `listener` is the name under which it may be closed.
     fn deal(
-        &self,
-        address: Option<&Address>,
+        &mut self,
+        role: Role,
+        address: &Address,
+        listener: Option<&Address>,
         bound: Vec<Bound>,
         config: &Arc<ArcSwap<ListenerConfig>>,
     ) {
         for place in bound {
-            for (socket, worker) in place.sockets.into_iter().zip(&self.orders) {
-                let _ = worker.send(Order::Open(address.cloned(), socket, config.clone()));
+            let held: std::io::Result<Vec<_>> =
+                place.sockets.iter().map(OwnedFd::try_clone).collect();
+            match held {
+                Ok(sockets) => self.held.push(Held {
+                    role,
+                    address: address.clone(),
+                    sockets,
+                }),
+                Err(error) => self.telemetry.events.warning(
+                    "node",
+                    format!("an upgrade could not hand over the sockets of {address}: {error}"),
+                ),
+            }
+            // Of a process that had more workers there are more than one for each.
+            for (socket, worker) in place.sockets.into_iter().zip(self.orders.iter().cycle()) {
+                let _ = worker.send(Order::Open(listener.cloned(), socket, config.clone()));
             }
         }
     }
 
-    /// Stops listening, lets requests in flight finish within `drain`, ends the workers.
-    pub async fn stop(self, drain: Duration, telemetry: &Telemetry) {
-        if drain != super::DRAIN {
-            for worker in &self.orders {
-                let _ = worker.send(Order::Drain(drain));
-            }
-            // The workers take it before they are stopped.
-            let pulse = self.pulse();
-            let _ = pulse.beats(GRACE).await;
+    /// The sockets, by what they are for and where they are: descriptors that share theirs with the workers'.
+    pub fn sockets(&self) -> std::io::Result<Vec<(Role, Address, Vec<OwnedFd>)>> {
+        let shared = |held: &Held| {
+            let sockets = held.sockets.iter().map(OwnedFd::try_clone);
+            let sockets: std::io::Result<_> = sockets.collect();
+            Ok((held.role, held.address.clone(), sockets?))
+        };
+        self.held.iter().map(shared).collect()
+    }
+
+    /// Stops listening, lets requests in flight finish, ends the workers.
+    pub async fn stop(mut self, how: Closing, telemetry: &Telemetry) {
+        self.held.clear();
+        for worker in &self.orders {
+            let _ = worker.send(Order::End(how));
         }
+        // The workers take it before they are stopped.
+        let _ = self.pulse().beats(GRACE).await;
         self.workers.stop();
+        let (Closing::Within(drain) | Closing::Succeeded(drain)) = how;
         let joined = tokio::task::spawn_blocking(move || self.workers.join(drain + GRACE)).await;
         if let Ok(Err(unclean)) = joined {
             let what = format!("workers did not end in order: {unclean:?}");
@@ -485,7 +580,7 @@ async fn worker(
 ) {
     let engine = Engine::new(cx.index, most, telemetry.clone());
     let mut open = Vec::new();
-    let drain = Cell::new(super::DRAIN);
+    let end = Cell::new(Closing::Within(super::DRAIN));
     let carry_out = async {
         let Some(mut orders) = orders else { return };
         while let Some(order) = orders.recv().await {
@@ -509,7 +604,7 @@ async fn worker(
                 Order::Answer(answer) => {
                     let _ = answer.send(());
                 }
-                Order::Drain(within) => drain.set(within),
+                Order::End(how) => end.set(how),
                 Order::Close(address) => {
                     for (_, listening) in
                         open.iter().filter(|(at, _)| at.as_ref() == Some(&address))
@@ -526,5 +621,8 @@ async fn worker(
         () = carry_out => cx.stop.ordered().await,
         () = stop.ordered() => {}
     }
-    engine.drain(drain.get()).await;
+    match end.get() {
+        Closing::Within(drain) => engine.drain(drain).await,
+        Closing::Succeeded(drain) => engine.retire(drain).await,
+    };
 }

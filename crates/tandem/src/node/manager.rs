@@ -58,6 +58,16 @@ impl Manager {
         self.say(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
+    /// Another process has taken its place. Nothing more is said here.
+    pub fn succeeded_by(&mut self, pid: u32) {
+        // In one message: the next of this process count for nothing.
+        self.say(&format!("MAINPID={pid}\nREADY=1"));
+        self.notify = None;
+        if let Some(alive) = self.alive.take() {
+            alive.abort();
+        }
+    }
+
     /// It ends.
     pub fn stopping(&self, why: &str) {
         self.say(&format!("STOPPING=1\nSTATUS=stops: {why}"));

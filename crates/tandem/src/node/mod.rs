@@ -4,6 +4,8 @@
 //! 2. applications start; services become handlers; routes are compiled;
 //! 3. workers serve; the control thread checks, follows applications and waits for orders: to reload, to stop;
 //! 4. stopping, in order: listeners drain, applications stop, the agent ends, leadership is handed over.
+//!
+//! A node that takes another process's place ([`succession`]) does 1 and what it can of 2 while that one serves.
 
 mod apps;
 mod cluster_port;
@@ -16,10 +18,15 @@ mod others;
 mod reload;
 mod services;
 mod sessions;
+mod succession;
+mod upgrade;
+mod warm;
 
 pub use doors::{OWN_SOCKET, Origin, admin_config};
 pub use end::Signals;
+pub use succession::Predecessor;
 
+use std::ffi::OsString;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -63,6 +70,10 @@ pub struct Options {
     pub signals: Signals,
     /// Called when the node serves.
     pub on_ready: Option<Box<dyn FnOnce() -> Result<()>>>,
+    /// The process whose place is to be taken.
+    pub predecessor: Option<Predecessor>,
+    /// The arguments with which another binary can take this one's place, or why none can.
+    pub succession: std::result::Result<Vec<OsString>, &'static str>,
     /// Reads the file again and says what this node is to do now.
     pub reread: Box<dyn Fn() -> Result<Read>>,
 }
@@ -75,9 +86,10 @@ pub struct Read {
     pub text: String,
 }
 
-/// Runs a node until a signal ends it.
+/// Runs a node until a signal ends it, or another process takes its place.
 pub fn run(plan: NodePlan, mut options: Options) -> Result {
-    let origin = std::mem::take(&mut options.origin);
+    let mut origin = std::mem::take(&mut options.origin);
+    let mut predecessor = options.predecessor.take();
     let started = Instant::now();
     if let LogTo::File(path) = &plan.log {
         process::log_to(Path::new(path))
@@ -95,19 +107,20 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             state.display()
         ))
     })?;
-    let _pid = match options.pid_file.as_deref() {
-        Some(path) if options.follows => Some(PidFile::create(path).map_err(|error| {
-            Failure::usage(format!("cannot write {}: {error}", path.display()))
-        })?),
-        Some(path) => Some(pid_file(path)?),
-        None => None,
-    };
-    let _state_pid = pid_file(&state.join("tandem.pid"))?;
-    let bound = doors::bind(&plan, workers, origin, &telemetry)?;
-    let agent_door = sessions::bind_agent(&plan)?;
+    if let Some(predecessor) = &mut predecessor {
+        predecessor.may_be_followed_by(&plan)?;
+        origin.legacy = predecessor.legacy();
+    }
+    let pid_files = pid_files(&options, &state, predecessor.as_mut())?;
+    let bound = doors::bind(&plan, workers, &mut origin, &telemetry)?;
+    let agent_door = sessions::bind_agent(&plan, &mut origin.legacy)?;
     let runtime = LocalRuntime::new()
         .map_err(|error| Failure::failed(format!("cannot start an event loop: {error}")))?;
-    let cluster_port = runtime.block_on(ClusterPort::bind(&plan, &telemetry))?;
+    let left = origin.legacy.cluster_port();
+    let left_key = predecessor.as_ref().and_then(Predecessor::key);
+    let port = runtime.block_on(ClusterPort::bind(&plan, left, left_key, &telemetry))?;
+    // What the file no longer has is the predecessor's to close.
+    drop(origin);
     process::become_user(plan.user.as_deref(), plan.group.as_deref(), &state)?;
 
     let info = NodeInfo {
@@ -120,28 +133,53 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     };
     let outcome = runtime.block_on(async {
         let mut end = end::End::new(options.tethered, options.signals)?;
-        let sessions =
-            sessions::Sessions::start(&plan, &cluster_port, agent_door, &telemetry).await?;
-        let apps = apps::Apps::start(&plan, &options.base, &telemetry)?;
+        let mut apps = apps::Apps::new(&plan, &options.base, &telemetry)?;
+        if let Some(predecessor) = &predecessor {
+            apps.expect(&plan, predecessor.instances());
+        }
         let services = services::Services::build(&plan, &apps, workers, &telemetry, None)?;
-        services.resolve().await;
-        let configs = doors::configure(&plan, &services, &rule, &doors::Before::default())?;
+        let before = predecessor.as_ref().map(Predecessor::orders);
+        let before = before.map(|orders| doors::Before::left(&orders.works));
+        let configs = doors::configure(&plan, &services, &rule, &before.unwrap_or_default())?;
+        let mut checks = None;
+        if let Some(predecessor) = &predecessor {
+            services.resolve().await;
+            upgrade::obey(predecessor.orders(), &telemetry);
+            checks = Some(tokio::task::spawn_local(services.checks()));
+            warm::up(&telemetry).await;
+            apps.take_over(upgrade::released(predecessor.begin().await?))?;
+        }
+        let sessions = sessions::Sessions::start(&plan, &port, agent_door, &telemetry).await?;
+        apps.update(&plan)?;
+        apps.drop_all_but(&plan);
+        if predecessor.is_none() {
+            services.resolve().await;
+        }
         let most = doors::connections(descriptors, workers);
         let roles = info.roles.join(", ");
         let (orders, mut given) = orders::channel();
-        let others = others::Peers::start(&plan, &cluster_port.key);
+        let others = others::Peers::start(&plan, &port.key);
         let api = Api::new(info, telemetry.clone(), Arc::new(orders), Arc::new(others));
-        if let Some(purposes) = cluster_port.purposes() {
-            others::answer(&purposes, api.clone());
-        }
-        let _port = cluster_port.serve();
+        let answering = port
+            .purposes()
+            .map(|purposes| others::answer(&purposes, api.clone()));
+        let serving = Some(port.serve());
         let access = doors::access(&plan);
         let admin = AdminHandler::node(api.clone(), access);
         let owner = AdminHandler::node(api, Access::Owner);
         let doors = doors::Doors::open(bound, configs, [admin, owner], workers, most, &telemetry)?;
-        let checks = tokio::task::spawn_local(services.checks());
+        let checks = checks.unwrap_or_else(|| tokio::task::spawn_local(services.checks()));
+        let mut earlier = Vec::new();
+        if let Some(mut predecessor) = predecessor {
+            for file in &pid_files {
+                upgrade::claim(file)?;
+            }
+            predecessor.serves().await;
+            sessions.adopt(predecessor.clients());
+            earlier = predecessor.lines();
+        }
         telemetry.events.info("node", format!("serves as {roles}"));
-        let manager = manager::Manager::new(doors.pulse());
+        let mut manager = manager::Manager::new(doors.pulse());
         manager.ready(&format!("serves as {roles}"));
         if let Some(on_ready) = options.on_ready.take() {
             on_ready()?;
@@ -152,17 +190,39 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             text: options.text.clone(),
             workers,
             telemetry: telemetry.clone(),
+            port,
+            serving,
+            answering,
             sessions,
             apps,
             services,
             doors,
             checks,
+            pid_files,
+            earlier,
         };
         let mut at_once = false;
         let why = loop {
             let order = tokio::select! {
                 order = end.wait() => order,
                 Some(given) = given.recv() => {
+                    if let tandem_admin::Order::Upgrade { binary, drain } = &given.order {
+                        manager.reloading();
+                        match node.hand_over(binary, &options.succession).await {
+                            Ok((successor, told)) => {
+                                manager.succeeded_by(successor.pid);
+                                successor.lead().await;
+                                let _ = given.outcome.send(Ok(told));
+                                node.retire(successor, *drain, &mut end).await;
+                                return Ok(ExitCode::SUCCESS);
+                            }
+                            Err(why) => {
+                                manager.ready_again();
+                                let _ = given.outcome.send(Err(why));
+                            }
+                        }
+                        continue;
+                    }
                     let outcome = node.obey(given.order, &options, &manager).await;
                     let _ = given.outcome.send(outcome);
                     continue;
@@ -190,6 +250,29 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     });
     runtime.shutdown_timeout(LAST);
     outcome
+}
+
+/// The pid files: the one that was asked for, and that of the state directory.
+fn pid_files(
+    options: &Options,
+    state: &Path,
+    mut predecessor: Option<&mut Predecessor>,
+) -> Result<Vec<PidFile>> {
+    let mut files = Vec::new();
+    let own = state.join("tandem.pid");
+    for path in options.pid_file.as_deref().into_iter().chain([&*own]) {
+        let left = predecessor
+            .as_mut()
+            .and_then(|predecessor| predecessor.pid_file(path));
+        files.push(match left {
+            Some(file) => file,
+            None if options.follows && path != own => PidFile::create(path).map_err(|error| {
+                Failure::usage(format!("cannot write {}: {error}", path.display()))
+            })?,
+            None => pid_file(path)?,
+        });
+    }
+    Ok(files)
 }
 
 /// How the log is written.

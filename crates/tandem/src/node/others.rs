@@ -14,7 +14,7 @@ use tandem_admin::{Answer, Api, Call, Others};
 use tandem_model::NodePlan;
 use tandem_net::cluster::{Accepted, ClusterKey, Link, LinkOptions, Purposes, serve};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 use super::cluster_port::one_address;
 
@@ -120,17 +120,19 @@ impl Others for Peers {
     }
 }
 
-/// Answers the calls that other nodes pass on. `api` is this node's.
-pub fn answer(purposes: &Purposes, api: Api) {
+/// Answers the calls that other nodes pass on, until it is aborted. `api` is this node's.
+pub fn answer(purposes: &Purposes, api: Api) -> AbortHandle {
     let (given, mut accepted) = mpsc::channel::<Accepted>(QUEUE);
     purposes.register(PURPOSE, move |connection| {
         // A node that opens more than that at once tries again.
         let _ = given.try_send(connection);
     });
-    spawn_local(async move {
+    let answering = spawn_local(async move {
+        let mut connections = JoinSet::new();
         while let Some(connection) = accepted.recv().await {
+            while connections.try_join_next().is_some() {}
             let api = api.clone();
-            spawn_local(async move {
+            connections.spawn_local(async move {
                 let from = connection.peer.clone();
                 // A connection that breaks is opened again by whoever needs it.
                 let _ = serve(connection, move |body| {
@@ -140,6 +142,7 @@ pub fn answer(purposes: &Purposes, api: Api) {
             });
         }
     });
+    answering.abort_handle()
 }
 
 async fn respond(api: Api, from: String, body: Bytes) -> Bytes {

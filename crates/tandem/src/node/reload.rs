@@ -12,16 +12,18 @@ use serde_json::{Value, json};
 use tandem_admin::Order;
 use tandem_model::{LogTo, NodePlan};
 use tandem_telemetry::Telemetry;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::apps::Apps;
-use super::doors::{self, Doors};
+use super::cluster_port::{ClusterPort, Serving};
+use super::doors::{self, Closing, Doors};
 use super::manager::Manager;
 use super::services::Services;
 use super::sessions::{self, Sessions};
+use super::succession::Line;
 use super::{Options, Read, client_rule, configuration, set_log};
 use crate::exit::Result;
-use crate::process;
+use crate::process::{self, PidFile};
 
 /// A node that serves.
 pub struct Running {
@@ -33,6 +35,12 @@ pub struct Running {
     pub workers: usize,
     /// Where it reports.
     pub telemetry: Telemetry,
+    /// Where the other nodes reach it,
+    pub port: ClusterPort,
+    /// while it accepts their connections.
+    pub serving: Option<Serving>,
+    /// Answers their calls of the admin API.
+    pub answering: Option<AbortHandle>,
     /// Its part in the session tier.
     pub sessions: Sessions,
     /// Its applications.
@@ -43,6 +51,10 @@ pub struct Running {
     pub doors: Doors,
     /// The health checks.
     pub checks: JoinHandle<()>,
+    /// Its pid files.
+    pub pid_files: Vec<PidFile>,
+    /// The lines to processes whose place it took and that drain still.
+    pub earlier: Vec<Line>,
 }
 
 impl Running {
@@ -62,6 +74,7 @@ impl Running {
                 self.reopen_logs();
                 Ok(json!({ "done": "the logs are opened anew" }))
             }
+            Order::Upgrade { .. } => Err("it was not understood".into()),
             Order::Configuration => Ok(configuration::told(&self.text)),
             Order::Difference => {
                 let read = (options.reread)();
@@ -148,7 +161,8 @@ impl Running {
 
     /// Stops everything, in order; requests in flight may finish within `drain`.
     pub async fn stop(self, drain: Duration) {
-        self.doors.stop(drain, &self.telemetry).await;
+        let how = Closing::Within(drain);
+        self.doors.stop(how, &self.telemetry).await;
         self.checks.abort();
         self.apps.stop().await;
         self.sessions.stop().await;

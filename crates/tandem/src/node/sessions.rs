@@ -1,11 +1,12 @@
 //! A node's part in the session tier: a replica behind the cluster port, an agent for its applications.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tandem_memcache::listen::{finish, listen};
+use tandem_memcache::listen::{accept, finish, hand_over, serve_local, take_over};
 use tandem_memcache::{ServerContext, ServerOptions, ServerStats};
 use tandem_model::{Address, NodePlan, SessionPlan};
 use tandem_session::agent::{Agent, AgentOptions};
@@ -13,16 +14,20 @@ use tandem_session::node::Voter;
 use tandem_session::node::{NodeOptions, SessionNode};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::cluster_port::{ClusterPort, one_address};
+use super::succession::{Legacy, Line, Role};
 use crate::exit::{Failure, Result};
 
 /// Connections from applications at most.
 const MAX_CLIENTS: usize = 10_000;
 
+/// Connections that are handed over at once.
+const BATCH: usize = 128;
+
 /// Binds the agent's door, if this node has an agent.
-pub fn bind_agent(plan: &NodePlan) -> Result<Option<TcpListener>> {
+pub fn bind_agent(plan: &NodePlan, legacy: &mut Legacy) -> Result<Option<TcpListener>> {
     let Some(address) = plan
         .sessions
         .as_ref()
@@ -35,6 +40,9 @@ pub fn bind_agent(plan: &NodePlan) -> Result<Option<TcpListener>> {
             "[sessions] agent is a TCP address, like \"127.0.0.1:11211\"",
         ));
     };
+    if let Some(socket) = legacy.take_one(Role::Agent, address) {
+        return Ok(Some(socket.into()));
+    }
     let listener = TcpListener::bind((host.as_str(), *port)).map_err(|error| {
         Failure::usage(format!(
             "the agent cannot listen on {address}: {error}; stop what listens there (a memcached?) or name another \
@@ -49,16 +57,27 @@ pub fn bind_agent(plan: &NodePlan) -> Result<Option<TcpListener>> {
 /// The session tier's parts that run here.
 pub struct Sessions {
     replica: Option<SessionNode>,
+    /// How the replica is started, where there is one.
+    options: Option<NodeOptions>,
     agent: Option<Running>,
     /// No other node takes part.
     alone: bool,
 }
 
+/// Whoever is to serve the agent's connections, and how long those within a request may take.
+struct Heir(mpsc::UnboundedSender<OwnedFd>, Duration);
+
 /// The agent's thread.
 struct Running {
     agent: Agent,
     stop: watch::Sender<bool>,
+    /// How it is to stop, if not as usual.
+    heir: mpsc::UnboundedSender<Heir>,
+    /// Connections that another process served.
+    clients: mpsc::UnboundedSender<std::net::TcpStream>,
     ended: oneshot::Receiver<()>,
+    /// Its listening socket, once more.
+    door: TcpListener,
 }
 
 impl Sessions {
@@ -72,6 +91,7 @@ impl Sessions {
     ) -> Result<Self> {
         let mut sessions = Self {
             replica: None,
+            options: None,
             agent: None,
             alone: plan.peers.is_empty(),
         };
@@ -79,8 +99,8 @@ impl Sessions {
             return Ok(sessions);
         };
         let voters = voters(plan, part, port.address())?;
-        if let Some(purposes) = port.purposes().filter(|_| part.voter) {
-            let options = NodeOptions {
+        if part.voter {
+            sessions.options = Some(NodeOptions {
                 node: plan.node.clone(),
                 voters: voters.clone(),
                 state: plan.state.join("sessions"),
@@ -92,9 +112,8 @@ impl Sessions {
                     .map(|guard| (guard.keys.clone(), guard.hold)),
                 outgoing: plan.outgoing,
                 key: port.key.clone(),
-            };
-            let replica = SessionNode::start(options, &purposes, telemetry).await;
-            sessions.replica = Some(replica.map_err(|error| Failure::failed(error.to_string()))?);
+            });
+            sessions.start_replica(port, telemetry).await?;
         }
         if let Some(door) = door {
             let options = AgentOptions {
@@ -108,11 +127,37 @@ impl Sessions {
         Ok(sessions)
     }
 
+    /// Starts the replica on the state that it has, where there is one and it does not run.
+    pub async fn start_replica(&mut self, port: &ClusterPort, telemetry: &Telemetry) -> Result<()> {
+        let wanted = self.options.as_ref().filter(|_| self.replica.is_none());
+        if let (Some(options), Some(purposes)) = (wanted, port.purposes()) {
+            let replica = SessionNode::start(options.clone(), &purposes, telemetry).await;
+            self.replica = Some(replica.map_err(|error| Failure::failed(error.to_string()))?);
+        }
+        Ok(())
+    }
+
+    /// Ends the replica, which hands leadership over first. Its state is free for another process then.
+    pub async fn stop_replica(&mut self) {
+        if let Some(replica) = self.replica.take() {
+            replica.stop().await;
+        }
+    }
+
+    /// The agent's listening socket, for a process that takes this one's place.
+    pub fn share_door(&self) -> std::io::Result<Option<OwnedFd>> {
+        let door = self.agent.as_ref().map(|agent| agent.door.try_clone());
+        Ok(door.transpose()?.map(OwnedFd::from))
+    }
+
     /// Says which nodes hold a replica now.
-    pub fn set_voters(&self, voters: Vec<Voter>) {
+    pub fn set_voters(&mut self, voters: Vec<Voter>) {
         // A node alone found its own port and stays where it is; without [sessions] there is nobody to name.
         if voters.is_empty() || (voters.len() < 2 && self.alone) {
             return;
+        }
+        if let Some(options) = &mut self.options {
+            options.voters.clone_from(&voters);
         }
         if let Some(replica) = &self.replica {
             replica.set_voters(voters.clone());
@@ -122,15 +167,45 @@ impl Sessions {
         }
     }
 
+    /// Goes on with connections that the agent of another process had.
+    pub fn adopt(&self, mut clients: mpsc::UnboundedReceiver<std::net::TcpStream>) {
+        let Some(agent) = &self.agent else { return };
+        let to = agent.clients.clone();
+        tokio::task::spawn_local(async move {
+            while let Some(client) = clients.recv().await {
+                let _ = to.send(client);
+            }
+        });
+    }
+
+    /// Ends the agent, whose connections go over `line` to the process that takes this one's place; those within a
+    /// request after that, `within` at most.
+    pub async fn retire(mut self, line: Line, within: Duration) {
+        let Some(agent) = self.agent.take() else {
+            return;
+        };
+        let (heir, mut released) = mpsc::unbounded_channel::<OwnedFd>();
+        let _ = agent.heir.send(Heir(heir, within));
+        drop(agent.door);
+        agent.stop.send_replace(true);
+        let mut batch = Vec::new();
+        while released.recv_many(&mut batch, BATCH).await > 0 {
+            let (line, batch) = (line.clone(), std::mem::take(&mut batch));
+            // They end with this process if nobody takes them.
+            let said = tokio::task::spawn_blocking(move || line.hand_over(&batch));
+            let _ = said.await;
+        }
+        let _ = agent.ended.await;
+    }
+
     /// Ends the agent, then the replica, which hands leadership over first.
-    pub async fn stop(self) {
-        if let Some(agent) = self.agent {
+    pub async fn stop(mut self) {
+        if let Some(agent) = self.agent.take() {
+            drop(agent.door);
             agent.stop.send_replace(true);
             let _ = agent.ended.await;
         }
-        if let Some(replica) = self.replica {
-            replica.stop().await;
-        }
+        self.stop_replica().await;
     }
 }
 
@@ -169,14 +244,21 @@ impl Running {
     /// The agent lives on a thread of its own: what it waits for does not delay checks, nor they it.
     fn start(options: AgentOptions, door: TcpListener, telemetry: &Telemetry) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
+        let (heir, heirs) = mpsc::unbounded_channel();
+        let (clients, adopted) = mpsc::unbounded_channel();
         let (finished, ended) = oneshot::channel::<()>();
+        let again = door.try_clone();
+        let again =
+            again.map_err(|error| Failure::failed(format!("the agent's socket: {error}")))?;
         let agent = Agent::start(options, telemetry);
         let (telemetry, served) = (telemetry.clone(), agent.clone());
         let runtime = move || {
             let _finished = finished;
             let events = telemetry.events.clone();
             match LocalRuntime::new() {
-                Ok(runtime) => runtime.block_on(serve(served, door, telemetry, stopped)),
+                Ok(runtime) => {
+                    runtime.block_on(serve(served, door, telemetry, stopped, heirs, adopted));
+                }
                 Err(error) => {
                     events.error("agent", format!("cannot start: no event loop: {error}"));
                 }
@@ -188,7 +270,14 @@ impl Running {
         thread.map_err(|error| {
             Failure::failed(format!("cannot start the agent's thread: {error}"))
         })?;
-        Ok(Self { agent, stop, ended })
+        Ok(Self {
+            agent,
+            stop,
+            heir,
+            clients,
+            ended,
+            door: again,
+        })
     }
 }
 
@@ -197,6 +286,8 @@ async fn serve(
     door: TcpListener,
     telemetry: Telemetry,
     stopped: watch::Receiver<bool>,
+    mut heirs: mpsc::UnboundedReceiver<Heir>,
+    mut adopted: mpsc::UnboundedReceiver<std::net::TcpStream>,
 ) {
     let door = match tokio::net::TcpListener::from_std(door) {
         Ok(door) => door,
@@ -210,8 +301,25 @@ async fn serve(
     let mut options = ServerOptions::new(env!("CARGO_PKG_VERSION"), unix_now);
     options.events = Some(telemetry.events.clone());
     let context = Rc::new(ServerContext::new(options, stats, 0));
-    listen(door, Rc::new(agent.keyspace()), context.clone(), stopped).await;
-    finish(&context).await;
+    let keyspace = Rc::new(agent.keyspace());
+    let events = telemetry.events.clone();
+    let take = |stream, admitted| serve_local(stream, admitted, &keyspace, &context);
+    let adopt = async {
+        while let Some(client) = adopted.recv().await {
+            // One that cannot be watched ends, as it does when it is one too many.
+            let _ = take_over(client, &keyspace, &context);
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = accept(&door, context.stats(), Some(&events), stopped, take) => {}
+        () = adopt => {}
+    }
+    drop(door);
+    match heirs.try_recv() {
+        Ok(Heir(heir, within)) => hand_over(&context, heir, within).await,
+        Err(_) => finish(&context).await,
+    }
 }
 
 /// Unix seconds.

@@ -10,8 +10,8 @@ use tandem_model::Address;
 
 use crate::exit::{Failure, Result};
 
-/// For an answer: a reload may take a while.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// For an answer: a reload or an upgrade may take a while.
+const PATIENCE: Duration = Duration::from_mins(3);
 /// The largest answer that is read, in bytes.
 const MOST: u64 = 64 << 20;
 

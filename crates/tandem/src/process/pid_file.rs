@@ -4,7 +4,9 @@
 //! on its pid file for as long as it lives, which the kernel takes back however it ends.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -56,11 +58,34 @@ impl PidFile {
         Self::write(path, file)
     }
 
-    fn write(path: &Path, mut file: File) -> io::Result<Self> {
-        file.set_len(0)?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+    fn write(path: &Path, file: File) -> io::Result<Self> {
         let path = path.to_owned();
-        Ok(Self { path, file })
+        let this = Self { path, file };
+        this.claim()?;
+        Ok(this)
+    }
+
+    /// Takes over the lock of another process, whose number stays until [`claim`](Self::claim).
+    pub fn take_over(path: PathBuf, file: OwnedFd) -> Self {
+        let file = file.into();
+        Self { path, file }
+    }
+
+    /// From now on it has this process's number. At no moment it has none.
+    pub fn claim(&self) -> io::Result<()> {
+        let text = format!("{}\n", std::process::id());
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.set_len(text.len() as u64)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its lock, for another process: it holds until both have ended.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
     }
 }
 
@@ -139,6 +164,21 @@ mod tests {
         let second = PidFile::lock(&path).err().unwrap();
         assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
         drop(held);
+        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+    }
+
+    #[test]
+    fn a_lock_that_is_handed_over_outlives_whoever_had_it() {
+        let path = place("handed");
+        let first = PidFile::lock(&path).unwrap();
+        let second = PidFile::take_over(path.clone(), first.share().unwrap());
+        // As another process, which has written its number.
+        fs::write(&path, "1\n").unwrap();
+        drop(first);
+        assert_eq!(holder(&path).unwrap(), Holder::Runs(1));
+        second.claim().unwrap();
+        assert_eq!(holder(&path).unwrap(), Holder::Runs(std::process::id()));
+        drop(second);
         assert_eq!(holder(&path).unwrap(), Holder::Nobody);
     }
 

@@ -37,6 +37,7 @@ EnvironmentFile=-/etc/tandem/environment
 ExecStartPre={program} configtest
 ExecStart={program} run ${{TANDEM_FILE}} --pid-file /run/tandem/tandem.pid
 ExecReload={program} reload
+# A new binary takes over without a gap by `{program} upgrade`: the node tells its new main process (MAINPID) itself.
 # Every worker must answer, or the node is started again.
 WatchdogSec=30s
 Restart=on-failure
@@ -104,11 +105,11 @@ tandem={program}
 [ -x \"$tandem\" ] || {{ echo \"$tandem is not installed\" >&2; exit 5; }}
 
 case \"$1\" in
-    start|stop|status|restart|reload|force-reload|configtest|condrestart|try-restart)
+    start|stop|status|restart|reload|force-reload|configtest|condrestart|try-restart|upgrade)
         exec \"$tandem\" \"$@\"
         ;;
     *)
-        echo \"usage: $0 {{start|stop|status|restart|reload|force-reload|configtest|condrestart|try-restart}}\" >&2
+        echo \"usage: $0 {{start|stop|status|restart|reload|force-reload|configtest|condrestart|try-restart|upgrade}}\" >&2
         exit 2
         ;;
 esac
