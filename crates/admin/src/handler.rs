@@ -64,7 +64,10 @@ impl AdminHandler {
         match &self.source {
             Source::Gathered(rows) => now(self.gathered_page(rows.as_ref(), request)),
             Source::Node(api) if path == b"/metrics" && request.is_read() => {
-                let text = metrics::exposition(&NodeView::now(api.info(), api.telemetry()));
+                let text = metrics::exposition(
+                    NodeView::now(api.info(), api.telemetry()),
+                    api.telemetry(),
+                );
                 let kind = "text/plain; version=0.0.4; charset=utf-8";
                 now(reply(&self.service, 200, kind, text))
             }

@@ -171,7 +171,12 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
 /// The one service that a listener in TCP mode passes everything on to, when nothing else is said of it.
 fn only_to(listener: &Listener) -> Option<&str> {
     match (listener.mode, &listener.routes[..]) {
-        (Mode::Tcp, [route]) if route.when.is_empty() && route.over.is_empty() && route.log => {
+        (Mode::Tcp, [route])
+            if route.name.is_none()
+                && route.when.is_empty()
+                && route.over.is_empty()
+                && route.log =>
+        {
             match &route.action {
                 Action::To(service) => Some(service),
                 _ => None,

@@ -100,7 +100,15 @@ pub(crate) mod testing {
                 backup: false,
                 max_connections: None,
             };
-            let server = Server::new(key, false, None, limits, 0, Vitals::new(State::Up, ""));
+            let server = Server::new(
+                key,
+                false,
+                None,
+                limits,
+                0,
+                Vitals::new(State::Up, ""),
+                Arc::default(),
+            );
             for _ in 0..n {
                 server.begin();
             }

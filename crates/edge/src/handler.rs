@@ -34,8 +34,8 @@ impl PoolHandler {
     }
 
     /// The tries of a connection that is passed on as it is.
-    pub(crate) fn connection(&self, client: IpAddr) -> PoolAttempts {
-        PoolAttempts::connection(self.pool.clone(), self.settings(), client)
+    pub(crate) fn connection(&self, client: IpAddr, cx: &Cx) -> PoolAttempts {
+        PoolAttempts::connection(self.pool.clone(), self.settings(), client).on(cx.worker)
     }
 
     /// The pool's settings as the route wants them; worked out when the pool's are others than the last time.
@@ -57,12 +57,13 @@ impl PoolHandler {
 }
 
 impl Handler for PoolHandler {
-    fn step(&self, request: &Request<'_>, _: &Cx) -> Step {
+    fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
         let pool = &self.pool;
         Step::Plan(if pool.gateway && is_probe(request) {
-            answer(&pool.service, pool.is_usable())
+            answer(&pool.service, pool.is_usable(), cx)
         } else {
             let attempts = PoolAttempts::new(pool.clone(), self.settings(), request);
+            let attempts = attempts.on(cx.worker);
             Plan::Forward(Box::new(attempts))
         })
     }
@@ -88,7 +89,7 @@ impl ProbeHandler {
 impl Handler for ProbeHandler {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
         if is_probe(request) {
-            return Step::Plan(answer(&self.service, true));
+            return Step::Plan(answer(&self.service, true, cx));
         }
         self.inner.step(request, cx)
     }
@@ -99,8 +100,10 @@ fn is_probe(request: &Request<'_>) -> bool {
     request.from_node && request.field(PROBE_FIELD).is_some()
 }
 
-/// 204 or 503. Probes come every few seconds from every listener: they are not written to the access log.
-fn answer(service: &Arc<str>, usable: bool) -> Plan {
+/// 204 or 503. Probes come every few seconds from every listener: they are not written to the access log, and are
+/// nobody's requests.
+fn answer(service: &Arc<str>, usable: bool, cx: &Cx) -> Plan {
+    cx.leave_uncounted();
     let reply = if usable {
         Reply {
             status: 204,

@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use tandem_http::ClientTls;
 use tandem_http::handler::{Cause, Endpoint, Failure, Stage};
 use tandem_model::PoolPlan;
+use tandem_telemetry::meters::QueueMeter;
 use tandem_telemetry::{NodeStatus, ServiceStatus, StatusSource, Telemetry};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -60,6 +61,8 @@ pub struct Pool {
     view: ArcSwap<View>,
     /// Requests that wait for a place at a server.
     queue: Queue,
+    /// How long they waited.
+    waits: Arc<QueueMeter>,
     budget: Budget,
     /// The servers that clients had, by their addresses.
     table: Arc<OnceLock<Arc<Table>>>,
@@ -89,6 +92,7 @@ impl Pool {
                 None,
             )),
             queue: Queue::default(),
+            waits: telemetry.meters.queue(&plan.service),
             budget: Budget::default(),
             table,
             updates: AtomicU64::new(0),
@@ -221,7 +225,10 @@ impl Pool {
     }
 
     fn reconcile_to(&self, mut members: MutexGuard<'_, Members>, settings: Arc<Settings>) {
-        members.reconcile(&settings.check);
+        let meters = &self.telemetry.meters;
+        members.reconcile(&settings.check, |server| {
+            meters.server(&self.service, server)
+        });
         for name in members.unregistered() {
             self.register(name);
         }
@@ -447,10 +454,14 @@ impl StatusSource for Pool {
             .iter_mut()
             .find(|s| *s.name == *self.service)
         {
-            Some(service) => merge(service, servers),
+            Some(service) => {
+                service.waiting += self.queue.len();
+                merge(service, servers);
+            }
             None => status.services.push(ServiceStatus {
                 name: self.service.to_string(),
                 kind: self.kind.into(),
+                waiting: self.queue.len(),
                 servers,
             }),
         }

@@ -5,6 +5,7 @@
 //! rule does, with the policies around it, is a handler that http makes ([`Governance`]).
 
 mod index;
+mod label;
 mod lookup;
 mod pattern;
 mod query;
@@ -19,6 +20,7 @@ use tandem_http::{Cx, Handler, Request, Step};
 use tandem_model::{Action, ListenerPlan, Overrides, Route, TargetId};
 
 use index::Index;
+pub(crate) use label::Label;
 pub(crate) use pattern::PatternSet;
 use split::Split;
 use term::{Level, Subject};
@@ -36,6 +38,7 @@ struct Rule {
     levels: Vec<Arc<Level>>,
     /// What is done, with the policies around it.
     handler: Arc<dyn Handler>,
+    label: String,
 }
 
 /// Why routes could not be compiled.
@@ -80,6 +83,7 @@ impl Router {
             levels: Vec::new(),
             governance: Governance::new(&name),
             over: Overrides::default(),
+            label: Label::default(),
         };
         compiler.routes(&plan.routes, &top)?;
         let rules = compiler.rules;
@@ -90,22 +94,31 @@ impl Router {
         })
     }
 
-    /// The first rule that matches.
-    fn find(&self, request: &Request<'_>) -> Option<&Rule> {
+    /// What its routes are called, in the order of their numbers ([`Cx::take_route`]).
+    pub fn labels(&self) -> Vec<String> {
+        self.rules.iter().map(|rule| rule.label.clone()).collect()
+    }
+
+    /// The first rule that matches, and its number.
+    fn find(&self, request: &Request<'_>) -> Option<(u32, &Rule)> {
         let subject = Subject::new(request);
         let number = self.index.first(&subject, |number| {
             let levels = &self.rules[number as usize].levels;
             levels.iter().all(|level| level.holds(&subject))
         });
-        number.map(|number| &self.rules[number as usize])
+        number.map(|number| (number, &self.rules[number as usize]))
     }
 }
 
 impl Handler for Router {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
-        let rule = self.find(request);
-        let handler = rule.map_or(&self.not_found, |rule| &rule.handler);
-        handler.step(request, cx)
+        match self.find(request) {
+            Some((number, rule)) => {
+                cx.take_route(number);
+                rule.handler.step(request, cx)
+            }
+            None => self.not_found.step(request, cx),
+        }
     }
 }
 
@@ -122,6 +135,7 @@ struct Above {
     levels: Vec<Arc<Level>>,
     governance: Governance,
     over: Overrides,
+    label: Label,
 }
 
 impl Compiler<'_> {
@@ -136,6 +150,7 @@ impl Compiler<'_> {
                 levels: above.levels.clone(),
                 governance: above.governance.and(&route.policies).map_err(error)?,
                 over: route.over.within(&above.over),
+                label: above.label.and(route),
             };
             here.governance.log &= route.log;
             if !route.when.is_empty() {
@@ -173,6 +188,7 @@ impl Compiler<'_> {
             self.rules.push(Rule {
                 levels: here.levels,
                 handler: here.governance.around(deed).map_err(error)?,
+                label: here.label.to_string(),
             });
         }
         Ok(())

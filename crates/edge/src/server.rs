@@ -11,6 +11,7 @@ use std::time::Duration;
 use tandem_http::TlsName;
 use tandem_http::handler::Endpoint;
 use tandem_model::{Member, Timing};
+use tandem_telemetry::meters::ServerMeter;
 use tandem_telemetry::{Health, ServerStatus};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -73,6 +74,8 @@ pub(crate) struct Server {
     errors: AtomicU32,
     counts: Counts,
     failures: AtomicU64,
+    /// What it answered, and how soon.
+    pub(crate) meter: Arc<ServerMeter>,
     /// Read and written by checks, failures and status; never by a request that goes well.
     vitals: Mutex<Vitals>,
     /// Asks its checker to check now.
@@ -106,6 +109,7 @@ impl Server {
         limits: Limits,
         token: u16,
         vitals: Vitals,
+        meter: Arc<ServerMeter>,
     ) -> Self {
         Self {
             key,
@@ -122,6 +126,7 @@ impl Server {
             errors: AtomicU32::new(0),
             counts: Counts::default(),
             failures: AtomicU64::new(0),
+            meter,
             vitals: Mutex::new(vitals),
             wake: Notify::new(),
         }

@@ -8,7 +8,7 @@ use tandem_http::{Attempts, Connection, Connections, Cx, Handler, Plan, Reply, R
 use tandem_model::{Action, Conditions, ListenerPlan, Overrides, Route, TargetId};
 
 use crate::handler::PoolHandler;
-use crate::router::{PatternSet, RouterError};
+use crate::router::{Label, PatternSet, RouterError};
 
 /// The compiled routes of a listener in TCP mode.
 pub struct TcpRouter {
@@ -23,6 +23,7 @@ struct Rule {
     levels: Vec<Arc<Level>>,
     /// `None` turns the connection away.
     to: Option<Arc<PoolHandler>>,
+    label: String,
 }
 
 /// Conditions of one level, all of which must hold.
@@ -67,7 +68,7 @@ impl TcpRouter {
         handler: &dyn Fn(TargetId, &Overrides) -> Option<Arc<PoolHandler>>,
     ) -> Result<Self, RouterError> {
         let mut rules = Vec::new();
-        let top = (Vec::new(), Overrides::default());
+        let top = (Vec::new(), Overrides::default(), Label::default());
         compile(plan, &plan.routes, handler, &top, &mut rules)?;
         let wants_name = rules
             .iter()
@@ -80,10 +81,15 @@ impl TcpRouter {
             no_request: Reply::text(400, &name, "No requests are taken here\n"),
         })
     }
+
+    /// What its routes are called, in the order of their numbers ([`Cx::take_route`]).
+    pub fn labels(&self) -> Vec<String> {
+        self.rules.iter().map(|rule| rule.label.clone()).collect()
+    }
 }
 
-/// The levels around a route, and what they say differently.
-type Above = (Vec<Arc<Level>>, Overrides);
+/// The levels around a route, what they say differently, and their label.
+type Above = (Vec<Arc<Level>>, Overrides, Label);
 
 fn compile(
     plan: &ListenerPlan,
@@ -99,12 +105,13 @@ fn compile(
             what,
         };
         let (mut levels, over) = (above.0.clone(), route.over.within(&above.1));
+        let label = above.2.and(route);
         if !route.when.is_empty() {
             levels.push(Arc::new(Level::new(&route.when).map_err(error)?));
         }
         let to = match &route.action {
             Action::Routes(nested) => {
-                compile(plan, nested, handler, &(levels, over), rules)?;
+                compile(plan, nested, handler, &(levels, over, label), rules)?;
                 continue;
             }
             Action::To(service) => {
@@ -116,7 +123,11 @@ fn compile(
             Action::Deny => None,
             _ => return Err(error("it is of requests, and here are none".into())),
         };
-        rules.push(Rule { levels, to });
+        rules.push(Rule {
+            levels,
+            to,
+            label: label.to_string(),
+        });
     }
     Ok(())
 }
@@ -126,11 +137,13 @@ impl Connections for TcpRouter {
         self.wants_name
     }
 
-    fn connect(&self, connection: &Connection<'_>) -> Option<Box<dyn Attempts>> {
-        let holds = |rule: &&Rule| rule.levels.iter().all(|level| level.holds(connection));
-        let rule = self.rules.iter().find(holds)?;
+    fn connect(&self, connection: &Connection<'_>, cx: &Cx) -> Option<Box<dyn Attempts>> {
+        let mut numbered = (0..).zip(&self.rules);
+        let (number, rule) =
+            numbered.find(|(_, rule)| rule.levels.iter().all(|level| level.holds(connection)))?;
+        cx.take_route(number);
         let client: IpAddr = connection.client;
-        Some(Box::new(rule.to.as_ref()?.connection(client)))
+        Some(Box::new(rule.to.as_ref()?.connection(client, cx)))
     }
 }
 

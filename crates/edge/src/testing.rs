@@ -55,10 +55,7 @@ pub(crate) fn listener() -> ListenerPlan {
 
 /// Where handlers are called in tests.
 pub(crate) fn cx() -> Cx {
-    Cx {
-        worker: 0,
-        now: Instant::now(),
-    }
+    Cx::new(0, Instant::now())
 }
 
 /// Waits until `condition` holds. The deadline is a failure, never a way to pass.

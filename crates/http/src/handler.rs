@@ -1,5 +1,6 @@
 //! What a handler answers with, and what the engine does with it.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -32,7 +33,7 @@ pub trait Connections: Send + Sync {
     /// Whether it matters which name a TLS client asks for.
     fn wants_name(&self) -> bool;
     /// The tries for a connection; `None` closes it.
-    fn connect(&self, connection: &Connection<'_>) -> Option<Box<dyn Attempts>>;
+    fn connect(&self, connection: &Connection<'_>, cx: &Cx) -> Option<Box<dyn Attempts>>;
 }
 
 /// A connection of a listener in TCP mode.
@@ -45,12 +46,59 @@ pub struct Connection<'a> {
 }
 
 /// Where a handler is called.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Cx {
     /// The index of the worker, from 0.
     pub worker: usize,
     /// The time at which the request's head was complete.
     pub now: Instant,
+    /// What the request counts for; its number, or one of the two that are none.
+    taken: Cell<u32>,
+}
+
+/// No route has taken the request.
+const NO_ROUTE: u32 = u32::MAX;
+/// It is a word between nodes, and no request of anybody.
+const UNCOUNTED: u32 = u32::MAX - 1;
+
+/// What a request counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// No route.
+    None,
+    /// The route of this number.
+    Route(usize),
+    /// Nothing.
+    Uncounted,
+}
+
+impl Cx {
+    /// On a worker, of a request whose head was complete at `now`.
+    pub fn new(worker: usize, now: Instant) -> Self {
+        Self {
+            worker,
+            now,
+            taken: Cell::new(NO_ROUTE),
+        }
+    }
+
+    /// The request counts for the route of this number from now on.
+    pub fn take_route(&self, number: u32) {
+        self.taken.set(number);
+    }
+
+    /// The request counts for no route and no service: it is a word between nodes.
+    pub fn leave_uncounted(&self) {
+        self.taken.set(UNCOUNTED);
+    }
+
+    pub(crate) fn taken(&self) -> Taken {
+        match self.taken.get() {
+            NO_ROUTE => Taken::None,
+            UNCOUNTED => Taken::Uncounted,
+            number => Taken::Route(number as usize),
+        }
+    }
 }
 
 /// A handler's answer: a plan now, or later when it needs something slow (a cold file). Never later on the hot path.
@@ -285,4 +333,8 @@ pub struct Outcome {
     pub failure: Option<Failure>,
     /// From head complete to end of answer.
     pub total: Duration,
+    /// From the last try's beginning to the end of the answer.
+    pub tried: Duration,
+    /// From the last try's connection to the answer's first byte, if one came.
+    pub first_byte: Option<Duration>,
 }

@@ -25,7 +25,7 @@ mod rewrite;
 pub mod strictness;
 mod trailers;
 
-pub use engine::{Admission, Engine, ListenerConfig, Listening};
+pub use engine::{Admission, Engine, ListenerConfig, ListenerMeters, Listening};
 pub use handler::{
     Attempts, Connection, Connections, CookieEdits, CookiePrefix, Cx, Failure, FileBody, Handler,
     Outcome, Plan, Queue, Reply, Stage, Step, Upstream,

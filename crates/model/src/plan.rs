@@ -447,6 +447,7 @@ impl View<'_> {
             proxy_protocol: false,
             trust: Vec::new(),
             routes: vec![Route {
+                name: None,
                 when: Conditions::default(),
                 action: Action::To(name.into()),
                 missing: None,

@@ -11,6 +11,8 @@ use crate::{Pattern, Policies, Retry, Stick, Template};
 /// One route of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// What metrics and logs call it; without one it is called by its conditions.
+    pub name: Option<String>,
     /// When it applies.
     pub when: Conditions,
     /// What it does.

@@ -26,6 +26,7 @@ pub(crate) fn route(path: &str, to: &str) -> Route {
         ..Conditions::default()
     };
     Route {
+        name: None,
         when,
         action: Action::To(to.into()),
         missing: None,

@@ -15,15 +15,15 @@ use crate::root::{Closed, Patience};
 use crate::{Shared, SiteHandler};
 
 /// The answer, with the page of its error in place of ours.
-pub(crate) fn dressed(site: &SiteHandler, step: Step, cx: Cx) -> Step {
-    let shared = site.0.clone();
+pub(crate) fn dressed(site: &SiteHandler, step: Step, cx: &Cx) -> Step {
+    let (shared, cx) = (site.0.clone(), cx.clone());
     match step {
-        Step::Plan(plan) => match in_memory(&shared, plan, cx) {
+        Step::Plan(plan) => match in_memory(&shared, plan, &cx) {
             Ok(plan) => Step::Plan(plan),
             Err(reply) => Step::Later(Box::pin(from_disk(shared, reply, cx))),
         },
         Step::Later(later) => Step::Later(Box::pin(async move {
-            match in_memory(&shared, later.await, cx) {
+            match in_memory(&shared, later.await, &cx) {
                 Ok(plan) => plan,
                 Err(reply) => from_disk(shared, reply, cx).await,
             }
@@ -32,7 +32,7 @@ pub(crate) fn dressed(site: &SiteHandler, step: Step, cx: Cx) -> Step {
 }
 
 /// With what is in memory; the answer is given back when the disk must be asked.
-fn in_memory(shared: &Shared, plan: Plan, cx: Cx) -> Result<Plan, Reply> {
+fn in_memory(shared: &Shared, plan: Plan, cx: &Cx) -> Result<Plan, Reply> {
     let reply = match plan {
         Plan::Bytes(reply) if shared.site.errors.contains_key(&reply.status) => reply,
         other => return Ok(other),
@@ -47,7 +47,7 @@ fn in_memory(shared: &Shared, plan: Plan, cx: Cx) -> Result<Plan, Reply> {
 
 async fn from_disk(shared: std::sync::Arc<Shared>, reply: Reply, cx: Cx) -> Plan {
     let status = reply.status;
-    let looked = shared.on_disk(move |shared| look(shared, status, cx, Patience::Disk));
+    let looked = shared.on_disk(move |shared| look(shared, status, &cx, Patience::Disk));
     match looked.await.and_then(|looked| looked) {
         Ok(entry) => with(reply, &entry),
         Err(_) => Plan::Bytes(reply),
@@ -57,7 +57,7 @@ async fn from_disk(shared: std::sync::Arc<Shared>, reply: Reply, cx: Cx) -> Plan
 fn look(
     shared: &Shared,
     status: u16,
-    cx: Cx,
+    cx: &Cx,
     patience: Patience,
 ) -> Result<std::sync::Arc<Entry>, Closed> {
     let name = shared.site.errors.get(&status).ok_or(Closed::Missing)?;
@@ -70,10 +70,7 @@ fn look(
         preference: Preference::default(),
         sort: Sort::default(),
     };
-    match shared
-        .search(wanted, worker, &cx, patience)
-        .look_for(name)?
-    {
+    match shared.search(wanted, worker, cx, patience).look_for(name)? {
         Found::File(entry, _) => Ok(entry),
         Found::Directory | Found::Listing(_) => Err(Closed::Missing),
     }

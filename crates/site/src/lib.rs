@@ -157,7 +157,7 @@ impl Handler for SiteHandler {
         if self.0.site.errors.is_empty() {
             return step;
         }
-        errors::dressed(self, step, *cx)
+        errors::dressed(self, step, cx)
     }
 }
 
@@ -198,7 +198,7 @@ impl SiteHandler {
                 .look(name),
         };
         match found {
-            Err(Closed::Patience) => self.later(name, ask.into_owned(), *cx),
+            Err(Closed::Patience) => self.later(name, ask.into_owned(), cx),
             found => match answer(&ask, found, worker) {
                 Sent::Plan(plan) => Step::Plan(plan),
                 Sent::Parts(parts) if parts.is_on_disk() => {
@@ -211,11 +211,12 @@ impl SiteHandler {
     }
 
     /// Has another thread wait for the disk.
-    fn later(&self, name: &[u8], ask: Ask<'static>, cx: Cx) -> Step {
-        let shared = self.0.clone();
+    fn later(&self, name: &[u8], ask: Ask<'static>, cx: &Cx) -> Step {
+        let (shared, cx) = (self.0.clone(), cx.clone());
         let name = name.to_vec();
         Step::Later(Box::pin(async move {
             let wanted = ask.wanted();
+            let worker = cx.worker;
             let look = shared.clone().on_disk(move |shared| {
                 let worker = shared.worker(cx.worker);
                 shared
@@ -223,7 +224,7 @@ impl SiteHandler {
                     .look(&name)
             });
             let found = look.await.and_then(|found| found);
-            let worker = shared.worker(cx.worker);
+            let worker = shared.worker(worker);
             match answer(&ask, found, worker) {
                 Sent::Plan(plan) => plan,
                 Sent::Parts(parts) => shared.clone().read(parts, &worker.service).await,

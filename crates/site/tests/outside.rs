@@ -74,6 +74,7 @@ fn serve<F: Future<Output = ()> + 'static>(
             internal: false,
             errors: None,
             log: None,
+            meters: tandem_http::ListenerMeters::default(),
             proxy_protocol: false,
             tls: None,
         };

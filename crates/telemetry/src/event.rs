@@ -91,6 +91,8 @@ struct Inner {
     json: AtomicBool,
     kept: Mutex<VecDeque<Event>>,
     last: AtomicU64,
+    /// How many of each severity.
+    counts: [AtomicU64; 4],
 }
 
 impl Events {
@@ -104,6 +106,7 @@ impl Events {
             json: AtomicBool::new(false),
             kept,
             last: AtomicU64::new(0),
+            counts: Default::default(),
         }))
     }
 
@@ -145,6 +148,7 @@ impl Events {
     }
 
     fn emit(&self, severity: Severity, subject: String, what: String) {
+        self.0.counts[severity as usize].fetch_add(1, Relaxed);
         let at = rfc3339(OffsetDateTime::now_utc());
         let mut event = Event {
             seq: 0,
@@ -213,6 +217,11 @@ impl Events {
         let first = kept.partition_point(|event| event.seq <= seq);
         let first = first.max(kept.len().saturating_sub(n));
         kept.iter().skip(first).cloned().collect()
+    }
+
+    /// How many there were of each severity, in the order of [`Severity::ALL`]; of debug those that the log wanted.
+    pub fn counts(&self) -> [u64; 4] {
+        self.0.counts.each_ref().map(|count| count.load(Relaxed))
     }
 
     /// The number of the last event; 0 before the first.

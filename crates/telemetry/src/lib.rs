@@ -11,14 +11,18 @@ pub mod control;
 pub mod counters;
 pub mod decimal;
 pub mod event;
+pub mod histogram;
+pub mod meters;
 pub mod status;
 
 pub use access::{AccessLog, AccessRecord, ConnectionRecord, Stopped, Written};
 pub use control::{Control, ControlError};
 pub use counters::{Counters, WorkerCounters};
 pub use event::{Event, Events, Severity};
+pub use meters::{Meter, Meters};
 pub use status::{
-    AppInstance, AppStatus, Health, NodeStatus, Registry, ServerStatus, ServiceStatus,
+    AppInstance, AppStatus, Health, NodeStatus, ProcessStatus, Registry, ServerStatus,
+    ServiceStatus, WorkerStatus,
 };
 pub use status::{SessionStatus, StatusSource, VoterStatus};
 
@@ -31,8 +35,10 @@ pub struct Telemetry {
     pub events: Events,
     /// What is.
     pub registry: Registry,
-    /// How much.
+    /// How much, of the node.
     pub counters: Arc<Counters>,
+    /// How much, by route, service, server and listener.
+    pub meters: Meters,
 }
 
 impl Telemetry {
@@ -42,6 +48,7 @@ impl Telemetry {
             events: Events::new(node, log),
             registry: Registry::default(),
             counters: Arc::new(Counters::new(workers)),
+            meters: Meters::new(workers),
         }
     }
 }

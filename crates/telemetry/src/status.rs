@@ -23,6 +23,28 @@ pub enum Health {
     Maintenance,
 }
 
+impl Health {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Up,
+        Self::Down,
+        Self::Starting,
+        Self::Draining,
+        Self::Maintenance,
+    ];
+
+    /// Its name, as in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Starting => "starting",
+            Self::Draining => "draining",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
 /// One server of a service, as this node's edge sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServerStatus {
@@ -51,6 +73,9 @@ pub struct ServiceStatus {
     pub name: String,
     /// `site`, `app`, `backend`.
     pub kind: String,
+    /// Requests that wait for one of its servers to have room.
+    #[serde(default)]
+    pub waiting: u64,
     /// Its servers; empty when it is answered in process.
     pub servers: Vec<ServerStatus>,
 }
@@ -113,6 +138,30 @@ pub struct SessionStatus {
     pub limit: u64,
 }
 
+/// What the process takes of its machine.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// Its workers, by their index.
+    pub workers: Vec<WorkerStatus>,
+    /// Processor time, in microseconds.
+    pub cpu_micros: u64,
+    /// Resident memory, in bytes.
+    pub resident_bytes: u64,
+    /// Descriptors that are open.
+    pub descriptors: u64,
+    /// Descriptors that may be open.
+    pub descriptor_limit: u64,
+}
+
+/// What a worker takes of its machine.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Time on a processor, in microseconds.
+    pub busy_micros: u64,
+    /// Time that it wanted one and had none, in microseconds.
+    pub waited_micros: u64,
+}
+
 /// All that one node says of itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeStatus {
@@ -122,6 +171,9 @@ pub struct NodeStatus {
     pub apps: Vec<AppStatus>,
     /// The session tier.
     pub sessions: Option<SessionStatus>,
+    /// Its process.
+    #[serde(default)]
+    pub process: ProcessStatus,
 }
 
 /// A role's part of the status.

@@ -64,6 +64,9 @@ pub(crate) fn route(route: &Route) -> Pairs {
             );
         }
     }
+    if let Some(name) = &route.name {
+        pairs.put("name", quoted(name));
+    }
     if let Some(missing) = &route.missing {
         pairs.put("missing", quoted(missing));
     }

@@ -431,6 +431,7 @@ impl Maker {
             _ => None,
         };
         Route {
+            name: self.maybe(|_| "route-1".to_owned()),
             when: self.conditions(path, true),
             action,
             missing,
@@ -444,6 +445,7 @@ impl Maker {
     /// A listener in TCP mode that leads to this backend.
     fn passing(&mut self, i: u16, to: &str) -> Listener {
         let route = |when| Route {
+            name: None,
             when,
             action: Action::To(to.into()),
             missing: None,

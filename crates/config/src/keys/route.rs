@@ -23,6 +23,7 @@ const ACTIONS: [&str; 5] = ["to", "route", "redirect", "respond", "deny"];
 
 /// A route and where its parts stand.
 pub(crate) struct Draft {
+    name: Option<String>,
     pub when: Conditions,
     pub to: Option<At<String>>,
     /// Services and their shares, in place of `to`.
@@ -43,6 +44,7 @@ pub(crate) struct Draft {
 impl Default for Draft {
     fn default() -> Self {
         Self {
+            name: None,
             when: Conditions::default(),
             to: None,
             split: Vec::new(),
@@ -93,6 +95,7 @@ impl Draft {
             (None, None, None) => Action::Deny,
         };
         Route {
+            name: self.name.clone(),
             when: self.when.clone(),
             action,
             missing: self.missing.as_ref().map(|at| at.value.clone()),
@@ -185,6 +188,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             |d: &mut Draft, v| {
                 d.missing = Some(v);
             },
+        ),
+        &key(
+            "name",
+            NAME,
+            Else("its conditions"),
+            "What metrics and access logs call it; a group's stands before its routes' conditions.",
+            |d: &mut Draft, v| d.name = Some(v.value),
         ),
         &key(
             "log",

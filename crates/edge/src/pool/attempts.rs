@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tandem_http::Request;
-use tandem_http::handler::{Attempts, Failure, Outcome, Queue, Upstream};
+use tandem_http::handler::{Attempts, Cause, Failure, Outcome, Queue, Upstream};
 use tandem_model::Balance;
 use tokio::time::Instant;
 
@@ -37,7 +38,10 @@ pub(crate) struct PoolAttempts {
     found: Found,
     /// There are servers that could be used, and none has room.
     busy: bool,
-    waiter: Option<Arc<Waiter>>,
+    /// Where it waits, and since when.
+    waiter: Option<(Arc<Waiter>, Instant)>,
+    /// The worker that it is on.
+    worker: usize,
 }
 
 impl PoolAttempts {
@@ -70,9 +74,16 @@ impl PoolAttempts {
             found,
             busy: false,
             waiter: None,
+            worker: 0,
             settings,
             pool,
         }
+    }
+
+    /// Counts with what belongs to this worker.
+    pub(crate) fn on(mut self, worker: usize) -> Self {
+        self.worker = worker;
+        self
     }
 
     /// The server that the client had, if this try should go there.
@@ -158,7 +169,7 @@ impl PoolAttempts {
 
     /// Gives the place in the queue up.
     fn leave(&mut self) {
-        if let Some(waiter) = self.waiter.take()
+        if let Some((waiter, _)) = self.waiter.take()
             && let Some(server) = self.pool.queue.leave(&waiter)
         {
             server.end();
@@ -196,19 +207,27 @@ impl Attempts for PoolAttempts {
         let settings = &self.settings.spread.queue;
         let view = self.pool.view.load();
         let waiter = self.pool.queue.enter(wish, settings.max as usize, &view);
-        let limit = settings.timeout;
-        self.waiter = waiter;
-        match self.waiter {
-            Some(_) => Queue::Wait(limit),
-            None => Queue::Full,
+        match waiter {
+            Some(waiter) => {
+                self.waiter = Some((waiter, Instant::now()));
+                Queue::Wait(settings.timeout)
+            }
+            None => {
+                self.pool.waits.full.fetch_add(1, Relaxed);
+                Queue::Full
+            }
         }
     }
 
     fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<Option<Upstream>> {
-        let Some(waiter) = &self.waiter else {
+        let Some((waiter, since)) = &self.waiter else {
             return Poll::Ready(None);
         };
         let place = std::task::ready!(waiter.poll(cx));
+        if place.is_some() {
+            let waited = self.pool.waits.waited.of(self.worker);
+            waited.add(since.elapsed());
+        }
         self.waiter = None;
         Poll::Ready(place.map(|server| self.go(server)))
     }
@@ -216,6 +235,19 @@ impl Attempts for PoolAttempts {
     fn done(&mut self, outcome: &Outcome) {
         if let (Some(server), None) = (&self.current, outcome.failure) {
             self.pool.answered(server, outcome.status);
+            let meter = &server.meter;
+            meter
+                .answers
+                .answered(self.worker, outcome.status, outcome.tried);
+            if let Some(first) = outcome.first_byte {
+                meter.first_byte.of(self.worker).add(first);
+            }
+        }
+        let busy = outcome
+            .failure
+            .is_some_and(|failure| failure.cause == Cause::Busy);
+        if busy && self.waiter.is_some() {
+            self.pool.waits.late.fetch_add(1, Relaxed);
         }
         // A failure that `next` was told of has ended its try there.
         self.end(outcome.failure);

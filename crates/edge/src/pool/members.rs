@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tandem_http::handler::Endpoint;
 use tandem_model::{Address, Check, Member, Place};
+use tandem_telemetry::meters::ServerMeter;
 use tandem_telemetry::{Health, ServerStatus};
 use tokio::sync::{Semaphore, watch};
 
@@ -155,7 +156,7 @@ impl Members {
     }
 
     /// Makes the servers that are missing and forgets those that are gone.
-    pub(super) fn reconcile(&mut self, check: &Check) {
+    pub(super) fn reconcile(&mut self, check: &Check, meter: impl Fn(&str) -> Arc<ServerMeter>) {
         let vitals = || match check {
             Check::Off => Vitals::new(State::Up, "not checked"),
             Check::Tcp(_) | Check::Tls(_) | Check::Http(..) => {
@@ -184,7 +185,9 @@ impl Members {
                     let node = matches!(member.place, Place::Node(_));
                     let token = token(&mut self.tokens, &key.name);
                     let limits = Limits::of(member);
-                    let server = Server::new(key, node, member.from, limits, token, vitals());
+                    let meter = meter(&key.name);
+                    let from = member.from;
+                    let server = Server::new(key, node, from, limits, token, vitals(), meter);
                     let server = match &member.place {
                         Place::Server(Address::Tcp { host, .. }) => server.at(host),
                         _ => server,
@@ -474,7 +477,7 @@ mod tests {
         let mut members = Members::new(std::slice::from_ref(&member), &none);
         let found = |members: &mut Members, answer: Result<Vec<SocketAddr>, String>| {
             let news = members.looked_up(vec![(name.clone(), answer)]);
-            members.reconcile(&Check::default());
+            members.reconcile(&Check::default(), |_| Arc::default());
             (members.servers(), news.len())
         };
         let (one, news) = found(&mut members, Ok(vec![a]));
@@ -490,7 +493,7 @@ mod tests {
         assert_eq!(news, 0);
         // A reload keeps what was found.
         members.update(std::slice::from_ref(&member), &none);
-        members.reconcile(&Check::default());
+        members.reconcile(&Check::default(), |_| Arc::default());
         assert!(Arc::ptr_eq(&members.servers()[1], &two[1]));
         let (left, _) = found(&mut members, Ok(vec![b]));
         assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &two[1]));

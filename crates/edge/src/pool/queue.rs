@@ -54,6 +54,11 @@ impl Queue {
         self.waiting.load(SeqCst) == 0
     }
 
+    /// How many wait.
+    pub(crate) fn len(&self) -> u64 {
+        self.waiting.load(SeqCst) as u64
+    }
+
     /// Stands in line behind all others. `None` when more than `max` would wait; not when there is a place at once.
     pub(crate) fn enter(&self, wish: Wish, max: usize, view: &View) -> Option<Arc<Waiter>> {
         let waiter = Arc::new(Waiter {

@@ -62,6 +62,8 @@ fn outcome(failure: Option<Failure>) -> Outcome {
         status: 200,
         failure,
         total: Duration::ZERO,
+        tried: Duration::ZERO,
+        first_byte: None,
     }
 }
 

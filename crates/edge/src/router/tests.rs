@@ -39,6 +39,7 @@ pub(super) fn router(routes: Vec<Route>) -> Router {
 
 pub(super) fn route(when: Conditions, action: Action) -> Route {
     Route {
+        name: None,
         when,
         action,
         missing: None,

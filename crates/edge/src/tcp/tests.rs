@@ -40,6 +40,7 @@ fn pool(name: &str, balance: Balance) -> Arc<Pool> {
 
 fn route(when: Conditions, action: Action) -> Route {
     Route {
+        name: None,
         when,
         action,
         missing: None,
@@ -78,7 +79,7 @@ fn goes(router: &TcpRouter, client: [u8; 4], name: Option<&str>) -> Option<Strin
         client: client.into(),
         name,
     };
-    let attempts = router.connect(&connection)?;
+    let attempts = router.connect(&connection, &crate::testing::cx())?;
     Some(attempts.service().to_string())
 }
 
@@ -157,7 +158,9 @@ fn connections_are_balanced_like_requests() {
             client: client.into(),
             name: None,
         };
-        let mut attempts = router.connect(&connection).expect("a pool");
+        let mut attempts = router
+            .connect(&connection, &crate::testing::cx())
+            .expect("a pool");
         let upstream = attempts.next(None).expect("a server");
         upstream.name.to_string()
     };

@@ -143,13 +143,14 @@ async fn linger(conn: &Conn) {
 impl Conn {
     pub fn new(shared: &Rc<Shared>, door: Rc<Door>, accepted: Accepted) -> Self {
         let idle = door.seen.borrow().config.timeouts.idle;
+        let counted = Some(Counted::new(shared, &door));
         Self {
             door,
             client: Client::Http1(accepted.socket),
             peer: accepted.peer,
             clock: Clock::new(idle),
             shared: shared.clone(),
-            counted: Some(Counted::new(shared)),
+            counted,
             admitted: None,
         }
     }
@@ -290,6 +291,7 @@ pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Out
         x.edits.as_deref(),
         shared.counters(),
         x.snapshot.log.as_ref(),
+        |record, took| x.snapshot.config.meters.count(&x.cx, record, took),
     );
     after
 }
@@ -397,10 +399,7 @@ impl<'a> Exchange<'a> {
                 secure,
             },
             peer,
-            cx: Cx {
-                worker: conn.shared().worker,
-                now,
-            },
+            cx: Cx::new(conn.shared().worker, now),
             record: Record::new(now),
             edits: None,
             waits: head.expects_continue(),
@@ -532,6 +531,7 @@ mod tests {
                 internal: false,
                 errors: None,
                 log: None,
+                meters: crate::ListenerMeters::default(),
             }));
             let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
             socket.set_nonblocking(true).unwrap();

@@ -34,15 +34,20 @@ struct Tries {
     begun: Instant,
     status: u16,
     failure: Option<Failure>,
+    /// When the last try began.
+    tried: Option<Instant>,
+    first_byte: Option<Duration>,
 }
 
 impl Drop for Tries {
     fn drop(&mut self) {
-        let total: Duration = self.begun.elapsed();
+        let now = Instant::now();
         self.attempts.done(&Outcome {
             status: self.status,
             failure: self.failure,
-            total,
+            total: now - self.begun,
+            tried: self.tried.map_or(Duration::ZERO, |tried| now - tried),
+            first_byte: self.first_byte,
         });
     }
 }
@@ -60,6 +65,8 @@ pub(super) async fn forward(
         begun: x.record.begun,
         status: 0,
         failure: None,
+        tried: None,
+        first_byte: None,
     };
     x.record.service = Some(tries.attempts.service().clone());
     loop {
@@ -68,7 +75,8 @@ pub(super) async fn forward(
             let watch = Watch::new(&x.conn.client);
             let may_ask = x.request.head.minor() == 1;
             let gone = poll_fn(|cx| watch.poll(cx, may_ask));
-            match wait(x.conn, &mut *tries.attempts, gone).await {
+            let queued = &mut x.record.queued;
+            match wait(x.conn, &mut *tries.attempts, gone, queued).await {
                 Wait::Over(upstream) => next = upstream,
                 Wait::Busy => {
                     tries.failure = Some(busy());
@@ -95,6 +103,7 @@ pub(super) async fn forward(
         tries.failure = None;
         let done = attempt(x, &upstream, body, missing, outs).await;
         x.record.server = Some(upstream.name);
+        (tries.tried, tries.first_byte) = (x.record.tried, x.record.until_first_byte());
         match done {
             Done::Answered { after, .. } => {
                 tries.status = x.record.status;
@@ -146,26 +155,33 @@ pub(super) enum Wait {
     Gone,
 }
 
-/// Waits in the pool's queue, if that says so. A client that leaves (`gone`) makes room for those behind it.
+/// Waits in the pool's queue, if that says so, and adds how long to `queued`. A client that leaves (`gone`) makes room
+/// for those behind it.
 pub(super) async fn wait(
     conn: &Conn,
     attempts: &mut dyn Attempts,
     gone: impl Future<Output = ()>,
+    queued: &mut Duration,
 ) -> Wait {
     let limit = match attempts.queue() {
         Queue::Nothing => return Wait::Over(None),
         Queue::Full => return Wait::Busy,
         Queue::Wait(limit) => limit,
     };
+    let begun = Instant::now();
     let place = pin!(poll_fn(|cx| attempts.poll_queue(cx)));
-    match conn.clock.limit(limit, select(place, pin!(gone))).await {
+    let gone = pin!(gone);
+    let waited = conn.clock.limit(limit, select(place, gone)).await;
+    *queued += begun.elapsed();
+    match waited {
         Ok(Either::Left((upstream, _))) => Wait::Over(upstream),
         Ok(Either::Right(_)) => Wait::Gone,
         Err(Elapsed) => Wait::Busy,
     }
 }
 
-fn busy() -> Failure {
+/// What became of a request that found no server with room.
+pub(super) fn busy() -> Failure {
     Failure {
         stage: Stage::Unsent,
         cause: Cause::Busy,
@@ -218,7 +234,7 @@ async fn attempt(
 ) -> Done {
     let key = Key::new(upstream, x);
     if let Some(socket) = x.conn.shared().pool.take(&key) {
-        x.record.connected = Some(Instant::now());
+        x.record.reuse();
         match exchange(x, upstream, &socket, body, missing, outs).await {
             Done::Failed(Failure {
                 cause: Cause::Broken,
@@ -229,11 +245,13 @@ async fn attempt(
             done => return kept(x, key, socket, done),
         }
     }
+    x.record.open();
     let open = x.conn.clock.limit(upstream.timeouts.connect, key.open());
     // What opening takes of memory, with TLS above all, lives no longer than that.
-    let cause = match Box::pin(open).await {
+    let opened = Box::pin(open).await;
+    x.record.opened(matches!(opened, Ok(Ok(_))));
+    let cause = match opened {
         Ok(Ok(socket)) => {
-            x.record.connected = Some(Instant::now());
             let done = exchange(x, upstream, &socket, body, missing, outs).await;
             return kept(x, key, socket, done);
         }

@@ -19,6 +19,7 @@ mod exchange;
 mod forward;
 mod gone;
 mod http2;
+mod meters;
 mod opening;
 mod pool;
 mod record;
@@ -43,11 +44,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tandem_model::{Limits, Timeouts};
 use tandem_net::{Acceptor, ClientRule, ServerTls};
+use tandem_telemetry::meters::Connections;
 use tandem_telemetry::{AccessLog, Telemetry, WorkerCounters, Written};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
 pub use admission::Admission;
+pub use meters::ListenerMeters;
 pub(crate) use pool::open;
 
 use crate::Handler;
@@ -83,6 +86,8 @@ pub struct ListenerConfig {
     pub errors: Option<Arc<ErrorPages>>,
     /// The access log's file.
     pub log: Option<PathBuf>,
+    /// What is counted of it, and with what.
+    pub meters: ListenerMeters,
 }
 
 /// The engine of one worker. Made and used on the worker's own thread; clones are the same engine.
@@ -134,6 +139,8 @@ struct Door {
     config: Arc<ArcSwap<ListenerConfig>>,
     seen: RefCell<Rc<Snapshot>>,
     closed: Cell<bool>,
+    /// Connections that came by it and are open.
+    open: Cell<u64>,
     /// TLS handshakes that failed.
     handshakes: opening::Failed,
     /// HTTP/2 connections that were ended for what they sent.
@@ -187,6 +194,7 @@ impl Engine {
             config,
             seen,
             closed: Cell::new(false),
+            open: Cell::new(0),
             handshakes: opening::Failed::default(),
             floods: opening::Failed::default(),
         });
@@ -328,9 +336,22 @@ impl Door {
         let current = self.config.load();
         let mut seen = self.seen.borrow_mut();
         if !Arc::ptr_eq(&current, &seen.config) {
-            *seen = Rc::new(shared.snapshot(current.clone()));
+            let next = Rc::new(shared.snapshot(current.clone()));
+            let (from, to) = (&seen.config.meters, &next.config.meters);
+            if !Arc::ptr_eq(&from.connections, &to.connections) {
+                // The listener has another name.
+                let from = from.connections.of(shared.worker);
+                from.moved(to.connections.of(shared.worker), self.open.get());
+            }
+            *seen = next;
         }
         seen.clone()
+    }
+
+    /// What this worker counts its connections with.
+    fn connections(&self, shared: &Shared, count: impl FnOnce(&Connections)) {
+        let seen = self.seen.borrow();
+        count(seen.config.meters.connections.of(shared.worker));
     }
 }
 
@@ -368,20 +389,30 @@ impl Drop for Place {
 }
 
 /// Counts a connection from when it was taken to its end, however it ends.
-struct Counted(Rc<Shared>);
+struct Counted {
+    shared: Rc<Shared>,
+    door: Rc<Door>,
+}
 
 impl Counted {
-    fn new(shared: &Rc<Shared>) -> Self {
+    fn new(shared: &Rc<Shared>, door: &Rc<Door>) -> Self {
         shared.count.set(shared.count.get() + 1);
         shared.counters().accepted.fetch_add(1, Relaxed);
         shared.counters().open.fetch_add(1, Relaxed);
-        Self(shared.clone())
+        door.open.set(door.open.get() + 1);
+        door.connections(shared, |mine| mine.came(1));
+        Self {
+            shared: shared.clone(),
+            door: door.clone(),
+        }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let shared = &self.0;
+        let Self { shared, door } = self;
+        door.open.set(door.open.get() - 1);
+        door.connections(shared, |mine| mine.ended(1));
         shared.count.set(shared.count.get() - 1);
         shared.counters().open.fetch_sub(1, Relaxed);
         if std::thread::panicking() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tandem_telemetry::{AccessLog, AccessRecord, Stopped, WorkerCounters};
 
@@ -21,7 +21,15 @@ pub(super) struct Record {
     pub service: Option<Arc<str>>,
     pub server: Option<Arc<str>>,
     pub retries: u32,
+    /// In queues, in all.
+    pub queued: Duration,
+    /// When the last try began.
+    pub tried: Option<Instant>,
+    /// When it had its connection.
     pub connected: Option<Instant>,
+    /// What opening connections took, of all tries.
+    pub connecting: Duration,
+    /// When the last try's answer began.
     pub first_byte: Option<Instant>,
     pub stopped: Stopped,
     pub logged: bool,
@@ -37,11 +45,37 @@ impl Record {
             service: None,
             server: None,
             retries: 0,
+            queued: Duration::ZERO,
+            tried: None,
             connected: None,
+            connecting: Duration::ZERO,
             first_byte: None,
             stopped: Stopped::No,
             logged: true,
         }
+    }
+
+    /// A try begins that has its connection.
+    pub fn reuse(&mut self) {
+        let now = Instant::now();
+        (self.tried, self.connected, self.first_byte) = (Some(now), Some(now), None);
+    }
+
+    /// A try begins that opens a connection.
+    pub fn open(&mut self) {
+        (self.tried, self.connected, self.first_byte) = (Some(Instant::now()), None, None);
+    }
+
+    /// The connection is open, or cannot be opened.
+    pub fn opened(&mut self, is_open: bool) {
+        let now = Instant::now();
+        self.connecting += self.tried.map_or(Duration::ZERO, |tried| now - tried);
+        self.connected = is_open.then_some(now);
+    }
+
+    /// From the last try's connection to its answer's first byte.
+    pub fn until_first_byte(&self) -> Option<Duration> {
+        Some(self.first_byte?.duration_since(self.connected?))
     }
 
     /// Counts the request and writes it to the log.
@@ -51,8 +85,11 @@ impl Record {
         edits: Option<&Edits>,
         counters: &WorkerCounters,
         log: Option<&AccessLog>,
+        meter: impl FnOnce(&Self, Duration),
     ) {
         self.count(counters);
+        let total = self.begun.elapsed();
+        meter(self, total);
         let Some(log) = log.filter(|_| self.logged) else {
             return;
         };
@@ -82,7 +119,7 @@ impl Record {
             retries: self.retries,
             connect: micros(self.connected),
             first_byte: micros(self.first_byte),
-            total: self.begun.elapsed().as_micros() as u64,
+            total: total.as_micros() as u64,
             stopped: self.stopped,
             id: edits.map_or(b"", |edits| edits.id.as_bytes()),
         });
@@ -94,8 +131,11 @@ impl Record {
         client: std::net::IpAddr,
         counters: &WorkerCounters,
         log: Option<&AccessLog>,
+        meter: impl FnOnce(u16, u64, Duration),
     ) {
         self.count(counters);
+        let total = self.begun.elapsed();
+        meter(self.status, self.bytes + self.head_bytes, total);
         counters.refused.fetch_add(1, Relaxed);
         if let Some(log) = log {
             log.record(&AccessRecord {
@@ -113,7 +153,7 @@ impl Record {
                 retries: 0,
                 connect: 0,
                 first_byte: 0,
-                total: self.begun.elapsed().as_micros() as u64,
+                total: total.as_micros() as u64,
                 stopped: self.stopped,
                 id: b"",
             });

@@ -319,7 +319,13 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
         .await;
     record.stopped = sent.err().unwrap_or_default();
     let client = conn.peer.ip().to_canonical();
-    record.refused(client, conn.shared().counters(), snapshot.log.as_ref());
+    let worker = conn.shared().worker;
+    record.refused(
+        client,
+        conn.shared().counters(),
+        snapshot.log.as_ref(),
+        |status, bytes, took| snapshot.config.meters.refused(worker, status, bytes, took),
+    );
     After::Close
 }
 

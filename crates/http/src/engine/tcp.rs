@@ -26,7 +26,9 @@ use super::connection::Conn;
 use super::forward::{self, Wait};
 use super::stream::{End, Moved, stream};
 use super::{Snapshot, pool};
-use crate::handler::{Attempts, Cause, Connection, Connections, Failure, Outcome, Stage, Upstream};
+use crate::handler::{
+    Attempts, Cause, Connection, Connections, Cx, Failure, Outcome, Stage, Upstream,
+};
 
 /// Full reads in a row after which bytes are moved by the kernel alone: it is a stream.
 const STREAM: u32 = 4;
@@ -40,6 +42,7 @@ struct Passing<'a> {
     client: &'a Socket,
     snapshot: &'a Snapshot,
     attempts: Option<Box<dyn Attempts>>,
+    cx: Cx,
     begun: Instant,
     name: Option<String>,
     failure: Option<Failure>,
@@ -47,6 +50,9 @@ struct Passing<'a> {
     status: u16,
     server: Option<Arc<str>>,
     retries: u32,
+    queued: Duration,
+    /// When the last try began.
+    tried: Option<Instant>,
     connected: Option<Instant>,
     up: Cell<u64>,
     down: Cell<u64>,
@@ -60,17 +66,21 @@ pub(super) async fn pass(conn: &Conn, snapshot: Rc<Snapshot>, connections: &dyn 
     let Client::Http1(client) = &conn.client else {
         return;
     };
+    let begun = Instant::now();
     let mut passing = Passing {
         conn,
         client,
         snapshot: &snapshot,
         attempts: None,
-        begun: Instant::now(),
+        cx: Cx::new(conn.shared().worker, begun),
+        begun,
         name: None,
         failure: None,
         status: 0,
         server: None,
         retries: 0,
+        queued: Duration::ZERO,
+        tried: None,
         connected: None,
         up: Cell::new(0),
         down: Cell::new(0),
@@ -95,7 +105,7 @@ impl Passing<'_> {
             client: self.conn.peer.ip().to_canonical(),
             name: self.name.as_deref(),
         };
-        self.attempts = connections.connect(&connection);
+        self.attempts = connections.connect(&connection, &self.cx);
         if self.attempts.is_none() {
             self.status = 403;
             return;
@@ -124,10 +134,11 @@ impl Passing<'_> {
             let attempts = &mut **self.attempts.as_mut()?;
             let mut next = attempts.next(self.failure.as_ref());
             if next.is_none() {
-                match forward::wait(conn, attempts, gone(self.client)).await {
+                match forward::wait(conn, attempts, gone(self.client), &mut self.queued).await {
                     Wait::Over(upstream) => next = upstream,
                     Wait::Busy => {
                         self.status = 503;
+                        self.failure = Some(forward::busy());
                         self.stopped = Stopped::Queue;
                         return None;
                     }
@@ -147,6 +158,7 @@ impl Passing<'_> {
             };
             self.retries += u32::from(self.failure.is_some());
             self.server = Some(upstream.name.clone());
+            self.tried = Some(Instant::now());
             let open = open(&upstream, conn);
             let cause = match conn.clock.limit(upstream.timeouts.connect, open).await {
                 Ok(Ok(socket)) => {
@@ -210,13 +222,27 @@ impl Passing<'_> {
 impl Drop for Passing<'_> {
     /// Also when the connection is cut off: the pool must not count it for ever, and the log has a line for each.
     fn drop(&mut self) {
+        let now = Instant::now();
+        let since = |at: Option<Instant>| at.map(|at| now - at).unwrap_or_default();
+        let first_byte = self.first_byte.get().zip(self.connected);
         if let Some(attempts) = &mut self.attempts {
             attempts.done(&Outcome {
                 status: self.status,
                 failure: self.failure,
-                total: self.begun.elapsed(),
+                total: now - self.begun,
+                tried: since(self.tried),
+                first_byte: first_byte.map(|(first, connected)| first - connected),
             });
         }
+        let service = self.attempts.as_ref().map_or("", |a| &**a.service());
+        self.snapshot.config.meters.note(
+            &self.cx,
+            service,
+            self.status,
+            self.down.get(),
+            self.retries,
+            now - self.begun,
+        );
         let shared = self.conn.shared();
         let counters = shared.counters();
         use std::sync::atomic::Ordering::Relaxed;
@@ -238,12 +264,12 @@ impl Drop for Passing<'_> {
                 status: self.status,
                 down: self.down.get(),
                 up: self.up.get(),
-                service: self.attempts.as_ref().map_or("", |a| &**a.service()),
+                service,
                 server: self.server.as_deref().unwrap_or_default(),
                 retries: self.retries,
                 connect: micros(self.connected),
                 first_byte: micros(self.first_byte.get()),
-                total: self.begun.elapsed().as_micros() as u64,
+                total: (now - self.begun).as_micros() as u64,
                 stopped: self.stopped,
             });
         }

@@ -75,6 +75,7 @@ pub fn config(handler: Arc<dyn Handler>) -> ListenerConfig {
         internal: false,
         errors: None,
         log: None,
+        meters: tandem_http::ListenerMeters::default(),
     }
 }
 

@@ -227,7 +227,7 @@ async fn what_one_worker_has_compressed_the_others_need_not() {
     let handler = crate::SiteHandler::new(&site, 2, super::telemetry()).unwrap();
     let now = Instant::now();
     let on = |worker| {
-        let cx = tandem_http::Cx { worker, now };
+        let cx = tandem_http::Cx::new(worker, now);
         super::ask_in(&handler, "GET", b"/media.rs", &[GZIP], cx)
     };
     let (first, second) = (on(0).await, on(1).await);

@@ -143,7 +143,7 @@ async fn ask(
     fields: &[(&str, &str)],
     now: Instant,
 ) -> Got {
-    ask_in(handler, method, path, fields, Cx { worker: 0, now }).await
+    ask_in(handler, method, path, fields, Cx::new(0, now)).await
 }
 
 async fn ask_in(

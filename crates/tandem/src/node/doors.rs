@@ -11,8 +11,10 @@ use arc_swap::ArcSwap;
 use tandem_admin::{Access, AdminHandler};
 use tandem_edge::{Router, TcpRouter};
 use tandem_http::policy::{ErrorPages, Maintenance, Works};
-use tandem_http::{Admission, Engine, Handler, ListenerConfig};
-use tandem_model::{Address, Limits, ListenerTls, Mode, NodePlan, Overrides, Timeouts};
+use tandem_http::{Admission, Engine, Handler, ListenerConfig, ListenerMeters};
+use tandem_model::{
+    Address, Limits, ListenerPlan, ListenerTls, Mode, NodePlan, Overrides, Timeouts,
+};
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_net::{ClientRule, Pipe, ServerTls};
@@ -222,6 +224,7 @@ pub fn configure(
     services: &Services,
     rule: &ClientRule,
     before: &Before,
+    telemetry: &Telemetry,
 ) -> Result<Configs> {
     let mut configs = Configs {
         doors: Vec::new(),
@@ -248,11 +251,13 @@ pub fn configure(
             let target = plan.targets.get(id)?;
             services.connections(target, over)
         };
-        let router: std::result::Result<Arc<dyn Handler>, _> = match listener.mode {
-            Mode::Http => Router::new(listener, &handler).map(|router| Arc::new(router) as _),
-            Mode::Tcp => TcpRouter::new(listener, &connections).map(|router| Arc::new(router) as _),
+        let router = match listener.mode {
+            Mode::Http => Router::new(listener, &handler)
+                .map(|router| (router.labels(), Arc::new(router) as Arc<dyn Handler>)),
+            Mode::Tcp => TcpRouter::new(listener, &connections)
+                .map(|router| (router.labels(), Arc::new(router) as _)),
         };
-        let mut handler = router.map_err(|error| Failure::usage(error.to_string()))?;
+        let (labels, mut handler) = router.map_err(|error| Failure::usage(error.to_string()))?;
         let name = shared(&listener.name);
         let wrong = |what| Failure::usage(format!("listener {}: {what}", listener.name));
         if let Some(said) = &listener.maintenance {
@@ -288,12 +293,27 @@ pub fn configure(
             internal: listener.internal,
             errors: ErrorPages::read(&listener.errors).map_err(wrong)?,
             log: listener.log.clone(),
+            meters: meters(listener, &labels, telemetry),
         });
         let addresses = listener.bind.iter().cloned();
         let doors = addresses.map(|address| (address, config.clone()));
         configs.doors.extend(doors);
     }
     Ok(configs)
+}
+
+/// What a listener counts with. The door of a service is told from a listener of the same name.
+fn meters(plan: &ListenerPlan, labels: &[String], telemetry: &Telemetry) -> ListenerMeters {
+    let name = match plan.internal {
+        true => format!("{}/door", plan.name),
+        false => plan.name.clone(),
+    };
+    ListenerMeters::new(
+        &telemetry.meters,
+        &name,
+        labels.iter().map(String::as_str),
+        plan.targets.keys().map(String::as_str),
+    )
 }
 
 /// The certificates that a listener has, or is to have.
@@ -320,6 +340,7 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
         internal: false,
         errors: None,
         log: None,
+        meters: ListenerMeters::default(),
     }
 }
 
@@ -405,7 +426,7 @@ impl Doors {
             let queue = queues.get_mut(cx.index).and_then(Option::take);
             worker(cx, queue, most, reports.clone())
         };
-        let workers = workers::start("worker", workers, work)
+        let workers = workers::start(process::WORKER, workers, work)
             .map_err(|error| Failure::failed(format!("cannot start the workers: {error}")))?;
         let mut doors = Self {
             open: BTreeMap::new(),

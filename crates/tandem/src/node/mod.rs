@@ -99,6 +99,10 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     let workers = plan.workers.map_or_else(process::cores, usize::from);
     let telemetry = Telemetry::new(&plan.node, workers, Log::Stderr);
     set_log(&plan, &telemetry);
+    let usage = process::Usage {
+        descriptor_limit: descriptors,
+    };
+    telemetry.registry.publish("process", Arc::new(usage));
     let rule = client_rule(&plan)?;
     let state = plan.state.clone();
     std::fs::create_dir_all(&state).map_err(|error| {
@@ -140,7 +144,8 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let services = services::Services::build(&plan, &apps, workers, &telemetry, None)?;
         let before = predecessor.as_ref().map(Predecessor::orders);
         let before = before.map(|orders| doors::Before::left(&orders.works));
-        let configs = doors::configure(&plan, &services, &rule, &before.unwrap_or_default())?;
+        let before = before.unwrap_or_default();
+        let configs = doors::configure(&plan, &services, &rule, &before, &telemetry)?;
         let mut checks = None;
         if let Some(predecessor) = &predecessor {
             services.resolve().await;

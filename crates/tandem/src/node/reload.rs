@@ -133,7 +133,13 @@ impl Running {
         self.apps.prepare(&plan)?;
         let before = Some(&self.services);
         let services = Services::build(&plan, &self.apps, self.workers, &self.telemetry, before)?;
-        let configs = doors::configure(&plan, &services, &rule, &self.doors.before())?;
+        let configs = doors::configure(
+            &plan,
+            &services,
+            &rule,
+            &self.doors.before(),
+            &self.telemetry,
+        )?;
         let voters = sessions::voters_of(&plan)?;
 
         self.apps.update(&plan)?;

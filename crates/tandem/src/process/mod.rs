@@ -3,8 +3,10 @@
 pub mod daemon;
 pub mod notify;
 mod pid_file;
+mod usage;
 
 pub use pid_file::{Holder, PidFile, holder};
+pub use usage::{Usage, WORKER};
 
 use std::fs::OpenOptions;
 use std::io;

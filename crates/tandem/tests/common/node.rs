@@ -1,11 +1,13 @@
 //! A node of one machine whose file a test writes and changes.
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
 
-use super::{Dir, send, tandem, wait_until};
+use super::{Dir, PATIENCE, Page, parse, send, tandem, wait_until};
 
 /// A node of a file that the test changes.
 pub struct Node {
@@ -58,6 +60,28 @@ impl Node {
     pub fn access_log(&self) -> String {
         let path = self.dir.path().join("state/local/access.log");
         std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Asks the admin API, by the node's own socket: `GET /metrics`.
+    pub fn admin(&self, line: &str) -> Page {
+        let path = self.dir.path().join("state/local/admin.sock");
+        let mut stream = UnixStream::connect(path).expect("the node's socket");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a time limit");
+        let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("a request");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        parse(&answer).expect("a whole answer")
+    }
+
+    /// The value of a metric; `None` without that series.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.admin("GET /metrics").text();
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        Some(value.parse().expect("a number"))
     }
 
     pub fn log(&self) -> String {
