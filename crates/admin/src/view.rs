@@ -1,7 +1,7 @@
 //! What the pages show.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tandem_telemetry::counters::Totals;
@@ -42,6 +42,8 @@ pub struct NodeView {
     pub uptime: u64,
     /// What its roles say.
     pub status: NodeStatus,
+    /// What time it has, in milliseconds since 1970.
+    pub now: u64,
     /// What its workers counted.
     pub counters: Totals,
     /// The last events.
@@ -57,6 +59,9 @@ impl NodeView {
             version: info.version,
             pid: std::process::id(),
             uptime: info.started.elapsed().as_secs(),
+            now: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as u64),
             status: telemetry.registry.status(),
             counters: telemetry.counters.totals(),
             events: telemetry.events.last(EVENTS),
@@ -120,6 +125,9 @@ impl Row {
     /// Judges a running node by what it says of itself.
     pub fn judge(status: &NodeStatus) -> (RowState, String) {
         let mut reasons = Vec::new();
+        for listener in status.listeners.iter().filter(|l| l.maintenance) {
+            reasons.push(format!("listener {}: in maintenance", listener.name));
+        }
         for app in &status.apps {
             for instance in app
                 .instances

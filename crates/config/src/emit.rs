@@ -9,8 +9,8 @@ pub(crate) mod text;
 use std::fmt::Write;
 
 use tandem_model::{
-    Action, Admin, Cluster, Limits, Listener, LogFormat, LogTo, Mode, Node, Secret, Sessions, Size,
-    Timeouts, TlsVersion,
+    AccessFormat, Action, Admin, Cluster, Limits, Listener, LogFormat, LogTo, Mode, Node, Secret,
+    Sessions, Size, Timeouts, TlsVersion,
 };
 
 use crate::duration;
@@ -105,7 +105,35 @@ fn common(cluster: &Cluster) -> Pairs {
     pairs.put_unless("log-level", &cluster.log_level, &usual.log_level, |level| {
         quoted(level.name())
     });
+    let format = &cluster.access_format;
+    pairs.put_unless("access-format", format, &usual.access_format, access_format);
     pairs
+}
+
+fn access_format(format: &AccessFormat) -> String {
+    match format {
+        AccessFormat::Combined => quoted("combined"),
+        AccessFormat::Json => quoted("json"),
+        AccessFormat::Own(template) => quoted(&template.to_string()),
+    }
+}
+
+fn access_log(pairs: &mut Pairs, mine: &Listener) {
+    let file = mine.log.as_deref();
+    let usual = file == Some(listener::ACCESS_LOG);
+    match (file, &mine.log_format) {
+        (None, _) => pairs.put("log", "false"),
+        (Some(_), None) if usual => {}
+        (Some(path), None) => pairs.put("log", quoted(path)),
+        (Some(path), Some(format)) => {
+            let mut table = Pairs::default();
+            if !usual {
+                table.put("file", quoted(path));
+            }
+            table.put("format", access_format(format));
+            pairs.put("log", table.inline());
+        }
+    }
 }
 
 fn listener(mine: &Listener, implied_on: &[String]) -> String {
@@ -150,10 +178,13 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
         );
     }
     service::put_timeouts_unless(&mut pairs, &mine.timeouts, &Timeouts::of(mine.mode));
-    pairs.put_unless("log", &mine.log, &usual.log, |log| match log {
-        Some(path) => quoted(path),
-        None => "false".into(),
-    });
+    access_log(&mut pairs, mine);
+    pairs.put_unless(
+        "request-id",
+        &mine.request_id,
+        &usual.request_id,
+        ToString::to_string,
+    );
     policy::errors(&mut pairs, &mine.errors);
     policy::maintenance(&mut pairs, mine.maintenance.as_ref());
     if let Some(to) = only_to(mine) {

@@ -1,5 +1,6 @@
 //! The language: one table of keys for each kind of table in a cluster file.
 
+pub(crate) mod access_log;
 pub(crate) mod app;
 pub(crate) mod auth;
 pub(crate) mod backend;
@@ -43,6 +44,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &auth::LIMIT,
     &compress::KEYS,
     &errors::PAGE,
+    &access_log::KEYS,
     &maintenance::KEYS,
     &site::KEYS,
     &site::ACCESS,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use tandem_model::Variable;
+use tandem_model::{AccessVariable, Variable};
 
 use crate::keys::TABLES;
 use crate::table::{Described, Need, Row};
@@ -25,6 +25,17 @@ One TOML file describes the whole cluster; it is the same on every machine.
 - `tandem check` reports every mistake of a file at once.
 ";
 
+const ACCESS_LOGS: &str = "
+## Access logs
+
+What a `format` of your own may have in it, as `\"{client} {method} {uri} {status} {total}\"`. What is empty is `-`; \
+quotes, backslashes and bytes that are not printable ASCII are written as `\\xHH`. `{{` and `}}` are braces. With \
+`\"json\"` a line has all of them but `header`, with `_` for `-`; times are called `queue_ms` and so on.
+
+| variable | |
+|---|---|
+";
+
 /// The reference page of all keys, as Markdown.
 pub fn reference() -> String {
     let mut page = String::from(INTRODUCTION);
@@ -33,6 +44,10 @@ pub fn reference() -> String {
     }
     page.push_str("\n## Variables\n\nTexts that a request fills in. `{{` and `}}` are braces.\n\n| variable | |\n|---|---|\n");
     for (name, doc) in Variable::ALL {
+        let _ = writeln!(page, "| `{{{name}}}` | {doc} |");
+    }
+    page.push_str(ACCESS_LOGS);
+    for (name, doc) in AccessVariable::all() {
         let _ = writeln!(page, "| `{{{name}}}` | {doc} |");
     }
     page

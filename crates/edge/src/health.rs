@@ -145,7 +145,13 @@ async fn check(pool: &Pool, server: &Server, settings: &Settings, timing: &Timin
     };
     let result = result.map_err(|why| probe::told(&settings.check, &why));
     pool.checked(server, generation, result);
-    let next = began + server.pause(timing);
+    let pause = if pool.is_usable() {
+        server.pause(timing)
+    } else {
+        // Nobody is served: whoever returns is to be known at once.
+        timing.fast.min(timing.every)
+    };
+    let next = began + pause;
     let soonest = Instant::now() + GAP;
     tokio::select! {
         () = sleep_until(next.max(soonest)) => {}

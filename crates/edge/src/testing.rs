@@ -50,6 +50,8 @@ pub(crate) fn listener() -> ListenerPlan {
         maintenance: None,
         timeouts: Timeouts::default(),
         log: None,
+        log_format: tandem_model::AccessFormat::Combined,
+        request_id: true,
     }
 }
 

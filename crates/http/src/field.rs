@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     ForwardedHost,
     /// `Forwarded` and the rest of `X-Forwarded-*`: worth as much as the word of who sent it.
     Forwarded,
+    /// X-Request-Id.
+    RequestId,
     /// `tandem-*`: words between nodes.
     Internal,
     /// Of this connection only: RFC 9110 section 7.6.1 and what the Connection field names.
@@ -60,6 +62,7 @@ pub(crate) fn kind(name: &[u8]) -> Kind {
         10 if is(b"connection") => Kind::Connection,
         10 if is(b"set-cookie") => Kind::SetCookie,
         10 if is(b"keep-alive") => Kind::HopByHop,
+        12 if folds(name, b"x-request-id") => Kind::RequestId,
         14 if is(b"content-length") => Kind::ContentLength,
         16 if is(b"proxy-connection") => Kind::HopByHop,
         17 if is(b"transfer-encoding") => Kind::TransferEncoding,

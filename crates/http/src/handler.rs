@@ -15,6 +15,7 @@ use tandem_net::{ClientTls, TlsName};
 
 use crate::Request;
 use crate::policy::Edits;
+use crate::request_id::Made;
 
 /// Something that can answer requests: a site, the router, admin pages. Shared by all workers, so what it changes is
 /// atomic; what belongs to a worker it keeps by [`Cx::worker`].
@@ -54,6 +55,8 @@ pub struct Cx {
     pub now: Instant,
     /// What the request counts for; its number, or one of the two that are none.
     taken: Cell<u32>,
+    /// What tells the request from all others, unless it came with that.
+    pub(crate) made: Made,
 }
 
 /// No route has taken the request.
@@ -79,6 +82,7 @@ impl Cx {
             worker,
             now,
             taken: Cell::new(NO_ROUTE),
+            made: Made::next(),
         }
     }
 
@@ -207,6 +211,11 @@ pub trait Attempts {
     fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<Option<Upstream>> {
         let _ = cx;
         Poll::Ready(None)
+    }
+    /// Whether no server is left that could be asked: then a request that could be sent to none is answered as those that
+    /// come after it are.
+    fn is_out(&self) -> bool {
+        false
     }
     /// The request is over.
     fn done(&mut self, outcome: &Outcome);

@@ -55,6 +55,7 @@ pub fn request_head(bytes: &[u8]) {
             peer: Peer::Stranger,
             secure: false,
             to_node: true,
+            id: None,
             host: "server.example:80",
             edits: None,
             cookies: None,

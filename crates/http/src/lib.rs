@@ -20,6 +20,7 @@ pub mod invariants;
 pub mod path;
 pub mod policy;
 pub mod request;
+mod request_id;
 pub mod response;
 mod rewrite;
 pub mod strictness;

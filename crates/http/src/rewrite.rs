@@ -24,6 +24,8 @@ pub(crate) struct Forwarded<'a> {
     pub secure: bool,
     /// The server is a node: it takes internal fields.
     pub to_node: bool,
+    /// Its id; `None` leaves what it has of that as it came.
+    pub id: Option<&'a [u8]>,
     /// The Host field for a request that came without one (HTTP/1.0).
     pub host: &'a str,
     /// What policies change.
@@ -56,6 +58,7 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
         Kind::Cookie => f.cookies.is_none(),
         Kind::ForwardedFor => f.peer == Peer::Node,
         Kind::ForwardedProto | Kind::ForwardedHost | Kind::Forwarded => believed,
+        Kind::RequestId => f.id.is_none(),
         Kind::Internal => internal,
         // Content-Length was read as one plain number: it passes as it is.
         Kind::ContentLength => true,
@@ -72,6 +75,11 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
     }
     if head.body() == BodyLength::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if let Some(id) = f.id {
+        out.extend_from_slice(b"X-Request-Id: ");
+        out.extend_from_slice(id);
+        out.extend_from_slice(b"\r\n");
     }
     forwarded_for(out, f);
     let has = |kind| believed && head.fields.iter().any(|field| field.kind == kind);
@@ -234,6 +242,7 @@ mod tests {
             peer,
             secure: false,
             to_node,
+            id: None,
             host: "server:80",
             edits: None,
             cookies: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{Address, Errors, Maintenance, Program, Route, Secret, Service, Size};
+use crate::{AccessFormat, Address, Errors, Maintenance, Program, Route, Secret, Service, Size};
 
 /// The port on which nodes talk to one another, unless `[cluster] port` says otherwise.
 pub const CLUSTER_PORT: u16 = 7411;
@@ -39,6 +39,8 @@ pub struct Cluster {
     pub log_format: LogFormat,
     /// The least severity that is written to it.
     pub log_level: LogLevel,
+    /// The lines of access logs that do not say otherwise.
+    pub access_format: AccessFormat,
     /// The machines, in the order of the file.
     pub nodes: Vec<Node>,
     /// Where requests come in.
@@ -158,6 +160,10 @@ pub struct Listener {
     pub timeouts: Timeouts,
     /// The access log: `None` is off; relative to the node's state directory; `{node}` is filled in.
     pub log: Option<String>,
+    /// Its lines, where they are not as the cluster's.
+    pub log_format: Option<AccessFormat>,
+    /// Requests get an id.
+    pub request_id: bool,
 }
 
 /// How a listener speaks TLS.

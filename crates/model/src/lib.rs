@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod auth;
 pub mod check;
 pub mod cluster;
@@ -24,6 +25,7 @@ pub mod units;
 #[cfg(test)]
 mod sample;
 
+pub use access_log::{AccessFormat, AccessTemplate, AccessVariable, NamedVariable};
 pub use auth::{Auth, Rate, Users};
 pub use check::{Check, HttpCheck, Timing};
 pub use cluster::{

@@ -10,9 +10,10 @@ use ipnet::IpNet;
 use crate::cluster::Guard;
 use crate::cluster::Limits;
 use crate::{
-    Action, Address, Admin, App, Auth, BackendTls, Check, Cluster, Conditions, Content, Errors,
-    Listener, ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode, Overrides, Policies,
-    Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size, Spread, Timeouts,
+    AccessFormat, Action, Address, Admin, App, Auth, BackendTls, Check, Cluster, Conditions,
+    Content, Errors, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode,
+    Overrides, Policies, Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size,
+    Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -98,6 +99,10 @@ pub struct ListenerPlan {
     pub timeouts: Timeouts,
     /// The access log, if there is one; absolute.
     pub log: Option<PathBuf>,
+    /// Its lines.
+    pub log_format: AccessFormat,
+    /// Requests get an id.
+    pub request_id: bool,
 }
 
 /// Where a route leads on this node.
@@ -404,6 +409,9 @@ impl View<'_> {
                     .then(|| listener.maintenance.clone().unwrap_or_default()),
                 timeouts: listener.timeouts,
                 log: self.log_path(listener.log.as_deref()),
+                log_format: (listener.log_format.clone())
+                    .unwrap_or_else(|| self.cluster.access_format.clone()),
+                request_id: listener.request_id,
             });
         }
         for service in self
@@ -461,6 +469,8 @@ impl View<'_> {
             maintenance: None,
             timeouts,
             log: self.log_path(Some("access.log")),
+            log_format: self.cluster.access_format.clone(),
+            request_id: true,
         }
     }
 

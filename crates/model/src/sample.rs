@@ -59,6 +59,7 @@ pub(crate) fn six() -> Cluster {
         log: LogTo::Stderr,
         log_format: LogFormat::Text,
         log_level: LogLevel::Info,
+        access_format: crate::AccessFormat::Combined,
         nodes: machines
             .iter()
             .map(|(name, n)| Node {
@@ -82,6 +83,8 @@ pub(crate) fn six() -> Cluster {
             maintenance: None,
             timeouts: Timeouts::default(),
             log: Some("access.log".into()),
+            log_format: None,
+            request_id: true,
         }],
         services: vec![
             Service::Site(Site {

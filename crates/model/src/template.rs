@@ -9,11 +9,11 @@ pub struct Template(Vec<Part>);
 
 /// A piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum Part<V = Variable> {
     /// As it is written.
     Text(String),
     /// Filled in.
-    Variable(Variable),
+    Variable(V),
 }
 
 /// What a request can fill in.
@@ -148,62 +148,7 @@ impl Template {
     /// # Errors
     /// A brace that is not closed, a variable that there is not, a control character.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let error = |at: Range<usize>, what: &str| TemplateError {
-            at,
-            what: what.into(),
-            unknown: None,
-        };
-        if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control()) {
-            return Err(error(
-                at..at + c.len_utf8(),
-                "there is a control character in it",
-            ));
-        }
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut at = 0;
-        while at < text.len() {
-            let rest = &text[at..];
-            let plain = rest.find(['{', '}']).unwrap_or(rest.len());
-            literal.push_str(&rest[..plain]);
-            at += plain;
-            let rest = &rest[plain..];
-            if let Some(brace) = ["{{", "}}"].into_iter().find(|two| rest.starts_with(two)) {
-                literal.push_str(&brace[..1]);
-                at += 2;
-            } else if rest.starts_with('}') {
-                return Err(error(
-                    at..at + 1,
-                    "this } closes nothing: write }} for a brace",
-                ));
-            } else if rest.starts_with('{') {
-                let Some(end) = rest.find('}') else {
-                    return Err(error(
-                        at..text.len(),
-                        "this { is not closed: write {{ for a brace",
-                    ));
-                };
-                let name = &rest[1..end];
-                let Some(variable) = Variable::parse(name) else {
-                    return Err(TemplateError {
-                        at: at..at + end + 1,
-                        what: format!(
-                            "there is no variable {{{name}}}; write {{{{ and }}}} for braces"
-                        ),
-                        unknown: Some(name.into()),
-                    });
-                };
-                if !literal.is_empty() {
-                    parts.push(Part::Text(std::mem::take(&mut literal)));
-                }
-                parts.push(Part::Variable(variable));
-                at += end + 1;
-            }
-        }
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal));
-        }
-        Ok(Self(parts))
+        parts(text, Variable::parse).map(Self)
     }
 
     /// A template without variables.
@@ -234,18 +179,86 @@ impl Template {
     }
 }
 
+/// Reads a text with variables, of which `variable` knows the names.
+pub(crate) fn parts<V>(
+    text: &str,
+    variable: impl Fn(&str) -> Option<V>,
+) -> Result<Vec<Part<V>>, TemplateError> {
+    let error = |at: Range<usize>, what: &str| TemplateError {
+        at,
+        what: what.into(),
+        unknown: None,
+    };
+    if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control()) {
+        return Err(error(
+            at..at + c.len_utf8(),
+            "there is a control character in it",
+        ));
+    }
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let plain = rest.find(['{', '}']).unwrap_or(rest.len());
+        literal.push_str(&rest[..plain]);
+        at += plain;
+        let rest = &rest[plain..];
+        if let Some(brace) = ["{{", "}}"].into_iter().find(|two| rest.starts_with(two)) {
+            literal.push_str(&brace[..1]);
+            at += 2;
+        } else if rest.starts_with('}') {
+            return Err(error(
+                at..at + 1,
+                "this } closes nothing: write }} for a brace",
+            ));
+        } else if rest.starts_with('{') {
+            let Some(end) = rest.find('}') else {
+                return Err(error(
+                    at..text.len(),
+                    "this { is not closed: write {{ for a brace",
+                ));
+            };
+            let name = &rest[1..end];
+            let Some(variable) = variable(name) else {
+                return Err(TemplateError {
+                    at: at..at + end + 1,
+                    what: format!(
+                        "there is no variable {{{name}}}; write {{{{ and }}}} for braces"
+                    ),
+                    unknown: Some(name.into()),
+                });
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Variable(variable));
+            at += end + 1;
+        }
+    }
+    if !literal.is_empty() {
+        parts.push(Part::Text(literal));
+    }
+    Ok(parts)
+}
+
+/// Writes a text with variables as it is read.
+pub(crate) fn show<V: fmt::Display>(parts: &[Part<V>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for part in parts {
+        match part {
+            Part::Text(text) => {
+                f.write_str(&text.replace('{', "{{").replace('}', "}}"))?;
+            }
+            Part::Variable(variable) => write!(f, "{{{variable}}}")?,
+        }
+    }
+    Ok(())
+}
+
 /// As it is written.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in &self.0 {
-            match part {
-                Part::Text(text) => {
-                    f.write_str(&text.replace('{', "{{").replace('}', "}}"))?;
-                }
-                Part::Variable(variable) => write!(f, "{{{variable}}}")?,
-            }
-        }
-        Ok(())
+        show(&self.0, f)
     }
 }
 

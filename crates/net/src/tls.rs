@@ -7,6 +7,7 @@
 
 mod certificates;
 mod client;
+mod expiry;
 mod session;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use tandem_model::{ListenerTls, TlsVersion};
 
 use certificates::File;
 pub use client::{ClientTls, TlsName};
+pub use expiry::{Expiry, expiries};
 pub(crate) use session::Session;
 
 /// Session tickets sent after a TLS 1.3 handshake: one is used up by each connection that resumes.

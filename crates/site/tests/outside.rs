@@ -74,6 +74,8 @@ fn serve<F: Future<Output = ()> + 'static>(
             internal: false,
             errors: None,
             log: None,
+            log_format: tandem_model::AccessFormat::Combined,
+            request_id: false,
             meters: tandem_http::ListenerMeters::default(),
             proxy_protocol: false,
             tls: None,

@@ -192,7 +192,9 @@ fn tls_is_passed_on_untouched_to_the_server_of_the_name_it_asks_for() {
     assert!(denied.is_ok());
     wait_until("the log names it", || {
         let log = node.access_log();
-        log.contains("\"TCP www.a.example\" 200 ") && log.contains("\"TCP no.example\" 403 ")
+        log.contains("\"TCP www.a.example\" 200 ")
+            && log.contains("\"TCP no.example\" 403 ")
+            && log.contains(" refused/request - ")
     });
 }
 
@@ -243,8 +245,11 @@ fn a_connection_waits_for_a_busy_server() {
     assert_eq!(hear(&mut second, 5), "hello");
     wait_until("the log says why", || {
         let log = node.access_log();
-        log.lines()
-            .any(|line| line.contains("\"TCP db\" 503 0 ") && line.ends_with(" Q 0"))
+        log.lines().any(|line| {
+            line.contains("\"TCP db\" 503 0 ")
+                && line.contains(" queue-")
+                && line.ends_with("/queue - 0")
+        })
     });
 }
 
@@ -262,7 +267,9 @@ fn a_silent_connection_ends_and_one_that_speaks_does_not() {
         assert_eq!(hear(&mut lively, 1), "x");
         matches!(silent.read(&mut [0]), Ok(0))
     });
-    wait_until("the log says why", || node.access_log().contains(" T 0"));
+    wait_until("the log says why", || {
+        node.access_log().contains(" idle/body - 0")
+    });
 }
 
 #[test]

@@ -15,14 +15,14 @@ pub mod histogram;
 pub mod meters;
 pub mod status;
 
-pub use access::{AccessLog, AccessRecord, ConnectionRecord, Stopped, Written};
+pub use access::{AccessLog, AccessRecord, Ended, Phase, Stopped, Written};
 pub use control::{Control, ControlError};
 pub use counters::{Counters, WorkerCounters};
 pub use event::{Event, Events, Severity};
 pub use meters::{Meter, Meters};
 pub use status::{
-    AppInstance, AppStatus, Health, NodeStatus, ProcessStatus, Registry, ServerStatus,
-    ServiceStatus, WorkerStatus,
+    AppInstance, AppStatus, Health, ListenerStatus, NodeStatus, ProcessStatus, Registry,
+    ServerStatus, ServiceStatus, WorkerStatus,
 };
 pub use status::{SessionStatus, StatusSource, VoterStatus};
 

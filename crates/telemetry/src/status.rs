@@ -80,6 +80,21 @@ pub struct ServiceStatus {
     pub servers: Vec<ServerStatus>,
 }
 
+/// One place where requests come in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Its name in the file.
+    pub name: String,
+    /// Its addresses on this node.
+    pub bind: Vec<String>,
+    /// Clients are shown the maintenance page.
+    pub maintenance: bool,
+    /// Clients that are served nevertheless.
+    pub allow: Vec<String>,
+    /// Connections that are open.
+    pub connections: u64,
+}
+
 /// One running instance of an application.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AppInstance {
@@ -165,6 +180,9 @@ pub struct WorkerStatus {
 /// All that one node says of itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeStatus {
+    /// Where requests come in.
+    #[serde(default)]
+    pub listeners: Vec<ListenerStatus>,
     /// Services routed to.
     pub services: Vec<ServiceStatus>,
     /// Applications run.

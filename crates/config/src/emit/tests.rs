@@ -7,12 +7,12 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
-    Access, Action, Address, App, Backend, BackendServer, BackendTls, Backups, Balance, Check,
-    Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits,
-    ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program,
-    ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Service, Site,
-    Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing,
-    TlsVersion,
+    Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
+    Balance, Check, Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck,
+    Limits, ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence,
+    Program, ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite,
+    Service, Site, Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template,
+    Timeouts, Timing, TlsVersion,
 };
 use tandem_model::{
     Auth, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users,
@@ -479,6 +479,8 @@ impl Maker {
                 .maybe(Self::timeouts)
                 .unwrap_or(Timeouts::of(Mode::Tcp)),
             log: None,
+            log_format: None,
+            request_id: true,
         }
     }
 
@@ -574,8 +576,23 @@ impl Maker {
         }
     }
 
+    fn access_format(&mut self) -> AccessFormat {
+        let own = "{client} \"{header:X-A}\" {{{total}}}";
+        match self.below(3) {
+            0 => AccessFormat::Combined,
+            1 => AccessFormat::Json,
+            _ => AccessFormat::Own(AccessTemplate::parse(own).unwrap()),
+        }
+    }
+
     fn listener(&mut self, i: u16) -> Listener {
         let host = ["", "192.0.2.1", "::1", "a.example"][self.below(4) as usize];
+        let log = match self.below(3) {
+            0 => None,
+            1 => Some("access.log".into()),
+            _ => Some(self.word()),
+        };
+        let format = (log.is_some() && self.often()).then(|| self.access_format());
         Listener {
             name: format!("web-{i}"),
             on: self.on(),
@@ -610,11 +627,9 @@ impl Maker {
                 active: m.often(),
             }),
             timeouts: self.timeouts(),
-            log: match self.below(3) {
-                0 => None,
-                1 => Some("access.log".into()),
-                _ => Some(self.word()),
-            },
+            log,
+            log_format: format,
+            request_id: self.often(),
         }
     }
 
@@ -679,6 +694,7 @@ impl Maker {
             cluster.admin_token = self.maybe(|m| Secret::new(m.word()));
             cluster.log = LogTo::File("/var/log/{node}.log".into());
             cluster.log_format = LogFormat::Json;
+            cluster.access_format = self.access_format();
             cluster.log_level = LogLevel::ALL[self.below(4) as usize];
         }
         cluster.services = self.some(5, Self::service);

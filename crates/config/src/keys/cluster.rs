@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use tandem_model::cluster::CLUSTER_PORT;
-use tandem_model::{Address, Admin, Cluster, LogFormat, LogLevel, LogTo, Secret};
+use tandem_model::{AccessFormat, Address, Admin, Cluster, LogFormat, LogLevel, LogTo, Secret};
 use toml::de::DeValue;
 
+use crate::keys::access_log::FORMAT;
 use crate::kinds::{NAME, PATH, PORT, WORKERS, server};
 use crate::reader::Reader;
 use crate::span::{At, Item};
@@ -34,6 +35,7 @@ impl Default for Draft {
                 log: LogTo::Stderr,
                 log_format: LogFormat::Text,
                 log_level: LogLevel::Info,
+                access_format: AccessFormat::default(),
                 nodes: Vec::new(),
                 listeners: Vec::new(),
                 services: Vec::new(),
@@ -174,6 +176,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Is("\"info\""),
             "The least severity that the log has; `tandem log-level` changes it while a node runs.",
             |d: &mut Draft, v| d.cluster.log_level = v.value,
+        ),
+        &key(
+            "access-format",
+            FORMAT,
+            Is("\"combined\""),
+            "The lines of access logs that do not say otherwise, those of the doors of services among them; see `log` of a listener.",
+            |d: &mut Draft, v| d.cluster.access_format = v.value,
         ),
     ],
 };

@@ -1,8 +1,8 @@
 //! `[listener.NAME]`: where requests come in.
 
 use tandem_model::{Address, Errors, Limits, Listener, Mode, Timeouts};
-use toml::de::DeValue;
 
+use crate::keys::access_log::LOG;
 use crate::keys::errors::ERRORS;
 use crate::keys::limits::LIMITS;
 use crate::keys::maintenance::MAINTENANCE;
@@ -48,6 +48,8 @@ impl Default for Draft {
                 maintenance: None,
                 timeouts: Timeouts::default(),
                 log: Some(ACCESS_LOG.into()),
+                log_format: None,
+                request_id: true,
             },
             on: None,
             bind: Vec::new(),
@@ -112,18 +114,20 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "log",
-            Kind {
-                text: "true, false or path",
-                read: log,
-            },
+            LOG,
             Is("true"),
-            "The access log, relative to the node's state directory; `true` is `\"access.log\"`; `{node}` is the node's name.",
+            "The access log: its path, relative to the node's state directory, or a table; `true` is `\"access.log\"`; `{node}` is the node's name.",
             |d: &mut Draft, v| {
-                d.listener.log = match v.value {
-                    Log::Off => None,
-                    Log::To(path) => Some(path),
-                }
+                d.listener.log = v.value.file();
+                d.listener.log_format = v.value.format;
             },
+        ),
+        &key(
+            "request-id",
+            BOOL,
+            Is("true"),
+            "Each request gets an id, unless a node or a peer in `trust` has given it one: servers get it as `X-Request-Id`, access logs have it.",
+            |d: &mut Draft, v| d.listener.request_id = v.value,
         ),
         &key(
             "tls",
@@ -184,23 +188,6 @@ fn mode(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Mode> {
         other => {
             let hint = did_you_mean(other, ["http", "tcp"]);
             reader.wrong_hint(&item.span(), "the mode is \"http\" or \"tcp\"", hint);
-            None
-        }
-    }
-}
-
-enum Log {
-    Off,
-    To(String),
-}
-
-fn log(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Log> {
-    match item.get_ref() {
-        DeValue::Boolean(true) => Some(Log::To(ACCESS_LOG.into())),
-        DeValue::Boolean(false) => Some(Log::Off),
-        DeValue::String(_) => reader.filled(item, "a path").map(Log::To),
-        _ => {
-            reader.expected(item, "true, false or a path");
             None
         }
     }

@@ -36,6 +36,9 @@ fn around(heading: &str) -> &'static str {
         "errors = { 503 = { ... } }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, errors = { 503 = { file = \"a\", PAIR } } }"
         }
+        "log = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true }, log = { PAIR } }"
+        }
         "maintenance = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, maintenance = { PAIR } }"
         }

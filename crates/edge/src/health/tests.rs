@@ -135,6 +135,29 @@ async fn a_unix_socket_is_checked_too() {
 }
 
 #[tokio::test]
+async fn while_nobody_is_served_checks_are_fast() {
+    let dir = std::env::temp_dir().join(format!("tandem-out-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    let path = dir.join("socket");
+    let place = Place::Server(Address::Unix(path.to_string_lossy().into_owned()));
+    let timing = Timing {
+        every: Duration::from_hours(1),
+        fall: 1,
+        rise: 1,
+        ..TIMING
+    };
+    let pool = pool(Check::Tcp(timing), &[place]);
+    while_checked(&pool, async {
+        until(&pool, Health::Down).await;
+        assert!(!pool.is_usable());
+        let _listener = tokio::net::UnixListener::bind(&path).expect("a path of its own");
+        until(&pool, Health::Up).await;
+    })
+    .await;
+    std::fs::remove_dir_all(dir).expect("it is there");
+}
+
+#[tokio::test]
 async fn an_http_check_wants_its_status() {
     let status = Arc::new(AtomicU16::new(302));
     let at = server(status.clone(), Arc::default()).await;

@@ -232,6 +232,10 @@ impl Attempts for PoolAttempts {
         Poll::Ready(place.map(|server| self.go(server)))
     }
 
+    fn is_out(&self) -> bool {
+        !self.pool.is_usable()
+    }
+
     fn done(&mut self, outcome: &Outcome) {
         if let (Some(server), None) = (&self.current, outcome.failure) {
             self.pool.answered(server, outcome.status);

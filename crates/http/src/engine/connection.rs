@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tandem_net::{Accepted, Peer};
-use tandem_telemetry::Stopped;
+use tandem_telemetry::{Phase, Stopped};
 
 use super::admission::{Admitted, Denied};
 use super::body::Body;
@@ -20,7 +20,7 @@ use super::buffers::Buf;
 use super::client::{Client, Wire};
 use super::clock::{Clock, Elapsed};
 use super::opening::Opened;
-use super::record::Record;
+use super::record::{self, Record};
 use super::{
     Counted, Door, Draining, Place, Shared, Snapshot, forward, http2, opening, reply, tcp,
 };
@@ -194,7 +194,7 @@ impl Conn {
             {
                 Ok(Ok(n)) => IoSlice::advance_slices(&mut left, n),
                 Ok(Err(_)) => return Err(Stopped::Client),
-                Err(Elapsed) => return Err(Stopped::Timeout),
+                Err(Elapsed) => return Err(Stopped::ClientTimeout),
             }
         }
         Ok(())
@@ -286,13 +286,7 @@ pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Out
         _ => answer(x, body, outs).await,
     };
     drop(answering);
-    x.record.end(
-        &x.request,
-        x.edits.as_deref(),
-        shared.counters(),
-        x.snapshot.log.as_ref(),
-        |record, took| x.snapshot.config.meters.count(&x.cx, record, took),
-    );
+    record::end(x);
     after
 }
 
@@ -301,6 +295,7 @@ async fn too_large(x: &mut Exchange<'_>, body: &Body<'_>, outs: Outs<'_>) -> Aft
     let service = x.snapshot.config.name.clone();
     let mut page = reply::page(413, reply::TOO_LARGE, &service);
     page.close = true;
+    x.record.end_by(Stopped::Refused, Phase::Request);
     reply::bytes(x, body, page, outs.response_out).await
 }
 
@@ -531,6 +526,8 @@ mod tests {
                 internal: false,
                 errors: None,
                 log: None,
+                log_format: tandem_model::AccessFormat::Combined,
+                request_id: true,
                 meters: crate::ListenerMeters::default(),
             }));
             let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();

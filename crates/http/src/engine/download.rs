@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use tandem_net::{Pipe, Socket};
-use tandem_telemetry::Stopped;
+use tandem_telemetry::{Phase, Stopped};
 
 use super::buffers::Buf;
 use super::connection::{After, Exchange};
@@ -434,7 +434,7 @@ impl Download<'_, '_> {
         buf.consume(length);
         let (bytes, stopped) = tunnel::run(self.x, self.socket, buf).await;
         self.x.record.bytes += bytes;
-        self.x.record.stopped = stopped;
+        self.x.record.end_by(stopped, Phase::Body);
         Ok(Down::Complete {
             after: After::Abort,
             reusable: false,

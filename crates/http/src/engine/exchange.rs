@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tandem_net::Socket;
-use tandem_telemetry::Stopped;
+use tandem_telemetry::{Phase, Stopped};
 
 use super::body::{Body, BodyError};
 use super::clock::Clock;
@@ -23,6 +23,7 @@ use super::reply::TOO_LARGE;
 use super::upload::{UploadError, upload};
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
 use crate::head::BodyLength;
+use crate::request_id::{DIGITS, RequestId};
 use crate::{rewrite, strictness};
 
 /// What became of a request at one server.
@@ -40,7 +41,7 @@ pub(super) enum Done {
     /// The client's body is malformed or late: it is told so.
     Refused(u16, &'static str),
     /// The client is gone, or takes nothing.
-    Stopped(Stopped),
+    Stopped(Stopped, Phase),
 }
 
 /// Whom a direction waits for.
@@ -88,7 +89,7 @@ pub(super) async fn exchange(
     if std::mem::take(&mut x.waits) && !body.is_complete() && body.begun().0.is_empty() {
         let go_on = &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
         if let Err(stopped) = conn.send(go_on, x.snapshot.config.timeouts.body).await {
-            return Done::Stopped(stopped);
+            return Done::Stopped(stopped, Phase::Request);
         }
     }
     let out = &mut *outs.request_out;
@@ -164,13 +165,17 @@ pub(super) async fn exchange(
             ))
         }
         End::Down(Down::Server(cause)) => fail(x, cause),
-        End::Down(Down::Client(stopped)) => Done::Stopped(stopped),
+        End::Down(Down::Client(stopped)) => Done::Stopped(stopped, Phase::Body),
         End::Unsent => fail(x, Cause::Broken),
         End::Upload(BodyError::Malformed) if !flow.answering.get() => {
             Done::Refused(strictness::CHUNKS.status, strictness::CHUNKS.words)
         }
         End::Upload(BodyError::TooLarge) if !flow.answering.get() => Done::Refused(413, TOO_LARGE),
-        End::Upload(_) | End::Gone => Done::Stopped(Stopped::Client),
+        End::Upload(_) if !flow.answering.get() => Done::Stopped(Stopped::Client, Phase::Request),
+        End::Upload(_) | End::Gone if flow.answering.get() => {
+            Done::Stopped(Stopped::Client, Phase::Body)
+        }
+        End::Upload(_) | End::Gone => Done::Stopped(Stopped::Client, Phase::Answer),
         End::Late => {
             let client = if flow.answering.get() {
                 flow.download.get() == Waits::Client
@@ -178,7 +183,7 @@ pub(super) async fn exchange(
                 !flow.uploaded.get() && flow.upload.get() == Waits::Client
             };
             match (client, flow.answering.get()) {
-                (true, true) => Done::Stopped(Stopped::Timeout),
+                (true, true) => Done::Stopped(Stopped::ClientTimeout, Phase::Body),
                 (true, false) => Done::Refused(408, "the body did not come in time"),
                 (false, _) => fail(x, Cause::Timeout),
             }
@@ -193,6 +198,8 @@ fn write_head(x: &Exchange<'_>, upstream: &Upstream, out: &mut Vec<u8>) {
         Endpoint::Tcp(_) => String::new(),
         Endpoint::Unix(_) => "localhost".into(),
     };
+    let mut digits = [0; DIGITS];
+    let id = (x.snapshot.config.request_id).then(|| RequestId::of(&x.request, &x.cx));
     rewrite::request(
         out,
         &rewrite::Forwarded {
@@ -202,6 +209,7 @@ fn write_head(x: &Exchange<'_>, upstream: &Upstream, out: &mut Vec<u8>) {
             peer: x.peer,
             secure: x.request.secure,
             to_node: upstream.node,
+            id: id.map(|id| id.text(&mut digits)),
             host: &address,
             edits: x.edits.as_deref(),
             cookies: upstream.cookies.as_deref(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use tandem_net::Socket;
-use tandem_telemetry::Stopped;
+use tandem_telemetry::{Phase, Severity, Stopped};
 
 use super::body::Body;
 use super::clock::Elapsed;
@@ -17,6 +17,7 @@ use super::gone::Watch;
 use super::pool::Key;
 use super::reply;
 use crate::handler::{Attempts, Cause, Failure, Outcome, Queue, Stage, Upstream};
+use crate::request_id::{DIGITS, RequestId};
 
 /// What became of a forwarded request.
 pub(super) enum Forwarded {
@@ -78,12 +79,12 @@ pub(super) async fn forward(
             let queued = &mut x.record.queued;
             match wait(x.conn, &mut *tries.attempts, gone, queued).await {
                 Wait::Over(upstream) => next = upstream,
-                Wait::Busy => {
+                Wait::Busy(stopped) => {
                     tries.failure = Some(busy());
-                    x.record.stopped = Stopped::Queue;
+                    x.record.end_by(stopped, Phase::Queue);
                 }
                 Wait::Gone => {
-                    x.record.stopped = Stopped::Client;
+                    x.record.end_by(Stopped::Client, Phase::Queue);
                     return Forwarded::Answered(After::Abort);
                 }
             }
@@ -95,7 +96,8 @@ pub(super) async fn forward(
                 upstream
             }
             (_, failure) => {
-                let after = failed(x, body, failure, outs).await;
+                let out = tries.attempts.is_out();
+                let after = failed(x, body, failure, out, outs).await;
                 tries.status = x.record.status;
                 return Forwarded::Answered(after);
             }
@@ -117,27 +119,32 @@ pub(super) async fn forward(
                 tries.status = status;
                 return Forwarded::Replaced(status);
             }
-            Done::Failed(failure) => tries.failure = Some(failure),
+            Done::Failed(failure) => {
+                tell(x, &failure);
+                tries.failure = Some(failure);
+            }
             Done::Broken(failure) => {
                 // The pool hears of it as of any failed try; there can be no other.
                 tries.failure = Some(failure);
                 tries.status = x.record.status;
-                x.record.stopped = match failure.cause {
-                    Cause::Timeout => Stopped::Timeout,
-                    _ => Stopped::Upstream,
-                };
+                x.record.end_by(by(failure.cause), Phase::Body);
                 let _ = tries.attempts.next(Some(&failure));
                 return Forwarded::Answered(After::Abort);
             }
             Done::Refused(status, words) => {
                 let mut page = reply::page(status, words, tries.attempts.service());
                 page.close = true;
+                let by = match status {
+                    408 => Stopped::ClientTimeout,
+                    _ => Stopped::Refused,
+                };
+                x.record.end_by(by, Phase::Request);
                 let after = reply::bytes(x, body, page, outs.response_out).await;
                 tries.status = x.record.status;
                 return Forwarded::Answered(after);
             }
-            Done::Stopped(stopped) => {
-                x.record.stopped = stopped;
+            Done::Stopped(stopped, phase) => {
+                x.record.end_by(stopped, phase);
                 tries.status = 0;
                 return Forwarded::Answered(After::Abort);
             }
@@ -145,12 +152,30 @@ pub(super) async fn forward(
     }
 }
 
+/// Tells of a failed try, where the log wants to know.
+fn tell(x: &Exchange<'_>, failure: &Failure) {
+    let events = &x.conn.shared().telemetry.events;
+    if !events.logs(Severity::Debug) {
+        return;
+    }
+    let service = x.record.service.as_deref().unwrap_or_default();
+    let server = x.record.server.as_deref().unwrap_or_default();
+    events.debug(&format!("{service}/{server}"), || {
+        let target = String::from_utf8_lossy(x.request.target());
+        let id = RequestId::of(&x.request, &x.cx);
+        let mut digits = [0; DIGITS];
+        let id = String::from_utf8_lossy(id.text(&mut digits));
+        let Failure { stage, cause, .. } = failure;
+        format!("a try failed ({stage:?}, {cause:?}) of {target:?}, request {id}")
+    });
+}
+
 /// How a wait for a server ended.
 pub(super) enum Wait {
     /// There is one, or none is worth waiting for.
     Over(Option<Upstream>),
     /// All were busy for too long, or too many wait.
-    Busy,
+    Busy(Stopped),
     /// The client left.
     Gone,
 }
@@ -165,7 +190,7 @@ pub(super) async fn wait(
 ) -> Wait {
     let limit = match attempts.queue() {
         Queue::Nothing => return Wait::Over(None),
-        Queue::Full => return Wait::Busy,
+        Queue::Full => return Wait::Busy(Stopped::QueueFull),
         Queue::Wait(limit) => limit,
     };
     let begun = Instant::now();
@@ -176,7 +201,7 @@ pub(super) async fn wait(
     match waited {
         Ok(Either::Left((upstream, _))) => Wait::Over(upstream),
         Ok(Either::Right(_)) => Wait::Gone,
-        Err(Elapsed) => Wait::Busy,
+        Err(Elapsed) => Wait::Busy(Stopped::QueueTimeout),
     }
 }
 
@@ -190,21 +215,49 @@ pub(super) fn busy() -> Failure {
     }
 }
 
-/// No server answered.
+/// What is said when no server is left.
+const NO_SERVER: &str = "no server is available";
+
+/// Who is to blame for a failure.
+pub(super) fn by(cause: Cause) -> Stopped {
+    match cause {
+        Cause::Refused | Cause::Broken | Cause::Malformed | Cause::Status(_) => Stopped::Server,
+        Cause::Timeout => Stopped::ServerTimeout,
+        Cause::NoServer => Stopped::NoServer,
+        // A gateway that says so.
+        Cause::Busy => Stopped::QueueFull,
+    }
+}
+
+/// No server answered; `out`: none is left that could be asked.
 async fn failed(
     x: &mut Exchange<'_>,
     body: &mut Body<'_>,
     failure: Option<Failure>,
+    out: bool,
     outs: &mut Outs<'_>,
 ) -> After {
     let (status, words) = match failure.map_or(Cause::NoServer, |failure| failure.cause) {
+        // 503, as the next request will be: whoever asks again later may be served.
+        Cause::Refused | Cause::Broken | Cause::Timeout
+            if out && failure.is_some_and(|failure| failure.stage == Stage::Unsent) =>
+        {
+            (503, NO_SERVER)
+        }
         Cause::Refused | Cause::Broken => (502, "the server could not be reached"),
         Cause::Malformed => (502, "the server's answer is malformed"),
         Cause::Timeout => (504, "the server did not answer in time"),
-        Cause::NoServer => (503, "no server is available"),
+        Cause::NoServer => (503, NO_SERVER),
         Cause::Busy => (503, "all servers are busy"),
         Cause::Status(status) => (status, "the server could not answer"),
     };
+    let cause = failure.map_or(Cause::NoServer, |failure| failure.cause);
+    let phase = match (cause, failure.map(|failure| failure.stage)) {
+        (Cause::NoServer | Cause::Busy, _) | (_, None) => Phase::Queue,
+        (_, Some(Stage::Unsent)) => Phase::Connect,
+        (_, Some(Stage::Unanswered | Stage::Answered)) => Phase::Answer,
+    };
+    x.record.end_by(by(cause), phase);
     let service = x.record.service.clone();
     let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
     let mut page = reply::page(status, words, &service);

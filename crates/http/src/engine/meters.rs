@@ -18,7 +18,8 @@ const NO_ROUTE: &str = "none";
 pub struct ListenerMeters {
     /// Its connections.
     pub(super) connections: Arc<PerWorker<Connections>>,
-    routes: Box<[Arc<Meter>]>,
+    /// By their numbers: what each is called, and its meter.
+    routes: Box<[(Box<str>, Arc<Meter>)]>,
     none: Arc<Meter>,
     services: HashMap<Arc<str>, Arc<Meter>>,
 }
@@ -33,11 +34,21 @@ impl ListenerMeters {
     ) -> Self {
         Self {
             connections: meters.listener(listener),
-            routes: routes.map(|label| meters.route(listener, label)).collect(),
+            routes: routes
+                .map(|label| (label.into(), meters.route(listener, label)))
+                .collect(),
             none: meters.route(listener, NO_ROUTE),
             services: services
                 .map(|name| (name.into(), meters.service(name)))
                 .collect(),
+        }
+    }
+
+    /// What the route is called that took a request, or empty.
+    pub(super) fn label(&self, cx: &Cx) -> &str {
+        match cx.taken() {
+            Taken::Route(number) => self.routes.get(number).map_or("", |(label, _)| label),
+            Taken::None | Taken::Uncounted => "",
         }
     }
 
@@ -61,7 +72,7 @@ impl ListenerMeters {
         let route = match cx.taken() {
             Taken::Uncounted => return,
             Taken::None => None,
-            Taken::Route(number) => self.routes.get(number),
+            Taken::Route(number) => self.routes.get(number).map(|(_, meter)| meter),
         };
         let route = route.unwrap_or(&self.none);
         for meter in [Some(route), self.services.get(service)]

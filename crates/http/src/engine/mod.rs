@@ -42,7 +42,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tandem_model::{Limits, Timeouts};
+use tandem_model::{AccessFormat, Limits, Timeouts};
 use tandem_net::{Acceptor, ClientRule, ServerTls};
 use tandem_telemetry::meters::Connections;
 use tandem_telemetry::{AccessLog, Telemetry, WorkerCounters, Written};
@@ -86,6 +86,10 @@ pub struct ListenerConfig {
     pub errors: Option<Arc<ErrorPages>>,
     /// The access log's file.
     pub log: Option<PathBuf>,
+    /// Its lines.
+    pub log_format: AccessFormat,
+    /// Requests get an id: servers are told it, and the access log has it.
+    pub request_id: bool,
     /// What is counted of it, and with what.
     pub meters: ListenerMeters,
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tandem_telemetry::{AccessLog, AccessRecord, Stopped, WorkerCounters};
+use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped, WorkerCounters};
 
-use crate::Request;
-use crate::policy::Edits;
+use super::Snapshot;
+use super::connection::{Conn, Exchange};
+use crate::request_id::{DIGITS, RequestId};
 
 /// One request, as it goes.
 pub(super) struct Record {
@@ -31,7 +32,7 @@ pub(super) struct Record {
     pub connecting: Duration,
     /// When the last try's answer began.
     pub first_byte: Option<Instant>,
-    pub stopped: Stopped,
+    pub ended: Option<Ended>,
     pub logged: bool,
 }
 
@@ -50,7 +51,7 @@ impl Record {
             connected: None,
             connecting: Duration::ZERO,
             first_byte: None,
-            stopped: Stopped::No,
+            ended: None,
             logged: true,
         }
     }
@@ -78,85 +79,51 @@ impl Record {
         Some(self.first_byte?.duration_since(self.connected?))
     }
 
-    /// Counts the request and writes it to the log.
-    pub fn end(
-        &self,
-        request: &Request<'_>,
-        edits: Option<&Edits>,
-        counters: &WorkerCounters,
-        log: Option<&AccessLog>,
-        meter: impl FnOnce(&Self, Duration),
-    ) {
-        self.count(counters);
-        let total = self.begun.elapsed();
-        meter(self, total);
-        let Some(log) = log.filter(|_| self.logged) else {
-            return;
-        };
-        let micros = |at: Option<Instant>| {
-            at.map_or(0, |at| at.duration_since(self.begun).as_micros() as u64)
-        };
-        let (mut referer, mut agent) = (&b""[..], &b""[..]);
-        for (name, value) in request.fields() {
-            match name.len() {
-                7 if name.eq_ignore_ascii_case(b"referer") => referer = value,
-                10 if name.eq_ignore_ascii_case(b"user-agent") => agent = value,
-                _ => {}
-            }
+    /// Somebody ends it, at a phase; whoever was first is who did.
+    pub fn end_by(&mut self, by: Stopped, phase: Phase) {
+        if self.ended.is_none() && by != Stopped::No {
+            self.ended = Some(Ended { by, phase });
         }
-        log.record(&AccessRecord {
-            client: request.client,
-            user: edits.map_or(b"", |edits| edits.user.as_bytes()),
-            method: request.method(),
-            target: request.target(),
-            version: request.head.version(),
-            status: self.status,
-            bytes: self.bytes,
-            referer,
-            agent,
-            service: self.service.as_deref().unwrap_or_default(),
-            server: self.server.as_deref().unwrap_or_default(),
-            retries: self.retries,
-            connect: micros(self.connected),
-            first_byte: micros(self.first_byte),
-            total: total.as_micros() as u64,
-            stopped: self.stopped,
-            id: edits.map_or(b"", |edits| edits.id.as_bytes()),
-        });
     }
 
     /// Counts and logs a request whose head could not be read: nothing of it is repeated in the log.
-    pub fn refused(
-        &self,
-        client: std::net::IpAddr,
-        counters: &WorkerCounters,
-        log: Option<&AccessLog>,
-        meter: impl FnOnce(u16, u64, Duration),
-    ) {
+    pub fn refused(&self, conn: &Conn, snapshot: &Snapshot) {
+        let counters = conn.shared().counters();
         self.count(counters);
-        let total = self.begun.elapsed();
-        meter(self.status, self.bytes + self.head_bytes, total);
         counters.refused.fetch_add(1, Relaxed);
-        if let Some(log) = log {
-            log.record(&AccessRecord {
-                client,
-                user: b"",
-                method: b"-",
-                target: b"-",
-                version: "HTTP/1.1",
-                status: self.status,
-                bytes: self.bytes,
-                referer: b"",
-                agent: b"",
-                service: "",
-                server: "",
-                retries: 0,
-                connect: 0,
-                first_byte: 0,
-                total: total.as_micros() as u64,
-                stopped: self.stopped,
-                id: b"",
-            });
+        let total = self.begun.elapsed();
+        let bytes = self.bytes + self.head_bytes;
+        let meters = &snapshot.config.meters;
+        meters.refused(conn.shared().worker, self.status, bytes, total);
+        if let Some(log) = &snapshot.log {
+            log.record(
+                &snapshot.config.log_format,
+                &AccessRecord {
+                    client: conn.peer.ip().to_canonical(),
+                    user: b"",
+                    method: b"-",
+                    target: b"-",
+                    version: "HTTP/1.1",
+                    host: b"",
+                    status: self.status,
+                    bytes: self.bytes,
+                    received: None,
+                    referer: b"",
+                    agent: b"",
+                    listener: &snapshot.config.name,
+                    route: "",
+                    service: "",
+                    server: "",
+                    retries: 0,
+                    queue: 0,
+                    connect: 0,
+                    first_byte: 0,
+                    total: micros(total),
+                    ended: self.ended,
+                    id: b"",
+                    field: &|_| b"",
+                },
+            );
         }
     }
 
@@ -172,4 +139,64 @@ impl Record {
             counters.errors.fetch_add(1, Relaxed);
         }
     }
+}
+
+/// Counts a request and writes it to the log.
+pub(super) fn end(x: &Exchange<'_>) {
+    let (record, config) = (&x.record, &x.snapshot.config);
+    record.count(x.conn.shared().counters());
+    let total = record.begun.elapsed();
+    config.meters.count(&x.cx, record, total);
+    let Some(log) = x.snapshot.log.as_ref().filter(|_| record.logged) else {
+        return;
+    };
+    let request = &x.request;
+    let (mut referer, mut agent) = (&b""[..], &b""[..]);
+    for (name, value) in request.fields() {
+        match name.len() {
+            7 if name.eq_ignore_ascii_case(b"referer") => referer = value,
+            10 if name.eq_ignore_ascii_case(b"user-agent") => agent = value,
+            _ => {}
+        }
+    }
+    let edits = x.edits.as_deref();
+    let mut digits = [0; DIGITS];
+    let id = match edits.map(|edits| edits.id.as_bytes()) {
+        Some(id) if !id.is_empty() => id,
+        _ if config.request_id => RequestId::of(request, &x.cx).text(&mut digits),
+        _ => b"",
+    };
+    log.record(
+        &config.log_format,
+        &AccessRecord {
+            client: request.client,
+            user: edits.map_or(b"", |edits| edits.user.as_bytes()),
+            method: request.method(),
+            target: request.target(),
+            version: request.head.version(),
+            host: request.head.host(request.bytes),
+            status: record.status,
+            bytes: record.bytes,
+            received: None,
+            referer,
+            agent,
+            listener: &config.name,
+            route: config.meters.label(&x.cx),
+            service: record.service.as_deref().unwrap_or_default(),
+            server: record.server.as_deref().unwrap_or_default(),
+            retries: record.retries,
+            queue: micros(record.queued),
+            connect: micros(record.connecting),
+            first_byte: record.until_first_byte().map_or(0, micros),
+            total: micros(total),
+            ended: record.ended,
+            id,
+            field: &|name| request.field(name).unwrap_or_default(),
+        },
+    );
+}
+
+/// In microseconds.
+pub(super) fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
 }

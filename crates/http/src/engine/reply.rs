@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tandem_telemetry::{Stopped, decimal};
+use tandem_telemetry::{Phase, Stopped, decimal};
 
 use super::Snapshot;
 use super::admission::Denied;
@@ -140,7 +140,7 @@ fn finish(x: &mut Exchange<'_>, sent: Result<(), Stopped>, keep: Keep) -> After 
     match sent {
         Ok(()) => after(keep),
         Err(stopped) => {
-            x.record.stopped = stopped;
+            x.record.end_by(stopped, Phase::Body);
             After::Abort
         }
     }
@@ -211,7 +211,7 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
         match conn.clock.limit(limit, write).await {
             Ok(Ok(n)) => rest = &rest[n..],
             Ok(Err(_)) => return Err(Unsent::Stopped(Stopped::Client)),
-            Err(Elapsed) => return Err(Unsent::Stopped(Stopped::Timeout)),
+            Err(Elapsed) => return Err(Unsent::Stopped(Stopped::ClientTimeout)),
         }
     }
     let (mut sent, mut at_hand, mut seen) = (0, 0, true);
@@ -231,7 +231,7 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
             Ok(Ok(n)) => sent += n as u64,
             // EIO and the like of the file itself cannot be told apart from the client's end here.
             Ok(Err(_)) => return Err(Unsent::Stopped(Stopped::Client)),
-            Err(Elapsed) => return Err(Unsent::Stopped(Stopped::Timeout)),
+            Err(Elapsed) => return Err(Unsent::Stopped(Stopped::ClientTimeout)),
         }
         x.record.bytes = file.before.len() as u64 + sent;
         if sent < file.length {
@@ -284,7 +284,7 @@ fn broken(x: &mut Exchange<'_>, file: &FileBody, fault: Fault) -> After {
         file.service.to_string(),
         format!("{target} {what}: the connection was closed"),
     );
-    x.record.stopped = Stopped::Upstream;
+    x.record.end_by(Stopped::File, Phase::Body);
     After::Abort
 }
 
@@ -317,15 +317,17 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
     let sent = conn
         .send(&mut [IoSlice::new(out)], snapshot.config.timeouts.body)
         .await;
-    record.stopped = sent.err().unwrap_or_default();
-    let client = conn.peer.ip().to_canonical();
-    let worker = conn.shared().worker;
-    record.refused(
-        client,
-        conn.shared().counters(),
-        snapshot.log.as_ref(),
-        |status, bytes, took| snapshot.config.meters.refused(worker, status, bytes, took),
+    record.end_by(
+        match none {
+            NoHead::Late => Stopped::ClientTimeout,
+            _ => Stopped::Refused,
+        },
+        Phase::Request,
     );
+    if let Err(stopped) = sent {
+        record.end_by(stopped, Phase::Body);
+    }
+    record.refused(conn, snapshot);
     After::Close
 }
 

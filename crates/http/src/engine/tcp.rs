@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 
 use tandem_net::socket::Sight;
 use tandem_net::{Pipe, Socket, proxy};
-use tandem_telemetry::{ConnectionRecord, Stopped};
+use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped};
 
 use super::buffers::Buffers;
 use super::client::Client;
 use super::clock::Elapsed;
 use super::connection::Conn;
 use super::forward::{self, Wait};
+use super::record::micros;
 use super::stream::{End, Moved, stream};
 use super::{Snapshot, pool};
 use crate::handler::{
@@ -57,7 +58,7 @@ struct Passing<'a> {
     up: Cell<u64>,
     down: Cell<u64>,
     first_byte: Cell<Option<Instant>>,
-    stopped: Stopped,
+    ended: Option<Ended>,
 }
 
 /// Passes a connection on; returns when it is over.
@@ -85,7 +86,7 @@ pub(super) async fn pass(conn: &Conn, snapshot: Rc<Snapshot>, connections: &dyn 
         up: Cell::new(0),
         down: Cell::new(0),
         first_byte: Cell::new(None),
-        stopped: Stopped::No,
+        ended: None,
     };
     passing.run(connections).await;
 }
@@ -97,8 +98,8 @@ impl Passing<'_> {
             let name = self.client.peek_name();
             self.name = match self.conn.clock.limit(limit, name).await {
                 Ok(Ok(name)) => name,
-                Ok(Err(_)) => return self.over(Stopped::Client),
-                Err(Elapsed) => return self.over(Stopped::Timeout),
+                Ok(Err(_)) => return self.over(Stopped::Client, Phase::Request),
+                Err(Elapsed) => return self.over(Stopped::ClientTimeout, Phase::Request),
             };
         }
         let connection = Connection {
@@ -108,6 +109,7 @@ impl Passing<'_> {
         self.attempts = connections.connect(&connection, &self.cx);
         if self.attempts.is_none() {
             self.status = 403;
+            self.over(Stopped::Refused, Phase::Request);
             return;
         }
         let Some(server) = self.connect().await else {
@@ -115,16 +117,19 @@ impl Passing<'_> {
         };
         self.status = 200;
         let ended = self.both(&server).await;
-        self.stopped = match ended {
+        let by = match ended {
             Ok((Ok(()), Ok(()))) => Stopped::No,
-            Ok((Err(End::To), _) | (_, Err(End::From))) => Stopped::Upstream,
+            Ok((Err(End::To), _) | (_, Err(End::From))) => Stopped::Server,
             Ok(_) => Stopped::Client,
-            Err(Elapsed) => Stopped::Timeout,
+            Err(Elapsed) => Stopped::Idle,
         };
+        self.over(by, Phase::Body);
     }
 
-    fn over(&mut self, stopped: Stopped) {
-        self.stopped = stopped;
+    fn over(&mut self, by: Stopped, phase: Phase) {
+        if by != Stopped::No {
+            self.ended = Some(Ended { by, phase });
+        }
     }
 
     /// The connection to the first server that takes one.
@@ -136,24 +141,30 @@ impl Passing<'_> {
             if next.is_none() {
                 match forward::wait(conn, attempts, gone(self.client), &mut self.queued).await {
                     Wait::Over(upstream) => next = upstream,
-                    Wait::Busy => {
+                    Wait::Busy(by) => {
                         self.status = 503;
                         self.failure = Some(forward::busy());
-                        self.stopped = Stopped::Queue;
+                        self.over(by, Phase::Queue);
                         return None;
                     }
                     Wait::Gone => {
-                        self.stopped = Stopped::Client;
+                        self.over(Stopped::Client, Phase::Queue);
                         return None;
                     }
                 }
             }
             let Some(upstream) = next else {
+                let out = attempts.is_out();
                 self.status = match self.failure.map(|failure| failure.cause) {
                     None => 503,
+                    Some(_) if out => 503,
                     Some(Cause::Timeout) => 504,
                     Some(_) => 502,
                 };
+                match self.failure.map(|failure| failure.cause) {
+                    None => self.over(Stopped::NoServer, Phase::Queue),
+                    Some(cause) => self.over(forward::by(cause), Phase::Connect),
+                }
                 return None;
             };
             self.retries += u32::from(self.failure.is_some());
@@ -254,24 +265,37 @@ impl Drop for Passing<'_> {
             counters.errors.fetch_add(1, Relaxed);
         }
         if let Some(log) = &self.snapshot.log {
-            let micros = |at: Option<Instant>| {
-                at.map_or(0, |at| at.duration_since(self.begun).as_micros() as u64)
-            };
-            log.connection(&ConnectionRecord {
-                client: self.conn.peer.ip().to_canonical(),
-                listener: &self.snapshot.config.name,
-                name: self.name.as_deref().unwrap_or_default(),
-                status: self.status,
-                down: self.down.get(),
-                up: self.up.get(),
-                service,
-                server: self.server.as_deref().unwrap_or_default(),
-                retries: self.retries,
-                connect: micros(self.connected),
-                first_byte: micros(self.first_byte.get()),
-                total: (now - self.begun).as_micros() as u64,
-                stopped: self.stopped,
-            });
+            let config = &self.snapshot.config;
+            let opened = self.connected.zip(self.tried);
+            log.record(
+                &config.log_format,
+                &AccessRecord {
+                    client: self.conn.peer.ip().to_canonical(),
+                    user: b"",
+                    method: b"TCP",
+                    target: self.name.as_deref().unwrap_or(&config.name).as_bytes(),
+                    version: "",
+                    host: self.name.as_deref().unwrap_or_default().as_bytes(),
+                    status: self.status,
+                    bytes: self.down.get(),
+                    received: Some(self.up.get()),
+                    referer: b"",
+                    agent: b"",
+                    listener: &config.name,
+                    route: config.meters.label(&self.cx),
+                    service,
+                    server: self.server.as_deref().unwrap_or_default(),
+                    retries: self.retries,
+                    queue: micros(self.queued),
+                    connect: opened.map_or(0, |(connected, tried)| micros(connected - tried)),
+                    first_byte: first_byte
+                        .map_or(0, |(first, connected)| micros(first - connected)),
+                    total: micros(now - self.begun),
+                    ended: self.ended,
+                    id: b"",
+                    field: &|_| b"",
+                },
+            );
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn run(x: &Exchange<'_>, server: &Socket, from_server: Buf) -> 
     let stopped = match ended {
         Ok((Ok(()), Ok(()))) => Stopped::No,
         Ok(_) => Stopped::Client,
-        Err(Elapsed) => Stopped::Timeout,
+        Err(Elapsed) => Stopped::Idle,
     };
     (down.get(), stopped)
 }

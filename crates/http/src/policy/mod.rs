@@ -27,13 +27,12 @@ mod password;
 mod path;
 mod rate;
 mod redirect;
-mod request_id;
 mod respond;
 mod shape;
 mod values;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use edits::{Edits, FieldEdits};
 pub use errors::ErrorPages;

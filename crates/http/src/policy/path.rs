@@ -55,13 +55,13 @@ impl PathRule {
     }
 
     /// `None` when the path stays as it is.
-    fn apply(&self, request: &Request<'_>) -> Result<Option<Moved>, PathError> {
+    fn apply(&self, request: &Request<'_>, cx: &Cx) -> Result<Option<Moved>, PathError> {
         let old = request.path();
         // `OPTIONS *` asks of the whole server.
         if old.first() != Some(&b'/') {
             return Ok(None);
         }
-        let values = Values::new(request);
+        let values = Values::new(request, cx);
         let (mut path, mut query) = (Vec::with_capacity(old.len() + 16), None);
         let fits = self.0.iter().any(|(from, to)| match from {
             From::All => {
@@ -139,7 +139,7 @@ pub(super) struct ChangedPath {
 
 impl Handler for ChangedPath {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
-        let Moved { target, path } = match self.rule.apply(request) {
+        let Moved { target, path } = match self.rule.apply(request, cx) {
             Ok(None) => return self.inner.step(request, cx),
             Ok(Some(changed)) => changed,
             Err(_) => {
@@ -168,7 +168,7 @@ mod tests {
     use tandem_model::{Substitution, Template};
 
     use super::*;
-    use crate::policy::testing::with_request;
+    use crate::policy::testing::{cx, with_request};
 
     fn rewrite(list: &[(&str, &str)]) -> PathRule {
         let list = list.iter().map(|(from, to)| Substitution {
@@ -188,7 +188,7 @@ mod tests {
 
     fn applied(rule: &PathRule, target: &str) -> Option<String> {
         let head = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
-        with_request(&head, |request| match rule.apply(request) {
+        with_request(&head, |request| match rule.apply(request, &cx()) {
             Ok(None) => Some("stays".into()),
             Ok(Some(Moved { target, .. })) => Some(String::from_utf8(target).unwrap()),
             Err(_) => None,

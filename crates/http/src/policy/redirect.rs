@@ -27,10 +27,10 @@ impl Redirect {
     }
 
     /// 400 when the request names no usable host and the address needs one.
-    fn reply(&self, request: &Request<'_>) -> Reply {
+    fn reply(&self, request: &Request<'_>, cx: &Cx) -> Reply {
         let mut fields = b"Location: ".to_vec();
         let mut location = Vec::with_capacity(128);
-        if !self.to.location(&Values::new(request), &mut location) {
+        if !self.to.location(&Values::new(request, cx), &mut location) {
             return Reply::text(400, &self.service, "The request names no usable host\n");
         }
         fields.extend_from_slice(&location);
@@ -46,20 +46,20 @@ impl Redirect {
 }
 
 impl Handler for Redirect {
-    fn step(&self, request: &Request<'_>, _: &Cx) -> Step {
-        Step::Plan(Plan::Bytes(self.reply(request)))
+    fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
+        Step::Plan(Plan::Bytes(self.reply(request, cx)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::testing::with_request;
+    use crate::policy::testing::{cx, with_request};
 
     fn location(to: &str, head: &str) -> Option<String> {
         let redirect = Redirect::new(&Template::parse(to).unwrap(), 301, &"web".into());
         with_request(head, |request| {
-            let reply = redirect.reply(request);
+            let reply = redirect.reply(request, &cx());
             let fields = String::from_utf8(reply.fields.to_vec()).expect("it is ASCII");
             let location = fields.strip_prefix("Location: ")?.strip_suffix("\r\n")?;
             assert_eq!(reply.status, 301);

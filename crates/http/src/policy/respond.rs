@@ -87,10 +87,10 @@ impl Respond {
 }
 
 impl Handler for Respond {
-    fn step(&self, request: &Request<'_>, _: &Cx) -> Step {
+    fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
         let mut reply = self.reply.clone();
         if !self.fields.is_empty() {
-            let values = Values::new(request);
+            let values = Values::new(request, cx);
             let (mut edits, mut text) = (FieldEdits::default(), Vec::new());
             for (name, value) in &self.fields {
                 text.clear();

@@ -24,7 +24,7 @@ pub(super) struct Shaped {
 
 impl Handler for Shaped {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
-        let mut values = Values::new(request);
+        let mut values = Values::new(request, cx);
         values.authenticated = self.authenticated;
         let mut edits = Edits {
             host: self.request.host(&values),

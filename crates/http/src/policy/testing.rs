@@ -2,20 +2,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::{Head, Request};
+use crate::{Cx, Head, Request};
 
 /// Calls `test` with the request of a head. The client is 192.0.2.7, a stranger.
-pub(super) fn with_request<T>(head: &str, test: impl FnOnce(&Request<'_>) -> T) -> T {
+pub(crate) fn with_request<T>(head: &str, test: impl FnOnce(&Request<'_>) -> T) -> T {
     request(head, IpAddr::from([192, 0, 2, 7]), false, test)
 }
 
 /// As [`with_request`], from a peer whose word is taken.
-pub(super) fn with_trusted_request<T>(head: &str, test: impl FnOnce(&Request<'_>) -> T) -> T {
+pub(crate) fn with_trusted_request<T>(head: &str, test: impl FnOnce(&Request<'_>) -> T) -> T {
     request(head, IpAddr::from([192, 0, 2, 7]), true, test)
 }
 
 /// As [`with_request`], from this client.
-pub(super) fn request<T>(
+pub(crate) fn request<T>(
     head: &str,
     client: IpAddr,
     trusted: bool,
@@ -32,4 +32,9 @@ pub(super) fn request<T>(
         trusted,
         secure: false,
     })
+}
+
+/// Where handlers are called in tests.
+pub(crate) fn cx() -> Cx {
+    Cx::new(0, std::time::Instant::now())
 }

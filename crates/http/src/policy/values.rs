@@ -6,33 +6,38 @@ use std::io::Write as _;
 use tandem_model::{Part, Template, Variable};
 
 use super::basic::credentials;
-use super::request_id::{self, RequestId};
-use crate::Request;
+use crate::request_id::{DIGITS, RequestId};
+use crate::{Cx, Request};
 
 /// What a request fills in. What takes work is worked out once.
 pub(super) struct Values<'a> {
     pub request: &'a Request<'a>,
+    cx: &'a Cx,
     /// The route asks for a password, so that who the client says it is will be true where it matters.
     pub authenticated: bool,
-    id: OnceCell<RequestId>,
+    id: OnceCell<String>,
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn new(request: &'a Request<'a>) -> Self {
+    pub(super) fn new(request: &'a Request<'a>, cx: &'a Cx) -> Self {
         Self {
             request,
+            cx,
             authenticated: false,
             id: OnceCell::new(),
         }
     }
 
     /// What tells this request from all others.
-    fn id(&self) -> &RequestId {
-        self.id.get_or_init(|| request_id::of(self.request))
+    fn id(&self) -> &str {
+        self.id.get_or_init(|| {
+            let id = RequestId::of(self.request, self.cx);
+            String::from_utf8_lossy(id.text(&mut [0; DIGITS])).into_owned()
+        })
     }
 
     /// The id if something has asked for it; else empty.
-    pub(super) fn into_id(self) -> RequestId {
+    pub(super) fn into_id(self) -> String {
         self.id.into_inner().unwrap_or_default()
     }
 
@@ -193,13 +198,13 @@ fn is_name(b: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::testing::with_request;
+    use crate::policy::testing::{cx, with_request};
 
     fn filled(template: &str, head: &str) -> String {
         let ready = Ready::new(&Template::parse(template).unwrap());
         with_request(head, |request| {
             let mut out = Vec::new();
-            ready.plain(&Values::new(request), &mut out);
+            ready.plain(&Values::new(request, &cx()), &mut out);
             String::from_utf8(out).unwrap()
         })
     }

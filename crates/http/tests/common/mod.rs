@@ -75,6 +75,8 @@ pub fn config(handler: Arc<dyn Handler>) -> ListenerConfig {
         internal: false,
         errors: None,
         log: None,
+        log_format: tandem_model::AccessFormat::Combined,
+        request_id: false,
         meters: tandem_http::ListenerMeters::default(),
     }
 }

@@ -120,12 +120,17 @@ pub fn plan(mut loaded: tandem_config::Loaded, node: &str) -> Result<NodePlan> {
     })
 }
 
-/// What a node of the file does, and what the file says.
-fn read(loaded: tandem_config::Loaded, node: &str) -> Result<Read> {
-    let mut shown = loaded.cluster.clone();
+/// What the file says, without secrets.
+pub fn shown(cluster: &Cluster) -> String {
+    let mut shown = cluster.clone();
     shown.key = None;
     shown.admin_token = None;
-    let text = tandem_config::emit(&shown);
+    tandem_config::emit(&shown)
+}
+
+/// What a node of the file does, and what the file says.
+fn read(loaded: tandem_config::Loaded, node: &str) -> Result<Read> {
+    let text = shown(&loaded.cluster);
     Ok(Read {
         plan: plan(loaded, node)?,
         text,

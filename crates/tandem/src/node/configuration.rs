@@ -13,7 +13,7 @@ pub fn told(text: &str) -> Value {
 }
 
 /// The first 16 hexadecimal digits of SHA-256.
-fn hash(text: &str) -> String {
+pub fn hash(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest[..8].iter().fold(String::new(), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");

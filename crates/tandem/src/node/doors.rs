@@ -13,12 +13,13 @@ use tandem_edge::{Router, TcpRouter};
 use tandem_http::policy::{ErrorPages, Maintenance, Works};
 use tandem_http::{Admission, Engine, Handler, ListenerConfig, ListenerMeters};
 use tandem_model::{
-    Address, Limits, ListenerPlan, ListenerTls, Mode, NodePlan, Overrides, Timeouts,
+    AccessFormat, Address, Limits, ListenerPlan, ListenerTls, Mode, NodePlan, Overrides, Timeouts,
 };
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_net::{ClientRule, Pipe, ServerTls};
-use tandem_telemetry::{Control as _, Telemetry};
+use tandem_telemetry::meters::{Connections, PerWorker};
+use tandem_telemetry::{Control as _, ListenerStatus, NodeStatus, StatusSource, Telemetry};
 use tokio::sync::{mpsc, oneshot};
 
 use super::services::Services;
@@ -27,8 +28,6 @@ use super::succession::{Legacy, Role};
 use crate::exit::{Failure, Result};
 use crate::process;
 
-/// Descriptors that are not for clients: files, logs, checks, the session tier.
-const RESERVED: u64 = 500;
 /// How long workers may take beyond draining.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -47,6 +46,58 @@ pub struct Configs {
     doors: Vec<(Address, Arc<ListenerConfig>)>,
     /// By the listener: the switch of its works, and whether the file says that they go on.
     works: BTreeMap<String, (Arc<Works>, bool)>,
+    /// Whom the works of a listener do not hold off.
+    allow: BTreeMap<String, Vec<String>>,
+}
+
+/// The listeners as status shows them. Doors of services are no listeners of the file.
+struct Shown(Vec<ShownListener>);
+
+struct ShownListener {
+    name: Arc<str>,
+    bind: Vec<String>,
+    works: Option<Arc<Works>>,
+    allow: Vec<String>,
+    connections: Arc<PerWorker<Connections>>,
+}
+
+impl Shown {
+    fn new(configs: &Configs, telemetry: &Telemetry) -> Self {
+        let mut all: Vec<ShownListener> = Vec::new();
+        for (address, config) in configs.doors.iter().filter(|(_, config)| !config.internal) {
+            let bind = address.to_string();
+            if let Some(same) = all.iter_mut().find(|listener| listener.name == config.name) {
+                same.bind.push(bind);
+                continue;
+            }
+            let works = configs.works.get(&*config.name);
+            all.push(ShownListener {
+                name: config.name.clone(),
+                bind: vec![bind],
+                works: works.map(|(works, _)| works.clone()),
+                allow: configs
+                    .allow
+                    .get(&*config.name)
+                    .cloned()
+                    .unwrap_or_default(),
+                connections: telemetry.meters.listener(&config.name),
+            });
+        }
+        Self(all)
+    }
+}
+
+impl StatusSource for Shown {
+    fn fill(&self, status: &mut NodeStatus) {
+        let listeners = self.0.iter().map(|listener| ListenerStatus {
+            name: listener.name.to_string(),
+            bind: listener.bind.clone(),
+            maintenance: listener.works.as_ref().is_some_and(|works| works.go_on()),
+            allow: listener.allow.clone(),
+            connections: listener.connections.read().1,
+        });
+        status.listeners.extend(listeners);
+    }
 }
 
 /// What of listeners goes on through a reload, by their names.
@@ -210,7 +261,7 @@ fn all_or_none(sockets: Sockets, wrong: &[String]) -> Result<Sockets> {
 /// Connections from clients that a worker may hold. A proxied request takes a second descriptor, and some have a pipe.
 pub fn connections(descriptors: u64, workers: usize) -> usize {
     let workers = workers.max(1) as u64;
-    let reserved = RESERVED + workers * Pipe::DESCRIPTORS as u64;
+    let reserved = process::RESERVED + workers * Pipe::DESCRIPTORS as u64;
     let each = descriptors.saturating_sub(reserved).max(64) / 2 / workers;
     usize::try_from(each).unwrap_or(usize::MAX)
 }
@@ -229,6 +280,7 @@ pub fn configure(
     let mut configs = Configs {
         doors: Vec::new(),
         works: BTreeMap::new(),
+        allow: BTreeMap::new(),
     };
     let missing = Services::nobody();
     for listener in &plan.listeners {
@@ -268,6 +320,8 @@ pub fn configure(
             configs
                 .works
                 .insert(listener.name.clone(), (known, said.active));
+            let allow = said.allow.iter().map(ToString::to_string).collect();
+            configs.allow.insert(listener.name.clone(), allow);
         }
         let config = Arc::new(ListenerConfig {
             name,
@@ -293,6 +347,8 @@ pub fn configure(
             internal: listener.internal,
             errors: ErrorPages::read(&listener.errors).map_err(wrong)?,
             log: listener.log.clone(),
+            log_format: listener.log_format.clone(),
+            request_id: listener.request_id,
             meters: meters(listener, &labels, telemetry),
         });
         let addresses = listener.bind.iter().cloned();
@@ -340,6 +396,8 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
         internal: false,
         errors: None,
         log: None,
+        log_format: AccessFormat::Combined,
+        request_id: false,
         meters: ListenerMeters::default(),
     }
 }
@@ -490,6 +548,10 @@ impl Doors {
     /// From now on these configurations are answered with: at open doors for the next request, at new ones from the
     /// first. Doors without a configuration are closed: idle connections end, requests in flight finish.
     pub fn exchange(&mut self, mut sockets: Sockets, configs: Configs) {
+        let shown = Shown::new(&configs, &self.telemetry);
+        self.telemetry
+            .registry
+            .publish("listeners", Arc::new(shown));
         self.works.clear();
         for (listener, (works, active)) in configs.works {
             works.follow(active);

@@ -22,8 +22,10 @@ mod succession;
 mod upgrade;
 mod warm;
 
+pub use configuration::hash;
 pub use doors::{OWN_SOCKET, Origin, admin_config};
 pub use end::Signals;
+pub use others::Peers;
 pub use succession::Predecessor;
 
 use std::ffi::OsString;
@@ -103,6 +105,11 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         descriptor_limit: descriptors,
     };
     telemetry.registry.publish("process", Arc::new(usage));
+    let need = process::needed_descriptors(&plan, workers);
+    if descriptors < need {
+        let what = process::too_few_descriptors(descriptors, need);
+        telemetry.events.warning("node", what);
+    }
     let rule = client_rule(&plan)?;
     let state = plan.state.clone();
     std::fs::create_dir_all(&state).map_err(|error| {

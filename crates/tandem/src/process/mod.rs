@@ -1,10 +1,14 @@
 //! What a process settles with its system: descriptors, its log, its user, the pid file, its service manager.
 
 pub mod daemon;
+mod limits;
 pub mod notify;
 mod pid_file;
 mod usage;
 
+pub use limits::{
+    RESERVED, most_descriptors, needed_descriptors, raise_descriptor_limit, too_few_descriptors,
+};
 pub use pid_file::{Holder, PidFile, holder};
 pub use usage::{Usage, WORKER};
 
@@ -12,25 +16,9 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
-use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::process::{Gid, Uid};
 
 use crate::exit::{Failure, Result};
-
-/// Raises the limit of open descriptors as far as the system allows, and says how far that is.
-pub fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(1 << 20);
-    if limit.current.is_some_and(|current| current < most) {
-        let raised = Rlimit {
-            current: Some(most),
-            maximum: limit.maximum,
-        };
-        if setrlimit(Resource::Nofile, raised).is_err() {
-            return limit.current.unwrap_or(most);
-        }
-    }
-    most
-}
 
 /// Workers when the file does not say: one for each core that this process may use.
 pub fn cores() -> usize {

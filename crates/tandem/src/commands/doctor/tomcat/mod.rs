@@ -14,11 +14,12 @@ use super::agent;
 use super::finding::Findings;
 use crate::exit::{Failure, Result};
 
-/// Reads what follows `tomcat` and looks.
-pub fn main(mut args: lexopt::Parser) -> Result<Findings> {
+/// Reads what follows `tomcat` and looks. `json` is set where that is asked for.
+pub fn main(mut args: lexopt::Parser, json: &mut bool) -> Result<Findings> {
     let (mut base, mut home, mut address) = (None, None, None);
     while let Some(arg) = args.next()? {
         match arg {
+            Long("json") => *json = true,
             Long("home") => home = Some(PathBuf::from(args.value()?)),
             Long("agent") => address = Some(text(args.value()?)?),
             Value(value) if base.is_none() => base = Some(PathBuf::from(value)),
@@ -29,6 +30,7 @@ pub fn main(mut args: lexopt::Parser) -> Result<Findings> {
         Failure::usage("which Tomcat? `tandem doctor tomcat DIR`, where DIR is its CATALINA_BASE")
     })?;
     let mut findings = Findings::default();
+    findings.about("tomcat");
     if !base.join("conf/server.xml").is_file() {
         findings.wrong(format!(
             "{} is no CATALINA_BASE: it has no conf/server.xml. Name the directory that has conf, lib and webapps of this \
@@ -47,6 +49,7 @@ pub fn main(mut args: lexopt::Parser) -> Result<Findings> {
         Some(address) => vec![address],
         None => manager::addresses(&managers, &mut findings),
     };
+    findings.about("agent");
     for address in addresses {
         agent::look(&address, &mut findings);
     }

@@ -1,0 +1,151 @@
+//! The other nodes: whether they answer, by which file and version, and what time they have.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use tandem_admin::{Answer, Call, Others};
+use tandem_net::cluster::ClusterKey;
+use tokio::runtime::LocalRuntime;
+
+use super::{Patient, own};
+use crate::commands::doctor::finding::Findings;
+use crate::node::{Peers, hash};
+
+/// For an answer of a node that lives.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Clocks may be apart by so much, in milliseconds, before logs of two nodes are hard to read together.
+const APART: i64 = 2_000;
+
+/// What a node said, and when it was asked, in milliseconds since 1970.
+struct Told {
+    node: Answer,
+    config: Answer,
+    at: i64,
+}
+
+pub fn look(patient: &Patient, findings: &mut Findings) {
+    let here = hash(&patient.text);
+    if patient.running.is_some() {
+        let config = own(&patient.plan).get("/api/v1/config", &[]);
+        let config = config.map_or(Value::Null, |reply| reply.body);
+        if config["hash"] == here.as_str() {
+            findings.good("The node here runs by this file.");
+        } else {
+            findings.note(
+                "The node here runs by another state of the file: `tandem config diff` shows what is different, `tandem \
+                 reload` has it take this one.",
+            );
+        }
+    }
+    let Some(key) = &patient.plan.key else { return };
+    if patient.plan.peers.is_empty() {
+        return;
+    }
+    let key = ClusterKey::new(key.reveal().as_bytes());
+    let told = match ask(patient, &key) {
+        Ok(told) => told,
+        Err(error) => {
+            findings.wrong(format!("The other nodes cannot be asked: {error}."));
+            return;
+        }
+    };
+    for (name, told) in told {
+        match &told.node {
+            Answer { status: 200, body } => one(&name, body, &told, &here, findings),
+            Answer { body, .. } => {
+                let host = patient.plan.peers.iter().find(|(peer, _)| *peer == name);
+                let host = host.map_or("", |(_, host)| host);
+                let why = body["error"].as_str().unwrap_or("no answer");
+                findings.wrong(format!(
+                    "Node {name} does not answer at {host}, port {}: {why}. Is it started, and do firewalls let the port \
+                     through?",
+                    patient.plan.cluster_port
+                ));
+            }
+        }
+    }
+}
+
+/// Says what is different about a node that answers.
+fn one(name: &str, body: &Value, told: &Told, here: &str, findings: &mut Findings) {
+    let mut well = true;
+    let version = body["version"].as_str().unwrap_or("unknown");
+    let own = env!("CARGO_PKG_VERSION");
+    if version != own {
+        well = false;
+        findings.note(format!(
+            "Node {name} has version {version}, this program is {own}: bring them to the same version."
+        ));
+    }
+    match told.config.body["hash"].as_str() {
+        Some(theirs) if theirs == here => {}
+        Some(_) => {
+            well = false;
+            findings.wrong(format!(
+                "Node {name} runs by another file: copy this one there, then `tandem reload` there."
+            ));
+        }
+        None => {
+            well = false;
+            findings.note(format!("Node {name} does not say by which file it runs."));
+        }
+    }
+    if let Some(theirs) = body["now"].as_i64() {
+        let apart = theirs - told.at;
+        if apart.abs() > APART {
+            well = false;
+            findings.wrong(format!(
+                "The clock of node {name} is {}.{} s {} this one's: run an NTP client (chrony) on both, or logs and \
+                 certificates mean different things on them. Sessions do not depend on it.",
+                apart.abs() / 1_000,
+                apart.abs() % 1_000 / 100,
+                if apart > 0 { "ahead of" } else { "behind" }
+            ));
+        }
+    }
+    if well {
+        findings.good(format!(
+            "Node {name} answers: the same file, version and time."
+        ));
+    }
+}
+
+fn ask(patient: &Patient, key: &ClusterKey) -> std::io::Result<Vec<(String, Told)>> {
+    let runtime = LocalRuntime::new()?;
+    let told = runtime.block_on(async {
+        let peers = Peers::start(&patient.plan, key);
+        let all = peers.names().into_iter().map(|name| {
+            let peers = &peers;
+            async move {
+                let before = now();
+                let node = call(peers, &name, "/api/v1/node").await;
+                let at = i64::midpoint(before, now());
+                let config = call(peers, &name, "/api/v1/config").await;
+                (name, Told { node, config, at })
+            }
+        });
+        futures_util::future::join_all(all).await
+    });
+    // Whoever does not answer is not waited for.
+    runtime.shutdown_background();
+    Ok(told)
+}
+
+async fn call(peers: &Peers, node: &str, path: &str) -> Answer {
+    let call = Call {
+        changes: false,
+        path: path.into(),
+        parameters: Vec::new(),
+        by: "tandem doctor".into(),
+    };
+    let answer = tokio::time::timeout(PATIENCE, peers.ask(node, &call)).await;
+    answer.unwrap_or_else(|_| Answer {
+        status: 504,
+        body: serde_json::json!({ "error": format!("no answer within {PATIENCE:?}") }),
+    })
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}
