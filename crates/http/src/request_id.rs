@@ -7,6 +7,7 @@ use crate::{Cx, Request};
 
 /// The longest stated id that is taken, in bytes.
 const LONGEST: usize = 128;
+const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Digits of an id that is made here.
 pub(crate) const DIGITS: usize = 32;
 
@@ -57,9 +58,9 @@ impl<'a> RequestId<'a> {
             Self::Stated(id) => id,
             Self::Made(Made(worker, number)) => {
                 let all = (u128::from(worker) << 64) | u128::from(number);
-                for (index, digit) in digits.iter_mut().enumerate() {
-                    let nibble = (all >> (4 * (DIGITS - 1 - index))) & 0xf;
-                    *digit = b"0123456789abcdef"[nibble as usize];
+                for (two, byte) in digits.chunks_exact_mut(2).zip(all.to_be_bytes()) {
+                    two[0] = HEX[usize::from(byte >> 4)];
+                    two[1] = HEX[usize::from(byte & 0xf)];
                 }
                 digits
             }

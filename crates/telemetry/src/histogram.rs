@@ -50,7 +50,9 @@ impl Spread {
     /// What all workers counted.
     pub fn sum(all: &PerWorker<Histogram>) -> Self {
         let mut sum = Self::default();
-        all.all().for_each(|mine| sum.add(mine));
+        for mine in all.all() {
+            sum.add(mine);
+        }
         sum
     }
 

@@ -270,12 +270,12 @@ impl Meters {
 
     /// Routes, labelled listener and route.
     pub fn routes(&self) -> Vec<(Labels, Answered)> {
-        read(&self.0.routes, |meter| meter.read())
+        read(&self.0.routes, Meter::read)
     }
 
     /// Services.
     pub fn services(&self) -> Vec<(Labels, Answered)> {
-        read(&self.0.services, |meter| meter.read())
+        read(&self.0.services, Meter::read)
     }
 
     /// Servers, labelled service and server, with the time to the first byte.
@@ -292,7 +292,7 @@ impl Meters {
 
     /// Listeners: connections accepted, and open now.
     pub fn listeners(&self) -> Vec<(Labels, (u64, u64))> {
-        read(&self.0.listeners, |meter| meter.read())
+        read(&self.0.listeners, PerWorker::<Connections>::read)
     }
 }
 

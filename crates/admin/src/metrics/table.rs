@@ -479,8 +479,8 @@ static PROCESS: &[Metric] = &[
         &["worker"],
         "Time that a worker had a processor: its rate is how busy it is, of 1.",
         |seen, out| {
-            for (index, worker) in (0..).zip(&seen.view.status.process.workers) {
-                out.seconds(&[&i32::to_string(&index)], worker.busy_micros);
+            for (index, worker) in seen.view.status.process.workers.iter().enumerate() {
+                out.seconds(&[&index.to_string()], worker.busy_micros);
             }
         },
     ),
@@ -490,8 +490,8 @@ static PROCESS: &[Metric] = &[
         &["worker"],
         "Time that a worker had work and waited for a processor.",
         |seen, out| {
-            for (index, worker) in (0..).zip(&seen.view.status.process.workers) {
-                out.seconds(&[&i32::to_string(&index)], worker.waited_micros);
+            for (index, worker) in seen.view.status.process.workers.iter().enumerate() {
+                out.seconds(&[&index.to_string()], worker.waited_micros);
             }
         },
     ),

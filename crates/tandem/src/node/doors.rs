@@ -1,5 +1,7 @@
 //! Where a node listens for HTTP: bound first, opened when there is someone to answer, exchanged by a reload.
 
+mod shown;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -18,8 +20,7 @@ use tandem_model::{
 use tandem_net::listen::{self, Bound};
 use tandem_net::workers::{self, WorkerCx, Workers};
 use tandem_net::{ClientRule, Pipe, ServerTls};
-use tandem_telemetry::meters::{Connections, PerWorker};
-use tandem_telemetry::{Control as _, ListenerStatus, NodeStatus, StatusSource, Telemetry};
+use tandem_telemetry::{Control as _, Telemetry};
 use tokio::sync::{mpsc, oneshot};
 
 use super::services::Services;
@@ -48,56 +49,6 @@ pub struct Configs {
     works: BTreeMap<String, (Arc<Works>, bool)>,
     /// Whom the works of a listener do not hold off.
     allow: BTreeMap<String, Vec<String>>,
-}
-
-/// The listeners as status shows them. Doors of services are no listeners of the file.
-struct Shown(Vec<ShownListener>);
-
-struct ShownListener {
-    name: Arc<str>,
-    bind: Vec<String>,
-    works: Option<Arc<Works>>,
-    allow: Vec<String>,
-    connections: Arc<PerWorker<Connections>>,
-}
-
-impl Shown {
-    fn new(configs: &Configs, telemetry: &Telemetry) -> Self {
-        let mut all: Vec<ShownListener> = Vec::new();
-        for (address, config) in configs.doors.iter().filter(|(_, config)| !config.internal) {
-            let bind = address.to_string();
-            if let Some(same) = all.iter_mut().find(|listener| listener.name == config.name) {
-                same.bind.push(bind);
-                continue;
-            }
-            let works = configs.works.get(&*config.name);
-            all.push(ShownListener {
-                name: config.name.clone(),
-                bind: vec![bind],
-                works: works.map(|(works, _)| works.clone()),
-                allow: configs
-                    .allow
-                    .get(&*config.name)
-                    .cloned()
-                    .unwrap_or_default(),
-                connections: telemetry.meters.listener(&config.name),
-            });
-        }
-        Self(all)
-    }
-}
-
-impl StatusSource for Shown {
-    fn fill(&self, status: &mut NodeStatus) {
-        let listeners = self.0.iter().map(|listener| ListenerStatus {
-            name: listener.name.to_string(),
-            bind: listener.bind.clone(),
-            maintenance: listener.works.as_ref().is_some_and(|works| works.go_on()),
-            allow: listener.allow.clone(),
-            connections: listener.connections.read().1,
-        });
-        status.listeners.extend(listeners);
-    }
 }
 
 /// What of listeners goes on through a reload, by their names.
@@ -360,9 +311,10 @@ pub fn configure(
 
 /// What a listener counts with. The door of a service is told from a listener of the same name.
 fn meters(plan: &ListenerPlan, labels: &[String], telemetry: &Telemetry) -> ListenerMeters {
-    let name = match plan.internal {
-        true => format!("{}/door", plan.name),
-        false => plan.name.clone(),
+    let name = if plan.internal {
+        format!("{}/door", plan.name)
+    } else {
+        plan.name.clone()
     };
     ListenerMeters::new(
         &telemetry.meters,
@@ -548,10 +500,7 @@ impl Doors {
     /// From now on these configurations are answered with: at open doors for the next request, at new ones from the
     /// first. Doors without a configuration are closed: idle connections end, requests in flight finish.
     pub fn exchange(&mut self, mut sockets: Sockets, configs: Configs) {
-        let shown = Shown::new(&configs, &self.telemetry);
-        self.telemetry
-            .registry
-            .publish("listeners", Arc::new(shown));
+        shown::publish(&configs, &self.telemetry);
         self.works.clear();
         for (listener, (works, active)) in configs.works {
             works.follow(active);

@@ -2,6 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tandem_model::NodePlan;
+use tandem_net::Pipe;
 
 /// Descriptors that are not for clients: files, logs, checks, the session tier.
 pub const RESERVED: u64 = 500;
@@ -30,7 +31,8 @@ pub fn most_descriptors() -> u64 {
 }
 
 /// Descriptors that a node needs to do what the file says: one for each connection from a client and one for the server
-/// behind it, and those that are not for clients.
+/// behind it, those that
+/// workers listen with and move bodies by, and those that are not for clients.
 pub fn needed_descriptors(plan: &NodePlan, workers: usize) -> u64 {
     let clients: u64 = plan
         .listeners
@@ -38,7 +40,7 @@ pub fn needed_descriptors(plan: &NodePlan, workers: usize) -> u64 {
         .map(|listener| listener.limits.connections.map_or(LEAST, u64::from))
         .sum();
     let addresses: usize = plan.listeners.iter().map(|l| l.bind.len()).sum();
-    RESERVED + 2 * clients + (addresses * workers) as u64
+    RESERVED + 2 * clients + ((addresses + Pipe::DESCRIPTORS) * workers) as u64
 }
 
 /// What to do about too few of them.
@@ -66,8 +68,9 @@ mod tests {
 
     #[test]
     fn what_the_file_says_of_connections_is_what_is_needed() {
-        assert_eq!(needed_descriptors(&plan(""), 2), 500 + 2_000 + 4);
+        let pipes = Pipe::DESCRIPTORS as u64;
+        assert_eq!(needed_descriptors(&plan(""), 2), 500 + 2_000 + 4 + 2 * pipes);
         let limited = plan("limits = { connections = 40000 }");
-        assert_eq!(needed_descriptors(&limited, 1), 500 + 80_000 + 2);
+        assert_eq!(needed_descriptors(&limited, 1), 500 + 80_000 + 2 + pipes);
     }
 }

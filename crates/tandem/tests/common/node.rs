@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use rustix::process::Signal;
@@ -58,30 +59,17 @@ impl Node {
 
     /// The access log, as far as it is written.
     pub fn access_log(&self) -> String {
-        let path = self.dir.path().join("state/local/access.log");
-        std::fs::read_to_string(path).unwrap_or_default()
+        whole_lines(&self.dir.path().join("state/local/access.log"))
     }
 
     /// Asks the admin API, by the node's own socket: `GET /metrics`.
     pub fn admin(&self, line: &str) -> Page {
-        let path = self.dir.path().join("state/local/admin.sock");
-        let mut stream = UnixStream::connect(path).expect("the node's socket");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a time limit");
-        let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).expect("a request");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("an answer");
-        parse(&answer).expect("a whole answer")
+        ask_admin(&self.dir.path().join("state/local/admin.sock"), line)
     }
 
     /// The value of a metric; `None` without that series.
     pub fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.admin("GET /metrics").text();
-        let mut lines = text.lines();
-        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-        Some(value.parse().expect("a number"))
+        metric(&self.admin("GET /metrics").text(), series)
     }
 
     pub fn log(&self) -> String {
@@ -104,6 +92,33 @@ impl Drop for Node {
         send(self.child.id(), Signal::TERM);
         let _ = self.child.wait();
     }
+}
+
+/// A file that is being written, up to its last line that is whole.
+pub fn whole_lines(path: &Path) -> String {
+    let mut text = std::fs::read_to_string(path).unwrap_or_default();
+    text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
+    text
+}
+
+/// Asks the admin API by a node's own socket.
+pub fn ask_admin(socket: &Path, line: &str) -> Page {
+    let mut stream = UnixStream::connect(socket).expect("the node's socket");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a time limit");
+    let head = format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("a request");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    parse(&answer).expect("a whole answer")
+}
+
+/// The value of a series in what `/metrics` says.
+pub fn metric(text: &str, series: &str) -> Option<f64> {
+    let mut lines = text.lines();
+    let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(value.parse().expect("a number"))
 }
 
 fn text(tables: &str, ports: [u16; 2]) -> String {
