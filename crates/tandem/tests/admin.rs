@@ -1,9 +1,11 @@
-//! What the admin page is made of.
+//! What the admin page is made of, and the log as it is told to be.
 
 mod common;
 
-use common::get;
 use common::node::Node;
+use common::origin::{Origin, fine};
+use common::{get, wait_until};
+use serde_json::Value;
 
 #[test]
 fn the_page_has_each_listener_and_whether_it_shows_its_maintenance_page() {
@@ -56,4 +58,54 @@ fn the_page_asks_for_the_token_and_sends_it_in_a_header_alone() {
     // Whatever is fetched is fetched by `ask`, which knows no other way, and nothing is put into an address.
     assert_eq!(page.matches("fetch(").count(), 1);
     assert!(!page.contains("location") && !page.contains("cookie ="));
+}
+
+#[test]
+fn the_logs_level_is_changed_while_a_node_runs_whatever_its_lines_are() {
+    for format in ["json", "text"] {
+        let gone = Origin::http("a", fine);
+        let node = Node::start(&format!(
+            "log-format = \"{format}\"\n[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = {{ to = \"shop\" }}\n\
+             [backend.shop]\ncheck = false\nservers = {{ address = \"{}\", name = \"a\" }}\n",
+            gone.address
+        ));
+        gone.close();
+        let level = |level: &str| {
+            let call = format!("POST /api/v1/node/log-level?level={level}");
+            assert_eq!(node.admin(&call).status, 200);
+        };
+        let order = |state: &str| {
+            let call = format!("POST /api/v1/servers/shop/a?state={state}");
+            assert_eq!(node.admin(&call).status, 200);
+        };
+        level("debug");
+        assert_eq!(get(node.address(), "/lost").status, 503);
+        wait_until("each failed try is told of", || {
+            let log = node.log();
+            let line = log.lines().find(|line| line.contains("a try failed"));
+            line.is_some_and(|line| line.contains("/lost") && line.contains("shop/a"))
+        });
+        level("error");
+        order("drain");
+        level("info");
+        order("ready");
+        wait_until("it says more again", || {
+            node.log().contains("takes requests again")
+        });
+        assert!(!node.log().contains("draining by order"), "{}", node.log());
+        let kept = node.admin("GET /api/v1/events?subject=shop/a").text();
+        assert!(
+            kept.contains("draining by order"),
+            "what happened is known: {kept}"
+        );
+        if format == "json" {
+            for line in node.log().lines() {
+                let event: Value = serde_json::from_str(line).expect("a JSON object");
+                assert!(
+                    event["at"].is_string() && event["severity"].is_string(),
+                    "{line}"
+                );
+            }
+        }
+    }
 }

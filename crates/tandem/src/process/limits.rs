@@ -69,7 +69,10 @@ mod tests {
     #[test]
     fn what_the_file_says_of_connections_is_what_is_needed() {
         let pipes = Pipe::DESCRIPTORS as u64;
-        assert_eq!(needed_descriptors(&plan(""), 2), 500 + 2_000 + 4 + 2 * pipes);
+        assert_eq!(
+            needed_descriptors(&plan(""), 2),
+            500 + 2_000 + 4 + 2 * pipes
+        );
         let limited = plan("limits = { connections = 40000 }");
         assert_eq!(needed_descriptors(&limited, 1), 500 + 80_000 + 2 + pipes);
     }
