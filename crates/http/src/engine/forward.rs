@@ -120,7 +120,7 @@ pub(super) async fn forward(
                 return Forwarded::Replaced(status);
             }
             Done::Failed(failure) => {
-                tell(x, &failure);
+                tell(x, failure);
                 tries.failure = Some(failure);
             }
             Done::Broken(failure) => {
@@ -153,7 +153,7 @@ pub(super) async fn forward(
 }
 
 /// Tells of a failed try, where the log wants to know.
-fn tell(x: &Exchange<'_>, failure: &Failure) {
+fn tell(x: &Exchange<'_>, failure: Failure) {
     let events = &x.conn.shared().telemetry.events;
     if !events.logs(Severity::Debug) {
         return;

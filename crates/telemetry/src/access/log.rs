@@ -40,8 +40,8 @@ struct Inner {
 /// A second as text, worked out once for all records of it.
 #[derive(Default)]
 struct Second {
-    /// Since 1970.
-    second: u64,
+    /// Seconds since 1970.
+    at: u64,
     clf: String,
     rfc3339: String,
 }
@@ -50,7 +50,7 @@ impl Second {
     fn new(second: u64, t: OffsetDateTime) -> Self {
         let rfc3339 = crate::event::rfc3339(t);
         Self {
-            second,
+            at: second,
             clf: clf_time(t),
             // Up to the point before the milliseconds.
             rfc3339: rfc3339.split('.').next().unwrap_or_default().to_owned(),
@@ -91,7 +91,7 @@ impl AccessLog {
         let mut inner = self.0.borrow_mut();
         let now = SystemTime::now();
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if inner.stamp.second != since.as_secs() {
+        if inner.stamp.at != since.as_secs() {
             inner.stamp = Second::new(since.as_secs(), now.into());
         }
         let Inner { buffer, stamp, .. } = &mut *inner;

@@ -137,6 +137,7 @@ async fn call(peers: &Peers, node: &str, path: &str) -> Answer {
         path: path.into(),
         parameters: Vec::new(),
         by: "tandem doctor".into(),
+        by_owner: false,
     };
     let answer = tokio::time::timeout(PATIENCE, peers.ask(node, &call)).await;
     answer.unwrap_or_else(|_| Answer {
