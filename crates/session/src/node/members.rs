@@ -11,6 +11,7 @@ use openraft::raft::ClientWriteResponse;
 use tandem_telemetry::Events;
 
 use super::Raft;
+use super::step::{Situation, Step};
 use super::view::{BEHIND, ClusterView, Metrics};
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, age, sleep, timeout};
@@ -119,85 +120,82 @@ impl Members {
                 .change(self.raft.change_membership(finish, false))
                 .await;
         }
-        let voters = self.peers.voters();
-        let wanted: BTreeSet<_> = voters.iter().map(|v| v.name.as_str()).collect();
-        let current: BTreeSet<NodeId> = membership.voter_ids().collect();
-        let named = |name: &str| {
-            let nodes = membership.nodes();
-            nodes
-                .filter(|(_, m)| m.name == name)
-                .map(|(id, _)| *id)
-                .collect::<Vec<_>>()
+        let file = self.peers.voters();
+        let members: BTreeMap<NodeId, Member> = membership
+            .nodes()
+            .map(|(id, member)| (*id, member.clone()))
+            .collect();
+        let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+        let own = self.view.id();
+        let alive = voters.iter().copied();
+        let alive: BTreeSet<_> = alive
+            .filter(|id| *id == own || is_heard(&metrics, *id))
+            .collect();
+        let here = join_all(
+            file.iter()
+                .map(|voter| self.who_is(voter, &members, &alive)),
+        );
+        let here: BTreeMap<String, NodeId> = here.await.into_iter().flatten().collect();
+        let up_to_date = members.keys().copied();
+        let situation = Situation {
+            members: &members,
+            voters: &voters,
+            file: &file,
+            here: &here,
+            up_to_date: &up_to_date
+                .filter(|id| is_up_to_date(&metrics, *id))
+                .collect(),
+            alive: &alive,
         };
-        for voter in voters.iter().filter(|v| v.name != self.view.name()) {
-            let known = named(&voter.name);
-            // A voter that answers as who it is known as needs no question.
-            if known
-                .iter()
-                .any(|id| current.contains(id) && is_heard(&metrics, *id))
-            {
-                continue;
-            }
-            let Ok(status) = self.peers.status(voter, ASK).await else {
-                continue;
-            };
-            if !known.contains(&status.id) {
+        match situation.next() {
+            None => Ok(()),
+            Some(Step::TakeIn(voter, id)) => {
                 let what = "takes it in as a new replica: it catches up before it votes";
                 self.events.info(format!("sessions/{}", voter.name), what);
-                return self
-                    .change(self.raft.add_learner(status.id, member(voter), false))
-                    .await;
+                self.change(self.raft.add_learner(id, member(voter), false))
+                    .await
             }
-            if current.contains(&status.id) || !is_up_to_date(&metrics, status.id) {
-                continue;
+            Some(Step::Vote(next)) => {
+                self.change(self.raft.change_membership(next.clone(), false))
+                    .await?;
+                for id in next.difference(&voters) {
+                    let what = "caught up: it votes";
+                    self.events
+                        .info(format!("sessions/{}", members[id].name), what);
+                }
+                let named = |member: &Member| file.iter().any(|v| v.name == member.name);
+                for id in voters.difference(&next) {
+                    if let Some(member) = members.get(id).filter(|member| !named(member)) {
+                        let what = "let go of: the file no longer names it";
+                        self.events.info(format!("sessions/{}", member.name), what);
+                    }
+                }
+                Ok(())
             }
-            // In one change it becomes a voter and who it was before it lost its state goes.
-            let mut next: BTreeSet<_> = current
-                .iter()
-                .copied()
-                .filter(|id| !known.contains(id))
-                .collect();
-            next.insert(status.id);
-            self.change(self.raft.change_membership(next, false))
-                .await?;
-            let what = "caught up: it votes";
-            self.events.info(format!("sessions/{}", voter.name), what);
-            return Ok(());
+            Some(Step::Forget(ids)) => {
+                let forget = ChangeMembers::RemoveNodes(ids);
+                self.change(self.raft.change_membership(forget, false))
+                    .await
+            }
         }
-        let is_unwanted = |id: &NodeId| {
-            let member = membership.get_node(id);
-            member.is_none_or(|m| !wanted.contains(m.name.as_str()))
+    }
+
+    /// Who a node of the file is now. A voter that answers as who it is known as needs no question.
+    async fn who_is(
+        &self,
+        voter: &Voter,
+        members: &BTreeMap<NodeId, Member>,
+        alive: &BTreeSet<NodeId>,
+    ) -> Option<(String, NodeId)> {
+        let known = alive.iter().find(|id| {
+            let member = members.get(id);
+            member.is_some_and(|member| member.name == voter.name)
+        });
+        let id = match known {
+            Some(id) => *id,
+            None => self.peers.status(voter, ASK).await.ok()?.id,
         };
-        let unwanted: BTreeSet<_> = current.iter().copied().filter(is_unwanted).collect();
-        let wanted_there = current.len() > unwanted.len();
-        if !unwanted.is_empty() && wanted_there {
-            self.change(
-                self.raft
-                    .change_membership(ChangeMembers::RemoveVoters(unwanted), false),
-            )
-            .await?;
-            self.events.info(
-                "sessions",
-                "let go of a voter that the file no longer names",
-            );
-            return Ok(());
-        }
-        let is_voting_under = |name: &str| named(name).iter().any(|id| current.contains(id));
-        let stale: BTreeSet<_> = membership
-            .nodes()
-            .filter(|(id, m)| {
-                !current.contains(id) && (is_unwanted(id) || is_voting_under(&m.name))
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        if !stale.is_empty() {
-            self.change(
-                self.raft
-                    .change_membership(ChangeMembers::RemoveNodes(stale), false),
-            )
-            .await?;
-        }
-        Ok(())
+        Some((voter.name.clone(), id))
     }
 
     async fn change(

@@ -12,6 +12,7 @@ mod network;
 mod observe;
 mod reads;
 mod replicas;
+mod step;
 mod view;
 mod writes;
 

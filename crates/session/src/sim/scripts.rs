@@ -105,6 +105,56 @@ fn two_voters_that_lost_their_state_refuse_until_an_operator_decides_and_then_no
     }
 }
 
+/// The file exchanges a voter while another one has lost its state, and who comes in its place is not there yet.
+async fn exchanged_beside_a_lost_one(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let mut client = Client::new(1, agent.keyspace(), history.clone());
+    let leads = cluster.leader().expect("it leads");
+    let others: Vec<_> = (1..=3).filter(|node| *node != leads).collect();
+    let (lost, goes) = match world::below(3) {
+        0 => (others[0], others[1]),
+        1 => (others[1], others[0]),
+        // The leader itself is to go.
+        _ => (others[0], leads),
+    };
+    cluster.crash(lost);
+    cluster.wipe(lost);
+    let file = cluster.file();
+    let file = file
+        .into_iter()
+        .map(|node| if node == goes { NODES } else { node });
+    cluster.set_file(file.collect());
+    for second in 0..4 {
+        sleep(1_000 * MS).await;
+        let (back, told) = ask(client, &format!("key{second}"), set("value")).await;
+        client = back;
+        assert_eq!(told, Ok(Outcome::Stored), "{}", cluster.describe());
+    }
+    cluster.start(NODES);
+    sleep(3_000 * MS).await;
+    cluster.start(lost);
+    assert!(cluster.becomes_whole(20).await, "{}", cluster.describe());
+    cluster.stop(goes);
+    for second in 0..4 {
+        let (back, told) = ask(client, &format!("key{second}"), Call::Get).await;
+        client = back;
+        let value = b"value".as_slice().into();
+        assert_eq!(told, Ok(Outcome::Hit(value, None)));
+    }
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_voter_that_is_exchanged_beside_one_that_lost_its_state_stays_until_the_other_votes() {
+    for seed in 0..10 {
+        let profile = Profile::of(0, &mut Random::new(seed));
+        let report = run_script(seed, profile, exchanged_beside_a_lost_one);
+        assert!(report.holds(), "{report}");
+    }
+}
+
 /// What steady writes leave on the disks and in memory: the most that was seen anywhere.
 #[derive(Clone, Copy, Debug, Default)]
 struct Most {
