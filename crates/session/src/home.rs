@@ -125,6 +125,8 @@ impl Home {
         }
         put_aside(directory)?;
         let id = draw()?;
+        LogStore::begin(directory, durable)?;
+        // Last: where an identity is, the rest is too, or was lost.
         write_identity(directory, id, name, boot, durable)?;
         Ok(Self {
             directory: directory.into(),

@@ -188,7 +188,7 @@ fn a_corrupted_record_is_a_lost_state_and_a_new_identity() {
 #[test]
 fn a_part_of_the_state_that_is_missing_is_a_lost_state() {
     crate::sim::alone(async {
-        for missing in [IDENTITY, "vote"] {
+        for missing in [IDENTITY, "vote", "newest"] {
             let scratch = Scratch::new();
             let home = scratch.open(false, "boot");
             fill(&home, 0..3).await;
@@ -196,6 +196,90 @@ fn a_part_of_the_state_that_is_missing_is_a_lost_state() {
             fs::remove_file(scratch.0.join(missing)).unwrap();
             assert!(scratch.open(false, "boot").lost.is_some(), "{missing}");
         }
+    });
+}
+
+#[test]
+fn an_identity_from_which_everything_else_was_taken_is_a_lost_state() {
+    crate::sim::alone(async {
+        for written in [0, 3] {
+            let scratch = Scratch::new();
+            let home = scratch.open(false, "boot");
+            let id = home.id;
+            fill(&home, 0..written).await;
+            drop(home);
+            for file in fs::read_dir(&scratch.0).unwrap().map(Result::unwrap) {
+                if file.file_name() != IDENTITY {
+                    fs::remove_file(file.path()).unwrap();
+                }
+            }
+            let home = scratch.open(false, "boot");
+            assert_ne!(home.id, id);
+            assert!(home.lost.is_some());
+        }
+    });
+}
+
+#[test]
+fn a_new_replica_that_is_started_again_before_it_has_anything_is_who_it_was() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let id = scratch.open(false, "boot").id;
+        let home = scratch.open(false, "boot");
+        assert_eq!((home.id, home.lost.clone()), (id, None));
+    });
+}
+
+#[test]
+fn a_log_whose_newest_segments_are_missing_is_a_lost_state() {
+    crate::sim::alone(async {
+        for left in 0..3 {
+            let scratch = Scratch::new();
+            let home = scratch.open(false, "boot");
+            home.log.set_segment(1);
+            let id = home.id;
+            fill(&home, 0..3).await;
+            drop(home);
+            for _ in left..3 {
+                fs::remove_file(scratch.segment()).unwrap();
+            }
+            let home = scratch.open(false, "boot");
+            assert_ne!(home.id, id, "{left} of 3 segments are left");
+            assert!(home.lost.is_some(), "{left} of 3 segments are left");
+        }
+    });
+}
+
+#[test]
+fn segments_that_were_cut_off_or_purged_are_not_missed() {
+    crate::sim::alone(async {
+        for kept in [None, Some(log_id(0)), Some(log_id(1))] {
+            let scratch = Scratch::new();
+            let home = scratch.open(false, "boot");
+            home.log.set_segment(1);
+            let id = home.id;
+            fill(&home, 0..4).await;
+            home.log.clone().truncate_after(kept).await.unwrap();
+            drop(home);
+            let home = scratch.open(false, "boot");
+            assert_eq!((home.id, home.lost.clone()), (id, None), "{kept:?}");
+        }
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        let id = home.id;
+        fill(&home, 0..4).await;
+        let meta = SnapshotMeta {
+            last_log_id: Some(log_id(3)),
+            ..SnapshotMeta::default()
+        };
+        crate::snapshot::write(&scratch.0, &meta, State::default().view())
+            .unwrap()
+            .make_current(&scratch.0, false)
+            .unwrap();
+        home.log.clone().purge(log_id(3)).await.unwrap();
+        drop(home);
+        let home = scratch.open(false, "boot");
+        assert_eq!((home.id, home.lost.clone()), (id, None));
     });
 }
 
@@ -357,7 +441,7 @@ fn a_damaged_snapshot_vote_or_identity_is_a_lost_state() {
             .unwrap();
         drop(home);
         assert_eq!(scratch.open(false, "boot").id, id, "as it should be");
-        for name in ["snapshot", "vote", IDENTITY] {
+        for name in ["snapshot", "vote", "newest", IDENTITY] {
             let size = fs::metadata(scratch.0.join(name)).unwrap().len();
             for at in 0..size as usize {
                 let copy = damaged(&scratch, |_| {});

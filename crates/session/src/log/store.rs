@@ -30,6 +30,8 @@ const READ_ENTRIES: u64 = 256;
 
 const VOTE: &str = "vote";
 const PURGED: &str = "purged";
+/// Says which segment is the newest, so that its loss is seen.
+const NEWEST: &str = "newest";
 
 /// The vote and the log of a replica, and the reader of both. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub struct LogStore(Arc<Mutex<Inner>>);
 struct Inner {
     directory: PathBuf,
     segments: VecDeque<Segment>,
+    /// The first index of the newest segment, as the disk has it.
+    newest: Option<u64>,
     cache: VecDeque<Entry>,
     cache_bytes: usize,
     vote: Option<Vote>,
@@ -49,13 +53,21 @@ struct Inner {
 }
 
 impl LogStore {
+    /// Makes a log in which nothing is yet, where there is none.
+    pub fn begin(directory: &Path, durable: bool) -> io::Result<()> {
+        files::write(&directory.join(NEWEST), &None::<u64>, durable)
+    }
+
     /// Reads what is in `directory`. An error of the kind [`io::ErrorKind::InvalidData`] means that the state is lost.
     pub fn open(directory: &Path, durable: bool) -> io::Result<Self> {
         let vote = files::read(&directory.join(VOTE))?;
         let purged: Option<LogId> = files::read(&directory.join(PURGED))?;
+        let newest =
+            files::read(&directory.join(NEWEST))?.ok_or_else(|| invalid("the log is missing"))?;
         let mut inner = Inner {
             directory: directory.into(),
             segments: VecDeque::new(),
+            newest,
             cache: VecDeque::new(),
             cache_bytes: 0,
             vote,
@@ -129,7 +141,7 @@ impl LogStore {
         for segment in &inner.segments {
             segment.file().sync_all()?;
         }
-        for name in [VOTE, PURGED] {
+        for name in [VOTE, PURGED, NEWEST] {
             match fs::File::open(inner.directory.join(name)) {
                 Ok(file) => file.sync_all()?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -189,6 +201,10 @@ impl Inner {
             self.last = self.last.max(last);
             self.segments.push_back(segment);
         }
+        let there = |first| self.segments.iter().any(|s| s.first == first);
+        if self.newest.is_some_and(|first| !there(first)) {
+            return Err(invalid("the end of the log is missing"));
+        }
         let gap = self
             .segments
             .front()
@@ -220,8 +236,21 @@ impl Inner {
         }
     }
 
+    /// Says that `first` is the newest segment: before another goes, and after it has come.
+    fn set_newest(&mut self, first: Option<u64>) -> io::Result<()> {
+        if self.newest != first {
+            let path = self.directory.join(NEWEST);
+            files::write(&path, &first, self.flusher.is_some())?;
+            self.newest = first;
+        }
+        Ok(())
+    }
+
     /// Deletes the segments all of whose entries are below `index`.
     fn forget_segments(&mut self, index: u64) -> io::Result<()> {
+        if index == u64::MAX {
+            self.set_newest(None)?;
+        }
         while self.segments.front().is_some_and(|s| s.next() <= index) {
             // The last one is kept while entries may follow in it.
             if self.segments.len() == 1 && index != u64::MAX {
@@ -258,9 +287,8 @@ impl Inner {
             }
             self.segments
                 .push_back(Segment::create(&self.directory, first)?);
-            if self.flusher.is_some() {
-                files::sync_directory(&self.directory)?;
-            }
+            // Without `durable` the names need not be on the disk, with it they are by this.
+            self.set_newest(Some(first))?;
         }
         let segment = self.segments.back_mut().expect("one was just made sure of");
         segment.append(&records)?;
@@ -289,6 +317,8 @@ impl Inner {
     }
 
     fn truncate(&mut self, from: u64) -> io::Result<()> {
+        let kept = self.segments.iter().rev().find(|s| s.first < from);
+        self.set_newest(kept.map(|s| s.first))?;
         while self.segments.back().is_some_and(|s| s.first >= from) {
             if let Some(segment) = self.segments.pop_back() {
                 segment.delete()?;

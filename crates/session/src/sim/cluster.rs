@@ -20,6 +20,7 @@ use super::runtime::sleep;
 use super::world::{self, HostId};
 use crate::agent::{Agent, AgentOptions};
 use crate::home::Home;
+use crate::log::LogStore;
 use crate::node::{Core, NodeOptions};
 use crate::peers::Voter;
 
@@ -27,6 +28,11 @@ use crate::peers::Voter;
 pub const NODES: HostId = 4;
 /// Hosts with an agent each.
 pub const AGENTS: HostId = 2;
+
+/// Keys that begin so are guarded:
+pub const GUARDED: &str = "guarded";
+/// for so long after a delete a plain `set` of theirs is refused.
+pub const HOLD: Duration = Duration::from_millis(800);
 
 /// Handles to everything. Cheap to clone.
 #[derive(Clone)]
@@ -138,10 +144,7 @@ impl Cluster {
                 state: cluster.home(node),
                 memory: 64 << 20,
                 durable: false,
-                guard: Some((
-                    vec![Pattern::Star("guarded".into(), String::new())],
-                    Duration::from_millis(800),
-                )),
+                guard: Some((vec![Pattern::Star(GUARDED.into(), String::new())], HOLD)),
                 outgoing: None,
                 key: ClusterKey::new(b"simulated"),
             };
@@ -197,6 +200,7 @@ impl Cluster {
             && let Ok(who) = who
         {
             fs::create_dir_all(self.home(node)).unwrap();
+            LogStore::begin(&self.home(node), false).unwrap();
             fs::write(identity, who).unwrap();
         }
     }
