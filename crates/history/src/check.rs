@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::explain::{Violation, explain};
 use crate::model::{Limits, State, number, step};
-use crate::record::{Call, Operation, Outcome, Value};
+use crate::record::{Call, EVERY, Operation, Outcome, Value};
 
 /// What the histories of all keys prove.
 #[derive(Clone, Debug, Default)]
@@ -52,11 +52,15 @@ impl AddAssign for Verdict {
 pub fn check(history: impl IntoIterator<Item = Operation>, limits: &Limits) -> Verdict {
     let mut keys: BTreeMap<Arc<str>, Vec<Operation>> = BTreeMap::new();
     let mut verdict = Verdict::default();
+    let mut every = Vec::new();
     for operation in history {
         verdict.operations += 1;
-        let reads = matches!(operation.call, Call::Get | Call::Gets);
-        if operation.outcome == Outcome::Unknown && !reads {
+        if operation.outcome == Outcome::Unknown && !operation.reads() {
             verdict.unknown += 1;
+        }
+        if *operation.key == *EVERY {
+            every.push(due(operation, limits));
+            continue;
         }
         keys.entry(operation.key.clone())
             .or_default()
@@ -64,9 +68,12 @@ pub fn check(history: impl IntoIterator<Item = Operation>, limits: &Limits) -> V
     }
     verdict.keys = keys.len();
     for (key, mut operations) in keys {
+        operations.extend(every.iter().map(|operation| Operation {
+            key: key.clone(),
+            ..operation.clone()
+        }));
         operations.retain(|op| {
-            let reads = matches!(op.call, Call::Get | Call::Gets);
-            op.outcome != Outcome::Failed && !(reads && op.outcome == Outcome::Unknown)
+            op.outcome != Outcome::Failed && !(op.reads() && op.outcome == Outcome::Unknown)
         });
         operations.sort_by_key(|op| (op.invoked, op.returned));
         match search(&operations, limits) {
@@ -76,6 +83,20 @@ pub fn check(history: impl IntoIterator<Item = Operation>, limits: &Limits) -> V
         }
     }
     verdict
+}
+
+/// What is asked for later takes effect then, or any time after: the clock that it waits for may stand still.
+fn due(operation: Operation, limits: &Limits) -> Operation {
+    match operation.call {
+        Call::FlushAll { delay } if delay > 0 && operation.outcome != Outcome::Failed => {
+            Operation {
+                invoked: (operation.invoked + delay).saturating_sub(limits.early),
+                outcome: Outcome::Unknown,
+                ..operation
+            }
+        }
+        _ => operation,
+    }
 }
 
 /// What a search came to.
@@ -145,7 +166,7 @@ pub fn search(operations: &[Operation], limits: &Limits) -> Found {
         limits,
         events: events.into_iter().map(|(_, event)| event).collect(),
         at: 0,
-        state: None,
+        state: State::default(),
         done: vec![false; operations.len()],
         trail: Vec::new(),
         done_hash: 0,
@@ -178,21 +199,35 @@ fn observations(operations: &[Operation]) -> Vec<Option<Value>> {
     let seen = operations.iter().map(|op| match (&op.call, &op.outcome) {
         (_, Outcome::Hit(value, _)) => Some(value.clone()),
         (Call::Cas { token, .. }, Outcome::Stored) => tokens.get(token).map(|v| (*v).clone()),
-        (Call::Incr { delta }, Outcome::Number(sum)) => {
+        (Call::Count { initial, .. }, Outcome::Number(sum)) if number(initial) == Some(*sum) => {
+            None
+        }
+        (Call::Incr { delta } | Call::Count { delta, .. }, Outcome::Number(sum)) => {
             Some(sum.wrapping_sub(*delta).to_string().into_bytes().into())
+        }
+        (Call::Decr { delta }, Outcome::Number(rest)) => {
+            Some(rest.wrapping_add(*delta).to_string().into_bytes().into())
         }
         _ => None,
     });
     seen.map(|value| value.filter(once)).collect()
 }
 
-/// Whether the numbers stored lie so far apart that no sum of increments leads from one to another.
+/// Whether the numbers stored lie so far apart that no sum of changes leads from one to another, and each leads to a
+/// number once.
 fn numbers_are_unique(operations: &[Operation]) -> bool {
-    let increments = operations.iter().map(|op| match op.call {
-        Call::Incr { delta } => u128::from(delta),
-        _ => 0,
-    });
-    let reach = increments.sum::<u128>();
+    let (mut up, mut down) = (0, 0);
+    for op in operations {
+        match op.call {
+            Call::Incr { delta } | Call::Count { delta, .. } => up += u128::from(delta),
+            Call::Decr { delta } => down += u128::from(delta),
+            _ => {}
+        }
+    }
+    if up > 0 && down > 0 {
+        return false;
+    }
+    let reach = up + down;
     let stored = operations.iter().filter_map(Operation::stores);
     let mut bases: Vec<u128> = stored
         .filter_map(|value| number(value).map(u128::from))
@@ -200,6 +235,7 @@ fn numbers_are_unique(operations: &[Operation]) -> bool {
     bases.sort_unstable();
     let apart = bases.windows(2).all(|two| two[1] - two[0] > reach);
     apart
+        && bases.first().is_none_or(|first| *first >= down)
         && bases
             .last()
             .is_none_or(|last| last + reach <= u128::from(u64::MAX))
@@ -294,10 +330,14 @@ impl Search<'_> {
 
     /// Whether the value that is there would go while others are still to see it.
     fn leaves_unseen(&self, by: usize, next: &State) -> bool {
-        let Some(now) = &self.state else {
+        let Some(now) = &self.state.item else {
             return false;
         };
-        if next.as_ref().is_some_and(|next| next.value == now.value) {
+        if next
+            .item
+            .as_ref()
+            .is_some_and(|next| next.value == now.value)
+        {
             return false;
         }
         let own = usize::from(self.sees[by].as_ref() == Some(&now.value));
@@ -314,11 +354,17 @@ impl Search<'_> {
         }
     }
 
-    /// Does an operation that fits now and changes nothing: waiting could not help it.
+    /// Does an operation that fits now and changes nothing: waiting could not help it. One that is told the same whether
+    /// it changes something or not may be needed later.
     fn do_if_idle(&mut self, i: usize) {
         let op = &self.operations[i];
+        let may_change = matches!(
+            op.call,
+            Call::FlushAll { .. } | Call::Touch { .. } | Call::GetAndTouch { .. }
+        );
         if !self.done[i]
             && op.outcome != Outcome::Unknown
+            && !(may_change && !op.only_looks())
             && step(&self.state, op, self.limits).any(|next| next == self.state)
         {
             self.mark(i);

@@ -29,6 +29,8 @@ pub enum Kind {
     Phantom,
     /// A change of what was there (`incr`, `append`, `cas`, `add`) did not happen exactly once.
     NotOnce,
+    /// A plain `set` was taken although a delete forbade it.
+    Unguarded,
     /// No order explains the answers; none of the simple reasons is why.
     NotLinearizable,
 }
@@ -119,8 +121,7 @@ fn until(operations: &[Operation], end: u64) -> Vec<Operation> {
         .filter_map(|op| {
             let mut op = op.clone();
             if op.returned > end {
-                let reads = matches!(op.call, Call::Get | Call::Gets);
-                if reads {
+                if op.reads() {
                     return None;
                 }
                 op.outcome = Outcome::Unknown;
@@ -142,13 +143,23 @@ fn kind(history: &[Operation], limits: &Limits) -> Kind {
     match &last.outcome {
         Outcome::Hit(value, _) => shown(history, last, value, limits),
         Outcome::Number(_) | Outcome::Exists => Kind::NotOnce,
-        Outcome::Stored if matches!(last.call, Call::Cas { .. } | Call::Append { .. }) => {
+        Outcome::Stored
+            if matches!(
+                last.call,
+                Call::Cas { .. } | Call::Append { .. } | Call::Prepend { .. }
+            ) =>
+        {
             Kind::NotOnce
         }
+        Outcome::Stored if matches!(last.call, Call::Set { .. }) => Kind::Unguarded,
         Outcome::Miss | Outcome::NotFound | Outcome::NotStored | Outcome::Stored => {
             let changes = history.iter().filter(before).filter(|op| !op.only_looks());
             match changes.max_by_key(|op| op.returned).map(|op| &op.call) {
-                Some(Call::Delete) if matches!(last.call, Call::Add { .. }) => Kind::Resurrection,
+                Some(Call::Delete | Call::FlushAll { .. })
+                    if matches!(last.call, Call::Add { .. }) =>
+                {
+                    Kind::Resurrection
+                }
                 Some(call) if lives(call).is_some() => Kind::EarlyExpiry,
                 _ => Kind::LostWrite,
             }
@@ -156,11 +167,11 @@ fn kind(history: &[Operation], limits: &Limits) -> Kind {
         Outcome::Deleted | Outcome::Touched => {
             let changes = history.iter().filter(before).filter(|op| !op.only_looks());
             match changes.max_by_key(|op| op.returned).map(|op| &op.call) {
-                Some(Call::Delete) => Kind::Resurrection,
+                Some(Call::Delete | Call::FlushAll { .. }) => Kind::Resurrection,
                 _ => Kind::NotLinearizable,
             }
         }
-        Outcome::Unknown | Outcome::Failed => Kind::NotLinearizable,
+        Outcome::Ok | Outcome::Unknown | Outcome::Failed => Kind::NotLinearizable,
     }
 }
 
@@ -170,7 +181,9 @@ fn lives(call: &Call) -> Option<u64> {
         | Call::Add { life, .. }
         | Call::Replace { life, .. }
         | Call::Cas { life, .. }
-        | Call::Touch { life } => *life,
+        | Call::Count { life, .. }
+        | Call::Touch { life }
+        | Call::GetAndTouch { life } => *life,
         _ => None,
     }
 }
@@ -179,9 +192,16 @@ fn lives(call: &Call) -> Option<u64> {
 fn shown(history: &[Operation], last: &Operation, value: &Value, limits: &Limits) -> Kind {
     let mut writers = history.iter().filter(|op| op.stores() == Some(value));
     let Some(writer) = writers.next() else {
-        let grown = history
-            .iter()
-            .any(|op| matches!(op.call, Call::Append { .. } | Call::Incr { .. }));
+        let grown = history.iter().any(|op| {
+            matches!(
+                op.call,
+                Call::Append { .. }
+                    | Call::Prepend { .. }
+                    | Call::Incr { .. }
+                    | Call::Decr { .. }
+                    | Call::Count { .. }
+            )
+        });
         return if grown { Kind::NotOnce } else { Kind::Phantom };
     };
     let between: Vec<&Operation> = history
@@ -190,7 +210,7 @@ fn shown(history: &[Operation], last: &Operation, value: &Value, limits: &Limits
         .filter(|op| op.invoked > writer.until() && op.returned < last.invoked)
         .collect();
     let any = |is: fn(&Operation) -> bool| between.iter().any(|op| is(op));
-    if any(|op| op.outcome == Outcome::Deleted) {
+    if any(|op| matches!(op.outcome, Outcome::Deleted | Outcome::Ok)) {
         Kind::Resurrection
     } else if any(|op| op.outcome == Outcome::Stored || matches!(op.outcome, Outcome::Number(_))) {
         Kind::StaleRead

@@ -20,5 +20,5 @@ pub mod torture;
 
 pub use check::{Verdict, check};
 pub use explain::{Kind, Violation};
-pub use model::Limits;
-pub use record::{Call, Operation, Outcome, Value};
+pub use model::{Guard, Limits};
+pub use record::{Call, EVERY, Operation, Outcome, Value};

@@ -13,6 +13,17 @@ pub struct Limits {
     pub touch_slack: u64,
     /// Steps of the search for one key, before it is given up as undecided.
     pub steps: u64,
+    /// Keys whose delete forbids a plain `set` for a while.
+    pub guard: Option<Guard>,
+}
+
+/// Keys whose delete forbids a plain `set` for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// How they begin.
+    pub prefix: &'static str,
+    /// For how long, in microseconds.
+    pub hold: u64,
 }
 
 impl Default for Limits {
@@ -22,6 +33,7 @@ impl Default for Limits {
             late: 0,
             touch_slack: 0,
             steps: 20_000_000,
+            guard: None,
         }
     }
 }
@@ -38,13 +50,26 @@ pub struct Item {
     latest: u64,
 }
 
-/// A key: an item or none.
-pub type State = Option<Item>;
+/// A key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct State {
+    /// What is there.
+    pub item: Option<Item>,
+    /// A plain `set` is certainly refused before the one, and certainly not after the other.
+    guarded: Option<(u64, u64)>,
+}
 
 /// The states that `op` can lead to from `state` when it is told what it was told; none if it cannot have been. An
 /// operation of unknown outcome that would change nothing is not taken: leaving it out is the same.
 pub fn step(state: &State, op: &Operation, limits: &Limits) -> impl Iterator<Item = State> + use<> {
-    let (live, gone) = match state {
+    let is_set = matches!(op.call, Call::Set { .. });
+    let may_be_free = state.guarded.is_none_or(|(least, _)| op.until() >= least);
+    let may_be_guarded = state.guarded.is_some_and(|(_, most)| op.invoked <= most);
+    let (live, gone) = match &state.item {
+        _ if is_set && op.outcome == Outcome::NotStored => {
+            (may_be_guarded.then(|| state.item.clone()), None)
+        }
+        _ if is_set && !may_be_free => (None, None),
         None => (None, absent(op, limits)),
         Some(item) => {
             let live = (op.invoked <= item.latest)
@@ -57,7 +82,19 @@ pub fn step(state: &State, op: &Operation, limits: &Limits) -> impl Iterator<Ite
             (live, gone)
         }
     };
-    live.into_iter().chain(gone)
+    let guarded = match guard(op, limits) {
+        Some(hold) => Some(span(op, Some(hold), 0, limits)),
+        None => state.guarded,
+    };
+    let item = live.into_iter().chain(gone);
+    item.map(move |item| State { item, guarded })
+}
+
+/// For how long `op` forbids a plain `set`, if it does.
+fn guard(op: &Operation, limits: &Limits) -> Option<u64> {
+    let guard = limits.guard?;
+    let forbids = op.call == Call::Delete && op.key.starts_with(guard.prefix);
+    forbids.then_some(guard.hold)
 }
 
 fn span(op: &Operation, life: Option<u64>, slack: u64, limits: &Limits) -> (u64, u64) {
@@ -71,7 +108,7 @@ fn span(op: &Operation, life: Option<u64>, slack: u64, limits: &Limits) -> (u64,
     )
 }
 
-fn stored(value: &Value, op: &Operation, life: Option<u64>, limits: &Limits) -> State {
+fn stored(value: &Value, op: &Operation, life: Option<u64>, limits: &Limits) -> Option<Item> {
     let (earliest, latest) = span(op, life, 0, limits);
     Some(Item {
         value: value.clone(),
@@ -81,8 +118,16 @@ fn stored(value: &Value, op: &Operation, life: Option<u64>, limits: &Limits) -> 
     })
 }
 
-/// From an item that is there. `Some(state)` when it can be.
-fn present(item: &Item, op: &Operation, limits: &Limits) -> Option<State> {
+fn changed(item: &Item, value: Vec<u8>) -> Option<Item> {
+    Some(Item {
+        value: value.into(),
+        token: None,
+        ..*item
+    })
+}
+
+/// From an item that is there. `Some(item)` when it can be.
+fn present(item: &Item, op: &Operation, limits: &Limits) -> Option<Option<Item>> {
     let unknown = op.outcome == Outcome::Unknown;
     let told = |outcome: Outcome| unknown || op.outcome == outcome;
     let same = || Some(Some(item.clone()));
@@ -115,52 +160,78 @@ fn present(item: &Item, op: &Operation, limits: &Limits) -> Option<State> {
         // A token was seen before it was used: an item whose token nobody saw has another.
         Call::Cas { .. } if op.outcome == Outcome::Exists => same(),
         Call::Add { .. } if op.outcome == Outcome::NotStored => same(),
-        Call::Append { tail } if told(Outcome::Stored) => Some(Some(Item {
-            value: [&item.value[..], tail].concat().into(),
-            token: None,
-            ..*item
-        })),
-        Call::Delete if told(Outcome::Deleted) => Some(None),
-        Call::Incr { delta } => {
-            let sum = number(&item.value)?.wrapping_add(*delta);
-            told(Outcome::Number(sum)).then(|| {
-                Some(Item {
-                    value: sum.to_string().into_bytes().into(),
-                    token: None,
-                    ..*item
-                })
-            })
+        Call::Append { tail } if told(Outcome::Stored) => {
+            Some(changed(item, [&item.value[..], tail].concat()))
         }
-        Call::Touch { life } if told(Outcome::Touched) => {
-            let (earliest, latest) = span(op, *life, limits.touch_slack, limits);
-            Some(Some(Item {
-                earliest,
-                latest,
-                ..item.clone()
-            }))
+        Call::Prepend { head } if told(Outcome::Stored) => {
+            Some(changed(item, [&head[..], &item.value].concat()))
+        }
+        Call::Delete if told(Outcome::Deleted) => Some(None),
+        Call::FlushAll { .. } if told(Outcome::Ok) => Some(None),
+        Call::Incr { delta } | Call::Count { delta, .. } => {
+            let sum = number(&item.value)?.wrapping_add(*delta);
+            told(Outcome::Number(sum)).then(|| changed(item, digits(sum, item)))
+        }
+        Call::Decr { delta } => {
+            let rest = number(&item.value)?.saturating_sub(*delta);
+            told(Outcome::Number(rest)).then(|| changed(item, digits(rest, item)))
+        }
+        Call::Touch { life } if told(Outcome::Touched) => Some(touched(item, op, *life, limits)),
+        Call::GetAndTouch { life } if told(Outcome::Hit(item.value.clone(), None)) => {
+            Some(touched(item, op, *life, limits))
         }
         _ => None,
     }
 }
 
+fn touched(item: &Item, op: &Operation, life: Option<u64>, limits: &Limits) -> Option<Item> {
+    let (earliest, latest) = span(op, life, limits.touch_slack, limits);
+    Some(Item {
+        earliest,
+        latest,
+        ..item.clone()
+    })
+}
+
+/// A number as it takes the place of another: never with fewer bytes.
+fn digits(number: u64, before: &Item) -> Vec<u8> {
+    format!("{number:<0$}", before.value.len()).into_bytes()
+}
+
 /// From no item.
-fn absent(op: &Operation, limits: &Limits) -> Option<State> {
+fn absent(op: &Operation, limits: &Limits) -> Option<Option<Item>> {
     let stores = matches!(op.outcome, Outcome::Unknown | Outcome::Stored);
     match (&op.call, &op.outcome) {
         (Call::Set { value, life } | Call::Add { value, life }, _) if stores => {
             Some(stored(value, op, *life, limits))
         }
-        (Call::Get | Call::Gets, Outcome::Miss)
-        | (Call::Replace { .. } | Call::Append { .. }, Outcome::NotStored)
+        (Call::Count { initial, life, .. }, Outcome::Unknown) => {
+            Some(stored(initial, op, *life, limits))
+        }
+        (Call::Count { initial, life, .. }, Outcome::Number(told))
+            if number(initial) == Some(*told) =>
+        {
+            Some(stored(initial, op, *life, limits))
+        }
+        // It changes what may come after it.
+        (Call::Delete, Outcome::Unknown) if guard(op, limits).is_some() => Some(None),
+        (Call::Get | Call::Gets | Call::GetAndTouch { .. }, Outcome::Miss)
+        | (Call::Replace { .. } | Call::Append { .. } | Call::Prepend { .. }, Outcome::NotStored)
         | (
-            Call::Cas { .. } | Call::Delete | Call::Incr { .. } | Call::Touch { .. },
+            Call::Cas { .. }
+            | Call::Delete
+            | Call::Incr { .. }
+            | Call::Decr { .. }
+            | Call::Touch { .. },
             Outcome::NotFound,
-        ) => Some(None),
+        )
+        | (Call::FlushAll { .. }, Outcome::Ok) => Some(None),
         _ => None,
     }
 }
 
 /// A value as the number it is.
 pub fn number(value: &[u8]) -> Option<u64> {
-    std::str::from_utf8(value).ok()?.parse().ok()
+    let digits = std::str::from_utf8(value).ok()?;
+    digits.trim_end_matches(' ').parse().ok()
 }

@@ -33,14 +33,37 @@ pub enum Call {
     Append {
         tail: Value,
     },
+    Prepend {
+        head: Value,
+    },
     Delete,
     Incr {
         delta: u64,
     },
+    Decr {
+        delta: u64,
+    },
+    /// `incr` of the meta and binary protocols: where there is nothing, the number begins as `initial`.
+    Count {
+        delta: u64,
+        initial: Value,
+        life: Option<u64>,
+    },
     Touch {
         life: Option<u64>,
     },
+    /// `gat`
+    GetAndTouch {
+        life: Option<u64>,
+    },
+    /// Of all keys ([`EVERY`]), in so many microseconds.
+    FlushAll {
+        delay: u64,
+    },
 }
+
+/// The key of an operation that is about all keys.
+pub const EVERY: &str = "";
 
 /// What was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +79,7 @@ pub enum Outcome {
     Deleted,
     Touched,
     Number(u64),
+    Ok,
     /// It may have been done, or may be done later.
     Unknown,
     /// It was not done and never will be.
@@ -95,22 +119,33 @@ impl Operation {
             Call::Set { value, .. }
             | Call::Add { value, .. }
             | Call::Replace { value, .. }
-            | Call::Cas { value, .. } => Some(value),
+            | Call::Cas { value, .. }
+            | Call::Count { initial: value, .. } => Some(value),
             _ => None,
         }
     }
 
+    /// Whether it asks for no change.
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self.call, Call::Get | Call::Gets)
+    }
+
     /// Whether it is known to have changed nothing.
     pub(crate) fn only_looks(&self) -> bool {
-        matches!(
-            self.outcome,
-            Outcome::Hit(..)
-                | Outcome::Miss
-                | Outcome::NotStored
-                | Outcome::Exists
-                | Outcome::NotFound
-                | Outcome::Failed
-        )
+        match (&self.call, &self.outcome) {
+            (Call::GetAndTouch { .. }, Outcome::Hit(..)) => false,
+            // It may have forbidden a `set`.
+            (Call::Delete, Outcome::NotFound) => false,
+            (_, outcome) => matches!(
+                outcome,
+                Outcome::Hit(..)
+                    | Outcome::Miss
+                    | Outcome::NotStored
+                    | Outcome::Exists
+                    | Outcome::NotFound
+                    | Outcome::Failed
+            ),
+        }
     }
 }
 
@@ -135,9 +170,19 @@ impl fmt::Display for Call {
                 token,
             } => write!(f, "cas {}{} at {token}", text(value), life(*l)),
             Self::Append { tail } => write!(f, "append {}", text(tail)),
+            Self::Prepend { head } => write!(f, "prepend {}", text(head)),
             Self::Delete => write!(f, "delete"),
             Self::Incr { delta } => write!(f, "incr {delta}"),
+            Self::Decr { delta } => write!(f, "decr {delta}"),
+            Self::Count {
+                delta,
+                initial,
+                life: l,
+            } => write!(f, "incr {delta} from {}{}", text(initial), life(*l)),
             Self::Touch { life: l } => write!(f, "touch{}", life(*l)),
+            Self::GetAndTouch { life: l } => write!(f, "gat{}", life(*l)),
+            Self::FlushAll { delay: 0 } => write!(f, "flush_all"),
+            Self::FlushAll { delay } => write!(f, "flush_all in{}", &life(Some(*delay))[4..]),
         }
     }
 }

@@ -298,3 +298,200 @@ fn what_is_shown_is_the_shortest_history() {
     let reads = violation.history.iter().filter(|op| op.only_looks());
     assert_eq!(reads.count(), 1, "{violation}");
 }
+
+/// Keys whose delete forbids a plain `set` for 100 us.
+fn guarded() -> Limits {
+    let guard = Some(crate::Guard {
+        prefix: "k",
+        hold: 100,
+    });
+    Limits {
+        guard,
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn a_set_that_a_delete_forbids_is_found() {
+    let history = [
+        op(0, 1, set("a"), Outcome::Stored),
+        op(2, 3, Call::Delete, Outcome::Deleted),
+        op(90, 101, set("b"), Outcome::Stored),
+    ];
+    assert!(check(history.to_vec(), &Limits::default()).holds());
+    let verdict = check(history.to_vec(), &guarded());
+    assert_eq!(verdict.violations[0].kind, Kind::Unguarded);
+}
+
+#[test]
+fn a_guard_holds_for_its_time_also_when_there_was_nothing_to_delete() {
+    let told = |at, outcome| {
+        vec![
+            op(2, 3, Call::Delete, Outcome::NotFound),
+            op(at, at + 5, set("b"), outcome),
+        ]
+    };
+    for (at, outcome, holds) in [
+        (50, Outcome::Stored, false),
+        (50, Outcome::NotStored, true),
+        (50, Outcome::Unknown, true),
+        (99, Outcome::Stored, true),
+        (99, Outcome::NotStored, true),
+        (110, Outcome::Stored, true),
+        (110, Outcome::NotStored, false),
+    ] {
+        let verdict = check(told(at, outcome.clone()), &guarded());
+        assert_eq!(verdict.holds(), holds, "{at} {outcome:?}");
+    }
+}
+
+#[test]
+fn a_guard_forbids_nothing_but_a_plain_set() {
+    let add = Call::Add {
+        value: value("b"),
+        life: None,
+    };
+    let history = [
+        op(2, 3, Call::Delete, Outcome::NotFound),
+        op(4, 5, add, Outcome::Stored),
+        op(6, 7, set("c"), Outcome::NotStored),
+        op(8, 9, Call::Get, hit("b")),
+    ];
+    assert!(check(history.to_vec(), &guarded()).holds());
+}
+
+#[test]
+fn a_delete_of_unknown_outcome_may_forbid_a_set_or_not() {
+    for outcome in [Outcome::Stored, Outcome::NotStored] {
+        let history = [
+            op(2, 3, Call::Delete, Outcome::Unknown),
+            op(50, 51, set("b"), outcome),
+        ];
+        assert!(check(history.to_vec(), &guarded()).holds());
+    }
+}
+
+#[test]
+fn a_get_that_touches_gives_a_new_life_to_what_it_showed() {
+    let gat = || Call::GetAndTouch { life: Some(1_000) };
+    let history = |shown, seen| {
+        vec![
+            op(0, 10, set_for("a", 100), Outcome::Stored),
+            op(50, 60, gat(), shown),
+            op(800, 801, Call::Get, seen),
+        ]
+    };
+    accepted(&history(hit("a"), hit("a")));
+    refused(&history(hit("a"), Outcome::Miss), Kind::EarlyExpiry);
+    refused(&history(Outcome::Miss, Outcome::Miss), Kind::EarlyExpiry);
+    refused(&history(hit("b"), hit("a")), Kind::Phantom);
+    accepted(&history(Outcome::Unknown, hit("a")));
+    accepted(&history(Outcome::Unknown, Outcome::Miss));
+}
+
+fn flush(invoked: u64, returned: u64, delay: u64) -> Operation {
+    Operation {
+        key: crate::EVERY.into(),
+        ..op(invoked, returned, Call::FlushAll { delay }, Outcome::Ok)
+    }
+}
+
+#[test]
+fn a_flush_takes_every_key() {
+    let other = |op| Operation {
+        key: "other".into(),
+        ..op
+    };
+    let history = |seen| {
+        vec![
+            op(0, 1, set("a"), Outcome::Stored),
+            other(op(2, 3, set("b"), Outcome::Stored)),
+            flush(4, 5, 0),
+            op(6, 7, Call::Get, Outcome::Miss),
+            other(op(8, 9, Call::Get, seen)),
+        ]
+    };
+    accepted(&history(Outcome::Miss));
+    refused(&history(hit("b")), Kind::Resurrection);
+}
+
+#[test]
+fn a_flush_that_takes_its_time_may_take_what_came_after_it_was_asked_for() {
+    accepted(&[
+        flush(0, 20, 0),
+        op(2, 3, set("a"), Outcome::Stored),
+        op(4, 5, Call::Get, hit("a")),
+        op(21, 22, Call::Get, Outcome::Miss),
+    ]);
+}
+
+#[test]
+fn a_flush_in_a_while_does_not_come_before_it() {
+    let history = |seen| {
+        vec![
+            op(0, 1, set("a"), Outcome::Stored),
+            flush(4, 5, 100),
+            op(seen, seen + 1, Call::Get, Outcome::Miss),
+        ]
+    };
+    refused(&history(90), Kind::LostWrite);
+    accepted(&history(104));
+}
+
+#[test]
+fn a_number_is_counted_down_once_and_is_never_shortened() {
+    let down = |n| Outcome::Number(n);
+    let decr = || Call::Decr { delta: 3 };
+    accepted(&[
+        op(0, 1, set("11"), Outcome::Stored),
+        op(2, 3, decr(), down(8)),
+        op(4, 5, Call::Get, hit("8 ")),
+        op(6, 7, decr(), down(5)),
+        op(8, 9, Call::Incr { delta: 5 }, down(10)),
+        op(10, 11, Call::Get, hit("10")),
+    ]);
+    refused(
+        &[
+            op(0, 1, set("11"), Outcome::Stored),
+            op(2, 3, decr(), down(8)),
+            op(4, 5, decr(), down(2)),
+        ],
+        Kind::NotOnce,
+    );
+}
+
+#[test]
+fn a_number_begins_where_it_is_told_to_or_is_counted_up() {
+    let count = |first: &str| Call::Count {
+        delta: 3,
+        initial: value(first),
+        life: None,
+    };
+    accepted(&[
+        op(0, 1, count("10"), Outcome::Number(10)),
+        op(2, 3, count("500"), Outcome::Number(13)),
+        op(4, 5, Call::Delete, Outcome::Deleted),
+        op(6, 7, count("900"), Outcome::Number(900)),
+    ]);
+    refused(
+        &[
+            op(0, 1, count("10"), Outcome::Number(10)),
+            op(2, 3, count("500"), Outcome::Number(500)),
+        ],
+        Kind::NotOnce,
+    );
+}
+
+#[test]
+fn what_is_put_before_a_value_is_there_once() {
+    let prepend = || Call::Prepend { head: value("b") };
+    let history = |seen| {
+        vec![
+            op(0, 1, set("a"), Outcome::Stored),
+            op(2, 3, prepend(), Outcome::Stored),
+            op(4, 5, Call::Get, hit(seen)),
+        ]
+    };
+    accepted(&history("ba"));
+    refused(&history("bba"), Kind::NotOnce);
+}

@@ -110,6 +110,11 @@ impl Client {
             ["NOT_FOUND"] => Outcome::NotFound,
             ["DELETED"] => Outcome::Deleted,
             ["TOUCHED"] => Outcome::Touched,
+            ["OK"] => Outcome::Ok,
+            ["VA", _] => {
+                let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+                Outcome::Number(line(stream)?.trim().parse().map_err(io::Error::other)?)
+            }
             ["END"] => Outcome::Miss,
             ["VALUE", _, _, length, ref rest @ ..] => {
                 let length: usize = length.parse().map_err(io::Error::other)?;
@@ -175,8 +180,22 @@ fn request(key: &str, call: &Call) -> Vec<u8> {
         Call::Replace { value, life } => store("replace", value, life, ""),
         Call::Cas { value, life, token } => store("cas", value, life, &format!(" {token}")),
         Call::Append { tail } => store("append", tail, &None, ""),
+        Call::Prepend { head } => store("prepend", head, &None, ""),
         Call::Delete => format!("delete {key}\r\n").into_bytes(),
         Call::Incr { delta } => format!("incr {key} {delta}\r\n").into_bytes(),
+        Call::Decr { delta } => format!("decr {key} {delta}\r\n").into_bytes(),
+        Call::Count {
+            delta,
+            initial,
+            life,
+        } => {
+            let (initial, life) = (initial.escape_ascii(), seconds(life));
+            format!("ma {key} D{delta} J{initial} N{life} v\r\n").into_bytes()
+        }
         Call::Touch { life } => format!("touch {key} {}\r\n", seconds(life)).into_bytes(),
+        Call::GetAndTouch { life } => format!("gat {} {key}\r\n", seconds(life)).into_bytes(),
+        Call::FlushAll { delay } => {
+            format!("flush_all {}\r\n", seconds(&Some(*delay))).into_bytes()
+        }
     }
 }
