@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_history::{Call, Operation, Outcome, Value};
-use tandem_memcache::{Answer, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
+use tandem_history::{Call, EVERY, Operation, Outcome, Value};
+use tandem_memcache::{Action, Answer, Extended, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
 
+use super::cluster::GUARDED;
 use super::profile::{Mix, Profile};
 use super::runtime::sleep;
 use super::world::{self, below};
@@ -32,6 +33,7 @@ impl History {
         let mut keys: Vec<_> = self.0.borrow().iter().map(|op| op.key.clone()).collect();
         keys.sort();
         keys.dedup();
+        keys.retain(|key| **key != *EVERY);
         keys
     }
 }
@@ -47,6 +49,100 @@ impl Sink for Hits {
 
 fn lifetime(life: Option<u64>) -> Lifetime {
     life.map_or(Lifetime::Forever, |us| Lifetime::Millis(us / 1000))
+}
+
+/// A call as the text protocol asks for it.
+fn plain<'a>(keys: &'a [&'a [u8]; 1], call: &'a Call) -> Op<'a> {
+    let [key] = *keys;
+    let store = |mode, value: &'a [u8], life| Op::Store {
+        mode,
+        key,
+        flags: 7,
+        life: lifetime(life),
+        value,
+    };
+    let arithmetic = |delta, down| Op::Arithmetic { key, delta, down };
+    match call {
+        Call::Get | Call::Gets => Op::Get { keys },
+        Call::Set { value, life } => store(Mode::Set, value, *life),
+        Call::Add { value, life } => store(Mode::Add, value, *life),
+        Call::Replace { value, life } => store(Mode::Replace, value, *life),
+        Call::Cas { value, life, token } => store(Mode::Cas(*token), value, *life),
+        Call::Append { tail } => store(Mode::Append, tail, None),
+        Call::Prepend { head } => store(Mode::Prepend, head, None),
+        Call::Delete => Op::Delete { key },
+        Call::Incr { delta } | Call::Count { delta, .. } => arithmetic(*delta, false),
+        Call::Decr { delta } => arithmetic(*delta, true),
+        Call::Touch { life } => Op::Touch {
+            key,
+            life: lifetime(*life),
+        },
+        Call::GetAndTouch { life } => Op::GetAndTouch {
+            keys,
+            life: lifetime(*life),
+        },
+        Call::FlushAll { delay } => Op::FlushAll {
+            delay: delay / 1000,
+        },
+    }
+}
+
+/// A call as the meta commands ask for it: those that only they have, and half of those that they have too.
+fn meta<'a>(key: &'a [u8], call: &'a Call) -> Option<Extended<'a>> {
+    let (action, compare) = match call {
+        Call::Count {
+            delta,
+            initial,
+            life,
+        } => {
+            let initial = std::str::from_utf8(initial).ok()?.parse().ok()?;
+            let create = Some((lifetime(*life), initial));
+            let action = Action::Arithmetic {
+                delta: *delta,
+                down: false,
+                life: None,
+                create,
+            };
+            (action, None)
+        }
+        // With a version the mode does not matter: it says what is there.
+        Call::Cas { value, life, token } if world::chance(500) => {
+            let mode = [Mode::Set, Mode::Add, Mode::Replace][below(3) as usize];
+            let action = Action::Store {
+                mode,
+                flags: 7,
+                life: lifetime(*life),
+                value,
+                invalidate: false,
+                vivify: None,
+            };
+            (action, Some(*token))
+        }
+        Call::GetAndTouch { life } if world::chance(500) => {
+            let action = Action::Get {
+                life: Some(lifetime(*life)),
+                vivify: None,
+                recache: None,
+                unnoticed: false,
+            };
+            (action, None)
+        }
+        _ => return None,
+    };
+    Some(Extended {
+        key,
+        action,
+        compare,
+        new_version: None,
+        details: false,
+    })
+}
+
+async fn answer(answer: Answer<'_>) -> Reply {
+    match answer {
+        Answer::Now(reply) => reply,
+        Answer::Later(reply) => reply.await,
+    }
 }
 
 /// One client of one agent. Its number is given once.
@@ -84,36 +180,12 @@ impl Client {
             history.len() - 1
         };
         let mut hits = Hits::default();
-        let one = [key.as_bytes()];
-        let key_bytes = key.as_bytes();
-        let store = |mode, value, life| Op::Store {
-            mode,
-            key: key_bytes,
-            flags: 7,
-            life: lifetime(life),
-            value,
-        };
-        let op = match &call {
-            Call::Get | Call::Gets => Op::Get { keys: &one },
-            Call::Set { value, life } => store(Mode::Set, value, *life),
-            Call::Add { value, life } => store(Mode::Add, value, *life),
-            Call::Replace { value, life } => store(Mode::Replace, value, *life),
-            Call::Cas { value, life, token } => store(Mode::Cas(*token), value, *life),
-            Call::Append { tail } => store(Mode::Append, tail, None),
-            Call::Delete => Op::Delete { key: key_bytes },
-            Call::Incr { delta } => Op::Arithmetic {
-                key: key_bytes,
-                delta: *delta,
-                down: false,
-            },
-            Call::Touch { life } => Op::Touch {
-                key: key_bytes,
-                life: lifetime(*life),
-            },
-        };
-        let reply = match self.keyspace.call(op, &mut hits) {
-            Answer::Now(reply) => reply,
-            Answer::Later(reply) => reply.await,
+        let reply = match meta(key.as_bytes(), &call) {
+            Some(op) => answer(self.keyspace.extended(op, &mut hits)).await,
+            None => {
+                let one = [key.as_bytes()];
+                answer(self.keyspace.call(plain(&one, &call), &mut hits)).await
+            }
         };
         let mut trouble = None;
         let outcome = match reply {
@@ -147,7 +219,8 @@ impl Client {
                 trouble = Some(text.into_owned());
                 Outcome::Failed
             }
-            Reply::Ok | Reply::Stats(_) => unreachable!("nobody asked for that"),
+            Reply::Ok => Outcome::Ok,
+            Reply::Stats(_) => unreachable!("nobody asked for that"),
         };
         let mut history = self.history.0.borrow_mut();
         history[place].returned = world::now().div_ceil(1000);
@@ -192,12 +265,17 @@ impl Client {
     }
 
     fn choose(&mut self, mix: &Mix) -> (Arc<str>, Call) {
+        if world::chance(mix.flush) {
+            let delay = [0, below(500) * 1000][below(2) as usize];
+            return (EVERY.into(), Call::FlushAll { delay });
+        }
         let kinds = [
             mix.hot,
             mix.number,
             mix.mortal,
             mix.touched,
             mix.cold,
+            mix.guarded,
             mix.large,
         ];
         let mut left = below(kinds.iter().sum());
@@ -212,7 +290,8 @@ impl Client {
                 let key = format!("hot{}", below(mix.hot_keys)).into();
                 self.any(key, None)
             }
-            Some(1) => self.number(format!("number{}", below(2)).into()),
+            Some(1) if world::chance(500) => self.number("number-up".into(), false),
+            Some(1) => self.number("number-down".into(), true),
             Some(2) => self.mortal(now),
             Some(3) => {
                 let place = below(4);
@@ -224,6 +303,7 @@ impl Client {
                 let life = (below(2) == 0).then(|| (20 + below(1_500)) * 1000);
                 self.any(key, life)
             }
+            Some(5) => self.guarded(format!("{GUARDED}{}", below(3)).into()),
             _ => {
                 let key: Arc<str> = format!("large{}", below(60)).into();
                 let call = match below(10) {
@@ -263,24 +343,29 @@ impl Client {
                 },
                 None => Call::Gets,
             },
-            16 => Call::Append {
-                tail: {
-                    self.written += 1;
-                    format!("+{}-{}", self.number, self.written)
-                        .into_bytes()
-                        .into()
-                },
+            16 if world::chance(500) => Call::Append {
+                tail: [b"+", &*self.value()].concat().into(),
+            },
+            16 => Call::Prepend {
+                head: [&*self.value(), b"+"].concat().into(),
             },
             17 if life.is_some() => Call::Touch { life },
+            18 if life.is_some() => Call::GetAndTouch { life },
             _ => Call::Delete,
         };
         (key, call)
     }
 
-    fn number(&mut self, key: Arc<str>) -> (Arc<str>, Call) {
+    /// A number is counted up or down and not both: what it shows is unique as long as it is.
+    fn number(&mut self, key: Arc<str>, down: bool) -> (Arc<str>, Call) {
+        let delta = 1 + below(9);
         let call = match below(20) {
-            0..=12 => Call::Incr {
-                delta: 1 + below(9),
+            0..=12 if down => Call::Decr { delta },
+            0..=9 => Call::Incr { delta },
+            10..=12 => Call::Count {
+                delta,
+                initial: self.base(),
+                life: None,
             },
             13..=15 => Call::Get,
             16..=17 => Call::Add {
@@ -329,6 +414,23 @@ impl Client {
         (key, call)
     }
 
+    /// A session of a client that saves by plain `set`, whatever is there: after a logout it must not.
+    fn guarded(&mut self, key: Arc<str>) -> (Arc<str>, Call) {
+        let call = match below(10) {
+            0..=3 => Call::Set {
+                value: self.value(),
+                life: None,
+            },
+            4 => Call::Add {
+                value: self.value(),
+                life: None,
+            },
+            5..=6 => Call::Delete,
+            _ => Call::Gets,
+        };
+        (key, call)
+    }
+
     /// An item that lives as long as it is touched.
     fn touched(&mut self, key: Arc<str>, dies: bool) -> (Arc<str>, Call) {
         let life = Some((200 + below(3) * 200) * 1000);
@@ -337,7 +439,8 @@ impl Client {
                 value: self.value(),
                 life,
             },
-            2..=5 if !dies => Call::Touch { life },
+            2..=3 if !dies => Call::Touch { life },
+            4..=5 if !dies => Call::GetAndTouch { life },
             6 if !dies => Call::Set {
                 value: self.value(),
                 life,

@@ -48,7 +48,10 @@ pub struct Mix {
     pub mortal: u64,
     pub touched: u64,
     pub cold: u64,
+    pub guarded: u64,
     pub large: u64,
+    /// So many operations of a thousand are a `flush_all`.
+    pub flush: u64,
     /// How many hot keys there are.
     pub hot_keys: u64,
 }
@@ -81,7 +84,9 @@ const USUAL: Mix = Mix {
     mortal: 2,
     touched: 2,
     cold: 2,
+    guarded: 2,
     large: 0,
+    flush: 4,
     hot_keys: 3,
 };
 
@@ -149,7 +154,8 @@ impl Profile {
                 ],
                 longest: 3_000,
                 mix: Mix {
-                    mortal: 1,
+                    mortal: 2,
+                    guarded: 1,
                     ..Mix::default()
                 },
                 ..mixed
@@ -167,6 +173,7 @@ impl Profile {
                 mix: Mix {
                     touched: 4,
                     cold: 1,
+                    flush: 4,
                     ..Mix::default()
                 },
                 ..mixed

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tandem_history::{Call, Limits, Outcome, Verdict, check};
+use tandem_history::{Call, Guard, Limits, Outcome, Verdict, check};
 
 use super::audit;
-use super::cluster::{AGENTS, Cluster, NODES};
+use super::cluster::{AGENTS, Cluster, GUARDED, HOLD, NODES};
 use super::load::{Client, History, Troubles};
 use super::nemesis::Nemesis;
 use super::network::{self, Weather};
@@ -72,6 +72,10 @@ fn limits() -> Limits {
         late: 3_600_000_000,
         touch_slack: 5,
         steps: 2_000_000,
+        guard: Some(Guard {
+            prefix: GUARDED,
+            hold: HOLD.as_micros() as u64,
+        }),
     }
 }
 
