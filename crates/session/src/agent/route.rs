@@ -148,9 +148,11 @@ impl Route {
                 }
                 Attempt::Elsewhere(leader, reason) => {
                     why = reason;
-                    let direct = leader
-                        .as_ref()
-                        .filter(|name| !self.is_suspected(name) && !tried.contains(name));
+                    // One that the file no longer names leads until it is let go of.
+                    let is_named = |name: &str| voters.iter().any(|v| v.name == name);
+                    let direct = leader.as_ref().filter(|name| {
+                        is_named(name) && !self.is_suspected(name) && !tried.contains(name)
+                    });
                     if let Some(name) = direct {
                         self.lock().leader = Some(name.clone());
                         tried.push(voter.name.clone());
