@@ -186,6 +186,40 @@ fn a_corrupted_record_is_a_lost_state_and_a_new_identity() {
 }
 
 #[test]
+fn sectors_that_a_power_cut_left_unwritten_are_cut_off_with_durable_and_a_lost_state_without() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(true, "boot 1");
+        let id = home.id;
+        let mut ends = Vec::new();
+        for index in 0..60 {
+            fill(&home, index..index + 1).await;
+            ends.push(fs::metadata(scratch.segment()).unwrap().len() as usize);
+        }
+        drop(home);
+        let size = *ends.last().unwrap();
+        assert!(size > 3 * 512, "{size}");
+        for written in (0..size).step_by(512) {
+            let copy = damaged(&scratch, |bytes| bytes[written..].fill(0));
+            let home = copy.open(true, "boot 2");
+            assert_eq!((home.id, home.lost.clone()), (id, None), "{written}");
+            let whole = ends.iter().filter(|end| **end <= written).count() as u64;
+            assert_eq!(indexes(&home).await, (0..whole).collect::<Vec<_>>());
+            fill(&home, whole..whole + 2).await;
+            drop(home);
+            let home = copy.open(true, "boot 3");
+            assert_eq!(indexes(&home).await.len() as u64, whole + 2, "{written}");
+        }
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        fill(&home, 0..60).await;
+        drop(home);
+        let copy = damaged(&scratch, |bytes| bytes[1024..].fill(0));
+        assert!(copy.open(false, "boot").lost.is_some());
+    });
+}
+
+#[test]
 fn a_part_of_the_state_that_is_missing_is_a_lost_state() {
     crate::sim::alone(async {
         for missing in [IDENTITY, "vote", "newest"] {

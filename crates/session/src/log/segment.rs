@@ -10,8 +10,8 @@
 //! acknowledged look like that. Such a record was never acknowledged, as an acknowledgement follows the `write`, and it is
 //! cut off. Without `durable` nothing else can be wrong with a log written since the machine was started: the kernel
 //! holds whole writes, whatever happens to the process. With `durable` a power cut may leave, behind everything
-//! that was flushed, space that was allocated and not written, which reads as zeros; it is cut off as well. Anything
-//! else that does not match its checksum was once acknowledged: the state is lost, and nothing of it is used.
+//! that was flushed, space that was allocated and not written, which reads as zeros from some sector to the end; the
+//! record in which that begins is cut off as well, and a segment of nothing else is a new one. Anything else that does not match its checksum was once acknowledged: the state is lost, and nothing of it is used.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -25,6 +25,8 @@ use crate::types::{Entry, decode, encode, invalid};
 
 const HEADER: &[u8; 8] = b"TNDMLOG\x02";
 const RECORD_HEAD: usize = 12;
+/// Disks write so many bytes or none.
+const SECTOR: usize = 512;
 /// The largest record: a larger length is corruption. A batch is far smaller.
 const MAX_RECORD: usize = 64 * 1024 * 1024;
 
@@ -109,18 +111,25 @@ impl Segment {
         let lost = |what: &str| invalid(&format!("{what} in {}", path.display()));
         let mut starts = Vec::new();
         let mut end = HEADER.len();
-        if bytes.len() < HEADER.len() && last {
-            // Killed between the file's creation and its header.
+        let blank = durable && bytes.iter().all(|b| *b == 0);
+        if last && (bytes.len() < HEADER.len() || blank) {
+            // Killed between the file's creation and its header, or before either was on the disk.
             file.set_len(0)?;
             file.write_all_at(HEADER, 0)?;
         } else if !bytes.starts_with(HEADER) {
             return Err(lost("an unknown format"));
         }
+        let bytes = if last && blank { &[] } else { &bytes[..] };
+        let unwritten = if durable {
+            unwritten(bytes)
+        } else {
+            bytes.len()
+        };
         while end < bytes.len() {
             let rest = &bytes[end..];
             let Some(payload) = payload(rest) else {
-                let unwritten = durable && rest.iter().all(|b| *b == 0);
-                let torn = is_cut_short(rest) || unwritten;
+                let length = read_head(rest).map_or(0, |(length, _)| length);
+                let torn = is_cut_short(rest) || unwritten < end + RECORD_HEAD + length;
                 if !(last && torn) {
                     return Err(lost("a corrupted record"));
                 }
@@ -226,6 +235,12 @@ fn payload(bytes: &[u8]) -> Option<&[u8]> {
     let payload = bytes.get(RECORD_HEAD..RECORD_HEAD + length)?;
     // An entry is never empty.
     (length > 0 && crc32fast::hash(payload).to_be_bytes() == sum).then_some(payload)
+}
+
+/// The sector from which on everything is zero; the end when none is.
+fn unwritten(bytes: &[u8]) -> usize {
+    let written = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+    written.next_multiple_of(SECTOR).min(bytes.len())
 }
 
 /// Whether the file ends before the record at the start of `bytes` does.

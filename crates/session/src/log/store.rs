@@ -15,7 +15,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use super::files;
 use super::segment::{Records, Segment};
-use super::sync::{Flusher, Job};
+use super::sync::{Flusher, Job, sync_data};
 use crate::types::{Entry, LogId, Types, Vote, invalid};
 
 /// What a segment may grow to, in bytes.
@@ -283,7 +283,7 @@ impl Inner {
             if self.flusher.is_some()
                 && let Some(full) = self.segments.back()
             {
-                full.file().sync_data()?;
+                sync_data(&full.file())?;
             }
             self.segments
                 .push_back(Segment::create(&self.directory, first)?);
@@ -319,10 +319,15 @@ impl Inner {
     fn truncate(&mut self, from: u64) -> io::Result<()> {
         let kept = self.segments.iter().rev().find(|s| s.first < from);
         self.set_newest(kept.map(|s| s.first))?;
+        let count = self.segments.len();
         while self.segments.back().is_some_and(|s| s.first >= from) {
             if let Some(segment) = self.segments.pop_back() {
                 segment.delete()?;
             }
+        }
+        if self.flusher.is_some() && self.segments.len() < count {
+            // Else one could be there again after a power cut, behind a gap.
+            files::sync_directory(&self.directory)?;
         }
         if let Some(segment) = self.segments.back_mut() {
             segment.truncate(from)?;
@@ -461,6 +466,11 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let mut inner = self.lock();
         inner.append(entries.into_iter())?;
+        #[cfg(test)]
+        if crate::sim::is_broken(crate::sim::Broken::AcknowledgedBeforeTheDisk) {
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
         match (&inner.flusher, inner.segments.back()) {
             (Some(flusher), Some(segment)) => flusher.flush(Job {
                 file: segment.file(),

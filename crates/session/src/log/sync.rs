@@ -48,13 +48,20 @@ fn run(queue: &Receiver<Job>) {
     }
 }
 
+/// Has what was written to a file put on the disk.
+pub fn sync_data(file: &File) -> io::Result<()> {
+    #[cfg(test)]
+    crate::sim::disk::flushed(file);
+    file.sync_data()
+}
+
 fn flush(jobs: Vec<Job>) {
     // Appends go to one segment after another: one flush a segment, in order.
     let mut result = Ok(());
     let mut flushed: Option<Arc<File>> = None;
     for file in jobs.iter().map(|job| &job.file) {
         if flushed.as_ref().is_none_or(|f| !Arc::ptr_eq(f, file)) {
-            result = result.and_then(|()| file.sync_data());
+            result = result.and_then(|()| sync_data(file));
             flushed = Some(file.clone());
         }
     }

@@ -11,6 +11,10 @@ pub enum Broken {
     ReadsWithoutLease,
     /// A plain `set` is acknowledged when it is proposed.
     AcknowledgedBeforeCommit,
+    /// With `durable` an entry is acknowledged when it is written and not when it is on the disk.
+    AcknowledgedBeforeTheDisk,
+    /// A snapshot does not say which keys are guarded.
+    GuardsNotInSnapshots,
     /// Entries are stamped by the machine's wall clock.
     WallClockExpiry,
     /// A node that lost its state goes on under its old identity.

@@ -14,6 +14,7 @@ use tandem_telemetry::event::Log;
 use tokio::sync::{Notify, watch};
 
 use super::broken::{Broken, is_broken};
+use super::disk;
 use super::network::{self, Port};
 use super::profile::Profile;
 use super::runtime::sleep;
@@ -23,6 +24,7 @@ use crate::home::Home;
 use crate::log::LogStore;
 use crate::node::{Core, NodeOptions};
 use crate::peers::Voter;
+use crate::types::NodeId;
 
 /// Session nodes: three that the file names, and one that it may name in the place of another.
 pub const NODES: HostId = 4;
@@ -57,6 +59,8 @@ struct NodeState {
     running: Option<Running>,
     /// Counts the starts of the machine.
     boot: u64,
+    /// Who it is, when its machine lost its power and must not have lost its state.
+    stays: Option<NodeId>,
     /// What this node's file names, and its running replica follows.
     file: Option<watch::Sender<Arc<[Voter]>>>,
 }
@@ -132,10 +136,12 @@ impl Cluster {
         }
         let cluster = self.clone();
         let (file, watched) = watch::channel(Arc::from(self.voters()));
-        let boot = {
+        let durable = self.profile().durable;
+        let (boot, stays) = {
             let mut state = self.0.state.borrow_mut();
             state.nodes[node].file = Some(file);
-            format!("boot {}", state.nodes[node].boot)
+            let node = &mut state.nodes[node];
+            (format!("boot {}", node.boot), node.stays.take())
         };
         world::spawn_on(node, async move {
             let options = NodeOptions {
@@ -143,14 +149,18 @@ impl Cluster {
                 voters: cluster.voters(),
                 state: cluster.home(node),
                 memory: 64 << 20,
-                durable: false,
+                durable,
                 guard: Some((vec![Pattern::Star(GUARDED.into(), String::new())], HOLD)),
                 outgoing: None,
                 key: ClusterKey::new(b"simulated"),
             };
             let telemetry = cluster.telemetry(node);
-            let home = Home::open_at(&options.state, &options.node, false, &boot)
+            let home = Home::open_at(&options.state, &options.node, durable, &boot)
                 .unwrap_or_else(|error| panic!("{}: {error}", options.node));
+            if stays.is_some_and(|id| id != home.id) {
+                let why = home.lost.unwrap_or_default();
+                panic!("{}: what was flushed is lost: {why}", options.node);
+            }
             home.log.set_segment(cluster.profile().segment);
             let retention = cluster.profile().retention;
             let core = Core::start(home, &options, watched, &telemetry, retention)
@@ -194,6 +204,7 @@ impl Cluster {
     pub fn wipe(&self, node: HostId) {
         let identity = self.home(node).join("identity");
         let who = fs::read(&identity);
+        self.forget(node);
         // Nothing there is as good as removed.
         let _ = fs::remove_dir_all(self.home(node));
         if is_broken(Broken::OldIdentityAfterLostState)
@@ -203,6 +214,21 @@ impl Cluster {
             LogStore::begin(&self.home(node), false).unwrap();
             fs::write(identity, who).unwrap();
         }
+    }
+
+    /// The state of a node that does not run may be lost from now on.
+    pub fn forget(&self, node: HostId) {
+        self.0.state.borrow_mut().nodes[node].stays = None;
+    }
+
+    /// Kills a session node with its machine, which loses its power.
+    pub fn cut_power(&self, node: HostId) {
+        let id = self.core(node).map(|core| core.view().id());
+        self.crash(node);
+        disk::lose_power(&self.home(node));
+        let mut state = self.0.state.borrow_mut();
+        state.nodes[node].boot += 1;
+        state.nodes[node].stays = id.or(state.nodes[node].stays);
     }
 
     /// The machine of a node that does not run was started anew.

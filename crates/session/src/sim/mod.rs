@@ -7,6 +7,7 @@
 pub mod audit;
 mod broken;
 mod cluster;
+pub mod disk;
 mod load;
 mod nemesis;
 pub mod network;

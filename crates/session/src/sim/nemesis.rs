@@ -128,11 +128,14 @@ impl Nemesis {
     async fn cause(&self, fault: Fault) {
         let cluster = &self.0.cluster;
         match fault {
-            Fault::Crash | Fault::Torn => {
+            Fault::Crash | Fault::Torn | Fault::PowerCut => {
                 let Some(node) = self.victim() else { return };
                 let _held = self.hold(node);
                 self.note(format!("{fault:?} node{node}"));
-                cluster.crash(node);
+                match fault {
+                    Fault::PowerCut => cluster.cut_power(node),
+                    _ => cluster.crash(node),
+                }
                 if fault == Fault::Torn {
                     tear(cluster, node);
                 }
@@ -140,7 +143,7 @@ impl Nemesis {
                 self.note(format!("start node{node}"));
                 cluster.start(node);
             }
-            Fault::CrashAll => {
+            Fault::CrashAll | Fault::PowerCutAll => {
                 let idle = self.0.busy.borrow().is_empty();
                 if !idle {
                     return;
@@ -149,9 +152,12 @@ impl Nemesis {
                 let running: Vec<_> = (1..=NODES)
                     .filter(|node| cluster.is_running(*node))
                     .collect();
-                self.note("crash all nodes");
+                self.note(format!("{fault:?}"));
                 for node in &running {
-                    cluster.crash(*node);
+                    match fault {
+                        Fault::PowerCutAll => cluster.cut_power(*node),
+                        _ => cluster.crash(*node),
+                    }
                 }
                 self.while_it_lasts().await;
                 for node in running {
@@ -168,6 +174,7 @@ impl Nemesis {
                 }
                 let Some(node) = self.victim() else { return };
                 let _held = self.hold(node);
+                cluster.forget(node);
                 self.0.lost.set(true);
                 self.note(format!("{fault:?} node{node}"));
                 cluster.crash(node);

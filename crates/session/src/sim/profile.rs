@@ -13,6 +13,10 @@ pub enum Fault {
     Crash,
     /// All of them are, at once.
     CrashAll,
+    /// One's machine loses its power, and comes back. Only with `durable` is that no lost state.
+    PowerCut,
+    /// All of them do, at once.
+    PowerCutAll,
     /// One is killed inside the write of a record.
     Torn,
     /// One is killed and its state removed.
@@ -74,6 +78,8 @@ pub struct Profile {
     pub length: Duration,
     pub retention: Retention,
     pub segment: u64,
+    /// Whether an acknowledgement waits for the disks.
+    pub durable: bool,
     /// Whether no operation may fail: one fault at a time, and the next when all is whole again.
     pub available: bool,
 }
@@ -101,7 +107,7 @@ const ROUGH: Weather = Weather {
 };
 
 /// How many profiles there are.
-pub const PROFILES: u64 = 10;
+pub const PROFILES: u64 = 11;
 
 impl Profile {
     /// The profile of a seed.
@@ -140,6 +146,7 @@ impl Profile {
             length: Duration::from_secs(6),
             retention: small,
             segment: 1 << (9 + below(6)),
+            durable: false,
             available: false,
         };
         match seed % PROFILES {
@@ -313,6 +320,21 @@ impl Profile {
                     touched: 1,
                     ..Mix::default()
                 },
+                ..mixed
+            },
+            10 => Self {
+                name: "durable: machines lose their power",
+                durable: true,
+                faults: vec![
+                    (3, Fault::PowerCut),
+                    (3, Fault::PowerCutAll),
+                    (1, Fault::Crash),
+                    (1, Fault::Torn),
+                    (1, Fault::Wiped),
+                    (1, Fault::Isolated),
+                ],
+                between: 500,
+                think: 30,
                 ..mixed
             },
             _ => mixed,

@@ -11,6 +11,7 @@ use tandem_history::{Call, Guard, Limits, Outcome, Verdict, check};
 
 use super::audit;
 use super::cluster::{AGENTS, Cluster, GUARDED, HOLD, NODES};
+use super::disk;
 use super::load::{Client, History, Troubles};
 use super::nemesis::Nemesis;
 use super::network::{self, Weather};
@@ -127,6 +128,7 @@ pub fn run_script<F: Future<Output = Story> + 'static>(
     network::reset(NODES + AGENTS);
     let cluster = Cluster::new(profile, scratch.0.clone());
     audit::end();
+    disk::reset();
     let ((history, faults, mut problems), trace) =
         world::run(seed, NODES + AGENTS, scenario(cluster.clone()));
     network::reset(0);

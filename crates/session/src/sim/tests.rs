@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::broken::{self, Broken};
-use super::profile::Profile;
+use super::profile::{Mix, Profile};
 use super::scenario::{self, Report};
 use super::world::Random;
 
@@ -162,6 +162,28 @@ fn the_checker_finds_a_snapshot_without_its_log() {
         |r| Profile::of(5, r),
         violates,
     );
+}
+
+#[test]
+fn the_checker_finds_an_acknowledgement_before_the_disk_has_it() {
+    found_within(
+        Broken::AcknowledgedBeforeTheDisk,
+        60,
+        |r| Profile::of(10, r),
+        violates,
+    );
+}
+
+#[test]
+fn the_checker_finds_a_snapshot_that_forgets_which_keys_are_guarded() {
+    let guarded = |r: &mut Random| Profile {
+        mix: Mix {
+            guarded: 1,
+            ..Mix::default()
+        },
+        ..Profile::of(5, r)
+    };
+    found_within(Broken::GuardsNotInSnapshots, 100, guarded, violates);
 }
 
 #[test]
