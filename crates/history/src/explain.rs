@@ -46,6 +46,7 @@ impl fmt::Display for Kind {
             Self::LateExpiry => "late expiry",
             Self::Phantom => "value nobody wrote",
             Self::NotOnce => "change not done exactly once",
+            Self::Unguarded => "set that a delete forbade",
             Self::NotLinearizable => "answers in no order",
         })
     }

@@ -115,6 +115,7 @@ const TANDEM: Limits = Limits {
     late: 30_000_000,
     touch_slack: 5,
     steps: 20_000_000,
+    guard: None,
 };
 
 /// memcached counts whole seconds: an item's last one may be over as soon as it begins, or a tick later.
@@ -123,6 +124,7 @@ const MEMCACHED: Limits = Limits {
     late: 2_100_000,
     touch_slack: 0,
     steps: 2_000_000,
+    guard: None,
 };
 
 /// Starts the cluster, works and breaks it, stops it, and checks.
