@@ -364,7 +364,7 @@ impl Search<'_> {
         );
         if !self.done[i]
             && op.outcome != Outcome::Unknown
-            && !(may_change && !op.only_looks())
+            && (op.only_looks() || !may_change)
             && step(&self.state, op, self.limits).any(|next| next == self.state)
         {
             self.mark(i);

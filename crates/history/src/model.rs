@@ -108,7 +108,7 @@ fn span(op: &Operation, life: Option<u64>, slack: u64, limits: &Limits) -> (u64,
     )
 }
 
-fn stored(value: &Value, op: &Operation, life: Option<u64>, limits: &Limits) -> Option<Item> {
+fn stored(value: &Value, op: &Operation, life: Option<u64>, limits: &Limits) -> After {
     let (earliest, latest) = span(op, life, 0, limits);
     Some(Item {
         value: value.clone(),
@@ -118,7 +118,7 @@ fn stored(value: &Value, op: &Operation, life: Option<u64>, limits: &Limits) -> 
     })
 }
 
-fn changed(item: &Item, value: Vec<u8>) -> Option<Item> {
+fn changed(item: &Item, value: Vec<u8>) -> After {
     Some(Item {
         value: value.into(),
         token: None,
@@ -126,8 +126,11 @@ fn changed(item: &Item, value: Vec<u8>) -> Option<Item> {
     })
 }
 
-/// From an item that is there. `Some(item)` when it can be.
-fn present(item: &Item, op: &Operation, limits: &Limits) -> Option<Option<Item>> {
+/// What is there after an operation: an item or none.
+type After = Option<Item>;
+
+/// From an item that is there. `Some` when it can be.
+fn present(item: &Item, op: &Operation, limits: &Limits) -> Option<After> {
     let unknown = op.outcome == Outcome::Unknown;
     let told = |outcome: Outcome| unknown || op.outcome == outcome;
     let same = || Some(Some(item.clone()));
@@ -184,7 +187,7 @@ fn present(item: &Item, op: &Operation, limits: &Limits) -> Option<Option<Item>>
     }
 }
 
-fn touched(item: &Item, op: &Operation, life: Option<u64>, limits: &Limits) -> Option<Item> {
+fn touched(item: &Item, op: &Operation, life: Option<u64>, limits: &Limits) -> After {
     let (earliest, latest) = span(op, life, limits.touch_slack, limits);
     Some(Item {
         earliest,
@@ -199,7 +202,7 @@ fn digits(number: u64, before: &Item) -> Vec<u8> {
 }
 
 /// From no item.
-fn absent(op: &Operation, limits: &Limits) -> Option<Option<Item>> {
+fn absent(op: &Operation, limits: &Limits) -> Option<After> {
     let stores = matches!(op.outcome, Outcome::Unknown | Outcome::Stored);
     match (&op.call, &op.outcome) {
         (Call::Set { value, life } | Call::Add { value, life }, _) if stores => {
