@@ -144,7 +144,7 @@ mod tests {
         }
 
         /// The process of this name answers as this one.
-        fn is_now(mut self, name: &str, id: NodeId) -> Self {
+        fn now(mut self, name: &str, id: NodeId) -> Self {
             self.here.insert(name.into(), id);
             self.without(&[])
         }
@@ -188,14 +188,14 @@ mod tests {
 
     #[test]
     fn a_newcomer_is_taken_in_before_anything_else() {
-        let case = Case::new(&THREE, &[1, 2, 3], &["a", "b", "d"]).is_now("d", 9);
+        let case = Case::new(&THREE, &[1, 2, 3], &["a", "b", "d"]).now("d", 9);
         case.does(Some(Step::TakeIn(&case.file[2], 9)));
     }
 
     #[test]
     fn a_voter_that_lost_its_state_is_replaced_by_who_it_is_now() {
         let members = [(1, "a"), (2, "b"), (3, "c"), (9, "b")];
-        let mut case = Case::new(&members, &[1, 2, 3], &["a", "b", "c"]).is_now("b", 9);
+        let mut case = Case::new(&members, &[1, 2, 3], &["a", "b", "c"]).now("b", 9);
         case.does(vote(&[1, 3, 9]));
         case.up_to_date.remove(&9);
         case.does(None);
@@ -242,15 +242,15 @@ mod tests {
         // Two lost their states, one after the other: each step that is possible is taken.
         let members = [(1, "a"), (2, "b"), (3, "c"), (8, "b"), (9, "c")];
         let case = Case::new(&members, &[1, 2, 3], &["a", "b", "c"])
-            .is_now("b", 8)
-            .is_now("c", 9);
+            .now("b", 8)
+            .now("c", 9);
         case.does(vote(&[1, 3, 8]));
     }
 
     #[test]
     fn replicas_that_never_will_vote_are_forgotten() {
         let members = [(1, "a"), (2, "b"), (3, "c"), (8, "b"), (9, "d")];
-        let case = Case::new(&members, &[1, 2, 3], &["a", "b", "c"]).is_now("b", 2);
+        let case = Case::new(&members, &[1, 2, 3], &["a", "b", "c"]).now("b", 2);
         case.does(Some(Step::Forget([8, 9].into())));
     }
 }
