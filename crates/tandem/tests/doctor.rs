@@ -212,8 +212,13 @@ fn the_agent_is_looked_for_where_the_manager_would() {
 }
 
 #[test]
-fn a_doctor_for_nothing_says_what_there_is() {
-    let output = common::output(&["doctor"]);
+fn a_doctor_without_a_file_says_how_to_name_one() {
+    let etc = Dir::new();
+    let output = tandem()
+        .arg("doctor")
+        .env("TANDEM_ETC", etc.path())
+        .output()
+        .expect("the binary runs");
     assert_eq!(output.status.code(), Some(2));
-    assert!(common::stderr(&output).contains("tandem doctor tomcat DIR"));
+    assert!(common::stderr(&output).contains("`tandem doctor cluster.toml`"));
 }

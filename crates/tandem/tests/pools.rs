@@ -213,7 +213,7 @@ fn a_request_waits_for_a_busy_server_and_one_that_waits_too_long_is_answered_503
     wait_until("the log says why", || {
         let log = node.access_log();
         let line = log.lines().find(|line| line.contains("GET /late"));
-        line.is_some_and(|line| line.contains("\" 503 ") && line.contains(" queue-full/queue "))
+        line.is_some_and(|line| line.contains("\" 503 ") && line.contains(" queue-timeout/queue "))
     });
 }
 

@@ -25,9 +25,10 @@ pub const COMMAND: Command = Command {
         "doctor tomcat DIR [--home DIR] [--agent HOST:PORT] [--json]",
     ],
     about: "\
-Looks at this machine as the cluster file wants it (/etc/tandem/cluster.toml unless one is named), whether its node runs
-or not: what the file names here, descriptors, ports, the state directory and its disk, certificates and how long they are
-valid, names; and from it at the other nodes: whether they answer, by which file and version, and what time they have.
+Looks at this machine as the cluster file wants it (/etc/tandem/cluster.toml unless one is named), whether its node
+runs or not: what the file names here, descriptors, ports, the state directory and its disk, certificates and how long
+they are valid, names; and from it at the other nodes: whether they answer, by which file and version, and what time
+they have.
 
 `doctor tomcat DIR` looks at a Tomcat (DIR is its CATALINA_BASE): its version, the session manager's jar and whether it
 is the one for this Tomcat, what context.xml says, and whether the agent answers and keeps what it is given.
@@ -41,8 +42,8 @@ Each finding is a sentence, with the remedy if something is wrong.
         Opt { form: "--agent HOST:PORT", text: "where the agent is, instead of what context.xml or TANDEM_SESSIONS say" },
     ],
     notes: "\
-Nothing is changed; `doctor tomcat` stores one item in the session tier for a moment. Exit code 0 when nothing is wrong, 1
-when something is, 2 when the command line or the file is.
+Nothing is changed; `doctor tomcat` stores one item in the session tier for a moment. Exit code 0 when nothing is
+wrong, 1 when something is, 2 when the command line or the file is.
 ",
     main,
 };

@@ -150,3 +150,39 @@ fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_millis() as i64)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What is said of a node of this version, with a file of this hash, and a clock that is so many milliseconds ahead.
+    fn said(version: &str, hash: &str, ahead: i64) -> String {
+        let at = 1_795_737_600_000;
+        let answer = |body| Answer { status: 200, body };
+        let told = Told {
+            node: answer(json!({ "version": version, "now": at + ahead })),
+            config: answer(json!({ "hash": hash })),
+            at,
+        };
+        let mut findings = Findings::default();
+        one("b", &told.node.body, &told, "abc", &mut findings);
+        findings.to_string()
+    }
+
+    #[test]
+    fn what_is_different_about_a_node_is_named() {
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(said(version, "abc", -300).starts_with("good   Node b answers"));
+        let ahead = said(version, "abc", 5_400);
+        assert!(
+            ahead.starts_with("WRONG  The clock of node b is 5.4 s ahead of this one's"),
+            "{ahead}"
+        );
+        let behind = said(version, "abc", -90_000);
+        assert!(behind.contains("is 90.0 s behind this one's"), "{behind}");
+        assert!(said("0.0.1", "abc", 0).starts_with("note   Node b has version 0.0.1"));
+        assert!(said(version, "abd", 0).starts_with("WRONG  Node b runs by another file"));
+    }
+}
