@@ -328,6 +328,13 @@ impl Socket {
         let _ = rustix::net::shutdown(self.fd.get_ref(), Shutdown::Write);
     }
 
+    /// As [`conclude`](Self::conclude), and with the next write that takes all it is given: one packet instead of two.
+    pub fn conclude_with_next_write(&self) {
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().conclude_with_next_write();
+        }
+    }
+
     /// Tells the peer, where TLS has a word for it, that all was sent before the connection is closed. Without it the
     /// peer must take what it got for cut short.
     pub fn conclude(&self) {

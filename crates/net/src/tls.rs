@@ -14,9 +14,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::{
+    CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
+    version,
+};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sha2::{Digest as _, Sha256};
@@ -120,7 +124,7 @@ fn server_config(
     authorities: Option<&File>,
     tickets: Arc<dyn ProducesTickets>,
 ) -> Result<ServerConfig, TlsError> {
-    let provider = Arc::new(default_provider());
+    let provider = Arc::new(provider());
     let certificates = certificates::parse(certs, &provider)?;
     let versions: &[&SupportedProtocolVersion] = match min {
         TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
@@ -143,7 +147,25 @@ fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = tickets;
     config.send_tls13_tickets = TICKETS;
+    // The cheapest of the suites, all of which are good; what OpenSSL's clients put first costs a handshake a tenth more.
+    config.ignore_client_order = true;
     Ok(config)
+}
+
+/// The suites with AES-128 and SHA-256 first: processors have instructions for both, but few for SHA-384, which keys are
+/// derived with many times in a handshake.
+fn provider() -> CryptoProvider {
+    let mut provider = default_provider();
+    let is_first = |suite: &SupportedCipherSuite| {
+        matches!(
+            suite.suite(),
+            CipherSuite::TLS13_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        )
+    };
+    provider.cipher_suites.sort_by_key(|suite| !is_first(suite));
+    provider
 }
 
 fn unusable(error: rustls::Error) -> TlsError {

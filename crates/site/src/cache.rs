@@ -84,6 +84,16 @@ impl Cache {
         Some(slot.entry.clone())
     }
 
+    /// Whether the kernel tells of changes to the file of this name.
+    #[cfg(test)]
+    pub(crate) fn is_watched(&self, name: &[u8]) -> bool {
+        let inner = self.lock();
+        inner
+            .slots
+            .get(name)
+            .is_some_and(|slot| slot.belief.is_some())
+    }
+
     /// The places were looked at.
     pub(crate) fn place(&self, now: Instant) {
         self.lock().placed = Some(now);

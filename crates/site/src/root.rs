@@ -202,9 +202,8 @@ impl Root {
         } else {
             name
         };
-        let how = BENEATH | ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS;
         let direct = if unlinked && self.is_watchable() {
-            rustix::fs::openat2(directory, name, READ, Mode::empty(), how).ok()
+            in_memory(directory, name, READ)
         } else {
             None
         };
@@ -291,9 +290,7 @@ impl Held {
     /// The directory of this name, when no symbolic link is on the way and the kernel has it in memory.
     pub(crate) fn unlinked_directory(&self, name: &[u8]) -> Option<OwnedFd> {
         let name = if name.is_empty() { b"." } else { name };
-        let how = BENEATH | ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS;
-        let flags = LOOK | OFlags::DIRECTORY;
-        rustix::fs::openat2(self.fd().ok()?, name, flags, Mode::empty(), how).ok()
+        in_memory(self.fd().ok()?, name, LOOK | OFlags::DIRECTORY)
     }
 
     /// The directory, or why it cannot be opened any more.
@@ -304,6 +301,19 @@ impl Held {
 
 /// Magic links are those of /proc: they lead anywhere.
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
+
+/// What `name` leads to without a symbolic link, when the kernel has it in memory. A rename anywhere on the machine may
+/// make the kernel say once that it would have to wait, so it is asked again.
+fn in_memory(directory: &OwnedFd, name: &[u8], flags: OFlags) -> Option<OwnedFd> {
+    let how = BENEATH | ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS;
+    for _ in 0..TRIES {
+        match rustix::fs::openat2(directory, name, flags, Mode::empty(), how) {
+            Err(Errno::AGAIN) => {}
+            opened => return opened.ok(),
+        }
+    }
+    None
+}
 
 fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)

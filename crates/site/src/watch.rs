@@ -68,6 +68,8 @@ pub(crate) struct Watches {
     watching: OnceLock<Option<Arc<Watching>>>,
     site: String,
     events: Option<Events>,
+    /// So many directories at most.
+    most: usize,
 }
 
 /// What the thread and the workers share.
@@ -120,6 +122,7 @@ impl Watches {
             watching: OnceLock::new(),
             site: format!("site {site}"),
             events: Some(events),
+            most: MOST,
         }
     }
 
@@ -130,6 +133,17 @@ impl Watches {
             watching: OnceLock::from(None),
             site: String::new(),
             events: None,
+            most: MOST,
+        }
+    }
+
+    /// So many directories and no more.
+    #[cfg(test)]
+    pub(crate) fn bounded(most: usize) -> Self {
+        Self {
+            watching: OnceLock::new(),
+            most,
+            ..Self::none()
         }
     }
 
@@ -201,7 +215,7 @@ impl Watches {
         name: Name,
         held: &Held,
     ) -> Option<Arc<AtomicU64>> {
-        if table.watches.len() >= MOST {
+        if table.watches.len() >= self.most {
             return None;
         }
         let directory = held.unlinked_directory(&name.1)?;

@@ -5,9 +5,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 
-use common::{Dir, get, has, send, wait_until};
+use common::{Dir, get, has, request, send, wait_until};
 use rustix::process::Signal;
 
 struct Node {
@@ -242,4 +243,167 @@ root = \"{dir}/other\"
     assert_eq!(get(node.address, "/b.txt").text(), "theirs");
     let nowhere = get(node.address, "/only/c.txt");
     assert_eq!((nowhere.status, nowhere.text().len()), (404, 50_000));
+}
+
+/// A site whose root has `a.txt` and `a.css`, with these keys besides.
+fn small_site(keys: &str) -> Node {
+    let tables = format!(
+        "[listener.web]\nbind = \"{{bind}}\"\ntrust = \"127.0.0.0/8\"\nroute = {{ to = \"www\" }}\n\n\
+         [site.www]\nroot = \"{{dir}}/www\"\n{keys}\n"
+    );
+    let prepare = |dir: &Dir| {
+        std::fs::create_dir(dir.path().join("www")).expect("a root");
+        for name in ["a.txt", "a.css", "a.bin"] {
+            dir.file(&format!("www/{name}"), "x");
+        }
+    };
+    Node::start(&tables, prepare, |_, command| command)
+}
+
+/// What this client is answered, whose address a proxy that is trusted states.
+fn status_for(node: &Node, client: &str) -> u16 {
+    let stated = format!("X-Forwarded-For: {client}\r\n");
+    let page = request(node.address, "GET", "/a.txt", &stated, b"");
+    page.expect("it answers").status
+}
+
+#[test]
+fn the_first_access_rule_that_names_a_client_decides() {
+    let node = small_site(
+        "access = [{ deny = \"10.1.0.7\" }, { allow = [\"10.1.0.0/16\", \"2001:db8::/32\"] }, { deny = \"all\" }]",
+    );
+    for (client, status) in [
+        ("10.1.0.7", 403),
+        ("10.1.0.8", 200),
+        ("10.2.0.7", 403),
+        ("2001:db8::1", 200),
+        ("2001:db9::1", 403),
+    ] {
+        assert_eq!(status_for(&node, client), status, "{client}");
+    }
+    // Turned round, nobody is left for the second rule.
+    let node = small_site("access = [{ deny = \"all\" }, { allow = \"10.1.0.0/16\" }]");
+    assert_eq!(status_for(&node, "10.1.0.8"), 403);
+}
+
+#[test]
+fn text_is_said_to_have_the_charset_of_the_site() {
+    for (keys, text, css) in [
+        ("", "text/plain; charset=utf-8", "text/css; charset=utf-8"),
+        (
+            "charset = \"iso-8859-15\"\ntypes = { css = \"text/css; charset=koi8-r\" }",
+            "text/plain; charset=iso-8859-15",
+            "text/css; charset=koi8-r",
+        ),
+        ("charset = false", "text/plain", "text/css"),
+    ] {
+        let node = small_site(keys);
+        for (path, kind) in [
+            ("/a.txt", text),
+            ("/a.css", css),
+            ("/a.bin", "application/octet-stream"),
+        ] {
+            let page = get(node.address, path);
+            assert_eq!(page.field("content-type"), Some(kind), "{keys} {path}");
+        }
+    }
+}
+
+#[test]
+fn what_the_server_may_not_read_is_forbidden_and_said() {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root && !has("setpriv", &["--version"]) {
+        return;
+    }
+    let mode = |dir: &Dir, name: &str, bits| {
+        let path = dir.path().join(name);
+        std::fs::set_permissions(path, PermissionsExt::from_mode(bits)).expect("it is ours");
+    };
+    let prepare = |dir: &Dir| {
+        for (name, text) in [
+            ("www/open.txt", "x"),
+            ("www/closed.txt", "x"),
+            ("www/entered/index.html", "in"),
+            ("www/shut/a.txt", "x"),
+        ] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("below www")).expect("room");
+            dir.file(name, text);
+        }
+        mode(dir, "www/closed.txt", 0o000);
+        mode(dir, "www/entered", 0o111);
+        mode(dir, "www/shut", 0o000);
+    };
+    let tables = "[listener.web]\nbind = \"{bind}\"\nroute = { to = \"www\" }\n\n\
+                  [site.www]\nroot = \"{dir}/www\"\nlisting = true\n";
+    // Root without what lets it read everything.
+    let around = |_: &Dir, command: Vec<String>| {
+        let mut around: Vec<String> = Vec::new();
+        if is_root {
+            let lost = "-dac_override,-dac_read_search";
+            around
+                .extend(["setpriv", "--inh-caps", lost, "--bounding-set", lost].map(String::from));
+        }
+        around.extend(command);
+        around
+    };
+    let node = Node::start(tables, prepare, around);
+    for (path, status) in [
+        ("/open.txt", 200),
+        ("/closed.txt", 403),
+        ("/shut/a.txt", 403),
+        ("/shut/", 403),
+        ("/entered", 301),
+        ("/entered/", 200),
+        ("/entered/none.txt", 404),
+    ] {
+        assert_eq!(get(node.address, path).status, status, "{path}");
+    }
+    // The root itself is closed, and opened again.
+    mode(&node.dir, "www", 0o000);
+    wait_until("the closed root is noticed", || {
+        get(node.address, "/open.txt").status == 403
+            && node.events().contains("cannot be opened any more")
+    });
+    mode(&node.dir, "www", 0o755);
+    wait_until("the open root is noticed", || {
+        get(node.address, "/open.txt").status == 200 && node.events().contains("is readable again")
+    });
+    mode(&node.dir, "www/shut", 0o755);
+}
+
+#[test]
+fn a_kernel_that_watches_no_more_directories_is_told_of_and_changes_show_all_the_same() {
+    let limited = "echo 2 >/proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let alone = ["--user", "--map-root-user", "sh", "-c", limited, "sh"];
+    let possible = Command::new("unshare").args(alone).arg("true").status();
+    if !possible.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no user namespace with bounds of its own can be made here");
+        return;
+    }
+    let prepare = |dir: &Dir| {
+        for name in ["www/1/a.txt", "www/2/a.txt", "www/3/a.txt"] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("below www")).expect("room");
+            dir.file(name, "old");
+        }
+    };
+    let node = Node::start(PLAIN, prepare, |_, command| {
+        let around = ["unshare"].into_iter().chain(alone).map(String::from);
+        around.chain(command).collect()
+    });
+    for path in ["/1/a.txt", "/2/a.txt", "/3/a.txt"] {
+        assert_eq!(get(node.address, path).body, b"old");
+    }
+    wait_until("the bound is told of", || {
+        node.events().contains("fs.inotify.max_user_watches")
+    });
+    for name in ["1/a.txt", "2/a.txt", "3/a.txt"] {
+        node.dir.file(&format!("www/{name}"), "new");
+        wait_until("the change shows", || {
+            get(node.address, &format!("/{name}")).body == b"new"
+        });
+    }
+    let told = node.events().matches("fs.inotify.max_user_watches").count();
+    assert_eq!(told, 1, "it is said once");
 }

@@ -91,6 +91,13 @@ impl Client {
         }
     }
 
+    /// The next write ends the last answer on this connection, whatever it brings.
+    pub fn conclude_with_next_write(&self) {
+        if let Self::Http1(socket) = self {
+            socket.conclude_with_next_write();
+        }
+    }
+
     /// The lines of the trailers behind a body that has ended; empty where they are a part of the coding.
     pub async fn trailers(&self) -> io::Result<Vec<u8>> {
         match self {

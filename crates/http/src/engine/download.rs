@@ -63,6 +63,8 @@ pub(super) struct Download<'d, 'x> {
     pub missing: bool,
     /// The request may be repeated although it was answered, if its body is still there.
     pub again: bool,
+    /// The connection to the client ends with this answer.
+    pub is_last: bool,
     pub response: &'d mut ResponseHead,
     pub out: &'d mut Vec<u8>,
 }
@@ -157,6 +159,7 @@ impl Download<'_, '_> {
         buf.consume(length);
         self.x.record.status = status;
         self.x.record.head_bytes += self.out.len() as u64;
+        self.is_last = reply::after(keep) == After::Close;
         let clean = self.body(buf, delimited, chunk, encoder).await?;
         Ok(Down::Complete {
             after: reply::after(keep),
@@ -386,6 +389,9 @@ impl Download<'_, '_> {
         flow.clock.allow(limit);
         flow.download.set(Waits::Client);
         let client = &self.x.conn.client;
+        if self.is_last && last.is_some() {
+            client.conclude_with_next_write();
+        }
         let took = |_| flow.clock.allow(limit);
         let sent = emit(client, self.out, data, chunk, last, took).await;
         flow.download.set(Waits::Server);

@@ -119,6 +119,7 @@ pub(super) async fn exchange(
                 flow: &flow,
                 missing,
                 again,
+                is_last: false,
                 response: outs.response,
                 out: outs.response_out,
             }

@@ -126,6 +126,9 @@ pub(super) async fn bytes(
     };
     x.record.bytes = content.len() as u64;
     let limit = x.snapshot.config.timeouts.body;
+    if keep == Keep::Close {
+        x.conn.client.conclude_with_next_write();
+    }
     let sent = if content.len() <= COPIED {
         out.extend_from_slice(content);
         x.conn.send(&mut [IoSlice::new(out)], limit).await
@@ -184,6 +187,9 @@ pub(super) async fn file(
             }
         }
         x.record.bytes += file.length;
+        if keep == Keep::Close {
+            x.conn.client.conclude_with_next_write();
+        }
         let sent = x.conn.send(&mut [IoSlice::new(out)], limit).await;
         return finish(x, sent, keep);
     }

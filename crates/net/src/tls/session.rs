@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use rustls::Connection;
+use rustls::{Connection, ProtocolVersion};
 use tokio::io::unix::AsyncFd;
 
 /// The most plaintext that one write takes, in bytes: four records.
@@ -24,6 +24,8 @@ pub(crate) struct Session {
     taken: usize,
     /// The peer has closed the connection below TLS.
     ended: bool,
+    /// The next write is the last one.
+    is_last: bool,
 }
 
 impl Session {
@@ -35,7 +37,13 @@ impl Session {
             tls,
             taken: 0,
             ended: false,
+            is_last: false,
         }
+    }
+
+    /// The next write that takes all it is given is the last one: what TLS has to say of that goes with it.
+    pub fn conclude_with_next_write(&mut self) {
+        self.is_last = true;
     }
 
     /// What was chosen in the handshake (ALPN).
@@ -55,7 +63,17 @@ impl Session {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
+        if self.owes_tickets_only() {
+            return Poll::Ready(Ok(()));
+        }
         self.poll_flush(fd, cx)
+    }
+
+    /// Whether the handshake is over for the client: what a server still sends of it (TLS 1.3) are session tickets, which
+    /// are of use to later connections alone. They go with the first answer instead of in a packet of their own.
+    fn owes_tickets_only(&self) -> bool {
+        let is_server = matches!(self.tls, Connection::Server(_));
+        is_server && self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
     /// Ready when plaintext, the end or an error can be read.
@@ -110,10 +128,15 @@ impl Session {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.taken == 0 {
+            let mut whole = true;
             for piece in pieces {
-                let piece = &piece[..piece.len().min(WRITE - self.taken)];
-                self.tls.writer().write_all(piece)?;
-                self.taken += piece.len();
+                let part = &piece[..piece.len().min(WRITE - self.taken)];
+                self.tls.writer().write_all(part)?;
+                self.taken += part.len();
+                whole &= part.len() == piece.len();
+            }
+            if self.is_last && whole {
+                self.tls.send_close_notify();
             }
         }
         ready!(self.poll_flush(fd, cx))?;
@@ -160,10 +183,13 @@ impl Session {
             match self.tls.read_tls(&mut Wire(fd)) {
                 Ok(n) => {
                     self.ended |= n == 0;
+                    let was_handshaking = self.tls.is_handshaking();
                     let result = self.tls.process_new_packets();
+                    let is_over = was_handshaking && !self.tls.is_handshaking();
                     // Answers of TLS itself, an alert among them; what the kernel does not take now goes with the
                     // next write.
-                    if self.tls.wants_write() {
+                    let waits = result.is_ok() && is_over && self.owes_tickets_only();
+                    if self.tls.wants_write() && !waits {
                         let _ = self.poll_flush(fd, cx);
                     }
                     return Poll::Ready(result.map(|_| n).map_err(broken));

@@ -86,9 +86,13 @@ fn telemetry() -> Telemetry {
 
 /// A site without inotify.
 fn unwatched(site: &Site) -> SiteHandler {
+    with_watches(site, crate::Watches::none())
+}
+
+fn with_watches(site: &Site, watches: crate::Watches) -> SiteHandler {
     let mut handler = handler(site);
     let shared = std::sync::Arc::get_mut(&mut handler.0).unwrap();
-    shared.watches = crate::Watches::none();
+    shared.watches = watches;
     handler
 }
 

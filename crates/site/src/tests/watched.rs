@@ -5,21 +5,29 @@ use std::time::{Duration, Instant};
 
 use tandem_model::Site;
 
-use super::{Directory, Got, ask, handler, site, within};
+use super::{Directory, Got, ask, handler, site, with_watches, within};
 use crate::SiteHandler;
+use crate::root::BELIEVED;
 
 /// The answer at a moment that stays the same.
 async fn at(handler: &SiteHandler, path: &str, now: Instant) -> Got {
     ask(handler, "GET", path.as_bytes(), &[], now).await
 }
 
-/// Waits for an answer that begins like this; the kernel tells of changes when it does.
+/// Waits for an answer that begins like this; the kernel tells of changes when it does. Time passes only while the file
+/// is not watched: the kernel may be unable to say at once that no link leads there.
 async fn becomes(handler: &SiteHandler, path: &str, now: Instant, status: u16, body: &str) {
+    let cache = &handler.0.workers[0].cache;
+    let name = path.trim_start_matches('/').as_bytes();
+    let mut now = now;
     within(async {
         loop {
             let got = at(handler, path, now).await;
             if got.status == status && (status != 200 || got.body.starts_with(body.as_bytes())) {
                 return;
+            }
+            if !cache.is_watched(name) {
+                now += BELIEVED;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -119,6 +127,24 @@ async fn what_is_not_touched_is_believed_for_longer_than_what_is_not_watched() {
     let much_later = now + Duration::from_secs(11);
     cache.place(much_later);
     assert!(cache.fresh(b"a.txt", much_later).is_none());
+}
+
+#[tokio::test]
+async fn directories_beyond_the_bound_are_looked_at_again_instead() {
+    let directory = Directory::new();
+    directory.write("1/a.txt", "one");
+    directory.write("2/a.txt", "two");
+    // The root, and one of its directories.
+    let watches = crate::Watches::bounded(2);
+    let handler = with_watches(&site(directory.root()), watches);
+    let now = Instant::now();
+    becomes(&handler, "/1/a.txt", now, 200, "one").await;
+    assert_eq!(at(&handler, "/2/a.txt", now).await.body, b"two");
+    let cache = &handler.0.workers[0].cache;
+    assert!(!cache.is_watched(b"2/a.txt"));
+    directory.write("2/a.txt", "changed");
+    let later = now + BELIEVED;
+    assert_eq!(at(&handler, "/2/a.txt", later).await.body, b"changed");
 }
 
 #[tokio::test]
