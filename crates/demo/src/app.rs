@@ -1,6 +1,7 @@
 //! The demo's application.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -57,15 +58,18 @@ pub fn router(served_by: &str, store: TandemStore) -> Router {
         .with_state(Arc::from(served_by))
 }
 
-/// Runs the application on `listener` until `stop` ends.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+/// What goes on by itself.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Runs the application on `listener` until `stop` ends. Boxed, so that axum is compiled with this crate and not with the
+/// one that awaits it.
+pub fn serve(listener: tokio::net::TcpListener, stop: Boxed<()>) -> Boxed<std::io::Result<()>> {
     let app = router(&name(), TandemStore::from_env());
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop)
-        .await
+    Box::pin(async move {
+        axum::serve(listener, app)
+            .with_graceful_shutdown(stop)
+            .await
+    })
 }
 
 /// Whoever started this program may name it; alone it is `app`.

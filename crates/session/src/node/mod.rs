@@ -94,6 +94,23 @@ impl SessionNode {
         purposes: &Purposes,
         telemetry: &Telemetry,
     ) -> Result<Self, StartError> {
+        let (node, starting) = Self::begin(options, purposes, telemetry)?;
+        match starting.await {
+            Ok(Ok(())) => Ok(node),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(StartError(
+                "the session node ended while it was starting".into(),
+            )),
+        }
+    }
+
+    /// Starts the thread. Not a part of the future above, which is compiled where it is awaited: the whole of Raft would
+    /// be compiled there with it.
+    fn begin(
+        options: NodeOptions,
+        purposes: &Purposes,
+        telemetry: &Telemetry,
+    ) -> Result<(Self, oneshot::Receiver<Result<(), StartError>>), StartError> {
         let (voters, watched) = watch::channel(Arc::from(options.voters.clone()));
         let (started, starting) = oneshot::channel();
         let (stop, stopping) = oneshot::channel();
@@ -120,18 +137,13 @@ impl SessionNode {
                 "could not start the thread of the session node: {error}"
             ))
         })?;
-        match starting.await {
-            Ok(Ok(())) => Ok(Self {
-                voters,
-                purposes: purposes.clone(),
-                stop: Some(stop),
-                ended,
-            }),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(StartError(
-                "the session node ended while it was starting".into(),
-            )),
-        }
+        let node = Self {
+            voters,
+            purposes: purposes.clone(),
+            stop: Some(stop),
+            ended,
+        };
+        Ok((node, starting))
     }
 
     /// Says which nodes the file names now. The leader takes in and lets go accordingly.

@@ -42,9 +42,9 @@ fn main(mut args: lexopt::Parser) -> Result {
             .map_err(|error| Failure::usage(format!("cannot listen on {address}: {error}")))?;
         let mut term =
             signal(SignalKind::terminate()).map_err(|error| Failure::failed(error.to_string()))?;
-        let stop = async move {
+        let stop = Box::pin(async move {
             term.recv().await;
-        };
+        });
         tandem_demo::serve(listener, stop)
             .await
             .map_err(|error| Failure::failed(error.to_string()))
