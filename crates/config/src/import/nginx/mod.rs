@@ -35,6 +35,9 @@ use location::Location;
 use scope::Scope;
 use tree::Directive;
 
+/// What nginx takes of a body where `client_max_body_size` says nothing, in bytes.
+const MOST_BODY: u64 = 1 << 20;
+
 /// A server block.
 pub(crate) struct Server<'a> {
     pub directive: &'a Directive,
@@ -508,9 +511,13 @@ impl<'a> Translator<'a> {
     }
 
     fn listener_limits(&mut self, scope: &Scope, out: &mut document::Section) {
-        if let Some(set) = scope.max_body.as_ref().filter(|set| set.value > 0) {
-            let limits = Table::default().with("body", Value::text(units::show_size(set.value)));
-            out.put_at("limits", Value::Table(limits), set.spot);
+        let limits =
+            |size| Value::Table(Table::default().with("body", Value::text(units::show_size(size))));
+        match &scope.max_body {
+            // No limit.
+            Some(set) if set.value == 0 => {}
+            Some(set) => out.put_at("limits", limits(set.value), set.spot),
+            None => out.put("limits", limits(MOST_BODY)),
         }
         let mut timeouts = Table::default();
         let mut spot = None;

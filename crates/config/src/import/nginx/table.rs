@@ -206,7 +206,7 @@ const SERVERS: &[Row] = &[
         "client_max_body_size",
         HSL,
         (1, 1),
-        "`limits.body` of the listener",
+        "`limits.body` of the listener; 1 MiB without it",
     ),
     to(
         "client_header_timeout",
