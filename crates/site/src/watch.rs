@@ -140,11 +140,10 @@ impl Watches {
     /// So many directories and no more.
     #[cfg(test)]
     pub(crate) fn bounded(most: usize) -> Self {
-        Self {
-            watching: OnceLock::new(),
-            most,
-            ..Self::none()
-        }
+        let mut watches = Self::none();
+        watches.watching = OnceLock::new();
+        watches.most = most;
+        watches
     }
 
     /// As when more happened than the kernel can keep for us.
