@@ -310,7 +310,8 @@ impl Search<'_> {
             }
             let op = &self.operations[i];
             for state in step(&self.state, op, self.limits) {
-                if (i != wanted && state == self.state) || self.leaves_unseen(i, &state) {
+                let idle = state == self.state && !op.may_be_idle();
+                if (i != wanted && idle) || self.leaves_unseen(i, &state) {
                     continue;
                 }
                 let rank = if i == wanted {
@@ -354,17 +355,12 @@ impl Search<'_> {
         }
     }
 
-    /// Does an operation that fits now and changes nothing: waiting could not help it. One that is told the same whether
-    /// it changes something or not may be needed later.
+    /// Does an operation that fits now and changes nothing, when waiting could not help it.
     fn do_if_idle(&mut self, i: usize) {
         let op = &self.operations[i];
-        let may_change = matches!(
-            op.call,
-            Call::FlushAll { .. } | Call::Touch { .. } | Call::GetAndTouch { .. }
-        );
         if !self.done[i]
             && op.outcome != Outcome::Unknown
-            && (op.only_looks() || !may_change)
+            && !op.may_be_idle()
             && step(&self.state, op, self.limits).any(|next| next == self.state)
         {
             self.mark(i);

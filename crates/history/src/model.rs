@@ -82,10 +82,13 @@ pub fn step(state: &State, op: &Operation, limits: &Limits) -> impl Iterator<Ite
             (live, gone)
         }
     };
-    let guarded = match guard(op, limits) {
-        Some(hold) => Some(span(op, Some(hold), 0, limits)),
-        None => state.guarded,
-    };
+    // A later delete holds longer, whatever is known of the moments of both.
+    let guarded = guard(op, limits).map(|hold| {
+        let (least, most) = span(op, Some(hold), 0, limits);
+        let before = state.guarded.unwrap_or_default();
+        (least.max(before.0), most.max(before.1))
+    });
+    let guarded = guarded.or(state.guarded);
     let item = live.into_iter().chain(gone);
     item.map(move |item| State { item, guarded })
 }

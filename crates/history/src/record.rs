@@ -130,6 +130,16 @@ impl Operation {
         matches!(self.call, Call::Get | Call::Gets)
     }
 
+    /// Whether its answer is the same when it changes nothing and when it does: it may be needed where it does, or where
+    /// it does not.
+    pub(crate) fn may_be_idle(&self) -> bool {
+        let kind = matches!(
+            self.call,
+            Call::FlushAll { .. } | Call::Touch { .. } | Call::GetAndTouch { .. }
+        );
+        kind && self.outcome != Outcome::Unknown && !self.only_looks()
+    }
+
     /// Whether it is known to have changed nothing.
     pub(crate) fn only_looks(&self) -> bool {
         match (&self.call, &self.outcome) {

@@ -426,6 +426,21 @@ fn a_flush_that_takes_its_time_may_take_what_came_after_it_was_asked_for() {
 }
 
 #[test]
+fn what_could_change_nothing_may_do_so_before_a_change_that_overlaps() {
+    accepted(&[
+        flush(0, 20, 0),
+        op(2, 3, set("a"), Outcome::Stored),
+        op(21, 22, Call::Get, hit("a")),
+    ]);
+    accepted(&[
+        op(0, 1, set("a"), Outcome::Stored),
+        op(2, 20, Call::Touch { life: None }, Outcome::Touched),
+        op(3, 10, Call::Touch { life: Some(5) }, Outcome::Touched),
+        op(30, 31, Call::Get, Outcome::Miss),
+    ]);
+}
+
+#[test]
 fn a_flush_in_a_while_does_not_come_before_it() {
     let history = |seen| {
         vec![
