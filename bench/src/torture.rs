@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tandem_history::torture::{Failure, Mix, NoNetwork, Plan, Target, run};
+use tandem_history::torture::{Mix, Plan, Target, run};
 
 use crate::stage::Dir;
 
 /// What it is asked for by.
-pub const USAGE: &str = "torture [PATH-OF-TANDEM] [--against memcached] [--only-replicated] [--minutes N] [--faults N] \
+pub const USAGE: &str = "torture [PATH-OF-TANDEM] [--against memcached] [--sessions] [--minutes N] [--faults N] \
                          [--clients N] [--seed N]";
 
 struct Wanted {
@@ -42,7 +42,7 @@ pub fn main(built: &str, words: &[&str]) {
         until_broken: !wanted.memcached,
     };
     let ended = match run(&plan) {
-        Err(Failure::NoNetwork(why @ NoNetwork::NoRight(_))) if !wanted.memcached => {
+        Err(why) if why.is_missing_right() && !wanted.memcached => {
             eprintln!("{why}\ntherefore a rehearsal, whose links are not cut");
             plan.target = Target::Rehearsal(wanted.tandem.into());
             run(&plan)
@@ -77,7 +77,7 @@ fn wanted(built: &str, words: &[&str]) -> Option<Wanted> {
     while let Some(word) = words.next() {
         match *word {
             "--against" => wanted.memcached = (*words.next()? == "memcached").then_some(true)?,
-            "--only-replicated" => wanted.mix = Mix::Replicated,
+            "--sessions" => wanted.mix = Mix::Sessions,
             "--faults" => wanted.faults = words.next()?.parse().ok()?,
             "--minutes" => wanted.minutes = words.next()?.parse().ok().filter(|n| *n > 0.0)?,
             "--seed" => wanted.seed = words.next()?.parse().ok()?,

@@ -133,13 +133,6 @@ fn a_logout_holds_against_a_slower_request_and_the_death_of_a_session_node() {
     logouts(30, 10);
 }
 
-/// `cargo test -p tandem --test sessions -- --ignored --nocapture`
-#[test]
-#[ignore = "takes minutes"]
-fn a_thousand_of_a_thousand_logouts_hold() {
-    logouts(1000, 50);
-}
-
 fn ask(server: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(server).expect("the agent listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");

@@ -5,24 +5,32 @@ mod common;
 
 use std::time::Duration;
 
-use common::Dir;
-use tandem_history::torture::{Failure, Mix, NoNetwork, Plan, Report, Target, run};
+use common::namespaces::skip;
+use common::{Dir, has};
+use tandem_history::torture::{Failure, Mix, Plan, Report, Target, run};
 
 fn tandem() -> std::path::PathBuf {
     env!("CARGO_BIN_EXE_tandem").into()
 }
 
-fn torture(target: Target, seed: u64, seconds: u64, faults: usize) -> Result<Report, Failure> {
+fn torture(
+    target: Target,
+    mix: Mix,
+    seed: u64,
+    seconds: u64,
+    faults: usize,
+) -> Result<Report, Failure> {
     let dir = Dir::new();
+    let until_broken = target != Target::Memcached;
     run(&Plan {
         target,
-        mix: Mix::All,
+        mix,
         dir: dir.path().into(),
         seed,
         length: Duration::from_secs(seconds),
         faults,
         clients: 12,
-        until_broken: true,
+        until_broken,
     })
 }
 
@@ -40,19 +48,32 @@ fn holds(report: &Report) {
 /// Network namespaces take rights that not every user has; whoever has them is to have the test.
 #[test]
 fn a_minute_of_faults_and_cut_links_breaks_no_promise() {
-    match torture(Target::Nodes(tandem()), 1, 60, usize::MAX) {
+    match torture(Target::Nodes(tandem()), Mix::All, 1, 60, usize::MAX) {
         Ok(report) => holds(&report),
-        Err(Failure::NoNetwork(why @ NoNetwork::NoRight(_))) => {
-            println!("skipped, and only a rehearsal without cuts of links tortured: {why}");
-        }
-        Err(why) => panic!("{why}"),
+        Err(why) => skip(&why),
     }
 }
 
 #[test]
 fn four_faults_in_a_row_break_no_promise_of_a_rehearsal() {
-    match torture(Target::Rehearsal(tandem()), 1, 12, 4) {
+    match torture(Target::Rehearsal(tandem()), Mix::All, 1, 12, 4) {
         Ok(report) => holds(&report),
         Err(why) => panic!("{why}"),
     }
+}
+
+/// That nothing is found in Tandem says something only if the same would be found where it is.
+#[test]
+fn the_same_faults_make_replicated_memcacheds_lose_sessions_and_the_checker_finds_them() {
+    if !has("memcached", &["-V"]) || !has("php", &["-r", "new Memcached();"]) {
+        return;
+    }
+    let run = |seconds, faults| torture(Target::Memcached, Mix::Sessions, 1, seconds, faults);
+    match run(6, 0) {
+        Ok(report) => assert!(report.holds(), "without a fault: {report}"),
+        Err(why) => return skip(&why),
+    }
+    let report = run(25, usize::MAX).unwrap_or_else(|why| panic!("{why}"));
+    println!("{report}");
+    assert!(!report.verdict.violations.is_empty(), "{report}");
 }

@@ -8,13 +8,14 @@ use super::stage::Row;
 pub type Link = (String, String);
 
 /// Links that are cut, and mended when this is dropped.
+#[must_use]
 pub struct Links<'a> {
     network: &'a Network,
     cut: Vec<Link>,
 }
 
 impl<'a> Links<'a> {
-    pub fn cut(network: &'a Network, wanted: Vec<Link>) -> Result<Self, String> {
+    pub(super) fn cut(network: &'a Network, wanted: Vec<Link>) -> Result<Self, String> {
         let mut links = Self {
             network,
             cut: Vec::new(),
@@ -26,6 +27,11 @@ impl<'a> Links<'a> {
         Ok(links)
     }
 
+    /// Mends them.
+    ///
+    /// # Errors
+    ///
+    /// The namespaces are not as they were.
     pub fn mend(mut self) -> Result<(), String> {
         let cut = std::mem::take(&mut self.cut);
         let mut all = cut.iter();
@@ -39,6 +45,16 @@ impl Drop for Links<'_> {
             let _ = self.network.mend(from, to);
         }
     }
+}
+
+/// All links of a node, both ways.
+pub fn isolation(node: &str, names: &[String]) -> Vec<Link> {
+    let others = names.iter().filter(|name| *name != node);
+    let links = others.flat_map(|other| {
+        let (node, other) = (node.to_owned(), other.clone());
+        [(node.clone(), other.clone()), (other, node)]
+    });
+    links.collect()
 }
 
 /// Chooses what is cut, and says it.

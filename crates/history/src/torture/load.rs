@@ -29,12 +29,18 @@ pub struct Done {
     pub operations: Vec<Operation>,
 }
 
+/// Sessions at a time, of those that are saved whole, and how long each is there, in milliseconds.
+const SESSIONS: u64 = 8;
+const LIFE: u64 = 4_000;
+
 struct Worker {
     number: u32,
     random: Random,
     written: u64,
     /// By the key's name in this round.
     tokens: HashMap<String, u64>,
+    /// The last of its own sessions that it has logged out.
+    logged_out: Option<u64>,
 }
 
 /// What one client is to do.
@@ -56,6 +62,7 @@ pub fn work(task: Task<'_>, history: &mpsc::Sender<Done>) -> Result<(), String> 
         random: Random::new(task.seed, u64::from(number) + 1),
         written: 0,
         tokens: HashMap::new(),
+        logged_out: None,
     };
     let mut client = Client::new(task.door)?;
     let (mut round, mut operations) = (0, Vec::new());
@@ -73,7 +80,7 @@ pub fn work(task: Task<'_>, history: &mpsc::Sender<Done>) -> Result<(), String> 
         }
         let (name, call) = match task.mix {
             Mix::All => worker.choose(now),
-            Mix::Replicated => worker.choose_replicated(),
+            Mix::Sessions => worker.choose_session(now),
         };
         let key: Arc<str> = format!("{round}.{name}").into();
         let invoked = begun.elapsed().as_micros() as u64;
@@ -97,16 +104,26 @@ pub fn work(task: Task<'_>, history: &mpsc::Sender<Done>) -> Result<(), String> 
 }
 
 impl Worker {
-    /// Sessions as a handler without locks works on them: read, saved whole, logged out; nothing else.
-    fn choose_replicated(&mut self) -> (String, Call) {
-        let key = format!("session{}", self.random.below(100));
-        let call = match self.random.below(10) {
-            0..=5 => Call::Get,
-            6..=8 => Call::Set {
+    /// Sessions as PHP works on them: read, saved whole, logged out once and then only looked at.
+    fn choose_session(&mut self, now: Duration) -> (String, Call) {
+        let (own, age) = (u64::from(self.number) % SESSIONS, now.as_millis() as u64);
+        let of = |place: u64| (age + place * LIFE / SESSIONS) / LIFE;
+        let part = |place: u64| (age + place * LIFE / SESSIONS) % LIFE * 10 / LIFE;
+        let (generation, is_owner) = (of(own), u64::from(self.number) == own);
+        // Not the first ones: they may not be there yet.
+        if is_owner && generation > 0 && part(own) == 7 && self.logged_out != Some(generation) {
+            self.logged_out = Some(generation);
+            return (format!("session{own}.{generation}"), Call::Delete);
+        }
+        let place = self.random.below(SESSIONS);
+        let back = u64::from(self.random.below(4) == 0);
+        let key = format!("session{place}.{}", of(place).saturating_sub(back));
+        let call = match (part(place), self.random.below(10)) {
+            (0..=5, 6..) if back == 0 => Call::Set {
                 value: self.value(),
                 life: None,
             },
-            _ => Call::Delete,
+            _ => Call::Get,
         };
         (key, call)
     }

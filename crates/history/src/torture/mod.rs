@@ -27,12 +27,13 @@ use crate::Limits;
 use ledger::Ledger;
 use load::Task;
 use nemesis::Nemesis;
-use nodes::Nodes;
 use rehearsal::Rehearsal;
 use replicas::Replicas;
 use stage::Stage;
 
-pub use network::{Network, NoNetwork};
+pub use links::Links;
+pub use network::NoNetwork;
+pub use nodes::Nodes;
 pub use report::Report;
 
 /// What is tortured.
@@ -51,8 +52,8 @@ pub enum Target {
 pub enum Mix {
     /// Everything that the protocol has.
     All,
-    /// What libmemcached replicates: `get`, `set` and `delete`.
-    Replicated,
+    /// What PHP does with sessions, and libmemcached replicates: `get`, `set` and `delete`.
+    Sessions,
 }
 
 /// What to do.
@@ -86,6 +87,13 @@ pub enum Failure {
     Failed(String),
 }
 
+impl Failure {
+    /// Whether all that is missing is this user's right to make network namespaces.
+    pub fn is_missing_right(&self) -> bool {
+        matches!(self, Self::NoNetwork(NoNetwork::NoRight(_)))
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -106,6 +114,15 @@ impl From<NoNetwork> for Failure {
         Self::NoNetwork(why)
     }
 }
+
+/// Of [`Target::Nodes`].
+const SIX: [&str; 6] = ["cache1", "cache2", "edge", "app1", "app2", "app3"];
+const SESSIONS: &str = r#"
+on     = ["cache1", "cache2"]
+third  = "edge"
+agents = ["app1", "app2", "app3"]
+memory = "64 MiB"
+"#;
 
 /// How expiry is judged here. The keyspace's clock stands still while no replica leads, so that items live longer by
 /// the length of each failover; it never runs ahead. Clocks count milliseconds. A touch that would give an item less
@@ -136,7 +153,8 @@ const MEMCACHED: Limits = Limits {
 pub fn run(plan: &Plan) -> Result<Report, Failure> {
     let (stage, name, limits): (Box<dyn Stage>, _, _) = match &plan.target {
         Target::Nodes(tandem) => {
-            let nodes = Nodes::start(tandem, &plan.dir, Nodes::network()?)?;
+            let nodes = Nodes::make(tandem, &plan.dir, &SIX, SESSIONS)?;
+            nodes.start_all()?;
             let name = "six nodes of Tandem in network namespaces";
             (Box::new(nodes), name, TANDEM)
         }

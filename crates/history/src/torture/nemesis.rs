@@ -79,6 +79,8 @@ impl<'a> Nemesis<'a> {
         let mut victims: Vec<&Row> = rows
             .iter()
             .filter(|row| row.is_agent == agents && (agents || !leader || row.leads))
+            // Clients of plain memcached have no agent.
+            .filter(|row| row.pid.is_some())
             .collect();
         if victims.is_empty() {
             victims = rows.iter().filter(|row| !row.is_agent).collect();

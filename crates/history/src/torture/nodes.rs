@@ -1,76 +1,152 @@
-//! Six nodes of Tandem in network namespaces, each as on a machine of its own: three voters, three agents.
+//! Nodes of Tandem in network namespaces, each as on a machine of its own.
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
+use super::Failure;
 use super::client::Door;
-use super::network::{Network, NoNetwork};
-use super::processes::Processes;
+use super::links::{self, Links};
+use super::network::{Network, enter};
+use super::processes::{Processes, signal};
 use super::stage::{Row, Stage, row};
 
-const NODES: [&str; 6] = ["cache1", "cache2", "edge", "app1", "app2", "app3"];
 /// For a node's answer about itself.
 const ANSWER: Duration = Duration::from_secs(2);
 /// Where an agent listens, on its own node.
-const AGENT: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 11211);
+const AGENT: u16 = 11211;
+/// A namespace for clients that no cut concerns.
+const OUTSIDE: &str = "outside";
 
+/// A cluster of three voters (`cache1`, `cache2`, `edge`) and agents on the nodes named `app...`, which tests can kill,
+/// cut off and reload. All of it ends when it is dropped.
 pub struct Nodes {
     tandem: PathBuf,
     dir: PathBuf,
+    names: Vec<String>,
     processes: Processes,
     // Dropped last: what runs in it has ended by then.
     network: Network,
 }
 
 impl Nodes {
-    /// Starts them with their file, state and logs in `dir`.
-    pub fn start(tandem: &Path, dir: &Path, network: Network) -> Result<Self, String> {
+    /// Makes the network and the file of these nodes, which says `sessions` in its table of that name; state and logs
+    /// go to `dir`. Nothing runs yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::NoNetwork`] when there are no network namespaces for this user.
+    pub fn make(
+        tandem: &Path,
+        dir: &Path,
+        names: &[&str],
+        sessions: &str,
+    ) -> Result<Self, Failure> {
+        let network = Network::make(&[names, &[OUTSIDE]].concat())?;
         let nodes = Self {
             tandem: tandem.into(),
             dir: dir.into(),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
             processes: Processes::default(),
             network,
         };
-        fs::write(nodes.file(), file(&nodes.network))
-            .map_err(|error| format!("cannot write {}: {error}", nodes.file().display()))?;
-        for node in NODES {
-            nodes.start_node(node)?;
-        }
-        nodes.until_whole()?;
+        nodes.write(sessions)?;
         Ok(nodes)
     }
 
-    /// The network that they need.
-    pub fn network() -> Result<Network, NoNetwork> {
-        Network::make(&NODES)
+    /// Starts all of them, and waits until the session tier is whole.
+    ///
+    /// # Errors
+    ///
+    /// A node does not start, or they do not find together.
+    pub fn start_all(&self) -> Result<(), String> {
+        self.names.iter().try_for_each(|node| self.start(node))?;
+        self.until_whole()
     }
 
-    fn file(&self) -> PathBuf {
-        self.dir.join("torture.toml")
+    /// Writes the file anew, with another table of sessions. [`reload`](Self::reload) makes it known.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn write(&self, sessions: &str) -> Result<(), String> {
+        let mut file = String::from("[nodes]\n");
+        for node in &self.names {
+            let _ = writeln!(file, "{node} = \"{}\"", self.network.address(node));
+        }
+        file += r#"
+[cluster]
+name  = "torture"
+key   = "it protects a network of its own that nobody else can reach"
+state = "state"
+
+[sessions]
+agent = "0.0.0.0:11211"
+"#;
+        file += sessions;
+        let path = self.file();
+        fs::write(&path, file).map_err(|error| format!("cannot write {}: {error}", path.display()))
     }
 
-    fn state(&self, node: &str) -> PathBuf {
-        self.dir.join("state").join(node)
+    /// Every node that runs is to read the file again.
+    pub fn reload(&self) {
+        for pid in self
+            .names
+            .iter()
+            .filter_map(|node| self.processes.pid(node))
+        {
+            signal(pid, Signal::HUP);
+        }
     }
 
-    fn start_node(&self, node: &str) -> Result<(), String> {
+    /// Starts a node whose process is gone.
+    ///
+    /// # Errors
+    ///
+    /// It runs, or cannot be started.
+    pub fn start(&self, node: &str) -> Result<(), String> {
+        self.run(node, &self.tandem, &[])
+    }
+
+    /// Starts a node as after a reboot of its machine: the kernel gives another boot id.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn reboot(&self, node: &str) -> Result<(), String> {
+        let id = self.dir.join(format!("{node}.boot"));
+        let text = "00000000-0000-4000-8000-000000000000\n";
+        fs::write(&id, text).map_err(|error| format!("cannot write a boot id: {error}"))?;
+        // In the mount namespace that `ip netns exec` makes for its process.
+        let script = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && shift && exec \"$@\"";
+        let words = [
+            "-c",
+            script,
+            "sh",
+            &id.to_string_lossy(),
+            &self.tandem.to_string_lossy(),
+        ];
+        self.run(node, Path::new("sh"), &words)
+    }
+
+    fn run(&self, node: &str, program: &Path, words: &[&str]) -> Result<(), String> {
         let log = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.dir.join(format!("{node}.log")))
+            .open(self.log_file(node))
             .map_err(|error| format!("cannot write a log for {node}: {error}"))?;
         // Tethered to this process by standard input: no node outlives it.
-        let mut command = self.network.command(node, &self.tandem);
+        let mut command = self.network.command(node, program);
         command
+            .args(words)
             .arg("run")
             .arg(self.file())
             .args(["--node", node, "--tethered"])
@@ -78,6 +154,84 @@ impl Nodes {
             .stdout(Stdio::null())
             .stderr(log);
         self.processes.start(node, &mut command)
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// It does not run.
+    pub fn kill(&self, node: &str) -> Result<(), String> {
+        self.processes.kill(node)
+    }
+
+    /// Asks a node to stop in order. [`pid`](Self::pid) tells when it has.
+    pub fn stop(&self, node: &str) {
+        if let Some(pid) = self.pid(node) {
+            signal(pid, Signal::TERM);
+        }
+    }
+
+    /// A node's process, if it runs.
+    pub fn pid(&self, node: &str) -> Option<u32> {
+        self.processes.pid(node)
+    }
+
+    /// Cuts a node off from all others, until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The namespaces are not as they were.
+    pub fn cut_off(&self, node: &str) -> Result<Links<'_>, String> {
+        Links::cut(&self.network, links::isolation(node, &self.names))
+    }
+
+    /// Waits until every node is up, one leads, and three voters are with it.
+    ///
+    /// # Errors
+    ///
+    /// It took too long.
+    pub fn until_whole(&self) -> Result<(), String> {
+        Stage::until_whole(self)
+    }
+
+    /// What a node says of the session tier; null when it does not answer.
+    pub fn sessions(&self, node: &str) -> Value {
+        let answer = self.ask(node).ok().and_then(|mut rows| rows.pop());
+        answer.map_or(Value::Null, |mut row| row["status"]["sessions"].take())
+    }
+
+    /// What a node has logged.
+    pub fn log(&self, node: &str) -> String {
+        fs::read_to_string(self.log_file(node)).unwrap_or_default()
+    }
+
+    /// A node's state directory.
+    pub fn state(&self, node: &str) -> PathBuf {
+        self.dir.join("state").join(node)
+    }
+
+    /// Where a node's agent is reached by a thread that called [`enter`](Self::enter).
+    pub fn agent(&self, node: &str) -> SocketAddr {
+        (self.network.address(node), AGENT).into()
+    }
+
+    /// Moves the calling thread to where all agents can be reached, also those that are cut off: the sockets it opens
+    /// from now on are there.
+    ///
+    /// # Errors
+    ///
+    /// This user may not.
+    pub fn enter(&self) -> Result<(), String> {
+        enter(&self.network.namespace(OUTSIDE))
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.join("torture.toml")
+    }
+
+    fn log_file(&self, node: &str) -> PathBuf {
+        self.dir.join(format!("{node}.log"))
     }
 
     /// What a node says of itself, through its socket: files are not cut off with the network.
@@ -92,47 +246,31 @@ impl Nodes {
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         Ok(serde_json::from_str(body)?)
     }
-}
 
-fn file(network: &Network) -> String {
-    let mut file = String::from("[nodes]\n");
-    for node in NODES {
-        let _ = writeln!(file, "{node} = \"{}\"", network.address(node));
+    fn agents(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().filter(|node| node.starts_with("app"))
     }
-    file + r#"
-[cluster]
-name  = "torture"
-key   = "it protects a network of its own that nobody else can reach"
-state = "state"
-
-[sessions]
-on     = ["cache1", "cache2"]
-third  = "edge"
-agents = ["app1", "app2", "app3"]
-memory = "64 MiB"
-"#
 }
 
 impl Stage for Nodes {
     fn rows(&self) -> Result<Vec<Row>, String> {
-        let mut rows = Vec::new();
-        for node in NODES {
+        let rows = self.names.iter().map(|node| {
             let answer = self.ask(node).ok().and_then(|mut rows| rows.pop());
             let mut found = row(&answer.unwrap_or_default());
-            node.clone_into(&mut found.name);
+            found.name.clone_from(node);
             found.is_agent = node.starts_with("app");
-            found.pid = self.processes.pid(node);
-            rows.push(found);
-        }
-        Ok(rows)
+            found.pid = self.pid(node);
+            found
+        });
+        Ok(rows.collect())
     }
 
     fn kill(&self, node: &str) -> Result<(), String> {
-        self.processes.kill(node)
+        self.kill(node)
     }
 
     fn start(&self, node: &str) -> Result<(), String> {
-        self.start_node(node)
+        self.start(node)
     }
 
     fn forget(&self, node: &str) -> Result<(), String> {
@@ -142,9 +280,8 @@ impl Stage for Nodes {
     }
 
     fn doors(&self) -> Vec<Door> {
-        let agents = NODES.iter().filter(|node| node.starts_with("app"));
-        let doors = agents.map(|node| Door::Agent {
-            server: AGENT,
+        let doors = self.agents().map(|node| Door::Agent {
+            server: (Ipv4Addr::LOCALHOST, AGENT).into(),
             namespace: Some(self.network.namespace(node)),
         });
         doors.collect()

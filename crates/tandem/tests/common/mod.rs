@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod namespaces;
 pub mod node;
 pub mod origin;
 
