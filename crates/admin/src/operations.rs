@@ -29,6 +29,33 @@ pub enum Order {
     Difference,
 }
 
+/// What an operator asks of the sessions themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Which keys are there.
+    Find {
+        /// How they begin.
+        prefix: String,
+        /// Only those behind this one; empty is from the beginning.
+        after: String,
+        /// At most so many are named.
+        most: u32,
+    },
+    /// What is under a key.
+    Show {
+        /// The key.
+        key: String,
+    },
+    /// Delete it.
+    Kill {
+        /// The key.
+        key: String,
+    },
+}
+
+/// An answer to come. How long that may take is the matter of whoever gives it.
+pub type Told = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 /// How an order went: JSON, or why not.
 pub type Done = Pin<Box<dyn Future<Output = Result<Value, String>> + Send>>;
 
@@ -36,6 +63,9 @@ pub type Done = Pin<Box<dyn Future<Output = Result<Value, String>> + Send>>;
 pub trait Operations: Send + Sync {
     /// Gives an order. The answer comes when it was carried out; how long that may take is the order's own matter.
     fn order(&self, order: Order) -> Done;
+
+    /// Asks something of the sessions. A node without part in the session tier answers with status 421.
+    fn sessions(&self, ask: Ask) -> Told;
 }
 
 /// The other nodes of the file.
@@ -52,6 +82,11 @@ pub struct Fixed;
 impl Operations for Fixed {
     fn order(&self, _: Order) -> Done {
         Box::pin(ready(Err("this cannot be ordered here".into())))
+    }
+
+    fn sessions(&self, _: Ask) -> Told {
+        let why = "this node has no part in the session tier";
+        Box::pin(ready(Answer::error(421, why)))
     }
 }
 

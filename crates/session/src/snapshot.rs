@@ -34,6 +34,17 @@ enum Frame {
     End { records: u64 },
 }
 
+/// Milliseconds since the current snapshot in `directory` was written, by the file's own time.
+pub fn snapshot_age(directory: &Path) -> Option<u64> {
+    let written = fs::metadata(directory.join(CURRENT))
+        .ok()?
+        .modified()
+        .ok()?;
+    // A clock that was set back makes it as good as new.
+    let age = written.elapsed().unwrap_or_default();
+    Some(age.as_millis() as u64)
+}
+
 /// A snapshot that is complete. It can be read as long as this is held, whatever replaces it.
 #[derive(Clone, Debug)]
 pub struct SnapshotFile {

@@ -10,7 +10,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::state::{GroupId, Item, Key, Operation, Outcome};
+use crate::state::{Found, GroupId, Item, Key, Operation, Outcome, Wanted};
 use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote};
 
 /// The purpose of connections between replicas.
@@ -77,6 +77,8 @@ pub enum Request {
     Read(Vec<Key>),
     /// Who are you, who leads?
     Status,
+    /// Which keys are there?
+    Find(Wanted),
 }
 
 /// Operations of one request.
@@ -102,6 +104,8 @@ pub enum Response {
     Unknown(String),
     /// The request makes no sense.
     Malformed(String),
+    /// The keys looked for.
+    Found(Box<Found>),
 }
 
 /// What a replica says of itself.

@@ -24,7 +24,7 @@ pub use status::{
     AppInstance, AppStatus, Health, ListenerStatus, NodeStatus, ProcessStatus, Registry,
     ServerStatus, ServiceStatus, WorkerStatus,
 };
-pub use status::{SessionStatus, StatusSource, VoterStatus};
+pub use status::{AgentStatus, SessionStatus, StatusSource, VoterStatus};
 
 use std::sync::Arc;
 

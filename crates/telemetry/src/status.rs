@@ -132,8 +132,21 @@ pub struct VoterStatus {
     pub matched: Option<u64>,
 }
 
+/// What an agent's operations came to, since its node started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// Requests to the leader.
+    pub operations: u64,
+    /// How often one was sent again: to another node, or when somebody led again.
+    pub retries: u64,
+    /// Those that were given up and certainly not done.
+    pub failed: u64,
+    /// Those that were given up and may have been done.
+    pub unknown: u64,
+}
+
 /// The session tier as this node sees it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SessionStatus {
     /// `leader`, `follower`, `learner`, `candidate` or `agent` (no voter here).
     pub role: String,
@@ -151,6 +164,18 @@ pub struct SessionStatus {
     pub bytes: u64,
     /// Bytes they may take.
     pub limit: u64,
+    /// Milliseconds since the snapshot that is on disk here was taken.
+    #[serde(default)]
+    pub snapshot_age_ms: Option<u64>,
+    /// Whether this node leads and changes are not on all voters.
+    #[serde(default)]
+    pub is_degraded: bool,
+    /// Milliseconds in which that was so, since the node started.
+    #[serde(default)]
+    pub degraded_ms: u64,
+    /// The agent here.
+    #[serde(default)]
+    pub agent: Option<AgentStatus>,
 }
 
 /// What the process takes of its machine.

@@ -10,6 +10,7 @@ mod events;
 mod everywhere;
 mod reading;
 mod reference;
+mod sessions;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -105,8 +106,12 @@ pub(crate) struct Endpoint {
     pub run: fn(&Api, &Call, &[&str]) -> Outcome,
 }
 
-pub(crate) static ENDPOINTS: &[&[Endpoint]] =
-    &[reading::ENDPOINTS, events::ENDPOINTS, changes::ENDPOINTS];
+pub(crate) static ENDPOINTS: &[&[Endpoint]] = &[
+    reading::ENDPOINTS,
+    sessions::ENDPOINTS,
+    events::ENDPOINTS,
+    changes::ENDPOINTS,
+];
 
 /// The API of a node. Cheap to clone.
 #[derive(Clone)]

@@ -1,6 +1,6 @@
 //! The table of metrics.
 
-use tandem_telemetry::{Health, ServerStatus, SessionStatus, Severity};
+use tandem_telemetry::{AgentStatus, Health, ServerStatus, SessionStatus, Severity};
 
 use super::Kind::{Counter, Gauge, Histogram};
 use super::{Kind, Metric, Seen, Series, shared};
@@ -470,6 +470,68 @@ static SESSIONS: &[Metric] = &[
         "The last log index applied here.",
         |seen, out| sessions(seen, |s| out.put(&[], s.applied)),
     ),
+    metric(
+        "tandem_sessions_voter_lag_entries",
+        Gauge,
+        &[],
+        "On the leader: entries of the log that the voter furthest behind lacks.",
+        |seen, out| sessions(seen, |s| out.put(&[], lag(s))),
+    ),
+    metric(
+        "tandem_sessions_degraded",
+        Gauge,
+        &[],
+        "Whether this node leads and changes are not on all voters.",
+        |seen, out| sessions(seen, |s| out.is(&[], s.is_degraded)),
+    ),
+    metric(
+        "tandem_sessions_degraded_seconds_total",
+        Counter,
+        &[],
+        "Time in which that was so.",
+        |seen, out| sessions(seen, |s| out.seconds(&[], s.degraded_ms * 1000)),
+    ),
+    metric(
+        "tandem_sessions_snapshot_age_seconds",
+        Gauge,
+        &[],
+        "Time since the snapshot on disk here was taken, where there is one.",
+        |seen, out| {
+            sessions(seen, |s| {
+                if let Some(age) = s.snapshot_age_ms {
+                    out.seconds(&[], age * 1000);
+                }
+            });
+        },
+    ),
+    metric(
+        "tandem_agent_operations_total",
+        Counter,
+        &[],
+        "Requests of the agent here to the leader of the session tier.",
+        |seen, out| agent(seen, |a| out.put(&[], a.operations)),
+    ),
+    metric(
+        "tandem_agent_retries_total",
+        Counter,
+        &[],
+        "How often the agent sent one again.",
+        |seen, out| agent(seen, |a| out.put(&[], a.retries)),
+    ),
+    metric(
+        "tandem_agent_failed_total",
+        Counter,
+        &[],
+        "Those given up and certainly not done.",
+        |seen, out| agent(seen, |a| out.put(&[], a.failed)),
+    ),
+    metric(
+        "tandem_agent_unknown_total",
+        Counter,
+        &[],
+        "Those given up that may have been done: outcome unknown.",
+        |seen, out| agent(seen, |a| out.put(&[], a.unknown)),
+    ),
 ];
 
 static PROCESS: &[Metric] = &[
@@ -543,6 +605,21 @@ fn instances(seen: &Seen, mut each: impl FnMut(&tandem_telemetry::AppInstance, &
             each(instance, &[&app.name, &instance.index.to_string()]);
         }
     }
+}
+
+fn agent(seen: &Seen, each: impl FnOnce(&AgentStatus)) {
+    if let Some(agent) = seen.view.status.sessions.as_ref().and_then(|s| s.agent) {
+        each(&agent);
+    }
+}
+
+fn lag(sessions: &SessionStatus) -> u64 {
+    if sessions.role != "leader" {
+        return 0;
+    }
+    let matched = sessions.voters.iter().map(|voter| voter.matched.unwrap_or(0));
+    let least = matched.min().unwrap_or(sessions.applied);
+    sessions.applied.saturating_sub(least)
 }
 
 fn sessions(seen: &Seen, each: impl FnOnce(&SessionStatus)) {

@@ -165,6 +165,17 @@ agent = "0.0.0.0:11211"
         self.processes.kill(node)
     }
 
+    /// Removes what a node that does not run has kept of the sessions.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing, or it cannot be removed.
+    pub fn forget(&self, node: &str) -> Result<(), String> {
+        let state = self.state(node).join("sessions");
+        fs::remove_dir_all(&state)
+            .map_err(|error| format!("cannot remove {}: {error}", state.display()))
+    }
+
     /// Asks a node to stop in order. [`pid`](Self::pid) tells when it has.
     pub fn stop(&self, node: &str) {
         if let Some(pid) = self.pid(node) {
@@ -274,9 +285,7 @@ impl Stage for Nodes {
     }
 
     fn forget(&self, node: &str) -> Result<(), String> {
-        let state = self.state(node).join("sessions");
-        fs::remove_dir_all(&state)
-            .map_err(|error| format!("cannot remove {}: {error}", state.display()))
+        self.forget(node)
     }
 
     fn doors(&self) -> Vec<Door> {

@@ -167,7 +167,10 @@ impl AgentKeyspace {
     }
 
     /// Has commands applied, each exactly once however often they are sent.
-    async fn change(&self, commands: Vec<Command>) -> Result<(u64, Vec<Outcome>), Reply> {
+    pub(super) async fn change(
+        &self,
+        commands: Vec<Command>,
+    ) -> Result<(u64, Vec<Outcome>), Failure> {
         let identity = &self.0.0.identity;
         let deadline = Instant::now() + DEADLINE;
         // An identity that was forgotten while the agent had nothing to do is renewed, once.
@@ -200,18 +203,13 @@ impl AgentKeyspace {
             });
             let Answered { response, doubtful } = match answer.await {
                 Ok(answered) => answered,
-                Err(Failure { unknown: true, why }) => {
-                    return Err(server_error(format!("outcome unknown ({why})")));
-                }
-                Err(Failure { why, .. }) => {
-                    return Err(server_error(format!("not stored ({why})")));
-                }
+                Err(failure) => return Err(failure),
             };
             let (now, outcomes) = match response {
                 Response::Outcomes { now, outcomes } if outcomes.len() == commands.len() => {
                     (now, outcomes)
                 }
-                other => return Err(unexpected(&other)),
+                other => return Err(strange(&other)),
             };
             if !outcomes
                 .iter()
@@ -223,22 +221,24 @@ impl AgentKeyspace {
             let nothing_done = outcomes.iter().all(|o| *o == Outcome::UnknownAgent);
             if renewed || doubtful || !nothing_done {
                 // An earlier attempt may have been applied before the identity was forgotten.
-                return Err(server_error(
-                    "outcome unknown (the agent's identity was forgotten)".into(),
-                ));
+                let why = "the agent's identity was forgotten".into();
+                return Err(self.0.0.route.lost(Failure { unknown: true, why }));
             }
             renewed = true;
         }
     }
 
-    async fn register(&self, deadline: Instant) -> Result<(), Reply> {
+    async fn register(&self, deadline: Instant) -> Result<(), Failure> {
         let identity = &self.0.0.identity;
         let _one_at_a_time = identity.registering.lock().await;
         if identity.is_known() {
             return Ok(());
         }
-        let nonce = random()
-            .map_err(|error| server_error(format!("not stored (no random numbers: {error})")))?;
+        let not_done = |why: String| Failure {
+            unknown: false,
+            why,
+        };
+        let nonce = random().map_err(|error| not_done(format!("no random numbers: {error}")))?;
         // A number that was given and not learnt of is never used: no harm.
         let answer = self.ask(deadline, || Request::Register(nonce)).await;
         match answer.map(|answered| answered.response) {
@@ -247,12 +247,11 @@ impl AgentKeyspace {
                     identity.set(AgentId { number, nonce });
                     Ok(())
                 }
-                _ => Err(server_error(
-                    "not stored (the agent was given no identity)".into(),
-                )),
+                _ => Err(not_done("the agent was given no identity".into())),
             },
-            Ok(other) => Err(unexpected(&other)),
-            Err(Failure { why, .. }) => Err(server_error(format!("not stored ({why})"))),
+            Ok(other) => Err(not_done(strange(&other).why)),
+            // No operation was sent yet.
+            Err(Failure { why, .. }) => Err(not_done(why)),
         }
     }
 
@@ -292,11 +291,26 @@ fn unreadable(failure: &Failure) -> Reply {
 }
 
 fn unexpected(response: &Response) -> Reply {
-    match response {
-        Response::Malformed(why) => {
-            server_error(format!("outcome unknown (refused as malformed: {why})"))
-        }
-        _ => server_error("outcome unknown (an unexpected answer)".into()),
+    strange(response).into()
+}
+
+/// An answer that has nothing to do with the question.
+fn strange(response: &Response) -> Failure {
+    let why = match response {
+        Response::Malformed(why) => format!("refused as malformed: {why}"),
+        _ => "an unexpected answer".into(),
+    };
+    Failure { unknown: true, why }
+}
+
+impl From<Failure> for Reply {
+    fn from(failure: Failure) -> Self {
+        let what = if failure.unknown {
+            "outcome unknown"
+        } else {
+            "not stored"
+        };
+        server_error(format!("{what} ({})", failure.why))
     }
 }
 

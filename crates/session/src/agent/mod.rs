@@ -5,18 +5,20 @@
 
 mod identity;
 mod keyspace;
+mod operator;
 mod route;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use tandem_net::cluster::ClusterKey;
-use tandem_telemetry::{NodeStatus, SessionStatus, StatusSource, Telemetry};
+use tandem_telemetry::{Events, NodeStatus, SessionStatus, StatusSource, Telemetry};
 use tokio::sync::watch;
 
 use crate::peers::{Peers, Voter};
 use identity::Identity;
 pub use keyspace::AgentKeyspace;
+pub use operator::{MOST, Operator, Refusal};
 use route::Route;
 
 /// What an agent needs to know.
@@ -45,19 +47,23 @@ struct Inner {
 impl Agent {
     /// An agent whose connections live on the runtime of whoever makes the first request. Nothing is connected yet.
     pub fn start(options: AgentOptions, telemetry: &Telemetry) -> Self {
-        let (voters, watched) = watch::channel(Arc::from(options.voters));
-        let peers = Peers::new(&options.node, options.key, options.outgoing, watched);
-        let inner = Inner {
-            voters,
-            route: Route::new(peers, telemetry.events.clone()),
-            identity: Identity::default(),
-        };
-        let agent = Self(Arc::new(inner));
+        let agent = Self::new(options, telemetry.events.clone());
         // Behind "sessions", the replica of the same node, which knows more.
         telemetry
             .registry
             .publish("sessions-agent", Arc::new(agent.clone()));
         agent
+    }
+
+    fn new(options: AgentOptions, events: Events) -> Self {
+        let (voters, watched) = watch::channel(Arc::from(options.voters));
+        let peers = Peers::new(&options.node, options.key, options.outgoing, watched);
+        let inner = Inner {
+            voters,
+            route: Route::new(peers, events),
+            identity: Identity::default(),
+        };
+        Self(Arc::new(inner))
     }
 
     /// The keyspace as the memcached server loop serves it.
@@ -73,17 +79,12 @@ impl Agent {
 
 impl StatusSource for Agent {
     fn fill(&self, status: &mut NodeStatus) {
-        if status.sessions.is_none() {
-            status.sessions = Some(SessionStatus {
-                role: "agent".into(),
-                leader: self.0.route.leader(),
-                term: 0,
-                applied: 0,
-                voters: self.0.route.voters(),
-                items: 0,
-                bytes: 0,
-                limit: 0,
-            });
-        }
+        let sessions = status.sessions.get_or_insert_with(|| SessionStatus {
+            role: "agent".into(),
+            leader: self.0.route.leader(),
+            voters: self.0.route.voters(),
+            ..SessionStatus::default()
+        });
+        sessions.agent = Some(self.0.route.counted());
     }
 }

@@ -6,12 +6,13 @@
 //! to ask in its place.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_net::cluster::LinkError;
-use tandem_telemetry::{Events, Health, VoterStatus};
+use tandem_telemetry::{AgentStatus, Events, Health, VoterStatus};
 
 use crate::peers::{GROUP, Peers, Voter};
 use crate::rt::{Instant, sleep};
@@ -27,6 +28,8 @@ const SUSPECTED: Duration = Duration::from_secs(1);
 /// Before the replicas are asked around again.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(80);
+/// Operations of unknown outcome are an event at most so often.
+const TELL_UNKNOWN: Duration = Duration::from_secs(10);
 /// Without a leader for so long, it is an event.
 const TELL: Duration = Duration::from_secs(1);
 
@@ -52,6 +55,16 @@ pub struct Route {
     peers: Peers,
     events: Events,
     known: Mutex<Known>,
+    counts: Counts,
+}
+
+/// What the agent's operations came to.
+#[derive(Default)]
+struct Counts {
+    operations: AtomicU64,
+    retries: AtomicU64,
+    failed: AtomicU64,
+    unknown: AtomicU64,
 }
 
 #[derive(Default)]
@@ -61,6 +74,9 @@ struct Known {
     /// When the leader was last reached, and whether its absence was told.
     failing_since: Option<Instant>,
     told: bool,
+    /// When an unknown outcome was told last, and how many there have been since.
+    unknown_told: Option<Instant>,
+    unknown_since: u64,
 }
 
 /// What became of one attempt.
@@ -78,12 +94,47 @@ impl Route {
             peers,
             events,
             known: Mutex::default(),
+            counts: Counts::default(),
         }
     }
 
     /// Who led last.
     pub fn leader(&self) -> Option<String> {
         self.lock().leader.clone()
+    }
+
+    /// What the operations came to, since the agent started.
+    pub fn counted(&self) -> AgentStatus {
+        AgentStatus {
+            operations: self.counts.operations.load(Relaxed),
+            retries: self.counts.retries.load(Relaxed),
+            failed: self.counts.failed.load(Relaxed),
+            unknown: self.counts.unknown.load(Relaxed),
+        }
+    }
+
+    /// Counts what has no answer, and tells of outcomes that nobody knows.
+    pub fn lost(&self, failure: Failure) -> Failure {
+        if !failure.unknown {
+            self.counts.failed.fetch_add(1, Relaxed);
+            return failure;
+        }
+        self.counts.unknown.fetch_add(1, Relaxed);
+        let mut known = self.lock();
+        known.unknown_since += 1;
+        if known
+            .unknown_told
+            .is_none_or(|told| told.elapsed() > TELL_UNKNOWN)
+        {
+            known.unknown_told = Some(Instant::now());
+            let count = std::mem::take(&mut known.unknown_since);
+            let what = format!(
+                "the outcome of operations is unknown, {count} since this was said last: they may have been done; the last one: {}",
+                failure.why
+            );
+            self.events.warning("sessions/agent", what);
+        }
+        failure
     }
 
     /// The replicas as this agent finds them.
@@ -117,6 +168,8 @@ impl Route {
         deadline: Instant,
         mut make: impl FnMut() -> Request,
     ) -> Result<Answered, Failure> {
+        self.counts.operations.fetch_add(1, Relaxed);
+        let mut first = true;
         let mut unknown = false;
         let mut why = String::from("no session node is known");
         let mut tried: Vec<String> = Vec::new();
@@ -126,7 +179,7 @@ impl Route {
             let voters = self.peers.voters();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Failure { unknown, why });
+                return Err(self.lost(Failure { unknown, why }));
             }
             let Some(voter) = self.choose(&voters, &tried) else {
                 // All were asked and none leads: an election, most likely.
@@ -137,6 +190,9 @@ impl Route {
                 self.failed(&why);
                 continue;
             };
+            if !std::mem::take(&mut first) {
+                self.counts.retries.fetch_add(1, Relaxed);
+            }
             match self
                 .attempt(voter, make(), forward, left.min(ATTEMPT))
                 .await

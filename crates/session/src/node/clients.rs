@@ -13,8 +13,8 @@ use super::view::ClusterView;
 use super::writes::{WriteError, Writes};
 use crate::machine::{Replica, Shared};
 use crate::peers::{GROUP, Peers};
-use crate::rt::Instant;
-use crate::state::{Change, Command, Item, Key, Operation, Outcome, cost};
+use crate::rt::{Instant, blocking};
+use crate::state::{Change, Command, Item, Key, Operation, Outcome, Wanted, cost};
 use crate::types::{decode, encode};
 use crate::wire::{FromAgent, MAX_OPERATIONS, Request, Response};
 
@@ -79,6 +79,7 @@ impl Clients {
             }
             Request::Operate(operations) => self.operate(operations).await,
             Request::Read(keys) => self.read(&keys).await,
+            Request::Find(wanted) => self.find(wanted).await,
         }
     }
 
@@ -265,6 +266,21 @@ impl Clients {
             }
         }
         Response::Unavailable("the keys changed too fast to be read".into())
+    }
+
+    /// Looks through the keyspace as it is now, beside what serves.
+    async fn find(&self, wanted: Wanted) -> Response {
+        if let Err(error) = self.reads.ready().await {
+            return read_error(error);
+        }
+        let (view, now) = {
+            let replica = self.replica.lock();
+            (replica.state.view(), replica.clock.now())
+        };
+        match blocking(move || Ok(view.find(&wanted, now))).await {
+            Ok(found) => Response::Found(Box::new(found)),
+            Err(error) => Response::Unavailable(error.to_string()),
+        }
     }
 
     /// The items under `keys`; `None` when the answer waits for an entry.

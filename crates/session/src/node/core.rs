@@ -15,6 +15,7 @@ use super::members::Members;
 use super::network::Networks;
 use super::observe::{Observer, Retention};
 use super::reads::Reads;
+use super::redundancy::Redundancy;
 use super::replicas::Replicas;
 use super::view::{ClusterView, Published};
 use super::writes::Writes;
@@ -117,6 +118,7 @@ impl Core {
             events: events.clone(),
         };
         spawn(members.run());
+        let redundancy = Redundancy::default();
         let observer = Observer {
             raft: raft.clone(),
             view: view.clone(),
@@ -126,6 +128,7 @@ impl Core {
             events,
             limit: options.memory,
             retention,
+            redundancy: redundancy.clone(),
         };
         spawn(observer.run());
         let leader_gone = Arc::new(Notify::new());
@@ -145,6 +148,8 @@ impl Core {
             view: view.clone(),
             replica,
             limit: options.memory,
+            redundancy,
+            directory: home.directory.clone(),
         };
         telemetry.registry.publish("sessions", Arc::new(published));
         Ok(Self {

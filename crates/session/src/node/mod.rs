@@ -11,6 +11,7 @@ mod members;
 mod network;
 mod observe;
 mod reads;
+mod redundancy;
 mod replicas;
 mod step;
 mod view;

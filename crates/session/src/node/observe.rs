@@ -6,6 +6,7 @@ use std::time::Duration;
 use tandem_telemetry::Events;
 
 use super::members::is_up_to_date;
+use super::redundancy::Redundancy;
 use super::view::{ClusterView, DOWN_AFTER_MS, Metrics, UP_WITHIN_MS, leader};
 use crate::log::LogStore;
 use crate::machine::Shared;
@@ -56,6 +57,7 @@ pub struct Observer {
     pub events: Events,
     pub limit: u64,
     pub retention: Retention,
+    pub redundancy: Redundancy,
 }
 
 impl Observer {
@@ -121,6 +123,7 @@ impl Observer {
                 led_since = None;
                 voters.clear();
                 degraded = false;
+                self.redundancy.regained();
             }
             let bytes = self.replica.lock().state.bytes();
             self.alarm(bytes, &mut alarmed);
@@ -175,13 +178,14 @@ impl Observer {
             *degraded = missing > 0;
             let (full, all) = (ids.len() - missing, ids.len());
             if *degraded {
+                self.redundancy.lost();
                 let what = format!("degraded: changes are on {full} of {all} voters");
                 self.events.warning("sessions", what);
             } else {
-                self.events.info(
-                    "sessions",
-                    format!("full redundancy again: {all} of {all} voters"),
-                );
+                let seconds = self.redundancy.regained().as_secs_f64();
+                let what =
+                    format!("full redundancy again: {all} of {all} voters, after {seconds:.1} s");
+                self.events.info("sessions", what);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The cluster as this replica sees it now.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use openraft::ServerState;
@@ -8,8 +9,10 @@ use openraft::type_config::alias::WatchReceiverOf;
 use tandem_telemetry::{Health, NodeStatus, SessionStatus, StatusSource, VoterStatus};
 
 use super::Raft;
+use super::redundancy::Redundancy;
 use crate::machine::Shared;
 use crate::rt::age;
+use crate::snapshot::snapshot_age;
 use crate::types::{Member, NodeId, Types};
 use crate::wire::Status;
 
@@ -136,6 +139,9 @@ pub struct Published {
     pub view: ClusterView,
     pub replica: Shared,
     pub limit: u64,
+    pub redundancy: Redundancy,
+    /// The state directory.
+    pub directory: PathBuf,
 }
 
 impl StatusSource for Published {
@@ -158,6 +164,10 @@ impl StatusSource for Published {
             items: known.items,
             bytes: known.bytes,
             limit: known.limit,
+            snapshot_age_ms: snapshot_age(&self.directory),
+            is_degraded: self.redundancy.is_degraded(),
+            degraded_ms: self.redundancy.degraded().as_millis() as u64,
+            agent: None,
         });
     }
 }

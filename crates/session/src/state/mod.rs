@@ -6,6 +6,7 @@
 mod agents;
 mod batch;
 mod due;
+mod found;
 mod key;
 mod partition;
 mod records;
@@ -21,6 +22,7 @@ use tandem_memcache::{MAX_VALUE, Reply};
 use agents::{Agents, Ticket};
 pub use batch::{AgentId, Batch, Change, Command, Mode, Operation, Outcome};
 use due::{Due, DueQueue};
+pub use found::{Brief, Found, Wanted};
 pub use key::{GROUPS, GroupId, InvalidKey, Key, group_of};
 use partition::Partition;
 pub use partition::{Item, cost};

@@ -51,6 +51,11 @@ impl State {
 }
 
 impl View {
+    /// The parts of the keyspace.
+    pub(super) fn into_partitions(self) -> Vec<Arc<Partition>> {
+        self.partitions
+    }
+
     /// The records. Each partition is let go when its last record was taken, so that the state need not copy it any
     /// more to change it.
     pub fn into_records(self) -> impl Iterator<Item = Record> {

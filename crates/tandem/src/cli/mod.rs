@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use crate::commands::{
     check, completion as completion_command, config, demo, demo_app, doctor, events, haproxy,
     import, keeper, key, log_level, logs, maintenance, man as man_command, memcached, nginx, node,
-    rehearse, run, server, service, upgrade, verbs,
+    rehearse, run, server, service, sessions, upgrade, verbs,
 };
 use crate::exit::{Failure, Result};
 
@@ -63,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
     upgrade::COMMAND,
     service::COMMAND,
     server::COMMAND,
+    sessions::COMMAND,
     maintenance::COMMAND,
     events::COMMAND,
     logs::COMMAND,

@@ -22,6 +22,7 @@ pub mod rehearse;
 pub mod run;
 pub mod server;
 pub mod service;
+pub mod sessions;
 pub mod upgrade;
 pub mod verbs;
 

@@ -12,6 +12,7 @@ mod cluster_port;
 mod configuration;
 mod doors;
 mod end;
+mod keyspace;
 mod manager;
 mod orders;
 mod others;
@@ -169,7 +170,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         }
         let most = doors::connections(descriptors, workers);
         let roles = info.roles.join(", ");
-        let (orders, mut given) = orders::channel();
+        let (orders, mut given) = orders::channel(keyspace::Keyspace::start(sessions.operator()));
         let others = others::Peers::start(&plan, &port.key);
         let api = Api::new(info, telemetry.clone(), Arc::new(orders), Arc::new(others));
         let answering = port

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use tandem_memcache::listen::{accept, finish, hand_over, serve_local, take_over};
 use tandem_memcache::{ServerContext, ServerOptions, ServerStats};
 use tandem_model::{Address, NodePlan, SessionPlan};
-use tandem_session::agent::{Agent, AgentOptions};
+use tandem_session::agent::{Agent, AgentOptions, Operator};
 use tandem_session::node::Voter;
 use tandem_session::node::{NodeOptions, SessionNode};
 use tandem_telemetry::Telemetry;
@@ -60,6 +60,8 @@ pub struct Sessions {
     /// How the replica is started, where there is one.
     options: Option<NodeOptions>,
     agent: Option<Running>,
+    /// Asks the leader for the admin API.
+    operator: Option<Operator>,
     /// No other node takes part.
     alone: bool,
 }
@@ -93,6 +95,7 @@ impl Sessions {
             replica: None,
             options: None,
             agent: None,
+            operator: None,
             alone: plan.peers.is_empty(),
         };
         let Some(part) = &plan.sessions else {
@@ -115,13 +118,14 @@ impl Sessions {
             });
             sessions.start_replica(port, telemetry).await?;
         }
+        let options = AgentOptions {
+            node: plan.node.clone(),
+            voters,
+            outgoing: plan.outgoing,
+            key: port.key.clone(),
+        };
+        sessions.operator = Some(Operator::new(options.clone(), telemetry.events.clone()));
         if let Some(door) = door {
-            let options = AgentOptions {
-                node: plan.node.clone(),
-                voters,
-                outgoing: plan.outgoing,
-                key: port.key.clone(),
-            };
             sessions.agent = Some(Running::start(options, door, telemetry)?);
         }
         Ok(sessions)
@@ -163,8 +167,16 @@ impl Sessions {
             replica.set_voters(voters.clone());
         }
         if let Some(agent) = &self.agent {
-            agent.agent.set_voters(voters);
+            agent.agent.set_voters(voters.clone());
         }
+        if let Some(operator) = &self.operator {
+            operator.set_voters(voters);
+        }
+    }
+
+    /// Whom the admin API asks of the sessions, on a node that has part in the tier.
+    pub fn operator(&self) -> Option<Operator> {
+        self.operator.clone()
     }
 
     /// Goes on with connections that the agent of another process had.
