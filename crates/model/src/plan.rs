@@ -61,6 +61,8 @@ pub struct NodePlan {
     pub apps: Vec<App>,
     /// The session tier, if this node has part in it.
     pub sessions: Option<SessionPlan>,
+    /// The voters of the session tier, also on a node without part in it: one that had part must learn who follows.
+    pub voters: Vec<Voter>,
 }
 
 /// Index into [`NodePlan::targets`].
@@ -187,9 +189,7 @@ pub enum Place {
 /// A node's part in the session tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionPlan {
-    /// All voters.
-    pub voters: Vec<Voter>,
-    /// Whether this node is one.
+    /// Whether this node is a voter.
     pub voter: bool,
     /// Where the agent listens, if this node has one.
     pub agent: Option<Address>,
@@ -329,6 +329,7 @@ impl Cluster {
                 .filter_map(|service| view.app_here(service))
                 .collect(),
             sessions: view.sessions(),
+            voters: view.voters(),
             local: view.local,
         })
     }
@@ -584,20 +585,25 @@ impl View<'_> {
             .collect()
     }
 
+    fn voters(&self) -> Vec<Voter> {
+        let sessions = self.cluster.sessions.as_ref();
+        let names = sessions
+            .map(|sessions| sessions.voters())
+            .unwrap_or_default();
+        let nodes = names.iter().filter_map(|name| self.cluster.node(name));
+        let voters = nodes.map(|node| Voter {
+            name: node.name.clone(),
+            address: Address::tcp(node.address.clone(), self.cluster.port),
+        });
+        voters.collect()
+    }
+
     fn sessions(&self) -> Option<SessionPlan> {
         let sessions = self.cluster.sessions.as_ref()?;
         let voters = sessions.voters();
         let voter = voters.contains(&self.node);
         let agent = self.is_here(&sessions.agents);
         (voter || agent).then(|| SessionPlan {
-            voters: voters
-                .iter()
-                .filter_map(|name| self.cluster.node(name))
-                .map(|node| Voter {
-                    name: node.name.clone(),
-                    address: Address::tcp(node.address.clone(), self.cluster.port),
-                })
-                .collect(),
             voter,
             agent: agent.then(|| self.here(&sessions.agent)),
             memory: sessions.memory,

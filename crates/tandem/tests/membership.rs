@@ -90,6 +90,14 @@ fn voters(nodes: &Nodes, names: &[&str]) -> Vec<String> {
     names
 }
 
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn session_nodes_are_replaced_added_and_removed_under_load_without_a_failed_operation() {
     let names = ["cache1", "cache2", "cache3", "edge", "app1"];
@@ -98,6 +106,8 @@ fn session_nodes_are_replaced_added_and_removed_under_load_without_a_failed_oper
     };
     let stop = AtomicBool::new(false);
     let counted = std::thread::scope(|threads| {
+        // However this ends, the load does too.
+        let _stopped = Stop(&stop);
         let load = threads.spawn(|| {
             done(nodes.enter());
             let mut agent = Agent::new(&nodes);
@@ -137,6 +147,7 @@ fn session_nodes_are_replaced_added_and_removed_under_load_without_a_failed_oper
             nodes.stop(new);
             wait_until("it has stopped", || nodes.pid(new).is_none());
             done(nodes.start(new));
+            wait_until("it serves", || nodes.sessions(new)["role"].is_string());
             nodes.reload();
             let caches = ["cache1", "cache2", "cache3", "edge"];
             let mut wanted: Vec<String> = caches
@@ -150,7 +161,10 @@ fn session_nodes_are_replaced_added_and_removed_under_load_without_a_failed_oper
             });
         }
         stop.store(true, Ordering::Relaxed);
-        load.join().expect("no operation failed")
+        load.join().unwrap_or_else(|_| {
+            let logs = names.map(|node| nodes.log(node)).join("\n");
+            panic!("an operation failed:\n{logs}");
+        })
     });
     let mut agent = Agent::new(&nodes);
     assert_eq!(agent.get("count"), counted.to_string());

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use tandem_memcache::listen::{accept, finish, hand_over, serve_local, take_over};
 use tandem_memcache::{ServerContext, ServerOptions, ServerStats};
-use tandem_model::{Address, NodePlan, SessionPlan};
+use tandem_model::{Address, NodePlan};
 use tandem_session::agent::{Agent, AgentOptions, Operator};
 use tandem_session::node::Voter;
 use tandem_session::node::{NodeOptions, SessionNode};
@@ -101,7 +101,7 @@ impl Sessions {
         let Some(part) = &plan.sessions else {
             return Ok(sessions);
         };
-        let voters = voters(plan, part, port.address())?;
+        let voters = voters(plan, port.address())?;
         if part.voter {
             sessions.options = Some(NodeOptions {
                 node: plan.node.clone(),
@@ -223,12 +223,10 @@ impl Sessions {
 
 /// The nodes that hold a replica by this plan; none without `[sessions]`.
 pub fn voters_of(plan: &NodePlan) -> Result<Vec<Voter>> {
-    plan.sessions
-        .as_ref()
-        .map_or(Ok(Vec::new()), |part| voters(plan, part, None))
+    voters(plan, None)
 }
 
-fn voters(plan: &NodePlan, part: &SessionPlan, port: Option<SocketAddr>) -> Result<Vec<Voter>> {
+fn voters(plan: &NodePlan, port: Option<SocketAddr>) -> Result<Vec<Voter>> {
     if plan.peers.is_empty()
         && let Some(address) = port
     {
@@ -241,7 +239,7 @@ fn voters(plan: &NodePlan, part: &SessionPlan, port: Option<SocketAddr>) -> Resu
         Address::Tcp { host, port } => one_address(host, *port),
         Address::Unix(_) => Err(Failure::usage("the cluster port is a TCP port")),
     };
-    part.voters
+    plan.voters
         .iter()
         .map(|voter| {
             Ok(Voter {
