@@ -18,7 +18,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         changes: false,
         path: "/api/v1/sessions/key",
         parameters: "`key=KEY`",
-        what: "One item, as its leader has it now. `{\"key\", \"flags\", \"version\", \"remaining_ms\", \"size\", \"value\", \"escaped\"}`; a value that is no UTF-8 is `escaped` with `\\\\xNN`. 404 when there is none.",
+        what: "One item, as its leader has it now. `{\"key\", \"flags\", \"version\", \"remaining_ms\", \"size\", \"value\", \"escaped\"}`; a value that is no UTF-8 is `escaped` with `\\xNN`. 404 when there is none.",
         run: |api, call, _| match key(call) {
             Ok(key) => api.asked(Ask::Show { key }),
             Err(answer) => answer.into(),
