@@ -20,11 +20,11 @@ pub use control::{Control, ControlError};
 pub use counters::{Counters, WorkerCounters};
 pub use event::{Event, Events, Severity};
 pub use meters::{Meter, Meters};
+pub use status::{AgentStatus, SessionStatus, StatusSource, VoterStatus};
 pub use status::{
     AppInstance, AppStatus, Health, ListenerStatus, NodeStatus, ProcessStatus, Registry,
     ServerStatus, ServiceStatus, WorkerStatus,
 };
-pub use status::{AgentStatus, SessionStatus, StatusSource, VoterStatus};
 
 use std::sync::Arc;
 

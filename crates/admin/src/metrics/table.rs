@@ -617,7 +617,10 @@ fn lag(sessions: &SessionStatus) -> u64 {
     if sessions.role != "leader" {
         return 0;
     }
-    let matched = sessions.voters.iter().map(|voter| voter.matched.unwrap_or(0));
+    let matched = sessions
+        .voters
+        .iter()
+        .map(|voter| voter.matched.unwrap_or(0));
     let least = matched.min().unwrap_or(sessions.applied);
     sessions.applied.saturating_sub(least)
 }
