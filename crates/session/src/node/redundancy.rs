@@ -26,10 +26,8 @@ impl Redundancy {
     /// They are again, or another one leads and knows. For how long they were not.
     pub fn regained(&self) -> Duration {
         let mut times = self.lock();
-        let lasted = times
-            .since
-            .take()
-            .map_or(Duration::ZERO, |since| since.elapsed());
+        let lasted = times.since.take();
+        let lasted = lasted.as_ref().map_or(Duration::ZERO, Instant::elapsed);
         times.before += lasted;
         lasted
     }
@@ -42,7 +40,11 @@ impl Redundancy {
     /// All degraded times together.
     pub fn degraded(&self) -> Duration {
         let times = self.lock();
-        times.before + times.since.map_or(Duration::ZERO, |since| since.elapsed())
+        times.before
+            + times
+                .since
+                .as_ref()
+                .map_or(Duration::ZERO, Instant::elapsed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Times> {
