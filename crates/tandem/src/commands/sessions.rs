@@ -267,16 +267,19 @@ fn tier(parts: &[(&str, &Value)]) -> String {
     let leader = leaders.max_by_key(|(_, part)| number(&part["term"]));
     match leader {
         Some((name, part)) => {
-            let degraded = number(&part["degraded_ms"]);
+            // Each counted while it led.
+            let degraded = parts.iter().map(|(_, part)| number(&part["degraded_ms"]));
+            let degraded = degraded.sum();
             let _ = writeln!(
                 text,
                 "{name} leads (term {}); {}",
                 number(&part["term"]),
                 match (part["is_degraded"] == true, degraded) {
-                    (true, _) => format!("degraded, for {} since it started", span(degraded)),
+                    (true, _) =>
+                        format!("degraded, for {} since the nodes started", span(degraded)),
                     (false, 0) => "full redundancy".into(),
                     (false, _) => format!(
-                        "full redundancy; degraded for {} since it started",
+                        "full redundancy; degraded for {} since the nodes started",
                         span(degraded)
                     ),
                 }
