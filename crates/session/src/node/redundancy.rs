@@ -26,8 +26,7 @@ impl Redundancy {
     /// They are again, or another one leads and knows. For how long they were not.
     pub fn regained(&self) -> Duration {
         let mut times = self.lock();
-        let lasted = times.since.take();
-        let lasted = lasted.as_ref().map_or(Duration::ZERO, Instant::elapsed);
+        let lasted = lasted(times.since.take());
         times.before += lasted;
         lasted
     }
@@ -40,14 +39,17 @@ impl Redundancy {
     /// All degraded times together.
     pub fn degraded(&self) -> Duration {
         let times = self.lock();
-        times.before
-            + times
-                .since
-                .as_ref()
-                .map_or(Duration::ZERO, Instant::elapsed)
+        times.before + lasted(times.since)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Times> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lasted(since: Option<Instant>) -> Duration {
+    match since {
+        Some(since) => since.elapsed(),
+        None => Duration::ZERO,
     }
 }
