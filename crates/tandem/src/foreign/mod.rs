@@ -178,6 +178,10 @@ fn plan_of(mut loaded: Loaded, directory: &Path) -> Result<(NodePlan, Vec<String
     let cluster: &mut Cluster = &mut loaded.cluster;
     directory.clone_into(&mut cluster.state);
     cluster.log = LogTo::Stderr;
+    // The originals make no ids: servers get what they got from them.
+    for listener in &mut cluster.listeners {
+        listener.request_id = false;
+    }
     // Who is not root cannot become another.
     if !rustix::process::geteuid().is_root() {
         (cluster.user, cluster.group) = (None, None);
