@@ -116,7 +116,7 @@ fn who_ended_a_request_and_when_is_said_in_words() {
         "retry = 0\ntimeouts = { first-byte = \"300ms\" }",
     ));
     refusing.close();
-    assert_eq!(get(node.address(), "/refused").status, 503);
+    assert_eq!(get(node.address(), "/refused").status, 502);
     assert_eq!(record(&node, "/refused")["ended"], "server-failed/connect");
     let out = node.admin("POST /api/v1/servers/shop/a?state=maintenance");
     assert_eq!(out.status, 200);

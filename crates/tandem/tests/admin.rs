@@ -79,7 +79,7 @@ fn the_logs_level_is_changed_while_a_node_runs_whatever_its_lines_are() {
             assert_eq!(node.admin(&call).status, 200);
         };
         level("debug");
-        assert_eq!(get(node.address(), "/lost").status, 503);
+        assert_eq!(get(node.address(), "/lost").status, 502);
         wait_until("each failed try is told of", || {
             let log = node.log();
             let line = log.lines().find(|line| line.contains("a try failed"));

@@ -152,7 +152,7 @@ fn errors_have_the_pages_of_the_file_and_works_hold_all_but_a_few_off() {
         r#"
         [listener.web]
         bind = "127.0.0.1:{port}"
-        errors = { 4xx = "sorry.html", 503 = "sorry.html" }
+        errors = { 4xx = "sorry.html", 502 = "sorry.html" }
         route = [
           { path = "/teapot", respond = { status = 418, body = "short and stout" } },
           { path = "/down", to = "down", errors = { 5xx = "down.txt" } },
@@ -178,7 +178,7 @@ fn errors_have_the_pages_of_the_file_and_works_hold_all_but_a_few_off() {
     );
     let down = node.ask("GET /down", &[]);
     assert!(
-        down.starts_with("HTTP/1.1 503 ") && down.ends_with("\r\n\r\ndown"),
+        down.starts_with("HTTP/1.1 502 ") && down.ends_with("\r\n\r\ndown"),
         "{down}"
     );
     assert!(node.ask("GET /teapot", &[]).ends_with("short and stout"));

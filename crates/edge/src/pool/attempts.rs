@@ -233,7 +233,8 @@ impl Attempts for PoolAttempts {
     }
 
     fn is_out(&self) -> bool {
-        !self.pool.is_usable()
+        // Without checks nobody knows: a server that refused is only left alone for a moment.
+        self.settings.check.timing().is_some() && !self.pool.is_usable()
     }
 
     fn done(&mut self, outcome: &Outcome) {
