@@ -253,6 +253,8 @@ pub struct Upstream {
     pub proxy: Option<ProxyVersion>,
     /// Time limits.
     pub timeouts: Timeouts,
+    /// How long a tunnel may be without a byte either way, where that differs from the listener's limit.
+    pub idle: Option<Duration>,
     /// Answers with these statuses are failures that may be tried again, if the method may be repeated.
     pub retry_on: Option<Arc<[u16]>>,
     /// What becomes of cookies on their way to the server and back.

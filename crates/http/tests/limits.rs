@@ -131,13 +131,20 @@ fn a_tunnel_without_a_word_ends() {
             std::future::pending::<()>().await;
         })
         .await;
-        let mut config = config(forward_to(vec![upstream(server)], &Heard::default()));
-        config.timeouts.idle = SHORT;
-        let rig = Rig::new(config);
-        let answer = rig
-            .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-            .await;
-        assert_eq!(status_of(&answer), 101);
+        // By the listener's limit, and by one that the route says.
+        for of_route in [false, true] {
+            let mut server = upstream(server);
+            server.idle = of_route.then_some(SHORT);
+            let mut config = config(forward_to(vec![server], &Heard::default()));
+            if !of_route {
+                config.timeouts.idle = SHORT;
+            }
+            let rig = Rig::new(config);
+            let answer = rig
+                .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+                .await;
+            assert_eq!(status_of(&answer), 101);
+        }
     });
 }
 

@@ -51,6 +51,8 @@ pub struct RouteTimeouts {
     pub body: Option<Duration>,
     /// In the queue, in all.
     pub queue: Option<Duration>,
+    /// Without a byte either way, after an upgrade and in TCP mode.
+    pub idle: Option<Duration>,
 }
 
 impl Overrides {
@@ -71,6 +73,7 @@ impl Overrides {
                 first_byte: mine.first_byte.or(theirs.first_byte),
                 body: mine.body.or(theirs.body),
                 queue: mine.queue.or(theirs.queue),
+                idle: mine.idle.or(theirs.idle),
             },
         }
     }

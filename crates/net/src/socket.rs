@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use tokio::io::unix::AsyncFd;
@@ -150,6 +151,14 @@ impl Socket {
             rustix::net::sockopt::socket_error(self.fd.get_ref()),
             Ok(Ok(()))
         )
+    }
+
+    /// Whether the peer has ended its side or the connection is broken, also when that is behind bytes that were not read.
+    pub fn has_left(&self) -> bool {
+        let mut seen = [PollFd::new(self.fd.get_ref(), PollFlags::RDHUP)];
+        let left = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        let told = rustix::event::poll(&mut seen, Some(&Timespec::default()));
+        told.is_ok_and(|_| seen[0].revents().intersects(left))
     }
 
     /// Ready when something can be read: bytes, the end, or an error. Makes no system call on a plain socket.

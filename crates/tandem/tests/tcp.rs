@@ -254,6 +254,57 @@ fn a_connection_waits_for_a_busy_server() {
 }
 
 #[test]
+fn a_client_that_spoke_and_left_gives_up_its_place_in_the_queue() {
+    let origin = echoing("hello");
+    let text =
+        listener("", &[&origin]).replace("name = \"s0\"", "name = \"s0\", max-connections = 1");
+    let node = Node::start(&format!(
+        "{text}check = false\nqueue = {{ max = 1, timeout = \"60s\" }}\n"
+    ));
+    let mut first = connect(node.address());
+    assert_eq!(hear(&mut first, 5), "hello");
+    let mut leaves = connect(node.address());
+    leaves.write_all(b"anybody there?").expect("it is sent");
+    let turned_away = || {
+        let mut stream = connect(node.address());
+        let short = Some(Duration::from_millis(200));
+        stream.set_read_timeout(short).expect("a timeout");
+        matches!(stream.read(&mut [0]), Ok(0))
+            .then_some(())
+            .ok_or(stream)
+    };
+    wait_until("the queue is full", || turned_away().is_ok());
+    drop(leaves);
+    let mut next = None;
+    wait_until("there is room", || {
+        next = turned_away().err();
+        next.is_some()
+    });
+    drop(first);
+    let mut next = next.expect("it waits");
+    next.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert_eq!(hear(&mut next, 5), "hello");
+    wait_until("the log says why", || {
+        let log = node.access_log();
+        log.lines().any(|line| line.ends_with(" C 0"))
+    });
+}
+
+#[test]
+fn a_route_says_how_long_its_connections_may_be_silent() {
+    let origin = echoing("hello");
+    let text = listener("", &[&origin]).replace(
+        "to = \"db\"",
+        "route = [{ to = \"db\", timeouts = { idle = \"300ms\" } }]",
+    );
+    let node = Node::start(&text);
+    let mut silent = connect(node.address());
+    assert_eq!(hear(&mut silent, 5), "hello");
+    assert_eq!(silent.read(&mut [0]).expect("it is ended in order"), 0);
+    wait_until("the log says why", || node.access_log().contains(" T 0"));
+}
+
+#[test]
 fn a_silent_connection_ends_and_one_that_speaks_does_not() {
     let origin = echoing("hello");
     let node = Node::start(&listener("timeouts = { idle = \"700ms\" }", &[&origin]));

@@ -83,6 +83,7 @@ pub(crate) fn route(route: &Route) -> Pairs {
         ("first-byte", limits.first_byte),
         ("body", limits.body),
         ("queue", limits.queue),
+        ("idle", limits.idle),
     ] {
         if let Some(limit) = limit {
             table.put(name, quoted(&duration::show(limit)));

@@ -334,6 +334,7 @@ impl Maker {
                 first_byte: self.maybe(Self::duration),
                 body: self.maybe(Self::duration),
                 queue: self.maybe(Self::duration),
+                idle: self.maybe(Self::duration),
             },
         }
     }

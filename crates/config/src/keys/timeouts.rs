@@ -107,5 +107,12 @@ pub(crate) static ROUTE: Table<RouteTimeouts> = Table {
             "In the queue, in all.",
             |t: &mut RouteTimeouts, v| t.queue = Some(v.value),
         ),
+        &key(
+            "idle",
+            DURATION,
+            Else("as the listener"),
+            "After an upgrade (a WebSocket, say) and in TCP mode: without a byte either way.",
+            |t: &mut RouteTimeouts, v| t.idle = Some(v.value),
+        ),
     ],
 };

@@ -135,6 +135,7 @@ impl PoolAttempts {
             host: server.host.clone(),
             proxy: settings.proxy.filter(|_| outside),
             timeouts: settings.limits(),
+            idle: settings.idle,
             retry_on: settings.retry_on.clone().filter(|_| self.left > 0),
             cookies: sticker.and_then(|s| s.keep(&self.found, &server, view.servers())),
         };

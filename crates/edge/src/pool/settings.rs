@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) spread: Spread,
     pub(crate) check: Check,
     pub(crate) timeouts: Timeouts,
+    /// How long a tunnel may be without a byte, where a route says so.
+    pub(crate) idle: Option<Duration>,
     pub(crate) proxy: Option<ProxyVersion>,
     /// Its servers speak TLS.
     pub(super) secure: bool,
@@ -74,6 +76,7 @@ impl Settings {
             spread: plan.spread.clone(),
             check: plan.check.clone(),
             timeouts: plan.timeouts,
+            idle: None,
             proxy: plan.send_proxy,
             secure: plan.tls.is_some(),
             tls: None,
@@ -105,6 +108,7 @@ impl Settings {
                 body: limits.body.unwrap_or(self.timeouts.body),
                 ..self.timeouts
             },
+            idle: limits.idle.or(self.idle),
             ..self.clone()
         }
     }

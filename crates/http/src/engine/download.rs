@@ -438,7 +438,7 @@ impl Download<'_, '_> {
         self.flow.answering.set(true);
         self.send(b"", false, None).await?;
         buf.consume(length);
-        let (bytes, stopped) = tunnel::run(self.x, self.socket, buf).await;
+        let (bytes, stopped) = tunnel::run(self.x, self.socket, buf, self.upstream.idle).await;
         self.x.record.bytes += bytes;
         self.x.record.end_by(stopped, Phase::Body);
         Ok(Down::Complete {

@@ -112,11 +112,12 @@ impl Passing<'_> {
             self.over(Stopped::Refused, Phase::Request);
             return;
         }
-        let Some(server) = self.connect().await else {
+        let Some((server, idle)) = self.connect().await else {
             return;
         };
         self.status = 200;
-        let ended = self.both(&server).await;
+        let idle = idle.unwrap_or(self.snapshot.config.timeouts.idle);
+        let ended = self.both(&server, idle).await;
         let by = match ended {
             Ok((Ok(()), Ok(()))) => Stopped::No,
             Ok((Err(End::To), _) | (_, Err(End::From))) => Stopped::Server,
@@ -132,8 +133,8 @@ impl Passing<'_> {
         }
     }
 
-    /// The connection to the first server that takes one.
-    async fn connect(&mut self) -> Option<Socket> {
+    /// The connection to the first server that takes one, and how long it may be idle where its route says so.
+    async fn connect(&mut self) -> Option<(Socket, Option<Duration>)> {
         let conn = self.conn;
         loop {
             let attempts = &mut **self.attempts.as_mut()?;
@@ -175,7 +176,7 @@ impl Passing<'_> {
                 Ok(Ok(socket)) => {
                     self.failure = None;
                     self.connected = Some(Instant::now());
-                    return Some(socket);
+                    return Some((socket, upstream.idle));
                 }
                 Ok(Err(e)) => forward::cause(&e),
                 Err(Elapsed) => Cause::Timeout,
@@ -190,9 +191,12 @@ impl Passing<'_> {
     }
 
     /// Both ways, until both have ended. A direction that breaks ends the other.
-    async fn both(&self, server: &Socket) -> Result<(Result<(), End>, Result<(), End>), Elapsed> {
+    async fn both(
+        &self,
+        server: &Socket,
+        limit: Duration,
+    ) -> Result<(Result<(), End>, Result<(), End>), Elapsed> {
         let client = self.client;
-        let limit = self.snapshot.config.timeouts.idle;
         let (clock, buffers) = (&self.conn.clock, &self.conn.shared().buffers);
         clock.allow(limit);
         let count = |count: &Cell<u64>, n: usize| {
@@ -300,11 +304,12 @@ impl Drop for Passing<'_> {
     }
 }
 
-/// Ready when a client that waits is gone. One that ends its side without a word is; one that has said something may
-/// still listen, and is gone when its machine says so.
+/// Ready when a client that waits is gone. One that ends its side before it has a server is: whether it would still have
+/// listened cannot be asked, and a place in the queue is not kept for nobody.
 async fn gone(client: &Socket) {
+    // What it says first is left for the server, and hides its end.
     if poll_fn(|cx| client.poll_sight(cx)).await == Sight::Bytes {
-        while !client.is_broken() {
+        while !client.has_left() {
             tokio::time::sleep(LOOK).await;
         }
     }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::future;
 use tandem_net::Socket;
@@ -16,9 +17,15 @@ use super::connection::Exchange;
 
 /// Runs the tunnel; `from_server` is what came behind the server's head. Returns the bytes sent to the client.
 ///
-/// The listener's idle limit holds: without a byte either way for so long, it ends.
-pub(super) async fn run(x: &Exchange<'_>, server: &Socket, from_server: Buf) -> (u64, Stopped) {
-    let (conn, limit) = (x.conn, x.snapshot.config.timeouts.idle);
+/// Without a byte either way for the route's idle limit, or else the listener's, it ends.
+pub(super) async fn run(
+    x: &Exchange<'_>,
+    server: &Socket,
+    from_server: Buf,
+    limit: Option<Duration>,
+) -> (u64, Stopped) {
+    let conn = x.conn;
+    let limit = limit.unwrap_or(x.snapshot.config.timeouts.idle);
     let (up, down) = (Cell::new(0), Cell::new(0));
     let progress = |count: &Cell<u64>, n: usize| {
         count.set(count.get() + n as u64);

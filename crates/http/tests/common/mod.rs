@@ -241,6 +241,7 @@ pub fn upstream(to: SocketAddr) -> Upstream {
         host: None,
         proxy: None,
         timeouts: timeouts(),
+        idle: None,
         retry_on: None,
         cookies: None,
     }
