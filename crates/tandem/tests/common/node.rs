@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
-use super::{Dir, PATIENCE, Page, parse, send, tandem, wait_until};
+use super::{Dir, PATIENCE, Page, parse, send, wait_until};
 
 /// A node of a file that the test changes.
 pub struct Node {
@@ -31,14 +31,25 @@ impl Node {
 
     /// As [`start`](Self::start), with files of the test's own.
     pub fn start_with(tables: &str, prepare: impl FnOnce(&Dir)) -> Self {
+        Self::start_around(tables, prepare, |_, command| command)
+    }
+
+    /// As [`start_with`](Self::start_with); `around` gets the command and may put another around it that ends in it.
+    pub fn start_around(
+        tables: &str,
+        prepare: impl FnOnce(&Dir),
+        around: impl FnOnce(&Dir, Vec<String>) -> Vec<String>,
+    ) -> Self {
         let dir = Dir::new();
         prepare(&dir);
         dir.file("www/index.html", "a page");
         let ports = free_ports();
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
         let file = dir.file("cluster.toml", &text(tables, ports));
-        let child = tandem()
-            .args(["run", &file])
+        let command = vec![env!("CARGO_BIN_EXE_tandem").into(), "run".into(), file];
+        let command = around(&dir, command);
+        let child = Command::new(&command[0])
+            .args(&command[1..])
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()

@@ -22,9 +22,27 @@ impl Origin {
         Self::start(move |origin, stream| origin.serve(stream, name, answer))
     }
 
+    /// As [`http`](Self::http), at an address of the test's.
+    pub fn http_at(
+        address: SocketAddr,
+        name: &'static str,
+        answer: fn(&str) -> &'static str,
+    ) -> Self {
+        Self::start_at(address, move |origin, stream| {
+            origin.serve(stream, name, answer);
+        })
+    }
+
     /// Hands each connection to `talk`, in a thread of its own.
     pub fn start(talk: impl Fn(Self, TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::start_at(([127, 0, 0, 1], 0).into(), talk)
+    }
+
+    fn start_at(
+        address: SocketAddr,
+        talk: impl Fn(Self, TcpStream) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("a port");
         let origin = Self {
             address: listener.local_addr().expect("an address"),
             heads: Arc::default(),
