@@ -3,8 +3,8 @@
 
 use tandem_net::{Pipe, Socket};
 
-/// The rest of a body that is worth a pipe, in bytes.
-pub(super) const WORTH: u64 = 32 * 1024;
+/// The rest of a body that is worth a pipe, in bytes: bodies of 100 KiB cost as much either way, those of 10 MiB two thirds.
+pub(super) const WORTH: u64 = 128 * 1024;
 /// A piece of a stream, in bytes: what comes in smaller ones is better copied.
 pub(super) const PIECE: usize = 16 * 1024;
 
