@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use common::node::Node;
 use common::origin::Origin;
 use common::{Dir, get, has, request, send, wait_until};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::Signal;
 
 /// An nginx of the test's own with one server of these lines, on a free port of 127.0.0.1.
@@ -63,9 +63,10 @@ fn has_nginx() -> bool {
     has("nginx", &["-v"])
 }
 
-/// An authority.
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
+/// An authority of this name.
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a root")
 }
@@ -99,7 +100,7 @@ fn a_server_is_spoken_to_over_tls_when_it_is_who_it_should_be_and_its_sessions_a
     if !has_nginx() {
         return;
     }
-    let authority = authority();
+    let authority = authority("trusted");
     let server = over_tls(&authority, "shop.internal");
     let keys = "tls = { ca = \"ca.pem\", name = \"shop.internal\" }";
     let text = before(&server.address.to_string(), keys);
@@ -118,7 +119,7 @@ fn a_server_of_the_wrong_name_or_of_nobody_known_is_down_and_the_log_says_why() 
     if !has_nginx() {
         return;
     }
-    let (trusted, stranger) = (authority(), authority());
+    let (trusted, stranger) = (authority("trusted"), authority("stranger"));
     for (signer, name, why) in [
         (&trusted, "other.internal", "not valid for name"),
         (&stranger, "shop.internal", "UnknownIssuer"),
@@ -143,7 +144,7 @@ fn a_server_that_cannot_be_verified_is_used_where_the_file_says_so() {
     if !has_nginx() {
         return;
     }
-    let server = over_tls(&authority(), "other.internal");
+    let server = over_tls(&authority("trusted"), "other.internal");
     let keys = "tls = { verify = false }";
     let node = Node::start(&before(&server.address.to_string(), keys));
     assert_eq!(get(node.address(), "/").status, 200);
@@ -154,7 +155,7 @@ fn a_tls_check_finds_out_whether_a_server_speaks_tls() {
     if !has_nginx() {
         return;
     }
-    let server = over_tls(&authority(), "shop.internal");
+    let server = over_tls(&authority("trusted"), "shop.internal");
     let plain = Origin::http("plain", common::origin::fine);
     let text = format!(
         "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nmode = \"tcp\"\nto = \"shop\"\n[backend.shop]\n\
