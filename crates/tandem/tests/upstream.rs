@@ -235,7 +235,7 @@ fn a_name_is_looked_up_again_and_each_of_its_addresses_is_a_server() {
             ];
             around
                 .iter()
-                .map(ToString::to_string)
+                .map(|word| (*word).to_owned())
                 .chain(command)
                 .collect()
         },

@@ -171,6 +171,10 @@ fn tell(x: &Exchange<'_>, failure: Failure) {
 }
 
 /// How a wait for a server ended.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made, once a wait"
+)]
 pub(super) enum Wait {
     /// There is one, or none is worth waiting for.
     Over(Option<Upstream>),
