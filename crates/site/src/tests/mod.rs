@@ -222,7 +222,7 @@ async fn ask_in(
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future)
+    tokio::time::timeout(Duration::from_mins(1), future)
         .await
         .expect("an answer in time")
 }
