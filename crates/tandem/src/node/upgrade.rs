@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tandem_app::Handed;
 use tandem_model::Address;
 use tandem_telemetry::{Health, Telemetry};
+use tokio::time::{sleep, timeout};
 
 use super::apps::Released;
 use super::doors::Closing;
@@ -25,6 +26,11 @@ use super::reload::Running;
 use super::succession::{App, CONVERSATION, Estate, Orders, Role, Sockets, Successor, Way, pack};
 use crate::exit::{Failure, Result};
 use crate::process::PidFile;
+
+/// How long an upgrade waits for a leader of the session tier. One that does not come needs the new binary, perhaps.
+const SETTLE: Duration = Duration::from_secs(8);
+/// How often is looked whether there is one.
+const LOOK: Duration = Duration::from_millis(20);
 
 impl Running {
     /// Has `binary` take this process's place. An error says why it did not, and then everything is as it was.
@@ -63,6 +69,7 @@ impl Running {
                 "this node is the first process of its container, which ends with it: start a new container".into(),
             );
         }
+        let _ = timeout(SETTLE, self.settled()).await;
         let (estate, descriptors) = self
             .estate()
             .map_err(|error| format!("its sockets cannot be handed over: {error}"))?;
@@ -94,6 +101,20 @@ impl Running {
             "version": version,
         });
         Ok((successor, told))
+    }
+
+    /// Waits until sessions are answered: after an upgrade a moment ago they may still be waiting, and must not wait for
+    /// another one on top of that.
+    async fn settled(&self) {
+        let sessions = self.plan.sessions.as_ref();
+        while sessions.is_some_and(|part| part.voter) && !self.is_led() {
+            sleep(LOOK).await;
+        }
+    }
+
+    fn is_led(&self) -> bool {
+        let sessions = self.telemetry.registry.status().sessions;
+        sessions.is_some_and(|sessions| sessions.leader.is_some())
     }
 
     /// All that can be shared with another process, and words about it.
