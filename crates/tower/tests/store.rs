@@ -1,55 +1,18 @@
 //! The store against a real server.
 
+mod common;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
+use common::Memcached;
 use serde_json::{Value, json};
-use tandem_cache::server::{Options, Server};
 use tandem_tower_sessions::{ErrorKind, StoreError, TandemStore};
 use time::{Duration, OffsetDateTime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tower_sessions::session::{Id, Record};
 use tower_sessions::{Expiry, Session, SessionStore};
-
-/// A memcached of ours that ends with the test.
-struct Memcached {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Memcached {
-    fn start() -> Self {
-        let mut options = Options::new("test");
-        options.listen = vec!["127.0.0.1:0".parse().unwrap()];
-        options.threads = 1;
-        let server = Server::bind(options).unwrap();
-        let address = server.addresses().unwrap()[0];
-        let (stop, stopped) = watch::channel(false);
-        let thread = Some(std::thread::spawn(move || server.run(stopped).unwrap()));
-        Self {
-            address,
-            stop,
-            thread,
-        }
-    }
-
-    fn store(&self) -> TandemStore {
-        TandemStore::new(self.address.to_string())
-    }
-}
-
-impl Drop for Memcached {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
-    }
-}
 
 fn record() -> Record {
     let data = [("user".to_owned(), json!("ann"))].into();
