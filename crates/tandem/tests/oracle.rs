@@ -2,7 +2,7 @@
 //! body and the server that was chosen agree.
 //!
 //! Each file of `tests/oracle` ends with its table: lines `#? [TIMES] METHOD TARGET [FIELD: VALUE]`. `@FRONT@`, `@B1@`
-//! and the like are filled in. `#?body` compares the bodies of errors, too.
+//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS.
 
 mod common;
 
@@ -63,6 +63,21 @@ impl Scratch {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
+        let certificate = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+            .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+            .args(["-subj", "/CN=front.example", "-keyout"])
+            .arg(path.join("key.pem"))
+            .arg("-out")
+            .arg(path.join("cert.pem"))
+            .output();
+        assert!(certificate.unwrap().status.success(), "openssl");
+        let read = |name: &str| std::fs::read(path.join(name)).unwrap();
+        std::fs::write(
+            path.join("both.pem"),
+            [read("cert.pem"), read("key.pem")].concat(),
+        )
+        .unwrap();
         // Not readable by others otherwise, and nginx's worker is another user.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&path, open).unwrap();
@@ -178,6 +193,7 @@ struct Request {
     target: String,
     field: Option<String>,
     bodies: bool,
+    tls: bool,
 }
 
 fn cases(program: &str) -> Vec<Case> {
@@ -200,10 +216,8 @@ fn cases(program: &str) -> Vec<Case> {
 
 fn request(line: &str) -> Option<Request> {
     let rest = line.strip_prefix("#?")?;
-    let (bodies, rest) = match rest.strip_prefix("body") {
-        Some(rest) => (true, rest),
-        None => (false, rest),
-    };
+    let (bodies, rest) = given(rest, "body");
+    let (tls, rest) = given(rest, "tls");
     let mut words = rest.split_whitespace();
     let mut first = words.next()?;
     let mut times = 1;
@@ -219,7 +233,16 @@ fn request(line: &str) -> Option<Request> {
         target,
         field: (!field.is_empty()).then_some(field),
         bodies,
+        tls,
     })
+}
+
+/// Whether a line begins with this option, and what follows.
+fn given<'l>(line: &'l str, option: &str) -> (bool, &'l str) {
+    match line.strip_prefix(option) {
+        Some(rest) => (true, rest),
+        None => (false, line),
+    }
 }
 
 fn free_port() -> u16 {
@@ -271,12 +294,37 @@ fn wait(front: u16, program: &mut Program, what: &str) {
     }
 }
 
+/// All that comes until the end of the connection.
+fn plainly(front: u16, asked: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(("127.0.0.1", front)).unwrap();
+    let limit = Some(Duration::from_secs(20));
+    stream.set_read_timeout(limit).unwrap();
+    stream.write_all(asked.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // Whoever resets the connection has said what it wanted.
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+/// The same by OpenSSL's client, which trusts anybody here.
+fn over_tls(front: u16, asked: &str) -> Vec<u8> {
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-servername", "front.example"])
+        .args(["-connect", &format!("127.0.0.1:{front}")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl starts");
+    let mut to = client.stdin.take().expect("it is piped");
+    to.write_all(asked.as_bytes()).unwrap();
+    let answer = client.wait_with_output().unwrap().stdout;
+    drop(to);
+    answer
+}
+
 /// Asks, and gives what matters of the answer in one text.
 fn ask(front: u16, request: &Request) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", front)).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
     let field = request.field.as_deref().unwrap_or("");
     let host = if field.to_ascii_lowercase().starts_with("host:") {
         String::new()
@@ -293,13 +341,16 @@ fn ask(front: u16, request: &Request) -> String {
     } else {
         ""
     };
-    write!(
-        stream,
+    let asked = format!(
         "{} {} HTTP/1.1\r\n{host}{line}{body}Connection: close\r\n\r\n",
         request.method, request.target
-    )
-    .unwrap();
-    let mut reader = BufReader::new(stream);
+    );
+    let answer = if request.tls {
+        over_tls(front, &asked)
+    } else {
+        plainly(front, &asked)
+    };
+    let mut reader = &answer[..];
     let Some((first, fields)) = head(&mut reader) else {
         return "no answer".into();
     };
