@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `routes`,
 //! `proxy` and `site` likewise, and after the last two a part of the name of the cases that are wanted. (`bare` is the
-//! server of [`bare`], which the others start.) `torture` compares nothing: it looks for broken promises.
+//! server of [`bare`], which the others start.) `sessions` has the session tier beside one memcached. `torture` compares nothing: it looks for broken promises.
 
 mod bare;
 mod cache;
@@ -13,6 +13,7 @@ mod process;
 mod proxy;
 mod rounds;
 mod routes;
+mod sessions;
 mod site;
 mod stage;
 mod table;
@@ -34,13 +35,16 @@ fn main() {
         ["proxy", server, only] => proxy::run(server, Some(only)),
         ["routes"] => routes::run(BUILT),
         ["routes", server] => routes::run(server),
+        ["sessions"] => sessions::run(BUILT, false),
+        ["sessions", server] => sessions::run(server, false),
+        ["sessions", server, "catch-up"] => sessions::run(server, true),
         ["torture", ref words @ ..] => torture::main(BUILT, words),
         ["site"] => site::run_all(BUILT, None),
         ["site", server] => site::run_all(server, None),
         ["site", server, only] => site::run_all(server, Some(only)),
         _ => {
             eprintln!(
-                "usage: bench cache PATH-OF-TANDEM\n       bench routes [PATH-OF-TANDEM]\n       bench proxy|site [PATH-OF-TANDEM [CASES]]\n       bench {}",
+                "usage: bench cache PATH-OF-TANDEM\n       bench routes [PATH-OF-TANDEM]\n       bench proxy|site [PATH-OF-TANDEM [CASES]]\n       bench sessions [PATH-OF-TANDEM [catch-up]]\n       bench {}",
                 torture::USAGE
             );
             std::process::exit(2);

@@ -40,24 +40,33 @@ impl Server {
         self.0.id()
     }
 
-    /// The time that its threads were on a processor, in nanoseconds, as the kernel accounts it.
+    /// As [`cpu_of`].
     pub fn cpu(&self) -> u64 {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("it runs");
-        tasks
-            .flatten()
-            .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum()
+        cpu_of(self.id())
     }
 
-    /// Resident bytes.
+    /// As [`resident_of`].
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
-        let status = status.expect("it runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
-        kib.expect("a number of KiB") * 1024
+        resident_of(self.id())
     }
+}
+
+/// The time that a process's threads were on a processor, in nanoseconds, as the kernel accounts it.
+pub fn cpu_of(pid: u32) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// A process's resident bytes.
+pub fn resident_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.expect("a number of KiB") * 1024
 }
 
 impl Drop for Server {

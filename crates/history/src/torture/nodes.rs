@@ -237,6 +237,15 @@ agent = "0.0.0.0:11211"
         enter(&self.network.namespace(OUTSIDE))
     }
 
+    /// Moves the calling thread to where the programs of a node are: its agent is at 127.0.0.1 then.
+    ///
+    /// # Errors
+    ///
+    /// This user may not.
+    pub fn enter_node(&self, node: &str) -> Result<(), String> {
+        enter(&self.network.namespace(node))
+    }
+
     fn file(&self) -> PathBuf {
         self.dir.join("torture.toml")
     }
