@@ -84,6 +84,8 @@ fn in_order(mut numbers: Vec<u32>) -> Numbers {
 /// or one that `q` begins with: one search and the way up from `q` find them all.
 struct Affixes {
     entries: Vec<Affix>,
+    /// The [`head`] of each: a search looks at nothing else, most of the time, and these lie close together.
+    heads: Box<[u128]>,
     /// They are endings: everything is compared from behind.
     backward: bool,
 }
@@ -119,15 +121,33 @@ impl Affixes {
             entries[i].within = open.last().copied();
             open.push(i as u32);
         }
-        Self { entries, backward }
+        let heads = entries.iter().map(|entry| head(&entry.text, backward));
+        Self {
+            heads: heads.collect(),
+            entries,
+            backward,
+        }
+    }
+
+    /// How many entries are not after `text`.
+    fn not_after(&self, text: &[u8]) -> usize {
+        let sought = head(text, self.backward);
+        let end = self.heads.partition_point(|head| *head <= sought);
+        if end == 0 || self.heads[end - 1] != sought {
+            return end;
+        }
+        let begin = self.heads[..end].partition_point(|head| *head < sought);
+        let alike = &self.entries[begin..end];
+        begin
+            + alike.partition_point(|entry| {
+                order(&entry.text, text, self.backward) != Ordering::Greater
+            })
     }
 
     /// Visits the numbers of all entries that `text` begins (or ends) with.
     fn of(&self, text: &[u8], visit: &mut impl FnMut(&[u32])) {
-        let after = self
-            .entries
-            .partition_point(|entry| order(&entry.text, text, self.backward) != Ordering::Greater);
-        let Some(mut entry) = after.checked_sub(1).map(|last| &self.entries[last]) else {
+        let last = self.not_after(text).checked_sub(1);
+        let Some(mut entry) = last.map(|last| &self.entries[last]) else {
             return;
         };
         let shared = common(&entry.text, text, self.backward);
@@ -141,6 +161,21 @@ impl Affixes {
             }
         }
     }
+}
+
+/// The first (or last) bytes of a text as a number: of two texts whose numbers differ, the one with the smaller number is
+/// before the other in [`order`].
+fn head(text: &[u8], backward: bool) -> u128 {
+    let mut bytes = [0; 16];
+    let length = text.len().min(bytes.len());
+    if backward {
+        for (byte, from) in bytes.iter_mut().zip(text.iter().rev()) {
+            *byte = *from;
+        }
+    } else {
+        bytes[..length].copy_from_slice(&text[..length]);
+    }
+    u128::from_be_bytes(bytes)
 }
 
 fn order(a: &[u8], b: &[u8], backward: bool) -> Ordering {
@@ -214,6 +249,29 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn heads_are_in_the_order_of_their_texts(a in "[\u{0}ab]{0,20}", b in "[\u{0}ab]{0,20}", backward: bool) {
+            let (a, b) = (a.as_bytes(), b.as_bytes());
+            let heads = head(a, backward).cmp(&head(b, backward));
+            prop_assert!(heads == Ordering::Equal || heads == order(a, b, backward));
+        }
+
+        #[test]
+        fn long_texts_that_begin_alike_are_told_apart(
+            tails in proptest::collection::btree_set("[ab]{0,4}", 1..20),
+            text in "[ab]{0,6}",
+        ) {
+            let common = "/a/path/longer/than/a/head/";
+            let patterns: Vec<Pattern> = tails
+                .iter()
+                .filter_map(|tail| Pattern::parse(&format!("{common}{tail}*")).ok())
+                .collect();
+            let found = found(&patterns, &format!("{common}{text}"));
+            for (number, tail) in (0..).zip(&tails) {
+                prop_assert_eq!(found.contains(&number), text.starts_with(tail.as_str()), "{}", tail);
+            }
+        }
+
         #[test]
         fn no_match_is_missed(
             patterns in proptest::collection::vec("[ab/]{0,4}\\*?[ab/]{0,3}", 0..40),
