@@ -280,7 +280,10 @@ fn a_whole_day_of_operating_fails_no_request_and_the_slow_one_is_found() {
     let different = stdout(&machine.command(&["config", "diff"]));
     assert!(different.contains("/new"), "{different}");
     machine.done(&["reload"]);
-    assert_eq!(get(machine.web, "/new").status, 204);
+    // A signal has told it; it does it when it comes to it.
+    wait_until("the new route is taken", || {
+        get(machine.web, "/new").status == 204
+    });
     load.goes_on();
 
     // A slip: it is refused with its reason, and what was there goes on; by signal too.
@@ -317,7 +320,10 @@ fn a_whole_day_of_operating_fails_no_request_and_the_slow_one_is_found() {
     assert!(shows(machine.secure, &old_root) && !shows(machine.secure, &new_root));
     machine.dir.file("etc/cert.pem", &new);
     machine.done(&["reload"]);
-    assert!(shows(machine.secure, &new_root) && !shows(machine.secure, &old_root));
+    wait_until("the new certificate is shown", || {
+        shows(machine.secure, &new_root)
+    });
+    assert!(!shows(machine.secure, &old_root));
     load.goes_on();
 
     // A new binary takes the node's place.
