@@ -222,6 +222,15 @@ fn the_clients_address_is_taken_and_stated_by_proxy_headers() {
     });
 }
 
+/// A connection that is closed at once, or one that waits.
+fn turned_away(node: &Node) -> Result<(), TcpStream> {
+    let mut stream = connect(node.address());
+    let short = Some(Duration::from_millis(200));
+    stream.set_read_timeout(short).expect("a timeout");
+    let ended = matches!(stream.read(&mut [0]), Ok(0));
+    ended.then_some(()).ok_or(stream)
+}
+
 #[test]
 fn a_connection_waits_for_a_busy_server() {
     let origin = echoing("hello");
@@ -234,13 +243,15 @@ fn a_connection_waits_for_a_busy_server() {
     assert_eq!(hear(&mut first, 5), "hello");
     let mut second = connect(node.address());
     // A third finds the queue full, as soon as the second is in it.
-    wait_until("the queue is full", || {
-        let mut third = connect(node.address());
-        third
-            .set_read_timeout(Some(Duration::from_millis(200)))
-            .expect("a timeout");
-        matches!(third.read(&mut [0]), Ok(0))
+    wait_until("the queue is full", || match turned_away(&node) {
+        Ok(()) => true,
+        // Another worker took it first: then it was the second that found the queue full.
+        Err(waits) => {
+            second = waits;
+            false
+        }
     });
+    second.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     drop(first);
     assert_eq!(hear(&mut second, 5), "hello");
     wait_until("the log says why", || {
@@ -265,19 +276,19 @@ fn a_client_that_spoke_and_left_gives_up_its_place_in_the_queue() {
     assert_eq!(hear(&mut first, 5), "hello");
     let mut leaves = connect(node.address());
     leaves.write_all(b"anybody there?").expect("it is sent");
-    let turned_away = || {
-        let mut stream = connect(node.address());
-        let short = Some(Duration::from_millis(200));
-        stream.set_read_timeout(short).expect("a timeout");
-        matches!(stream.read(&mut [0]), Ok(0))
-            .then_some(())
-            .ok_or(stream)
-    };
-    wait_until("the queue is full", || turned_away().is_ok());
+    wait_until("the queue is full", || match turned_away(&node) {
+        Ok(()) => true,
+        // Another worker took it first: then it was the other that found the queue full.
+        Err(mut waits) => {
+            waits.write_all(b"anybody there?").expect("it is sent");
+            leaves = waits;
+            false
+        }
+    });
     drop(leaves);
     let mut next = None;
     wait_until("there is room", || {
-        next = turned_away().err();
+        next = turned_away(&node).err();
         next.is_some()
     });
     drop(first);
