@@ -70,7 +70,11 @@ impl App {
             if let Some((name, value)) = field
                 && name.eq_ignore_ascii_case("set-cookie")
             {
-                *cookie = value.split(';').next().unwrap_or_default().to_owned();
+                value
+                    .split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .clone_into(cookie);
             }
         }
         let status = head.split(' ').nth(1).expect("a status");
