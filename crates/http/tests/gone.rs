@@ -65,7 +65,9 @@ fn a_client_that_leaves_while_its_server_thinks_is_noticed_and_logged() {
         rig.engine.drain(std::time::Duration::from_secs(10)).await;
         let lines = std::fs::read_to_string(&log).unwrap();
         std::fs::remove_file(&log).unwrap();
-        let left = |line: &str| line.contains("\"GET /slow HTTP/1.1\" 0 0") && line.ends_with(" C");
+        let left = |line: &str| {
+            line.contains("\"GET /slow HTTP/1.1\" 0 0") && line.contains(" client-left/answer ")
+        };
         assert_eq!(
             lines.lines().filter(|line| left(line)).count(),
             2,
