@@ -95,8 +95,14 @@ impl State {
     fn operate(&mut self, version: u64, operation: &Operation) -> Outcome {
         match self.agents.admit(operation, self.now) {
             Ticket::Done(Outcome::Touched) => match &operation.command {
-                // Values are not recorded: what is there now is what a later read would have shown.
-                Command::GetAndTouch { key, .. } => self.hit(key),
+                // Values are not recorded: what is there now is what a later read would have shown. But what is gone was
+                // there when it was touched, and its end may be the touch's own.
+                Command::GetAndTouch { key, .. } => match self.hit(key) {
+                    Outcome::NotFound => {
+                        Outcome::Refused("outcome unknown (it was there and is gone)".into())
+                    }
+                    hit => hit,
+                },
                 _ => Outcome::Touched,
             },
             Ticket::Done(outcome) | Ticket::Refused(outcome) => outcome,

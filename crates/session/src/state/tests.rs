@@ -311,6 +311,32 @@ fn contents(state: &State) -> Vec<String> {
     records
 }
 
+#[test]
+fn a_get_that_touches_and_is_retried_when_its_item_is_over_does_not_say_that_it_never_was() {
+    let mut driven = Driven::new();
+    driven.at(100, store(Mode::Set, "k", Some(5_000), "one"));
+    let operation = driven.operation(Command::GetAndTouch {
+        key: key("k"),
+        life: Some(900),
+    });
+    let again = |driven: &mut Driven, stamp| {
+        let change = Change::Operation(operation.clone());
+        driven.entry(stamp, vec![change]).remove(0)
+    };
+    for stamp in [200, 300] {
+        let outcome = again(&mut driven, stamp);
+        assert!(
+            matches!(&outcome, Outcome::Hit(item) if item.expiry == 1_100),
+            "{outcome:?}"
+        );
+    }
+    let late = again(&mut driven, 2_000);
+    assert!(
+        matches!(&late, Outcome::Refused(text) if text.starts_with("outcome unknown")),
+        "{late:?}"
+    );
+}
+
 proptest! {
     #[test]
     fn the_same_entries_give_the_same_state_and_replies_on_every_replica(log in a_log()) {
