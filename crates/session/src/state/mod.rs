@@ -94,25 +94,12 @@ impl State {
 
     fn operate(&mut self, version: u64, operation: &Operation) -> Outcome {
         match self.agents.admit(operation, self.now) {
-            Ticket::Done(Outcome::Touched) => match &operation.command {
-                // Values are not recorded: what is there now is what a later read would have shown. But what is gone was
-                // there when it was touched, and its end may be the touch's own.
-                Command::GetAndTouch { key, .. } => match self.hit(key) {
-                    Outcome::NotFound => {
-                        Outcome::Refused("outcome unknown (it was there and is gone)".into())
-                    }
-                    hit => hit,
-                },
-                _ => Outcome::Touched,
-            },
             Ticket::Done(outcome) | Ticket::Refused(outcome) => outcome,
             Ticket::New => {
+                // With the value that a `GetAndTouch` found, which is shared with the item: a retry that showed what is
+                // there by then would show what was not touched, or nothing where there was something.
                 let outcome = self.command(version, &operation.command);
-                let recorded = match &outcome {
-                    Outcome::Hit { .. } => Outcome::Touched,
-                    other => other.clone(),
-                };
-                self.agents.record(operation, recorded);
+                self.agents.record(operation, outcome.clone());
                 outcome
             }
         }
