@@ -7,13 +7,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use common::tower::{assert_sixteen_attributes, begin_slowly, record, set_sixteen_attributes};
 use common::{Dir, PATIENCE};
-use serde_json::json;
 use tandem_history::torture::Nodes;
 use tandem_tower_sessions::TandemStore;
-use time::{Duration, OffsetDateTime};
-use tower_sessions::session::{Id, Record};
-use tower_sessions::{Expiry, Session, SessionStore};
+use tower_sessions::SessionStore;
 
 const NAMES: [&str; 5] = ["cache1", "cache2", "edge", "app1", "app2"];
 const VOTERS: [&str; 3] = ["cache1", "cache2", "edge"];
@@ -81,14 +79,6 @@ impl Scene {
     }
 }
 
-fn record() -> Record {
-    Record {
-        id: Id::default(),
-        data: [("user".to_owned(), json!("ann"))].into(),
-        expiry_date: OffsetDateTime::now_utc() + Duration::minutes(5),
-    }
-}
-
 #[test]
 fn a_thousand_of_a_thousand_logouts_hold_while_nodes_are_cut_off_in_them() {
     let Some(scene) = Scene::start() else { return };
@@ -97,13 +87,8 @@ fn a_thousand_of_a_thousand_logouts_hold_while_nodes_are_cut_off_in_them() {
     for i in 0..1000 {
         let mut session = record();
         // A slow request has read its session; the user logs out elsewhere; the request saves.
-        let slow = scene.runtime.block_on(async {
-            here.create(&mut session).await.expect("created");
-            let found = here.load(&session.id).await.expect("readable");
-            let mut slow = found.expect("it is there");
-            slow.data.insert("cart".into(), json!(i));
-            slow
-        });
+        let slow = begin_slowly(&here, &mut session, i);
+        let slow = scene.runtime.block_on(slow);
         scene.round(i, || {
             scene.runtime.block_on(async {
                 let deleted = elsewhere.delete(&session.id).await;
@@ -169,24 +154,10 @@ fn sixteen_parallel_requests_keep_their_attributes_in_a_hundred_rounds_with_cuts
         let mut session = record();
         let created = scene.runtime.block_on(stores[0].create(&mut session));
         created.expect("created");
-        let requests = (0..16usize).map(|i| {
-            let (store, id) = (stores[i % 2].clone(), session.id);
-            async move {
-                let expiry = Expiry::OnInactivity(Duration::minutes(5));
-                let session = Session::new(Some(id), store, Some(expiry));
-                let name = format!("attribute{i}");
-                session.insert(&name, i).await.expect("inserted");
-                session.save().await.expect("saved");
-            }
-        });
-        let all = futures_util::future::join_all(requests);
+        let all = set_sixteen_attributes(&stores, session.id);
         scene.round(round, || scene.runtime.block_on(all));
-        let found = scene.runtime.block_on(stores[1].load(&session.id));
-        let data = found.expect("readable").expect("it is there").data;
-        for i in 0..16usize {
-            let name = format!("attribute{i}");
-            assert_eq!(data.get(&name), Some(&json!(i)), "round {round}");
-        }
+        let all = assert_sixteen_attributes(&stores[1], session.id, round);
+        scene.runtime.block_on(all);
     }
     println!("100 rounds of 16 requests: 1600 of 1600 attributes are there");
 }

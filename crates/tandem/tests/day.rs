@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use common::node::{ask_admin, metric, whole_lines};
 use common::origin::{Origin, fine};
-use common::{Dir, get, request, runs, send, stderr, stdout, tandem, wait_until};
+use common::{Dir, certificate, get, request, runs, send, stderr, stdout, tandem, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -201,13 +201,6 @@ impl Load {
     }
 }
 
-fn certificate() -> (String, Vec<u8>) {
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name");
-    let signed = params.self_signed(&key).expect("a certificate");
-    (signed.pem() + &key.serialize_pem(), signed.der().to_vec())
-}
-
 /// Whether the listener shows this certificate: a client that trusts no other can speak to it.
 fn shows(at: SocketAddr, certificate: &[u8]) -> bool {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -242,7 +235,7 @@ fn a_whole_day_of_operating_fails_no_request_and_the_slow_one_is_found() {
         web: free(),
         secure: free(),
     };
-    let (old, old_root) = certificate();
+    let (old, old_root) = certificate::localhost();
     machine.dir.file("etc/cert.pem", &old);
     machine.configure(&servers, &report, "");
     machine.done(&["start"]);
@@ -316,7 +309,7 @@ fn a_whole_day_of_operating_fails_no_request_and_the_slow_one_is_found() {
     wait_until("the new log is written", || {
         std::fs::metadata(&log).is_ok_and(|file| file.len() > 0)
     });
-    let (new, new_root) = certificate();
+    let (new, new_root) = certificate::localhost();
     assert!(shows(machine.secure, &old_root) && !shows(machine.secure, &new_root));
     machine.dir.file("etc/cert.pem", &new);
     machine.done(&["reload"]);

@@ -161,12 +161,11 @@ fn who_has_another_file_and_who_is_not_there_is_named() {
 fn what_will_end_soon_or_has_no_address_is_named_before_it_hurts() {
     let two = Two::new();
     let certificate = |days: i64| {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name");
-        params.not_before = time::OffsetDateTime::now_utc() - time::Duration::days(60);
-        params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
-        let signed = params.self_signed(&key).expect("a certificate");
-        signed.pem() + &key.serialize_pem()
+        let change = |params: &mut rcgen::CertificateParams| {
+            params.not_before = time::OffsetDateTime::now_utc() - time::Duration::days(60);
+            params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        };
+        common::certificate::localhost_with(change).0
     };
     for (name, days) in [("old.pem", -1), ("soon.pem", 5), ("new.pem", 60)] {
         two.dir.file(name, &certificate(days));

@@ -63,21 +63,11 @@ impl Scratch {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let certificate = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
-            .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-            .args(["-subj", "/CN=front.example", "-keyout"])
-            .arg(path.join("key.pem"))
-            .arg("-out")
-            .arg(path.join("cert.pem"))
-            .output();
-        assert!(certificate.unwrap().status.success(), "openssl");
-        let read = |name: &str| std::fs::read(path.join(name)).unwrap();
-        std::fs::write(
-            path.join("both.pem"),
-            [read("cert.pem"), read("key.pem")].concat(),
-        )
-        .unwrap();
+        let both = common::certificate::localhost().0;
+        // Each program takes what it wants of it.
+        for name in ["cert.pem", "key.pem", "both.pem"] {
+            std::fs::write(path.join(name), &both).unwrap();
+        }
         // Not readable by others otherwise, and nginx's worker is another user.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(&path, open).unwrap();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use common::node::Node;
 use common::origin::Origin;
-use common::{get, runs, wait_until};
+use common::{certificate, get, runs, wait_until};
 
 fn answering(body: &str) -> String {
     format!(
@@ -85,14 +85,6 @@ fn a_taken_address_changes_nothing_and_a_free_one_is_opened_and_closed_again() {
     assert_eq!(get(node.address(), "/x").text(), "three");
 }
 
-/// A certificate for localhost and its key, made anew.
-fn certificate() -> String {
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name");
-    let signed = params.self_signed(&key).expect("a certificate");
-    signed.pem() + &key.serialize_pem()
-}
-
 /// The certificate that a client is shown, and whether its session was resumed.
 fn shake_hands(at: SocketAddr, client: &Arc<rustls::ClientConfig>) -> (Vec<u8>, bool) {
     let name = "localhost".try_into().expect("a name");
@@ -125,7 +117,7 @@ fn trusting(files: &[&str]) -> Arc<rustls::ClientConfig> {
 
 #[test]
 fn certificates_are_read_again_and_clients_are_resumed_all_the_same() {
-    let (old, new) = (certificate(), certificate());
+    let [old, new] = [(); 2].map(|()| certificate::localhost().0);
     let tables = answering("one").replace("route", "tls = \"cert.pem\"\nroute");
     let node = Node::start_with(&tables, |dir| {
         dir.file("cert.pem", &old);
@@ -257,20 +249,7 @@ fn tunnels(origin: SocketAddr, i: usize) -> String {
 
 #[test]
 fn fifty_reloads_touch_no_websocket_and_no_tcp_connection() {
-    // Takes an upgrade when it is asked for one, and echoes.
-    let origin = Origin::start(|_, mut stream| {
-        let mut bytes = [0; 4096];
-        while let Ok(n @ 1..) = stream.read(&mut bytes) {
-            let said: &[u8] = if bytes[..n].starts_with(b"GET ") {
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-            } else {
-                &bytes[..n]
-            };
-            if stream.write_all(said).is_err() {
-                return;
-            }
-        }
-    });
+    let origin = Origin::echoing();
     let node = Node::start(&tunnels(origin.address, 0));
     let mut socket = TcpStream::connect(node.address()).unwrap();
     socket

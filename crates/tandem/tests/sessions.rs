@@ -6,12 +6,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use common::tower::{assert_sixteen_attributes, begin_slowly, record, set_sixteen_attributes};
 use common::{Dir, PATIENCE, Running};
-use serde_json::json;
 use tandem_tower_sessions::TandemStore;
-use time::{Duration, OffsetDateTime};
-use tower_sessions::session::{Id, Record};
-use tower_sessions::{Expiry, Session, SessionStore};
+use tower_sessions::SessionStore;
 
 const FILE: &str = r#"
 [nodes]
@@ -71,14 +69,6 @@ impl Scene {
     }
 }
 
-fn record() -> Record {
-    Record {
-        id: Id::default(),
-        data: [("user".to_owned(), json!("ann"))].into(),
-        expiry_date: OffsetDateTime::now_utc() + Duration::minutes(5),
-    }
-}
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -95,13 +85,7 @@ fn logouts(count: usize, kill: usize) {
         let killed = (i % kill == kill / 2).then_some(["cache1", "cache2", "edge"][i / kill % 3]);
         let mut session = record();
         // A slow request has read its session; the user logs out elsewhere; the request saves.
-        let slow = runtime.block_on(async {
-            here.create(&mut session).await.expect("created");
-            let found = here.load(&session.id).await.expect("readable");
-            let mut slow = found.expect("it is there");
-            slow.data.insert("cart".into(), json!(i));
-            slow
-        });
+        let slow = runtime.block_on(begin_slowly(&here, &mut session, i));
         let cluster = &scene;
         std::thread::scope(|threads| {
             if let Some(node) = killed {
@@ -170,23 +154,8 @@ fn sixteen_parallel_requests_through_two_servers_each_keep_their_attribute() {
         for round in 0..20 {
             let mut session = record();
             stores[0].create(&mut session).await.expect("created");
-            let requests = (0..16usize).map(|i| {
-                let (store, id) = (stores[i % 2].clone(), session.id);
-                async move {
-                    let expiry = Expiry::OnInactivity(Duration::minutes(5));
-                    let session = Session::new(Some(id), store, Some(expiry));
-                    let name = format!("attribute{i}");
-                    session.insert(&name, i).await.expect("inserted");
-                    session.save().await.expect("saved");
-                }
-            });
-            futures_util::future::join_all(requests).await;
-            let found = stores[1].load(&session.id).await.expect("readable");
-            let data = found.expect("it is there").data;
-            for i in 0..16usize {
-                let name = format!("attribute{i}");
-                assert_eq!(data.get(&name), Some(&json!(i)), "round {round}");
-            }
+            set_sixteen_attributes(&stores, session.id).await;
+            assert_sixteen_attributes(&stores[1], session.id, round).await;
         }
     });
 }

@@ -160,23 +160,6 @@ fn written(tables: &str, ports: [u16; 3]) -> String {
     text
 }
 
-/// Takes an upgrade when it is asked for one, and echoes.
-fn echo() -> Origin {
-    Origin::start(|_, mut stream| {
-        let mut bytes = [0; 4096];
-        while let Ok(n @ 1..) = stream.read(&mut bytes) {
-            let said: &[u8] = if bytes[..n].starts_with(b"GET ") {
-                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-            } else {
-                &bytes[..n]
-            };
-            if stream.write_all(said).is_err() {
-                return;
-            }
-        }
-    })
-}
-
 fn echoes(stream: &mut TcpStream, word: &str) {
     stream.write_all(word.as_bytes()).expect("it lives");
     let mut back = vec![0; word.len()];
@@ -314,7 +297,7 @@ impl Cache {
 
 #[test]
 fn five_upgrades_under_load_fail_no_request_and_lose_no_session() {
-    let origin = echo();
+    let origin = Origin::echoing();
     let node = Node::start(&everything(origin.address, "0"));
     let (web, agent) = (node.at(0), node.at(2));
     wait_until("the application serves", || {
@@ -371,7 +354,7 @@ fn five_upgrades_under_load_fail_no_request_and_lose_no_session() {
 
 #[test]
 fn a_websocket_is_kept_to_the_deadline_and_the_old_process_ends_then() {
-    let origin = echo();
+    let origin = Origin::echoing();
     let node = Node::start(&everything(origin.address, "0"));
     let mut socket = node.websocket();
     let first = node.pid();
@@ -386,7 +369,7 @@ fn a_websocket_is_kept_to_the_deadline_and_the_old_process_ends_then() {
 
 #[test]
 fn stopping_the_node_ends_those_that_drain_too_however_many_came_between() {
-    let origin = echo();
+    let origin = Origin::echoing();
     let node = Node::start(&everything(origin.address, "0"));
     let _socket = node.websocket();
     let first = node.pid();
@@ -400,7 +383,7 @@ fn stopping_the_node_ends_those_that_drain_too_however_many_came_between() {
 
 #[test]
 fn what_cannot_take_over_changes_nothing_and_the_command_says_why() {
-    let origin = echo();
+    let origin = Origin::echoing();
     let good = everything(origin.address, "0");
     let node = Node::start(&good);
     let (pid, web) = (node.pid(), node.at(0));
@@ -548,7 +531,7 @@ fn an_upgrade_is_ordered_by_the_owners_socket_and_not_of_a_rehearsals_node() {
 
 #[test]
 fn an_application_whose_program_changed_is_exchanged_by_the_new_process() {
-    let origin = echo();
+    let origin = Origin::echoing();
     let tables = |version: &str| {
         let text = everything(origin.address, version);
         text.replace(
@@ -577,7 +560,7 @@ fn an_application_whose_program_changed_is_exchanged_by_the_new_process() {
 
 #[test]
 fn what_was_ordered_at_run_time_holds() {
-    let origin = echo();
+    let origin = Origin::echoing();
     let tables = everything(origin.address, "0").replace(
         "[listener.db]",
         "maintenance = { active = false }\n[listener.db]",

@@ -2,9 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod certificate;
 pub mod namespaces;
 pub mod node;
 pub mod origin;
+pub mod tower;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -33,6 +33,23 @@ impl Origin {
         })
     }
 
+    /// Takes an upgrade when it is asked for one, and echoes.
+    pub fn echoing() -> Self {
+        Self::start(|_, mut stream| {
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = stream.read(&mut bytes) {
+                let said: &[u8] = if bytes[..n].starts_with(b"GET ") {
+                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+                } else {
+                    &bytes[..n]
+                };
+                if stream.write_all(said).is_err() {
+                    return;
+                }
+            }
+        })
+    }
+
     /// Hands each connection to `talk`, in a thread of its own.
     pub fn start(talk: impl Fn(Self, TcpStream) + Send + Sync + 'static) -> Self {
         Self::start_at(([127, 0, 0, 1], 0).into(), talk)
