@@ -5,11 +5,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::process;
-use crate::rounds::median;
+use crate::rounds::{median, percentile};
 
 const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(700);
@@ -22,26 +21,9 @@ struct Server {
 
 impl Server {
     fn start(program: &str, word: Option<&str>, more: &[&str]) -> Self {
-        let address = process::free("127.0.0.1");
-        let mut command = Command::new(program);
-        command
-            .args(word)
-            .args([
-                "-l",
-                "127.0.0.1",
-                "-u",
-                "root",
-                "-t",
-                "1",
-                "-c",
-                "4000",
-                "-p",
-            ])
-            .arg(address.port().to_string())
-            .args(more)
-            .stderr(Stdio::null());
+        let (process, address) = process::memcached(program, word, more);
         Self {
-            process: process::Server::start(command, &[address]),
+            process,
             port: address.port(),
         }
     }
@@ -444,8 +426,7 @@ fn latency_while_filling(tandem: &str) {
         }
     }
     for (name, mut times) in ["memcached", "tandem"].into_iter().zip(all) {
-        times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        let mut at = |share| percentile(&mut times, share);
         println!(
             "| {name} | {:.0} | {:.0} | {:.0} |",
             at(0.5),

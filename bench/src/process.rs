@@ -76,6 +76,29 @@ impl Drop for Server {
     }
 }
 
+/// A memcached with one worker, `program` as the command `word` of it, and where it listens.
+pub fn memcached(program: &str, word: Option<&str>, more: &[&str]) -> (Server, SocketAddr) {
+    let address = free("127.0.0.1");
+    let mut command = Command::new(program);
+    command
+        .args(word)
+        .args([
+            "-l",
+            "127.0.0.1",
+            "-u",
+            "root",
+            "-t",
+            "1",
+            "-c",
+            "4000",
+            "-p",
+        ])
+        .arg(address.port().to_string())
+        .args(more)
+        .stderr(Stdio::null());
+    (Server::start(command, &[address]), address)
+}
+
 /// The time of several processes that do one job together.
 pub fn cpu(servers: &[&Server]) -> u64 {
     servers.iter().map(|server| server.cpu()).sum()

@@ -6,15 +6,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tandem_history::torture::Nodes;
 
-use crate::process::{self, Server};
-use crate::rounds::median;
+use crate::process;
+use crate::rounds::{median, percentile};
 use crate::stage::Dir;
 use crate::table;
 
@@ -148,12 +147,6 @@ impl Side<'_> {
     }
 }
 
-/// The value below which this share of them is.
-fn percentile(times: &mut [f64], share: f64) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[((times.len() - 1) as f64 * share) as usize]
-}
-
 /// Runs all parts with this binary; the last one, which takes memory and minutes, when it is asked for.
 pub fn run(tandem: &str, catch_up: bool) {
     let dir = Dir::new("sessions");
@@ -171,21 +164,7 @@ pub fn run(tandem: &str, catch_up: bool) {
     if catch_up {
         return come_back(&nodes, &tier);
     }
-    let address = process::free("127.0.0.1");
-    let mut command = Command::new("memcached");
-    command.args([
-        "-l",
-        "127.0.0.1",
-        "-u",
-        "root",
-        "-t",
-        "1",
-        "-m",
-        "1024",
-        "-p",
-    ]);
-    command.arg(address.port().to_string());
-    let memcached = Server::start(command, &[address]);
+    let (memcached, address) = process::memcached("memcached", None, &["-m", "1024"]);
     let direct = Side {
         nodes: None,
         address,
@@ -250,12 +229,6 @@ fn many(direct: &Side<'_>, tier: &Side<'_>) {
     }
 }
 
-/// Who leads, as the leader itself says.
-fn leader(nodes: &Nodes) -> Option<&'static str> {
-    let leads = |name: &&&str| nodes.sessions(name)["role"] == "leader";
-    VOTERS.iter().find(leads).copied()
-}
-
 fn leader_dies(nodes: &Nodes, tier: &Side<'_>) {
     table::head(&[
         "16 clients while the leader is killed",
@@ -270,7 +243,7 @@ fn leader_dies(nodes: &Nodes, tier: &Side<'_>) {
         let times = std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_secs(1));
-                let leads = leader(nodes).expect("one leads");
+                let leads = nodes.leader(&VOTERS).expect("one leads");
                 nodes.kill(leads).expect("it runs");
                 *killed.lock().expect("nobody panics with it") = leads;
                 std::thread::sleep(Duration::from_secs(2));
@@ -320,7 +293,9 @@ fn come_back(nodes: &Nodes, tier: &Side<'_>) {
             (after - before) / MANY as u64
         );
     }
-    let away = VOTERS.iter().find(|name| Some(**name) != leader(nodes));
+    let away = VOTERS
+        .iter()
+        .find(|name| Some(**name) != nodes.leader(&VOTERS));
     let away = away.expect("two follow");
     let quiet = tier.load(16, {
         let begun = Instant::now();

@@ -69,15 +69,9 @@ impl Agent {
     }
 }
 
-/// Who leads, as the leader itself says.
-fn leader<'n>(nodes: &Nodes, names: &[&'n str]) -> Option<&'n str> {
-    let leads = |name: &&&str| nodes.sessions(name)["role"] == "leader";
-    names.iter().find(leads).copied()
-}
-
 /// The voters by the leader's word, when all of them are well.
 fn voters(nodes: &Nodes, names: &[&str]) -> Vec<String> {
-    let Some(leader) = leader(nodes, names) else {
+    let Some(leader) = nodes.leader(names) else {
         return Vec::new();
     };
     let told = nodes.sessions(leader);
@@ -184,7 +178,7 @@ fn a_rebooted_machine_joins_as_a_new_voter_and_nothing_is_lost() {
     let mut agent = Agent::new(&nodes);
     // One that follows, then the one that leads.
     for round in 0..2 {
-        let leads = leader(&nodes, &VOTERS).expect("one leads");
+        let leads = nodes.leader(&VOTERS).expect("one leads");
         let victim = if round == 0 {
             VOTERS
                 .iter()

@@ -212,6 +212,12 @@ agent = "0.0.0.0:11211"
         answer.map_or(Value::Null, |mut row| row["status"]["sessions"].take())
     }
 
+    /// Which of `names` leads, as the leader itself says.
+    pub fn leader<'n>(&self, names: &[&'n str]) -> Option<&'n str> {
+        let leads = |name: &&&str| self.sessions(name)["role"] == "leader";
+        names.iter().find(leads).copied()
+    }
+
     /// What a node has logged.
     pub fn log(&self, node: &str) -> String {
         fs::read_to_string(self.log_file(node)).unwrap_or_default()
