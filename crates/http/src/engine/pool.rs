@@ -17,8 +17,9 @@ use super::connection::Exchange;
 use crate::handler::Endpoint;
 use crate::{Request, Upstream};
 
-/// Idle connections kept for one server.
-const MOST: usize = 64;
+/// Idle connections kept for one server: more than come at once to one worker as a rule, since those beyond are opened
+/// anew for each request. What bounds them in fact is how many were busy at once within [`IDLE`].
+const MOST: usize = 4096;
 /// How long one is kept: below the five seconds after which common servers (Node, gunicorn, Apache) close it, so that a
 /// request seldom meets a closing one.
 const IDLE: Duration = Duration::from_secs(4);
