@@ -27,4 +27,5 @@ pub use accept::{Accepted, Acceptor};
 pub use client::{ClientRule, Peer};
 pub use socket::Socket;
 pub use splice::Pipe;
+pub use sys::coarse_time;
 pub use tls::{ClientTls, ServerTls, TlsName};

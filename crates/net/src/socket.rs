@@ -196,6 +196,21 @@ impl Socket {
         }
     }
 
+    /// As [`poll_read`](Self::poll_read), into room of which nothing was written before: that would have to be filled with
+    /// zeros for every read, and there may be much of it. To copy the few bytes that come is cheaper.
+    pub fn poll_read_into(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        PIECE.with_borrow_mut(|piece| {
+            let room = piece.len().min(buf.remaining());
+            let n = ready!(self.poll_read(cx, &mut piece[..room]))?;
+            buf.put_slice(&piece[..n]);
+            Poll::Ready(Ok(()))
+        })
+    }
+
     /// Writes some of `pieces`, in order. With `more`, the kernel may wait a little for what follows.
     ///
     /// On a socket with TLS a write that was pending is taken up by the next one, whatever that is given: ask again with
@@ -353,6 +368,11 @@ impl Socket {
     }
 }
 
+thread_local! {
+    /// What [`Socket::poll_read_into`] reads at most: as much as a TLS record holds.
+    static PIECE: RefCell<Box<[u8]>> = RefCell::new(vec![0; 16 * 1024].into());
+}
+
 /// For users that know no more of a stream than that it is one.
 impl AsyncRead for Socket {
     fn poll_read(
@@ -360,9 +380,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let n = ready!(Self::poll_read(&self, cx, buf.initialize_unfilled()))?;
-        buf.advance(n);
-        Poll::Ready(Ok(()))
+        self.poll_read_into(cx, buf)
     }
 }
 

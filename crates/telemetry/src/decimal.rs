@@ -3,18 +3,48 @@
 
 use std::net::IpAddr;
 
+/// The digits of all numbers below a hundred.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Appends a number in decimal digits.
-pub fn push(out: &mut Vec<u8>, mut number: u64) {
+pub fn push(out: &mut Vec<u8>, number: u64) {
+    // Most are small: octets, statuses, milliseconds.
+    if number < 10 {
+        return out.push(b'0' + number as u8);
+    }
+    if number < 100 {
+        return out.extend_from_slice(&PAIRS[number as usize]);
+    }
+    if number < 1000 {
+        let [tens, ones] = PAIRS[(number % 100) as usize];
+        return out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
+    }
+    push_long(out, number);
+}
+
+fn push_long(out: &mut Vec<u8>, mut number: u64) {
     // The largest has 20.
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
+    while number >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    let [tens, ones] = PAIRS[number as usize];
+    at -= 1;
+    digits[at] = ones;
+    if number >= 10 {
         at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+        digits[at] = tens;
     }
     out.extend_from_slice(&digits[at..]);
 }
@@ -40,7 +70,7 @@ mod tests {
 
     #[test]
     fn numbers_and_addresses_read_as_ever() {
-        for number in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX] {
+        for number in (0..2_000).chain([9_999, 10_000, 12_345, 123_456, u64::MAX]) {
             let mut out = Vec::new();
             push(&mut out, number);
             assert_eq!(out, number.to_string().as_bytes());

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use tokio::time::Sleep;
@@ -88,9 +88,7 @@ pub(super) struct Date {
 impl Date {
     /// Appends the field's line.
     pub fn line(&self, out: &mut Vec<u8>) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let now = tandem_net::coarse_time().as_secs();
         if self.second.replace(now) != now {
             *self.text.borrow_mut() = line(now);
         }

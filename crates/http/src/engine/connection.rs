@@ -1,7 +1,7 @@
 //! One connection from a client: waiting, reading heads, handing requests on.
 //!
 //! While it waits it holds its socket, its timer and little else; the state of a request is boxed and lives as long as
-//! the request.
+//! one request soon follows another.
 
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -40,6 +40,11 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGERED: usize = 1 << 20;
 /// The longest a handler's [`Step::Later`] may take; they have deadlines of their own.
 const LATER: Duration = Duration::from_mins(2);
+/// How long a connection holds the state of its last request for the next one: longer than a busy client waits, and
+/// shorter than a reader.
+const SOON: Duration = Duration::from_millis(250);
+/// Connections of a worker that may: some 8 KiB each.
+const MOST_EXPECTING: usize = 1024;
 /// Handlers that may be asked in turn for one request.
 const MOST_STEPS: usize = 16;
 
@@ -182,6 +187,22 @@ impl Conn {
         .await
     }
 
+    /// Waits a little for the next request; `false` when none came. Holds what a request's state takes, so that a busy
+    /// connection does not make it anew each time; so many of a worker's connections may.
+    async fn soon(&self) -> bool {
+        let Some(_place) = Expecting::new(self.shared()) else {
+            return false;
+        };
+        let idle = self.door.seen.borrow().config.timeouts.idle;
+        self.clock.allow(SOON.min(idle));
+        poll_fn(|cx| match self.client.poll_readable(cx) {
+            Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
+            Poll::Pending if self.is_ended() => Poll::Ready(false),
+            Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
+        })
+        .await
+    }
+
     /// Sends all of `pieces`, each part of it within `limit`.
     pub async fn send(&self, pieces: &mut [IoSlice<'_>], limit: Duration) -> Result<(), Stopped> {
         let mut left: &mut [IoSlice<'_>] = pieces;
@@ -201,6 +222,25 @@ impl Conn {
     }
 }
 
+/// A place among the connections that hold the state of their last request.
+struct Expecting<'a>(&'a Shared);
+
+impl<'a> Expecting<'a> {
+    fn new(shared: &'a Shared) -> Option<Self> {
+        let expecting = shared.expecting.get();
+        (expecting < MOST_EXPECTING).then(|| {
+            shared.expecting.set(expecting + 1);
+            Self(shared)
+        })
+    }
+}
+
+impl Drop for Expecting<'_> {
+    fn drop(&mut self) {
+        self.0.expecting.set(self.0.expecting.get() - 1);
+    }
+}
+
 /// Counts a request as being in some state, also when its task is dropped or panics.
 struct Gauge<'a>(&'a AtomicU64);
 
@@ -217,54 +257,61 @@ impl Drop for Gauge<'_> {
     }
 }
 
-/// Reads requests and answers them, until no part of another is there.
+/// Reads requests and answers them, until none has come for a while.
 async fn requests(conn: &Conn) -> After {
     let shared = conn.shared();
-    let mut input = shared.buffers.small();
-    let mut scratch = shared.buffers.scratch();
     loop {
-        let snapshot = conn.door.snapshot(shared);
-        let scratch = &mut *scratch;
-        if let Err(none) = read_head(conn, &mut input, &mut scratch.head, &snapshot).await {
-            return reply::refuse(conn, &snapshot, none).await;
-        }
-        let length = scratch.head.length();
-        let (bytes, behind) = input.filled().split_at(length);
-        let (mut body, used) = Body::new(scratch.head.body(), behind, &shared.buffers);
-        let mut x = Exchange::new(conn, &snapshot, &scratch.head, bytes, &behind[used..]);
-        let outs = Outs {
-            response: &mut scratch.response,
-            request_out: &mut scratch.request_out,
-            response_out: &mut scratch.response_out,
-        };
-        let after = respond(&mut x, &mut body, outs).await;
-        if after != After::Keep {
-            return match after {
-                // With nothing unread the kernel sends no reset, and the client need not be waited for.
-                After::Close if body.is_complete() => {
-                    if let Client::Http1(socket) = &conn.client {
-                        socket.conclude();
-                    }
-                    After::Abort
-                }
-                after => after,
+        let mut input = shared.buffers.small();
+        let mut scratch = shared.buffers.scratch();
+        // Until no part of another request is there.
+        loop {
+            let snapshot = conn.door.snapshot(shared);
+            let scratch = &mut *scratch;
+            if let Err(none) = read_head(conn, &mut input, &mut scratch.head, &snapshot).await {
+                return reply::refuse(conn, &snapshot, none).await;
+            }
+            let length = scratch.head.length();
+            let (bytes, behind) = input.filled().split_at(length);
+            let (mut body, used) = Body::new(scratch.head.body(), behind, &shared.buffers);
+            let mut x = Exchange::new(conn, &snapshot, &scratch.head, bytes, &behind[used..]);
+            let outs = Outs {
+                response: &mut scratch.response,
+                request_out: &mut scratch.request_out,
+                response_out: &mut scratch.response_out,
             };
-        }
-        if !body.is_complete() {
-            let limit = snapshot.config.timeouts.body;
-            let drained = conn
-                .clock
-                .limit(limit, body.discard(&conn.client, DRAINED))
-                .await;
-            if drained != Ok(true) {
-                return After::Close;
+            let after = respond(&mut x, &mut body, outs).await;
+            if after != After::Keep {
+                return match after {
+                    // With nothing unread the kernel sends no reset, and the client need not be waited for.
+                    After::Close if body.is_complete() => {
+                        if let Client::Http1(socket) = &conn.client {
+                            socket.conclude();
+                        }
+                        After::Abort
+                    }
+                    after => after,
+                };
+            }
+            if !body.is_complete() {
+                let limit = snapshot.config.timeouts.body;
+                let drained = conn
+                    .clock
+                    .limit(limit, body.discard(&conn.client, DRAINED))
+                    .await;
+                if drained != Ok(true) {
+                    return After::Close;
+                }
+            }
+            match body.into_rest() {
+                Some(rest) => input = rest,
+                None => input.consume(length + used),
+            }
+            if input.filled().is_empty() {
+                break;
             }
         }
-        match body.into_rest() {
-            Some(rest) => input = rest,
-            None => input.consume(length + used),
-        }
-        if input.filled().is_empty() {
+        drop((input, scratch));
+        if !conn.soon().await {
             return After::Keep;
         }
     }

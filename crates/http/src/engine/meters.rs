@@ -21,7 +21,7 @@ pub struct ListenerMeters {
     /// By their numbers: what each is called, and its meter.
     routes: Box<[(Box<str>, Arc<Meter>)]>,
     none: Arc<Meter>,
-    services: HashMap<Arc<str>, Arc<Meter>>,
+    services: HashMap<Arc<str>, Arc<Meter>, foldhash::fast::RandomState>,
 }
 
 impl ListenerMeters {

@@ -121,6 +121,8 @@ struct Shared {
     open: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     count: Cell<usize>,
+    /// Of those, the ones that hold the state of their last request for the next one.
+    expecting: Cell<usize>,
     /// Told whenever a connection ends.
     ended: Notify,
     accepting: RefCell<Vec<AbortHandle>>,
@@ -174,6 +176,7 @@ impl Engine {
             open: RefCell::default(),
             free: RefCell::default(),
             count: Cell::new(0),
+            expecting: Cell::new(0),
             ended: Notify::new(),
             accepting: RefCell::default(),
         });

@@ -97,6 +97,7 @@ impl Record {
         meters.refused(conn.shared().worker, self.status, bytes, total);
         if let Some(log) = &snapshot.log {
             log.record(
+                tandem_net::coarse_time(),
                 &snapshot.config.log_format,
                 &AccessRecord {
                     client: conn.peer.ip().to_canonical(),
@@ -167,6 +168,7 @@ pub(super) fn end(x: &Exchange<'_>) {
         _ => b"",
     };
     log.record(
+        tandem_net::coarse_time(),
         &config.log_format,
         &AccessRecord {
             client: request.client,

@@ -272,6 +272,7 @@ impl Drop for Passing<'_> {
             let config = &self.snapshot.config;
             let opened = self.connected.zip(self.tried);
             log.record(
+                tandem_net::coarse_time(),
                 &config.log_format,
                 &AccessRecord {
                     client: self.conn.peer.ip().to_canonical(),

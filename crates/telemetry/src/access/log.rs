@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use tandem_model::AccessFormat;
 use time::OffsetDateTime;
@@ -86,20 +86,19 @@ impl AccessLog {
         }))))
     }
 
-    /// Appends a record; writes when enough has gathered.
-    pub fn record(&self, format: &AccessFormat, record: &AccessRecord<'_>) {
+    /// Appends a record, at a time since 1970; writes when enough has gathered.
+    pub fn record(&self, now: Duration, format: &AccessFormat, record: &AccessRecord<'_>) {
         let mut inner = self.0.borrow_mut();
-        let now = SystemTime::now();
-        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        if inner.stamp.at != since.as_secs() {
-            inner.stamp = Second::new(since.as_secs(), now.into());
+        if inner.stamp.at != now.as_secs() {
+            let second = UNIX_EPOCH + Duration::from_secs(now.as_secs());
+            inner.stamp = Second::new(now.as_secs(), second.into());
         }
         let Inner { buffer, stamp, .. } = &mut *inner;
         let stamp = Stamp {
             clf: &stamp.clf,
             second: &stamp.rfc3339,
             // Less than 1,000.
-            millis: since.subsec_millis() as u16,
+            millis: now.subsec_millis() as u16,
         };
         format::line(buffer, format, &stamp, record);
         if buffer.len() >= BATCH {
@@ -199,22 +198,24 @@ mod tests {
     use super::*;
     use crate::access::tests::record;
 
+    const NOW: Duration = Duration::from_secs(1_795_442_709);
+
     #[test]
     fn a_full_disk_is_told_of_once_and_again_when_it_has_room() {
         // Always full.
         let log = AccessLog::open(Path::new("/dev/full")).unwrap();
-        log.record(&AccessFormat::Combined, &record());
+        log.record(NOW, &AccessFormat::Combined, &record());
         let Written::Failing(why) = log.flush() else {
             panic!("it cannot have been written")
         };
         assert!(why.contains("No space left"), "{why}");
-        log.record(&AccessFormat::Combined, &record());
+        log.record(NOW, &AccessFormat::Combined, &record());
         assert_eq!(log.flush(), Written::All, "said already");
         let path = std::env::temp_dir().join(format!("tandem-access-{}", std::process::id()));
         log.0.borrow_mut().path = path.clone();
         log.reopen().unwrap();
         log.0.borrow_mut().torn = true;
-        log.record(&AccessFormat::Combined, &record());
+        log.record(NOW, &AccessFormat::Combined, &record());
         let again = log.flush();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();

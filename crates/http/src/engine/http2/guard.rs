@@ -2,7 +2,7 @@
 //!
 //! h2 bounds what is held for a peer: headers, continuations, streams that are reset before they are taken. It does not
 //! bound how long a peer keeps the worker busy with frames that cost it nothing: PING, SETTINGS, PRIORITY, resets,
-//! empty DATA. The guard stands between the socket and h2, reads the nine bytes of each frame as they pass, and keeps
+//! empty DATA. The guard stands between the wire and h2, reads the nine bytes of each frame as they pass, and keeps
 //! an account: such frames cost, time and traffic in both directions earn. A client that has nothing left is sent
 //! away (RFC 9113 section 10.5).
 
@@ -13,8 +13,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
-use tandem_net::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::wire::Wire;
 
 /// What a client begins with and never has more of. A page of a browser that cancels all of its hundred requests
 /// spends a quarter of it.
@@ -173,18 +174,18 @@ impl Frames {
     }
 }
 
-/// A socket under guard.
+/// A connection under guard.
 pub(super) struct Guarded {
-    socket: Socket,
+    wire: Rc<Wire>,
     frames: Frames,
     account: Rc<Account>,
 }
 
 impl Guarded {
-    pub fn new(socket: Socket) -> (Self, Rc<Account>) {
+    pub fn new(wire: Rc<Wire>) -> (Self, Rc<Account>) {
         let account = Rc::new(Account::new());
         let guarded = Self {
-            socket,
+            wire,
             frames: Frames::default(),
             account: account.clone(),
         };
@@ -199,7 +200,7 @@ impl AsyncRead for Guarded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Self {
-            socket,
+            wire,
             frames,
             account,
         } = &mut *self;
@@ -208,7 +209,7 @@ impl AsyncRead for Guarded {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        ready!(AsyncRead::poll_read(Pin::new(socket), cx, buf))?;
+        ready!(wire.poll_read(cx, buf))?;
         let read = &buf.filled()[before..];
         let data = frames.follow(read, |cost| account.spend(cost));
         account.carried(data);
@@ -226,22 +227,19 @@ impl AsyncRead for Guarded {
 
 impl AsyncWrite for Guarded {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let n = ready!(AsyncWrite::poll_write(Pin::new(&mut self.socket), cx, buf))?;
-        self.account.carried(n);
-        Poll::Ready(Ok(n))
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = AsyncWrite::poll_write_vectored(Pin::new(&mut self.socket), cx, bufs);
-        let n = ready!(written)?;
+        let n = ready!(self.wire.poll_write(cx, bufs))?;
         self.account.carried(n);
         Poll::Ready(Ok(n))
     }
@@ -250,11 +248,14 @@ impl AsyncWrite for Guarded {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut self.socket), cx)
+    /// h2 asks for this after each answer; what it has written is sent when it has nothing more to write.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_shutdown(Pin::new(&mut self.socket), cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.wire.poll_send(cx))?;
+        self.wire.finish();
+        Poll::Ready(Ok(()))
     }
 }

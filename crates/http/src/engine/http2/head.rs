@@ -82,7 +82,9 @@ pub(super) fn write(
 pub(super) fn response(head: &ResponseHead, bytes: &[u8]) -> Option<Response<()>> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status()).ok()?;
+    let shared = Bytes::copy_from_slice(bytes);
     let fields = response.headers_mut();
+    fields.reserve(head.fields.iter().count());
     for field in head.fields.iter() {
         if matches!(
             field.kind,
@@ -90,8 +92,8 @@ pub(super) fn response(head: &ResponseHead, bytes: &[u8]) -> Option<Response<()>
         ) {
             continue;
         }
-        let (name, value) = (part(bytes, &field.name), part(bytes, &field.value));
-        append(fields, name, value)?;
+        let (name, value) = (part(&shared, &field.name), part(&shared, &field.value));
+        append(fields, name, shared.slice_ref(value))?;
     }
     Some(response)
 }
@@ -99,20 +101,22 @@ pub(super) fn response(head: &ResponseHead, bytes: &[u8]) -> Option<Response<()>
 /// The fields of complete lines.
 pub(super) fn fields(lines: &[u8]) -> Option<HeaderMap> {
     let mut fields = HeaderMap::new();
+    let lines = Bytes::copy_from_slice(lines);
     for line in lines.split(|&b| b == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
             continue;
         }
         let colon = memchr::memchr(b':', line)?;
-        append(&mut fields, &line[..colon], line[colon + 1..].trim_ascii())?;
+        let value = lines.slice_ref(line[colon + 1..].trim_ascii());
+        append(&mut fields, &line[..colon], value)?;
     }
     Some(fields)
 }
 
-fn append(fields: &mut HeaderMap, name: &[u8], value: &[u8]) -> Option<()> {
+fn append(fields: &mut HeaderMap, name: &[u8], value: Bytes) -> Option<()> {
     let name = HeaderName::from_bytes(name).ok()?;
-    let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(value)).ok()?;
+    let value = HeaderValue::from_maybe_shared(value).ok()?;
     fields.append(name, value);
     Some(())
 }

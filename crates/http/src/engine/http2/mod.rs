@@ -8,9 +8,12 @@
 mod guard;
 mod head;
 mod stream;
+mod wire;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
@@ -30,6 +33,7 @@ use super::{Door, Draining, Shared, reply};
 use crate::head::{HeadLimits, MAX_HEAD};
 use guard::{Account, Guarded};
 pub(super) use stream::Stream;
+use wire::Wire;
 
 /// What a client sends first when it knows that HTTP/2 is spoken (section 3.4).
 pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -80,6 +84,7 @@ impl Drop for Counted {
 /// A connection while it lasts.
 struct Life {
     connection: Connection<Guarded, Bytes>,
+    wire: Rc<Wire>,
     account: Rc<Account>,
     open: Rc<Open>,
     clock: Clock,
@@ -108,7 +113,8 @@ pub(super) async fn serve(conn: Conn) {
         local: socket.local_address(),
         peer,
     };
-    let (guarded, account) = Guarded::new(socket);
+    let wire = Rc::new(Wire::new(socket));
+    let (guarded, account) = Guarded::new(wire.clone());
     let config = door.snapshot(&shared).config.clone();
     let (limit, limits) = (config.timeouts.head, config.limits);
     let handshake = h2::server::Builder::new()
@@ -118,12 +124,22 @@ pub(super) async fn serve(conn: Conn) {
         .max_header_list_size(limits.head.0 as u32)
         .max_send_buffer_size(stream::WRITE)
         .handshake(guarded);
-    let Ok(Ok(connection)) = clock.limit(limit, handshake).await else {
+    let mut handshake = pin!(handshake);
+    let handshake = poll_fn(|cx| {
+        let done = handshake.as_mut().poll(cx);
+        match wire.poll_send(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(None),
+            // What could not be sent goes with what follows.
+            _ => done.map(Result::ok),
+        }
+    });
+    let Ok(Some(connection)) = clock.limit(limit, handshake).await else {
         return;
     };
     let open = Rc::new(Open::default());
     let mut life = Life {
         connection,
+        wire,
         account,
         open: open.clone(),
         clock,
@@ -131,7 +147,7 @@ pub(super) async fn serve(conn: Conn) {
         leaving: None,
     };
     while let Some((request, respond)) =
-        std::future::poll_fn(|cx| life.poll_next(cx, &door, &shared, peer)).await
+        poll_fn(|cx| life.poll_next(cx, &door, &shared, peer)).await
     {
         let counted = Counted::new(&open, &shared);
         let (door, shared) = (door.clone(), shared.clone());
@@ -173,9 +189,13 @@ impl Life {
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending => {}
             }
+            if let Poll::Ready(Err(_)) = self.wire.poll_send(cx) {
+                return Poll::Ready(None);
+            }
             if self.open.count.get() > 0 {
                 self.idle_since = None;
             } else if self.idle_since.is_none() {
+                self.wire.rest();
                 self.idle_since = Some(Instant::now());
             }
             let idle = self.idle_since.map(|since| match self.leaving {
