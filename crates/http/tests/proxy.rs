@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use common::*;
@@ -49,6 +49,44 @@ fn connections_are_kept_on_both_sides() {
                 .unwrap();
             read_until(&mut client, expected).await;
         }
+    });
+}
+
+#[test]
+fn as_many_connections_are_kept_as_were_busy_at_once() {
+    const CLIENTS: usize = 200;
+    run(async {
+        let opened = Rc::new(Cell::new(0));
+        let count = opened.clone();
+        let together = Rc::new(tokio::sync::Barrier::new(CLIENTS));
+        let server = origin(move |mut stream, _| {
+            count.set(count.get() + 1);
+            let together = together.clone();
+            async move {
+                while read_request(&mut stream).await.is_some() {
+                    together.wait().await;
+                    stream.write_all(OK.as_bytes()).await.unwrap();
+                }
+            }
+        })
+        .await;
+        let (rig, _) = proxy(&[server]);
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            clients.push(rig.connect().await);
+        }
+        for _ in 0..3 {
+            for client in &mut clients {
+                client
+                    .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    .await
+                    .unwrap();
+            }
+            for client in &mut clients {
+                read_until(client, "hello").await;
+            }
+        }
+        assert_eq!(opened.get(), CLIENTS);
     });
 }
 
