@@ -14,7 +14,23 @@ pub struct Load<'a> {
     pub connections: usize,
     /// Seconds.
     pub seconds: u32,
+    /// The newest version of TLS that wrk speaks; it resumes sessions either way.
+    pub tls: Tls,
 }
+
+/// A version of TLS.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tls {
+    /// Resumed without another key exchange.
+    V12,
+    /// Resumed with one.
+    #[default]
+    V13,
+}
+
+/// A configuration of OpenSSL that ends at TLS 1.2.
+const V12: &str = "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = default\n\
+    [default]\nMaxProtocol = TLSv1.2\n";
 
 /// Asks again and again on all connections; returns how many answers came. An answer that is no success, or a
 /// connection that broke, ends the program: what is measured must be what is meant.
@@ -34,9 +50,15 @@ pub fn run(load: &Load<'_>) -> u64 {
     if let Some(file) = &file {
         wrk.arg("-s").arg(file);
     }
+    let conf = (load.tls == Tls::V12).then(|| {
+        let path = std::env::temp_dir().join(format!("bench-{}.cnf", std::process::id()));
+        std::fs::write(&path, V12).expect("a directory for temporary files");
+        wrk.env("OPENSSL_CONF", &path);
+        path
+    });
     let done = wrk.arg(&load.url).output();
     let done = done.unwrap_or_else(|error| panic!("wrk cannot be started: {error}"));
-    if let Some(file) = file {
+    for file in file.into_iter().chain(conf) {
         let _ = std::fs::remove_file(file);
     }
     let text = String::from_utf8_lossy(&done.stdout);

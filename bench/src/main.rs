@@ -4,6 +4,7 @@
 //! `proxy` and `site` likewise, and after the last two a part of the name of the cases that are wanted. (`bare` is the
 //! server of [`bare`], which the others start.) `sessions` has the session tier beside one memcached. `torture` compares nothing: it looks for broken promises.
 
+mod ab;
 mod bare;
 mod cache;
 mod calls;

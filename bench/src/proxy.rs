@@ -2,17 +2,18 @@
 //! connections, latency at a fixed rate.
 //!
 //! One worker on each side, the same routes, checks where there are any, access logs on, the same light origin (an
-//! nginx of its own, whose CPU is nobody's).
+//! nginx of its own, whose CPU is nobody's). All three speak TLS 1.2 and 1.3: nginx 1.22 would stop at 1.2, and resumed
+//! sessions of the two cost so differently that they are asked for apart.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Instant;
 
-use crate::load::{self, Load};
+use crate::load::{self, Load, Tls};
 use crate::process::{Server, free};
 use crate::stage::{Dir, bytes};
-use crate::{h2load, rounds, table};
+use crate::{ab, h2load, rounds, table};
 
 const ROUNDS: usize = 7;
 const IDLE: usize = 9_000;
@@ -114,7 +115,8 @@ http {{
     keepalive_requests 1000000000; keepalive_timeout 600s;
     client_body_temp_path {path}/t1; proxy_temp_path {path}/t2; fastcgi_temp_path {path}/t3;
     uwsgi_temp_path {path}/t4; scgi_temp_path {path}/t5;
-    ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem;
+    ssl_certificate {path}/cert.pem; ssl_certificate_key {path}/key.pem; ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_cache shared:tls:10m;
     upstream app {{ server {origin}; server {origin}; keepalive 300; keepalive_requests 1000000000; }}
     upstream static {{ server {origin}; keepalive 300; }}
     server {{
@@ -194,6 +196,10 @@ check   = {{ path = \"/app/1k\", every = \"2s\" }}
 enum How {
     /// By wrk, over so many connections.
     Wrk { connections: usize, close: bool },
+    /// By wrk, a resumed TLS session each.
+    Resumed(Tls),
+    /// By ab, a full TLS handshake each.
+    Full(&'static str),
     /// By h2load over HTTP/2.
     Http2,
 }
@@ -207,7 +213,7 @@ struct Case {
     budget: Option<f64>,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 12] = [
     case(
         "1 KiB, 32 connections",
         "/app/1k",
@@ -236,13 +242,15 @@ const CASES: [Case; 9] = [
     case("10 MiB", "/app/10m", false, 8, false, None),
     case("1 KiB, TLS", "/app/1k", true, 32, false, None),
     case("100 KiB, TLS", "/app/100k", true, 32, false, None),
-    case(
-        "1 KiB, a new TLS connection each",
-        "/app/1k",
-        true,
-        16,
-        true,
-        None,
+    tls("1 KiB, a full TLS 1.3 handshake each", How::Full("TLS1.3")),
+    tls("1 KiB, a full TLS 1.2 handshake each", How::Full("TLS1.2")),
+    tls(
+        "1 KiB, a resumed TLS 1.3 session each",
+        How::Resumed(Tls::V13),
+    ),
+    tls(
+        "1 KiB, a resumed TLS 1.2 session each",
+        How::Resumed(Tls::V12),
     ),
     Case {
         name: "1 KiB, HTTP/2, 8 connections of 16 streams",
@@ -270,6 +278,16 @@ const fn case(
     }
 }
 
+const fn tls(name: &'static str, how: How) -> Case {
+    Case {
+        name,
+        path: "/app/1k",
+        tls: true,
+        how,
+        budget: Some(1.0),
+    }
+}
+
 impl Proxy {
     fn url(&self, case: &Case) -> String {
         if case.tls {
@@ -283,8 +301,8 @@ impl Proxy {
     fn measure(&self, case: &Case) -> (f64, f64) {
         let (before, begun) = (self.server.cpu(), Instant::now());
         let url = self.url(case);
-        let answers = match case.how {
-            How::Wrk { connections, close } => load::run(&Load {
+        let wrk = |url, connections, close, tls| {
+            load::run(&Load {
                 url,
                 script: None,
                 fields: if close {
@@ -294,7 +312,13 @@ impl Proxy {
                 },
                 connections,
                 seconds: 1,
-            }),
+                tls,
+            })
+        };
+        let answers = match case.how {
+            How::Wrk { connections, close } => wrk(url, connections, close, Tls::V13),
+            How::Resumed(tls) => wrk(url, 16, true, tls),
+            How::Full(protocol) => ab::handshakes(&url, protocol, 16, 2_000),
             How::Http2 => h2load::http2(&url, 8, 16, 1),
         };
         let seconds = begun.elapsed().as_secs_f64();

@@ -282,6 +282,7 @@ fn measure(case: &Case<'_>, sides: &mut [Side<'_>], rounds: usize) -> Vec<f64> {
             fields: case.fields,
             connections: case.connections,
             seconds: 1,
+            tls: load::Tls::default(),
         });
         (cpu(&side.servers) - before) as f64 / answers as f64
     })
@@ -522,6 +523,7 @@ fn system_calls(sides: &[(&str, &Server, SocketAddr)]) {
             fields: &[],
             connections: 64,
             seconds: 2,
+            tls: load::Tls::default(),
         };
         let mut answers = 0;
         let counts = calls::during(server.id(), || answers = load::run(&load));

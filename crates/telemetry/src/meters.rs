@@ -52,10 +52,13 @@ pub const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
 /// What one worker counted of the answers of a route, a service or a server.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Answers {
+    // In this order: with ten thousand routes nearly every answer finds its meter outside the caches, and changes one
+    // cache line of it, and the one beside that, instead of four.
     codes: [AtomicU64; CODES.len()],
-    time: Histogram,
     bytes: AtomicU64,
+    time: Histogram,
     retries: AtomicU64,
 }
 
