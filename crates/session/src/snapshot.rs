@@ -149,6 +149,7 @@ pub fn write(directory: &Path, meta: &SnapshotMeta, view: View) -> io::Result<Sn
     for record in view.into_records() {
         weight += match &record {
             Record::Item(key, item) => key.len() + item.value.len() + 32,
+            Record::Agent(_, agent) => agent.weight(),
             _ => 256,
         };
         count += 1;

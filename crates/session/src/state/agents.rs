@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Operation, Outcome};
+use super::{Command, Operation, Outcome};
 
 /// An agent that asked for nothing for so long, by the keyspace's clock, is forgotten. Its identity is never given
 /// again, so that an operation of it that still arrives is refused and not taken for a new one.
@@ -15,6 +15,10 @@ const MAX_AGENTS: usize = 1024;
 /// Operations that one agent may have open.
 const MAX_OPEN: usize = 16 * 1024;
 
+/// Bytes of values that recorded answers of one agent may hold, and one value more. Its further `gat`s are refused until
+/// it has heard of those: a record of a snapshot is one agent.
+const MAX_HELD: usize = 4 << 20;
+
 /// What is remembered of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
@@ -23,6 +27,27 @@ pub struct Agent {
     seen: u64,
     lowest_open: u64,
     answers: BTreeMap<u64, Outcome>,
+    /// Bytes of values in them.
+    #[serde(skip)]
+    held: usize,
+}
+
+impl Agent {
+    /// Bytes of it in a snapshot, roughly.
+    pub fn weight(&self) -> usize {
+        256 + self.answers.len() * 16 + self.held
+    }
+
+    fn count(&mut self) {
+        self.held = self.answers.values().map(held).sum();
+    }
+}
+
+fn held(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Hit(item) => item.value.len(),
+        _ => 0,
+    }
 }
 
 /// All agents. Cheap to clone; each agent is copied when it changes while a clone still holds it.
@@ -73,7 +98,9 @@ impl Agents {
         agent.seen = now;
         if operation.lowest_open > agent.lowest_open {
             agent.lowest_open = operation.lowest_open;
-            agent.answers = agent.answers.split_off(&operation.lowest_open);
+            let open = agent.answers.split_off(&operation.lowest_open);
+            let forgotten = std::mem::replace(&mut agent.answers, open);
+            agent.held -= forgotten.values().map(held).sum::<usize>();
         }
         if operation.sequence < agent.lowest_open {
             return Ticket::Refused(Outcome::Closed);
@@ -88,14 +115,19 @@ impl Agents {
         if agent.answers.len() >= MAX_OPEN {
             return Ticket::Refused(Outcome::Refused("too many operations are open".into()));
         }
+        if agent.held >= MAX_HELD && matches!(operation.command, Command::GetAndTouch { .. }) {
+            return Ticket::Refused(Outcome::Refused(
+                "too many values are on their way to one agent".into(),
+            ));
+        }
         Ticket::New
     }
 
     pub fn record(&mut self, operation: &Operation, outcome: Outcome) {
         if let Some(agent) = self.known.get_mut(&operation.agent.number) {
-            Arc::make_mut(agent)
-                .answers
-                .insert(operation.sequence, outcome);
+            let agent = Arc::make_mut(agent);
+            agent.held += held(&outcome);
+            agent.answers.insert(operation.sequence, outcome);
         }
     }
 
@@ -118,7 +150,8 @@ impl Agents {
         self.sweep = sweep;
     }
 
-    pub fn restore(&mut self, id: u64, agent: Agent) {
+    pub fn restore(&mut self, id: u64, mut agent: Agent) {
+        agent.count();
         self.known.insert(id, Arc::new(agent));
     }
 

@@ -334,6 +334,37 @@ fn a_get_that_touches_shows_the_same_when_it_is_retried_whatever_came_meanwhile(
     }
 }
 
+#[test]
+fn what_an_agent_has_open_fits_into_a_record_of_a_snapshot() {
+    let mut driven = Driven::new();
+    let value = "v".repeat(1_000_000);
+    driven.at(100, store(Mode::Set, "k", None, &value));
+    let touch = || Command::GetAndTouch {
+        key: key("k"),
+        life: None,
+    };
+    let hits = (0..100).filter(|_| matches!(driven.at(200, touch()), Outcome::Hit(_)));
+    assert_eq!(hits.count(), 5, "4 MiB, and one value more");
+    let refused = driven.at(300, touch());
+    assert!(matches!(refused, Outcome::Refused(_)), "{refused:?}");
+    // Restored, it refuses the same; and other operations go on.
+    let mut restoring = Restoring::default();
+    for record in driven.state.view().into_records() {
+        let bytes = postcard::to_stdvec(&record).unwrap();
+        assert!(bytes.len() < 6 << 20, "{} bytes", bytes.len());
+        restoring.add(postcard::from_bytes(&bytes).unwrap());
+    }
+    driven.state = restoring.finish();
+    assert_eq!(driven.at(400, touch()), refused);
+    let stored = driven.at(500, store(Mode::Set, "l", None, "1"));
+    assert_eq!(stored, Outcome::Stored);
+    // What the agent has heard of holds nothing any more.
+    let mut operation = driven.operation(touch());
+    operation.lowest_open = operation.sequence;
+    let heard = driven.entry(600, vec![Change::Operation(operation)]);
+    assert!(matches!(heard[..], [Outcome::Hit(_)]));
+}
+
 proptest! {
     #[test]
     fn the_same_entries_give_the_same_state_and_replies_on_every_replica(log in a_log()) {
