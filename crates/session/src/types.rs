@@ -37,7 +37,13 @@ pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
 
 /// Encodes anything of ours. Only a value that cannot be measured can fail to be encoded, and none of ours is such.
 pub fn encode<T: Serialize>(value: &T) -> std::io::Result<Vec<u8>> {
-    postcard::to_extend(value, Vec::new()).map_err(std::io::Error::other)
+    // Most of what is said is shorter, or has a value of about this size.
+    encode_behind(Vec::with_capacity(2 * 1024), value)
+}
+
+/// As [`encode`], behind what is in `bytes`.
+pub fn encode_behind<T: Serialize>(bytes: Vec<u8>, value: &T) -> std::io::Result<Vec<u8>> {
+    postcard::to_extend(value, bytes).map_err(std::io::Error::other)
 }
 
 /// Decodes what [`encode`] made; bytes that are left over are an error.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use openraft::entry::RaftEntry;
 
-use crate::types::{Entry, decode, encode, invalid};
+use crate::types::{Entry, decode, encode_behind, invalid};
 
 const HEADER: &[u8; 8] = b"TNDMLOG\x02";
 const RECORD_HEAD: usize = 12;
@@ -50,12 +50,18 @@ pub struct Records {
 }
 
 impl Records {
-    /// Adds an entry.
-    pub fn add(&mut self, entry: &Entry) -> io::Result<()> {
-        let payload = encode(entry)?;
-        self.starts.push(self.bytes.len() as u64);
-        self.bytes.extend_from_slice(&head(&payload));
-        self.bytes.extend_from_slice(&payload);
+    /// Adds an entry, which takes about `weight` bytes.
+    pub fn add(&mut self, entry: &Entry, weight: usize) -> io::Result<()> {
+        let start = self.bytes.len();
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.reserve(RECORD_HEAD + weight);
+        bytes.extend_from_slice(&[0; RECORD_HEAD]);
+        bytes = encode_behind(bytes, entry)?;
+        let payload = start + RECORD_HEAD;
+        let head = head(&bytes[payload..]);
+        bytes[start..payload].copy_from_slice(&head);
+        self.bytes = bytes;
+        self.starts.push(start as u64);
         Ok(())
     }
 }

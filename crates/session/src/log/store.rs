@@ -269,7 +269,7 @@ impl Inner {
         let mut added = Vec::new();
         for entry in entries {
             first.get_or_insert(entry.index());
-            records.add(&entry)?;
+            records.add(&entry, weight(&entry))?;
             added.push(entry);
         }
         let Some(first) = first else {
