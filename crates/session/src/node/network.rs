@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, Stream, StreamExt, unfold};
+use openraft::entry::RaftEntry;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::storage::Snapshot;
 
@@ -133,6 +136,28 @@ fn unexpected() -> RPCError<Types> {
     RPCError::Unreachable(Unreachable::from_string("an unexpected answer"))
 }
 
+/// What came of the requests of a stream, in their order.
+type Appended<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
+
+/// The next request of a stream that is worth a message.
+///
+/// One that only says how far entries are committed is not: the next entries say it too, and if none follow the next
+/// heartbeat. It would go out just before the answer to whoever wrote, and the next entries would wait for its answer.
+/// Where the stream ends with it, it is a question of openraft's that needs its answer.
+async fn next_to_send<S>(stream: &mut S) -> Option<AppendEntriesRequest<Types>>
+where
+    S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
+{
+    let mut request = stream.next().await?;
+    while request.entries.is_empty() {
+        let Some(later) = stream.next().await else {
+            break;
+        };
+        request = later;
+    }
+    Some(request)
+}
+
 impl RaftNetworkV2<Types> for Network {
     type SnapshotData = SnapshotFile;
 
@@ -145,6 +170,35 @@ impl RaftNetworkV2<Types> for Network {
             RaftReply::Append(response) => Ok(response),
             _ => Err(unexpected()),
         }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Appended<'s>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
+    {
+        let appended = unfold(Some((self, input.fuse())), move |state| {
+            let option = option.clone();
+            async move {
+                let (network, mut input) = state?;
+                let request = next_to_send(&mut input).await?;
+                let prev = request.prev_log_id;
+                let last = request.entries.last().map(RaftEntry::log_id).or(prev);
+                let answer = match network.append_entries(request, option).await {
+                    Ok(answer) => answer,
+                    Err(error) => return Some((Err(error), None)),
+                };
+                let result = answer.into_stream_result(prev, last);
+                // Behind entries that were not all taken nothing may follow in this stream.
+                let goes_on = result.as_ref().is_ok_and(|matching| *matching == last);
+                Some((Ok(result), goes_on.then_some((network, input))))
+            }
+        });
+        let appended: Appended<'s> = Box::pin(appended);
+        Box::pin(std::future::ready(Ok(appended)))
     }
 
     async fn vote(
