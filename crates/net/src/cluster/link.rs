@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{self, Kind, MAX_FRAME};
 use super::hello::{self, ClusterKey, HelloError};
@@ -34,6 +35,9 @@ const MAX_UNSENT: usize = 8 * 1024 * 1024;
 const PING_AFTER: Duration = Duration::from_millis(700);
 /// and given up after so long: a connection through a cut that has healed would else wait for its retransmission.
 const SILENCE: Duration = Duration::from_secs(2);
+/// How often it is looked how long the peer has been silent. A timer that is earlier than all others costs the runtime
+/// a system call; with this one running, neither requests nor their time limits are the earliest.
+const WATCH: Duration = Duration::from_millis(100);
 
 /// Whom to connect to, and as whom.
 #[derive(Clone, Debug)]
@@ -245,6 +249,8 @@ async fn converse(mut stream: TcpStream, first: Call, queue: &mut mpsc::Receiver
     let mut batch = vec![first];
     let mut heard = Instant::now();
     let mut pinged = false;
+    let mut watch = pin!(sleep(WATCH));
+    let mut watching = true;
     loop {
         for call in batch.drain(..) {
             call.sent.store(true, SeqCst);
@@ -258,7 +264,10 @@ async fn converse(mut stream: TcpStream, first: Call, queue: &mut mpsc::Receiver
             }
         }
         let may_send = output.len() < MAX_UNSENT && outstanding.len() < MAX_OUTSTANDING;
-        let patience = if pinged { SILENCE } else { PING_AFTER };
+        if !watching && !outstanding.is_empty() {
+            watching = true;
+            watch.as_mut().reset(Instant::now() + WATCH);
+        }
         tokio::select! {
             biased;
             read = reader.read_buf(&mut input) => {
@@ -291,12 +300,20 @@ async fn converse(mut stream: TcpStream, first: Call, queue: &mut mpsc::Receiver
                     return;
                 }
             }
-            () = sleep_until(heard + patience), if !outstanding.is_empty() => {
-                if pinged {
+            () = &mut watch, if watching => {
+                // It goes on for as long as there are requests now and then, and rests when there are none.
+                watching = !outstanding.is_empty();
+                watch.as_mut().reset(Instant::now() + WATCH);
+                let silent = heard.elapsed();
+                if !watching || silent < PING_AFTER {
+                    continue;
+                }
+                if silent >= SILENCE {
                     return;
                 }
-                pinged = true;
-                frame::put(&mut output, 0, Kind::Ping, b"");
+                if !std::mem::replace(&mut pinged, true) {
+                    frame::put(&mut output, 0, Kind::Ping, b"");
+                }
             }
         }
     }

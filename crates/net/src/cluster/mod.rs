@@ -15,7 +15,7 @@ mod server;
 pub use frame::MAX_FRAME;
 pub use hello::ClusterKey;
 pub use link::{Link, LinkError, LinkOptions};
-pub use server::{Accepted, ClusterServer, Purposes, serve};
+pub use server::{Accepted, Answer, ClusterServer, Purposes, serve};
 
 /// The version of hello and frames. A node that meets another version says so in words and hangs up.
 pub const PROTOCOL: u16 = 1;

@@ -220,11 +220,19 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_keepalive(true)
 }
 
+/// What a handler makes of a request.
+pub enum Answer<F> {
+    /// It is known at once: nothing is waited for, and no future is kept.
+    Now(Bytes),
+    /// It will be.
+    Later(F),
+}
+
 /// Answers the requests of one connection until it closes. Requests are worked on side by side, and answered in the
 /// order in which they are done.
 ///
 /// The error says how the connection ended, when it was not by the peer's orderly close.
-pub async fn serve<F>(accepted: Accepted, handler: impl Fn(Bytes) -> F) -> io::Result<()>
+pub async fn serve<F>(accepted: Accepted, handler: impl Fn(Bytes) -> Answer<F>) -> io::Result<()>
 where
     F: Future<Output = Bytes>,
 {
@@ -240,8 +248,11 @@ where
             };
             match request.kind {
                 Kind::Request => {
-                    let (id, answer) = (request.id, handler(request.body));
-                    pending.push(async move { (id, answer.await) });
+                    let id = request.id;
+                    match handler(request.body) {
+                        Answer::Now(answer) => put_answer(&mut output, id, &answer),
+                        Answer::Later(answer) => pending.push(async move { (id, answer.await) }),
+                    }
                 }
                 Kind::Ping => frame::put(&mut output, request.id, Kind::Pong, b""),
                 Kind::Answer | Kind::Pong => return Err(io::ErrorKind::InvalidData.into()),

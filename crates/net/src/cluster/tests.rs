@@ -22,11 +22,9 @@ async fn echo(key: &[u8]) -> (SocketAddr, Events) {
     let address = server.local_addr().unwrap();
     server.purposes().register("echo", |accepted| {
         assert_eq!(accepted.peer, "a");
-        tokio::spawn(serve(accepted, |body: Bytes| async move {
-            if &body[..] == b"hold" {
-                std::future::pending::<()>().await;
-            }
-            body
+        tokio::spawn(serve(accepted, |body: Bytes| match &body[..] {
+            b"hold" => Answer::Later(std::future::pending()),
+            _ => Answer::Now(body),
         }));
     });
     tokio::spawn(server.serve(std::future::pending()));
@@ -150,7 +148,9 @@ async fn a_link_comes_back_when_its_node_does() {
         .await
         .unwrap();
     server.purposes().register("echo", |accepted| {
-        tokio::spawn(serve(accepted, |body: Bytes| async move { body }));
+        tokio::spawn(serve(accepted, |body: Bytes| {
+            Answer::Later(std::future::ready(body))
+        }));
     });
     tokio::spawn(server.serve(std::future::pending()));
     let deadline = std::time::Instant::now() + LONG;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_cache::rules::Expiry;
+use tandem_net::cluster::Answer;
 
 use super::guard::Guard;
 use super::reads::{ReadError, Reads};
@@ -43,30 +44,47 @@ pub struct Clients {
 
 impl Clients {
     /// Answers one request.
-    pub async fn answer(self: Arc<Self>, body: Bytes) -> Bytes {
-        let response = match decode::<FromAgent>(&body) {
-            Ok(message) if message.group != GROUP => {
-                Response::Malformed("there is no such group".into())
-            }
-            Ok(message) => {
-                if message.forward
-                    && !matches!(message.request, Request::Status)
-                    && !self.view.leads()
-                {
-                    match self.forward(message.request).await {
-                        Ok(answer) => return answer,
-                        Err(response) => response,
-                    }
-                } else {
-                    self.response(message.request).await
-                }
-            }
+    pub fn answer(self: &Arc<Self>, body: &[u8]) -> Answer<impl Future<Output = Bytes> + use<>> {
+        let known = match decode::<FromAgent>(body) {
+            Ok(message) => match self.at_once(&message) {
+                Some(response) => response,
+                None => return Answer::Later(self.clone().later(message)),
+            },
             Err(error) => Response::Malformed(error.to_string()),
         };
-        // A response of ours can be encoded; an empty answer is unreadable for the agent, and so as good as none.
-        encode(&response).unwrap_or_default().into()
+        Answer::Now(encoded(&known))
     }
 
+    /// What can be said without waiting for anything.
+    fn at_once(&self, message: &FromAgent) -> Option<Response> {
+        if message.group != GROUP {
+            return Some(Response::Malformed("there is no such group".into()));
+        }
+        match &message.request {
+            Request::Status => {
+                let status = self.view.status(&self.replica, self.limit);
+                Some(Response::Status(Box::new(status)))
+            }
+            Request::Read(keys) => {
+                let replica = self.replica.lock();
+                let is_ready = self.reads.is_ready(&replica);
+                is_ready.then(|| items(&replica, keys)).flatten()
+            }
+            _ => None,
+        }
+    }
+
+    async fn later(self: Arc<Self>, message: FromAgent) -> Bytes {
+        if !message.forward || self.view.leads() {
+            return encoded(&self.response(message.request).await);
+        }
+        match Box::pin(self.forward(message.request)).await {
+            Ok(answer) => answer,
+            Err(response) => encoded(&response),
+        }
+    }
+
+    /// What is rare is boxed: it would make the future of every operation as large as its own.
     async fn response(&self, request: Request) -> Response {
         match request {
             Request::Status => {
@@ -78,8 +96,8 @@ impl Clients {
                 Response::Malformed("too many operations in one request".into())
             }
             Request::Operate(operations) => self.operate(operations).await,
-            Request::Read(keys) => self.read(&keys).await,
-            Request::Find(wanted) => self.find(wanted).await,
+            Request::Read(keys) => Box::pin(self.read(&keys)).await,
+            Request::Find(wanted) => Box::pin(self.find(wanted)).await,
         }
     }
 
@@ -123,11 +141,11 @@ impl Clients {
     }
 
     async fn operate(&self, operations: Vec<Operation>) -> Response {
-        if operations.iter().any(|o| is_life_extension(&o.command)) {
-            // Some may not be worth an entry: that is seen by a read.
-            if let Err(error) = self.reads.ready().await {
-                return read_error(error);
-            }
+        // Some may not be worth an entry: that is seen by a read.
+        if operations.iter().any(|o| is_life_extension(&o.command))
+            && let Err(error) = self.until_ready().await
+        {
+            return read_error(error);
         }
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut changes = Vec::new();
@@ -235,6 +253,14 @@ impl Clients {
         }
     }
 
+    /// Waits until the state here has everything that was acknowledged before this call.
+    async fn until_ready(&self) -> Result<(), ReadError> {
+        if self.reads.is_ready(&self.replica.lock()) {
+            return Ok(());
+        }
+        self.reads.ready().await
+    }
+
     async fn propose(&self, changes: Vec<Change>, weight: usize) -> Response {
         match self.writes.propose(changes, weight).await {
             Ok(outcomes) => Response::Outcomes {
@@ -250,10 +276,11 @@ impl Clients {
     async fn read(&self, keys: &[Key]) -> Response {
         // Twice at most: an entry that settles what the clock has overtaken moves the state's clock past it.
         for _ in 0..2 {
-            if let Err(error) = self.reads.ready().await {
+            if let Err(error) = self.until_ready().await {
                 return read_error(error);
             }
-            if let Some(response) = self.items(keys) {
+            let known = items(&self.replica.lock(), keys);
+            if let Some(response) = known {
                 return response;
             }
             if let Err(error) = self.writes.propose(Vec::new(), 0).await {
@@ -270,7 +297,7 @@ impl Clients {
 
     /// Looks through the keyspace as it is now, beside what serves.
     async fn find(&self, wanted: Wanted) -> Response {
-        if let Err(error) = self.reads.ready().await {
+        if let Err(error) = self.until_ready().await {
             return read_error(error);
         }
         let (view, now) = {
@@ -282,26 +309,30 @@ impl Clients {
             Err(error) => Response::Unavailable(error.to_string()),
         }
     }
+}
 
-    /// The items under `keys`; `None` when the answer waits for an entry.
-    fn items(&self, keys: &[Key]) -> Option<Response> {
-        let replica = self.replica.lock();
-        let now = replica.clock.now();
-        let mut items = Vec::with_capacity(keys.len());
-        let mut bytes = 0;
-        for key in keys {
-            if replica.state.is_unsettled(key, now) {
-                return None;
-            }
-            let item = replica.state.get(key).cloned();
-            bytes += item.as_ref().map_or(0, |item| item.value.len());
-            items.push(item);
-            if bytes >= ANSWER_BYTES {
-                break;
-            }
+/// The items under `keys`; `None` when the answer waits for an entry.
+fn items(replica: &Replica, keys: &[Key]) -> Option<Response> {
+    let now = replica.clock.now();
+    let mut items = Vec::with_capacity(keys.len());
+    let mut bytes = 0;
+    for key in keys {
+        if replica.state.is_unsettled(key, now) {
+            return None;
         }
-        Some(Response::Items { now, items })
+        let item = replica.state.get(key).cloned();
+        bytes += item.as_ref().map_or(0, |item| item.value.len());
+        items.push(item);
+        if bytes >= ANSWER_BYTES {
+            break;
+        }
     }
+    Some(Response::Items { now, items })
+}
+
+/// A response of ours can be encoded; an empty answer is unreadable for the agent, and so as good as none.
+fn encoded(response: &Response) -> Bytes {
+    encode(response).unwrap_or_default().into()
 }
 
 fn read_error(error: ReadError) -> Response {

@@ -92,7 +92,7 @@ impl Core {
         let clients = Arc::new(Clients {
             view: view.clone(),
             replica: replica.clone(),
-            reads: Reads::start(raft.clone()),
+            reads: Reads::start(raft.clone(), view.clone()),
             writes: writes.clone(),
             peers: peers.clone(),
             guard: options
@@ -184,6 +184,7 @@ impl Core {
 
     /// Hands leadership over, if it is here, and stops Raft.
     pub async fn stop(&self) {
+        self.clients.reads.give_away();
         hand_over(&self.raft, &self.view).await;
         let _ = timeout(HAND_OVER, self.raft.shutdown()).await;
         let subject = format!("sessions/{}", self.view.name());

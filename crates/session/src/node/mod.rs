@@ -25,7 +25,7 @@ use std::thread;
 use std::time::Duration;
 
 use tandem_model::Pattern;
-use tandem_net::cluster::{Accepted, ClusterKey, Purposes, serve};
+use tandem_net::cluster::{Accepted, Answer, ClusterKey, Purposes, serve};
 use tandem_telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -257,10 +257,11 @@ fn register(purposes: &Purposes, core: Core) {
                 // How a connection ends is its other side's business; it makes another.
                 if from_replica {
                     let peer = connection.peer.clone();
-                    let _ = serve(connection, |body| core.replicas.clone().answer(body)).await;
+                    let answer = |body| Answer::Later(core.replicas.clone().answer(body));
+                    let _ = serve(connection, answer).await;
                     core.connection_ended(&peer);
                 } else {
-                    let _ = serve(connection, |body| core.clients.clone().answer(body)).await;
+                    let _ = serve(connection, |body| core.clients.answer(&body)).await;
                 }
             });
         }

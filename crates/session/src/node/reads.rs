@@ -4,14 +4,18 @@
 //! nobody else for [`super::LEADER_LEASE`] from then on, by its own monotonic clock. When the lease is too old, a round
 //! of heartbeats makes it new. Then the state must have applied everything that was committed when the read came.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use openraft::LinearizerOption;
 use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::{LinearizerOption, ServerState};
 use tokio::sync::{mpsc, oneshot};
 
+use super::view::ClusterView;
 use super::{LEADER_LEASE, Raft};
-use crate::rt::spawn;
+use crate::machine::Replica;
+use crate::rt::{age, spawn};
 use crate::types::Member;
 
 /// How old a majority's acknowledgement may be. Well below the lease, for clocks that run at different speeds.
@@ -32,13 +36,18 @@ pub enum ReadError {
 
 type Waiting = oneshot::Sender<Result<(), ReadError>>;
 
-/// Where reads wait for their round.
+/// Where reads wait for their round, if they have to.
 #[derive(Clone)]
-pub struct Reads(mpsc::Sender<Waiting>);
+pub struct Reads {
+    rounds: mpsc::Sender<Waiting>,
+    view: ClusterView,
+    /// This replica has begun to give leadership away: the next leader need not wait until its lease is over.
+    given_away: Arc<AtomicBool>,
+}
 
 impl Reads {
     /// Starts the task of the rounds, on the current runtime.
-    pub fn start(raft: Raft) -> Self {
+    pub fn start(raft: Raft, view: ClusterView) -> Self {
         let (reads, mut queue) = mpsc::channel(QUEUE);
         spawn(async move {
             let mut waiting: Vec<Waiting> = Vec::new();
@@ -50,13 +59,39 @@ impl Reads {
                 }
             }
         });
-        Self(reads)
+        Self {
+            rounds: reads,
+            view,
+            given_away: Arc::default(),
+        }
+    }
+
+    /// Whether `replica`, this one's state, has everything now that was acknowledged before this call, as far as that
+    /// is known without asking anybody.
+    ///
+    /// What earlier leaders acknowledged is there when an entry of this leadership is applied; what this one did, it
+    /// applied first. No other can lead as long as the lease holds, whatever else this replica has not heard yet: its
+    /// end is all that there is to look at.
+    pub fn is_ready(&self, replica: &Replica) -> bool {
+        let metrics = self.view.borrow();
+        metrics.state == ServerState::Leader
+            && replica.applied.map(|log_id| log_id.leader_id) == Some(metrics.vote.leader_id)
+            && metrics
+                .last_quorum_acked
+                .as_ref()
+                .is_some_and(|at| age(at) < LEASE)
+            && !self.given_away.load(Relaxed)
+    }
+
+    /// Leadership is about to be given away: from now on a read is answered only if Raft itself says that it can be.
+    pub fn give_away(&self) {
+        self.given_away.store(true, Relaxed);
     }
 
     /// Waits until the state here has everything that was acknowledged before this call.
     pub async fn ready(&self) -> Result<(), ReadError> {
         let (read, waited) = oneshot::channel();
-        if self.0.try_send(read).is_err() {
+        if self.rounds.try_send(read).is_err() {
             return Err(ReadError::Unavailable("too many reads are waiting".into()));
         }
         waited

@@ -73,7 +73,8 @@ impl Replicas {
                 Ok(response) => RaftReply::Transfer(response),
                 Err(error) => not_here(&error),
             },
-            RaftRequest::Snapshot(piece) => self.take(piece).await,
+            // Boxed: it is rare, and would make the future of every append as large as itself.
+            RaftRequest::Snapshot(piece) => Box::pin(self.take(piece)).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The cluster as this replica sees it now.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -55,6 +56,11 @@ impl ClusterView {
     /// A copy of the metrics as they are.
     pub fn metrics(&self) -> Metrics {
         self.metrics.borrow_watched().clone()
+    }
+
+    /// The metrics as they are, to be looked at and let go of at once.
+    pub fn borrow(&self) -> impl Deref<Target = Metrics> {
+        self.metrics.borrow_watched()
     }
 
     /// Whether this replica leads, as far as it knows.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_model::Pattern;
-use tandem_net::cluster::ClusterKey;
+use tandem_net::cluster::{Answer, ClusterKey};
 use tandem_telemetry::Telemetry;
 use tandem_telemetry::event::Log;
 use tokio::sync::{Notify, watch};
@@ -370,7 +370,10 @@ fn port(core: &Core) -> Port {
     let (clients, replicas, ended) = (core.clients.clone(), core.replicas.clone(), core.clone());
     Port {
         raft: Arc::new(move |body| Box::pin(replicas.clone().answer(body))),
-        agent: Arc::new(move |body| Box::pin(clients.clone().answer(body))),
+        agent: Arc::new(move |body| match clients.answer(&body) {
+            Answer::Now(answer) => Box::pin(std::future::ready(answer)),
+            Answer::Later(answer) => Box::pin(answer),
+        }),
         ended: Arc::new(move |name| ended.connection_ended(name)),
     }
 }

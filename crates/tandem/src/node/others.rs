@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tandem_admin::{Answer, Api, Call, Others};
 use tandem_model::NodePlan;
-use tandem_net::cluster::{Accepted, ClusterKey, Link, LinkOptions, Purposes, serve};
+use tandem_net::cluster::{self, Accepted, ClusterKey, Link, LinkOptions, Purposes, serve};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
@@ -136,7 +136,7 @@ pub fn answer(purposes: &Purposes, api: Api) -> AbortHandle {
                 let from = connection.peer.clone();
                 // A connection that breaks is opened again by whoever needs it.
                 let _ = serve(connection, move |body| {
-                    respond(api.clone(), from.clone(), body)
+                    cluster::Answer::Later(respond(api.clone(), from.clone(), body))
                 })
                 .await;
             });
