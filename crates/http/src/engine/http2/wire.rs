@@ -29,7 +29,7 @@ pub(super) struct Wire {
 impl Wire {
     pub fn new(socket: Socket) -> Self {
         Self {
-            socket: socket,
+            socket,
             gathered: RefCell::default(),
             sent: Cell::new(0),
         }
