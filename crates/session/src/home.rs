@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::log::{LogStore, files};
+use crate::rt::Pace;
 use crate::snapshot::SnapshotFile;
 use crate::state::State;
 use crate::types::{NodeId, SnapshotMeta, invalid};
@@ -183,7 +184,7 @@ impl Home {
         let log = LogStore::open(directory, durable)?;
         let snapshot = match SnapshotFile::current(directory)? {
             Some(file) => {
-                let (meta, state) = file.load()?;
+                let (meta, state) = file.load(Pace::at_once())?;
                 Some((meta, state, file))
             }
             None => None,

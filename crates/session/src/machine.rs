@@ -11,7 +11,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 
 use crate::clock::KeyspaceClock;
 use crate::home::Home;
-use crate::rt::blocking;
+use crate::rt::{Pace, blocking};
 use crate::snapshot::{self, SnapshotFile};
 use crate::state::State;
 use crate::types::{LogId, Membership, NodeId, SnapshotMeta, Types};
@@ -158,7 +158,7 @@ impl RaftStateMachine<Types> for Machine {
         let replica = self.replica.clone();
         let expected = meta.clone();
         blocking(move || {
-            let (meta, state) = file.load()?;
+            let (meta, state) = file.load(Pace::behind())?;
             if meta != expected {
                 return Err(crate::types::invalid(
                     "the snapshot is of another index than announced",
@@ -224,7 +224,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
             } else {
                 meta
             };
-            let file = snapshot::write(&directory, &meta, view)?;
+            let file = snapshot::write(&directory, &meta, view, Pace::behind())?;
             let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
             if current
                 .as_ref()

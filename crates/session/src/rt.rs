@@ -7,20 +7,57 @@ use std::time::Duration;
 
 #[cfg(not(test))]
 mod own {
-    use std::io;
+    use std::{io, thread};
+
+    use tokio::sync::oneshot;
 
     pub use openraft::TokioRuntime as Runtime;
     pub use tandem_net::cluster::Link;
     pub use tokio::spawn;
     pub use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-    /// Runs what takes long off the thread that serves.
+    /// How much those that serve come before work in the background, on `nice`'s scale: where all cores are busy such
+    /// work gets a quarter of one, and it is interrupted whenever there is something to serve.
+    const BEHIND: i32 = 6;
+
+    /// Runs what takes long on a thread of its own, behind those that serve.
     pub async fn blocking<T: Send + 'static>(
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(io::Error::other)?
+        let (tell, told) = oneshot::channel();
+        let work = move || {
+            // Of this thread alone (on Linux). Where it is not allowed, the work is done all the same.
+            let _ = rustix::process::nice(BEHIND);
+            let _ = tell.send(work());
+        };
+        thread::Builder::new()
+            .name("background".into())
+            .spawn(work)?;
+        told.await.map_err(io::Error::other)?
+    }
+
+    /// How fast long work goes.
+    pub struct Pace(Option<std::time::Instant>);
+
+    impl Pace {
+        /// As fast as it can, when nobody is served yet.
+        pub fn at_once() -> Self {
+            Self(None)
+        }
+
+        /// Behind those who are served meanwhile.
+        pub fn behind() -> Self {
+            Self(Some(std::time::Instant::now()))
+        }
+
+        /// Between two parts of the work: as long as the last one took is left to others. A thread that only comes after
+        /// others would still keep its core until its turn is over, which is some milliseconds.
+        pub fn rest(&mut self) {
+            if let Some(begun) = &mut self.0 {
+                thread::sleep(begun.elapsed());
+                *begun = std::time::Instant::now();
+            }
+        }
     }
 
     /// A random number that nobody can foretell.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::log::files::sync_directory;
+use crate::rt::Pace;
 use crate::state::{Record, Restoring, State, View};
 use crate::types::{SnapshotMeta, decode, encode, invalid};
 
@@ -109,7 +110,7 @@ impl SnapshotFile {
     }
 
     /// Reads it as a whole. An error of the kind [`io::ErrorKind::InvalidData`] means that it is corrupted.
-    pub fn load(&self) -> io::Result<(SnapshotMeta, State)> {
+    pub fn load(&self, mut pace: Pace) -> io::Result<(SnapshotMeta, State)> {
         let mut reader = BufReader::with_capacity(CHUNK, Positioned(&self.file, 0));
         let mut header = [0; HEADER.len()];
         let read = reader.read_exact(&mut header);
@@ -128,6 +129,7 @@ impl SnapshotFile {
                     for record in records {
                         state.add(record);
                     }
+                    pace.rest();
                 }
                 Frame::End { records } if records == seen => return Ok((meta, state.finish())),
                 Frame::End { .. } | Frame::Meta(_) => {
@@ -140,7 +142,12 @@ impl SnapshotFile {
 
 /// Writes a snapshot beside the current one. It takes as long as the disk does; the view shares the values with the
 /// state and lets go of each part of it once written.
-pub fn write(directory: &Path, meta: &SnapshotMeta, view: View) -> io::Result<SnapshotFile> {
+pub fn write(
+    directory: &Path,
+    meta: &SnapshotMeta,
+    view: View,
+    mut pace: Pace,
+) -> io::Result<SnapshotFile> {
     let path = directory.join(BUILDING);
     let mut out = BufWriter::with_capacity(CHUNK, File::create(&path)?);
     out.write_all(HEADER)?;
@@ -157,6 +164,7 @@ pub fn write(directory: &Path, meta: &SnapshotMeta, view: View) -> io::Result<Sn
         if weight >= CHUNK {
             write_frame(&mut out, &Frame::Records(std::mem::take(&mut chunk)))?;
             weight = 0;
+            pace.rest();
         }
     }
     write_frame(&mut out, &Frame::Records(chunk))?;

@@ -16,6 +16,7 @@ use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 
 use crate::log::LogStore;
+use crate::rt::Pace;
 use crate::snapshot::{self, SnapshotFile};
 use crate::state::State;
 use crate::types::{Member, Membership, NodeId, SnapshotMeta, invalid};
@@ -71,7 +72,7 @@ pub fn go_on(
     let alone = openraft::Membership::new(vec![BTreeSet::from([id])], BTreeMap::from([(id, own)]))
         .map_err(io::Error::other)?;
     meta.last_membership = Membership::new(Some(last), alone);
-    let file = snapshot::write(directory, &meta, state.view())?;
+    let file = snapshot::write(directory, &meta, state.view(), Pace::at_once())?;
     file.make_current(directory, durable)?;
     log.purge_to(last)?;
     Ok((meta, state, file))

@@ -306,7 +306,7 @@ fn segments_that_were_cut_off_or_purged_are_not_missed() {
             last_log_id: Some(log_id(3)),
             ..SnapshotMeta::default()
         };
-        crate::snapshot::write(&scratch.0, &meta, State::default().view())
+        crate::snapshot::write(&scratch.0, &meta, State::default().view(), Pace::at_once())
             .unwrap()
             .make_current(&scratch.0, false)
             .unwrap();
@@ -469,7 +469,7 @@ fn a_damaged_snapshot_vote_or_identity_is_a_lost_state() {
             last_log_id: Some(log_id(2)),
             ..SnapshotMeta::default()
         };
-        crate::snapshot::write(&scratch.0, &meta, State::default().view())
+        crate::snapshot::write(&scratch.0, &meta, State::default().view(), Pace::at_once())
             .unwrap()
             .make_current(&scratch.0, false)
             .unwrap();

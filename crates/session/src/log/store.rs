@@ -23,8 +23,9 @@ const SEGMENT: u64 = 16 * 1024 * 1024;
 /// Entries kept in memory, for replicas that are a little behind; values are shared with the state.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 const CACHE_ENTRIES: usize = 8 * 1024;
-/// Entries read at once stop at about so many bytes: they make one frame of the cluster port.
-const READ_BYTES: usize = 8 * 1024 * 1024;
+/// Entries read at once stop at about so many bytes. They make one frame of the cluster port, which both ends read, copy and
+/// write on the thread that serves: a replica that is far behind must not keep it from those who are served.
+const READ_BYTES: usize = 256 * 1024;
 /// Entries read at once to be applied.
 const READ_ENTRIES: u64 = 256;
 

@@ -17,7 +17,7 @@ use openraft::raft::{
 use openraft::storage::Snapshot;
 
 use crate::peers::{GROUP, Peers};
-use crate::rt::{Link, random};
+use crate::rt::{Instant, Link, random, sleep};
 use crate::snapshot::SnapshotFile;
 use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote, decode, encode};
 use crate::wire::{RAFT, RaftReply, RaftRequest, SnapshotPiece, ToReplica};
@@ -32,7 +32,10 @@ const PIECE: Duration = Duration::from_secs(10);
 /// the last of which is answered when all is installed.
 const INSTALL: Duration = Duration::from_mins(5);
 /// Bytes of a piece.
-const PIECE_BYTES: usize = 1024 * 1024;
+const PIECE_BYTES: usize = 128 * 1024;
+/// After a piece, so many times as long as it took is left to those who are served meanwhile: both ends read, write and copy
+/// a piece on the thread that serves.
+const BREATHING: u32 = 2;
 
 /// Makes the calls' links.
 pub struct Networks(pub Arc<Peers>);
@@ -119,11 +122,13 @@ impl Network {
                 last,
             };
             let limit = if last { INSTALL } else { PIECE };
+            let begun = Instant::now();
             match self.call(RaftRequest::Snapshot(piece), limit).await? {
                 RaftReply::Snapshot(Some(response)) => return Ok(response),
                 RaftReply::Snapshot(None) if !last => offset = next,
                 _ => return Err(unexpected()),
             }
+            sleep(begun.elapsed() * BREATHING).await;
         }
     }
 }

@@ -175,6 +175,22 @@ where
     JoinHandle(joined)
 }
 
+/// As fast as can be: the simulation's clock stands still meanwhile.
+pub struct Pace;
+
+impl Pace {
+    pub fn at_once() -> Self {
+        Self
+    }
+
+    pub fn behind() -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "as that of the machine's own has it")]
+    pub fn rest(&mut self) {}
+}
+
 /// Something that takes long on a disk: other tasks go on before and after it.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
