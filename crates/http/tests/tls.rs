@@ -133,6 +133,35 @@ fn a_client_that_returns_is_resumed_also_after_a_reload() {
 }
 
 #[test]
+fn a_client_that_waits_after_its_last_words_hears_that_they_have_arrived() {
+    run(async {
+        let ca = Authority::new("waits");
+        let path = ca.sign("1.pem", &["a.example"]);
+        let rig = Rig::new(with_tls(&certs(std::slice::from_ref(&path)), hello()));
+        let (client, at) = (ca.client(), rig.address);
+        let heard = tokio::task::spawn_blocking(move || {
+            let name = ServerName::try_from("a.example").unwrap();
+            let mut tls = ClientConnection::new(client, name).unwrap();
+            let mut socket = std::net::TcpStream::connect(at).unwrap();
+            socket
+                .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+                .unwrap();
+            while tls.is_handshaking() || tls.wants_write() {
+                tls.complete_io(&mut socket).unwrap();
+            }
+            assert_eq!(
+                tls.protocol_version(),
+                Some(rustls::ProtocolVersion::TLSv1_3)
+            );
+            // No request was sent. What comes are the session's tickets, and with them the word that all was received: by
+            // Nagle's algorithm (RFC 9293 section 3.7.4) a client may wait for that.
+            tls.read_tls(&mut socket).unwrap()
+        });
+        assert!(heard.await.unwrap() > 0);
+    });
+}
+
+#[test]
 fn new_certificates_are_used_without_a_restart_and_broken_ones_change_nothing() {
     run(async {
         let ca = Authority::new("reload");

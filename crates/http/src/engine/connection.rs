@@ -43,8 +43,8 @@ const LATER: Duration = Duration::from_mins(2);
 /// How long a connection holds the state of its last request for the next one: longer than a busy client waits, and
 /// shorter than a reader.
 const SOON: Duration = Duration::from_millis(250);
-/// Connections of a worker that may: some 8 KiB each.
-const MOST_EXPECTING: usize = 1024;
+/// Connections of a worker that may: some 8 KiB each, which must not count beside what thousands of idle ones take.
+const MOST_EXPECTING: usize = 64;
 /// Handlers that may be asked in turn for one request.
 const MOST_STEPS: usize = 16;
 

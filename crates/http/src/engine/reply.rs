@@ -22,6 +22,8 @@ use crate::{FileBody, Reply};
 
 /// Up to this size a body is sent in one piece with its head, in bytes: one copy costs less than a system call.
 const COPIED: usize = 16 * 1024;
+/// The same of a body that is in memory, which can be sent from there.
+const JOINED: usize = 4 * 1024;
 /// The most that one `sendfile` is asked for, in bytes: what keeps a worker from its other connections for a fraction of a
 /// millisecond.
 const SENT_AT_ONCE: u64 = 2 << 20;
@@ -129,7 +131,7 @@ pub(super) async fn bytes(
     if keep == Keep::Close {
         x.conn.client.conclude_with_next_write();
     }
-    let sent = if content.len() <= COPIED {
+    let sent = if content.len() <= JOINED {
         out.extend_from_slice(content);
         x.conn.send(&mut [IoSlice::new(out)], limit).await
     } else {

@@ -64,13 +64,18 @@ impl Session {
             }
         }
         if self.owes_tickets_only() {
-            return Poll::Ready(Ok(()));
+            let state = self.tls.process_new_packets().map_err(broken)?;
+            // They go with the answer of a request that is here already. A client that has not sent it yet may be waiting
+            // for a sign that its last words have arrived (Nagle's algorithm), and gets them at once.
+            if state.plaintext_bytes_to_read() > 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
         self.poll_flush(fd, cx)
     }
 
     /// Whether the handshake is over for the client: what a server still sends of it (TLS 1.3) are session tickets, which
-    /// are of use to later connections alone. They go with the first answer instead of in a packet of their own.
+    /// are of use to later connections alone.
     fn owes_tickets_only(&self) -> bool {
         let is_server = matches!(self.tls, Connection::Server(_));
         is_server && self.tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
@@ -129,6 +134,15 @@ impl Session {
     ) -> Poll<io::Result<usize>> {
         if self.taken == 0 {
             let mut whole = true;
+            let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+            // Together, they are in one record where there is room.
+            let pieces = if length <= WRITE {
+                self.taken = self.tls.writer().write_vectored(pieces)?;
+                debug_assert_eq!(self.taken, length, "there is no limit");
+                &[]
+            } else {
+                pieces
+            };
             for piece in pieces {
                 let part = &piece[..piece.len().min(WRITE - self.taken)];
                 self.tls.writer().write_all(part)?;
