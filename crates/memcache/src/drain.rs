@@ -2,9 +2,12 @@
 //! way.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::Waker;
 
 use tokio::sync::Notify;
+
+use crate::context::ServerContext;
 
 /// The connections of one worker that may have to be told to end.
 #[derive(Default)]
@@ -62,11 +65,36 @@ impl Drain {
         }
     }
 
+    fn left(&self) {
+        self.taken.set(self.taken.get() - 1);
+        if self.taken.get() == 0 {
+            self.emptied.notify_waiters();
+        }
+    }
+
     /// Returns when no connection is left.
     pub(crate) async fn emptied(&self) {
         while self.taken.get() > 0 {
             self.emptied.notified().await;
         }
+    }
+}
+
+/// A connection from when it was taken to when nothing of it is left here: before it has its seat, and until it was handed
+/// over.
+pub(crate) struct Present(Rc<ServerContext>);
+
+impl Present {
+    pub(crate) fn new(cx: &Rc<ServerContext>) -> Self {
+        let drain = &cx.drain;
+        drain.taken.set(drain.taken.get() + 1);
+        Self(cx.clone())
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.drain.left();
     }
 }
 
@@ -109,9 +137,6 @@ impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.drain.seats.borrow_mut()[self.index] = None;
         self.drain.free.borrow_mut().push(self.index);
-        self.drain.taken.set(self.drain.taken.get() - 1);
-        if self.drain.taken.get() == 0 {
-            self.drain.emptied.notify_waiters();
-        }
+        self.drain.left();
     }
 }

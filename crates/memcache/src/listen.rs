@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::{End, serve_admitted};
 use crate::context::ServerContext;
+use crate::drain::Present;
 use crate::keyspace::Keyspace;
 use crate::stats::{Admitted, ServerStats};
 
@@ -179,6 +180,7 @@ pub fn serve_local<S, K>(
     S: AsyncRead + AsyncWrite + Unpin + Release + 'static,
     K: Keyspace + ?Sized + 'static,
 {
+    let present = Present::new(cx);
     let (keyspace, cx) = (keyspace.clone(), cx.clone());
     spawn_local(async move {
         // How a connection ended is its client's affair: resets are everyday, and there is nobody left to tell.
@@ -193,7 +195,7 @@ pub fn serve_local<S, K>(
             }
             Err(_) => admitted.ends("error"),
         }
-        drop(admitted);
+        drop((admitted, present));
     });
 }
 

@@ -162,7 +162,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             warm::up(&telemetry).await;
             apps.take_over(upgrade::released(predecessor.begin().await?))?;
         }
-        let sessions = sessions::Sessions::start(&plan, &port, agent_door, &telemetry).await?;
+        let mut sessions = sessions::Sessions::start(&plan, &port, agent_door, &telemetry).await?;
         apps.update(&plan)?;
         apps.drop_all_but(&plan);
         if predecessor.is_none() {

@@ -1,5 +1,6 @@
 //! A node's part in the session tier: a replica behind the cluster port, an agent for its applications.
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use tandem_session::node::{NodeOptions, SessionNode};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::cluster_port::{ClusterPort, one_address};
 use super::succession::{Legacy, Line, Role};
@@ -64,6 +66,16 @@ pub struct Sessions {
     operator: Option<Operator>,
     /// No other node takes part.
     alone: bool,
+    /// What comes from the process whose place was taken.
+    adoption: Option<Adoption>,
+}
+
+/// Connections that come, one by one, from the process whose place was taken.
+struct Adoption {
+    /// Whoever takes this one's place, to whom they go on once the agent has ended.
+    heir: Rc<RefCell<Option<Line>>>,
+    /// It has handed over all that it had.
+    over: oneshot::Receiver<()>,
 }
 
 /// Whoever is to serve the agent's connections, and how long those within a request may take.
@@ -97,6 +109,7 @@ impl Sessions {
             agent: None,
             operator: None,
             alone: plan.peers.is_empty(),
+            adoption: None,
         };
         let Some(part) = &plan.sessions else {
             return Ok(sessions);
@@ -180,32 +193,53 @@ impl Sessions {
     }
 
     /// Goes on with connections that the agent of another process had.
-    pub fn adopt(&self, mut clients: mpsc::UnboundedReceiver<std::net::TcpStream>) {
+    pub fn adopt(&mut self, mut clients: mpsc::UnboundedReceiver<std::net::TcpStream>) {
         let Some(agent) = &self.agent else { return };
-        let to = agent.clients.clone();
+        let (to, heir) = (
+            agent.clients.clone(),
+            Rc::<RefCell<Option<Line>>>::default(),
+        );
+        let (tell, over) = oneshot::channel::<()>();
+        let next = heir.clone();
         tokio::task::spawn_local(async move {
+            let _tell = tell;
             while let Some(client) = clients.recv().await {
-                let _ = to.send(client);
+                let Err(mpsc::error::SendError(client)) = to.send(client) else {
+                    continue;
+                };
+                let line = next.borrow().clone();
+                if let Some(line) = line {
+                    hand_on(line, vec![client.into()]).await;
+                }
             }
         });
+        self.adoption = Some(Adoption { heir, over });
     }
 
     /// Ends the agent, whose connections go over `line` to the process that takes this one's place; those within a
-    /// request after that, `within` at most.
+    /// request after that, `within` at most. So do those that still come from the process before this one: nobody else
+    /// hears what that says.
     pub async fn retire(mut self, line: Line, within: Duration) {
-        let Some(agent) = self.agent.take() else {
-            return;
-        };
+        if let Some(adoption) = &self.adoption {
+            *adoption.heir.borrow_mut() = Some(line.clone());
+        }
+        if let Some(agent) = self.agent.take() {
+            Self::end_agent(agent, &line, within).await;
+        }
+        if let Some(adoption) = self.adoption {
+            let _ = timeout(within, adoption.over).await;
+        }
+        hand_on(line, Vec::new()).await;
+    }
+
+    async fn end_agent(agent: Running, line: &Line, within: Duration) {
         let (heir, mut released) = mpsc::unbounded_channel::<OwnedFd>();
         let _ = agent.heir.send(Heir(heir, within));
         drop(agent.door);
         agent.stop.send_replace(true);
         let mut batch = Vec::new();
         while released.recv_many(&mut batch, BATCH).await > 0 {
-            let (line, batch) = (line.clone(), std::mem::take(&mut batch));
-            // They end with this process if nobody takes them.
-            let said = tokio::task::spawn_blocking(move || line.hand_over(&batch));
-            let _ = said.await;
+            hand_on(line.clone(), std::mem::take(&mut batch)).await;
         }
         let _ = agent.ended.await;
     }
@@ -326,10 +360,30 @@ async fn serve(
         () = adopt => {}
     }
     drop(door);
-    match heirs.try_recv() {
-        Ok(Heir(heir, within)) => hand_over(&context, heir, within).await,
-        Err(_) => finish(&context).await,
+    let Ok(Heir(heir, within)) = heirs.try_recv() else {
+        return finish(&context).await;
+    };
+    // What comes now was served by nobody here: it goes on as it is.
+    let pass_on = async {
+        while let Some(client) = adopted.recv().await {
+            let _ = heir.send(client.into());
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = hand_over(&context, heir.clone(), within) => {}
+        () = pass_on => {}
     }
+    adopted.close();
+    while let Ok(client) = adopted.try_recv() {
+        let _ = heir.send(client.into());
+    }
+}
+
+/// Gives connections to the process that takes this one's place. They end with this process if it does not take them.
+async fn hand_on(line: Line, clients: Vec<OwnedFd>) {
+    let said = tokio::task::spawn_blocking(move || line.hand_over(&clients));
+    let _ = said.await;
 }
 
 /// Unix seconds.

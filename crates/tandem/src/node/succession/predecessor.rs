@@ -189,13 +189,16 @@ impl Predecessor {
         let _ = told.await;
     }
 
-    /// Connections of the agent that it hands over from now on, until it ends.
+    /// Connections of the agent that it hands over from now on, until it says that those were all, or ends.
     pub fn clients(&self) -> mpsc::UnboundedReceiver<TcpStream> {
         let (give, given) = mpsc::unbounded_channel();
         let line = self.line();
         // A thread of its own: reading cannot be called off.
         let listen = move || {
             while let Ok(Some((Order::Clients, descriptors))) = line.hear::<Order>(None) {
+                if descriptors.is_empty() {
+                    return;
+                }
                 for client in descriptors {
                     if give.send(client.into()).is_err() {
                         return;

@@ -163,7 +163,7 @@ impl Successor {
 }
 
 impl Line {
-    /// Hands connections of the agent over.
+    /// Hands connections of the agent over; none says that those were all.
     pub fn hand_over(&self, clients: &[OwnedFd]) -> io::Result<()> {
         let with: Vec<BorrowedFd<'_>> = clients.iter().map(AsFd::as_fd).collect();
         self.say(&Order::Clients, &with)
