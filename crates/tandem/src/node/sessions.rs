@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::pin::pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,7 +17,7 @@ use tandem_session::node::{NodeOptions, SessionNode};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::cluster_port::{ClusterPort, one_address};
 use super::succession::{Legacy, Line, Role};
@@ -66,16 +67,9 @@ pub struct Sessions {
     operator: Option<Operator>,
     /// No other node takes part.
     alone: bool,
-    /// What comes from the process whose place was taken.
-    adoption: Option<Adoption>,
-}
-
-/// Connections that come, one by one, from the process whose place was taken.
-struct Adoption {
-    /// Whoever takes this one's place, to whom they go on once the agent has ended.
-    heir: Rc<RefCell<Option<Line>>>,
-    /// It has handed over all that it had.
-    over: oneshot::Receiver<()>,
+    /// To whom goes what the process whose place was taken still hands over, if not to the agent. There until that has
+    /// handed over all that it had.
+    adoption: Weak<RefCell<Option<mpsc::UnboundedSender<OwnedFd>>>>,
 }
 
 /// Whoever is to serve the agent's connections, and how long those within a request may take.
@@ -109,7 +103,7 @@ impl Sessions {
             agent: None,
             operator: None,
             alone: plan.peers.is_empty(),
-            adoption: None,
+            adoption: Weak::new(),
         };
         let Some(part) = &plan.sessions else {
             return Ok(sessions);
@@ -195,53 +189,58 @@ impl Sessions {
     /// Goes on with connections that the agent of another process had.
     pub fn adopt(&mut self, mut clients: mpsc::UnboundedReceiver<std::net::TcpStream>) {
         let Some(agent) = &self.agent else { return };
-        let (to, heir) = (
-            agent.clients.clone(),
-            Rc::<RefCell<Option<Line>>>::default(),
-        );
-        let (tell, over) = oneshot::channel::<()>();
-        let next = heir.clone();
+        let (to, heir) = (agent.clients.clone(), Rc::new(RefCell::new(None)));
+        self.adoption = Rc::downgrade(&heir);
         tokio::task::spawn_local(async move {
-            let _tell = tell;
             while let Some(client) = clients.recv().await {
-                let Err(mpsc::error::SendError(client)) = to.send(client) else {
-                    continue;
+                // Where nobody is left to serve it, it ends.
+                let _ = match &*heir.borrow() {
+                    Some(heir) => heir.send(client.into()).is_ok(),
+                    None => to.send(client).is_ok(),
                 };
-                let line = next.borrow().clone();
-                if let Some(line) = line {
-                    hand_on(line, vec![client.into()]).await;
-                }
             }
         });
-        self.adoption = Some(Adoption { heir, over });
     }
 
     /// Ends the agent, whose connections go over `line` to the process that takes this one's place; those within a
     /// request after that, `within` at most. So do those that still come from the process before this one: nobody else
     /// hears what that says.
     pub async fn retire(mut self, line: Line, within: Duration) {
-        if let Some(adoption) = &self.adoption {
-            *adoption.heir.borrow_mut() = Some(line.clone());
+        let (heir, mut released) = mpsc::unbounded_channel::<OwnedFd>();
+        if let Some(next) = self.adoption.upgrade() {
+            *next.borrow_mut() = Some(heir.clone());
         }
+        let mut ended = None;
         if let Some(agent) = self.agent.take() {
-            Self::end_agent(agent, &line, within).await;
+            let _ = agent.heir.send(Heir(heir, within));
+            agent.stop.send_replace(true);
+            ended = Some(agent.ended);
+        } else {
+            drop(heir);
         }
-        if let Some(adoption) = self.adoption {
-            let _ = timeout(within, adoption.over).await;
+        let mut late = pin!(sleep(within));
+        let (mut batch, mut waits) = (Vec::new(), true);
+        loop {
+            tokio::select! {
+                biased;
+                count = released.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                    hand_on(line.clone(), std::mem::take(&mut batch)).await;
+                }
+                () = &mut late, if waits => {
+                    waits = false;
+                    if let Some(next) = self.adoption.upgrade() {
+                        next.borrow_mut().take();
+                    }
+                }
+            }
+        }
+        if let Some(ended) = ended {
+            let _ = ended.await;
         }
         hand_on(line, Vec::new()).await;
-    }
-
-    async fn end_agent(agent: Running, line: &Line, within: Duration) {
-        let (heir, mut released) = mpsc::unbounded_channel::<OwnedFd>();
-        let _ = agent.heir.send(Heir(heir, within));
-        drop(agent.door);
-        agent.stop.send_replace(true);
-        let mut batch = Vec::new();
-        while released.recv_many(&mut batch, BATCH).await > 0 {
-            hand_on(line.clone(), std::mem::take(&mut batch)).await;
-        }
-        let _ = agent.ended.await;
     }
 
     /// Ends the agent, then the replica, which hands leadership over first.
@@ -363,24 +362,16 @@ async fn serve(
     let Ok(Heir(heir, within)) = heirs.try_recv() else {
         return finish(&context).await;
     };
-    // What comes now was served by nobody here: it goes on as it is.
-    let pass_on = async {
-        while let Some(client) = adopted.recv().await {
-            let _ = heir.send(client.into());
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = hand_over(&context, heir.clone(), within) => {}
-        () = pass_on => {}
-    }
+    // Nobody here has served these yet, and no more come: they go on as they are.
     adopted.close();
     while let Ok(client) = adopted.try_recv() {
         let _ = heir.send(client.into());
     }
+    hand_over(&context, heir, within).await;
 }
 
-/// Gives connections to the process that takes this one's place. They end with this process if it does not take them.
+/// Gives connections to the process that takes this one's place. They end with this process if it does not take them. One at
+/// a time: what is said over a line is said in several parts.
 async fn hand_on(line: Line, clients: Vec<OwnedFd>) {
     let said = tokio::task::spawn_blocking(move || line.hand_over(&clients));
     let _ = said.await;
