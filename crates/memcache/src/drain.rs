@@ -40,7 +40,7 @@ impl Drain {
             seats.push(None);
             seats.len() - 1
         });
-        self.taken.set(self.taken.get() + 1);
+        self.came();
         Seat {
             drain: self,
             index,
@@ -65,6 +65,10 @@ impl Drain {
         }
     }
 
+    fn came(&self) {
+        self.taken.set(self.taken.get() + 1);
+    }
+
     fn left(&self) {
         self.taken.set(self.taken.get() - 1);
         if self.taken.get() == 0 {
@@ -86,8 +90,7 @@ pub(crate) struct Present(Rc<ServerContext>);
 
 impl Present {
     pub(crate) fn new(cx: &Rc<ServerContext>) -> Self {
-        let drain = &cx.drain;
-        drain.taken.set(drain.taken.get() + 1);
+        cx.drain.came();
         Self(cx.clone())
     }
 }

@@ -177,14 +177,7 @@ impl Conn {
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
     pub async fn next(&self) -> bool {
-        self.clock
-            .allow(self.door.seen.borrow().config.timeouts.idle);
-        poll_fn(|cx| match self.client.poll_readable(cx) {
-            Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
-            Poll::Pending if self.is_ended() => Poll::Ready(false),
-            Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
-        })
-        .await
+        self.comes_within(self.idle()).await
     }
 
     /// Waits a little for the next request; `false` when none came. Holds what a request's state takes, so that a busy
@@ -193,8 +186,15 @@ impl Conn {
         let Some(_place) = Expecting::new(self.shared()) else {
             return false;
         };
-        let idle = self.door.seen.borrow().config.timeouts.idle;
-        self.clock.allow(SOON.min(idle));
+        self.comes_within(SOON.min(self.idle())).await
+    }
+
+    fn idle(&self) -> Duration {
+        self.door.seen.borrow().config.timeouts.idle
+    }
+
+    async fn comes_within(&self, limit: Duration) -> bool {
+        self.clock.allow(limit);
         poll_fn(|cx| match self.client.poll_readable(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
             Poll::Pending if self.is_ended() => Poll::Ready(false),

@@ -133,23 +133,18 @@ impl Session {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.taken == 0 {
-            let mut whole = true;
             let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-            // Together, they are in one record where there is room.
-            let pieces = if length <= WRITE {
+            if length <= WRITE {
+                // Together, they are in one record where there is room.
                 self.taken = self.tls.writer().write_vectored(pieces)?;
-                debug_assert_eq!(self.taken, length, "there is no limit");
-                &[]
             } else {
-                pieces
-            };
-            for piece in pieces {
-                let part = &piece[..piece.len().min(WRITE - self.taken)];
-                self.tls.writer().write_all(part)?;
-                self.taken += part.len();
-                whole &= part.len() == piece.len();
+                for piece in pieces {
+                    let part = &piece[..piece.len().min(WRITE - self.taken)];
+                    self.tls.writer().write_all(part)?;
+                    self.taken += part.len();
+                }
             }
-            if self.is_last && whole {
+            if self.is_last && self.taken == length {
                 self.tls.send_close_notify();
             }
         }

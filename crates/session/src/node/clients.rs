@@ -61,10 +61,7 @@ impl Clients {
             return Some(Response::Malformed("there is no such group".into()));
         }
         match &message.request {
-            Request::Status => {
-                let status = self.view.status(&self.replica, self.limit);
-                Some(Response::Status(Box::new(status)))
-            }
+            Request::Status => Some(self.status()),
             Request::Read(keys) => {
                 let replica = self.replica.lock();
                 let is_ready = self.reads.is_ready(&replica);
@@ -72,6 +69,10 @@ impl Clients {
             }
             _ => None,
         }
+    }
+
+    fn status(&self) -> Response {
+        Response::Status(Box::new(self.view.status(&self.replica, self.limit)))
     }
 
     async fn later(self: Arc<Self>, message: FromAgent) -> Bytes {
@@ -87,9 +88,7 @@ impl Clients {
     /// What is rare is boxed: it would make the future of every operation as large as its own.
     async fn response(&self, request: Request) -> Response {
         match request {
-            Request::Status => {
-                Response::Status(Box::new(self.view.status(&self.replica, self.limit)))
-            }
+            Request::Status => self.status(),
             _ if !self.view.leads() => Response::NotLeader(self.view.leader()),
             Request::Register(nonce) => self.propose(vec![Change::Register { nonce }], 24).await,
             Request::Operate(operations) if operations.len() > MAX_OPERATIONS => {

@@ -219,8 +219,12 @@ fn is_odd<const SPACES: bool>(bytes: &[u8]) -> bool {
         let quoting = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c));
         odd | low | quoting | zero(word ^ (ONES * 0x7f)) | (word & HIGH)
     });
-    let is_odd = |b: u8| matches!(b, b'"' | b'\\' | 0x7f..) || u64::from(b) < first;
+    let is_odd = |b: u8| is_bad(b) || (SPACES && b == b' ');
     odd != 0 || rest.iter().fold(false, |odd, &b| odd | is_odd(b))
+}
+
+fn is_bad(b: u8) -> bool {
+    matches!(b, b'"' | b'\\' | 0..=0x1f | 0x7f..)
 }
 
 /// Quotes, backslashes and bytes outside printable ASCII as `\xHH`, so that no request can forge a line.
@@ -233,8 +237,7 @@ fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 
 #[cold]
 fn escaped_each(out: &mut Vec<u8>, mut bytes: &[u8]) {
-    let is_bad = |b: &u8| matches!(b, b'"' | b'\\' | 0..=0x1f | 0x7f..);
-    while let Some(bad) = bytes.iter().position(is_bad) {
+    while let Some(bad) = bytes.iter().position(|&b| is_bad(b)) {
         out.extend_from_slice(&bytes[..bad]);
         // Writing to a vector does not fail.
         let _ = write!(out, "\\x{:02X}", bytes[bad]);
@@ -266,10 +269,7 @@ fn key(out: &mut Vec<u8>, name: &str) {
 fn string(out: &mut Vec<u8>, name: &str, text: &[u8]) {
     key(out, name);
     out.push(b'"');
-    let is_plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
-    if text.iter().all(is_plain) {
-        out.extend_from_slice(text);
-    } else {
+    if is_odd::<false>(text) {
         let utf8 = std::str::from_utf8(text).is_ok();
         for &b in text {
             match b {
@@ -281,6 +281,8 @@ fn string(out: &mut Vec<u8>, name: &str, text: &[u8]) {
                 _ => out.push(b),
             }
         }
+    } else {
+        out.extend_from_slice(text);
     }
     out.push(b'"');
 }

@@ -13,7 +13,7 @@ use tokio::io::ReadBuf;
 
 /// The most that is gathered, in bytes. As much again may be on its way inside TLS.
 const MOST: usize = 64 * 1024;
-/// What is as large as this is not copied but sent at once, with what was gathered before it.
+/// What is as large as this is not copied but sent at once, behind what was gathered.
 const LARGE: usize = 16 * 1024;
 /// The room that is kept by a connection that has nothing to send, in bytes.
 const KEPT: usize = 16 * 1024;
@@ -78,8 +78,8 @@ impl Wire {
     /// Gives back the room of a connection that has nothing to send.
     pub fn rest(&self) {
         let mut gathered = self.gathered.borrow_mut();
-        if gathered.is_empty() && gathered.capacity() > 0 {
-            *gathered = Vec::new();
+        if gathered.is_empty() {
+            gathered.shrink_to_fit();
         }
     }
 
