@@ -3,6 +3,8 @@
 //! Stricter than the RFC's grammar where other parsers are known to differ: no bare LF, no white space around the size,
 //! no control bytes in extensions. Extensions are checked and dropped, trailers are checked and kept.
 
+use crate::lines::is_token;
+
 /// The longest line of framing: a size with its extensions, in bytes.
 const MAX_LINE: usize = 4096;
 /// All trailers together, in bytes.
@@ -154,10 +156,6 @@ impl Chunked {
 }
 
 /// A token's byte (RFC 9110 section 5.6.2).
-pub(crate) fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

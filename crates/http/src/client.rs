@@ -121,16 +121,16 @@ async fn read(socket: &Socket, is_head: bool) -> Result<Answer, FetchError> {
     let mut bytes = Vec::with_capacity(4096);
     let mut head = ResponseHead::default();
     let length = loop {
-        let (mut seen, mut end) = (0, None);
-        while end.is_none() {
-            end = ResponseHead::end(&bytes, &mut seen).map_err(|_| FetchError::Malformed)?;
-            if end.is_none() && !more(socket, &mut bytes, MAX_HEAD).await? {
+        let mut seen = 0;
+        let length = loop {
+            let taken = head.take(&bytes, &mut seen);
+            if let Some(length) = taken.map_err(|_| FetchError::Malformed)? {
+                break length;
+            }
+            if !more(socket, &mut bytes, MAX_HEAD).await? {
                 return Err(FetchError::Broken(io::ErrorKind::UnexpectedEof.into()));
             }
-        }
-        let length = end.unwrap_or_default();
-        head.read(&bytes[..length])
-            .map_err(|_| FetchError::Malformed)?;
+        };
         match head.status() {
             100 | 102..200 => drop(bytes.drain(..length)),
             _ => break length,

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::lines::{self, Fault};
+
 /// The fields that mean something to the engine. All others pass through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -95,14 +97,40 @@ fn folds(name: &[u8], known: &[u8]) -> bool {
 pub(crate) struct Fields(Vec<Field>);
 
 impl Fields {
-    /// Takes what httparse found in `bytes`.
-    pub fn read(&mut self, bytes: &[u8], parsed: &[httparse::Header<'_>]) {
+    /// Reads the lines from `at` on, `most` at most, and the empty line; returns where that ends.
+    pub fn read(&mut self, bytes: &[u8], mut at: usize, most: usize) -> Result<usize, Fault> {
         self.0.clear();
-        self.0.extend(parsed.iter().map(|field| Field {
-            name: range(bytes, field.name.as_bytes()),
-            value: range(bytes, field.value.trim_ascii()),
-            kind: kind(field.name.as_bytes()),
-        }));
+        loop {
+            let name = at;
+            let (colon, byte) = lines::token(bytes, name)?;
+            if byte != b':' || colon == name {
+                return match colon {
+                    colon if colon == name => lines::line_end(bytes, colon, byte, Fault::Name),
+                    _ => Err(Fault::Name),
+                };
+            }
+            if self.0.len() == most {
+                return Err(Fault::TooMany);
+            }
+            let is_space = |byte: u8| matches!(byte, b' ' | b'\t');
+            let mut begin = colon + 1;
+            while bytes.get(begin).copied().is_some_and(is_space) {
+                begin += 1;
+            }
+            let (mut end, mut byte) = lines::text::<false>(bytes, begin)?;
+            while byte == b'\t' {
+                (end, byte) = lines::text::<false>(bytes, end + 1)?;
+            }
+            at = lines::line_end(bytes, end, byte, Fault::Value)?;
+            while end > begin && is_space(bytes[end - 1]) {
+                end -= 1;
+            }
+            self.0.push(Field {
+                name: name as u32..colon as u32,
+                value: begin as u32..end as u32,
+                kind: kind(&bytes[name..colon]),
+            });
+        }
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {
@@ -194,8 +222,8 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     )
 }
 
-/// Looks for the end of a head, `seen` bytes of which were looked at before. Every line must end with CRLF: httparse
-/// takes a bare LF (RFC 9112 section 2.2 allows that), which other parsers do not.
+/// Looks for the end of a head, `seen` bytes of which were looked at before. Every line must end with CRLF: a bare LF,
+/// which RFC 9112 section 2.2 allows to take, some parsers do not.
 ///
 /// `Ok(Some(length))` when it is complete; `Err(())` at a bare LF.
 pub(crate) fn head_end(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, ()> {

@@ -1,16 +1,16 @@
 //! A request's head as offsets into its bytes.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
+use crate::lines::{self, Fault, is_token};
 use crate::path::{self, PathError};
 use crate::strictness::{self, Rule};
 use tandem_model::Limits;
 
 /// The most fields a head may have, unless a listener's limits say otherwise.
 pub const MAX_FIELDS: usize = 100;
-/// The most that limits can allow: room for so many is made on the stack.
+/// The most that limits can allow.
 const MOST_FIELDS: usize = 250;
 /// The most bytes a head may have, with its empty line, unless a listener's limits say otherwise.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -127,28 +127,80 @@ impl Head {
     ///
     /// Leading empty lines are not skipped here (RFC 9112 section 2.2 leaves that to the reader of the connection).
     pub fn parse(&mut self, bytes: &[u8]) -> Result<bool, HeadError> {
-        let limits = HeadLimits::default();
-        match end_of_head(bytes, &mut 0, &limits)? {
-            Some(length) => self.read(&bytes[..length], &limits).map(|()| true),
-            None => Ok(false),
+        let taken = self.take(bytes, &mut 0, &HeadLimits::default())?;
+        Ok(taken.is_some())
+    }
+
+    /// Reads a head from the beginning of `bytes`, of which `seen` were looked at before in vain; returns its length when
+    /// it is complete.
+    pub(crate) fn take(
+        &mut self,
+        bytes: &[u8],
+        seen: &mut usize,
+        limits: &HeadLimits,
+    ) -> Result<Option<usize>, HeadError> {
+        // Nearly all come as a whole. What is wrong is found by the way that those take that do not, so that what is
+        // said of it does not depend on how it comes.
+        if *seen == 0
+            && let Ok(length) = self.lines(bytes, limits)
+            && length <= limits.head
+            && self.meaning(bytes, limits).is_ok()
+        {
+            return Ok(Some(length));
         }
+        let Some(length) = end_of_head(bytes, seen, limits)? else {
+            return Ok(None);
+        };
+        self.read(&bytes[..length], limits)?;
+        Ok(Some(length))
     }
 
     /// Reads a head that is complete: `bytes` ends with its empty line.
     pub(crate) fn read(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
-        let mut slots = [const { MaybeUninit::uninit() }; MOST_FIELDS];
-        let slots = &mut slots[..limits.fields.min(MOST_FIELDS)];
-        let mut parsed = httparse::Request::new(&mut []);
-        match parsed.parse_with_uninit_headers(bytes, slots) {
-            Ok(httparse::Status::Complete(length)) if length == bytes.len() => self.length = length,
-            Ok(_) => return Err(HeadError(strictness::EMPTY_LINE)),
-            Err(error) => return Err(refusal(error, bytes)),
+        match self.lines(bytes, limits) {
+            Ok(length) if length == bytes.len() => self.meaning(bytes, limits),
+            Ok(_) => Err(HeadError(strictness::EMPTY_LINE)),
+            Err(Wrong::Line(rule)) => Err(HeadError(rule)),
+            Err(Wrong::Field(fault)) => Err(HeadError(match fault {
+                Fault::TooMany => strictness::HEAD_TOO_LARGE,
+                Fault::Value => strictness::FIELD_VALUE,
+                Fault::LineEnd => strictness::LINE_END,
+                Fault::Name | Fault::Short => name_rule(bytes),
+            })),
         }
-        self.minor = parsed.version.unwrap_or(1);
+    }
+
+    /// Finds the parts of a head that `bytes` begin with; returns its length.
+    fn lines(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<usize, Wrong> {
+        let malformed = |_| Wrong::Line(strictness::REQUEST_LINE);
+        let (end, byte) = lines::token(bytes, 0).map_err(malformed)?;
+        self.method = 0..end as u32;
+        let target = end + 1;
+        if end == 0 || byte != b' ' {
+            return Err(Wrong::Line(strictness::REQUEST_LINE));
+        }
+        let (end, byte) = lines::text::<true>(bytes, target).map_err(malformed)?;
+        self.target = target as u32..end as u32;
+        if end == target || byte != b' ' {
+            return Err(Wrong::Line(strictness::REQUEST_LINE));
+        }
+        let version = &bytes[end + 1..];
+        self.minor = match version.get(..VERSION.len() + 3) {
+            Some([version @ .., minor @ b'0'..=b'1', b'\r', b'\n']) if version == VERSION => {
+                minor - b'0'
+            }
+            _ => return Err(Wrong::Line(version_rule(version))),
+        };
         self.http2 = false;
-        self.method = range(bytes, parsed.method.unwrap_or_default().as_bytes());
-        self.target = range(bytes, parsed.path.unwrap_or_default().as_bytes());
-        self.fields.read(bytes, parsed.headers);
+        let fields = end + 1 + VERSION.len() + 3;
+        let most = limits.fields.min(MOST_FIELDS);
+        let length = self.fields.read(bytes, fields, most);
+        self.length = length.map_err(Wrong::Field)?;
+        Ok(self.length)
+    }
+
+    /// What its parts mean.
+    fn meaning(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
         self.read_fields(bytes)?;
         self.read_target(bytes, limits)
     }
@@ -339,7 +391,9 @@ impl Head {
         if method == b"CONNECT" {
             return Err(HeadError(strictness::CONNECT));
         }
-        if !text.iter().all(|&b| matches!(b, b'!'..=b'~') && b != b'#') {
+        // All of them are looked at, many at once.
+        let bad = |&b: &u8| !matches!(b, b'!'..=b'~') || b == b'#';
+        if text.iter().fold(false, |found, b| found | bad(b)) {
             return Err(HeadError(strictness::TARGET_BYTE));
         }
         let absolute = scheme(text);
@@ -387,10 +441,10 @@ pub(crate) fn end_of_head(
     seen: &mut usize,
     limits: &HeadLimits,
 ) -> Result<Option<usize>, HeadError> {
-    if let Some(&first) = bytes.first()
-        && !crate::chunked::is_token(first)
-    {
-        return Err(HeadError(strictness::NOT_HTTP));
+    match bytes.first() {
+        Some(b'\r' | b'\n') => return Err(HeadError(strictness::EMPTY_LINE)),
+        Some(&first) if !is_token(first) => return Err(HeadError(strictness::NOT_HTTP)),
+        _ => {}
     }
     let end = head_end(bytes, seen).map_err(|()| HeadError(strictness::LINE_END))?;
     let so_far = end.unwrap_or(bytes.len());
@@ -404,23 +458,27 @@ pub(crate) fn end_of_head(
     Ok(end)
 }
 
-/// What httparse found wrong, in words.
-fn refusal(error: httparse::Error, bytes: &[u8]) -> HeadError {
-    match error {
-        httparse::Error::TooManyHeaders => HeadError(strictness::HEAD_TOO_LARGE),
-        httparse::Error::Version => {
-            let line = memchr::memchr(b'\r', bytes).map_or(bytes, |end| &bytes[..end]);
-            let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
-            match version.strip_prefix(b"HTTP/") {
-                Some(b"1.0" | b"1.1") => HeadError(strictness::REQUEST_LINE),
-                Some([b'0'..=b'9', b'.', b'0'..=b'9']) => HeadError(strictness::VERSION),
-                _ => HeadError(strictness::NOT_HTTP),
-            }
-        }
-        httparse::Error::HeaderName => HeadError(name_rule(bytes)),
-        httparse::Error::HeaderValue => HeadError(strictness::FIELD_VALUE),
+/// What the version in a request line begins with; one digit follows.
+const VERSION: &[u8] = b"HTTP/1.";
 
-        _ => HeadError(strictness::REQUEST_LINE),
+/// What is wrong with a head.
+enum Wrong {
+    /// Its first line breaks this rule.
+    Line(&'static Rule),
+    /// One of its fields.
+    Field(Fault),
+}
+
+/// The rule that what follows a target breaks, which is none of the two versions and a line's end.
+fn version_rule(rest: &[u8]) -> &'static Rule {
+    let line = memchr::memchr(b'\r', rest).map_or(rest, |end| &rest[..end]);
+    // "HTTP/1.1 " and "x HTTP/1.1" are wrong for their spaces.
+    let version = line.trim_ascii_end().rsplit(|&b| b == b' ').next();
+    let version = version.unwrap_or_default();
+    match version.strip_prefix(b"HTTP/") {
+        Some(b"1.0" | b"1.1") => strictness::REQUEST_LINE,
+        Some([b'0'..=b'9', b'.', b'0'..=b'9']) => strictness::VERSION,
+        _ => strictness::NOT_HTTP,
     }
 }
 
@@ -435,11 +493,11 @@ fn name_rule(bytes: &[u8]) -> &'static Rule {
             break;
         };
         let name = &line[..colon];
-        if !name.is_empty() && name.iter().copied().all(crate::chunked::is_token) {
+        if !name.is_empty() && name.iter().copied().all(is_token) {
             continue;
         }
         let spaced = matches!(name.trim_ascii_end(), bare if bare.len() < name.len()
-            && bare.iter().copied().all(crate::chunked::is_token));
+            && bare.iter().copied().all(is_token));
         return if spaced {
             strictness::SPACE_BEFORE_COLON
         } else {

@@ -17,6 +17,7 @@ pub mod handler;
 pub mod head;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
+mod lines;
 pub mod path;
 pub mod policy;
 pub mod request;

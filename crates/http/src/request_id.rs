@@ -7,7 +7,17 @@ use crate::{Cx, Request};
 
 /// The longest stated id that is taken, in bytes.
 const LONGEST: usize = 128;
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// The digits of every byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 /// Digits of an id that is made here.
 pub(crate) const DIGITS: usize = 32;
 
@@ -58,9 +68,9 @@ impl<'a> RequestId<'a> {
             Self::Stated(id) => id,
             Self::Made(Made(worker, number)) => {
                 let all = (u128::from(worker) << 64) | u128::from(number);
-                for (two, byte) in digits.chunks_exact_mut(2).zip(all.to_be_bytes()) {
-                    two[0] = HEX[usize::from(byte >> 4)];
-                    two[1] = HEX[usize::from(byte & 0xf)];
+                let (pairs, _) = digits.as_chunks_mut::<2>();
+                for (pair, byte) in pairs.iter_mut().zip(all.to_be_bytes()) {
+                    *pair = HEX[usize::from(byte)];
                 }
                 digits
             }

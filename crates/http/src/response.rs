@@ -1,11 +1,11 @@
 //! A response's head as offsets into its bytes, read with the same care as a request's.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
 use crate::handler::Stage;
 use crate::head::{MAX_FIELDS, MAX_HEAD};
+use crate::lines::{self, Fault};
 
 /// An answer that is not HTTP/1.x, or that two parsers could read differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +43,7 @@ impl ResponseHead {
     /// # Errors
     /// When it breaks a rule of the strictness list.
     pub fn parse(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
-        let Some(length) = Self::end(bytes, &mut 0)? else {
-            return Ok(None);
-        };
-        self.read(&bytes[..length])?;
-        Ok(Some(length))
+        self.take(bytes, &mut 0)
     }
 
     /// Looks for the end of a head at the beginning of `bytes`, of which `seen` bytes were looked at before.
@@ -67,25 +63,60 @@ impl ResponseHead {
     /// # Errors
     /// When it breaks a rule of the strictness list.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut parsed = httparse::Response::new(&mut []);
-        let read = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-            &mut parsed,
-            bytes,
-            &mut slots,
-        );
-        match read {
-            Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
-            _ => return Err(Malformed),
+        match self.begin(bytes) {
+            Ok(length) if length == bytes.len() => Ok(()),
+            _ => Err(Malformed),
         }
-        self.minor = parsed.version.unwrap_or(1);
-        self.status = parsed
-            .code
-            .filter(|code| (100..1000).contains(code))
-            .ok_or(Malformed)?;
-        self.reason = range(bytes, parsed.reason.unwrap_or_default().as_bytes());
-        self.fields.read(bytes, parsed.headers);
-        self.read_fields(bytes)
+    }
+
+    /// Reads a head from the beginning of `bytes`, of which `seen` were looked at before in vain; returns its length when
+    /// it is complete.
+    pub(crate) fn take(
+        &mut self,
+        bytes: &[u8],
+        seen: &mut usize,
+    ) -> Result<Option<usize>, Malformed> {
+        // Nearly all come as a whole. What is wrong is found by the way that those take that do not.
+        if *seen == 0
+            && let Ok(length) = self.begin(bytes)
+            && length <= MAX_HEAD
+        {
+            return Ok(Some(length));
+        }
+        let Some(length) = Self::end(bytes, seen)? else {
+            return Ok(None);
+        };
+        self.read(&bytes[..length])?;
+        Ok(Some(length))
+    }
+
+    /// Reads a head that `bytes` begin with; returns its length.
+    fn begin(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        let line = bytes.strip_prefix(b"HTTP/1.").ok_or(Malformed)?;
+        let [minor @ b'0'..=b'1', b' ', code @ .., _] = line.get(..6).ok_or(Malformed)? else {
+            return Err(Malformed);
+        };
+        self.minor = minor - b'0';
+        self.status = match decimal(code) {
+            Some(code) if code >= 100 => code as u16,
+            _ => return Err(Malformed),
+        };
+        // "HTTP/1.1 200": what follows is the line's end, or a space and the reason.
+        let code_end = 12;
+        let reason = code_end + usize::from(bytes.get(code_end) == Some(&b' '));
+        let (mut end, mut byte) = lines::text::<false>(bytes, reason).map_err(|_| Malformed)?;
+        while byte == b'\t' {
+            (end, byte) = lines::text::<false>(bytes, end + 1).map_err(|_| Malformed)?;
+        }
+        if reason == code_end && end > reason {
+            return Err(Malformed);
+        }
+        self.reason = reason as u32..end as u32;
+        let fields = lines::line_end(bytes, end, byte, Fault::Value).map_err(|_| Malformed)?;
+        let length = self.fields.read(bytes, fields, MAX_FIELDS);
+        let length = length.map_err(|_| Malformed)?;
+        self.read_fields(bytes)?;
+        Ok(length)
     }
 
     fn read_fields(&mut self, bytes: &[u8]) -> Result<(), Malformed> {

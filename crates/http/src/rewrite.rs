@@ -1,10 +1,10 @@
 //! Heads that pass through, written anew: fields that stay are copied as they came, those of one connection only are
 //! left out, what delimits the message is made here.
 
-use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use tandem_net::Peer;
+use tandem_telemetry::decimal;
 
 use crate::cookies;
 use crate::field::{Kind, members};
@@ -126,8 +126,8 @@ fn forwarded_for(out: &mut Vec<u8>, f: &Forwarded<'_>) {
             out.extend_from_slice(b", ");
         }
     }
-    let ip: IpAddr = f.from.ip().to_canonical();
-    let _ = write!(out, "{ip}\r\n");
+    decimal::push_ip(out, f.from.ip().to_canonical());
+    out.extend_from_slice(b"\r\n");
 }
 
 fn upgrade_field<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {
@@ -192,7 +192,9 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
     let prefix = cookies.and_then(|edits| edits.prefix.as_ref());
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
     let length = !matches!(head.status(), 100..200 | 204);
-    let _ = write!(out, "HTTP/1.1 {} ", head.status());
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal::push(out, head.status().into());
+    out.push(b' ');
     out.extend_from_slice(head.reason(bytes));
     out.extend_from_slice(b"\r\n");
     let fields = out.len();

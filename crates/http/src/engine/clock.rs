@@ -17,9 +17,13 @@ pub(super) struct Elapsed;
 ///
 /// It is armed only when something has to wait, and only when it would fire too late: moving a deadline further away
 /// costs nothing until the old one has passed. A busy connection thus arms it about once per limit, not once per read.
+///
+/// It is also what tells the time there: once between two waits, as a reading costs more than most of what is timed by it.
 pub(super) struct Clock {
     sleep: RefCell<Pin<Box<Sleep>>>,
     deadline: Cell<Instant>,
+    /// The time, if it was read since the last wait.
+    now: Cell<Option<Instant>>,
 }
 
 impl Clock {
@@ -29,16 +33,30 @@ impl Clock {
         Self {
             sleep: RefCell::new(Box::pin(tokio::time::sleep_until(at.into()))),
             deadline: Cell::new(at),
+            now: Cell::new(None),
         }
+    }
+
+    /// The time: what it was when it was first asked for since the last wait.
+    pub fn now(&self) -> Instant {
+        self.now.get().unwrap_or_else(|| self.read())
+    }
+
+    /// The time at this moment.
+    pub fn read(&self) -> Instant {
+        let now = Instant::now();
+        self.now.set(Some(now));
+        now
     }
 
     /// Sets the limit: so long from now.
     pub fn allow(&self, limit: Duration) {
-        self.deadline.set(Instant::now() + limit);
+        self.deadline.set(self.now() + limit);
     }
 
-    /// Ready when the limit is reached.
+    /// Ready when the limit is reached. Whoever waits asks.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Elapsed> {
+        self.now.set(None);
         let mut sleep = self.sleep.borrow_mut();
         let deadline = self.deadline.get();
         if deadline < sleep.deadline().into_std() {
@@ -120,6 +138,20 @@ mod tests {
     #[test]
     fn the_date_is_that_of_the_rfc() {
         assert_eq!(line(784_111_777), "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n");
+    }
+
+    #[tokio::test]
+    async fn the_time_stands_still_until_somebody_waits() {
+        let clock = Clock::new(Duration::from_secs(60));
+        let now = clock.now();
+        while Instant::now() == now {}
+        assert_eq!(clock.now(), now);
+        let read = clock.read();
+        assert!(read > now && clock.now() == read);
+        let waited = std::future::poll_fn(|cx| Poll::Ready(clock.poll(cx).is_pending()));
+        assert!(waited.await);
+        while Instant::now() == read {}
+        assert!(clock.now() > read);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tandem_net::{Accepted, Peer};
 use tandem_telemetry::{Phase, Stopped};
@@ -27,7 +27,7 @@ use super::{
 use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Plan, Step};
-use crate::head::{BodyLength, Head, HeadError, HeadLimits, end_of_head};
+use crate::head::{BodyLength, Head, HeadError, HeadLimits};
 use crate::policy::{Edits, ErrorPages};
 
 /// The most of an unread body that is read and dropped to keep a connection, in bytes. A new connection is cheaper than
@@ -390,9 +390,9 @@ async fn read_head(
         let filled = input.filled();
         if !filled.is_empty()
             && (skipped || filled != b"\r")
-            && let Some(length) = end_of_head(filled, &mut seen, &limits)?
+            && head.take(filled, &mut seen, &limits)?.is_some()
         {
-            return Ok(head.read(&filled[..length], &limits)?);
+            return Ok(());
         }
         // A head that comes in one piece, as nearly all do, is not worth counting.
         if reading.is_none() && !input.filled().is_empty() {
@@ -420,7 +420,7 @@ impl<'a> Exchange<'a> {
         bytes: &'a [u8],
         behind: &'a [u8],
     ) -> Self {
-        let now = Instant::now();
+        let now = conn.clock.read();
         let stated = head.fields.values(bytes, Kind::ForwardedFor);
         let (client, peer) = snapshot.config.rule.client(conn.peer, stated);
         let stated = head.fields.values(bytes, Kind::ForwardedProto).next();

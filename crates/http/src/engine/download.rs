@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use tandem_net::{Pipe, Socket};
 use tandem_telemetry::{Phase, Stopped};
@@ -171,13 +170,12 @@ impl Download<'_, '_> {
     async fn final_head(&mut self, buf: &mut Buf) -> Result<usize, Down> {
         let (mut seen, mut interim) = (0, 0);
         loop {
-            let Some(length) = ResponseHead::end(buf.filled(), &mut seen)? else {
+            let Some(length) = self.response.take(buf.filled(), &mut seen)? else {
                 if !self.read(buf).await? {
                     return Err(Down::Server(Cause::Broken));
                 }
                 continue;
             };
-            self.response.read(&buf.filled()[..length])?;
             match self.response.status() {
                 101 if self.x.request.head.upgrade() => return Ok(length),
                 101 => return Err(Down::Server(Cause::Malformed)),
@@ -407,7 +405,7 @@ impl Download<'_, '_> {
             Ok(n) => {
                 buf.fill(n);
                 if !self.flow.heard.replace(true) {
-                    self.x.record.first_byte = Some(Instant::now());
+                    self.x.record.first_byte = Some(self.flow.clock.now());
                 }
                 Ok(true)
             }

@@ -10,7 +10,7 @@ use tandem_net::Socket;
 use tandem_telemetry::{Phase, Severity, Stopped};
 
 use super::body::Body;
-use super::clock::Elapsed;
+use super::clock::{Clock, Elapsed};
 use super::connection::{After, Conn, Exchange, Outs};
 use super::exchange::{Done, exchange};
 use super::gone::Watch;
@@ -30,7 +30,8 @@ pub(super) enum Forwarded {
 }
 
 /// Tells the pool how the request ended, however it does: also when this connection's task is dropped or panics.
-struct Tries {
+struct Tries<'a> {
+    clock: &'a Clock,
     attempts: Box<dyn Attempts>,
     begun: Instant,
     status: u16,
@@ -40,9 +41,9 @@ struct Tries {
     first_byte: Option<Duration>,
 }
 
-impl Drop for Tries {
+impl Drop for Tries<'_> {
     fn drop(&mut self) {
-        let now = Instant::now();
+        let now = self.clock.now();
         self.attempts.done(&Outcome {
             status: self.status,
             failure: self.failure,
@@ -62,6 +63,7 @@ pub(super) async fn forward(
     outs: &mut Outs<'_>,
 ) -> Forwarded {
     let mut tries = Tries {
+        clock: &x.conn.clock,
         attempts,
         begun: x.record.begun,
         status: 0,
@@ -290,8 +292,8 @@ async fn attempt(
     outs: &mut Outs<'_>,
 ) -> Done {
     let key = Key::new(upstream, x);
-    if let Some(socket) = x.conn.shared().pool.take(&key) {
-        x.record.reuse();
+    if let Some(socket) = x.conn.shared().pool.take(&key, x.conn.clock.now()) {
+        x.record.reuse(x.conn.clock.now());
         match exchange(x, upstream, &socket, body, missing, outs).await {
             Done::Failed(Failure {
                 cause: Cause::Broken,
@@ -302,11 +304,12 @@ async fn attempt(
             done => return kept(x, key, socket, done),
         }
     }
-    x.record.open();
+    x.record.open(x.conn.clock.now());
     let open = x.conn.clock.limit(upstream.timeouts.connect, key.open());
     // What opening takes of memory, with TLS above all, lives no longer than that.
     let opened = Box::pin(open).await;
-    x.record.opened(matches!(opened, Ok(Ok(_))));
+    x.record
+        .opened(x.conn.clock.now(), matches!(opened, Ok(Ok(_))));
     let cause = match opened {
         Ok(Ok(socket)) => {
             let done = exchange(x, upstream, &socket, body, missing, outs).await;
@@ -324,7 +327,7 @@ fn kept(x: &Exchange<'_>, key: Key, socket: Socket, done: Done) -> Done {
     | Done::Missing { reusable: true }
     | Done::Replaced { reusable: true, .. } = done
     {
-        x.conn.shared().pool.put(key, socket);
+        x.conn.shared().pool.put(key, socket, x.conn.clock.now());
     }
     done
 }

@@ -104,11 +104,11 @@ pub(super) struct Pool(RefCell<HashMap<Key, Vec<Idle>, foldhash::fast::RandomSta
 
 impl Pool {
     /// A living connection, the one used last: its window is open widest and it is the least likely to be closed.
-    pub fn take(&self, key: &Key) -> Option<Socket> {
+    pub fn take(&self, key: &Key, now: Instant) -> Option<Socket> {
         let mut pool = self.0.borrow_mut();
         let idle = pool.get_mut(key)?;
         while let Some(Idle { socket, since }) = idle.pop() {
-            if since.elapsed() < IDLE && is_quiet(&socket) {
+            if now.saturating_duration_since(since) < IDLE && is_quiet(&socket) {
                 return Some(socket);
             }
         }
@@ -116,11 +116,10 @@ impl Pool {
     }
 
     /// Keeps a connection that waits for its next request.
-    pub fn put(&self, key: Key, socket: Socket) {
+    pub fn put(&self, key: Key, socket: Socket, since: Instant) {
         let mut pool = self.0.borrow_mut();
         let idle = pool.entry(key).or_default();
         if idle.len() < MOST {
-            let since = Instant::now();
             idle.push(Idle { socket, since });
         }
     }

@@ -57,19 +57,17 @@ impl Record {
     }
 
     /// A try begins that has its connection.
-    pub fn reuse(&mut self) {
-        let now = Instant::now();
+    pub fn reuse(&mut self, now: Instant) {
         (self.tried, self.connected, self.first_byte) = (Some(now), Some(now), None);
     }
 
     /// A try begins that opens a connection.
-    pub fn open(&mut self) {
-        (self.tried, self.connected, self.first_byte) = (Some(Instant::now()), None, None);
+    pub fn open(&mut self, now: Instant) {
+        (self.tried, self.connected, self.first_byte) = (Some(now), None, None);
     }
 
     /// The connection is open, or cannot be opened.
-    pub fn opened(&mut self, is_open: bool) {
-        let now = Instant::now();
+    pub fn opened(&mut self, now: Instant, is_open: bool) {
         self.connecting += self.tried.map_or(Duration::ZERO, |tried| now - tried);
         self.connected = is_open.then_some(now);
     }
@@ -146,7 +144,7 @@ impl Record {
 pub(super) fn end(x: &Exchange<'_>) {
     let (record, config) = (&x.record, &x.snapshot.config);
     record.count(x.conn.shared().counters());
-    let total = record.begun.elapsed();
+    let total = x.conn.clock.read() - record.begun;
     config.meters.count(&x.cx, record, total);
     let Some(log) = x.snapshot.log.as_ref().filter(|_| record.logged) else {
         return;

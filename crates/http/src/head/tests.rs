@@ -246,7 +246,7 @@ const REFUSED: &[(&str, &Rule)] = &[
     ("GET / http/1.1\r\nH\r\n", strictness::NOT_HTTP),
     ("GET / FTP/1.1\r\nH\r\n", strictness::NOT_HTTP),
     ("CONNECT a:443 HTTP/1.1\r\nH\r\n", strictness::CONNECT),
-    ("\r\nGET / HTTP/1.1\r\nH\r\n", strictness::NOT_HTTP),
+    ("\r\nGET / HTTP/1.1\r\nH\r\n", strictness::EMPTY_LINE),
     (" GET / HTTP/1.1\r\nH\r\n", strictness::NOT_HTTP),
     ("\x16\x03\x01", strictness::NOT_HTTP),
 ];
@@ -279,8 +279,6 @@ fn every_rule_of_heads_has_its_example() {
         // Under this name in the tests of limits.
         strictness::HEAD_TOO_LARGE,
         strictness::TARGET_TOO_LONG,
-        // The connection's reader passes one over, and the next one is no method.
-        strictness::EMPTY_LINE,
     ];
     for rule in strictness::RULES {
         let here = REFUSED.iter().any(|(_, broken)| broken == rule);
@@ -324,6 +322,23 @@ proptest! {
         if let Err(error) = parse(&bytes[..cut.min(bytes.len())]) {
             // A head that is refused early is refused when it is complete, too.
             prop_assert_eq!(Err(error.status()), whole.map(|_| ()).map_err(HeadError::status));
+        }
+    }
+
+    #[test]
+    fn what_is_read_another_parser_reads_alike(
+        text in "(GET|P'~) [/a%.*?~]{0,9} HTTP/1.[01]\r\n(Host: ?[a:]{0,3}\r\n)?([TXC][a:\t\x0b\u{e9} -]{0,9}\r\n){0,4}\r\n",
+    ) {
+        let bytes = text.as_bytes();
+        if let Ok(Some(head)) = parse(bytes) {
+            let mut slots = [httparse::EMPTY_HEADER; 8];
+            let mut other = httparse::Request::new(&mut slots);
+            prop_assert_eq!(other.parse(bytes), Ok(httparse::Status::Complete(head.length())));
+            prop_assert_eq!(other.method.map(str::as_bytes), Some(head.method(bytes)));
+            prop_assert_eq!(other.path.map(str::as_bytes), Some(head.target(bytes)));
+            prop_assert_eq!(other.version, Some(head.minor()));
+            let fields: Vec<_> = other.headers.iter().map(|field| (field.name.as_bytes(), field.value)).collect();
+            prop_assert_eq!(head.fields(bytes).collect::<Vec<_>>(), fields);
         }
     }
 }
