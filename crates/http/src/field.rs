@@ -29,6 +29,12 @@ pub(crate) enum Kind {
     Forwarded,
     /// X-Request-Id.
     RequestId,
+    /// Referer.
+    Referer,
+    /// User-Agent.
+    Agent,
+    /// What makes an answer conditional or partial, and Accept-Encoding.
+    Condition,
     /// `tandem-*`: words between nodes.
     Internal,
     /// Of this connection only: RFC 9110 section 7.6.1 and what the Connection field names.
@@ -56,18 +62,26 @@ pub(crate) fn kind(name: &[u8]) -> Kind {
         2 if is(b"te") => Kind::Te,
         4 if is(b"host") => Kind::Host,
         4 if is(b"date") => Kind::Date,
+        5 if is(b"range") => Kind::Condition,
         6 if is(b"expect") => Kind::Expect,
         6 if is(b"cookie") => Kind::Cookie,
         7 if is(b"upgrade") => Kind::Upgrade,
         7 if is(b"trailer") => Kind::HopByHop,
+        7 if is(b"referer") => Kind::Referer,
+        8 if is(b"if-match") || is(b"if-range") => Kind::Condition,
         9 if is(b"forwarded") => Kind::Forwarded,
         10 if is(b"connection") => Kind::Connection,
+        10 if is(b"user-agent") => Kind::Agent,
         10 if is(b"set-cookie") => Kind::SetCookie,
         10 if is(b"keep-alive") => Kind::HopByHop,
         12 if folds(name, b"x-request-id") => Kind::RequestId,
+        13 if is(b"if-none-match") => Kind::Condition,
         14 if is(b"content-length") => Kind::ContentLength,
+        15 if is(b"accept-encoding") => Kind::Condition,
         16 if is(b"proxy-connection") => Kind::HopByHop,
         17 if is(b"transfer-encoding") => Kind::TransferEncoding,
+        17 if is(b"if-modified-since") => Kind::Condition,
+        19 if is(b"if-unmodified-since") => Kind::Condition,
         n if n > 12 && begins(name, b"x-forwarded-") => match () {
             () if folds(name, b"x-forwarded-for") => Kind::ForwardedFor,
             () if folds(name, b"x-forwarded-host") => Kind::ForwardedHost,

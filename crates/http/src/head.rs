@@ -272,6 +272,13 @@ impl Head {
             .map(move |field| (part(bytes, &field.name), part(bytes, &field.value)))
     }
 
+    /// Whether it has a field that makes its answer conditional or partial (RFC 9110 sections 13 and 14), or an
+    /// Accept-Encoding field.
+    pub fn has_conditions(&self) -> bool {
+        let mut fields = self.fields.iter();
+        fields.any(|field| field.kind == Kind::Condition)
+    }
+
     /// The same request for another target in origin form, `path` being the normal form of its path.
     pub(crate) fn moved(&self, target: Vec<u8>, path: Vec<u8>) -> Self {
         Self {
@@ -533,9 +540,12 @@ pub(crate) fn is_host(text: &[u8]) -> bool {
             }
             (&rest[..0], &rest[end + 1..])
         }
-        _ => text.split_at(memchr::memchr(b':', text).unwrap_or(text.len())),
+        _ => {
+            let end = text.iter().position(|&b| b == b':');
+            text.split_at(end.unwrap_or(text.len()))
+        }
     };
-    let name = |&b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&b);
+    let name = |&b: &u8| NAME[usize::from(b)];
     let port_is_fine = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
@@ -543,6 +553,23 @@ pub(crate) fn is_host(text: &[u8]) -> bool {
     };
     host.iter().all(name) && port_is_fine
 }
+
+/// The bytes of a registered name (RFC 3986 section 3.2.2), but for the comma.
+const NAME: [bool; 256] = {
+    let mut name = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        name[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"-._~%!$&'()*+;=";
+    let mut at = 0;
+    while at < marks.len() {
+        name[marks[at] as usize] = true;
+        at += 1;
+    }
+    name
+};
 
 /// A protocol other than HTTP.
 fn is_foreign(protocol: &[u8]) -> bool {

@@ -54,7 +54,12 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
     let believed = f.peer != Peer::Stranger;
     let internal = f.peer == Peer::Node && f.to_node;
     head.fields.copy(out, bytes, |kind| match kind {
-        Kind::Other | Kind::Date | Kind::SetCookie => true,
+        Kind::Other
+        | Kind::Date
+        | Kind::SetCookie
+        | Kind::Referer
+        | Kind::Agent
+        | Kind::Condition => true,
         Kind::Cookie => f.cookies.is_none(),
         Kind::ForwardedFor => f.peer == Peer::Node,
         Kind::ForwardedProto | Kind::ForwardedHost | Kind::Forwarded => believed,

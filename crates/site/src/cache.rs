@@ -32,7 +32,7 @@ pub(crate) struct Cache {
 
 #[derive(Default)]
 struct Inner {
-    slots: HashMap<Arc<[u8]>, Slot>,
+    slots: HashMap<Arc<[u8]>, Slot, foldhash::fast::RandomState>,
     /// Every name of `slots` once, the next to be considered for eviction first.
     ring: VecDeque<Arc<[u8]>>,
     files: usize,

@@ -46,6 +46,9 @@ impl<'a> Conditions<'a> {
     /// Picks them from a request in one pass.
     pub(crate) fn of(request: &Request<'a>) -> Self {
         let mut found = Self::default();
+        if !request.head.has_conditions() {
+            return found;
+        }
         for (name, value) in request.fields() {
             // Most fields end at their length.
             let slot = match name.len() {

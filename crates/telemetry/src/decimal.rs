@@ -30,6 +30,31 @@ pub fn push(out: &mut Vec<u8>, number: u64) {
     push_long(out, number);
 }
 
+/// Three digits, of a number below a thousand.
+pub fn three(number: u32) -> [u8; 3] {
+    let [tens, ones] = PAIRS[(number % 100) as usize];
+    [b'0' + (number / 100 % 10) as u8, tens, ones]
+}
+
+/// The digits of a byte, from the front, and how many they are.
+const BYTES: [([u8; 3], u8); 256] = {
+    let mut bytes = [([0; 3], 0); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let zero = b'0' as usize;
+        let a = (zero + byte / 100) as u8;
+        let b = (zero + byte / 10 % 10) as u8;
+        let c = (zero + byte % 10) as u8;
+        bytes[byte] = match byte {
+            0..10 => ([c, 0, 0], 1),
+            10..100 => ([b, c, 0], 2),
+            _ => ([a, b, c], 3),
+        };
+        byte += 1;
+    }
+    bytes
+};
+
 fn push_long(out: &mut Vec<u8>, mut number: u64) {
     // The largest has 20.
     let mut digits = [0; 20];
@@ -53,12 +78,16 @@ fn push_long(out: &mut Vec<u8>, mut number: u64) {
 pub fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
-            for (index, octet) in ip.octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                push(out, u64::from(octet));
+            // Put together aside: four digits of room each, of which the next one takes back what was too much.
+            let (mut text, mut at) = ([b'.'; 16], 0);
+            for octet in ip.octets() {
+                let (digits, count) = BYTES[usize::from(octet)];
+                text[at..at + 3].copy_from_slice(&digits);
+                at += usize::from(count);
+                text[at] = b'.';
+                at += 1;
             }
+            out.extend_from_slice(&text[..at - 1]);
         }
         IpAddr::V6(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
     }
@@ -75,7 +104,16 @@ mod tests {
             push(&mut out, number);
             assert_eq!(out, number.to_string().as_bytes());
         }
-        for ip in ["0.0.0.0", "192.168.10.255", "2001:db8::1"] {
+        for number in 0..1000 {
+            assert_eq!(&three(number), format!("{number:03}").as_bytes());
+        }
+        for ip in [
+            "0.0.0.0",
+            "1.22.99.100",
+            "192.168.10.255",
+            "255.255.255.255",
+            "2001:db8::1",
+        ] {
             let mut out = Vec::new();
             push_ip(&mut out, ip.parse().unwrap());
             assert_eq!(out, ip.as_bytes());

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::histogram::{Histogram, Spread};
 
 /// Adds to a cell that only the caller's worker writes: no locked instruction, no shared cache line.
-pub(crate) fn add(cell: &AtomicU64, n: u64) {
+pub fn add(cell: &AtomicU64, n: u64) {
     cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
 }
 

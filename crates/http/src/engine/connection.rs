@@ -7,11 +7,12 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::task::Poll;
 use std::time::Duration;
 
 use tandem_net::{Accepted, Peer};
+use tandem_telemetry::meters::add;
 use tandem_telemetry::{Phase, Stopped};
 
 use super::admission::{Admitted, Denied};
@@ -246,14 +247,14 @@ struct Gauge<'a>(&'a AtomicU64);
 
 impl<'a> Gauge<'a> {
     fn new(gauge: &'a AtomicU64) -> Self {
-        gauge.fetch_add(1, Relaxed);
+        add(gauge, 1);
         Self(gauge)
     }
 }
 
 impl Drop for Gauge<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        add(self.0, 1u64.wrapping_neg());
     }
 }
 

@@ -1,13 +1,14 @@
 //! What is remembered of a request for the log and the counters.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use tandem_telemetry::meters::add;
 use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped, WorkerCounters};
 
 use super::Snapshot;
 use super::connection::{Conn, Exchange};
+use crate::field::{Kind, part};
 use crate::request_id::{DIGITS, RequestId};
 
 /// One request, as it goes.
@@ -88,7 +89,7 @@ impl Record {
     pub fn refused(&self, conn: &Conn, snapshot: &Snapshot) {
         let counters = conn.shared().counters();
         self.count(counters);
-        counters.refused.fetch_add(1, Relaxed);
+        add(&counters.refused, 1);
         let total = self.begun.elapsed();
         let bytes = self.bytes + self.head_bytes;
         let meters = &snapshot.config.meters;
@@ -127,15 +128,13 @@ impl Record {
     }
 
     fn count(&self, counters: &WorkerCounters) {
-        counters.requests.fetch_add(1, Relaxed);
-        counters
-            .bytes_out
-            .fetch_add(self.bytes + self.head_bytes, Relaxed);
+        add(&counters.requests, 1);
+        add(&counters.bytes_out, self.bytes + self.head_bytes);
         if self.retries > 0 {
-            counters.retries.fetch_add(u64::from(self.retries), Relaxed);
+            add(&counters.retries, self.retries.into());
         }
         if self.status >= 500 {
-            counters.errors.fetch_add(1, Relaxed);
+            add(&counters.errors, 1);
         }
     }
 }
@@ -151,10 +150,10 @@ pub(super) fn end(x: &Exchange<'_>) {
     };
     let request = &x.request;
     let (mut referer, mut agent) = (&b""[..], &b""[..]);
-    for (name, value) in request.fields() {
-        match name.len() {
-            7 if name.eq_ignore_ascii_case(b"referer") => referer = value,
-            10 if name.eq_ignore_ascii_case(b"user-agent") => agent = value,
+    for field in request.head.fields.iter() {
+        match field.kind {
+            Kind::Referer => referer = part(request.bytes, &field.value),
+            Kind::Agent => agent = part(request.bytes, &field.value),
             _ => {}
         }
     }

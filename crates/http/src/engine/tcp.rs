@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use tandem_net::socket::Sight;
 use tandem_net::{Pipe, Socket, proxy};
+use tandem_telemetry::meters::add;
 use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped};
 
 use super::buffers::Buffers;
@@ -260,13 +261,12 @@ impl Drop for Passing<'_> {
         );
         let shared = self.conn.shared();
         let counters = shared.counters();
-        use std::sync::atomic::Ordering::Relaxed;
-        counters.bytes_out.fetch_add(self.down.get(), Relaxed);
+        add(&counters.bytes_out, self.down.get());
         if self.retries > 0 {
-            counters.retries.fetch_add(u64::from(self.retries), Relaxed);
+            add(&counters.retries, self.retries.into());
         }
         if self.status >= 500 {
-            counters.errors.fetch_add(1, Relaxed);
+            add(&counters.errors, 1);
         }
         if let Some(log) = &self.snapshot.log {
             let config = &self.snapshot.config;

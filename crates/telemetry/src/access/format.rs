@@ -49,12 +49,17 @@ pub(super) fn line(
 fn combined(out: &mut Vec<u8>, stamp: &Stamp<'_>, r: &AccessRecord<'_>) {
     out.reserve(256 + r.target.len() + r.referer.len() + r.agent.len());
     decimal::push_ip(out, r.client);
-    out.extend_from_slice(b" - ");
-    word(out, or_dash(r.user));
-    out.extend_from_slice(b" [");
+    if r.user.is_empty() {
+        out.extend_from_slice(b" - - [");
+    } else {
+        out.extend_from_slice(b" - ");
+        word(out, r.user);
+        out.extend_from_slice(b" [");
+    }
     out.extend_from_slice(stamp.clf.as_bytes());
     out.extend_from_slice(b"] \"");
-    escaped(out, r.method);
+    // A token, which has nothing to be escaped.
+    out.extend_from_slice(r.method);
     out.push(b' ');
     escaped(out, r.target);
     if !r.version.is_empty() {
@@ -66,9 +71,9 @@ fn combined(out: &mut Vec<u8>, stamp: &Stamp<'_>, r: &AccessRecord<'_>) {
     out.push(b' ');
     decimal::push(out, r.bytes);
     out.extend_from_slice(b" \"");
-    escaped(out, or_dash(r.referer));
+    escaped_or_dash(out, r.referer);
     out.extend_from_slice(b"\" \"");
-    escaped(out, or_dash(r.agent));
+    escaped_or_dash(out, r.agent);
     out.extend_from_slice(b"\" ");
     out.extend_from_slice(or_dash(r.service.as_bytes()));
     out.push(b'/');
@@ -193,16 +198,32 @@ fn ended(out: &mut Vec<u8>, ended: Option<Ended>) {
     }
 }
 
+fn escaped_or_dash(out: &mut Vec<u8>, text: &[u8]) {
+    if text.is_empty() {
+        out.push(b'-');
+    } else {
+        escaped(out, text);
+    }
+}
+
 fn or_dash(text: &[u8]) -> &[u8] {
     if text.is_empty() { b"-" } else { text }
 }
 
 /// Microseconds as milliseconds with three digits.
 fn millis(out: &mut Vec<u8>, micros: u64) {
-    decimal::push(out, micros / 1_000);
-    let rest = micros % 1_000;
-    let digit = |one: u64| b'0' + (rest / one % 10) as u8;
-    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+    // What nobody waited for, and most of what comes from a cache.
+    let (whole, rest) = if micros < 1_000 {
+        (0, micros as u32)
+    } else {
+        (micros / 1_000, (micros % 1_000) as u32)
+    };
+    let [a, b, c] = decimal::three(rest);
+    if whole < 10 {
+        return out.extend_from_slice(&[b'0' + whole as u8, b'.', a, b, c]);
+    }
+    decimal::push(out, whole);
+    out.extend_from_slice(&[b'.', a, b, c]);
 }
 
 /// Whether some byte is a quote, a backslash or outside printable ASCII; with `SPACES`, also when it is a space.
@@ -212,15 +233,19 @@ fn is_odd<const SPACES: bool>(bytes: &[u8]) -> bool {
     // The high bit of some byte is set when a byte is 0, and only then.
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let first = if SPACES { 0x21 } else { 0x20 };
-    let (words, rest) = bytes.as_chunks::<8>();
-    let odd = words.iter().fold(0, |odd, word| {
-        let word = u64::from_ne_bytes(*word);
+    let odd = |word: u64| {
         let low = word.wrapping_sub(ONES * first) & !word & HIGH;
         let quoting = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c));
-        odd | low | quoting | zero(word ^ (ONES * 0x7f)) | (word & HIGH)
-    });
-    let is_odd = |b: u8| is_bad(b) || (SPACES && b == b' ');
-    odd != 0 || rest.iter().fold(false, |odd, &b| odd | is_odd(b))
+        low | quoting | zero(word ^ (ONES * 0x7f)) | (word & HIGH)
+    };
+    let Some(last) = bytes.last_chunk::<8>() else {
+        let is_odd = |b: u8| is_bad(b) || (SPACES && b == b' ');
+        return bytes.iter().fold(false, |odd, &b| odd | is_odd(b));
+    };
+    // The last word is whole, too: what it has of the one before is looked at twice.
+    let (words, _) = bytes.as_chunks::<8>();
+    let words = words.iter().chain([last]);
+    words.fold(0, |found, word| found | odd(u64::from_ne_bytes(*word))) != 0
 }
 
 fn is_bad(b: u8) -> bool {
