@@ -16,9 +16,15 @@ pub fn add(cell: &AtomicU64, n: u64) {
     cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
 }
 
-/// A value for each worker, on cache lines of their own.
+/// A value for each worker, on cache lines of their own. A clone is the same values.
 #[derive(Debug)]
-pub struct PerWorker<T>(Box<[Aligned<T>]>);
+pub struct PerWorker<T>(Arc<[Aligned<T>]>);
+
+impl<T> Clone for PerWorker<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
 
 #[derive(Debug, Default)]
 #[repr(align(128))]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tandem_model::Pattern;
 
-use super::lookup::Lookup;
+use super::lookup::{Candidate, Lookup};
 use super::term::{Key, Level, Subject};
 
 /// Rules by what they ask of host or path, so that ten thousand of them cost about what ten do.
@@ -42,7 +42,10 @@ impl Index {
         };
         let mut entries: HashMap<Key, Vec<(u32, &Pattern)>> = HashMap::new();
         let mut always = Vec::new();
+        // By their numbers: whether a rule asks for nothing but the one list that it is entered under.
+        let mut plain = Vec::new();
         for (number, levels) in (0..).zip(rules) {
+            plain.push(matches!(levels, [level] if level.is_one_list()));
             let keys = levels.iter().flat_map(|level| level.keys());
             match keys.min_by_key(|(key, patterns)| shared(*key, patterns)) {
                 Some((key, patterns)) => entries
@@ -54,7 +57,8 @@ impl Index {
         }
         let lookup = |key: Key| {
             let entries = entries.get(&key).map_or(&[][..], Vec::as_slice);
-            Lookup::new(entries.iter().copied(), key != Key::Path)
+            let is_all = |number: u32| plain[number as usize];
+            Lookup::new(entries.iter().copied(), key != Key::Path, is_all)
         };
         Self {
             host: lookup(Key::Host),
@@ -72,10 +76,10 @@ impl Index {
         matches: impl Fn(u32) -> bool,
     ) -> Option<u32> {
         let mut best = self.rules;
-        let mut ask = |numbers: &[u32]| {
-            let below = numbers.iter().copied().take_while(|&number| number < best);
-            if let Some(first) = below.into_iter().find(|&number| matches(number)) {
-                best = first;
+        let mut ask = |candidates: &[Candidate]| {
+            let mut below = candidates.iter().take_while(|one| one.number() < best);
+            if let Some(first) = below.find(|one| one.is_certain() || matches(one.number())) {
+                best = first.number();
             }
         };
         if !self.host.is_empty() {
@@ -87,7 +91,10 @@ impl Index {
         if !self.folded_path.is_empty() {
             self.folded_path.candidates(subject.folded_path(), &mut ask);
         }
-        ask(&self.always);
+        let mut below = self.always.iter().take_while(|&&number| number < best);
+        if let Some(&first) = below.find(|&&number| matches(number)) {
+            best = first;
+        }
         (best < self.rules).then_some(best)
     }
 }

@@ -5,20 +5,70 @@ use std::collections::{BTreeMap, HashMap};
 
 use tandem_model::Pattern;
 
-type Numbers = Box<[u32]>;
+/// A number of whom a pattern concerns, and whether that it was found says that the pattern matches: if not it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate(u32);
+
+impl Candidate {
+    fn new(number: u32, is_certain: bool) -> Self {
+        Self(number << 1 | u32::from(!is_certain))
+    }
+
+    pub(super) fn number(self) -> u32 {
+        self.0 >> 1
+    }
+
+    pub(super) fn is_certain(self) -> bool {
+        self.0 & 1 == 0
+    }
+}
+
+/// Candidates in ascending order. Most patterns concern one rule alone: that is kept here, and not elsewhere in memory,
+/// where each look costs more than all that was done before.
+enum Candidates {
+    One([Candidate; 1]),
+    More(Box<[Candidate]>),
+}
+
+impl Candidates {
+    fn of(mut all: Vec<Candidate>) -> Self {
+        all.sort_unstable();
+        all.dedup();
+        match all[..] {
+            [one] => Self::One([one]),
+            _ => Self::More(all.into()),
+        }
+    }
+}
+
+impl std::ops::Deref for Candidates {
+    type Target = [Candidate];
+
+    fn deref(&self) -> &[Candidate] {
+        match self {
+            Self::One(one) => one,
+            Self::More(more) => more,
+        }
+    }
+}
 
 /// Numbers by pattern. Texts without a star are found by hash; beginnings and endings by one binary search each;
 /// regular expressions always come up.
 pub(super) struct Lookup {
-    exact: HashMap<Box<[u8]>, Numbers, foldhash::fast::RandomState>,
+    exact: HashMap<Box<[u8]>, Candidates, foldhash::fast::RandomState>,
     beginnings: Affixes,
     endings: Affixes,
-    rest: Numbers,
+    rest: Candidates,
 }
 
 impl Lookup {
-    /// For numbered patterns; a number may have several. With `fold` all texts are in lower case.
-    pub(super) fn new<'a>(entries: impl Iterator<Item = (u32, &'a Pattern)>, fold: bool) -> Self {
+    /// For numbered patterns; a number may have several. With `fold` all texts are in lower case. `is_all` says of a number
+    /// that nothing but a pattern of these has to match.
+    pub(super) fn new<'a>(
+        entries: impl Iterator<Item = (u32, &'a Pattern)>,
+        fold: bool,
+        is_all: impl Fn(u32) -> bool,
+    ) -> Self {
         let text = |text: &str| -> Box<[u8]> {
             if fold {
                 text.to_ascii_lowercase().into_bytes().into()
@@ -26,10 +76,16 @@ impl Lookup {
                 text.as_bytes().into()
             }
         };
-        let mut exact: BTreeMap<Box<[u8]>, Vec<u32>> = BTreeMap::new();
+        let mut exact: BTreeMap<Box<[u8]>, Vec<Candidate>> = BTreeMap::new();
         let (mut beginnings, mut endings) = (BTreeMap::new(), BTreeMap::new());
         let mut rest = Vec::new();
         for (number, pattern) in entries {
+            // One that is found by its beginning may have an ending as well.
+            let is_whole = match pattern {
+                Pattern::Exact(_) => true,
+                Pattern::Star(prefix, suffix) => prefix.is_empty() || suffix.is_empty(),
+                Pattern::Regex(_) => false,
+            };
             match pattern {
                 Pattern::Exact(whole) => exact.entry(text(whole)).or_default(),
                 // Of both, the longer says more.
@@ -39,24 +95,24 @@ impl Lookup {
                 Pattern::Star(_, suffix) => endings.entry(text(suffix)).or_default(),
                 Pattern::Regex(_) => &mut rest,
             }
-            .push(number);
+            .push(Candidate::new(number, is_whole && is_all(number)));
         }
         Self {
             exact: exact
                 .into_iter()
-                .map(|(text, numbers)| (text, in_order(numbers)))
+                .map(|(text, candidates)| (text, Candidates::of(candidates)))
                 .collect(),
             beginnings: Affixes::new(beginnings, false),
             endings: Affixes::new(endings, true),
-            rest: in_order(rest),
+            rest: Candidates::of(rest),
         }
     }
 
-    /// Calls `visit` with lists of numbers, each in ascending order. Every number with a pattern that matches `text` is
+    /// Calls `visit` with lists of candidates, each in ascending order. Every number with a pattern that matches `text` is
     /// in one of them; so are some whose patterns do not.
-    pub(super) fn candidates(&self, text: &[u8], mut visit: impl FnMut(&[u32])) {
-        if let Some(numbers) = self.exact.get(text) {
-            visit(numbers);
+    pub(super) fn candidates(&self, text: &[u8], mut visit: impl FnMut(&[Candidate])) {
+        if let Some(candidates) = self.exact.get(text) {
+            visit(candidates);
         }
         self.beginnings.of(text, &mut visit);
         self.endings.of(text, &mut visit);
@@ -69,12 +125,6 @@ impl Lookup {
             && self.endings.entries.is_empty()
             && self.rest.is_empty()
     }
-}
-
-fn in_order(mut numbers: Vec<u32>) -> Numbers {
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers.into()
 }
 
 /// Beginnings (or endings) of texts, in order, each knowing the longest other that it begins with.
@@ -94,7 +144,7 @@ struct Affix {
     text: Box<[u8]>,
     /// The longest other entry that this one begins with.
     within: Option<u32>,
-    numbers: Numbers,
+    candidates: Candidates,
 }
 
 /// So many are each asked sooner than searched.
@@ -112,13 +162,13 @@ impl Affix {
 }
 
 impl Affixes {
-    fn new(texts: BTreeMap<Box<[u8]>, Vec<u32>>, backward: bool) -> Self {
+    fn new(texts: BTreeMap<Box<[u8]>, Vec<Candidate>>, backward: bool) -> Self {
         let mut entries: Vec<Affix> = texts
             .into_iter()
-            .map(|(text, numbers)| Affix {
+            .map(|(text, candidates)| Affix {
                 text,
                 within: None,
-                numbers: in_order(numbers),
+                candidates: Candidates::of(candidates),
             })
             .collect();
         entries.sort_by(|a, b| order(&a.text, &b.text, backward));
@@ -158,24 +208,29 @@ impl Affixes {
             })
     }
 
-    /// Visits the numbers of all entries that `text` begins (or ends) with.
-    fn of(&self, text: &[u8], visit: &mut impl FnMut(&[u32])) {
+    /// Visits the candidates of all entries that `text` begins (or ends) with.
+    fn of(&self, text: &[u8], visit: &mut impl FnMut(&[Candidate])) {
         if self.entries.len() <= FEW {
             for entry in &self.entries {
                 if entry.is_in(text, self.backward) {
-                    visit(&entry.numbers);
+                    visit(&entry.candidates);
                 }
             }
             return;
         }
-        let last = self.not_after(text).checked_sub(1);
-        let Some(mut entry) = last.map(|last| &self.entries[last]) else {
+        let Some(last) = self.not_after(text).checked_sub(1) else {
             return;
         };
-        let shared = common(&entry.text, text, self.backward);
+        let mut entry = &self.entries[last];
+        // The heads were compared just now, the texts lie elsewhere.
+        let alike = (self.heads[last] ^ head(text, self.backward)).leading_zeros() as usize / 8;
+        let shared = match alike {
+            0..HEAD => alike.min(text.len()).min(entry.text.len()),
+            _ => common(&entry.text, text, self.backward),
+        };
         loop {
             if entry.text.len() <= shared {
-                visit(&entry.numbers);
+                visit(&entry.candidates);
             }
             match entry.within {
                 Some(within) => entry = &self.entries[within as usize],
@@ -185,10 +240,13 @@ impl Affixes {
     }
 }
 
+/// The bytes of a [`head`].
+const HEAD: usize = 16;
+
 /// The first (or last) bytes of a text as a number: of two texts whose numbers differ, the one with the smaller number is
 /// before the other in [`order`].
 fn head(text: &[u8], backward: bool) -> u128 {
-    let mut bytes = [0; 16];
+    let mut bytes = [0; HEAD];
     let length = text.len().min(bytes.len());
     if backward {
         for (byte, from) in bytes.iter_mut().zip(text.iter().rev()) {
@@ -228,11 +286,21 @@ mod tests {
     use super::*;
 
     fn found(patterns: &[Pattern], text: &str) -> BTreeSet<u32> {
-        let lookup = Lookup::new((0..).zip(patterns), false);
+        let lookup = Lookup::new((0..).zip(patterns), false, |_| true);
         let mut found = BTreeSet::new();
-        lookup.candidates(text.as_bytes(), |numbers| {
-            assert!(numbers.is_sorted(), "{numbers:?}");
-            found.extend(numbers);
+        lookup.candidates(text.as_bytes(), |candidates| {
+            assert!(candidates.is_sorted(), "{candidates:?}");
+            for candidate in candidates {
+                let number = candidate.number();
+                if candidate.is_certain() {
+                    let pattern = &patterns[number as usize];
+                    assert!(
+                        pattern.covers(&Pattern::Exact(text.into())),
+                        "{pattern}: {text}"
+                    );
+                }
+                found.insert(number);
+            }
         });
         found
     }

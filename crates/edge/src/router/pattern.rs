@@ -24,18 +24,19 @@ impl PatternSet {
         let compiled = patterns.iter().map(|pattern| compile(pattern, fold));
         Ok(Self {
             patterns: compiled.collect::<Result<_, _>>()?,
-            lookup: Lookup::new((0..).zip(patterns), fold),
+            lookup: Lookup::new((0..).zip(patterns), fold, |_| true),
         })
     }
 
     /// Whether one matches.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
         let mut matched = false;
-        self.lookup.candidates(text, |numbers| {
+        self.lookup.candidates(text, |candidates| {
             matched = matched
-                || numbers
-                    .iter()
-                    .any(|&number| self.patterns[number as usize].matches(text));
+                || candidates.iter().any(|candidate| {
+                    candidate.is_certain()
+                        || self.patterns[candidate.number() as usize].matches(text)
+                });
         });
         matched
     }

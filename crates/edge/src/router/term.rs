@@ -68,6 +68,11 @@ impl Level {
             .filter(|(_, patterns)| !patterns.is_empty())
     }
 
+    /// Whether it asks for a host or a path, in one list of them, and for nothing else.
+    pub(super) fn is_one_list(&self) -> bool {
+        self.terms.len() == 1 && self.keys().count() == 1
+    }
+
     /// Whether all terms hold.
     pub(super) fn holds(&self, subject: &Subject<'_>) -> bool {
         self.terms.iter().all(|term| term.holds(subject))

@@ -18,10 +18,19 @@ const NO_ROUTE: &str = "none";
 pub struct ListenerMeters {
     /// Its connections.
     pub(super) connections: Arc<PerWorker<Connections>>,
-    /// By their numbers: what each is called, and its meter.
-    routes: Box<[(Box<str>, Arc<Meter>)]>,
+    /// By their numbers.
+    routes: Box<[Route]>,
     none: Arc<Meter>,
     services: HashMap<Arc<str>, Arc<Meter>, foldhash::fast::RandomState>,
+}
+
+#[derive(Clone, Debug)]
+struct Route {
+    /// What it counts with, as near as can be: where there are thousands of routes each step to it is one out of the caches.
+    cells: Meter,
+    label: Box<str>,
+    /// The same, for as long as somebody counts with it.
+    _meter: Arc<Meter>,
 }
 
 impl ListenerMeters {
@@ -35,7 +44,14 @@ impl ListenerMeters {
         Self {
             connections: meters.listener(listener),
             routes: routes
-                .map(|label| (label.into(), meters.route(listener, label)))
+                .map(|label| {
+                    let meter = meters.route(listener, label);
+                    Route {
+                        cells: Meter::clone(&meter),
+                        label: label.into(),
+                        _meter: meter,
+                    }
+                })
                 .collect(),
             none: meters.route(listener, NO_ROUTE),
             services: services
@@ -47,7 +63,7 @@ impl ListenerMeters {
     /// What the route is called that took a request, or empty.
     pub(super) fn label(&self, cx: &Cx) -> &str {
         match cx.taken() {
-            Taken::Route(number) => self.routes.get(number).map_or("", |(label, _)| label),
+            Taken::Route(number) => self.routes.get(number).map_or("", |route| &route.label),
             Taken::None | Taken::Uncounted => "",
         }
     }
@@ -72,13 +88,11 @@ impl ListenerMeters {
         let route = match cx.taken() {
             Taken::Uncounted => return,
             Taken::None => None,
-            Taken::Route(number) => self.routes.get(number).map(|(_, meter)| meter),
+            Taken::Route(number) => self.routes.get(number).map(|route| &route.cells),
         };
         let route = route.unwrap_or(&self.none);
-        for meter in [Some(route), self.services.get(service)]
-            .into_iter()
-            .flatten()
-        {
+        let service = self.services.get(service).map(|meter| &**meter);
+        for meter in [Some(route), service].into_iter().flatten() {
             meter.answered(cx.worker, status, took);
             meter.sent(cx.worker, bytes, retries);
         }
