@@ -160,12 +160,15 @@ pub struct Reply {
     pub close: bool,
 }
 
+/// The field that says that a body is plain text.
+pub(crate) const PLAIN_FIELD: &[u8] = b"Content-Type: text/plain; charset=utf-8\r\n";
+
 impl Reply {
     /// A plain text answer.
     pub fn text(status: u16, service: &Arc<str>, text: impl Into<String>) -> Self {
         Self {
             status,
-            fields: Bytes::from_static(b"Content-Type: text/plain; charset=utf-8\r\n"),
+            fields: Bytes::from_static(PLAIN_FIELD),
             body: Bytes::from(text.into()),
             service: service.clone(),
             close: false,

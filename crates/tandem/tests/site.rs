@@ -2,12 +2,12 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
+use common::calls::{calls, has_strace};
 use common::{Dir, get, has, request, send, wait_until};
 use rustix::process::Signal;
 
@@ -112,37 +112,9 @@ route = { to = \"www\" }
 root = \"{dir}/www\"
 ";
 
-/// The system calls that a process makes while `work` goes on, by name.
-fn calls(id: u32, dir: &Dir, work: impl FnOnce()) -> BTreeMap<String, usize> {
-    let table = dir.path().join("strace");
-    let mut strace = Command::new("strace")
-        .args(["-f", "-c", "-U", "name,calls", "-o"])
-        .arg(&table)
-        .args(["-p", &id.to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("strace starts");
-    wait_until("every thread is traced", || {
-        let tasks = std::fs::read_dir(format!("/proc/{id}/task")).expect("it runs");
-        tasks.flatten().all(|task| {
-            let status = std::fs::read_to_string(task.path().join("status"));
-            !status.unwrap_or_default().contains("TracerPid:\t0\n")
-        })
-    });
-    work();
-    send(strace.id(), Signal::INT);
-    strace.wait().expect("strace ends");
-    let text = std::fs::read_to_string(table).expect("strace writes a table");
-    let rows = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
-    });
-    rows.filter(|(name, _)| name != "total").collect()
-}
-
 #[test]
 fn a_small_file_takes_two_system_calls_and_none_of_the_file_system() {
-    if !has("strace", &["-o", "/dev/null", "true"]) {
+    if !has_strace() {
         return;
     }
     let prepare = |dir: &Dir| {
@@ -152,7 +124,7 @@ fn a_small_file_takes_two_system_calls_and_none_of_the_file_system() {
     let node = Node::start(PLAIN, prepare, |_, command| command);
     node.ask("/a.txt", 10);
     const TIMES: usize = 1_000;
-    let calls = calls(node.child.id(), &node.dir, || node.ask("/a.txt", TIMES));
+    let calls = calls(node.child.id(), || node.ask("/a.txt", TIMES));
     let count = |name: &str| calls.get(name).copied().unwrap_or(0);
     let few = TIMES / 20;
     assert!(count("recvfrom") <= TIMES + few, "{calls:?}");

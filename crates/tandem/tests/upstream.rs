@@ -3,11 +3,13 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use common::calls::{calls, has_strace};
 use common::node::Node;
-use common::origin::Origin;
+use common::origin::{Origin, read_head};
 use common::{Dir, get, has, request, send, wait_until};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::Signal;
@@ -322,4 +324,61 @@ fn text_of_servers_is_compressed_for_those_who_take_it_and_ranges_stay_true() {
     assert_eq!(part.field("content-encoding"), None);
     assert_eq!(part.text(), TEXT[..10]);
     assert_eq!(part.field("etag"), Some("\"abc\""));
+}
+
+/// Takes a body of [`LARGE`] bytes, or sends one.
+fn large() -> Origin {
+    Origin::start(|_, mut stream| {
+        while let Some(head) = read_head(&mut stream) {
+            let length = if head.starts_with("POST ") {
+                let mut body = std::io::Read::by_ref(&mut stream).take(LARGE as u64);
+                let read = std::io::copy(&mut body, &mut std::io::sink());
+                assert_eq!(read.expect("the body"), LARGE as u64);
+                0
+            } else {
+                LARGE
+            };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).expect("it listens");
+            stream.write_all(&vec![b'x'; length]).expect("it listens");
+        }
+    })
+}
+
+/// Bytes of a large body.
+const LARGE: usize = 32 << 20;
+
+#[test]
+fn large_bodies_go_both_ways_without_passing_through_the_process() {
+    if !has_strace() {
+        return;
+    }
+    let origin = large();
+    let node = Node::start(&format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [{{ to = \"s\" }}]\nlimits = {{ body = \"1GiB\" }}\n\
+         [backend.s]\nservers = \"{}\"\ncheck = false\n",
+        origin.address
+    ));
+    let ask = |request: &str, body: usize| {
+        let mut stream = TcpStream::connect(node.address()).expect("it listens");
+        let head = format!(
+            "{request} / HTTP/1.1\r\nHost: a\r\nContent-Length: {body}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("it reads");
+        stream.write_all(&vec![b'y'; body]).expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        assert!(answer.starts_with(b"HTTP/1.1 200 "));
+        answer.len()
+    };
+    for (request, body) in [("GET", 0), ("POST", LARGE)] {
+        let mut answered = 0;
+        let calls = calls(node.id(), || answered = ask(request, body));
+        assert!(answered + body > LARGE);
+        let count = |name: &str| calls.get(name).copied().unwrap_or(0);
+        assert!(count("splice") > 0, "{request}: {calls:?}");
+        // The beginning is read, and what came too slowly for the kernel to be asked; in pieces of 64 KiB at most.
+        let copied = (count("recvfrom") + count("read")) * (64 << 10);
+        assert!(copied < LARGE / 4, "{request}: {calls:?}");
+    }
 }

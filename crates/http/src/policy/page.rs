@@ -4,6 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::handler::PLAIN_FIELD;
+
 /// The largest page, in bytes: pages are kept in memory.
 const LARGEST: u64 = 4 << 20;
 
@@ -36,12 +38,27 @@ impl Page {
     }
 }
 
+impl Page {
+    /// The field that says its type.
+    pub fn field(&self) -> Bytes {
+        if self.kind == PLAIN {
+            // Thousands of routes share it.
+            Bytes::from_static(PLAIN_FIELD)
+        } else {
+            format!("Content-Type: {}\r\n", self.kind).into()
+        }
+    }
+}
+
+/// The type of plain text.
+pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
+
 /// The type by the suffix, of what pages are made of.
 fn kind(path: &Path) -> &'static str {
     let suffix = path.extension().and_then(|suffix| suffix.to_str());
     match suffix.unwrap_or_default().to_ascii_lowercase().as_str() {
         "html" | "htm" => "text/html; charset=utf-8",
-        "txt" | "" => "text/plain; charset=utf-8",
+        "txt" | "" => PLAIN,
         "json" => "application/json",
         "xml" => "application/xml",
         "css" => "text/css; charset=utf-8",

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tandem_model::{Content, Side, Template, policy::untouchable};
 
 use super::edits::{Edits, FieldEdits};
-use super::page::Page;
+use super::page::{PLAIN, Page};
 use super::values::{Ready, Values};
 use crate::Request;
 use crate::handler::{Cx, Handler, Plan, Reply, Step};
@@ -34,7 +34,7 @@ impl Respond {
         let page = match body {
             Content::Text(text) => Page {
                 content: Bytes::from(text.clone()),
-                kind: "text/plain; charset=utf-8",
+                kind: PLAIN,
             },
             Content::File(path) => Page::read(path)?,
         };
@@ -51,7 +51,7 @@ impl Respond {
         let kind = if has_type || page.content.is_empty() {
             Bytes::new()
         } else {
-            format!("Content-Type: {}\r\n", page.kind).into()
+            page.field()
         };
         let own = status >= 400 && !page.content.is_empty();
         Ok(Self {

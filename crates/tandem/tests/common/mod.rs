@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod calls;
 pub mod certificate;
 pub mod namespaces;
 pub mod node;

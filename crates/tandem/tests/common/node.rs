@@ -59,6 +59,11 @@ impl Node {
         node
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.ports[0]).into()
     }
