@@ -1,8 +1,8 @@
 //! Compares Tandem with the programs it stands in for, side by side on this machine.
 //!
 //! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `routes`,
-//! `proxy` and `site` likewise, and after the last two a part of the name of the cases that are wanted. (`bare` is the
-//! server of [`bare`], which the others start.) `sessions` has the session tier beside one memcached. `torture` compares nothing: it looks for broken promises.
+//! `proxy` and `site` likewise, and after the last two a part of the name of the cases that are wanted. (`bare` and `relay`
+//! are those of [`bare`], which the others start.) `sessions` has the session tier beside one memcached. `torture` compares nothing: it looks for broken promises.
 
 mod ab;
 mod bare;
@@ -27,6 +27,10 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["cache", server] => cache::run(server),
+        ["relay", address, origin] => {
+            let [address, origin] = [address, origin].map(|text| text.parse().expect("an address"));
+            bare::relay(address, origin).expect("it passes on");
+        }
         ["bare", address] => {
             let address = address.parse().expect("an address and a port");
             bare::serve(address).expect("it serves");

@@ -380,11 +380,49 @@ pub fn run(program: &str, only: Option<&str>) {
             rates.join(", "),
         ]);
     }
+    if is_wanted("kernel") {
+        kernel(&mut proxies, at);
+    }
     if is_wanted("latency") {
         latency(&proxies);
     }
     if is_wanted("idle") {
         idle(&proxies);
+    }
+}
+
+/// What is the kernel's of a small answer that is passed on.
+fn kernel(proxies: &mut [Proxy; 3], origin: SocketAddr) {
+    let at = free("127.0.0.1");
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.args(["relay", &at.to_string(), &origin.to_string()]);
+    let bare = Proxy {
+        name: "four calls alone",
+        server: Server::start(command, &[at]),
+        http: at,
+        https: at,
+    };
+    table::head(&[
+        "1 KiB, the kernel's part",
+        "nginx, us",
+        "tandem, us",
+        "four calls alone, us",
+        "alone / nginx",
+        "tandem less alone, us",
+    ]);
+    let [_, nginx, tandem] = proxies;
+    let mut sides = [nginx, tandem, &mut { bare }];
+    for case in &CASES[..2] {
+        let cpu = rounds::compare(&mut sides, ROUNDS, |proxy| proxy.measure(case).0);
+        let micros = |number: f64| format!("{:.1}", number / 1_000.0);
+        table::row(&[
+            case.name.to_owned(),
+            micros(cpu[0]),
+            micros(cpu[1]),
+            micros(cpu[2]),
+            format!("{:.2}", cpu[2] / cpu[0]),
+            micros(cpu[1] - cpu[2]),
+        ]);
     }
 }
 
