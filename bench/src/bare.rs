@@ -49,11 +49,14 @@ pub fn relay(address: SocketAddr, origin: SocketAddr) -> io::Result<()> {
 /// A connection, and the one that it is passed on to.
 type Open = (Rc<TcpStream>, Option<Rc<TcpStream>>);
 
+/// What is done with a piece that came over a connection, given the other one.
+type Came<'a> = dyn FnMut(&TcpStream, Option<&TcpStream>, &[u8]) -> rustix::io::Result<()> + 'a;
+
 /// Accepts, opening what `accepted` says, and hands every piece that comes to `came`, with its connection and the other one.
 fn run(
     address: SocketAddr,
     accepted: impl Fn(TcpStream) -> io::Result<Vec<Open>>,
-    came: &mut dyn FnMut(&TcpStream, Option<&TcpStream>, &[u8]) -> rustix::io::Result<()>,
+    came: &mut Came<'_>,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
