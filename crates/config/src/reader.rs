@@ -158,8 +158,15 @@ impl<'a> Reader<'a> {
     /// Text that says something.
     pub fn filled(&mut self, item: &Item<'_>, what: &str) -> Option<String> {
         let text = self.text(item, what)?;
-        if text.trim().is_empty() || text.contains('\0') {
+        if text.trim().is_empty() {
             self.wrong(&item.span(), format!("expected {what}, found empty text"));
+            return None;
+        }
+        if text.contains('\0') {
+            self.wrong(
+                &item.span(),
+                format!("expected {what}, found text with a NUL"),
+            );
             return None;
         }
         Some(text)

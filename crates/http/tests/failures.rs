@@ -80,10 +80,11 @@ fn after_a_byte_of_an_answer_there_is_no_other_try() {
             let (rig, heard) = proxy(&[breaks_after(answer).await, canned(OK).await]);
             let page = rig.talk(GET).await;
             assert_eq!(status_of(&page), 502, "{answer}");
-            assert!(
-                body_of(&page).starts_with("502 Bad Gateway: the server"),
-                "{page}"
-            );
+            let why = match cause {
+                Cause::Broken => "the server broke off before it had answered",
+                _ => "the server's answer is malformed",
+            };
+            assert!(body_of(&page).contains(why), "{page}");
             let failure = heard.failures()[0];
             assert_eq!(
                 (failure.stage, failure.cause),

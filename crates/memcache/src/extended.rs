@@ -90,7 +90,7 @@ const TRIES: usize = 16;
 
 /// Carries out an extended operation by plain ones, so that every store serves the meta and binary protocols as far
 /// as its operations go; whatever they cannot express is refused before anything is done.
-pub(crate) async fn by_ops<K: Keyspace + ?Sized>(
+pub async fn by_ops<K: Keyspace + ?Sized>(
     keyspace: &K,
     op: Extended<'_>,
     sink: &mut dyn Sink,

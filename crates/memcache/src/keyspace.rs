@@ -46,8 +46,9 @@ pub trait Keyspace {
     /// Does one operation. Hits of retrievals go to `sink`, before the reply.
     fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a>;
 
-    /// Does one operation of the meta or the binary protocol. The default does it by [`Keyspace::call`], and refuses
-    /// what no [`Op`] expresses: versions chosen by the client, stale items, comparing before a delete.
+    /// Does one operation of the meta or the binary protocol. The default ([`extended::by_ops`]) does it by
+    /// [`Keyspace::call`], and refuses what no [`Op`] expresses: versions chosen by the client, stale items, comparing
+    /// before a delete.
     fn extended<'a>(&'a self, op: Extended<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
         Answer::Later(Box::pin(extended::by_ops(self, op, sink)))
     }

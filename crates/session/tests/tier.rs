@@ -4,8 +4,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Hits, SOON, Tier, call, get, set, set_eventually, store, until, value};
-use tandem_memcache::{Answer, Keyspace, Lifetime, Mode, Op, Reply};
+use common::{Hits, SOON, Tier, call, compare, get, set, set_eventually, store, until, value};
+use tandem_memcache::{Action, Answer, Keyspace, Lifetime, Mode, Op, Reply};
 use tandem_net::cluster::ClusterKey;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -470,6 +470,112 @@ async fn a_guarded_key_that_was_deleted_is_not_set_again_at_once() {
     assert_eq!(set(&slow, "sess.1", "zombie").await, Reply::NotStored);
     assert_eq!(value(&login, "sess.1").await, None);
     assert_eq!(set(&slow, "other", "v").await, Reply::Stored);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_that_compares_takes_what_was_read_and_holds_against_a_plain_set() {
+    let mut tier = Tier::new(1);
+    let pattern = tandem_model::Pattern::parse("sess.*").unwrap();
+    tier.guard = Some((vec![pattern], Duration::from_mins(1)));
+    tier.start(0).await;
+    let (login, slow) = (tier.agent(), tier.agent());
+    let delete = Action::Delete {
+        invalidate: false,
+        clear: false,
+        life: None,
+    };
+    let count = |create| Action::Arithmetic {
+        delta: 3,
+        down: false,
+        life: None,
+        create,
+    };
+    assert_eq!(set(&login, "sess.1", "v").await, Reply::Stored);
+    let (_, read) = get(&login, "sess.1").await.unwrap().unwrap();
+    assert_eq!(set(&slow, "sess.1", "newer").await, Reply::Stored);
+    assert_eq!(compare(&login, "sess.1", read, delete).await, Reply::Exists);
+    let (_, read) = get(&login, "sess.1").await.unwrap().unwrap();
+    assert_eq!(
+        compare(&login, "sess.1", read, delete).await,
+        Reply::Deleted
+    );
+    assert_eq!(set(&slow, "sess.1", "zombie").await, Reply::NotStored);
+    assert_eq!(
+        compare(&login, "sess.1", read, delete).await,
+        Reply::NotFound
+    );
+
+    let begins = Some((Lifetime::Forever, 5));
+    assert_eq!(compare(&login, "n", 7, count(None)).await, Reply::NotFound);
+    assert_eq!(
+        compare(&login, "n", 7, count(begins)).await,
+        Reply::Number(5)
+    );
+    assert_eq!(compare(&login, "n", 7, count(begins)).await, Reply::Exists);
+    let (_, read) = get(&login, "n").await.unwrap().unwrap();
+    assert_eq!(
+        compare(&login, "n", read, count(None)).await,
+        Reply::Number(8)
+    );
+    let append = |value| Action::Store {
+        mode: Mode::Append,
+        flags: 0,
+        life: Lifetime::Forever,
+        value,
+        invalidate: false,
+        vivify: None,
+    };
+    assert_eq!(
+        compare(&login, "n", read, append(b"0")).await,
+        Reply::Exists
+    );
+    let (_, read) = get(&login, "n").await.unwrap().unwrap();
+    assert_eq!(
+        compare(&login, "n", read, append(b"0")).await,
+        Reply::Stored
+    );
+    assert_eq!(value(&login, "n").await.as_deref(), Some("80"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_large_items_are_shown_and_touched_however_many_are_asked_for_at_once() {
+    let tier = Tier::started(1).await;
+    let agent = tier.agent();
+    let large = "x".repeat(tandem_memcache::MAX_VALUE);
+    assert_eq!(set(&agent, "large", &large).await, Reply::Stored);
+    let keys = [&b"large"[..]; 70];
+    let life = Lifetime::Millis(90_000);
+    for op in [
+        Op::Get { keys: &keys },
+        Op::GetAndTouch { keys: &keys, life },
+    ] {
+        let mut hits = Hits::default();
+        let Answer::Later(reply) = agent.call(op, &mut hits) else {
+            panic!("not later");
+        };
+        assert_eq!(reply.await, Reply::End);
+        assert_eq!(hits.0.len(), keys.len());
+        assert!(hits.0.iter().all(|hit| hit.value.len() == large.len()));
+    }
+    // And however many ask: a life that is another each time is a change.
+    let askers = (0..20).map(|asker| {
+        let agent = agent.clone();
+        async move {
+            for round in 1..=5 {
+                let life = Lifetime::Millis(90_000 + 30_000 * ((asker + round) % 7));
+                let mut hits = Hits::default();
+                let keys = [&b"large"[..]];
+                let Answer::Later(reply) =
+                    agent.call(Op::GetAndTouch { keys: &keys, life }, &mut hits)
+                else {
+                    panic!("not later");
+                };
+                assert_eq!(reply.await, Reply::End);
+                assert_eq!(hits.0.len(), 1);
+            }
+        }
+    });
+    futures_util::future::join_all(askers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -157,6 +157,24 @@ fn every_signal_stops_everything_it_started() {
 }
 
 #[test]
+fn a_second_signal_stops_everything_at_once() {
+    let demo = demo();
+    let nodes: Vec<_> = demo
+        .rows()
+        .iter()
+        .filter_map(|row| row["pid"].as_u64())
+        .collect();
+    // One that does not hear the order to stop holds the others up, for as long as it is given.
+    let deaf = nodes[0] as u32;
+    common::send(deaf, Signal::STOP);
+    common::send(demo.pid(), Signal::INT);
+    let last = *nodes.last().expect("nodes run") as u32;
+    wait_until("it stops", || !demo.node(&["list"]).status.success());
+    demo.stop_by(Signal::INT);
+    assert!(!runs(deaf) && !runs(last), "a node outlives the rehearsal");
+}
+
+#[test]
 fn nothing_outlives_a_rehearsal_that_is_killed() {
     let demo = demo();
     let pids = pids(&demo);
@@ -214,6 +232,10 @@ fn nodes_are_killed_and_started_by_name() {
         .find(|line| line.starts_with("files"))
         .unwrap_or_default();
     assert!(files.contains("down"), "{listed}");
+    assert!(stdout(&demo.node(&["kill", "app1"])).contains("killed app1"));
+    let again = demo.node(&["kill", "app1", "--app"]);
+    assert_eq!(stderr(&again), "tandem: app1 does not run\n");
+    assert!(demo.node(&["start", "app1"]).status.success());
     assert!(demo.node(&["start", "files"]).status.success());
     demo.wait_until_well();
     assert_eq!(get(demo.address(), "/").status, 200);

@@ -250,6 +250,9 @@ async fn failed(
         {
             (503, NO_SERVER)
         }
+        Cause::Broken if failure.is_some_and(|failure| failure.stage != Stage::Unsent) => {
+            (502, "the server broke off before it had answered")
+        }
         Cause::Refused | Cause::Broken => (502, "the server could not be reached"),
         Cause::Malformed => (502, "the server's answer is malformed"),
         Cause::Timeout => (504, "the server did not answer in time"),

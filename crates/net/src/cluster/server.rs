@@ -28,8 +28,12 @@ const HELLO: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: usize = 4_096;
 /// Requests of one connection worked on at once; the next wait in the socket.
 const MAX_PENDING: usize = 4_096;
-/// Unsent answer bytes of one connection above which no further request is read.
+/// Unsent answer bytes of one connection above which no further request is read, and no further answer taken from
+/// those who have one: what they hold is mostly shared with the state, and an answer is a copy.
 const MAX_UNSENT: usize = 8 * 1024 * 1024;
+/// A buffer that held more unsent bytes than this is given back when they are sent: a burst of large answers must not
+/// stay in memory for as long as the connection lives.
+const KEEP: usize = 1024 * 1024;
 /// The same refusal of the same peer is an event once in so long.
 const REPEAT: Duration = Duration::from_mins(1);
 
@@ -240,6 +244,7 @@ where
     let (mut reader, mut writer) = stream.split();
     let mut input = BytesMut::with_capacity(16 * 1024);
     let mut output = BytesMut::new();
+    let mut most_unsent = 0;
     let mut pending = FuturesUnordered::new();
     loop {
         while pending.len() < MAX_PENDING && output.len() < MAX_UNSENT {
@@ -259,13 +264,21 @@ where
             }
         }
         // What is done by now goes out in one system call.
-        while let Some(Some((id, answer))) = pending.next().now_or_never() {
+        while output.len() < MAX_UNSENT
+            && let Some(Some((id, answer))) = pending.next().now_or_never()
+        {
             put_answer(&mut output, id, &answer);
         }
-        let may_read = pending.len() < MAX_PENDING && output.len() < MAX_UNSENT;
+        most_unsent = most_unsent.max(output.len());
+        if output.is_empty() && most_unsent > KEEP {
+            output = BytesMut::new();
+            most_unsent = 0;
+        }
+        let has_room = output.len() < MAX_UNSENT;
+        let may_read = pending.len() < MAX_PENDING && has_room;
         tokio::select! {
             biased;
-            Some((id, answer)) = pending.next(), if !pending.is_empty() => put_answer(&mut output, id, &answer),
+            Some((id, answer)) = pending.next(), if has_room && !pending.is_empty() => put_answer(&mut output, id, &answer),
             written = writer.write_buf(&mut output), if !output.is_empty() => { written?; }
             read = reader.read_buf(&mut input), if may_read => {
                 if read? == 0 {

@@ -1,11 +1,13 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tandem_telemetry::Events;
 use tandem_telemetry::event::Log;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 
@@ -72,6 +74,57 @@ async fn many_requests_share_a_connection_and_none_waits_for_another() {
     }
     assert!(!held.is_finished());
     held.abort();
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_are_not_gathered_without_bound() {
+    const ANSWER: usize = 1024 * 1024;
+    const REQUESTS: usize = 100;
+    let key = ClusterKey::new(b"secret");
+    let events = Events::new("b", Log::Silent);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = ClusterServer::bind(any, "b", key.clone(), events)
+        .await
+        .unwrap();
+    let address = server.local_addr().unwrap();
+    let made = Arc::new(AtomicUsize::new(0));
+    let count = made.clone();
+    server.purposes().register("large", move |accepted| {
+        let made = count.clone();
+        tokio::spawn(serve(accepted, move |_: Bytes| {
+            let made = made.clone();
+            Answer::Later(async move {
+                // Asked for, and there when others are.
+                tokio::task::yield_now().await;
+                made.fetch_add(1, Relaxed);
+                Bytes::from(vec![0; ANSWER])
+            })
+        }));
+    });
+    tokio::spawn(server.serve(std::future::pending()));
+
+    // Of what was made and not taken, the kernel has this much in its buffers at most.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    hello::connect(&mut stream, &key, "large", "a", "b")
+        .await
+        .unwrap();
+    let mut requests = BytesMut::new();
+    for id in 0..REQUESTS {
+        frame::put(&mut requests, id as u64, frame::Kind::Request, b"");
+    }
+    stream.write_all(&requests).await.unwrap();
+    let mut input = BytesMut::new();
+    let mut taken = 0;
+    while taken < REQUESTS {
+        assert_ne!(stream.read_buf(&mut input).await.unwrap(), 0);
+        while frame::take(&mut input).unwrap().is_some() {
+            taken += 1;
+        }
+        let ahead = made.load(Relaxed) - taken;
+        assert!(ahead < 24, "{ahead} answers are waiting to be taken");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ pub struct Identity {
     numbers: Mutex<Numbers>,
     /// Held by whoever registers, so that many operations that find no identity ask for one together.
     pub registering: tokio::sync::Mutex<()>,
+    /// Held by whoever was told that too many values are on their way, so that one after the other tries again.
+    pub crowded: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]

@@ -1,16 +1,26 @@
 //! The keyspace as the memcached server loop serves it: each operation is asked of the leader.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_cache::rules::Expiry;
-use tandem_memcache::{Answer, Hit, Keyspace, Lifetime, Op, Reply, Sink};
+use tandem_memcache::extended::by_ops;
+use tandem_memcache::{Action, Answer, Extended, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
 
 use super::Agent;
 use super::route::{Answered, DEADLINE, Failure};
-use crate::rt::{Instant, random};
-use crate::state::{AgentId, Command, InvalidKey, Item, Key, Operation, Outcome};
-use crate::wire::{MAX_OPERATIONS, Request, Response};
+use crate::rt::{Instant, random, sleep, timeout};
+use crate::state::{
+    AgentId, Command, Compared, InvalidKey, Item, Key, Operation, Outcome, TOO_MANY_VALUES,
+};
+use crate::wire::{Request, Response};
+
+/// Operations of one request that answer with the item: what they find, at most a mebibyte each, comes in one frame,
+/// and the keyspace holds it until it has arrived, which it does for so many and no more.
+const MAX_HITS: usize = 4;
+/// Between two tries of such a request when the keyspace holds as much as it may.
+const CROWDED: Duration = Duration::from_millis(2);
 
 /// The replicated keyspace, for one worker. Cheap to clone.
 #[derive(Clone)]
@@ -24,6 +34,53 @@ impl Keyspace for AgentKeyspace {
             }
         }))
     }
+
+    fn extended<'a>(&'a self, op: Extended<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
+        Answer::Later(Box::pin(async move {
+            let Some(change) = compared(&op) else {
+                return by_ops(self, op, sink).await;
+            };
+            match self.compare(&op, change).await {
+                Ok(reply) | Err(reply) => reply,
+            }
+        }))
+    }
+}
+
+/// What is to be done if the item has the version that `op` compares with; `None`: it compares nothing, or [`Op`]s
+/// express it, or nothing here does.
+fn compared(op: &Extended<'_>) -> Option<Compared> {
+    if op.compare.is_none() || op.new_version.is_some() || op.details {
+        return None;
+    }
+    Some(match op.action {
+        Action::Delete {
+            invalidate: false,
+            clear: false,
+            ..
+        } => Compared::Delete { guard: 0 },
+        Action::Arithmetic {
+            delta,
+            down,
+            life: None,
+            ..
+        } => Compared::Arithmetic { delta, down },
+        Action::Store {
+            mode,
+            value,
+            invalidate: false,
+            vivify: None,
+            ..
+        } => {
+            let value = Bytes::copy_from_slice(value);
+            match mode {
+                Mode::Append => Compared::Append { value },
+                Mode::Prepend => Compared::Prepend { value },
+                _ => return None,
+            }
+        }
+        _ => return None,
+    })
 }
 
 fn server_error(text: String) -> Reply {
@@ -94,6 +151,45 @@ impl AgentKeyspace {
             },
             Op::FlushAll { delay } => Command::FlushAll { delay },
         };
+        self.carry_out(command).await
+    }
+
+    /// As `operate`, for what compares.
+    async fn compare(&self, op: &Extended<'_>, change: Compared) -> Result<Reply, Reply> {
+        let command = Command::Compared {
+            key: Key::try_from(op.key)?,
+            version: op.compare.unwrap_or_default(),
+            change,
+        };
+        let reply = self.carry_out(command).await?;
+        let (
+            Reply::NotFound,
+            Action::Arithmetic {
+                create: Some((l, initial)),
+                ..
+            },
+        ) = (&reply, op.action)
+        else {
+            return Ok(reply);
+        };
+        // Without an item there is nothing to compare with: the number begins.
+        let add = Command::Store {
+            mode: Mode::Add.into(),
+            key: Key::try_from(op.key)?,
+            flags: 0,
+            life: life(l),
+            value: initial.to_string().into(),
+        };
+        Ok(match self.carry_out(add).await? {
+            Reply::Stored => Reply::Number(initial),
+            // One that another began meanwhile is of another version.
+            Reply::NotStored => Reply::Exists,
+            other => other,
+        })
+    }
+
+    /// Has one command applied, and says what came of it.
+    async fn carry_out(&self, command: Command) -> Result<Reply, Reply> {
         let (_, mut outcomes) = self.change(vec![command]).await?;
         Ok(match outcomes.pop() {
             Some(Outcome::Stored) => Reply::Stored,
@@ -139,12 +235,13 @@ impl AgentKeyspace {
         sink: &mut dyn Sink,
     ) -> Result<Reply, Reply> {
         let mut found = Vec::new();
-        for keys in wanted.chunks(MAX_OPERATIONS) {
+        for keys in wanted.chunks(MAX_HITS) {
             let touch = |key: &Key| Command::GetAndTouch {
                 key: key.clone(),
                 life,
             };
-            let (now, outcomes) = self.change(keys.iter().map(touch).collect()).await?;
+            let commands: Vec<_> = keys.iter().map(touch).collect();
+            let (now, outcomes) = self.change_in_turn(commands).await?;
             for (key, outcome) in keys.iter().zip(outcomes) {
                 match outcome {
                     Outcome::Hit(item) => found.push((key.clone(), item, now)),
@@ -156,6 +253,32 @@ impl AgentKeyspace {
         }
         show(&found, sink);
         Ok(Reply::End)
+    }
+
+    /// As `change`, and again when the keyspace has no room for what would be found, until it has. Nobody is told so who
+    /// only came at the same time as others.
+    async fn change_in_turn(&self, commands: Vec<Command>) -> Result<(u64, Vec<Outcome>), Failure> {
+        let deadline = Instant::now() + DEADLINE;
+        let is_crowded = |outcomes: &[Outcome]| {
+            let told = |o: &Outcome| matches!(o, Outcome::Refused(why) if why == TOO_MANY_VALUES);
+            outcomes.iter().any(told)
+        };
+        let mut turn = None;
+        loop {
+            let (now, outcomes) = self.change(commands.clone()).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || !is_crowded(&outcomes) {
+                return Ok((now, outcomes));
+            }
+            if turn.is_some() {
+                sleep(CROWDED.min(left)).await;
+                continue;
+            }
+            match timeout(left, self.0.0.identity.crowded.lock()).await {
+                Ok(mine) => turn = Some(mine),
+                Err(_) => return Ok((now, outcomes)),
+            }
+        }
     }
 
     async fn ask(

@@ -19,8 +19,9 @@ use crate::state::{Change, Command, Item, Key, Operation, Outcome, Wanted, cost}
 use crate::types::{decode, encode};
 use crate::wire::{FromAgent, MAX_OPERATIONS, Request, Response};
 
-/// The items of one answer stop at about so many bytes; the agent asks for the rest.
-const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// The items of one answer stop at about so many bytes; the agent asks for the rest. One that is much larger takes so
+/// long to arrive, when others are on the same way, that it is asked for again.
+const ANSWER_BYTES: usize = 1024 * 1024;
 /// Asking the leader on an agent's behalf takes at most this long.
 const FORWARD: Duration = Duration::from_millis(250);
 /// A leader that did not answer is not asked again for so long: its silence must not cost each operation anew.
@@ -223,21 +224,21 @@ impl Clients {
         bytes: &mut u64,
     ) -> Option<Outcome> {
         let state = &replica.state;
+        if let Some((key, guard)) = command.guard() {
+            *guard = self.guard.hold(key);
+            return None;
+        }
+        if let (Some(key), Some(value)) = (command.key(), command.value()) {
+            let there = state.get(key).map_or(0, |item| item.cost(key));
+            let need = cost(key.len(), value.len());
+            let used = state.bytes() + self.pending.load(Relaxed) + *bytes;
+            if used + need > self.limit.saturating_add(there) {
+                return Some(Outcome::Refused("out of memory storing object".into()));
+            }
+            *bytes += need;
+            return None;
+        }
         match command {
-            Command::Store { key, value, .. } => {
-                let there = state.get(key).map_or(0, |item| item.cost(key));
-                let need = cost(key.len(), value.len());
-                let used = state.bytes() + self.pending.load(Relaxed) + *bytes;
-                if used + need > self.limit.saturating_add(there) {
-                    return Some(Outcome::Refused("out of memory storing object".into()));
-                }
-                *bytes += need;
-                None
-            }
-            Command::Delete { key, guard } => {
-                *guard = self.guard.hold(key);
-                None
-            }
             Command::Touch { key, life } | Command::GetAndTouch { key, life } => {
                 let item = state.get(key)?;
                 if state.is_unsettled(key, clock) || !lives_long_enough(item, clock, *life) {
@@ -248,7 +249,7 @@ impl Clients {
                     _ => Outcome::Touched,
                 })
             }
-            Command::Arithmetic { .. } | Command::FlushAll { .. } => None,
+            _ => None,
         }
     }
 

@@ -19,6 +19,9 @@ const MAX_OPEN: usize = 16 * 1024;
 /// it has heard of those: a record of a snapshot is one agent.
 const MAX_HELD: usize = 4 << 20;
 
+/// What such a `gat` is told: it may be asked again.
+pub const TOO_MANY_VALUES: &str = "too many values are on their way to one agent";
+
 /// What is remembered of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
@@ -116,9 +119,7 @@ impl Agents {
             return Ticket::Refused(Outcome::Refused("too many operations are open".into()));
         }
         if agent.held >= MAX_HELD && matches!(operation.command, Command::GetAndTouch { .. }) {
-            return Ticket::Refused(Outcome::Refused(
-                "too many values are on their way to one agent".into(),
-            ));
+            return Ticket::Refused(Outcome::Refused(TOO_MANY_VALUES.into()));
         }
         Ticket::New
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tandem_memcache::{Lifetime, Op, Reply};
+use tandem_memcache::{Lifetime, Mode as M, Op, Reply};
 
 use super::Key;
 use super::partition::Item;
@@ -116,6 +116,22 @@ pub enum Command {
     FlushAll {
         delay: u64,
     },
+    /// Only if the item has this version.
+    Compared {
+        key: Key,
+        version: u64,
+        change: Compared,
+    },
+}
+
+/// What is done to an item that has the version it should have. A store that compares is a [`Mode`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the words of Command")]
+pub enum Compared {
+    Delete { guard: u64 },
+    Arithmetic { delta: u64, down: bool },
+    Append { value: Bytes },
+    Prepend { value: Bytes },
 }
 
 impl Command {
@@ -126,18 +142,41 @@ impl Command {
             | Self::Delete { key, .. }
             | Self::Touch { key, .. }
             | Self::GetAndTouch { key, .. }
-            | Self::Arithmetic { key, .. } => Some(key),
+            | Self::Arithmetic { key, .. }
+            | Self::Compared { key, .. } => Some(key),
             Self::FlushAll { .. } => None,
         }
     }
 
     /// Bytes it takes in an entry, roughly.
     pub fn weight(&self) -> usize {
-        let value = match self {
-            Self::Store { value, .. } => value.len(),
-            _ => 0,
-        };
+        let value = self.value().map_or(0, Bytes::len);
         value + self.key().map_or(0, |key| key.len()) + 64
+    }
+
+    /// The bytes that it stores, alone or with others.
+    pub fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Store { value, .. }
+            | Self::Compared {
+                change: Compared::Append { value } | Compared::Prepend { value },
+                ..
+            } => Some(value),
+            _ => None,
+        }
+    }
+
+    /// For how long a plain `set` of the key is refused afterwards; `None` when it deletes nothing.
+    pub fn guard(&mut self) -> Option<(&Key, &mut u64)> {
+        match self {
+            Self::Delete { key, guard }
+            | Self::Compared {
+                key,
+                change: Compared::Delete { guard },
+                ..
+            } => Some((key, guard)),
+            _ => None,
+        }
     }
 
     /// As the rules of items know it. A `GetAndTouch` changes its item as a `touch` does.
@@ -167,7 +206,28 @@ impl Command {
                 down: *down,
             },
             Self::FlushAll { delay } => Op::FlushAll { delay: *delay },
+            Self::Compared { key, change, .. } => match change {
+                Compared::Delete { .. } => Op::Delete { key },
+                Compared::Arithmetic { delta, down } => Op::Arithmetic {
+                    key,
+                    delta: *delta,
+                    down: *down,
+                },
+                Compared::Append { value } => joined(M::Append, key, value),
+                Compared::Prepend { value } => joined(M::Prepend, key, value),
+            },
         }
+    }
+}
+
+/// The flags and the life of the item stay.
+fn joined<'a>(mode: M, key: &'a [u8], value: &'a [u8]) -> Op<'a> {
+    Op::Store {
+        mode,
+        key,
+        flags: 0,
+        life: Lifetime::Forever,
+        value,
     }
 }
 
@@ -177,7 +237,6 @@ fn lifetime(life: Option<u64>) -> Lifetime {
 
 impl From<tandem_memcache::Mode> for Mode {
     fn from(mode: tandem_memcache::Mode) -> Self {
-        use tandem_memcache::Mode as M;
         match mode {
             M::Set => Self::Set,
             M::Add => Self::Add,

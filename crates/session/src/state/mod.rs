@@ -19,8 +19,9 @@ use bytes::Bytes;
 use tandem_cache::rules::{Current, Effect, Expiry, decide};
 use tandem_memcache::{MAX_VALUE, Reply};
 
+pub use agents::TOO_MANY_VALUES;
 use agents::{Agents, Ticket};
-pub use batch::{AgentId, Batch, Change, Command, Mode, Operation, Outcome};
+pub use batch::{AgentId, Batch, Change, Command, Compared, Mode, Operation, Outcome};
 use due::{Due, DueQueue};
 pub use found::{Brief, Found, Wanted};
 pub use key::{GROUPS, GroupId, InvalidKey, Key, group_of};
@@ -122,7 +123,8 @@ impl State {
             | Command::Delete { key, .. }
             | Command::Touch { key, .. }
             | Command::GetAndTouch { key, .. }
-            | Command::Arithmetic { key, .. } => key,
+            | Command::Arithmetic { key, .. }
+            | Command::Compared { key, .. } => key,
         };
         if let Command::Store {
             mode: Mode::Set, ..
@@ -133,6 +135,18 @@ impl State {
         }
         let now = self.now;
         let current = self.get(key);
+        if let Command::Compared {
+            version: expected,
+            change,
+            ..
+        } = command
+            && let Some(item) = current
+            && item.version != *expected
+            // An empty value is no number, whatever its version: memcached looks in this order.
+            && !(matches!(change, Compared::Arithmetic { .. }) && item.value.is_empty())
+        {
+            return Outcome::Exists;
+        }
         let op = command.as_op();
         let (effect, reply) = decide(current.map(Item::as_current), &op, now);
         match effect {
@@ -169,7 +183,11 @@ impl State {
             }
             Effect::Remove => self.remove(key),
         }
-        if let Command::Delete { guard, .. } = command
+        if let Command::Delete { guard, .. }
+        | Command::Compared {
+            change: Compared::Delete { guard },
+            ..
+        } = command
             && *guard > 0
         {
             self.bury(key, now.saturating_add(*guard));

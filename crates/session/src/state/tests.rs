@@ -109,6 +109,70 @@ fn a_cas_holds_to_the_version_that_was_read() {
     assert_eq!(s.value("k"), Some(&b"4"[..]));
 }
 
+fn compared(version: u64, name: &str, change: Compared) -> Command {
+    Command::Compared {
+        key: key(name),
+        version,
+        change,
+    }
+}
+
+#[test]
+fn what_compares_changes_the_version_that_was_read_and_no_other() {
+    let mut s = Driven::new();
+    let delete = || Compared::Delete { guard: 30_000 };
+    let count = || Compared::Arithmetic {
+        delta: 2,
+        down: false,
+    };
+    let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+    s.at(0, store(Mode::Set, "k", None, "5"));
+    let stale = s.state.get(b"k").unwrap().version;
+    s.at(0, store(Mode::Set, "k", None, "6"));
+    for change in [
+        delete(),
+        count(),
+        Compared::Append { value: text("x") },
+        Compared::Prepend { value: text("x") },
+    ] {
+        assert_eq!(s.at(0, compared(stale, "k", change)), Outcome::Exists);
+        assert_eq!(s.value("k"), Some(&b"6"[..]));
+    }
+    // What did not delete forbids nothing.
+    assert_eq!(s.at(0, store(Mode::Set, "k", None, "7")), Outcome::Stored);
+    let fresh = |s: &Driven| s.state.get(b"k").unwrap().version;
+    let version = fresh(&s);
+    assert_eq!(s.at(0, compared(version, "k", count())), Outcome::Number(9));
+    let version = fresh(&s);
+    let append = Compared::Append { value: text("1") };
+    assert_eq!(s.at(0, compared(version, "k", append)), Outcome::Stored);
+    let version = fresh(&s);
+    let prepend = Compared::Prepend { value: text("0") };
+    assert_eq!(s.at(0, compared(version, "k", prepend)), Outcome::Stored);
+    assert_eq!(s.value("k"), Some(&b"091"[..]));
+    let version = fresh(&s);
+    let done = s.operation(compared(version, "k", delete()));
+    for _ in 0..2 {
+        let outcome = s.entry(0, vec![Change::Operation(done.clone())]);
+        assert_eq!(outcome, [Outcome::Deleted]);
+    }
+    let set = || store(Mode::Set, "k", None, "zombie");
+    assert_eq!(s.at(29_999, set()), Outcome::NotStored);
+    assert_eq!(
+        s.at(29_999, compared(version, "k", delete())),
+        Outcome::NotFound
+    );
+    assert_eq!(
+        s.at(29_999, compared(version, "k", count())),
+        Outcome::NotFound
+    );
+    let append = Compared::Append { value: text("1") };
+    assert_eq!(
+        s.at(29_999, compared(version, "k", append)),
+        Outcome::NotStored
+    );
+}
+
 #[test]
 fn a_retried_operation_is_applied_once_and_gets_its_answer_again() {
     let mut s = Driven::new();
@@ -278,6 +342,21 @@ fn a_command() -> impl Strategy<Value = Command> {
         1 => (a_key(), 0..3u64, any::<bool>())
             .prop_map(|(key, delta, down)| Command::Arithmetic { key, delta, down }),
         1 => (0..2u64).prop_map(|n| Command::FlushAll { delay: n * 30 }),
+        2 => (a_key(), 0..40u64, a_comparison())
+            .prop_map(|(key, index, change)| Command::Compared { key, version: index << 16, change }),
+    ]
+}
+
+fn a_comparison() -> impl Strategy<Value = Compared> {
+    prop_oneof![
+        prop_oneof![Just(0), Just(20u64)].prop_map(|guard| Compared::Delete { guard }),
+        (0..3u64, any::<bool>()).prop_map(|(delta, down)| Compared::Arithmetic { delta, down }),
+        Just(Compared::Append {
+            value: Bytes::from_static(b"x")
+        }),
+        Just(Compared::Prepend {
+            value: Bytes::from_static(b"7")
+        }),
     ]
 }
 

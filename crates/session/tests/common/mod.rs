@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use tandem_memcache::{Answer, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
+use tandem_memcache::{Action, Answer, Extended, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
 use tandem_net::cluster::{ClusterKey, ClusterServer};
 use tandem_session::agent::{Agent, AgentKeyspace, AgentOptions};
 use tandem_session::node::{NodeOptions, SessionNode, Voter};
@@ -262,6 +262,19 @@ async fn answer(answer: Answer<'_>) -> Reply {
 pub async fn call(agent: &AgentKeyspace, op: Op<'_>) -> Reply {
     let mut hits = Hits::default();
     answer(agent.call(op, &mut hits)).await
+}
+
+/// Does something to an item if it has this version.
+pub async fn compare(agent: &AgentKeyspace, key: &str, version: u64, action: Action<'_>) -> Reply {
+    let op = Extended {
+        key: key.as_bytes(),
+        action,
+        compare: Some(version),
+        new_version: None,
+        details: false,
+    };
+    let mut hits = Hits::default();
+    answer(agent.extended(op, &mut hits)).await
 }
 
 pub async fn store(agent: &AgentKeyspace, mode: Mode, key: &str, value: &str) -> Reply {

@@ -1,5 +1,6 @@
 //! The cluster port of a node: where the other nodes of the file reach it.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -61,8 +62,14 @@ impl ClusterPort {
             None => ClusterServer::bind(address, &plan.node, key.clone(), events).await,
         };
         let server = server.map_err(|error| {
+            let remedy = match error.kind() {
+                ErrorKind::AddrNotAvailable => {
+                    "this machine does not have that address: correct it in [nodes], or say which node this is"
+                }
+                _ => "[cluster] port chooses another one, on all nodes",
+            };
             Failure::usage(format!(
-                "the cluster port cannot listen on {address}: {error}; [cluster] port chooses another one, on all nodes"
+                "the cluster port cannot listen on {address}: {error}; {remedy}"
             ))
         })?;
         Ok(Self {

@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::state::State;
-use super::supervisor::{Supervisor, signal};
+use super::supervisor::{Process, Supervisor, signal};
 use super::watch::Watched;
 use crate::exit::{Failure, Result};
 
@@ -72,6 +72,21 @@ pub fn kill_apps(watched: &Watched, name: &str) -> std::result::Result<Vec<u32>,
     Ok(row.app_pids)
 }
 
+/// As [`kill_apps`], for whoever may ask at any moment: by what the node says now, since a process of which it said so a
+/// while ago may be gone, and its number another's.
+async fn kill_apps_now(
+    supervisor: &Supervisor,
+    watched: &Watched,
+    name: &str,
+) -> std::result::Result<Vec<u32>, String> {
+    let node = supervisor.node(name)?;
+    watched.now().await;
+    if let Process::Gone(_) = node.process() {
+        return Err(format!("{name} does not run"));
+    }
+    kill_apps(watched, name)
+}
+
 /// Takes orders until the rehearsal ends; an order to stop goes to `stop`.
 pub async fn take_orders(
     listener: UnixListener,
@@ -121,16 +136,15 @@ async fn carry_out(
             rows = watched.now().await;
             Ok(String::new())
         }
-        Order::Kill { node, app: true } => supervisor
-            .node(&node)
-            .and_then(|_| kill_apps(watched, &node))
-            .map(|pids| {
+        Order::Kill { node, app: true } => {
+            kill_apps_now(supervisor, watched, &node).await.map(|pids| {
                 let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
                 format!(
                     "killed the application of {node} (pid {}); Tandem starts it again",
                     pids.join(", ")
                 )
-            }),
+            })
+        }
         Order::Kill { node, app: false } => {
             let killed = supervisor.kill(&node).await;
             killed.map(|pid| {

@@ -185,9 +185,12 @@ async fn perform(piece: &Piece, set: &Set, file: &Path) -> Result {
     tokio::task::spawn_local(orders);
 
     // From here on nodes run: whatever happens, they are stopped before this returns.
-    let outcome = match supervisor.start_all() {
+    let started = supervisor.start_all().map_err(Failure::failed);
+    let outcome = match started.and_then(|()| {
+        let written = state.write();
+        written.map_err(io("cannot write the state file"))
+    }) {
         Ok(()) => {
-            state.write().map_err(io("cannot write the state file"))?;
             let told = Told {
                 piece,
                 set,
@@ -198,13 +201,13 @@ async fn perform(piece: &Piece, set: &Set, file: &Path) -> Result {
                 () = end.wait() => Ok(ExitCode::SUCCESS),
             }
         }
-        Err(error) => Err(Failure::failed(error)),
+        Err(failure) => Err(failure),
     };
     state.remove();
     tokio::select! {
         () = supervisor.stop_all() => {}
-        // Asked again: at once. The tethers do the rest.
-        () = end.wait() => {}
+        // Asked again: at once.
+        () = end.wait() => supervisor.kill_all().await,
     }
     outcome
 }

@@ -45,18 +45,23 @@ fn claim(name: &str) -> io::Result<Option<Claim>> {
         .write(true)
         .mode(0o644)
         .open(&path);
-    let mut lock = match opened {
-        // Another user's.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-        other => other?,
+    let (mut lock, is_ours) = match opened {
+        // Another user's, who may be long gone: whoever can read a file can lock it.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match File::open(&path) {
+            Ok(lock) => (lock, false),
+            Err(_) => return Ok(None),
+        },
+        other => (other?, true),
     };
     match lock.try_lock() {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => return Ok(None),
         Err(fs::TryLockError::Error(error)) => return Err(error),
     }
-    lock.set_len(0)?;
-    writeln!(lock, "{}", std::process::id())?;
+    if is_ours {
+        lock.set_len(0)?;
+        writeln!(lock, "{}", std::process::id())?;
+    }
     Ok(Some(Claim { lock }))
 }
 
@@ -202,6 +207,18 @@ mod tests {
         for place in [first, second] {
             fs::remove_dir_all(&place.dir).unwrap();
         }
+    }
+
+    #[test]
+    fn what_another_user_left_is_no_claim() {
+        // Root may write it all the same, and makes the same claim.
+        let name = format!("test-{}.lock", std::process::id());
+        drop(claim(&name).unwrap().expect("nobody has it"));
+        let path = claims_dir().join(&name);
+        fs::set_permissions(&path, Permissions::from_mode(0o444)).unwrap();
+        let held = claim(&name).unwrap();
+        assert!(held.is_some() && claim(&name).unwrap().is_none());
+        fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -186,6 +186,18 @@ impl Supervisor {
             }
         }
     }
+
+    /// Kills every node and returns when all are gone; their applications end with them.
+    pub async fn kill_all(&self) {
+        for node in &self.0.nodes {
+            if let Process::Running(pid) = node.process() {
+                let _ = signal(pid, Signal::KILL);
+            }
+        }
+        for node in &self.0.nodes {
+            let _ = timeout(STOP, node.gone()).await;
+        }
+    }
 }
 
 impl Node {
