@@ -483,6 +483,31 @@ fn the_third_copy_goes_with_two() {
 }
 
 #[test]
+fn a_listener_that_leads_to_itself_is_told_of() {
+    for (bind, server, told) in [
+        ("127.0.0.1:8080", "127.0.0.1:8080", true),
+        (":8080", "localhost:8080", true),
+        (":8080", "10.0.0.1:8080", true),
+        (":8080", "10.0.0.9:8080", false),
+        ("10.0.0.1:8080", "127.0.0.1:8080", false),
+        (":8080", "127.0.0.1:8081", false),
+    ] {
+        let notes = read(&format!(
+            r#"
+            nodes = {{ a = "10.0.0.1" }}
+            listener.web = {{ on = "a", bind = "{bind}", route = {{ to = "s" }} }}
+            backend.s = {{ servers = "{server}" }}
+            "#
+        ))
+        .notes;
+        let about = notes
+            .iter()
+            .any(|note| note.contains("is listener `web`, which leads to it"));
+        assert_eq!(about, told, "{bind}, {server}: {notes:?}");
+    }
+}
+
+#[test]
 fn advice_is_no_error() {
     let notes = read(
         r#"

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tandem_model::{Address, Cluster, Program, Secret, Service};
+use std::net::IpAddr;
+
+use tandem_model::{Address, Cluster, Listener, Program, Secret, Service};
 
 use crate::keys::app::OF_RUN;
 use crate::keys::file::Draft;
@@ -174,11 +176,58 @@ pub(crate) fn notes(cluster: &Cluster) -> Vec<String> {
             notes.extend(placeholders(&app.name, command));
         }
     }
+    notes.extend(loops(cluster));
     let short = |key: &Secret| key.reveal().chars().count() < SHORT_KEY;
     if cluster.nodes.len() > 1 && cluster.key.as_ref().is_some_and(short) {
         notes.push("the key is short and may be guessed: `tandem key` makes a good one".into());
     }
     notes
+}
+
+/// Listeners with a server behind them that is themselves. A rewrite may end what goes round there; else one request takes
+/// every descriptor that there is.
+fn loops(cluster: &Cluster) -> Vec<String> {
+    let mut notes = Vec::new();
+    for listener in &cluster.listeners {
+        let reached = listener.services();
+        for service in &cluster.services {
+            if let Service::Backend(backend) = service
+                && reached.iter().any(|name| *name == backend.name)
+                && let Some(server) = (backend.servers.iter()).find(|server| {
+                    listener
+                        .bind
+                        .iter()
+                        .any(|at| is_one(cluster, listener, at, &server.address))
+                })
+            {
+                notes.push(format!(
+                    "backend `{}`: its server {} is listener `{}`, which leads to it: a request may go round without end",
+                    backend.name, server.address, listener.name
+                ));
+            }
+        }
+    }
+    notes
+}
+
+/// Whether who connects to `server` on a node of the listener may come to its address `bind`.
+fn is_one(cluster: &Cluster, listener: &Listener, bind: &Address, server: &Address) -> bool {
+    let (Address::Tcp { host, port }, Address::Tcp { host: to, port: at }) = (bind, server) else {
+        return bind == server;
+    };
+    let ip = |host: &str| match host {
+        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
+        host => host.parse().ok(),
+    };
+    let mut nodes = (cluster.nodes.iter()).filter(|node| listener.on.contains(&node.name));
+    let is_all = host.is_empty() || ip(host).is_some_and(|ip| ip.is_unspecified());
+    port == at
+        && match ip(to) {
+            Some(to) if is_all => {
+                to.is_loopback() || nodes.any(|node| ip(&node.address) == Some(to))
+            }
+            to => to.is_some() && to == ip(host),
+        }
 }
 
 /// Arguments that look like a misspelt `{port}`.
