@@ -167,9 +167,14 @@ fn a_second_signal_stops_everything_at_once() {
     // One that does not hear the order to stop holds the others up, for as long as it is given.
     let deaf = nodes[0] as u32;
     common::send(deaf, Signal::STOP);
-    common::send(demo.pid(), Signal::INT);
     let last = *nodes.last().expect("nodes run") as u32;
-    wait_until("it stops", || !demo.node(&["list"]).status.success());
+    // The state file, which says it too, goes when it is told to stop.
+    let network = demo.network();
+    common::send(demo.pid(), Signal::INT);
+    wait_until("it stops", || {
+        let list = common::output(&["node", "list", "--rehearsal", &network]);
+        !list.status.success()
+    });
     demo.stop_by(Signal::INT);
     assert!(!runs(deaf) && !runs(last), "a node outlives the rehearsal");
 }
