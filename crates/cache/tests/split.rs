@@ -34,11 +34,16 @@ fn words() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// The packet that asks for statistics; with a key, for those of one kind.
+const STAT: u8 = 0x10;
+
 /// A packet, whose lengths may be wrong.
 fn packet() -> impl Strategy<Value = Vec<u8>> {
     let extras = prop_oneof![Just(0usize), Just(4), Just(8), Just(20)];
     (0u8..0x26, extras, 0usize..4, 0usize..9, 0usize..40).prop_map(
         |(opcode, extras, key, value, off)| {
+            // Statistics of the process and its time are others each time.
+            let key = if opcode == STAT { key.max(1) } else { key };
             let body = (extras + key + value).saturating_sub(usize::from(off == 0));
             let mut packet = vec![0x80, opcode, 0, key as u8, extras as u8, 0, 0, 0];
             packet.extend_from_slice(&(body as u32).to_be_bytes());

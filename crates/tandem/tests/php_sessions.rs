@@ -59,6 +59,8 @@ memory = "32 MiB"
 #[derive(Default)]
 struct Seen {
     answered: AtomicU64,
+    /// Answers that had begun when their server died: nobody may ask for them again.
+    cut: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -69,9 +71,14 @@ fn client(front: std::net::SocketAddr, seen: &Seen) {
         .collect();
     while !seen.stop.load(SeqCst) {
         for (visitor, last, id) in &mut sessions {
-            let page = visitor
-                .get("/counter.php")
-                .unwrap_or_else(|error| panic!("a GET failed: {error}"));
+            let page = match visitor.get("/counter.php") {
+                Ok(page) => page,
+                Err(error) if has_begun(&error) => {
+                    seen.cut.fetch_add(1, SeqCst);
+                    continue;
+                }
+                Err(error) => panic!("a GET failed: {error}"),
+            };
             let text = page.text();
             assert_eq!(
                 page.status, 200,
@@ -93,6 +100,12 @@ fn client(front: std::net::SocketAddr, seen: &Seen) {
             }
         }
     }
+}
+
+fn has_begun(error: &std::io::Error) -> bool {
+    error
+        .to_string()
+        .starts_with("no whole answer: \"HTTP/1.1 200 ")
 }
 
 #[test]
@@ -153,8 +166,11 @@ fn php_sessions_survive_the_death_of_processes_and_nodes() {
     for client in clients {
         client.join().expect("no client saw a broken promise");
     }
+    // PHP sends the answer and its end apart: a death may come between the two, with as many answers as there are clients.
+    let cut = seen.cut.load(SeqCst);
+    assert!(cut <= CLIENTS as u64, "{cut} answers were cut short");
     println!(
-        "{} requests, none failed, no counter went back (patience {PATIENCE:?})",
+        "{} requests, none failed, {cut} cut short, no counter went back (patience {PATIENCE:?})",
         answered()
     );
 }
