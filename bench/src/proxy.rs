@@ -402,27 +402,12 @@ fn kernel(proxies: &mut [Proxy; 3], origin: SocketAddr) {
         http: at,
         https: at,
     };
-    table::head(&[
-        "1 KiB, the kernel's part",
-        "nginx, us",
-        "tandem, us",
-        "four calls alone, us",
-        "alone / nginx",
-        "tandem less alone, us",
-    ]);
+    table::kernel_head("four calls");
     let [_, nginx, tandem] = proxies;
     let mut sides = [nginx, tandem, &mut { bare }];
     for case in &CASES[..2] {
         let cpu = rounds::compare(&mut sides, ROUNDS, |proxy| proxy.measure(case).0);
-        let micros = |number: f64| format!("{:.1}", number / 1_000.0);
-        table::row(&[
-            case.name.to_owned(),
-            micros(cpu[0]),
-            micros(cpu[1]),
-            micros(cpu[2]),
-            format!("{:.2}", cpu[2] / cpu[0]),
-            micros(cpu[1] - cpu[2]),
-        ]);
+        table::kernel_row(case.name, [cpu[0], cpu[1], cpu[2]]);
     }
 }
 

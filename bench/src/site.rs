@@ -440,14 +440,7 @@ fn kernel(sides: &mut [Side<'_>]) {
         http: at,
         https: at,
     });
-    table::head(&[
-        "1 KiB, the kernel's part",
-        "nginx, us",
-        "tandem, us",
-        "recv and send alone, us",
-        "alone / nginx",
-        "tandem less alone, us",
-    ]);
+    table::kernel_head("recv and send");
     let case = Case {
         path: "/1k.bin",
         ..CASE
@@ -456,15 +449,7 @@ fn kernel(sides: &mut [Side<'_>]) {
     let [nginx, tandem, alone] = numbers[..] else {
         unreachable!("three sides")
     };
-    let micros = |number: f64| format!("{:.1}", number / 1_000.0);
-    table::row(&[
-        "32 connections".to_owned(),
-        micros(nginx),
-        micros(tandem),
-        micros(alone),
-        format!("{:.2}", alone / nginx),
-        micros(tandem - alone),
-    ]);
+    table::kernel_row("32 connections", [nginx, tandem, alone]);
 }
 
 fn front_door(

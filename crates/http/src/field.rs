@@ -117,11 +117,11 @@ impl Fields {
         loop {
             let name = at;
             let (colon, byte) = lines::token(bytes, name)?;
-            if byte != b':' || colon == name {
-                return match colon {
-                    colon if colon == name => lines::line_end(bytes, colon, byte, Fault::Name),
-                    _ => Err(Fault::Name),
-                };
+            if colon == name {
+                return lines::line_end(bytes, colon, byte, Fault::Name);
+            }
+            if byte != b':' {
+                return Err(Fault::Name);
             }
             if self.0.len() == most {
                 return Err(Fault::TooMany);
@@ -131,10 +131,7 @@ impl Fields {
             while bytes.get(begin).copied().is_some_and(is_space) {
                 begin += 1;
             }
-            let (mut end, mut byte) = lines::text::<false>(bytes, begin)?;
-            while byte == b'\t' {
-                (end, byte) = lines::text::<false>(bytes, end + 1)?;
-            }
+            let (mut end, byte) = lines::value(bytes, begin)?;
             at = lines::line_end(bytes, end, byte, Fault::Value)?;
             while end > begin && is_space(bytes[end - 1]) {
                 end -= 1;

@@ -443,7 +443,7 @@ impl Head {
 }
 
 /// Looks for the end of a head, of which `seen` bytes were looked at before.
-pub(crate) fn end_of_head(
+fn end_of_head(
     bytes: &[u8],
     seen: &mut usize,
     limits: &HeadLimits,
@@ -555,21 +555,7 @@ pub(crate) fn is_host(text: &[u8]) -> bool {
 }
 
 /// The bytes of a registered name (RFC 3986 section 3.2.2), but for the comma.
-const NAME: [bool; 256] = {
-    let mut name = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        name[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let marks = b"-._~%!$&'()*+;=";
-    let mut at = 0;
-    while at < marks.len() {
-        name[marks[at] as usize] = true;
-        at += 1;
-    }
-    name
-};
+const NAME: [bool; 256] = lines::alphanumeric_or(b"-._~%!$&'()*+;=");
 
 /// A protocol other than HTTP.
 fn is_foreign(protocol: &[u8]) -> bool {

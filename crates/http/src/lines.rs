@@ -20,22 +20,24 @@ pub(crate) enum Fault {
     TooMany,
 }
 
-/// The bytes of names and methods (RFC 9110 section 5.6.2).
-const TOKEN: [bool; 256] = {
-    let mut token = [false; 256];
-    let marks = b"!#$%&'*+-.^_`|~";
+/// Letters, digits and these marks, by their bytes.
+pub(crate) const fn alphanumeric_or(marks: &[u8]) -> [bool; 256] {
+    let mut is_in = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        token[byte] = (byte as u8).is_ascii_alphanumeric();
+        is_in[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
     let mut at = 0;
     while at < marks.len() {
-        token[marks[at] as usize] = true;
+        is_in[marks[at] as usize] = true;
         at += 1;
     }
-    token
-};
+    is_in
+}
+
+/// The bytes of names and methods (RFC 9110 section 5.6.2).
+const TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
 
 /// Whether a byte may stand in a name or a method.
 pub(crate) fn is_token(byte: u8) -> bool {
@@ -72,6 +74,15 @@ pub(crate) fn text<const SPACES: bool>(bytes: &[u8], at: usize) -> Result<(usize
     let ends = |&byte: &u8| byte < below as u8 || byte == 0x7f;
     let length = tail.iter().position(ends).ok_or(Fault::Short)? + words.len() * 8;
     Ok((at + length, rest[length]))
+}
+
+/// As [`text`], of a field's value or a reason, where tabs may stand.
+pub(crate) fn value(bytes: &[u8], at: usize) -> Result<(usize, u8), Fault> {
+    let (mut end, mut byte) = text::<false>(bytes, at)?;
+    while byte == b'\t' {
+        (end, byte) = text::<false>(bytes, end + 1)?;
+    }
+    Ok((end, byte))
 }
 
 /// Passes a line's end at `at`, which begins with `byte`. `wrong` is what it is when the line does not end here.

@@ -47,7 +47,7 @@ impl ResponseHead {
     }
 
     /// Looks for the end of a head at the beginning of `bytes`, of which `seen` bytes were looked at before.
-    pub(crate) fn end(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, Malformed> {
+    fn end(bytes: &[u8], seen: &mut usize) -> Result<Option<usize>, Malformed> {
         if !b"HTTP/1.".starts_with(&bytes[..bytes.len().min(7)]) {
             return Err(Malformed);
         }
@@ -104,10 +104,7 @@ impl ResponseHead {
         // "HTTP/1.1 200": what follows is the line's end, or a space and the reason.
         let code_end = 12;
         let reason = code_end + usize::from(bytes.get(code_end) == Some(&b' '));
-        let (mut end, mut byte) = lines::text::<false>(bytes, reason).map_err(|_| Malformed)?;
-        while byte == b'\t' {
-            (end, byte) = lines::text::<false>(bytes, end + 1).map_err(|_| Malformed)?;
-        }
+        let (end, byte) = lines::value(bytes, reason).map_err(|_| Malformed)?;
         if reason == code_end && end > reason {
             return Err(Malformed);
         }

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
+use crate::meters::add;
+
 /// The counters of one worker, on cache lines of their own.
 #[derive(Default)]
 #[repr(align(128))]
@@ -28,6 +30,19 @@ pub struct WorkerCounters {
     pub bytes_out: AtomicU64,
     /// Handlers that panicked; each ended its connection only.
     pub panics: AtomicU64,
+}
+
+impl WorkerCounters {
+    /// Counts what was answered. Only the worker may.
+    pub fn answered(&self, status: u16, bytes: u64, retries: u32) {
+        add(&self.bytes_out, bytes);
+        if retries > 0 {
+            add(&self.retries, retries.into());
+        }
+        if status >= 500 {
+            add(&self.errors, 1);
+        }
+    }
 }
 
 /// The counters of a node.

@@ -24,15 +24,14 @@ pub fn push(out: &mut Vec<u8>, number: u64) {
         return out.extend_from_slice(&PAIRS[number as usize]);
     }
     if number < 1000 {
-        let [tens, ones] = PAIRS[(number % 100) as usize];
-        return out.extend_from_slice(&[b'0' + (number / 100) as u8, tens, ones]);
+        return out.extend_from_slice(&three(number as u16));
     }
     push_long(out, number);
 }
 
 /// Three digits, of a number below a thousand.
-pub fn three(number: u32) -> [u8; 3] {
-    let [tens, ones] = PAIRS[(number % 100) as usize];
+pub fn three(number: u16) -> [u8; 3] {
+    let [tens, ones] = PAIRS[usize::from(number % 100)];
     [b'0' + (number / 100 % 10) as u8, tens, ones]
 }
 

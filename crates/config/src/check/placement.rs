@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use std::net::IpAddr;
-
 use tandem_model::{Address, Cluster, Listener, Program, Secret, Service};
 
+use super::ports::ip_of;
 use crate::keys::app::OF_RUN;
 use crate::keys::file::Draft;
 use crate::reader::Reader;
@@ -215,18 +214,14 @@ fn is_one(cluster: &Cluster, listener: &Listener, bind: &Address, server: &Addre
     let (Address::Tcp { host, port }, Address::Tcp { host: to, port: at }) = (bind, server) else {
         return bind == server;
     };
-    let ip = |host: &str| match host {
-        "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
-        host => host.parse().ok(),
-    };
     let mut nodes = (cluster.nodes.iter()).filter(|node| listener.on.contains(&node.name));
-    let is_all = host.is_empty() || ip(host).is_some_and(|ip| ip.is_unspecified());
+    let is_all = host.is_empty() || ip_of(host).is_some_and(|ip| ip.is_unspecified());
     port == at
-        && match ip(to) {
+        && match ip_of(to) {
             Some(to) if is_all => {
-                to.is_loopback() || nodes.any(|node| ip(&node.address) == Some(to))
+                to.is_loopback() || nodes.any(|node| ip_of(&node.address) == Some(to))
             }
-            to => to.is_some() && to == ip(host),
+            to => to.is_some() && to == ip_of(host),
         }
 }
 

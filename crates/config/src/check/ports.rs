@@ -178,13 +178,17 @@ fn overlap(a: &Want, b: &Want) -> bool {
     same_machine && a.port == b.port && hosts_overlap(&a.host, &b.host)
 }
 
-/// Whether two sockets on these hosts and one port are in each other's way.
-fn hosts_overlap(a: &str, b: &str) -> bool {
-    let of = |host: &str| match host {
+/// The address that a host stands for, as far as that can be known without asking.
+pub(super) fn ip_of(host: &str) -> Option<IpAddr> {
+    match host {
         "localhost" => Some(IpAddr::from([127, 0, 0, 1])),
         host => host.parse().ok(),
-    };
-    let (x, y): (Option<IpAddr>, Option<IpAddr>) = (of(a), of(b));
+    }
+}
+
+/// Whether two sockets on these hosts and one port are in each other's way.
+fn hosts_overlap(a: &str, b: &str) -> bool {
+    let (x, y) = (ip_of(a), ip_of(b));
     // No host, or ::, takes both families (Linux: an IPv6 socket takes IPv4 too unless told not to).
     let all = |host: &str, ip: Option<IpAddr>| {
         host.is_empty() || ip.is_some_and(|ip| ip.is_ipv6() && ip.is_unspecified())

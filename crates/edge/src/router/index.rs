@@ -17,7 +17,7 @@ pub(super) struct Index {
     path: Lookup,
     folded_path: Lookup,
     /// Rules that name neither host nor path.
-    always: Box<[u32]>,
+    always: Box<[Candidate]>,
     rules: u32,
 }
 
@@ -52,7 +52,7 @@ impl Index {
                     .entry(key)
                     .or_default()
                     .extend(patterns.iter().map(|pattern| (number, pattern))),
-                None => always.push(number),
+                None => always.push(Candidate::new(number, false)),
             }
         }
         let lookup = |key: Key| {
@@ -91,10 +91,7 @@ impl Index {
         if !self.folded_path.is_empty() {
             self.folded_path.candidates(subject.folded_path(), &mut ask);
         }
-        let mut below = self.always.iter().take_while(|&&number| number < best);
-        if let Some(&first) = below.find(|&&number| matches(number)) {
-            best = first;
-        }
+        ask(&self.always);
         (best < self.rules).then_some(best)
     }
 }

@@ -10,7 +10,7 @@ use tandem_model::Pattern;
 pub(super) struct Candidate(u32);
 
 impl Candidate {
-    fn new(number: u32, is_certain: bool) -> Self {
+    pub(super) fn new(number: u32, is_certain: bool) -> Self {
         Self(number << 1 | u32::from(!is_certain))
     }
 
@@ -193,9 +193,8 @@ impl Affixes {
         }
     }
 
-    /// How many entries are not after `text`.
-    fn not_after(&self, text: &[u8]) -> usize {
-        let sought = head(text, self.backward);
+    /// How many entries are not after `text`, whose head is `sought`.
+    fn not_after(&self, text: &[u8], sought: u128) -> usize {
         let end = self.heads.partition_point(|head| *head <= sought);
         if end == 0 || self.heads[end - 1] != sought {
             return end;
@@ -218,12 +217,13 @@ impl Affixes {
             }
             return;
         }
-        let Some(last) = self.not_after(text).checked_sub(1) else {
+        let sought = head(text, self.backward);
+        let Some(last) = self.not_after(text, sought).checked_sub(1) else {
             return;
         };
         let mut entry = &self.entries[last];
         // The heads were compared just now, the texts lie elsewhere.
-        let alike = (self.heads[last] ^ head(text, self.backward)).leading_zeros() as usize / 8;
+        let alike = (self.heads[last] ^ sought).leading_zeros() as usize / 8;
         let shared = match alike {
             0..HEAD => alike.min(text.len()).min(entry.text.len()),
             _ => common(&entry.text, text, self.backward),

@@ -295,8 +295,9 @@ async fn attempt(
     outs: &mut Outs<'_>,
 ) -> Done {
     let key = Key::new(upstream, x);
-    if let Some(socket) = x.conn.shared().pool.take(&key, x.conn.clock.now()) {
-        x.record.reuse(x.conn.clock.now());
+    let now = x.conn.clock.now();
+    if let Some(socket) = x.conn.shared().pool.take(&key, now) {
+        x.record.reuse(now);
         match exchange(x, upstream, &socket, body, missing, outs).await {
             Done::Failed(Failure {
                 cause: Cause::Broken,

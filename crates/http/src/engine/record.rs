@@ -129,13 +129,7 @@ impl Record {
 
     fn count(&self, counters: &WorkerCounters) {
         add(&counters.requests, 1);
-        add(&counters.bytes_out, self.bytes + self.head_bytes);
-        if self.retries > 0 {
-            add(&counters.retries, self.retries.into());
-        }
-        if self.status >= 500 {
-            add(&counters.errors, 1);
-        }
+        counters.answered(self.status, self.bytes + self.head_bytes, self.retries);
     }
 }
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use tandem_net::socket::Sight;
 use tandem_net::{Pipe, Socket, proxy};
-use tandem_telemetry::meters::add;
 use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped};
 
 use super::buffers::Buffers;
@@ -261,13 +260,7 @@ impl Drop for Passing<'_> {
         );
         let shared = self.conn.shared();
         let counters = shared.counters();
-        add(&counters.bytes_out, self.down.get());
-        if self.retries > 0 {
-            add(&counters.retries, self.retries.into());
-        }
-        if self.status >= 500 {
-            add(&counters.errors, 1);
-        }
+        counters.answered(self.status, self.down.get(), self.retries);
         if let Some(log) = &self.snapshot.log {
             let config = &self.snapshot.config;
             let opened = self.connected.zip(self.tried);

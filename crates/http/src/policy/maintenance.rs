@@ -8,7 +8,7 @@ use tandem_model as model;
 use tandem_telemetry::{Control, ControlError};
 
 use super::edits::Edits;
-use super::page::Page;
+use super::page::{PLAIN, Page};
 use crate::Request;
 use crate::handler::{Cx, Handler, Plan, Reply, Step};
 
@@ -93,7 +93,7 @@ impl Maintenance {
         inner: Arc<dyn Handler>,
     ) -> Result<Self, String> {
         let mut reply = Reply::text(503, service, "Works are going on: try again in a minute\n");
-        let mut kind = "text/plain; charset=utf-8";
+        let mut kind = PLAIN;
         if let Some(path) = &said.page {
             let page = Page::read(path)?;
             (reply.body, kind) = (page.content, page.kind);

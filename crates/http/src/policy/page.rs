@@ -36,9 +36,7 @@ impl Page {
             kind: kind(path),
         })
     }
-}
 
-impl Page {
     /// The field that says its type.
     pub fn field(&self) -> Bytes {
         if self.kind == PLAIN {

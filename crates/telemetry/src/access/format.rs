@@ -183,8 +183,8 @@ fn value(out: &mut Vec<u8>, named: NamedVariable, stamp: &Stamp<'_>, r: &AccessR
 
 fn rfc3339(out: &mut Vec<u8>, stamp: &Stamp<'_>) {
     out.extend_from_slice(stamp.second.as_bytes());
-    let digit = |one: u16| b'0' + (stamp.millis / one % 10) as u8;
-    out.extend_from_slice(&[b'.', digit(100), digit(10), digit(1), b'Z']);
+    let [a, b, c] = decimal::three(stamp.millis);
+    out.extend_from_slice(&[b'.', a, b, c, b'Z']);
 }
 
 fn ended(out: &mut Vec<u8>, ended: Option<Ended>) {
@@ -212,17 +212,8 @@ fn or_dash(text: &[u8]) -> &[u8] {
 
 /// Microseconds as milliseconds with three digits.
 fn millis(out: &mut Vec<u8>, micros: u64) {
-    // What nobody waited for, and most of what comes from a cache.
-    let (whole, rest) = if micros < 1_000 {
-        (0, micros as u32)
-    } else {
-        (micros / 1_000, (micros % 1_000) as u32)
-    };
-    let [a, b, c] = decimal::three(rest);
-    if whole < 10 {
-        return out.extend_from_slice(&[b'0' + whole as u8, b'.', a, b, c]);
-    }
-    decimal::push(out, whole);
+    decimal::push(out, micros / 1_000);
+    let [a, b, c] = decimal::three((micros % 1_000) as u16);
     out.extend_from_slice(&[b'.', a, b, c]);
 }
 
