@@ -144,6 +144,14 @@ impl Fields {
         }
     }
 
+    /// The same fields where their bytes lie so much further on, or before: by two's complement.
+    pub fn shift(&mut self, further: u32) {
+        for field in &mut self.0 {
+            field.name = shifted(&field.name, further);
+            field.value = shifted(&field.value, further);
+        }
+    }
+
     pub fn iter(&self) -> std::slice::Iter<'_, Field> {
         self.0.iter()
     }
@@ -209,6 +217,11 @@ pub(crate) fn range(bytes: &[u8], part: &[u8]) -> Range<u32> {
     }
     let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
     start as u32..(start + part.len()) as u32
+}
+
+/// The same part where its bytes lie so much further on, or before: by two's complement.
+pub(crate) fn shifted(part: &Range<u32>, further: u32) -> Range<u32> {
+    part.start.wrapping_add(further)..part.end.wrapping_add(further)
 }
 
 pub(crate) fn part<'a>(bytes: &'a [u8], range: &Range<u32>) -> &'a [u8] {

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
+use crate::again::Last;
+use crate::field::{Fields, Kind, decimal, head_end, members, part, range, shifted};
 use crate::lines::{self, Fault, is_token};
 use crate::path::{self, PathError};
 use crate::strictness::{self, Rule};
@@ -103,10 +104,17 @@ pub struct Head {
     path: Path,
     host: Option<Range<u32>>,
     pub(crate) fields: Fields,
+    /// The Host field.
+    stated: Option<Range<u32>>,
     body: BodyLength,
     keep_alive: bool,
     expects_continue: bool,
     upgrade: bool,
+    /// Where the fields begin.
+    first_field: usize,
+    /// What all of this was read from, and under which limits.
+    last: Last,
+    limits: HeadLimits,
 }
 
 /// The normal form of the path: a part of the target as it is, or worked out.
@@ -139,15 +147,21 @@ impl Head {
         seen: &mut usize,
         limits: &HeadLimits,
     ) -> Result<Option<usize>, HeadError> {
+        if *seen == 0 && self.is_again(bytes, limits) {
+            return Ok(Some(self.length));
+        }
         // Nearly all come as a whole. What is wrong is found by the way that those take that do not, so that what is
         // said of it does not depend on how it comes.
         if *seen == 0
             && let Ok(length) = self.lines(bytes, limits)
             && length <= limits.head
-            && self.meaning(bytes, limits).is_ok()
+            && self.read_target(bytes, limits).is_ok()
         {
+            self.remember(&bytes[..length], limits);
             return Ok(Some(length));
         }
+        // Something of both heads is left behind.
+        self.last.forget();
         let Some(length) = end_of_head(bytes, seen, limits)? else {
             return Ok(None);
         };
@@ -157,10 +171,12 @@ impl Head {
 
     /// Reads a head that is complete: `bytes` ends with its empty line.
     pub(crate) fn read(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
+        self.last.forget();
         match self.lines(bytes, limits) {
-            Ok(length) if length == bytes.len() => self.meaning(bytes, limits),
+            Ok(length) if length == bytes.len() => self.read_target(bytes, limits),
             Ok(_) => Err(HeadError(strictness::EMPTY_LINE)),
             Err(Wrong::Line(rule)) => Err(HeadError(rule)),
+            Err(Wrong::Meaning(error)) => Err(error),
             Err(Wrong::Field(fault)) => Err(HeadError(match fault {
                 Fault::TooMany => strictness::HEAD_TOO_LARGE,
                 Fault::Value => strictness::FIELD_VALUE,
@@ -170,8 +186,43 @@ impl Head {
         }
     }
 
-    /// Finds the parts of a head that `bytes` begin with; returns its length.
+    /// Whether `bytes` begin with the head that was read last.
+    fn is_again(&mut self, bytes: &[u8], limits: &HeadLimits) -> bool {
+        let again = self.limits == *limits && self.last.begins(bytes);
+        if again {
+            self.http2 = false;
+        }
+        again
+    }
+
+    fn remember(&mut self, bytes: &[u8], limits: &HeadLimits) {
+        self.last.remember(bytes, self.first_field);
+        self.limits = *limits;
+    }
+
+    /// Finds the parts of a head that `bytes` begin with, and what its fields mean; returns its length.
     fn lines(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<usize, Wrong> {
+        let minor = self.minor;
+        self.first_field = self.request_line(bytes)?;
+        let last = self.last.fields(&bytes[self.first_field..]);
+        let is_last = self.minor == minor && self.limits == *limits;
+        if let Some((first, length)) = last.filter(|_| is_last) {
+            let further = (self.first_field as u32).wrapping_sub(first as u32);
+            self.fields.shift(further);
+            self.stated = self.stated.take().map(|host| shifted(&host, further));
+            self.length = self.first_field + length;
+        } else {
+            let most = limits.fields.min(MOST_FIELDS);
+            let length = self.fields.read(bytes, self.first_field, most);
+            self.length = length.map_err(Wrong::Field)?;
+            self.read_fields(bytes).map_err(Wrong::Meaning)?;
+        }
+        self.host = self.stated.clone();
+        Ok(self.length)
+    }
+
+    /// Finds the parts of the first line; returns where the next one begins.
+    fn request_line(&mut self, bytes: &[u8]) -> Result<usize, Wrong> {
         let malformed = |_| Wrong::Line(strictness::REQUEST_LINE);
         let (end, byte) = lines::token(bytes, 0).map_err(malformed)?;
         self.method = 0..end as u32;
@@ -192,17 +243,7 @@ impl Head {
             _ => return Err(Wrong::Line(version_rule(version))),
         };
         self.http2 = false;
-        let fields = end + 1 + VERSION.len() + 3;
-        let most = limits.fields.min(MOST_FIELDS);
-        let length = self.fields.read(bytes, fields, most);
-        self.length = length.map_err(Wrong::Field)?;
-        Ok(self.length)
-    }
-
-    /// What its parts mean.
-    fn meaning(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError> {
-        self.read_fields(bytes)?;
-        self.read_target(bytes, limits)
+        Ok(end + 1 + VERSION.len() + 3)
     }
 
     /// Reads the head that stands for one of HTTP/2.
@@ -211,7 +252,12 @@ impl Head {
         bytes: &[u8],
         limits: &HeadLimits,
     ) -> Result<(), HeadError> {
-        self.read(bytes, limits)?;
+        if !self.is_again(bytes, limits) {
+            self.read(bytes, limits)?;
+            if bytes.len() <= limits.head {
+                self.remember(bytes, limits);
+            }
+        }
         self.http2 = true;
         Ok(())
     }
@@ -372,7 +418,7 @@ impl Head {
         for option in nominated.unwrap_or_default() {
             self.fields.nominate(bytes, part(bytes, &option));
         }
-        self.host = host;
+        self.stated = host;
         self.body = match length {
             _ if coding => BodyLength::Chunked,
             None | Some(0) => BodyLength::None,
@@ -474,6 +520,8 @@ enum Wrong {
     Line(&'static Rule),
     /// One of its fields.
     Field(Fault),
+    /// What its fields say.
+    Meaning(HeadError),
 }
 
 /// The rule that what follows a target breaks, which is none of the two versions and a line's end.

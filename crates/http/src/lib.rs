@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 pub mod chunked;
 pub mod client;
 mod cookies;

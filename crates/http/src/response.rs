@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::again::Last;
 use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
 use crate::handler::Stage;
 use crate::head::{MAX_FIELDS, MAX_HEAD};
@@ -35,6 +36,10 @@ pub struct ResponseHead {
     length: Option<u64>,
     chunked: bool,
     keep_alive: bool,
+    /// What all of this was read from.
+    last: Last,
+    /// And how long that is.
+    size: usize,
 }
 
 impl ResponseHead {
@@ -76,11 +81,16 @@ impl ResponseHead {
         bytes: &[u8],
         seen: &mut usize,
     ) -> Result<Option<usize>, Malformed> {
+        if *seen == 0 && self.last.begins(bytes) {
+            return Ok(Some(self.size));
+        }
         // Nearly all come as a whole. What is wrong is found by the way that those take that do not.
         if *seen == 0
             && let Ok(length) = self.begin(bytes)
             && length <= MAX_HEAD
         {
+            self.last.remember(&bytes[..length], 0);
+            self.size = length;
             return Ok(Some(length));
         }
         let Some(length) = Self::end(bytes, seen)? else {
@@ -92,6 +102,7 @@ impl ResponseHead {
 
     /// Reads a head that `bytes` begin with; returns its length.
     fn begin(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+        self.last.forget();
         let line = bytes.strip_prefix(b"HTTP/1.").ok_or(Malformed)?;
         let [minor @ b'0'..=b'1', b' ', code @ .., _] = line.get(..6).ok_or(Malformed)? else {
             return Err(Malformed);
@@ -341,6 +352,28 @@ mod tests {
                 parse(&text).unwrap().unwrap().mark(text.as_bytes()),
                 expected
             );
+        }
+    }
+
+    #[test]
+    fn a_head_that_comes_again_is_read_alike_and_one_that_is_longer_is_another() {
+        let mut used = ResponseHead::default();
+        for text in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/1.1",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nA: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nA:",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nA: b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+            "HTTP/1.1 204 OK\r\n\r\n",
+            "HTTP/1.1 204 OK\r\n\r\n",
+        ] {
+            let mut fresh = ResponseHead::default();
+            let expected = fresh.parse(text.as_bytes());
+            assert_eq!(used.parse(text.as_bytes()), expected, "{text}");
+            if let Ok(Some(_)) = expected {
+                assert_eq!(format!("{used:?}"), format!("{fresh:?}"), "{text}");
+            }
         }
     }
 }

@@ -341,4 +341,36 @@ proptest! {
             prop_assert_eq!(head.fields(bytes).collect::<Vec<_>>(), fields);
         }
     }
+
+    #[test]
+    fn a_head_is_read_alike_whatever_was_read_before(
+        lines in proptest::collection::vec(
+            "(GET|OPTIONS|P) (/[a%.?]{0,4}|[*]|http://[b:]{0,2}/?) HTTP/1.[01]\r\n", 1..4
+        ),
+        fields in proptest::collection::vec(
+            "(Host: [a:]{0,2}\r\n)?(Content-Length: [0-9]\r\n|Transfer-Encoding: chunked\r\n|Upgrade: x\r\n)?             (Connection: (close|upgrade|x-y)\r\n)?(X-Y:[ a\t]{0,3}\r?\n)?\r\n", 1..3
+        ),
+        order in proptest::collection::vec((any::<usize>(), any::<usize>(), 0usize..60, any::<bool>()), 1..12),
+    ) {
+        let mut used = Head::default();
+        for (line, field, cut, http2) in order {
+            let text = format!("{}{}rest", lines[line % lines.len()], fields[field % fields.len()]);
+            // Mostly a whole one.
+            let bytes = text.as_bytes();
+            let bytes = if cut < 10 { &bytes[..bytes.len().min(cut * 5)] } else { bytes };
+            let mut fresh = Head::default();
+            if http2 {
+                let head = &bytes[..bytes.len().saturating_sub(4)];
+                let limits = HeadLimits::default();
+                prop_assert_eq!(used.read_http2(head, &limits), fresh.read_http2(head, &limits));
+            } else {
+                prop_assert_eq!(used.parse(bytes), fresh.parse(bytes));
+            }
+            if fresh.parse(bytes) == Ok(true) {
+                let (mut a, mut b) = (used.clone(), fresh.clone());
+                (a.http2, b.http2) = (false, false);
+                prop_assert_eq!(format!("{a:?}"), format!("{b:?}"));
+            }
+        }
+    }
 }
