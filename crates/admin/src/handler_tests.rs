@@ -55,7 +55,7 @@ fn ask(admin: &AdminHandler, line: &str, fields: &str) -> Reply {
         trusted: false,
         secure: false,
     };
-    let cx = Cx::new(0, Instant::now());
+    let cx = Cx::new(0, tandem_http::Moment::now());
     let Step::Plan(Plan::Unlogged(plan)) = admin.step(&request, &cx) else {
         panic!("a plan at once")
     };

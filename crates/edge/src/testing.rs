@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tandem_http::{Cx, Head, Request};
 use tandem_model::{ListenerPlan, Mode, Timeouts};
@@ -57,7 +57,7 @@ pub(crate) fn listener() -> ListenerPlan {
 
 /// Where handlers are called in tests.
 pub(crate) fn cx() -> Cx {
-    Cx::new(0, Instant::now())
+    Cx::new(0, tandem_http::Moment::now())
 }
 
 /// Waits until `condition` holds. The deadline is a failure, never a way to pass.

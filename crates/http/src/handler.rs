@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_net::Moment;
 
 use bytes::Bytes;
 use tandem_model::{ProxyVersion, Timeouts};
@@ -52,7 +53,7 @@ pub struct Cx {
     /// The index of the worker, from 0.
     pub worker: usize,
     /// The time at which the request's head was complete.
-    pub now: Instant,
+    pub now: Moment,
     /// What the request counts for; its number, or one of the two that are none.
     taken: Cell<u32>,
     /// What tells the request from all others, unless it came with that.
@@ -77,7 +78,7 @@ pub(crate) enum Taken {
 
 impl Cx {
     /// On a worker, of a request whose head was complete at `now`.
-    pub fn new(worker: usize, now: Instant) -> Self {
+    pub fn new(worker: usize, now: Moment) -> Self {
         Self {
             worker,
             now,

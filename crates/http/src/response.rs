@@ -81,6 +81,9 @@ impl ResponseHead {
         bytes: &[u8],
         seen: &mut usize,
     ) -> Result<Option<usize>, Malformed> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
         if *seen == 0 && self.last.begins(bytes) {
             return Ok(Some(self.size));
         }

@@ -261,7 +261,7 @@ fn a_client_is_told_to_go_on_and_an_early_answer_needs_no_body() {
             if request.path() == b"/early" {
                 return Plan::Bytes(Reply::text(403, &"site".into(), "no"));
             }
-            let cx = tandem_http::Cx::new(0, std::time::Instant::now());
+            let cx = tandem_http::Cx::new(0, tandem_http::Moment::now());
             match forward.step(request, &cx) {
                 tandem_http::Step::Plan(plan) => plan,
                 tandem_http::Step::Later(_) => unreachable!(),

@@ -164,7 +164,7 @@ fn what_one_handler_misses_another_is_asked_for() {
         };
         let inner = forward_to(vec![upstream(missing)], &Heard::default());
         let forwarded = handler(move |request| {
-            let cx = Cx::new(0, std::time::Instant::now());
+            let cx = Cx::new(0, tandem_http::Moment::now());
             let Step::Plan(first) = inner.step(request, &cx) else {
                 unreachable!()
             };

@@ -15,6 +15,7 @@ pub mod hello;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
 pub mod listen;
+pub mod moment;
 pub mod parcel;
 pub mod proxy;
 pub mod socket;
@@ -25,6 +26,7 @@ pub mod workers;
 
 pub use accept::{Accepted, Acceptor};
 pub use client::{ClientRule, Peer};
+pub use moment::Moment;
 pub use socket::Socket;
 pub use splice::Pipe;
 pub use sys::coarse_time;

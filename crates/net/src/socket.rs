@@ -22,6 +22,9 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use crate::splice::FLAGS;
 use crate::tls::{ClientTls, ServerTls, Session, TlsName};
 
+/// What is tried to be written without asking first whether there is room, in bytes.
+const LITTLE: usize = 4 * 1024;
+
 /// A connected stream socket, TCP or Unix, plain or with TLS. Dropping it closes it.
 #[derive(Debug)]
 pub struct Socket {
@@ -228,18 +231,26 @@ impl Socket {
         if more {
             flags |= SendFlags::MORE;
         }
+        let send = || match pieces {
+            [one] => rustix::net::send(self.fd.get_ref(), one, flags),
+            _ => {
+                let no_words = &mut SendAncillaryBuffer::default();
+                rustix::net::sendmsg(self.fd.get_ref(), pieces, no_words, flags)
+            }
+        };
+        // For little there nearly always is room, and to ask the event loop whether there is costs more than to try.
+        if let [one] = pieces
+            && one.len() <= LITTLE
+        {
+            match send() {
+                Ok(n) => return Poll::Ready(Ok(n)),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(e) => return Poll::Ready(Err(e.into())),
+            }
+        }
         loop {
             let mut ready = ready!(self.fd.poll_write_ready(cx))?;
-            let sent = match pieces {
-                [one] => rustix::net::send(self.fd.get_ref(), one, flags),
-                _ => rustix::net::sendmsg(
-                    self.fd.get_ref(),
-                    pieces,
-                    &mut SendAncillaryBuffer::default(),
-                    flags,
-                ),
-            };
-            match sent {
+            match send() {
                 Ok(n) => {
                     // A short write has filled the socket: the next one waits for the event loop.
                     if n < pieces.iter().map(|piece| piece.len()).sum() {

@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_http::Moment;
 
 use crate::entry::{Content, Entry};
 use crate::root::BELIEVED;
@@ -38,13 +39,13 @@ struct Inner {
     files: usize,
     memory: usize,
     /// When the site's places were known to be the directories they are.
-    placed: Option<Instant>,
+    placed: Option<Moment>,
 }
 
 struct Slot {
     entry: Arc<Entry>,
     /// When it was known to be the file of this name.
-    checked: Instant,
+    checked: Moment,
     /// It is for as long as this holds.
     belief: Option<Belief>,
     /// Asked for since it was last considered for eviction.
@@ -66,11 +67,11 @@ impl Cache {
     }
 
     /// The file of this name, if it is certain or was checked lately.
-    pub(crate) fn fresh(&self, name: &[u8], now: Instant) -> Option<Arc<Entry>> {
+    pub(crate) fn fresh(&self, name: &[u8], now: Moment) -> Option<Arc<Entry>> {
         let mut inner = self.lock();
         let placed = inner.placed;
         let slot = inner.slots.get_mut(name)?;
-        let within = |since: Instant, time| now.saturating_duration_since(since) < time;
+        let within = |since: Moment, time| now.since(since) < time;
         let time = match &slot.belief {
             Some(belief) if !belief.holds() => return None,
             Some(_) if placed.is_some_and(|placed| within(placed, BELIEVED)) => WATCHED,
@@ -95,14 +96,14 @@ impl Cache {
     }
 
     /// The places were looked at.
-    pub(crate) fn place(&self, now: Instant) {
+    pub(crate) fn place(&self, now: Moment) {
         self.lock().placed = Some(now);
     }
 
     /// Whether the places must be looked at.
-    pub(crate) fn is_unplaced(&self, now: Instant) -> bool {
+    pub(crate) fn is_unplaced(&self, now: Moment) -> bool {
         let placed = self.lock().placed;
-        placed.is_none_or(|placed| now.saturating_duration_since(placed) >= BELIEVED)
+        placed.is_none_or(|placed| now.since(placed) >= BELIEVED)
     }
 
     /// The file of this name as it was when last checked.
@@ -115,7 +116,7 @@ impl Cache {
         &self,
         name: &[u8],
         entry: Arc<Entry>,
-        checked: Instant,
+        checked: Moment,
         belief: Option<Belief>,
     ) {
         let mut inner = self.lock();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
+use tandem_http::Moment;
 
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
@@ -34,7 +34,7 @@ pub(crate) enum Found {
 pub(crate) struct Search<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) worker: &'a Worker,
-    pub(crate) now: Instant,
+    pub(crate) now: Moment,
     pub(crate) patience: Patience,
     pub(crate) wanted: Wanted,
 }

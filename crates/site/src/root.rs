@@ -6,7 +6,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_http::Moment;
 
 use arc_swap::ArcSwap;
 use rustix::fd::{AsFd, OwnedFd};
@@ -104,7 +105,7 @@ pub(crate) struct Held {
     directory: Result<OwnedFd, Errno>,
     /// Device and inode of the directory.
     identity: Option<(u64, u64)>,
-    since: Instant,
+    since: Moment,
 }
 
 impl Root {
@@ -125,7 +126,7 @@ impl Root {
         Ok(Self {
             path,
             resolver,
-            held: ArcSwap::from_pointee(Held::new(Ok(directory), Instant::now())),
+            held: ArcSwap::from_pointee(Held::new(Ok(directory), Moment::now())),
         })
     }
 
@@ -144,12 +145,12 @@ impl Root {
     /// turns to another release. When it is another one, `turned` is called.
     pub(crate) fn directory(
         &self,
-        now: Instant,
+        now: Moment,
         patience: Patience,
         turned: impl FnOnce(),
     ) -> Result<Arc<Held>, Closed> {
         let held = self.held.load();
-        if now.saturating_duration_since(held.since) < BELIEVED {
+        if now.since(held.since) < BELIEVED {
             return Ok(held.clone());
         }
         let flags = LOOK | OFlags::DIRECTORY;
@@ -277,7 +278,7 @@ impl Root {
 }
 
 impl Held {
-    fn new(directory: Result<OwnedFd, Errno>, since: Instant) -> Self {
+    fn new(directory: Result<OwnedFd, Errno>, since: Moment) -> Self {
         let stat = directory.as_ref().ok().map(rustix::fs::fstat);
         let identity = stat.and_then(Result::ok);
         Self {

@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tandem_net::Moment;
 use time::OffsetDateTime;
 use tokio::time::Sleep;
 
@@ -21,30 +22,36 @@ pub(super) struct Elapsed;
 /// It is also what tells the time there: once between two waits, as a reading costs more than most of what is timed by it.
 pub(super) struct Clock {
     sleep: RefCell<Pin<Box<Sleep>>>,
-    deadline: Cell<Instant>,
+    deadline: Cell<Moment>,
+    /// What the timer is set to.
+    armed: Cell<Moment>,
+    /// Whose waker the timer has: where its data lies.
+    waits: Cell<*const ()>,
     /// The time, if it was read since the last wait.
-    now: Cell<Option<Instant>>,
+    now: Cell<Option<Moment>>,
 }
 
 impl Clock {
     /// A timer that is first armed for `limit` from now.
     pub fn new(limit: Duration) -> Self {
-        let at = Instant::now() + limit;
+        let at = Moment::now() + limit;
         Self {
-            sleep: RefCell::new(Box::pin(tokio::time::sleep_until(at.into()))),
+            sleep: RefCell::new(Box::pin(tokio::time::sleep(limit))),
             deadline: Cell::new(at),
+            armed: Cell::new(at),
+            waits: Cell::new(std::ptr::null()),
             now: Cell::new(None),
         }
     }
 
     /// The time: what it was when it was first asked for since the last wait.
-    pub fn now(&self) -> Instant {
+    pub fn now(&self) -> Moment {
         self.now.get().unwrap_or_else(|| self.read())
     }
 
     /// The time at this moment.
-    pub fn read(&self) -> Instant {
-        let now = Instant::now();
+    pub fn read(&self) -> Moment {
+        let now = Moment::now();
         self.now.set(Some(now));
         now
     }
@@ -59,16 +66,28 @@ impl Clock {
         self.now.set(None);
         let mut sleep = self.sleep.borrow_mut();
         let deadline = self.deadline.get();
-        if deadline < sleep.deadline().into_std() {
-            sleep.as_mut().reset(deadline.into());
+        // Until it fires the timer holds on to the waker that it has, so that no other one can lie where that lies.
+        let waits = cx.waker().data();
+        if waits == self.waits.get() && deadline >= self.armed.get() && !sleep.is_elapsed() {
+            return Poll::Pending;
+        }
+        if deadline < self.armed.get() {
+            self.arm(sleep.as_mut(), deadline);
         }
         while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
+            self.waits.set(std::ptr::null());
+            if Moment::now() >= deadline {
                 return Poll::Ready(Elapsed);
             }
-            sleep.as_mut().reset(deadline.into());
+            self.arm(sleep.as_mut(), deadline);
         }
+        self.waits.set(waits);
         Poll::Pending
+    }
+
+    fn arm(&self, sleep: Pin<&mut Sleep>, deadline: Moment) {
+        self.armed.set(deadline);
+        sleep.reset(tokio::time::Instant::now() + (deadline - Moment::now()));
     }
 
     /// `future`, for at most `limit` from when it first has to wait.
@@ -79,7 +98,7 @@ impl Clock {
     /// As [`limit`](Self::limit); several waits share one limit through `deadline`.
     pub async fn limit_from<F: Future>(
         &self,
-        deadline: &mut Option<Instant>,
+        deadline: &mut Option<Moment>,
         limit: Duration,
         future: F,
     ) -> Result<F::Output, Elapsed> {
@@ -89,7 +108,7 @@ impl Clock {
                 return Poll::Ready(Ok(done));
             }
             self.deadline
-                .set(*deadline.get_or_insert_with(|| Instant::now() + limit));
+                .set(*deadline.get_or_insert_with(|| Moment::now() + limit));
             self.poll(cx).map(Err)
         })
         .await
@@ -144,13 +163,13 @@ mod tests {
     async fn the_time_stands_still_until_somebody_waits() {
         let clock = Clock::new(Duration::from_mins(1));
         let now = clock.now();
-        while Instant::now() == now {}
+        while Moment::now() == now {}
         assert_eq!(clock.now(), now);
         let read = clock.read();
         assert!(read > now && clock.now() == read);
         let waited = std::future::poll_fn(|cx| Poll::Ready(clock.poll(cx).is_pending()));
         assert!(waited.await);
-        while Instant::now() == read {}
+        while Moment::now() == read {}
         assert!(clock.now() > read);
     }
 
@@ -158,7 +177,7 @@ mod tests {
     async fn a_limit_that_was_moved_away_holds_from_the_last_move() {
         let clock = Clock::new(Duration::from_millis(5));
         clock.allow(Duration::from_millis(60));
-        let begun = Instant::now();
+        let begun = Moment::now();
         std::future::poll_fn(|cx| clock.poll(cx)).await;
         assert!(begun.elapsed() >= Duration::from_millis(50));
         let waited = clock.limit(Duration::from_millis(5), std::future::pending::<()>());

@@ -7,7 +7,8 @@
 use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_net::Moment;
 
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
@@ -39,7 +40,7 @@ pub(super) enum Fault {
 
 /// Files whose beginning was in memory a moment ago, by where their descriptors are kept: up to which byte, and when. A
 /// wrong answer costs a wait.
-pub(super) struct Warm([Option<(usize, u64, Instant)>; REMEMBERED]);
+pub(super) struct Warm([Option<(usize, u64, Moment)>; REMEMBERED]);
 
 impl Default for Warm {
     fn default() -> Self {
@@ -49,15 +50,15 @@ impl Default for Warm {
 
 impl Warm {
     /// Whether all bytes before `end` were in memory lately.
-    pub fn has(&self, file: &Arc<OwnedFd>, end: u64, now: Instant) -> bool {
+    pub fn has(&self, file: &Arc<OwnedFd>, end: u64, now: Moment) -> bool {
         let (place, slot) = Self::place(file);
         self.0[slot].is_some_and(|(known, warm, since)| {
-            known == place && end <= warm && now.saturating_duration_since(since) < BELIEVED
+            known == place && end <= warm && now.since(since) < BELIEVED
         })
     }
 
     /// All bytes before `end` are in memory.
-    pub fn add(&mut self, file: &Arc<OwnedFd>, end: u64, now: Instant) {
+    pub fn add(&mut self, file: &Arc<OwnedFd>, end: u64, now: Moment) {
         let (place, slot) = Self::place(file);
         self.0[slot] = Some((place, end, now));
     }
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn a_warm_file_is_forgotten_after_a_while() {
         let (file, other) = (temporary(1), temporary(2));
-        let (mut warm, now) = (Warm::default(), Instant::now());
+        let (mut warm, now) = (Warm::default(), Moment::now());
         assert!(!warm.has(&file, 1, now));
         warm.add(&file, 10, now);
         assert!(warm.has(&file, 10, now) && !warm.has(&other, 1, now));

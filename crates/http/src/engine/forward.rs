@@ -3,7 +3,8 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_net::Moment;
 
 use futures_util::future::{Either, select};
 use tandem_net::Socket;
@@ -14,7 +15,7 @@ use super::clock::{Clock, Elapsed};
 use super::connection::{After, Conn, Exchange, Outs};
 use super::exchange::{Done, exchange};
 use super::gone::Watch;
-use super::pool::Key;
+use super::pool::{Alike, Key};
 use super::reply;
 use crate::handler::{Attempts, Cause, Failure, Outcome, Queue, Stage, Upstream};
 use crate::request_id::{DIGITS, RequestId};
@@ -33,11 +34,11 @@ pub(super) enum Forwarded {
 struct Tries<'a> {
     clock: &'a Clock,
     attempts: Box<dyn Attempts>,
-    begun: Instant,
+    begun: Moment,
     status: u16,
     failure: Option<Failure>,
     /// When the last try began.
-    tried: Option<Instant>,
+    tried: Option<Moment>,
     first_byte: Option<Duration>,
 }
 
@@ -199,7 +200,7 @@ pub(super) async fn wait(
         Queue::Full => return Wait::Busy(Stopped::QueueFull),
         Queue::Wait(limit) => limit,
     };
-    let begun = Instant::now();
+    let begun = Moment::now();
     let place = pin!(poll_fn(|cx| attempts.poll_queue(cx)));
     let gone = pin!(gone);
     let waited = conn.clock.limit(limit, select(place, gone)).await;
@@ -296,7 +297,8 @@ async fn attempt(
 ) -> Done {
     let key = Key::new(upstream, x);
     let now = x.conn.clock.now();
-    if let Some(socket) = x.conn.shared().pool.take(&key, now) {
+    let alike = x.conn.shared().pool.alike(&key);
+    if let Some(socket) = alike.take(now) {
         x.record.reuse(now);
         match exchange(x, upstream, &socket, body, missing, outs).await {
             Done::Failed(Failure {
@@ -305,7 +307,7 @@ async fn attempt(
                 by_gateway: false,
                 ..
             }) => {}
-            done => return kept(x, key, socket, done),
+            done => return kept(x, &alike, socket, done),
         }
     }
     x.record.open(x.conn.clock.now());
@@ -317,7 +319,7 @@ async fn attempt(
     let cause = match opened {
         Ok(Ok(socket)) => {
             let done = exchange(x, upstream, &socket, body, missing, outs).await;
-            return kept(x, key, socket, done);
+            return kept(x, &alike, socket, done);
         }
         Ok(Err(e)) => cause(&e),
         Err(Elapsed) => Cause::Timeout,
@@ -326,12 +328,12 @@ async fn attempt(
 }
 
 /// Keeps the connection for the next request, if it can be used again.
-fn kept(x: &Exchange<'_>, key: Key, socket: Socket, done: Done) -> Done {
+fn kept(x: &Exchange<'_>, alike: &Alike, socket: Socket, done: Done) -> Done {
     if let Done::Answered { reusable: true, .. }
     | Done::Missing { reusable: true }
     | Done::Replaced { reusable: true, .. } = done
     {
-        x.conn.shared().pool.put(key, socket, x.conn.clock.now());
+        alike.put(socket, x.conn.clock.now());
     }
     done
 }

@@ -6,9 +6,11 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_net::Moment;
 
 use tandem_model::ProxyVersion;
 use tandem_net::{ClientTls, Socket, TlsName, connect, proxy};
@@ -25,6 +27,7 @@ const MOST: usize = 4096;
 const IDLE: Duration = Duration::from_secs(4);
 
 /// What makes one connection as good as another.
+#[derive(Clone)]
 pub(super) struct Key {
     to: Endpoint,
     from: Option<IpAddr>,
@@ -95,20 +98,19 @@ impl Hash for Key {
 
 struct Idle {
     socket: Socket,
-    since: Instant,
+    since: Moment,
 }
 
-/// The idle connections of a worker.
+/// The idle connections that are as good as one another.
 #[derive(Default)]
-pub(super) struct Pool(RefCell<HashMap<Key, Vec<Idle>, foldhash::fast::RandomState>>);
+pub(super) struct Alike(RefCell<Vec<Idle>>);
 
-impl Pool {
+impl Alike {
     /// A living connection, the one used last: its window is open widest and it is the least likely to be closed.
-    pub fn take(&self, key: &Key, now: Instant) -> Option<Socket> {
-        let mut pool = self.0.borrow_mut();
-        let idle = pool.get_mut(key)?;
+    pub fn take(&self, now: Moment) -> Option<Socket> {
+        let mut idle = self.0.borrow_mut();
         while let Some(Idle { socket, since }) = idle.pop() {
-            if now.saturating_duration_since(since) < IDLE && is_quiet(&socket) {
+            if now.since(since) < IDLE && is_quiet(&socket) {
                 return Some(socket);
             }
         }
@@ -116,19 +118,35 @@ impl Pool {
     }
 
     /// Keeps a connection that waits for its next request.
-    pub fn put(&self, key: Key, socket: Socket, since: Instant) {
-        let mut pool = self.0.borrow_mut();
-        let idle = pool.entry(key).or_default();
+    pub fn put(&self, socket: Socket, since: Moment) {
+        let mut idle = self.0.borrow_mut();
         if idle.len() < MOST {
             idle.push(Idle { socket, since });
         }
     }
+}
+
+/// The idle connections of a worker.
+#[derive(Default)]
+pub(super) struct Pool(RefCell<HashMap<Key, Rc<Alike>, foldhash::fast::RandomState>>);
+
+impl Pool {
+    /// Those that a request can use, and where the one that it opens goes when it has been used.
+    pub fn alike(&self, key: &Key) -> Rc<Alike> {
+        let mut pool = self.0.borrow_mut();
+        if let Some(alike) = pool.get(key) {
+            return alike.clone();
+        }
+        pool.entry(key.clone()).or_default().clone()
+    }
 
     /// Closes what is too old or was closed by the server.
     pub fn sweep(&self) {
-        self.0.borrow_mut().retain(|_, idle| {
+        self.0.borrow_mut().retain(|_, alike| {
+            let mut idle = alike.0.borrow_mut();
             idle.retain(|idle| idle.since.elapsed() < IDLE && is_quiet(&idle.socket));
-            !idle.is_empty()
+            // A request that is on its way comes back to them.
+            !idle.is_empty() || Rc::strong_count(alike) > 1
         });
     }
 }

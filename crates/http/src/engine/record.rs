@@ -1,7 +1,8 @@
 //! What is remembered of a request for the log and the counters.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_net::Moment;
 
 use tandem_telemetry::meters::add;
 use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped, WorkerCounters};
@@ -13,7 +14,7 @@ use crate::request_id::{DIGITS, RequestId};
 
 /// One request, as it goes.
 pub(super) struct Record {
-    pub begun: Instant,
+    pub begun: Moment,
     /// 0 until an answer was sent.
     pub status: u16,
     /// Body bytes sent.
@@ -26,19 +27,19 @@ pub(super) struct Record {
     /// In queues, in all.
     pub queued: Duration,
     /// When the last try began.
-    pub tried: Option<Instant>,
+    pub tried: Option<Moment>,
     /// When it had its connection.
-    pub connected: Option<Instant>,
+    pub connected: Option<Moment>,
     /// What opening connections took, of all tries.
     pub connecting: Duration,
     /// When the last try's answer began.
-    pub first_byte: Option<Instant>,
+    pub first_byte: Option<Moment>,
     pub ended: Option<Ended>,
     pub logged: bool,
 }
 
 impl Record {
-    pub fn new(begun: Instant) -> Self {
+    pub fn new(begun: Moment) -> Self {
         Self {
             begun,
             status: 0,
@@ -58,24 +59,24 @@ impl Record {
     }
 
     /// A try begins that has its connection.
-    pub fn reuse(&mut self, now: Instant) {
+    pub fn reuse(&mut self, now: Moment) {
         (self.tried, self.connected, self.first_byte) = (Some(now), Some(now), None);
     }
 
     /// A try begins that opens a connection.
-    pub fn open(&mut self, now: Instant) {
+    pub fn open(&mut self, now: Moment) {
         (self.tried, self.connected, self.first_byte) = (Some(now), None, None);
     }
 
     /// The connection is open, or cannot be opened.
-    pub fn opened(&mut self, now: Instant, is_open: bool) {
+    pub fn opened(&mut self, now: Moment, is_open: bool) {
         self.connecting += self.tried.map_or(Duration::ZERO, |tried| now - tried);
         self.connected = is_open.then_some(now);
     }
 
     /// From the last try's connection to its answer's first byte.
     pub fn until_first_byte(&self) -> Option<Duration> {
-        Some(self.first_byte?.duration_since(self.connected?))
+        Some(self.first_byte?.since(self.connected?))
     }
 
     /// Somebody ends it, at a phase; whoever was first is who did.

@@ -3,7 +3,7 @@
 use std::io::{IoSlice, Write as _};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use tandem_net::Moment;
 
 use bytes::Bytes;
 use tandem_telemetry::{Phase, Stopped, decimal};
@@ -250,7 +250,7 @@ async fn send_file(x: &mut Exchange<'_>, file: &FileBody, head: &[u8]) -> Result
     // What was all there will be for a while: the next client need not ask again.
     if file.offset == 0 && seen {
         let mut warm = x.conn.shared().warm.borrow_mut();
-        warm.add(&file.file, file.length, Instant::now());
+        warm.add(&file.file, file.length, Moment::now());
     }
     Ok(())
 }
@@ -264,10 +264,7 @@ async fn have(
     count: u64,
 ) -> Result<(u64, bool), Unsent> {
     let warm = &x.conn.shared().warm;
-    if warm
-        .borrow()
-        .has(&file.file, offset + count, Instant::now())
-    {
+    if warm.borrow().has(&file.file, offset + count, Moment::now()) {
         return Ok((count, false));
     }
     let there = disk::at_hand(&file.file, offset, count);
@@ -305,7 +302,7 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
         NoHead::Denied(Denied::Full) => (503, "there are too many connections"),
         NoHead::Denied(Denied::Source) => (429, "there are too many connections from this address"),
     };
-    let mut record = Record::new(Instant::now());
+    let mut record = Record::new(Moment::now());
     let mut scratch = conn.shared().buffers.scratch();
     let mut reply = page(status, words, &snapshot.config.name);
     if matches!(none, NoHead::Denied(_)) {

@@ -13,7 +13,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_net::Moment;
 
 use tandem_net::socket::Sight;
 use tandem_net::{Pipe, Socket, proxy};
@@ -44,7 +45,7 @@ struct Passing<'a> {
     snapshot: &'a Snapshot,
     attempts: Option<Box<dyn Attempts>>,
     cx: Cx,
-    begun: Instant,
+    begun: Moment,
     name: Option<String>,
     failure: Option<Failure>,
     /// 200 when a server took it; else the status that a request would have got.
@@ -53,11 +54,11 @@ struct Passing<'a> {
     retries: u32,
     queued: Duration,
     /// When the last try began.
-    tried: Option<Instant>,
-    connected: Option<Instant>,
+    tried: Option<Moment>,
+    connected: Option<Moment>,
     up: Cell<u64>,
     down: Cell<u64>,
-    first_byte: Cell<Option<Instant>>,
+    first_byte: Cell<Option<Moment>>,
     ended: Option<Ended>,
 }
 
@@ -67,7 +68,7 @@ pub(super) async fn pass(conn: &Conn, snapshot: Rc<Snapshot>, connections: &dyn 
     let Client::Http1(client) = &conn.client else {
         return;
     };
-    let begun = Instant::now();
+    let begun = Moment::now();
     let mut passing = Passing {
         conn,
         client,
@@ -170,12 +171,12 @@ impl Passing<'_> {
             };
             self.retries += u32::from(self.failure.is_some());
             self.server = Some(upstream.name.clone());
-            self.tried = Some(Instant::now());
+            self.tried = Some(Moment::now());
             let open = open(&upstream, conn);
             let cause = match conn.clock.limit(upstream.timeouts.connect, open).await {
                 Ok(Ok(socket)) => {
                     self.failure = None;
-                    self.connected = Some(Instant::now());
+                    self.connected = Some(Moment::now());
                     return Some((socket, upstream.idle));
                 }
                 Ok(Err(e)) => forward::cause(&e),
@@ -206,7 +207,7 @@ impl Passing<'_> {
         let upward = copy(client, server, buffers, |n| count(&self.up, n));
         let downward = copy(server, client, buffers, |n| {
             if self.first_byte.get().is_none() {
-                self.first_byte.set(Some(Instant::now()));
+                self.first_byte.set(Some(Moment::now()));
             }
             count(&self.down, n);
         });
@@ -237,8 +238,8 @@ impl Passing<'_> {
 impl Drop for Passing<'_> {
     /// Also when the connection is cut off: the pool must not count it for ever, and the log has a line for each.
     fn drop(&mut self) {
-        let now = Instant::now();
-        let since = |at: Option<Instant>| at.map(|at| now - at).unwrap_or_default();
+        let now = Moment::now();
+        let since = |at: Option<Moment>| at.map(|at| now - at).unwrap_or_default();
         let first_byte = self.first_byte.get().zip(self.connected);
         if let Some(attempts) = &mut self.attempts {
             attempts.done(&Outcome {

@@ -9,7 +9,8 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_net::Moment;
 
 use tandem_model as model;
 
@@ -31,7 +32,7 @@ struct Row([AtomicU64; WAYS]);
 pub(super) struct Rate {
     rows: Box<[Row]>,
     hasher: foldhash::fast::RandomState,
-    begun: Instant,
+    begun: Moment,
     /// What a request is worth, in ticks.
     each: u64,
     /// How far ahead of now a client may be, in ticks.
@@ -56,7 +57,7 @@ impl Rate {
                 .map(|_| Row([const { AtomicU64::new(0) }; WAYS]))
                 .collect(),
             hasher: foldhash::fast::RandomState::default(),
-            begun: Instant::now(),
+            begun: Moment::now(),
             each,
             most: each * u64::from(said.burst.max(1)),
             fine,
@@ -65,12 +66,12 @@ impl Rate {
     }
 
     /// Takes a request of a client, or says how long it has to wait.
-    fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+    fn take(&self, client: IpAddr, now: Moment) -> Result<(), Duration> {
         let hash = self.hash(client);
         let row = &self.rows[hash as usize % ROWS].0;
         // Never zero: that is an empty place.
         let mark = (hash >> TIME | 1) << TIME;
-        let now = ((now.duration_since(self.begun).as_micros() as u64) << self.fine) & MASK;
+        let now = ((now.since(self.begun).as_micros() as u64) << self.fine) & MASK;
         // How far ahead of now a word is; what is not within the bounds is of the past.
         let ahead = |word: u64| {
             let ahead = (word & MASK).wrapping_sub(now) & MASK;

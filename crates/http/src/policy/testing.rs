@@ -36,5 +36,5 @@ pub(crate) fn request<T>(
 
 /// Where handlers are called in tests.
 pub(crate) fn cx() -> Cx {
-    Cx::new(0, std::time::Instant::now())
+    Cx::new(0, tandem_net::Moment::now())
 }

@@ -1,6 +1,6 @@
 //! What is answered to what.
 
-use std::time::Instant;
+use tandem_http::Moment;
 
 use super::{Directory, ask, get, get_if, handler, on_every_kernel, site, telemetry};
 use crate::SiteHandler;
@@ -98,7 +98,7 @@ async fn only_reading_is_allowed() {
     let directory = Directory::new();
     directory.write("a.txt", "a");
     let handler = handler(&site(directory.root()));
-    let now = Instant::now();
+    let now = Moment::now();
     for method in ["POST", "PUT", "DELETE", "PATCH", "TRACE", "get", "BREW"] {
         let got = ask(&handler, method, b"/a.txt", &[], now).await;
         assert_eq!(

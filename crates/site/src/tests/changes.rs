@@ -1,14 +1,15 @@
 //! Files and directories that change while they are served.
 
 use std::fs::File;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use tandem_http::Moment;
 
 use super::{Directory, Got, ask, get, on_every_kernel, site, telemetry};
 use crate::SiteHandler;
 
 /// The answer so long after now. Nothing sleeps: the time of a request is an argument.
 async fn get_after(handler: &SiteHandler, path: &str, millis: u64) -> Got {
-    let then = Instant::now() + Duration::from_millis(millis);
+    let then = Moment::now() + Duration::from_millis(millis);
     ask(handler, "GET", path.as_bytes(), &[], then).await
 }
 

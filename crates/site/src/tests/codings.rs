@@ -1,7 +1,8 @@
 //! Siblings and compression on the fly.
 
 use std::io::Read as _;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use tandem_http::Moment;
 
 use tandem_model::{Coding, Site};
 
@@ -181,7 +182,7 @@ async fn a_changed_text_is_compressed_anew() {
         compress: true,
         ..site(directory.root())
     });
-    let at = |millis| Instant::now() + Duration::from_millis(millis);
+    let at = |millis| Moment::now() + Duration::from_millis(millis);
     let first = ask(&handler, "GET", b"/a.html", &[GZIP], at(0)).await;
     assert_eq!(inflated(&first.body), text());
     let other = text().replace("Jack", "Jill");
@@ -225,7 +226,7 @@ async fn what_one_worker_has_compressed_the_others_need_not() {
         ..site(sources)
     };
     let handler = crate::SiteHandler::new(&site, 2, super::telemetry()).unwrap();
-    let now = Instant::now();
+    let now = Moment::now();
     let on = |worker| {
         let cx = tandem_http::Cx::new(worker, now);
         super::ask_in(&handler, "GET", b"/media.rs", &[GZIP], cx)

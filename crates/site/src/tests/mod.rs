@@ -12,7 +12,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_http::Moment;
 
 use tandem_http::{Cx, Handler as _, Head, Plan, Request, Step};
 use tandem_model::Site;
@@ -133,11 +134,11 @@ impl Got {
 }
 
 async fn get(handler: &SiteHandler, path: &str) -> Got {
-    ask(handler, "GET", path.as_bytes(), &[], Instant::now()).await
+    ask(handler, "GET", path.as_bytes(), &[], Moment::now()).await
 }
 
 async fn get_if(handler: &SiteHandler, path: &str, fields: &[(&str, &str)]) -> Got {
-    ask(handler, "GET", path.as_bytes(), fields, Instant::now()).await
+    ask(handler, "GET", path.as_bytes(), fields, Moment::now()).await
 }
 
 async fn ask(
@@ -145,7 +146,7 @@ async fn ask(
     method: &str,
     path: &[u8],
     fields: &[(&str, &str)],
-    now: Instant,
+    now: Moment,
 ) -> Got {
     ask_in(handler, method, path, fields, Cx::new(0, now)).await
 }

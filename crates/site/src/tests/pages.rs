@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_http::Moment;
 
 use tandem_model::Site;
 
@@ -36,7 +37,7 @@ async fn a_fallback_is_served_where_there_is_no_file() {
     assert_eq!(get(&handler, "/.git/config").await.status, 404);
     std::fs::remove_file(directory.root().join("index.html")).unwrap();
     let gone = handler.clone();
-    let later = std::time::Instant::now() + Duration::from_secs(2);
+    let later = tandem_http::Moment::now() + Duration::from_secs(2);
     let got = super::ask(&gone, "GET", b"/users/9", &[], later).await;
     assert_eq!(got.status, 404, "a fallback that is not there is no loop");
 }
@@ -284,7 +285,7 @@ async fn an_error_has_the_page_of_the_site() {
             (got.status, &got.body[..]),
             (404, b"<h1>ours</h1>".as_slice())
         );
-        let got = ask(&handler, "POST", b"/a.txt", &[], Instant::now()).await;
+        let got = ask(&handler, "POST", b"/a.txt", &[], Moment::now()).await;
         assert_eq!((got.status, &got.body[..]), (405, b"not so".as_slice()));
         assert_eq!(got.field("Content-Type"), Some("text/plain; charset=utf-8"));
         assert_eq!(got.field("Allow"), Some("GET, HEAD, OPTIONS"));

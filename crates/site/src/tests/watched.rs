@@ -1,7 +1,8 @@
 //! Changes that the kernel tells of: no time passes for these requests, so nothing is looked at again by itself.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tandem_http::Moment;
 
 use tandem_model::Site;
 
@@ -10,13 +11,13 @@ use crate::SiteHandler;
 use crate::root::BELIEVED;
 
 /// The answer at a moment that stays the same.
-async fn at(handler: &SiteHandler, path: &str, now: Instant) -> Got {
+async fn at(handler: &SiteHandler, path: &str, now: Moment) -> Got {
     ask(handler, "GET", path.as_bytes(), &[], now).await
 }
 
 /// Waits for an answer that begins like this; the kernel tells of changes when it does. Time passes only while the file
 /// is not watched: the kernel may be unable to say at once that no link leads there.
-async fn becomes(handler: &SiteHandler, path: &str, now: Instant, status: u16, body: &str) {
+async fn becomes(handler: &SiteHandler, path: &str, now: Moment, status: u16, body: &str) {
     let cache = &handler.0.workers[0].cache;
     let name = path.trim_start_matches('/').as_bytes();
     let mut now = now;
@@ -27,7 +28,7 @@ async fn becomes(handler: &SiteHandler, path: &str, now: Instant, status: u16, b
                 return;
             }
             if !cache.is_watched(name) {
-                now += BELIEVED;
+                now = now + BELIEVED;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -42,7 +43,7 @@ async fn every_way_to_change_a_file_is_told_of() {
         let text = |c: &str| c.repeat(size);
         directory.write("a/b/x.txt", text("1"));
         let handler = handler(&site(directory.root()));
-        let now = Instant::now();
+        let now = Moment::now();
         let path = "/a/b/x.txt";
         becomes(&handler, path, now, 200, "1").await;
         directory.write("a/b/x.txt", text("2"));
@@ -79,7 +80,7 @@ async fn an_index_or_a_sibling_that_comes_is_told_of() {
         precompressed: vec![tandem_model::Coding::Gzip],
         ..site(directory.root())
     });
-    let now = Instant::now();
+    let now = Moment::now();
     becomes(&handler, "/d/", now, 200, "second").await;
     directory.write("d/index.html", "first");
     becomes(&handler, "/d/", now, 200, "first").await;
@@ -104,7 +105,7 @@ async fn what_is_not_touched_is_believed_for_longer_than_what_is_not_watched() {
     directory.link("data", "dir");
     std::fs::hard_link(&kept, directory.outside().join("hard")).unwrap();
     let handler = handler(&site(directory.root()));
-    let now = Instant::now();
+    let now = Moment::now();
     for path in ["/a.txt", "/data/b.txt", "/link", "/dir/b.txt"] {
         assert_eq!(at(&handler, path, now).await.status, 200, "{path}");
     }
@@ -137,7 +138,7 @@ async fn directories_beyond_the_bound_are_looked_at_again_instead() {
     // The root, and one of its directories.
     let watches = crate::Watches::bounded(2);
     let handler = with_watches(&site(directory.root()), watches);
-    let now = Instant::now();
+    let now = Moment::now();
     becomes(&handler, "/1/a.txt", now, 200, "one").await;
     assert_eq!(at(&handler, "/2/a.txt", now).await.body, b"two");
     let cache = &handler.0.workers[0].cache;
@@ -154,7 +155,7 @@ async fn a_root_that_is_turned_is_believed_in_no_longer() {
     directory.write("2/a.txt", "two");
     directory.link("1", "current");
     let handler = handler(&site(directory.root().join("current")));
-    let now = Instant::now();
+    let now = Moment::now();
     assert_eq!(at(&handler, "/a.txt", now).await.body, b"one");
     directory.link("2", "next");
     let root = directory.root();
@@ -170,7 +171,7 @@ async fn when_the_kernel_has_lost_count_nothing_is_believed() {
     let directory = Directory::new();
     directory.write("a.txt", "a");
     let handler = handler(&site(directory.root()));
-    let now = Instant::now();
+    let now = Moment::now();
     assert_eq!(at(&handler, "/a.txt", now).await.body, b"a");
     let cache = &handler.0.workers[0].cache;
     assert!(cache.fresh(b"a.txt", now).is_some());
@@ -185,7 +186,7 @@ async fn a_directory_that_may_not_be_entered_any_more_is_closed_at_once() {
     let directory = Directory::new();
     directory.write("d/a.txt", "a");
     let handler = handler(&site(directory.root()));
-    let now = Instant::now();
+    let now = Moment::now();
     assert_eq!(at(&handler, "/d/a.txt", now).await.body, b"a");
     let cache = &handler.0.workers[0].cache;
     let closed = std::fs::Permissions::from_mode(0o000);
@@ -206,7 +207,7 @@ async fn the_thread_that_watches_ends_with_the_site() {
     let directory = Directory::new();
     directory.write("a.txt", "a");
     let handler = handler(&site(directory.root()));
-    assert_eq!(at(&handler, "/a.txt", Instant::now()).await.body, b"a");
+    assert_eq!(at(&handler, "/a.txt", Moment::now()).await.body, b"a");
     let shared = handler.0.watches.held_by_the_thread();
     assert!(shared.upgrade().is_some());
     drop(handler);
