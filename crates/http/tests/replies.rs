@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -271,5 +271,37 @@ fn an_unread_body_is_dropped_to_keep_the_connection_or_ends_it() {
                 .await;
             assert!(answer.contains("Connection: close\r\n"), "{answer}");
         }
+    });
+}
+
+#[test]
+fn a_client_that_sends_many_requests_at_once_keeps_nobody_waiting_until_the_last() {
+    run(async {
+        const MANY: usize = 400;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let handler = {
+            let order = order.clone();
+            handler(move |request| {
+                order.lock().unwrap().push(request.path() == b"/one");
+                text(200, "ok")
+            })
+        };
+        let rig = Rig::new(config(handler));
+        let (mut many, mut one) = (rig.connect().await, rig.connect().await);
+        // Both connections are open, and nothing has come over them yet.
+        let first = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n";
+        for client in [&mut many, &mut one] {
+            client.write_all(first).await.unwrap();
+            read_until(client, "ok").await;
+        }
+        let all = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(MANY);
+        assert!(all.len() < 16 * 1024, "they come with one read");
+        // Without a pause between the two, so that the engine is told of both at once.
+        assert_eq!(many.try_write(&all).unwrap(), all.len());
+        let alone = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(one.try_write(alone).unwrap(), alone.len());
+        read_until(&mut one, "ok").await;
+        let before = order.lock().unwrap().iter().position(|one| *one).unwrap();
+        assert!(before < MANY / 2, "{before} of {MANY} went first");
     });
 }

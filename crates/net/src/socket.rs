@@ -327,6 +327,45 @@ impl Socket {
         }
     }
 
+    /// Reads what the event loop has told of, without asking whether it will tell of more: `None` when it has told of
+    /// nothing, and of a socket with TLS. For who was just told.
+    pub fn read_now(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        if self.tls.is_some() {
+            return None;
+        }
+        let mut read = None;
+        // The way to say that the socket is empty now is to say that it was before.
+        let told = self.fd.try_io(Interest::READABLE, |fd| {
+            let (n, _) = rustix::net::recv(fd, &mut *buf, RecvFlags::empty())?;
+            read = Some(n);
+            if 0 < n && n < buf.len() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
+        });
+        match (read, told) {
+            (Some(n), _) => Some(Ok(n)),
+            (None, Err(e)) if e.kind() != io::ErrorKind::WouldBlock => Some(Err(e)),
+            (None, _) => None,
+        }
+    }
+
+    /// Whether nothing has come that was not read, as far as the event loop has told.
+    pub fn is_quiet(&self) -> bool {
+        match self.read_now(&mut [0]) {
+            Some(_) => false,
+            None if self.tls.is_none() => true,
+            None => {
+                let mut cx = Context::from_waker(Waker::noop());
+                match self.poll_readable(&mut cx) {
+                    Poll::Pending => true,
+                    Poll::Ready(Err(_)) => false,
+                    Poll::Ready(Ok(())) => self.poll_read(&mut cx, &mut [0]).is_pending(),
+                }
+            }
+        }
+    }
+
     /// Reads some bytes; 0 is the peer's end.
     pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         poll_fn(|cx| self.poll_read(cx, buf)).await

@@ -62,6 +62,14 @@ impl Client {
         }
     }
 
+    /// Reads what the event loop has told of; `None` when that is nothing, or cannot be said so simply.
+    pub fn read_now(&self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        match self {
+            Self::Http1(socket) => socket.read_now(buf),
+            Self::Http2(_) => None,
+        }
+    }
+
     /// Whether what goes over it is enciphered.
     pub fn is_tls(&self) -> bool {
         match self {

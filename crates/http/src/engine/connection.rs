@@ -310,6 +310,8 @@ async fn requests(conn: &Conn) -> After {
             if input.filled().is_empty() {
                 break;
             }
+            // Neither the next request nor a small answer has to be waited for: it is a connection's turn that ends.
+            tokio::task::coop::consume_budget().await;
         }
         drop((input, scratch));
         if !conn.soon().await {
@@ -382,6 +384,15 @@ async fn read_head(
     let limits = HeadLimits::from(&snapshot.config.limits);
     let (mut seen, mut skipped, mut deadline) = (0, false, None);
     let mut reading = None;
+    // Where a request was just waited for.
+    if input.filled().is_empty()
+        && let Some(Ok(n)) = conn.client.read_now(input.space())
+    {
+        if n == 0 {
+            return Err(NoHead::Gone);
+        }
+        input.fill(n);
+    }
     loop {
         // One empty line before a request is passed over (RFC 9112 section 2.2).
         if !skipped && input.filled().starts_with(b"\r\n") {

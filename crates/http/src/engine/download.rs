@@ -400,7 +400,14 @@ impl Download<'_, '_> {
     /// Reads more from the server; `false` at its end.
     async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
         self.flow.clock.allow(self.upstream.timeouts.body);
-        match self.socket.read(buf.space()).await {
+        // The answer's beginning was just waited for; what reads more and more of a body has to mind others' turns.
+        let begun = self.flow.heard.get();
+        let told = (!begun).then(|| self.socket.read_now(buf.space()));
+        let read = match told.flatten() {
+            Some(read) => read,
+            None => self.socket.read(buf.space()).await,
+        };
+        match read {
             Ok(0) => Ok(false),
             Ok(n) => {
                 buf.fill(n);

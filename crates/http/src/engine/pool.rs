@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tandem_net::Moment;
 
@@ -106,11 +105,12 @@ struct Idle {
 pub(super) struct Alike(RefCell<Vec<Idle>>);
 
 impl Alike {
-    /// A living connection, the one used last: its window is open widest and it is the least likely to be closed.
+    /// A living connection, the one used last: its window is open widest and it is the least likely to be closed. Nothing
+    /// has come over it: neither its end nor an answer nobody asked for.
     pub fn take(&self, now: Moment) -> Option<Socket> {
         let mut idle = self.0.borrow_mut();
         while let Some(Idle { socket, since }) = idle.pop() {
-            if now.since(since) < IDLE && is_quiet(&socket) {
+            if now.since(since) < IDLE && socket.is_quiet() {
                 return Some(socket);
             }
         }
@@ -144,21 +144,10 @@ impl Pool {
     pub fn sweep(&self) {
         self.0.borrow_mut().retain(|_, alike| {
             let mut idle = alike.0.borrow_mut();
-            idle.retain(|idle| idle.since.elapsed() < IDLE && is_quiet(&idle.socket));
+            idle.retain(|idle| idle.since.elapsed() < IDLE && idle.socket.is_quiet());
             // A request that is on its way comes back to them.
             !idle.is_empty() || Rc::strong_count(alike) > 1
         });
-    }
-}
-
-/// Nothing has come on an idle connection: neither its end nor an answer nobody asked for. Makes a system call only when
-/// the event loop has said that something can be read.
-fn is_quiet(socket: &Socket) -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    match socket.poll_readable(&mut cx) {
-        Poll::Pending => true,
-        Poll::Ready(Err(_)) => false,
-        Poll::Ready(Ok(())) => socket.poll_read(&mut cx, &mut [0]).is_pending(),
     }
 }
 

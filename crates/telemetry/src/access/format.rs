@@ -212,6 +212,12 @@ fn or_dash(text: &[u8]) -> &[u8] {
 
 /// Microseconds as milliseconds with three digits.
 fn millis(out: &mut Vec<u8>, micros: u64) {
+    // Most take less than ten of them.
+    if micros < 10_000 {
+        let whole = b'0' + (micros / 1_000) as u8;
+        let [a, b, c] = decimal::three((micros % 1_000) as u16);
+        return out.extend_from_slice(&[whole, b'.', a, b, c]);
+    }
     decimal::push(out, micros / 1_000);
     let [a, b, c] = decimal::three((micros % 1_000) as u16);
     out.extend_from_slice(&[b'.', a, b, c]);
