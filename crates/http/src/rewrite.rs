@@ -198,7 +198,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
     let length = !matches!(head.status(), 100..200 | 204);
     out.extend_from_slice(b"HTTP/1.1 ");
-    decimal::push(out, head.status().into());
+    decimal::push_status(out, head.status());
     out.push(b' ');
     out.extend_from_slice(head.reason(bytes));
     out.extend_from_slice(b"\r\n");

@@ -238,16 +238,6 @@ impl Socket {
                 rustix::net::sendmsg(self.fd.get_ref(), pieces, no_words, flags)
             }
         };
-        // For little there nearly always is room, and to ask the event loop whether there is costs more than to try.
-        if let [one] = pieces
-            && one.len() <= LITTLE
-        {
-            match send() {
-                Ok(n) => return Poll::Ready(Ok(n)),
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(e) => return Poll::Ready(Err(e.into())),
-            }
-        }
         loop {
             let mut ready = ready!(self.fd.poll_write_ready(cx))?;
             match send() {
@@ -347,6 +337,18 @@ impl Socket {
             (Some(n), _) => Some(Ok(n)),
             (None, Err(e)) if e.kind() != io::ErrorKind::WouldBlock => Some(Err(e)),
             (None, _) => None,
+        }
+    }
+
+    /// Writes a little without asking the event loop first: there nearly always is room for that, and to ask costs more than
+    /// to try. `None` when it must be asked, and for a socket with TLS.
+    pub fn write_now(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        if self.tls.is_some() || bytes.len() > LITTLE {
+            return None;
+        }
+        match rustix::net::send(self.fd.get_ref(), bytes, SendFlags::NOSIGNAL) {
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            sent => Some(sent.map_err(io::Error::from)),
         }
     }
 

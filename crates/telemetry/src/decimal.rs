@@ -29,6 +29,15 @@ pub fn push(out: &mut Vec<u8>, number: u64) {
     push_long(out, number);
 }
 
+/// Appends a status code, which has three digits; whatever else it may be has those of a number.
+#[inline]
+pub fn push_status(out: &mut Vec<u8>, status: u16) {
+    match status {
+        100..1000 => out.extend_from_slice(&three(status)),
+        _ => push(out, status.into()),
+    }
+}
+
 /// Three digits, of a number below a thousand.
 pub fn three(number: u16) -> [u8; 3] {
     let [tens, ones] = PAIRS[usize::from(number % 100)];
@@ -102,6 +111,11 @@ mod tests {
             let mut out = Vec::new();
             push(&mut out, number);
             assert_eq!(out, number.to_string().as_bytes());
+        }
+        for status in [0, 99, 100, 101, 404, 999, 1_000, u16::MAX] {
+            let mut out = Vec::new();
+            push_status(&mut out, status);
+            assert_eq!(out, status.to_string().as_bytes());
         }
         for number in 0..1000 {
             assert_eq!(&three(number), format!("{number:03}").as_bytes());

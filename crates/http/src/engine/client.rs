@@ -19,6 +19,8 @@ pub(super) trait Wire {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Reads some bytes; 0 is the end.
     fn read(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>>;
+    /// Writes a little of what is little, if that can be done at once; `None` when [`write`](Self::write) is to be asked.
+    fn write_now(&self, bytes: &[u8]) -> Option<io::Result<usize>>;
     /// Writes some of `pieces`. With `more`, the kernel may wait a little for what follows.
     fn write(&self, pieces: &[IoSlice<'_>], more: bool) -> impl Future<Output = io::Result<usize>>;
     /// Tells the other side that no more will come.
@@ -32,6 +34,10 @@ impl Wire for Socket {
 
     fn read(&self, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> {
         self.read(buf)
+    }
+
+    fn write_now(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        self.write_now(bytes)
     }
 
     fn write(&self, pieces: &[IoSlice<'_>], more: bool) -> impl Future<Output = io::Result<usize>> {
@@ -135,6 +141,13 @@ impl Wire for Client {
         match self {
             Self::Http1(socket) => socket.read(buf).await,
             Self::Http2(stream) => poll_fn(|cx| stream.poll_read(cx, buf)).await,
+        }
+    }
+
+    fn write_now(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        match self {
+            Self::Http1(socket) => socket.write_now(bytes),
+            Self::Http2(_) => None,
         }
     }
 

@@ -207,7 +207,12 @@ impl Conn {
     /// Sends all of `pieces`, each part of it within `limit`.
     pub async fn send(&self, pieces: &mut [IoSlice<'_>], limit: Duration) -> Result<(), Stopped> {
         let mut left: &mut [IoSlice<'_>] = pieces;
-        IoSlice::advance_slices(&mut left, 0);
+        let sent = match left {
+            [all] if !all.is_empty() => self.client.write_now(all),
+            _ => None,
+        };
+        let sent = sent.unwrap_or(Ok(0)).map_err(|_| Stopped::Client)?;
+        IoSlice::advance_slices(&mut left, sent);
         while !left.is_empty() {
             match self
                 .clock

@@ -52,7 +52,7 @@ fn head(
 ) {
     out.clear();
     out.extend_from_slice(b"HTTP/1.1 ");
-    decimal::push(out, status.into());
+    decimal::push_status(out, status);
     out.push(b' ');
     out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");

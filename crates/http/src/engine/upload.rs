@@ -133,10 +133,17 @@ pub(super) async fn emit(
         }
         _ => b"",
     };
+    let mut sent = 0;
     let mut pieces;
     let mut left: &mut [IoSlice<'_>] = if data.len() <= COPIED {
         out.extend_from_slice(data);
         out.extend_from_slice(tail);
+        if !out.is_empty()
+            && let Some(n) = to.write_now(out)
+        {
+            sent = n?;
+            took(sent);
+        }
         pieces = [IoSlice::new(out), IoSlice::new(b""), IoSlice::new(b"")];
         &mut pieces[..1]
     } else {
@@ -147,7 +154,7 @@ pub(super) async fn emit(
         pieces = [IoSlice::new(out), IoSlice::new(data), IoSlice::new(tail)];
         &mut pieces[begin..end]
     };
-    IoSlice::advance_slices(&mut left, 0);
+    IoSlice::advance_slices(&mut left, sent);
     while !left.is_empty() {
         let n = to.write(left, false).await?;
         took(n);

@@ -67,7 +67,7 @@ fn combined(out: &mut Vec<u8>, stamp: &Stamp<'_>, r: &AccessRecord<'_>) {
         out.extend_from_slice(r.version.as_bytes());
     }
     out.extend_from_slice(b"\" ");
-    decimal::push(out, r.status.into());
+    decimal::push_status(out, r.status);
     out.push(b' ');
     decimal::push(out, r.bytes);
     out.extend_from_slice(b" \"");
@@ -225,24 +225,23 @@ fn millis(out: &mut Vec<u8>, micros: u64) {
 
 /// Whether some byte is a quote, a backslash or outside printable ASCII; with `SPACES`, also when it is a space.
 fn is_odd<const SPACES: bool>(bytes: &[u8]) -> bool {
-    const ONES: u64 = u64::MAX / 0xff;
-    const HIGH: u64 = ONES * 0x80;
-    // The high bit of some byte is set when a byte is 0, and only then.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let first = if SPACES { 0x21 } else { 0x20 };
-    let odd = |word: u64| {
-        let low = word.wrapping_sub(ONES * first) & !word & HIGH;
-        let quoting = zero(word ^ (ONES * 0x22)) | zero(word ^ (ONES * 0x5c));
-        low | quoting | zero(word ^ (ONES * 0x7f)) | (word & HIGH)
+    // Without a branch, so that sixteen are compared at once.
+    let odd = |b: u8| {
+        u8::from(b < first) | u8::from(b > 0x7e) | u8::from(b == b'"') | u8::from(b == b'\\')
     };
-    let Some(last) = bytes.last_chunk::<8>() else {
-        let is_odd = |b: u8| is_bad(b) || (SPACES && b == b' ');
-        return bytes.iter().fold(false, |odd, &b| odd | is_odd(b));
+    let all = |sixteen: &[u8; 16]| u128::from_ne_bytes(sixteen.map(odd));
+    // The last sixteen are whole, too: what they have of those before is looked at twice.
+    let Some(last) = bytes.last_chunk::<16>() else {
+        let mut sixteen = [b'~'; 16];
+        sixteen[..bytes.len()].copy_from_slice(bytes);
+        return all(&sixteen) != 0;
     };
-    // The last word is whole, too: what it has of the one before is looked at twice.
-    let (words, _) = bytes.as_chunks::<8>();
-    let words = words.iter().chain([last]);
-    words.fold(0, |found, word| found | odd(u64::from_ne_bytes(*word))) != 0
+    let (chunks, _) = bytes.as_chunks::<16>();
+    chunks
+        .iter()
+        .fold(all(last), |found, chunk| found | all(chunk))
+        != 0
 }
 
 fn is_bad(b: u8) -> bool {
