@@ -16,6 +16,7 @@ const MOST: usize = 4096;
 /// A request's head: read the same in any cut, and what is forwarded is read back as what was understood.
 pub fn request_head(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(MOST)];
+    request_heads_in_turn(bytes);
     let mut head = Head::default();
     let whole = head.parse(bytes);
     for cut in 0..bytes.len() {
@@ -86,6 +87,50 @@ pub fn request_head(bytes: &[u8]) {
     }
 }
 
+/// What is read into a head that was used before is what a new one says: of the same bytes again, of what follows, and of
+/// the same fields below other first lines.
+fn request_heads_in_turn(bytes: &[u8]) {
+    let fields = memchr::memchr(b'\r', bytes).map_or(&b""[..], |end| &bytes[end..]);
+    let below = |line: &str| [line.as_bytes(), fields].concat();
+    let (other, old) = (below("PUT /x/%41?y HTTP/1.1"), below("GET / HTTP/1.0"));
+    let absolute = below("GET http://b:1/ HTTP/1.1");
+    let mut used = Head::default();
+    let mut rest = 0;
+    for _ in 0..3 {
+        for text in [&bytes[rest..], &other, bytes, bytes, &old, &absolute] {
+            let mut fresh = Head::default();
+            let said = fresh.parse(text);
+            assert_eq!(used.parse(text), said, "{}", text.escape_ascii());
+            if said == Ok(true) {
+                assert_eq!(format!("{used:?}"), format!("{fresh:?}"));
+            }
+        }
+        let mut head = Head::default();
+        if head.parse(&bytes[rest..]) == Ok(true) {
+            rest += head.length();
+        }
+    }
+}
+
+/// The same of an answer's head.
+fn response_heads_in_turn(bytes: &[u8]) {
+    let mut used = ResponseHead::default();
+    let mut rest = 0;
+    for _ in 0..3 {
+        for text in [&bytes[rest..], bytes, bytes, &bytes[..bytes.len() / 2]] {
+            let mut fresh = ResponseHead::default();
+            let said = fresh.parse(text);
+            assert_eq!(used.parse(text), said, "{}", text.escape_ascii());
+            if matches!(said, Ok(Some(_))) {
+                assert_eq!(format!("{used:?}"), format!("{fresh:?}"));
+            }
+        }
+        if let Ok(Some(length)) = ResponseHead::default().parse(&bytes[rest..]) {
+            rest += length;
+        }
+    }
+}
+
 fn refusal(error: HeadError) {
     assert!(matches!(error.status(), 400 | 414 | 431 | 501 | 505));
     assert!(!error.words().is_empty());
@@ -94,6 +139,7 @@ fn refusal(error: HeadError) {
 /// A response's head: read the same in any cut, and what the client gets is read back as what was understood.
 pub fn response_head(bytes: &[u8]) {
     let bytes = &bytes[..bytes.len().min(MOST)];
+    response_heads_in_turn(bytes);
     let mut head = ResponseHead::default();
     let whole = head.parse(bytes);
     for cut in 0..bytes.len() {
