@@ -246,6 +246,17 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     )
 }
 
+/// Whether a field's line is its name, a colon, a space and a number as it is written by itself. There may be tabs, more
+/// spaces or zeros before it, which some parsers take amiss.
+pub(crate) fn is_plain(bytes: &[u8], field: &Field) -> bool {
+    let (name, value) = (field.name.end as usize, &field.value);
+    let before = &bytes[name..value.start as usize];
+    let text = part(bytes, value);
+    matches!(before, b":" | b": ")
+        && (text == b"0" || !text.starts_with(b"0"))
+        && bytes.get(value.end as usize) == Some(&b'\r')
+}
+
 /// Looks for the end of a head, `seen` bytes of which were looked at before. Every line must end with CRLF: a bare LF,
 /// which RFC 9112 section 2.2 allows to take, some parsers do not.
 ///

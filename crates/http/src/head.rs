@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::again::Last;
-use crate::field::{Fields, Kind, decimal, head_end, members, part, range, shifted};
+use crate::field::{Fields, Kind, decimal, head_end, is_plain, members, part, range, shifted};
 use crate::lines::{self, Fault, is_token};
 use crate::path::{self, PathError};
 use crate::strictness::{self, Rule};
@@ -107,6 +107,7 @@ pub struct Head {
     /// The Host field.
     stated: Option<Range<u32>>,
     body: BodyLength,
+    plain_length: bool,
     keep_alive: bool,
     expects_continue: bool,
     upgrade: bool,
@@ -339,6 +340,11 @@ impl Head {
         self.body
     }
 
+    /// Whether its Content-Length, if there is one, is written as everybody writes it.
+    pub(crate) fn has_plain_length(&self) -> bool {
+        self.plain_length
+    }
+
     /// Whether the client wants the connection kept (RFC 9112 section 9.3).
     pub fn keep_alive(&self) -> bool {
         self.keep_alive
@@ -364,7 +370,7 @@ impl Head {
     }
 
     fn read_fields(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
-        let (mut length, mut coding, mut host) = (None, false, None);
+        let (mut length, mut plain, mut coding, mut host) = (None, true, false, None);
         let (mut close, mut keep, mut expects, mut upgrade, mut protocol) =
             (false, false, false, false, true);
         let mut nominated: Option<Vec<Range<u32>>> = None;
@@ -384,6 +390,7 @@ impl Head {
                     if length.replace(n).is_some() {
                         return Err(HeadError(strictness::TWO_LENGTHS));
                     }
+                    plain = is_plain(bytes, field);
                 }
                 Kind::TransferEncoding => {
                     if coding || !text.eq_ignore_ascii_case(b"chunked") {
@@ -419,6 +426,7 @@ impl Head {
             self.fields.nominate(bytes, part(bytes, &option));
         }
         self.stated = host;
+        self.plain_length = plain;
         self.body = match length {
             _ if coding => BodyLength::Chunked,
             None | Some(0) => BodyLength::None,

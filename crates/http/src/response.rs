@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::again::Last;
-use crate::field::{Fields, Kind, decimal, head_end, members, part, range};
+use crate::field::{Fields, Kind, decimal, head_end, is_plain, members, part, range};
 use crate::handler::Stage;
 use crate::head::{MAX_FIELDS, MAX_HEAD};
 use crate::lines::{self, Fault};
@@ -34,6 +34,7 @@ pub struct ResponseHead {
     reason: Range<u32>,
     pub(crate) fields: Fields,
     length: Option<u64>,
+    plain_length: bool,
     chunked: bool,
     keep_alive: bool,
     /// What all of this was read from.
@@ -131,7 +132,8 @@ impl ResponseHead {
     }
 
     fn read_fields(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let (mut length, mut chunked, mut close, mut keep) = (None, false, false, false);
+        let (mut length, mut plain) = (None, true);
+        let (mut chunked, mut close, mut keep) = (false, false, false);
         let mut nominated: Option<Vec<Range<u32>>> = None;
         for field in self.fields.iter() {
             let text = part(bytes, &field.value);
@@ -141,6 +143,7 @@ impl ResponseHead {
                     if length.replace(n).is_some() {
                         return Err(Malformed);
                     }
+                    plain = is_plain(bytes, field);
                 }
                 Kind::TransferEncoding => {
                     if chunked || !text.eq_ignore_ascii_case(b"chunked") {
@@ -168,6 +171,7 @@ impl ResponseHead {
             self.fields.nominate(bytes, part(bytes, &option));
         }
         self.length = length;
+        self.plain_length = plain;
         self.chunked = chunked;
         self.keep_alive = !close && (self.minor == 1 || keep);
         Ok(())
@@ -191,6 +195,11 @@ impl ResponseHead {
     /// The Content-Length field.
     pub fn length(&self) -> Option<u64> {
         self.length
+    }
+
+    /// Whether that is written as everybody writes it.
+    pub(crate) fn has_plain_length(&self) -> bool {
+        self.plain_length
     }
 
     /// The values of all fields of this name, in order.

@@ -65,8 +65,7 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
         Kind::ForwardedProto | Kind::ForwardedHost | Kind::Forwarded => believed,
         Kind::RequestId => f.id.is_none(),
         Kind::Internal => internal,
-        // Content-Length was read as one plain number: it passes as it is.
-        Kind::ContentLength => true,
+        Kind::ContentLength => head.has_plain_length(),
         Kind::Host
         | Kind::TransferEncoding
         | Kind::Connection
@@ -75,6 +74,13 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
         | Kind::Te
         | Kind::HopByHop => false,
     });
+    if !head.has_plain_length() {
+        let length = match head.body() {
+            BodyLength::Known(length) => length,
+            BodyLength::None | BodyLength::Chunked => 0,
+        };
+        content_length(out, length);
+    }
     if let Some(edits) = f.cookies {
         cookies::request(out, edits, head.fields.values(bytes, Kind::Cookie));
     }
@@ -132,6 +138,13 @@ fn forwarded_for(out: &mut Vec<u8>, f: &Forwarded<'_>) {
         }
     }
     decimal::push_ip(out, f.from.ip().to_canonical());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A length that came in a form that some parsers take amiss.
+fn content_length(out: &mut Vec<u8>, length: u64) {
+    out.extend_from_slice(b"Content-Length: ");
+    decimal::push(out, length);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -204,7 +217,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
     out.extend_from_slice(b"\r\n");
     let fields = out.len();
     head.fields.copy(out, bytes, |kind| match kind {
-        Kind::ContentLength => length,
+        Kind::ContentLength => length && head.has_plain_length(),
         Kind::Internal => to_node,
         Kind::TransferEncoding | Kind::Connection | Kind::Upgrade | Kind::Te | Kind::HopByHop => {
             false
@@ -212,6 +225,9 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
         Kind::SetCookie => prefix.is_none(),
         _ => true,
     });
+    if let Some(stated) = head.length().filter(|_| length && !head.has_plain_length()) {
+        content_length(out, stated);
+    }
     if let Some(prefix) = prefix {
         cookies::response(out, prefix, head.fields.values(bytes, Kind::SetCookie));
     }
@@ -258,6 +274,22 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
+    fn returned(text: &str, chunk: bool, keep: Keep) -> String {
+        let mut head = ResponseHead::default();
+        head.read(text.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        let f = Returned {
+            chunk,
+            keep,
+            to_node: false,
+            edits: None,
+            cookies: None,
+            coded: None,
+        };
+        response(&mut out, &head, text.as_bytes(), &f);
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn a_request_loses_the_fields_of_its_connection_and_keeps_the_rest_as_they_came() {
         let sent = forwarded(
@@ -273,6 +305,32 @@ mod tests {
             "POST /x?y HTTP/1.1\r\nHost: b\r\nX-A:  1\r\nX-B: 2\r\nContent-Length: 5\r\nX-Forwarded-For: 10.0.0.9\r\n\
              X-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nTE: trailers\r\nConnection: TE\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_length_is_passed_on_as_everybody_writes_it() {
+        for (came, goes) in [
+            ("content-length:5", "content-length:5"),
+            ("Content-Length: 0", "Content-Length: 0"),
+            ("Content-Length:\t5", "Content-Length: 5"),
+            ("Content-Length:  5", "Content-Length: 5"),
+            ("Content-Length: 5 ", "Content-Length: 5"),
+            ("Content-Length: 005", "Content-Length: 5"),
+            ("Content-Length: 00", "Content-Length: 0"),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{came}\r\nA: b\r\n\r\n");
+            let sent = forwarded(Peer::Stranger, false, &text);
+            let lengths = sent
+                .split("\r\n")
+                .filter(|line| line.to_lowercase().contains("length"));
+            assert_eq!(lengths.collect::<Vec<_>>(), [goes], "{came:?}");
+            let text = format!("HTTP/1.1 200 OK\r\n{came}\r\nA: b\r\n\r\n");
+            let sent = returned(&text, false, Keep::Implied);
+            let lengths = sent
+                .split("\r\n")
+                .filter(|line| line.to_lowercase().contains("length"));
+            assert_eq!(lengths.collect::<Vec<_>>(), [goes], "{came:?}");
+        }
     }
 
     #[test]
@@ -306,24 +364,8 @@ mod tests {
         let text = b"HTTP/1.0 200 Fine\r\nA: 1\r\nConnection: close, B\r\nB: 2\r\nTransfer-Encoding: x\r\n\
                      tandem-failed: unsent\r\nC: 3\r\n\r\n";
         let text = String::from_utf8_lossy(text).replace("Transfer-Encoding: x\r\n", "");
-        let mut head = ResponseHead::default();
-        head.read(text.as_bytes()).unwrap();
-        let mut out = Vec::new();
-        response(
-            &mut out,
-            &head,
-            text.as_bytes(),
-            &Returned {
-                chunk: true,
-                keep: Keep::Close,
-                to_node: false,
-                edits: None,
-                cookies: None,
-                coded: None,
-            },
-        );
         assert_eq!(
-            String::from_utf8(out).unwrap(),
+            returned(&text, true, Keep::Close),
             "HTTP/1.1 200 Fine\r\nA: 1\r\nC: 3\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         );
     }
