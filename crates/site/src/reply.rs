@@ -71,11 +71,10 @@ fn part(
     length: u64,
     service: &Arc<str>,
 ) -> Plan {
-    let service = service.clone();
     match &entry.content {
         Content::Memory(content) => {
             let content = content.slice(offset as usize..(offset + length) as usize);
-            bytes(status, fields, content, &service)
+            bytes(status, fields, content, service)
         }
         Content::File(file) => Plan::File(FileBody {
             status,
@@ -84,7 +83,7 @@ fn part(
             file: file.clone(),
             offset,
             length,
-            service,
+            service: service.clone(),
         }),
     }
 }
