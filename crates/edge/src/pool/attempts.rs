@@ -123,7 +123,6 @@ impl PoolAttempts {
     /// Makes this server the one that is tried; the request is counted for it.
     fn go(&mut self, server: Arc<Server>) -> Upstream {
         let settings = &*self.settings;
-        let view = self.pool.view.load();
         let sticker = settings.sticker.as_ref();
         let outside = !server.node;
         let upstream = Upstream {
@@ -137,7 +136,8 @@ impl PoolAttempts {
             timeouts: settings.limits(),
             idle: settings.idle,
             retry_on: settings.retry_on.clone().filter(|_| self.left > 0),
-            cookies: sticker.and_then(|s| s.keep(&self.found, &server, view.servers())),
+            cookies: sticker
+                .and_then(|s| s.keep(&self.found, &server, self.pool.view.load().servers())),
         };
         self.current = Some(server);
         upstream

@@ -41,7 +41,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 use tandem_model::{AccessFormat, Limits, Timeouts};
 use tandem_net::{Acceptor, ClientRule, ServerTls};
 use tandem_telemetry::meters::Connections;
@@ -142,7 +142,8 @@ enum Draining {
 
 /// What the connections of one listening socket share.
 struct Door {
-    config: Arc<ArcSwap<ListenerConfig>>,
+    /// As it is now; whether it is another one costs a look.
+    config: RefCell<Cache<Arc<ArcSwap<ListenerConfig>>, Arc<ListenerConfig>>>,
     seen: RefCell<Rc<Snapshot>>,
     closed: Cell<bool>,
     /// Connections that came by it and are open.
@@ -198,7 +199,7 @@ impl Engine {
         let address = acceptor.address();
         let seen = RefCell::new(Rc::new(shared.snapshot(config.load_full())));
         let door = Rc::new(Door {
-            config,
+            config: RefCell::new(Cache::new(config)),
             seen,
             closed: Cell::new(false),
             open: Cell::new(0),
@@ -340,9 +341,10 @@ impl Shared {
 impl Door {
     /// The configuration as it is now. Costs no write to memory that other workers read.
     fn snapshot(&self, shared: &Shared) -> Rc<Snapshot> {
-        let current = self.config.load();
+        let mut config = self.config.borrow_mut();
+        let current = config.load();
         let mut seen = self.seen.borrow_mut();
-        if !Arc::ptr_eq(&current, &seen.config) {
+        if !Arc::ptr_eq(current, &seen.config) {
             let next = Rc::new(shared.snapshot(current.clone()));
             let (from, to) = (&seen.config.meters, &next.config.meters);
             if !Arc::ptr_eq(&from.connections, &to.connections) {
@@ -431,7 +433,7 @@ impl Drop for Counted {
 }
 
 async fn accept(shared: Rc<Shared>, door: Rc<Door>, acceptor: Acceptor) {
-    let subject = || format!("listener {}", door.config.load().name);
+    let subject = || format!("listener {}", door.seen.borrow().config.name);
     let mut told = false;
     loop {
         while shared.count.get() >= shared.most {
