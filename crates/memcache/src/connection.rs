@@ -51,7 +51,7 @@ enum Next {
 ///
 /// Errors are those of the stream, `TimedOut` for a client that does not read its answers. Memory: a small fixed
 /// amount while idle; at most one value of the maximal size coming in, and 64 KiB plus the hits of one call
-/// ([`Keyspace::keys_per_call`]) going out.
+/// ([`Keyspace::keys_per_call`]) going out, which count among what all may hold ([`crate::ServerOptions::room`]).
 pub async fn serve_connection<S, K>(stream: S, keyspace: &K, cx: &ServerContext) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -369,8 +369,7 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
             }
             Request::Quit => return Ok(()),
             Request::Meta(meta) => {
-                self.meta(&meta).await;
-                return Ok(());
+                return self.meta(&meta).await;
             }
             Request::MetaNoop => {
                 self.output.bytes().extend_from_slice(b"MN\r\n");
@@ -453,27 +452,56 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
                     }
                 }
             };
-            let op = match life {
-                None => Op::Get { keys: batch },
-                Some(life) => Op::GetAndTouch { keys: batch, life },
-            };
-            let observed = self.observed();
-            let out = self.output.bytes();
-            let mark = out.len();
-            last = observed
-                .call(op, &mut reply::Hits::new(out, versions))
-                .await;
+            last = self.find(batch, life, versions).await?;
             if last != Reply::End {
-                // An error, not a miss: the hits of this call must not look like the whole answer.
-                self.output.bytes().truncate(mark);
                 break;
-            }
-            if self.output.is_full() {
-                self.output.flush(self.stream).await?;
             }
         }
         self.answer(&last);
         Ok(())
+    }
+
+    /// Has `keys` looked for and writes the hits, piece by piece if they are large; the reply is `End`, or an error.
+    async fn find(
+        &mut self,
+        mut keys: &[&[u8]],
+        life: Option<Lifetime>,
+        versions: bool,
+    ) -> io::Result<Reply> {
+        loop {
+            let of = |keys| match life {
+                None => Op::Get { keys },
+                Some(life) => Op::GetAndTouch { keys, life },
+            };
+            let op = of(keys);
+            let fitting = self.output.reserve(self.stream, self.keyspace, &op).await?;
+            if fitting == 0 {
+                return Ok(crowded());
+            }
+            let op = of(&keys[..fitting]);
+            let observed = self.observed();
+            let out = self.output.bytes();
+            let mark = out.len();
+            let reply = observed
+                .call(op, &mut reply::Hits::new(out, versions))
+                .await;
+            if !matches!(reply, Reply::End | Reply::Partly(_)) {
+                // An error, not a miss: the hits of this call must not look like the whole answer.
+                self.output.bytes().truncate(mark);
+            }
+            self.output.settle();
+            if self.output.is_full() {
+                self.output.flush(self.stream).await?;
+            }
+            match reply {
+                Reply::End => keys = &keys[fitting..],
+                Reply::Partly(count) => keys = &keys[count.clamp(1, fitting)..],
+                error => return Ok(error),
+            }
+            if keys.is_empty() {
+                return Ok(Reply::End);
+            }
+        }
     }
 
     fn answer(&mut self, reply: &Reply) {
@@ -487,6 +515,13 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
             reply::write_error(self.output.bytes(), error);
         }
     }
+}
+
+/// What a retrieval is told that found no room for what it might find. Nothing was done.
+fn crowded() -> Reply {
+    Reply::ServerError(
+        "cannot be read now (other clients of this server do not read their answers)".into(),
+    )
 }
 
 /// The lines of `stats [argument]`: those that the server knows, and those of the keyspace. `None`: there are none of

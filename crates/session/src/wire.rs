@@ -79,6 +79,8 @@ pub enum Request {
     Status,
     /// Which keys are there?
     Find(Wanted),
+    /// How many of the first keys have values of no more than so many bytes together? A guess is enough.
+    Fit(Vec<Key>, u64),
 }
 
 /// Operations of one request.
@@ -106,6 +108,8 @@ pub enum Response {
     Malformed(String),
     /// The keys looked for.
     Found(Box<Found>),
+    /// So many fit.
+    Fit(usize),
 }
 
 /// What a replica says of itself.

@@ -1,21 +1,32 @@
 //! Meta commands, from their flags to an operation.
 
+use std::io;
+
 use tokio::io::AsyncWrite;
 
-use super::{Exchange, life};
+use super::{Exchange, crowded, life};
 use crate::MAX_KEY;
 use crate::extended::{Action, Extended};
 use crate::keyspace::{Answer, Keyspace};
 use crate::meta::reply::Writer;
 use crate::meta::{Meta, Verb};
-use crate::op::Lifetime;
+use crate::op::{Lifetime, Op};
 
 impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
-    pub(super) async fn meta(&mut self, meta: &Meta<'_>) {
+    pub(super) async fn meta(&mut self, meta: &Meta<'_>) -> io::Result<()> {
         let mut room = [0; MAX_KEY];
         let key = meta.key(&mut room);
         let op = self.operation(meta, key);
         self.cx.stats.count_meta(self.cx.worker);
+        if op.is_retrieval() {
+            let keys = &[key][..];
+            let get = Op::Get { keys };
+            let is_room = self.output.reserve(self.stream, self.keyspace, &get);
+            if is_room.await? == 0 {
+                self.answer(&crowded());
+                return Ok(());
+            }
+        }
         let observed = self.observed();
         let classes = self.cx.stats.classes();
         let mut writer = Writer::new(self.output.bytes(), meta, key, classes);
@@ -29,6 +40,8 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
             observed.extended(op, &mut writer).await
         };
         writer.finish(&reply);
+        self.output.settle();
+        Ok(())
     }
 
     fn operation<'m>(&self, meta: &'m Meta<'_>, key: &'m [u8]) -> Extended<'m> {

@@ -68,6 +68,9 @@ impl Clients {
                 let is_ready = self.reads.is_ready(&replica);
                 is_ready.then(|| items(&replica, keys)).flatten()
             }
+            Request::Fit(keys, bytes) if self.view.leads() => {
+                Some(Response::Fit(fitting(&self.replica.lock(), keys, *bytes)))
+            }
             _ => None,
         }
     }
@@ -98,6 +101,7 @@ impl Clients {
             Request::Operate(operations) => self.operate(operations).await,
             Request::Read(keys) => Box::pin(self.read(&keys)).await,
             Request::Find(wanted) => Box::pin(self.find(wanted)).await,
+            Request::Fit(keys, bytes) => Response::Fit(fitting(&self.replica.lock(), &keys, bytes)),
         }
     }
 
@@ -328,6 +332,17 @@ fn items(replica: &Replica, keys: &[Key]) -> Option<Response> {
         }
     }
     Some(Response::Items { now, items })
+}
+
+/// How many of the first keys have values of no more than `bytes` together.
+fn fitting(replica: &Replica, keys: &[Key], bytes: u64) -> usize {
+    let mut left = bytes;
+    let fits = |key: &&Key| {
+        let size = replica.state.get(key).map_or(0, |item| item.value.len());
+        let rest = left.checked_sub(size as u64);
+        rest.inspect(|rest| left = *rest).is_some()
+    };
+    keys.iter().take_while(fits).count()
 }
 
 /// A response of ours can be encoded; an empty answer is unreadable for the agent, and so as good as none.

@@ -220,7 +220,7 @@ impl Client {
                 Outcome::Failed
             }
             Reply::Ok => Outcome::Ok,
-            Reply::Stats(_) => unreachable!("nobody asked for that"),
+            Reply::Stats(_) | Reply::Partly(_) => unreachable!("nobody asked for that"),
         };
         let mut history = self.history.0.borrow_mut();
         history[place].returned = world::now().div_ceil(1000);
