@@ -175,6 +175,26 @@ async fn a_graceful_stop_hands_leadership_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_stop_together_do_not_wait_for_one_another() {
+    // All three; and the two that are left of three.
+    for gone in [None, Some(())] {
+        let mut tier = Tier::started(3).await;
+        assert_eq!(set(&tier.agent(), "k", "v").await, Reply::Stored);
+        tier.full().await;
+        if gone.is_some() {
+            let leader = tier.led().await;
+            tier.crash((leader + 1) % 3).await;
+        }
+        let nodes = tier.nodes.iter_mut().filter_map(Option::take);
+        let stops = nodes.map(|node| node.session.stop());
+        let began = std::time::Instant::now();
+        futures_util::future::join_all(stops).await;
+        // A hand-over that nobody answers is waited for twice as long.
+        assert!(began.elapsed() < std::time::Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_all_at_once_loses_nothing() {
     let mut tier = Tier::started(3).await;
     let agent = tier.agent();

@@ -1,6 +1,6 @@
 //! What agents ask of a replica.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct Clients {
     pub pending: AtomicU64,
     /// A leader that did not answer when it was asked for an agent, and when.
     pub unanswered: Mutex<Option<(String, Instant)>>,
+    /// This node is stopping: nobody should hand anything over to it.
+    pub leaving: AtomicBool,
 }
 
 impl Clients {
@@ -76,6 +78,9 @@ impl Clients {
     }
 
     fn status(&self) -> Response {
+        if self.leaving.load(Relaxed) {
+            return Response::Unavailable("the node is stopping".into());
+        }
         Response::Status(Box::new(self.view.status(&self.replica, self.limit)))
     }
 
