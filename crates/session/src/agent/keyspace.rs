@@ -364,7 +364,11 @@ impl AgentKeyspace {
                 Response::Outcomes { now, outcomes } if outcomes.len() == commands.len() => {
                     (now, outcomes)
                 }
-                other => return Err(strange(&other)),
+                other => {
+                    let Failure { unknown, why } = strange(&other);
+                    let unknown = unknown || doubtful;
+                    return Err(self.0.0.route.lost(Failure { unknown, why }));
+                }
             };
             if !outcomes
                 .iter()
@@ -446,16 +450,24 @@ fn unreadable(failure: &Failure) -> Reply {
 }
 
 fn unexpected(response: &Response) -> Reply {
-    strange(response).into()
+    unreadable(&strange(response))
 }
 
 /// An answer that has nothing to do with the question.
 fn strange(response: &Response) -> Failure {
-    let why = match response {
-        Response::Malformed(why) => format!("refused as malformed: {why}"),
-        _ => "an unexpected answer".into(),
-    };
-    Failure { unknown: true, why }
+    match response {
+        // Nothing of a request is done that cannot be read: a node of an older version does not know all of them.
+        Response::Malformed(why) => Failure {
+            unknown: false,
+            why: format!(
+                "the leader cannot read the request, it may be of an older version: {why}"
+            ),
+        },
+        _ => Failure {
+            unknown: true,
+            why: "an unexpected answer".into(),
+        },
+    }
 }
 
 impl From<Failure> for Reply {
@@ -486,4 +498,22 @@ fn show(key: &[u8], item: &Item, now: u64, sink: &mut dyn Sink) {
         remaining: Expiry::at(item.expiry).remaining(now),
         value: &item.value,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_the_leader_cannot_read_was_not_done_and_says_so() {
+        let malformed = Response::Malformed("an unknown word".into());
+        let Reply::ServerError(told) = Reply::from(strange(&malformed)) else {
+            panic!("no error");
+        };
+        assert!(told.starts_with("not stored ("), "{told}");
+        let Reply::ServerError(told) = unexpected(&malformed) else {
+            panic!("no error");
+        };
+        assert!(told.starts_with("cannot be read now ("), "{told}");
+    }
 }
