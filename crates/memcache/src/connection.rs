@@ -13,6 +13,7 @@ mod meta;
 mod observe;
 mod watcher;
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -421,7 +422,13 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
                 delay: delay(self.cx, exptime),
             },
         };
-        let reply = self.observed().call(op, &mut Nothing).await;
+        let room = self.output.reserve(self.stream, self.keyspace, &op);
+        let reply = if room.await? == 0 {
+            crowded(true)
+        } else {
+            self.observed().call(op, &mut Nothing).await
+        };
+        self.output.settle();
         self.answer(&reply);
         Ok(())
     }
@@ -476,7 +483,7 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
             let op = of(keys);
             let fitting = self.output.reserve(self.stream, self.keyspace, &op).await?;
             if fitting == 0 {
-                return Ok(crowded());
+                return Ok(crowded(false));
             }
             let op = of(&keys[..fitting]);
             let observed = self.observed();
@@ -517,11 +524,13 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
     }
 }
 
-/// What a retrieval is told that found no room for what it might find. Nothing was done.
-fn crowded() -> Reply {
-    Reply::ServerError(
-        "cannot be read now (other clients of this server do not read their answers)".into(),
-    )
+/// What is answered to an operation that found no room for its values. Nothing was done.
+fn crowded(stores: bool) -> Reply {
+    Reply::ServerError(Cow::Borrowed(if stores {
+        "not stored (the large values of other clients take up all the room)"
+    } else {
+        "cannot be read now (the large values of other clients take up all the room)"
+    }))
 }
 
 /// The lines of `stats [argument]`: those that the server knows, and those of the keyspace. `None`: there are none of

@@ -48,9 +48,9 @@ pub struct ServerOptions {
     pub events: Option<Events>,
     /// Which protocols are spoken.
     pub protocols: Protocols,
-    /// How many bytes of large answers the connections of a worker may hold together, from before a value is asked for
-    /// until it is written; `None` where a connection's own bound is enough. Who finds no room waits, and a client that
-    /// does not read what takes it up is hung up on.
+    /// How many bytes of large values the connections of a worker may have under way together: what is found, from before it
+    /// is asked for until it is written, and what is stored, until it is. `None` where a connection's own bound is enough.
+    /// Who finds no room waits, and a client that does not read what takes it up is hung up on.
     pub room: Option<usize>,
     /// Who may speak, if not everybody.
     pub users: Option<(Method, Arc<Users>)>,

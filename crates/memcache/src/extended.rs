@@ -19,13 +19,6 @@ pub struct Extended<'a> {
     pub details: bool,
 }
 
-impl Extended<'_> {
-    /// Whether it finds values, which take room.
-    pub(crate) const fn is_retrieval(&self) -> bool {
-        matches!(self.action, Action::Get { .. })
-    }
-}
-
 /// What an [`Extended`] operation does.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {

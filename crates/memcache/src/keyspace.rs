@@ -62,9 +62,10 @@ pub trait Keyspace {
         64
     }
 
-    /// How many bytes of values the hits of one retrieval come to at most. So much room is kept for it among what the
-    /// connections of a worker may hold ([`crate::ServerOptions::room`]), before it begins.
-    fn most_found(&self, op: &Op<'_>) -> usize {
+    /// How many bytes an operation takes at most while it is under way: the values that a retrieval finds, copies of what is
+    /// to be stored. So much room is kept for it among what the connections of a worker may hold
+    /// ([`crate::ServerOptions::room`]), before it begins.
+    fn takes(&self, op: &Op<'_>) -> usize {
         let _ = op;
         0
     }

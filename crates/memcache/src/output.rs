@@ -10,6 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, timeout};
 
 use crate::context::ServerContext;
+use crate::extended::Action;
 use crate::keyspace::Keyspace;
 use crate::op::Op;
 use crate::room::{self, Room, STANDSTILL, Share, WRITING};
@@ -34,37 +35,70 @@ impl<'c> Output<'c> {
         }
     }
 
-    /// Takes room for what a retrieval may find, and says how many of its keys to ask for; 0: there was no room in time.
-    /// What is gathered is written before it waits.
+    /// Takes room for what an operation may take, and says how many of its keys to ask for, where it asks for keys; 0: there
+    /// was no room in time. What is gathered is written before it waits.
     pub(crate) async fn reserve<S: AsyncWrite + Unpin, K: Keyspace + ?Sized>(
         &mut self,
         stream: &mut S,
         keyspace: &K,
         op: &Op<'_>,
     ) -> io::Result<usize> {
-        let (Op::Get { keys } | Op::GetAndTouch { keys, .. }) = op else {
-            return Ok(1);
+        let keys = match op {
+            Op::Get { keys } | Op::GetAndTouch { keys, .. } => *keys,
+            _ => &[],
         };
-        let most = keyspace.most_found(op);
+        let all = keys.len().max(1);
+        let most = self.cx.room.as_ref().map_or(0, |_| keyspace.takes(op));
         let Some(room) = self.cx.room.as_ref().filter(|_| most > 0) else {
-            return Ok(keys.len());
+            return Ok(all);
         };
         // Whoever has room and waits for more could wait for another that does the same.
         debug_assert!(self.share.is_none());
         self.share = room.take_now(most);
         if self.share.is_some() {
-            return Ok(keys.len());
+            return Ok(all);
         }
         self.flush(stream).await?;
-        let small = keyspace.fit(keys, GATHER).await;
-        if small > 0 {
-            return Ok(small.min(keys.len()));
+        if !keys.is_empty() {
+            let small = keyspace.fit(keys, GATHER).await;
+            if small > 0 {
+                return Ok(small.min(all));
+            }
         }
         self.share = room.take(most).await;
-        Ok(if self.share.is_some() { keys.len() } else { 0 })
+        Ok(if self.share.is_some() { all } else { 0 })
     }
 
-    /// The retrieval is over: gives back the room that what it found does not take.
+    /// As [`reserve`](Self::reserve), for one key; whether there was room.
+    pub(crate) async fn reserve_for<S: AsyncWrite + Unpin, K: Keyspace + ?Sized>(
+        &mut self,
+        stream: &mut S,
+        keyspace: &K,
+        key: &[u8],
+        action: &Action<'_>,
+    ) -> io::Result<bool> {
+        let keys = &[key][..];
+        let op = match *action {
+            Action::Get { .. } => Op::Get { keys },
+            Action::Store {
+                mode,
+                flags,
+                life,
+                value,
+                ..
+            } => Op::Store {
+                mode,
+                key,
+                flags,
+                life,
+                value,
+            },
+            _ => return Ok(true),
+        };
+        Ok(self.reserve(stream, keyspace, &op).await? > 0)
+    }
+
+    /// The operation is over: gives back the room that what it found does not take.
     pub(crate) fn settle(&mut self) {
         if self.is_full()
             && let Some(share) = &mut self.share

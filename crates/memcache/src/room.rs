@@ -1,4 +1,4 @@
-//! What the connections of a worker may hold together of large answers.
+//! What the connections of a worker may hold together of large values that are under way.
 //!
 //! Room is taken for the most that a retrieval can find before it is asked for, so that what is on its way counts too; when
 //! the hits are there, all but what they take is given back, and the rest when they are written. An answer that is

@@ -573,7 +573,7 @@ async fn many_large_items_are_shown_and_touched_however_many_are_asked_for_at_on
             } else {
                 Op::Get { keys: left }
             };
-            let most = agent.most_found(&op);
+            let most = agent.takes(&op);
             let mut hits = Hits::default();
             let Answer::Later(reply) = agent.call(op, &mut hits) else {
                 panic!("not later");

@@ -11,7 +11,7 @@ use crate::binary::{self, Header, NO_CREATE, Parsed, Request, Status, Verb};
 use crate::extended::{Action, Extended, Nothing};
 use crate::input::Input;
 use crate::keyspace::{Keyspace, Sink};
-use crate::op::{Mode, Op, Reply};
+use crate::op::{Lifetime, Mode, Op, Reply};
 use crate::output::Output;
 
 impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
@@ -44,11 +44,23 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                     reply::write_status(output.bytes(), header, Status::AuthFailed);
                     return Ok(Next::Over);
                 }
+                let keyspace = self.keyspace;
+                let stores = matches!(request, Request::Store { .. });
                 let is_room = match &request {
                     Request::Retrieve { key, .. } => {
                         let keys = &[*key][..];
                         let get = Op::Get { keys };
-                        output.reserve(stream, self.keyspace, &get).await? > 0
+                        output.reserve(stream, keyspace, &get).await? > 0
+                    }
+                    Request::Store { key, value, .. } => {
+                        let set = Op::Store {
+                            mode: Mode::Set,
+                            key,
+                            flags: 0,
+                            life: Lifetime::Forever,
+                            value,
+                        };
+                        output.reserve(stream, keyspace, &set).await? > 0
                     }
                     _ => true,
                 };
@@ -57,7 +69,7 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                     self.packet(&exchange, request, output.bytes()).await;
                     output.settle();
                 } else {
-                    reply::write_error(output.bytes(), header, &crowded());
+                    reply::write_error(output.bytes(), header, &crowded(stores));
                 }
                 input.consume(consumed);
                 if output.is_full() {

@@ -10,7 +10,7 @@ use crate::extended::{Action, Extended};
 use crate::keyspace::{Answer, Keyspace};
 use crate::meta::reply::Writer;
 use crate::meta::{Meta, Verb};
-use crate::op::{Lifetime, Op};
+use crate::op::Lifetime;
 
 impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
     pub(super) async fn meta(&mut self, meta: &Meta<'_>) -> io::Result<()> {
@@ -18,14 +18,11 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
         let key = meta.key(&mut room);
         let op = self.operation(meta, key);
         self.cx.stats.count_meta(self.cx.worker);
-        if op.is_retrieval() {
-            let keys = &[key][..];
-            let get = Op::Get { keys };
-            let is_room = self.output.reserve(self.stream, self.keyspace, &get);
-            if is_room.await? == 0 {
-                self.answer(&crowded());
-                return Ok(());
-            }
+        let output = &mut *self.output;
+        let room = output.reserve_for(self.stream, self.keyspace, key, &op.action);
+        if !room.await? {
+            self.answer(&crowded(meta.verb == Verb::Set));
+            return Ok(());
         }
         let observed = self.observed();
         let classes = self.cx.stats.classes();

@@ -214,8 +214,12 @@ impl Keyspace for Large {
         })
     }
 
-    fn most_found(&self, op: &Op<'_>) -> usize {
-        usize::from(matches!(op, Op::Get { .. })) * MEGABYTE
+    fn takes(&self, op: &Op<'_>) -> usize {
+        match op {
+            Op::Get { .. } => MEGABYTE,
+            Op::Store { value, .. } if value.len() > 1 => MEGABYTE,
+            _ => 0,
+        }
     }
 
     fn fit<'a>(&'a self, keys: &'a [&'a [u8]], _: usize) -> crate::Fit<'a> {
@@ -337,6 +341,36 @@ async fn ends(
     })
     .await;
     results
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_room_in_time_is_told_that_nothing_was_done() {
+    let cx = context(|options| {
+        options.room = Some(4 * MEGABYTE);
+        options.write_timeout = Duration::from_hours(1);
+    });
+    let keyspace = Large::default();
+    // Somebody has all of it and goes on.
+    let share = cx.room.as_ref().unwrap().take_now(4 * MEGABYTE).unwrap();
+    let (mut client, server) = duplex(1 << 20);
+    let asked = b"get l1\r\nset k 0 0 2\r\nvv\r\nms k 2\r\nvv\r\nset k 0 0 1\r\nv\r\n";
+    client.write_all(asked).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answer = String::new();
+    let both = async {
+        tokio::join!(
+            serve_connection(server, &keyspace, &cx),
+            client.read_to_string(&mut answer)
+        )
+    };
+    both.await.0.unwrap();
+    drop(share);
+    let words: Vec<_> = answer
+        .lines()
+        .map(|line| line.split(" (").next().unwrap())
+        .collect();
+    let none = "SERVER_ERROR not stored";
+    assert_eq!(words, ["SERVER_ERROR cannot be read now", none, none, "OK"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,10 @@ use crate::wire::{Request, Response};
 /// Operations of one request that answer with the item: what they find, at most a mebibyte each, comes in one frame,
 /// and the keyspace holds it until it has arrived, which it does for so many and no more.
 const MAX_HITS: usize = 4;
+/// A value up to this size is stored without room being kept for it.
+const SMALL: usize = 64 * 1024;
+/// What is on its way to the leader is there so often: the command, its message, the link's buffer.
+const COPIES: usize = 3;
 /// Values that one answer to a read comes to at most: a leader adds none when it has gathered as much as the largest.
 const MOST_READ: usize = 2;
 /// So long it may take to learn which values are small, before there is room for any.
@@ -41,13 +45,13 @@ impl Keyspace for AgentKeyspace {
         }))
     }
 
-    fn most_found(&self, op: &Op<'_>) -> usize {
-        let values = match op {
-            Op::Get { keys } => keys.len().min(MOST_READ),
-            Op::GetAndTouch { keys, .. } => keys.len().min(MAX_HITS),
+    fn takes(&self, op: &Op<'_>) -> usize {
+        match op {
+            Op::Get { keys } => keys.len().min(MOST_READ) * MAX_VALUE,
+            Op::GetAndTouch { keys, .. } => keys.len().min(MAX_HITS) * MAX_VALUE,
+            Op::Store { value, .. } if value.len() > SMALL => value.len() * COPIES,
             _ => 0,
-        };
-        values * MAX_VALUE
+        }
     }
 
     fn fit<'a>(&'a self, wanted: &'a [&'a [u8]], bytes: usize) -> Fit<'a> {
