@@ -16,11 +16,15 @@ pub fn nodes_here(cluster: &Cluster) -> Vec<&Node> {
         .collect()
 }
 
+/// Looks with the rights that a node has when it serves: those of its user.
+pub type Serving<'a> = dyn Fn(&(dyn Fn() -> Vec<String> + Sync)) -> Vec<String> + 'a;
+
 /// Looks at this machine with the eyes of `node`, or else of each node whose address this machine has, and says in
 /// sentences what is not as the cluster expects it. Reads nothing but names and rights, and changes nothing.
 ///
-/// [`Cluster::start_in`] is to be called before: programs are looked for from where they start.
-pub fn check_here(cluster: &Cluster, node: Option<&str>) -> Vec<String> {
+/// [`Cluster::start_in`] is to be called before: programs are looked for from where they start. What is only touched when
+/// a node has become its user is looked at through `serving`.
+pub fn check_here(cluster: &Cluster, node: Option<&str>, serving: &Serving<'_>) -> Vec<String> {
     let mut found = Vec::new();
     let nodes: Vec<&Node> = match node {
         Some(name) => match cluster.node(name) {
@@ -57,7 +61,10 @@ pub fn check_here(cluster: &Cluster, node: Option<&str>) -> Vec<String> {
                 continue;
             }
             match service {
-                Service::Site(site) => found.extend(site_here(site)),
+                Service::Site(site) => {
+                    let user = cluster.user.as_deref();
+                    found.extend(serving(&|| site_here(site, user)));
+                }
                 Service::App(app) => found.extend(app_here(app)),
                 Service::Backend(_) => {}
             }
@@ -80,13 +87,39 @@ fn is_here(address: &str) -> bool {
         .is_ok_and(|mut found| found.any(|at| TcpListener::bind(at).is_ok()))
 }
 
-fn site_here(site: &Site) -> Option<String> {
-    let why = unreadable(&site.root)?;
-    Some(format!(
-        "site {}: {}: {why}",
-        site.name,
-        site.root.display()
-    ))
+fn site_here(site: &Site, user: Option<&str>) -> Vec<String> {
+    let aliases = site.aliases.values();
+    let places = std::iter::once(&site.root).chain(aliases);
+    let wrong = places.filter_map(|path| {
+        let why =
+            closed(path, user).or_else(|| site.listing.then(|| unreadable(path)).flatten())?;
+        Some(format!("site {}: {}: {why}", site.name, path.display()))
+    });
+    wrong.collect()
+}
+
+/// Why names in a directory cannot be looked up.
+fn closed(dir: &Path, user: Option<&str>) -> Option<String> {
+    let mut above: Vec<&Path> = dir.ancestors().collect();
+    above.reverse();
+    for at in above {
+        // What is asked for is in it, so that its own rights count, not only those of the ones above.
+        let Err(error) = std::fs::metadata(at.join(".")) else {
+            continue;
+        };
+        return Some(match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such directory".into(),
+            std::io::ErrorKind::PermissionDenied => {
+                let who = user.map_or_else(|| "this user".into(), |user| format!("user {user}"));
+                format!(
+                    "{who} may not enter {}: give it the permission (chmod +x)",
+                    at.display()
+                )
+            }
+            _ => format!("cannot be entered: {error}"),
+        });
+    }
+    None
 }
 
 fn app_here(app: &App) -> Vec<String> {
@@ -178,7 +211,7 @@ mod tests {
             "#,
         );
         cluster.start_in(Path::new(env!("CARGO_MANIFEST_DIR")));
-        let mut found = check_here(&cluster, None);
+        let mut found = check_here(&cluster, None, &|look| look());
         assert_eq!(found.len(), 5, "{found:?}");
         for file in ["no-such-page.html", "no-such-file.txt"] {
             let said = found.remove(0);
@@ -206,8 +239,14 @@ mod tests {
             .map(|node| node.name.as_str())
             .collect();
         assert_eq!(names, ["b"]);
-        assert!(check_here(&cluster, None).is_empty());
-        assert!(check_here(&cluster, Some("a"))[0].contains("does not have its address"));
-        assert_eq!(check_here(&cluster, Some("c")), ["the file has no node c"]);
+        assert!(check_here(&cluster, None, &|look| look()).is_empty());
+        assert!(
+            check_here(&cluster, Some("a"), &|look| look())[0]
+                .contains("does not have its address")
+        );
+        assert_eq!(
+            check_here(&cluster, Some("c"), &|look| look()),
+            ["the file has no node c"]
+        );
     }
 }

@@ -32,7 +32,7 @@ use toml::de::DeTable;
 pub use diagnostics::{Diagnostic, Diagnostics, Place};
 pub use duration::parse as duration;
 pub use emit::emit;
-pub use here::{check_here, nodes_here};
+pub use here::{Serving, check_here, nodes_here};
 pub use reference::reference;
 
 use crate::keys::file;

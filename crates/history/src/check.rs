@@ -196,20 +196,30 @@ fn observations(operations: &[Operation]) -> Vec<Option<Value>> {
         writers.get(value).is_none_or(|writers| *writers < 2)
             && (numbers_are_unique || number(value).is_none())
     };
-    let seen = operations.iter().map(|op| match (&op.call, &op.outcome) {
-        (_, Outcome::Hit(value, _)) => Some(value.clone()),
-        (Call::Cas { token, .. }, Outcome::Stored) => tokens.get(token).map(|v| (*v).clone()),
-        (Call::Count { initial, .. }, Outcome::Number(sum)) if number(initial) == Some(*sum) => {
-            None
-        }
-        (Call::Incr { delta } | Call::Count { delta, .. }, Outcome::Number(sum)) => {
-            Some(sum.wrapping_sub(*delta).to_string().into_bytes().into())
-        }
-        (Call::Decr { delta }, Outcome::Number(rest)) => {
-            Some(rest.wrapping_add(*delta).to_string().into_bytes().into())
+    let by_token = |op: &Operation| match (&op.call, &op.outcome) {
+        (Call::Cas { token, .. }, Outcome::Stored)
+        | (Call::At { token, .. }, Outcome::Stored | Outcome::Deleted) => {
+            tokens.get(token).map(|v| (*v).clone())
         }
         _ => None,
-    });
+    };
+    let seen = operations
+        .iter()
+        .map(|op| match (op.call.change(), &op.outcome) {
+            (_, Outcome::Hit(value, _)) => Some(value.clone()),
+            (Call::Count { initial, .. }, Outcome::Number(sum))
+                if number(initial) == Some(*sum) =>
+            {
+                None
+            }
+            (Call::Incr { delta } | Call::Count { delta, .. }, Outcome::Number(sum)) => {
+                Some(sum.wrapping_sub(*delta).to_string().into_bytes().into())
+            }
+            (Call::Decr { delta }, Outcome::Number(rest)) => {
+                Some(rest.wrapping_add(*delta).to_string().into_bytes().into())
+            }
+            _ => by_token(op),
+        });
     seen.map(|value| value.filter(once)).collect()
 }
 
@@ -218,9 +228,9 @@ fn observations(operations: &[Operation]) -> Vec<Option<Value>> {
 fn numbers_are_unique(operations: &[Operation]) -> bool {
     let (mut up, mut down) = (0, 0);
     for op in operations {
-        match op.call {
-            Call::Incr { delta } | Call::Count { delta, .. } => up += u128::from(delta),
-            Call::Decr { delta } => down += u128::from(delta),
+        match op.call.change() {
+            Call::Incr { delta } | Call::Count { delta, .. } => up += u128::from(*delta),
+            Call::Decr { delta } => down += u128::from(*delta),
             _ => {}
         }
     }

@@ -146,7 +146,7 @@ fn kind(history: &[Operation], limits: &Limits) -> Kind {
         Outcome::Number(_) | Outcome::Exists => Kind::NotOnce,
         Outcome::Stored
             if matches!(
-                last.call,
+                last.call.change(),
                 Call::Cas { .. } | Call::Append { .. } | Call::Prepend { .. }
             ) =>
         {
@@ -155,7 +155,10 @@ fn kind(history: &[Operation], limits: &Limits) -> Kind {
         Outcome::Stored if matches!(last.call, Call::Set { .. }) => Kind::Unguarded,
         Outcome::Miss | Outcome::NotFound | Outcome::NotStored | Outcome::Stored => {
             let changes = history.iter().filter(before).filter(|op| !op.only_looks());
-            match changes.max_by_key(|op| op.returned).map(|op| &op.call) {
+            match changes
+                .max_by_key(|op| op.returned)
+                .map(|op| op.call.change())
+            {
                 Some(Call::Delete | Call::FlushAll { .. })
                     if matches!(last.call, Call::Add { .. }) =>
                 {
@@ -167,7 +170,10 @@ fn kind(history: &[Operation], limits: &Limits) -> Kind {
         }
         Outcome::Deleted | Outcome::Touched => {
             let changes = history.iter().filter(before).filter(|op| !op.only_looks());
-            match changes.max_by_key(|op| op.returned).map(|op| &op.call) {
+            match changes
+                .max_by_key(|op| op.returned)
+                .map(|op| op.call.change())
+            {
                 Some(Call::Delete | Call::FlushAll { .. }) => Kind::Resurrection,
                 _ => Kind::NotLinearizable,
             }
@@ -177,7 +183,7 @@ fn kind(history: &[Operation], limits: &Limits) -> Kind {
 }
 
 fn lives(call: &Call) -> Option<u64> {
-    match call {
+    match call.change() {
         Call::Set { life, .. }
         | Call::Add { life, .. }
         | Call::Replace { life, .. }
@@ -195,7 +201,7 @@ fn shown(history: &[Operation], last: &Operation, value: &Value, limits: &Limits
     let Some(writer) = writers.next() else {
         let grown = history.iter().any(|op| {
             matches!(
-                op.call,
+                op.call.change(),
                 Call::Append { .. }
                     | Call::Prepend { .. }
                     | Call::Incr { .. }

@@ -96,7 +96,9 @@ pub fn step(state: &State, op: &Operation, limits: &Limits) -> impl Iterator<Ite
 /// For how long `op` forbids a plain `set`, if it does.
 fn guard(op: &Operation, limits: &Limits) -> Option<u64> {
     let guard = limits.guard?;
-    let forbids = op.call == Call::Delete && op.key.starts_with(guard.prefix);
+    // One that compared in vain deleted nothing.
+    let deletes = *op.call.change() == Call::Delete && op.outcome != Outcome::Exists;
+    let forbids = deletes && op.key.starts_with(guard.prefix);
     forbids.then_some(guard.hold)
 }
 
@@ -137,7 +139,17 @@ fn present(item: &Item, op: &Operation, limits: &Limits) -> Option<After> {
     let unknown = op.outcome == Outcome::Unknown;
     let told = |outcome: Outcome| unknown || op.outcome == outcome;
     let same = || Some(Some(item.clone()));
-    match &op.call {
+    // A token was seen before it was used: an item whose token nobody saw has another.
+    if let Call::Cas { token, .. } | Call::At { token, .. } = &op.call
+        && item.token != Some(*token)
+    {
+        return if op.outcome == Outcome::Exists {
+            same()
+        } else {
+            None
+        };
+    }
+    match op.call.change() {
         Call::Get => match &op.outcome {
             Outcome::Hit(value, _) if *value == item.value => same(),
             _ => None,
@@ -160,11 +172,9 @@ fn present(item: &Item, op: &Operation, limits: &Limits) -> Option<After> {
         Call::Replace { value, life } if told(Outcome::Stored) => {
             Some(stored(value, op, *life, limits))
         }
-        Call::Cas { value, life, token } if item.token == Some(*token) => {
-            told(Outcome::Stored).then(|| stored(value, op, *life, limits))
+        Call::Cas { value, life, .. } if told(Outcome::Stored) => {
+            Some(stored(value, op, *life, limits))
         }
-        // A token was seen before it was used: an item whose token nobody saw has another.
-        Call::Cas { .. } if op.outcome == Outcome::Exists => same(),
         Call::Add { .. } if op.outcome == Outcome::NotStored => same(),
         Call::Append { tail } if told(Outcome::Stored) => {
             Some(changed(item, [&item.value[..], tail].concat()))
@@ -207,7 +217,7 @@ fn digits(number: u64, before: &Item) -> Vec<u8> {
 /// From no item.
 fn absent(op: &Operation, limits: &Limits) -> Option<After> {
     let stores = matches!(op.outcome, Outcome::Unknown | Outcome::Stored);
-    match (&op.call, &op.outcome) {
+    match (op.call.change(), &op.outcome) {
         (Call::Set { value, life } | Call::Add { value, life }, _) if stores => {
             Some(stored(value, op, *life, limits))
         }

@@ -56,10 +56,25 @@ pub enum Call {
     GetAndTouch {
         life: Option<u64>,
     },
+    /// `delete`, `incr`, `decr`, `append`, `prepend` or `Count` of the meta and binary protocols, if the item has this token.
+    At {
+        token: u64,
+        change: Box<Self>,
+    },
     /// Of all keys ([`EVERY`]), in so many microseconds.
     FlushAll {
         delay: u64,
     },
+}
+
+impl Call {
+    /// What it does, whatever it compares before it.
+    pub(crate) fn change(&self) -> &Self {
+        match self {
+            Self::At { change, .. } => change,
+            plain => plain,
+        }
+    }
 }
 
 /// The key of an operation that is about all keys.
@@ -115,7 +130,7 @@ impl Operation {
 
     /// The value it stores as it is, if it stores.
     pub(crate) fn stores(&self) -> Option<&Value> {
-        match &self.call {
+        match self.call.change() {
             Call::Set { value, .. }
             | Call::Add { value, .. }
             | Call::Replace { value, .. }
@@ -142,7 +157,7 @@ impl Operation {
 
     /// Whether it is known to have changed nothing.
     pub(crate) fn only_looks(&self) -> bool {
-        match (&self.call, &self.outcome) {
+        match (self.call.change(), &self.outcome) {
             (Call::GetAndTouch { .. }, Outcome::Hit(..)) => false,
             // It may have forbidden a `set`.
             (Call::Delete, Outcome::NotFound) => false,
@@ -191,6 +206,7 @@ impl fmt::Display for Call {
             } => write!(f, "incr {delta} from {}{}", text(initial), life(*l)),
             Self::Touch { life: l } => write!(f, "touch{}", life(*l)),
             Self::GetAndTouch { life: l } => write!(f, "gat{}", life(*l)),
+            Self::At { token, change } => write!(f, "{change} if at {token}"),
             Self::FlushAll { delay: 0 } => write!(f, "flush_all"),
             Self::FlushAll { delay } => write!(f, "flush_all in{}", &life(Some(*delay))[4..]),
         }

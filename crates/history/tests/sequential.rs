@@ -49,6 +49,15 @@ impl Real {
         if matches!(call, Call::Set { .. }) && now < self.guarded {
             return Outcome::NotStored;
         }
+        if let (Call::At { token, .. }, Some((_, current, _))) = (call, &self.item)
+            && token != current
+        {
+            return Outcome::Exists;
+        }
+        let call = match call {
+            Call::At { change, .. } => change,
+            plain => plain,
+        };
         if *call == Call::Delete {
             self.guarded = now + HOLD;
         }
@@ -133,6 +142,7 @@ impl Real {
                 *until = end(life);
                 Outcome::Touched
             }
+            (Call::At { .. }, _) => unreachable!("what it does was taken out of it"),
         }
     }
 }
@@ -185,10 +195,28 @@ fn history(key: &Arc<str>, draws: &[Draw]) -> Vec<Operation> {
                 head: format!("{i}+").into_bytes().into(),
             },
             17 => Call::GetAndTouch { life },
-            18 if i % 7 == 0 => Call::FlushAll {
+            18 if !i.is_multiple_of(7) => Call::Touch { life },
+            18 => Call::FlushAll {
                 delay: draw.1 * STEP,
             },
-            _ => Call::Touch { life },
+            19 => Call::Touch { life },
+            _ => {
+                let change = match which {
+                    20 => Call::Delete,
+                    21 => Call::Append {
+                        tail: format!("+{i}").into_bytes().into(),
+                    },
+                    22 if down => Call::Decr { delta: 2 },
+                    22 => Call::Incr { delta: 2 },
+                    _ => Call::Prepend {
+                        head: format!("{i}+").into_bytes().into(),
+                    },
+                };
+                Call::At {
+                    token: last_token,
+                    change: Box::new(change),
+                }
+            }
         };
         // A lost request is not applied; a lost answer is.
         let mut outcome = if lost == 1 {
@@ -211,7 +239,7 @@ fn history(key: &Arc<str>, draws: &[Draw]) -> Vec<Operation> {
                 Call::FlushAll { .. } => EVERY.into(),
                 _ => key.clone(),
             },
-            invoked: if matches!(call, Call::Cas { .. }) {
+            invoked: if matches!(call, Call::Cas { .. } | Call::At { .. }) {
                 now
             } else {
                 now - early
@@ -226,7 +254,7 @@ fn history(key: &Arc<str>, draws: &[Draw]) -> Vec<Operation> {
 
 fn draws(most: usize) -> impl Strategy<Value = Vec<Draw>> {
     let lost = prop_oneof![20 => Just(0u8), 1 => Just(1), 1 => Just(2)];
-    vec((0u8..20, 0u64..12, 0u64..500, 0u64..500, lost), 1..most)
+    vec((0u8..24, 0u64..12, 0u64..500, 0u64..500, lost), 1..most)
 }
 
 proptest! {

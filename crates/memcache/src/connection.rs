@@ -13,6 +13,7 @@ mod meta;
 mod observe;
 mod watcher;
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -51,7 +52,7 @@ enum Next {
 ///
 /// Errors are those of the stream, `TimedOut` for a client that does not read its answers. Memory: a small fixed
 /// amount while idle; at most one value of the maximal size coming in, and 64 KiB plus the hits of one call
-/// ([`Keyspace::keys_per_call`]) going out.
+/// ([`Keyspace::keys_per_call`]) going out, which count among what all may hold ([`crate::ServerOptions::room`]).
 pub async fn serve_connection<S, K>(stream: S, keyspace: &K, cx: &ServerContext) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -369,8 +370,7 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
             }
             Request::Quit => return Ok(()),
             Request::Meta(meta) => {
-                self.meta(&meta).await;
-                return Ok(());
+                return self.meta(&meta).await;
             }
             Request::MetaNoop => {
                 self.output.bytes().extend_from_slice(b"MN\r\n");
@@ -422,7 +422,13 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
                 delay: delay(self.cx, exptime),
             },
         };
-        let reply = self.observed().call(op, &mut Nothing).await;
+        let room = self.output.reserve(self.stream, self.keyspace, &op);
+        let reply = if room.await? == 0 {
+            crowded(true)
+        } else {
+            self.observed().call(op, &mut Nothing).await
+        };
+        self.output.settle();
         self.answer(&reply);
         Ok(())
     }
@@ -453,27 +459,56 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
                     }
                 }
             };
-            let op = match life {
-                None => Op::Get { keys: batch },
-                Some(life) => Op::GetAndTouch { keys: batch, life },
-            };
-            let observed = self.observed();
-            let out = self.output.bytes();
-            let mark = out.len();
-            last = observed
-                .call(op, &mut reply::Hits::new(out, versions))
-                .await;
+            last = self.find(batch, life, versions).await?;
             if last != Reply::End {
-                // An error, not a miss: the hits of this call must not look like the whole answer.
-                self.output.bytes().truncate(mark);
                 break;
-            }
-            if self.output.is_full() {
-                self.output.flush(self.stream).await?;
             }
         }
         self.answer(&last);
         Ok(())
+    }
+
+    /// Has `keys` looked for and writes the hits, piece by piece if they are large; the reply is `End`, or an error.
+    async fn find(
+        &mut self,
+        mut keys: &[&[u8]],
+        life: Option<Lifetime>,
+        versions: bool,
+    ) -> io::Result<Reply> {
+        loop {
+            let of = |keys| match life {
+                None => Op::Get { keys },
+                Some(life) => Op::GetAndTouch { keys, life },
+            };
+            let op = of(keys);
+            let fitting = self.output.reserve(self.stream, self.keyspace, &op).await?;
+            if fitting == 0 {
+                return Ok(crowded(false));
+            }
+            let op = of(&keys[..fitting]);
+            let observed = self.observed();
+            let out = self.output.bytes();
+            let mark = out.len();
+            let reply = observed
+                .call(op, &mut reply::Hits::new(out, versions))
+                .await;
+            if !matches!(reply, Reply::End | Reply::Partly(_)) {
+                // An error, not a miss: the hits of this call must not look like the whole answer.
+                self.output.bytes().truncate(mark);
+            }
+            self.output.settle();
+            if self.output.is_full() {
+                self.output.flush(self.stream).await?;
+            }
+            match reply {
+                Reply::End => keys = &keys[fitting..],
+                Reply::Partly(count) => keys = &keys[count.clamp(1, fitting)..],
+                error => return Ok(error),
+            }
+            if keys.is_empty() {
+                return Ok(Reply::End);
+            }
+        }
     }
 
     fn answer(&mut self, reply: &Reply) {
@@ -487,6 +522,15 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
             reply::write_error(self.output.bytes(), error);
         }
     }
+}
+
+/// What is answered to an operation that found no room for its values. Nothing was done.
+fn crowded(stores: bool) -> Reply {
+    Reply::ServerError(Cow::Borrowed(if stores {
+        "not stored (the large values of other clients take up all the room)"
+    } else {
+        "cannot be read now (the large values of other clients take up all the room)"
+    }))
 }
 
 /// The lines of `stats [argument]`: those that the server knows, and those of the keyspace. `None`: there are none of

@@ -12,6 +12,7 @@ use crate::MAX_VALUE;
 use crate::auth::{Method, Users};
 use crate::drain::Drain;
 use crate::request::Limits;
+use crate::room::Room;
 use crate::stats::ServerStats;
 
 /// Which protocols a server speaks. Which one a connection is in, its first byte says.
@@ -47,6 +48,10 @@ pub struct ServerOptions {
     pub events: Option<Events>,
     /// Which protocols are spoken.
     pub protocols: Protocols,
+    /// How many bytes of large values the connections of a worker may have under way together: what is found, from before it
+    /// is asked for until it is written, and what is stored, until it is. `None` where a connection's own bound is enough.
+    /// Who finds no room waits, and a client that does not read what takes it up is hung up on.
+    pub room: Option<usize>,
     /// Who may speak, if not everybody.
     pub users: Option<(Method, Arc<Users>)>,
     /// `flush_all` is obeyed (not with memcached's `-F`).
@@ -72,6 +77,7 @@ impl ServerOptions {
             unix_clock,
             events: None,
             protocols: Protocols::Auto,
+            room: None,
             users: None,
             flush: true,
             dump: true,
@@ -93,6 +99,7 @@ pub struct ServerContext {
     pub(crate) worker: usize,
     pub(crate) limits: Limits,
     pub(crate) drain: Drain,
+    pub(crate) room: Option<Room>,
     /// Where connections go that are given away.
     heir: RefCell<Option<UnboundedSender<OwnedFd>>>,
     inputs: RefCell<Vec<Vec<u8>>>,
@@ -106,6 +113,7 @@ impl ServerContext {
             max_value: options.max_value,
         };
         Self {
+            room: options.room.map(Room::new),
             options,
             stats,
             worker,

@@ -41,6 +41,9 @@ pub enum Answer<'a> {
     Later(Pin<Box<dyn Future<Output = Reply> + 'a>>),
 }
 
+/// How many keys fit ([`Keyspace::fit`]).
+pub type Fit<'a> = Pin<Box<dyn Future<Output = usize> + 'a>>;
+
 /// A store that the server loop can serve. It is shared by the connections of one worker.
 pub trait Keyspace {
     /// Does one operation. Hits of retrievals go to `sink`, before the reply.
@@ -53,10 +56,25 @@ pub trait Keyspace {
         Answer::Later(Box::pin(extended::by_ops(self, op, sink)))
     }
 
-    /// How many keys of one retrieval go into one call. The hits of a call are gathered before any is written, so
-    /// this bounds a connection's memory; a store whose call is a round over the network wants it large.
+    /// How many keys of one retrieval go into one call. The hits of a call are gathered before any is written; a store
+    /// whose call is a round over the network wants it large, and answers [`Reply::Partly`] when the values are.
     fn keys_per_call(&self) -> usize {
         64
+    }
+
+    /// How many bytes an operation takes at most while it is under way: the values that a retrieval finds, copies of what is
+    /// to be stored. So much room is kept for it among what the connections of a worker may hold
+    /// ([`crate::ServerOptions::room`]), before it begins.
+    fn takes(&self, op: &Op<'_>) -> usize {
+        let _ = op;
+        0
+    }
+
+    /// How many of the first keys have values of no more than `bytes` together, as far as can be told quickly: these are
+    /// asked for while there is no room for more. 0: even the first has more, or it cannot be told.
+    fn fit<'a>(&'a self, keys: &'a [&'a [u8]], bytes: usize) -> Fit<'a> {
+        let _ = (keys, bytes);
+        Box::pin(std::future::ready(0))
     }
 
     /// A `set` of this key came to nothing because its value is over the server's limit. A cache forgets the item

@@ -109,6 +109,9 @@ pub enum Op<'a> {
 pub enum Reply {
     /// A `Get` or `GetAndTouch` is over; its hits went to the sink.
     End,
+    /// The hits of the first so many keys of a `Get` or `GetAndTouch` went to the sink, and there are more keys: the rest is
+    /// to be asked for when these are written. At least one, so that it comes to an end.
+    Partly(usize),
     /// `STORED`
     Stored,
     /// `NOT_STORED`: the condition of add, replace, append or prepend did not hold.

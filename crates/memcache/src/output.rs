@@ -7,9 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::context::ServerContext;
+use crate::extended::Action;
+use crate::keyspace::Keyspace;
+use crate::op::Op;
+use crate::room::{self, Room, STANDSTILL, Share, WRITING};
 
 /// So much is gathered before it is written, though more input waits.
 const GATHER: usize = 64 * 1024;
@@ -18,6 +22,8 @@ const GATHER: usize = 64 * 1024;
 pub(crate) struct Output<'c> {
     cx: &'c ServerContext,
     bytes: Vec<u8>,
+    /// The room for what a retrieval finds, until that is written.
+    share: Option<Share<'c>>,
 }
 
 impl<'c> Output<'c> {
@@ -25,6 +31,81 @@ impl<'c> Output<'c> {
         Self {
             cx,
             bytes: Vec::new(),
+            share: None,
+        }
+    }
+
+    /// Takes room for what an operation may take, and says how many of its keys to ask for, where it asks for keys; 0: there
+    /// was no room in time. What is gathered is written before it waits.
+    pub(crate) async fn reserve<S: AsyncWrite + Unpin, K: Keyspace + ?Sized>(
+        &mut self,
+        stream: &mut S,
+        keyspace: &K,
+        op: &Op<'_>,
+    ) -> io::Result<usize> {
+        let keys = match op {
+            Op::Get { keys } | Op::GetAndTouch { keys, .. } => *keys,
+            _ => &[],
+        };
+        let all = keys.len().max(1);
+        let most = self.cx.room.as_ref().map_or(0, |_| keyspace.takes(op));
+        let Some(room) = self.cx.room.as_ref().filter(|_| most > 0) else {
+            return Ok(all);
+        };
+        // Whoever has room and waits for more could wait for another that does the same.
+        debug_assert!(self.share.is_none());
+        self.share = room.take_now(most);
+        if self.share.is_some() {
+            return Ok(all);
+        }
+        self.flush(stream).await?;
+        if !keys.is_empty() {
+            let small = keyspace.fit(keys, GATHER).await;
+            if small > 0 {
+                return Ok(small.min(all));
+            }
+        }
+        self.share = room.take(most).await;
+        Ok(if self.share.is_some() { all } else { 0 })
+    }
+
+    /// As [`reserve`](Self::reserve), for one key; whether there was room.
+    pub(crate) async fn reserve_for<S: AsyncWrite + Unpin, K: Keyspace + ?Sized>(
+        &mut self,
+        stream: &mut S,
+        keyspace: &K,
+        key: &[u8],
+        action: &Action<'_>,
+    ) -> io::Result<bool> {
+        let keys = &[key][..];
+        let op = match *action {
+            Action::Get { .. } => Op::Get { keys },
+            Action::Store {
+                mode,
+                flags,
+                life,
+                value,
+                ..
+            } => Op::Store {
+                mode,
+                key,
+                flags,
+                life,
+                value,
+            },
+            _ => return Ok(true),
+        };
+        Ok(self.reserve(stream, keyspace, &op).await? > 0)
+    }
+
+    /// The operation is over: gives back the room that what it found does not take.
+    pub(crate) fn settle(&mut self) {
+        if self.is_full()
+            && let Some(share) = &mut self.share
+        {
+            room::shrink(share, self.bytes.len());
+        } else {
+            self.share = None;
         }
     }
 
@@ -47,10 +128,19 @@ impl<'c> Output<'c> {
             return Ok(());
         }
         let limit = self.cx.options.write_timeout;
+        let room = self.cx.room.as_ref().filter(|_| self.share.is_some());
+        let begun = room.map(|_| Instant::now());
         let mut rest = &self.bytes[..];
         while !rest.is_empty() {
-            let count =
-                bounded(limit, |task| Pin::new(&mut *stream).poll_write(task, rest)).await?;
+            let write = |task: &mut Context<'_>| Pin::new(&mut *stream).poll_write(task, rest);
+            let count = match room {
+                None => bounded(limit, write).await?,
+                Some(room) => while_unwanted(room, limit, write).await?,
+            };
+            let is_late = begun.is_some_and(|begun| begun.elapsed() > WRITING);
+            if is_late && room.is_some_and(Room::is_wanted) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             if count == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -60,7 +150,27 @@ impl<'c> Output<'c> {
         let written = self.bytes.len();
         self.cx.stats.count_written(self.cx.worker, written);
         self.cx.give_output(std::mem::take(&mut self.bytes));
+        self.share = None;
         Ok(())
+    }
+}
+
+/// As [`bounded`], but at most [`STANDSTILL`] when somebody waits for the room that is held meanwhile.
+async fn while_unwanted<T>(
+    room: &Room,
+    limit: Duration,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+) -> io::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match bounded(STANDSTILL.min(limit), &mut poll).await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                if room.is_wanted() || begun.elapsed() >= limit {
+                    return Err(error);
+                }
+            }
+            result => return result,
+        }
     }
 }
 

@@ -79,6 +79,8 @@ pub enum Request {
     Status,
     /// Which keys are there?
     Find(Wanted),
+    /// How many of the first keys have values of no more than so many bytes together? A guess is enough.
+    Fit(Vec<Key>, u64),
 }
 
 /// Operations of one request.
@@ -106,6 +108,8 @@ pub enum Response {
     Malformed(String),
     /// The keys looked for.
     Found(Box<Found>),
+    /// So many fit.
+    Fit(usize),
 }
 
 /// What a replica says of itself.
@@ -121,4 +125,50 @@ pub struct Status {
     pub items: u64,
     pub bytes: u64,
     pub limit: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::{AgentId, Command, Compared};
+    use crate::types::{decode, encode};
+
+    /// What a node of a later version says: the last variant, and one that is not known here.
+    fn later(bytes: &[u8], variant: usize) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        bytes[variant] = 100;
+        bytes
+    }
+
+    #[test]
+    fn what_a_later_version_asks_is_refused_and_not_taken_for_something_else() {
+        let asked = encode(&FromAgent {
+            group: 0,
+            forward: false,
+            request: Request::Register(7),
+        });
+        let asked = asked.unwrap();
+        assert!(decode::<FromAgent>(&asked).is_ok());
+        // Group and forward are a byte each.
+        assert!(decode::<FromAgent>(&later(&asked, 2)).is_err());
+        // The same of a command within an operation, as it is sent, and as it is in the log.
+        let operation = |change| Operation {
+            agent: AgentId {
+                number: 1,
+                nonce: 2,
+            },
+            sequence: 3,
+            lowest_open: 3,
+            command: Command::Compared {
+                key: Key::try_from(&b"k"[..]).unwrap(),
+                version: 5,
+                change,
+            },
+        };
+        let known = encode(&operation(Compared::Delete { guard: 0 })).unwrap();
+        assert!(decode::<Operation>(&known).is_ok());
+        for variant in [4, known.len() - 2] {
+            assert!(decode::<Operation>(&later(&known, variant)).is_err());
+        }
+    }
 }

@@ -130,6 +130,9 @@ impl SiteHandler {
             fault,
         };
         let places = Places::open(site)?;
+        for place in places.all() {
+            place.say_if_closed(&telemetry.events);
+        }
         let types = Types::new(&site.types, site.charset.as_deref());
         let types = types.map_err(|suffix| fault(Fault::Type(suffix)))?;
         let worker = |_| Worker {

@@ -81,6 +81,20 @@ impl Places {
 }
 
 impl Place {
+    /// Says that nothing can be served of it, if that is so.
+    pub(crate) fn say_if_closed(&self, events: &Events) {
+        if !self.root.may_be_entered() {
+            let path = self.root.path().display();
+            events.warning(
+                self.subject.clone(),
+                format!(
+                    "its root {path} may not be entered by this user, every request is answered 403: give it the \
+                     permission (chmod +x on it) or correct `root`"
+                ),
+            );
+        }
+    }
+
     /// Says once that the directory cannot be opened any more, and once that it can again.
     pub(crate) fn report(&self, fault: Option<Errno>, events: &Events) {
         let readable = fault.is_none();

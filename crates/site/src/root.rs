@@ -11,7 +11,7 @@ use tandem_http::Moment;
 
 use arc_swap::ArcSwap;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use crate::walk::walk;
@@ -128,6 +128,17 @@ impl Root {
             resolver,
             held: ArcSwap::from_pointee(Held::new(Ok(directory), Moment::now())),
         })
+    }
+
+    /// Whether names in it can be looked up by this process: its own rights, besides those of the directories above, which
+    /// it took to open it.
+    pub(crate) fn may_be_entered(&self) -> bool {
+        let held = self.held.load();
+        let may =
+            |directory| rustix::fs::accessat(directory, ".", Access::EXEC_OK, AtFlags::empty());
+        // Another error is told by those who meet it.
+        held.fd()
+            .is_ok_and(|directory| may(directory) != Err(Errno::ACCESS))
     }
 
     /// The same root as a kernel with less would have it.

@@ -146,6 +146,56 @@ fn a_plain_set_does_not_undo_a_guarded_logout() {
     assert_eq!(ask(here, "set other 0 0 1\r\nb\r\n"), "STORED\r\n");
 }
 
+/// The most memory that a process has had, in MiB.
+fn peak(pid: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes
+        .and_then(|number| number.parse::<u64>().ok())
+        .expect("a number")
+        / 1024
+}
+
+#[test]
+fn clients_that_ask_for_much_and_do_not_read_take_a_bounded_part_of_their_node() {
+    const CLIENTS: usize = 100;
+    let scene = Scene::start();
+    let agent = &scene.agents[0];
+    let large = "v".repeat(1_000_000);
+    for i in 0..8 {
+        let set = format!("set large{i} 0 300 {}\r\n{large}\r\n", large.len());
+        assert_eq!(ask(agent, &set), "STORED\r\n");
+    }
+    assert_eq!(ask(agent, "set small 0 300 1\r\ns\r\n"), "STORED\r\n");
+    let pid = || {
+        let rows = scene.cluster.rows();
+        let row = rows.iter().find(|row| row["node"] == "app1");
+        row.and_then(|row| row["pid"].as_u64())
+            .expect("it has a process")
+    };
+    let pid = pid();
+    let before = peak(pid);
+    let keys: Vec<_> = (0..8).map(|i| format!("large{i}")).collect();
+    let keys = keys.join(" ");
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|i| {
+            let mut client = TcpStream::connect(agent).expect("the agent listens");
+            let word = ["get", "gat 300"][i % 2];
+            write!(client, "{word} {keys}\r\n").expect("sent");
+            client
+        })
+        .collect();
+    // Others are served meanwhile, and when the clients that do not read have been given up.
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(4) {
+        assert_eq!(ask(agent, "get small other\r\n"), "VALUE small 0 1\r\n");
+    }
+    let taken = peak(pid) - before;
+    assert!(taken < 160, "{taken} MiB for {CLIENTS} clients");
+    drop(clients);
+}
+
 #[test]
 fn sixteen_parallel_requests_through_two_servers_each_keep_their_attribute() {
     let scene = Scene::start();

@@ -145,6 +145,17 @@ fn the_tier_is_shown_with_its_leader_what_voters_lack_and_how_long_it_was_degrad
     let follower = names.iter().find(|node| !leads(node)).expect("a follower");
     let killed = cluster.0.node(&["kill", follower]);
     assert!(killed.status.success(), "{}", stderr(&killed));
+    wait_until("it is known that it does not answer", || {
+        let text = cluster.said("files", &["--json"]);
+        let nodes: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}"));
+        let leader = names.iter().map(|node| of(&nodes, node));
+        let leader = leader.into_iter().find(|part| part["role"] == "leader");
+        let voters = leader.map(|part| part["voters"].clone());
+        let voters = voters.as_ref().and_then(Value::as_array);
+        let gone = voters.and_then(|voters| voters.iter().find(|v| v["node"] == **follower));
+        gone.is_some_and(|gone| gone["heard_ms"].as_u64().is_none_or(|ms| ms > 250))
+    });
+    assert!(!cluster.said("files", &[]).contains("full redundancy"));
     // From a node that runs for certain.
     wait_until("it is degraded", || {
         cluster.said("files", &[]).contains("degraded, for ")

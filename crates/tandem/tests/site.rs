@@ -379,3 +379,64 @@ fn a_kernel_that_watches_no_more_directories_is_told_of_and_changes_show_all_the
     let told = node.events().matches("fs.inotify.max_user_watches").count();
     assert_eq!(told, 1, "it is said once");
 }
+
+#[test]
+fn a_root_that_the_nodes_user_may_not_enter_is_told_at_the_start_and_by_check() {
+    const TABLES: &str = r#"
+[listener.web]
+bind = "{bind}"
+route = [{ to = "www" }]
+[site.www]
+root = "{dir}/www"
+"#;
+    // Whoever is root may enter everything, until the node becomes somebody else.
+    let user = if rustix::process::getuid().is_root() {
+        "user = \"nobody\"\n"
+    } else {
+        ""
+    };
+    let rights = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    let check = |dir: &Dir| {
+        let file = dir.path().join("cluster.toml");
+        common::output(&["check", &file.to_string_lossy(), "--here"])
+    };
+    let prepare = |dir: &Dir| {
+        dir.file("www/index.html", "a page");
+        rights(&dir.path().join("www"), 0o600);
+    };
+    let node = Node::start(&format!("{user}{TABLES}"), prepare, |_, command| command);
+    let root = node.dir.path().join("www");
+    assert_eq!(get(node.address, "/").status, 403);
+    let told = node.events();
+    let told = told.lines().find(|line| line.contains("warning"));
+    let told = told.expect("a warning");
+    assert!(
+        told.contains("site www: ") && told.contains(&*root.to_string_lossy()),
+        "{told}"
+    );
+    for closed in [root.clone(), node.dir.path().to_owned()] {
+        rights(&root, 0o755);
+        rights(&closed, 0o600);
+        let said = check(&node.dir);
+        // To root the file itself may be read all the same.
+        if user.is_empty() && closed != root {
+            rights(&closed, 0o755);
+            continue;
+        }
+        rights(&closed, 0o755);
+        assert_eq!(said.status.code(), Some(2), "{}", common::stdout(&said));
+        let entry = format!("may not enter {}: give it", closed.display());
+        assert!(
+            common::stdout(&said).contains(&entry),
+            "{}",
+            common::stdout(&said)
+        );
+    }
+    assert!(check(&node.dir).status.success());
+    // Nothing has to be started again.
+    wait_until("the page is served", || {
+        get(node.address, "/").status == 200
+    });
+}

@@ -130,6 +130,10 @@ pub struct VoterStatus {
     pub health: Health,
     /// The last log index known to be on it, when known.
     pub matched: Option<u64>,
+    /// Milliseconds since it answered the leader last, as the leader knows: `None` on other nodes, and as long as it has
+    /// not answered this leader.
+    #[serde(default)]
+    pub heard_ms: Option<u64>,
 }
 
 /// What an agent's operations came to, since its node started.

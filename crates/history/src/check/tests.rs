@@ -510,3 +510,43 @@ fn what_is_put_before_a_value_is_there_once() {
     accepted(&history("ba"));
     refused(&history("bba"), Kind::NotOnce);
 }
+
+fn at(token: u64, change: Call) -> Call {
+    Call::At {
+        token,
+        change: Box::new(change),
+    }
+}
+
+#[test]
+fn what_compares_changes_the_item_that_was_seen_and_no_other() {
+    let seen = |text: &str, token| Outcome::Hit(value(text), Some(token));
+    let tail = || Call::Append { tail: value("x") };
+    accepted(&[
+        op(0, 1, set("a"), Outcome::Stored),
+        op(2, 3, Call::Gets, seen("a", 7)),
+        op(4, 5, at(7, tail()), Outcome::Stored),
+        op(6, 7, at(7, Call::Delete), Outcome::Exists),
+        op(8, 9, Call::Gets, seen("ax", 8)),
+        op(10, 11, at(8, Call::Delete), Outcome::Deleted),
+        op(12, 13, at(8, Call::Delete), Outcome::NotFound),
+        op(14, 15, at(8, tail()), Outcome::NotStored),
+        op(16, 17, Call::Get, Outcome::Miss),
+    ]);
+    for (change, outcome) in [
+        (Call::Delete, Outcome::Deleted),
+        (tail(), Outcome::Stored),
+        (Call::Incr { delta: 1 }, Outcome::Number(6)),
+    ] {
+        let verdict = check(
+            [
+                op(0, 1, set("4"), Outcome::Stored),
+                op(2, 3, Call::Gets, seen("4", 7)),
+                op(4, 5, set("5"), Outcome::Stored),
+                op(6, 7, at(7, change), outcome),
+            ],
+            &Limits::default(),
+        );
+        assert!(!verdict.holds());
+    }
+}

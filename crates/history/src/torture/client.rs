@@ -88,7 +88,7 @@ impl Client {
     pub fn call(&mut self, key: &str, call: &Call) -> Outcome {
         let answered = self
             .ask(&request(key, call))
-            .and_then(|line| self.read(line));
+            .and_then(|line| self.read(line, call));
         answered.unwrap_or_else(|_| {
             self.stream = None;
             Outcome::Unknown
@@ -101,7 +101,7 @@ impl Client {
         line(stream)
     }
 
-    fn read(&mut self, first: String) -> io::Result<Outcome> {
+    fn read(&mut self, first: String, call: &Call) -> io::Result<Outcome> {
         let words: Vec<&str> = first.split(' ').collect();
         Ok(match words[..] {
             ["STORED"] => Outcome::Stored,
@@ -111,6 +111,11 @@ impl Client {
             ["DELETED"] => Outcome::Deleted,
             ["TOUCHED"] => Outcome::Touched,
             ["OK"] => Outcome::Ok,
+            ["HD"] if *call.change() == Call::Delete => Outcome::Deleted,
+            ["HD"] => Outcome::Stored,
+            ["EX"] => Outcome::Exists,
+            ["NF"] => Outcome::NotFound,
+            ["NS"] => Outcome::NotStored,
             ["VA", _] => {
                 let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
                 Outcome::Number(line(stream)?.trim().parse().map_err(io::Error::other)?)
@@ -192,10 +197,28 @@ fn request(key: &str, call: &Call) -> Vec<u8> {
             let (initial, life) = (initial.escape_ascii(), seconds(life));
             format!("ma {key} D{delta} J{initial} N{life} v\r\n").into_bytes()
         }
+        Call::At { token, change } => at(key, *token, change),
         Call::Touch { life } => format!("touch {key} {}\r\n", seconds(life)).into_bytes(),
         Call::GetAndTouch { life } => format!("gat {} {key}\r\n", seconds(life)).into_bytes(),
         Call::FlushAll { delay } => {
             format!("flush_all {}\r\n", seconds(&Some(*delay))).into_bytes()
         }
+    }
+}
+
+/// Only meta commands compare before these.
+fn at(key: &str, token: u64, change: &Call) -> Vec<u8> {
+    let join = |mode: char, value: &[u8]| {
+        let head = format!("ms {key} {} M{mode} C{token}\r\n", value.len());
+        [head.as_bytes(), value, b"\r\n"].concat()
+    };
+    match change {
+        Call::Append { tail } => join('A', tail),
+        Call::Prepend { head } => join('P', head),
+        Call::Incr { delta } => format!("ma {key} D{delta} C{token} v\r\n").into_bytes(),
+        Call::Decr { delta } => format!("ma {key} MD D{delta} C{token} v\r\n").into_bytes(),
+        Call::Delete => format!("md {key} C{token}\r\n").into_bytes(),
+        // Nobody asks for others.
+        other => request(key, other),
     }
 }

@@ -194,11 +194,24 @@ impl Worker {
 
     fn cas(&mut self, key: &str, life: Option<u64>) -> Call {
         match self.tokens.remove(key) {
-            Some(token) => Call::Cas {
+            Some(token) if self.random.below(3) > 0 => Call::Cas {
                 value: self.value(),
                 life,
                 token,
             },
+            Some(token) => {
+                let change = match self.random.below(3) {
+                    0 => Call::Append {
+                        tail: [b"+", &*self.value()].concat().into(),
+                    },
+                    1 => Call::Prepend {
+                        head: [&*self.value(), b"+"].concat().into(),
+                    },
+                    _ => Call::Delete,
+                };
+                let change = Box::new(change);
+                Call::At { token, change }
+            }
             None => Call::Gets,
         }
     }

@@ -4,23 +4,23 @@ use std::io;
 
 use tokio::io::AsyncWrite;
 
-use super::{Client, Next, delay, gather_stats, life};
+use super::{Client, Next, crowded, delay, gather_stats, life};
 use crate::auth::Method;
 use crate::binary::reply::{self, Item, Show};
 use crate::binary::{self, Header, NO_CREATE, Parsed, Request, Status, Verb};
 use crate::extended::{Action, Extended, Nothing};
 use crate::input::Input;
 use crate::keyspace::{Keyspace, Sink};
-use crate::op::{Mode, Op, Reply};
+use crate::op::{Lifetime, Mode, Op, Reply};
 use crate::output::Output;
 
-impl<K: Keyspace + ?Sized> Client<'_, K> {
+impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
     /// Carries out the binary request at the beginning of the input.
     pub(super) async fn binary<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         input: &mut Input<'_>,
-        output: &mut Output<'_>,
+        output: &mut Output<'k>,
     ) -> io::Result<Next> {
         let sasl = self.users(Method::Sasl).is_some();
         match binary::parse(input.bytes(), self.limits(), sasl) {
@@ -44,8 +44,33 @@ impl<K: Keyspace + ?Sized> Client<'_, K> {
                     reply::write_status(output.bytes(), header, Status::AuthFailed);
                     return Ok(Next::Over);
                 }
-                let exchange = Packet { header, quiet };
-                self.packet(&exchange, request, output.bytes()).await;
+                let keyspace = self.keyspace;
+                let stores = matches!(request, Request::Store { .. });
+                let is_room = match &request {
+                    Request::Retrieve { key, .. } => {
+                        let keys = &[*key][..];
+                        let get = Op::Get { keys };
+                        output.reserve(stream, keyspace, &get).await? > 0
+                    }
+                    Request::Store { key, value, .. } => {
+                        let set = Op::Store {
+                            mode: Mode::Set,
+                            key,
+                            flags: 0,
+                            life: Lifetime::Forever,
+                            value,
+                        };
+                        output.reserve(stream, keyspace, &set).await? > 0
+                    }
+                    _ => true,
+                };
+                if is_room {
+                    let exchange = Packet { header, quiet };
+                    self.packet(&exchange, request, output.bytes()).await;
+                    output.settle();
+                } else {
+                    reply::write_error(output.bytes(), header, &crowded(stores));
+                }
                 input.consume(consumed);
                 if output.is_full() {
                     output.flush(stream).await?;

@@ -1,8 +1,10 @@
 //! Meta commands, from their flags to an operation.
 
+use std::io;
+
 use tokio::io::AsyncWrite;
 
-use super::{Exchange, life};
+use super::{Exchange, crowded, life};
 use crate::MAX_KEY;
 use crate::extended::{Action, Extended};
 use crate::keyspace::{Answer, Keyspace};
@@ -11,11 +13,17 @@ use crate::meta::{Meta, Verb};
 use crate::op::Lifetime;
 
 impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
-    pub(super) async fn meta(&mut self, meta: &Meta<'_>) {
+    pub(super) async fn meta(&mut self, meta: &Meta<'_>) -> io::Result<()> {
         let mut room = [0; MAX_KEY];
         let key = meta.key(&mut room);
         let op = self.operation(meta, key);
         self.cx.stats.count_meta(self.cx.worker);
+        let output = &mut *self.output;
+        let room = output.reserve_for(self.stream, self.keyspace, key, &op.action);
+        if !room.await? {
+            self.answer(&crowded(meta.verb == Verb::Set));
+            return Ok(());
+        }
         let observed = self.observed();
         let classes = self.cx.stats.classes();
         let mut writer = Writer::new(self.output.bytes(), meta, key, classes);
@@ -29,6 +37,8 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
             observed.extended(op, &mut writer).await
         };
         writer.finish(&reply);
+        self.output.settle();
+        Ok(())
     }
 
     fn operation<'m>(&self, meta: &'m Meta<'_>, key: &'m [u8]) -> Extended<'m> {

@@ -67,10 +67,15 @@ impl<K: Keyspace + ?Sized> Observed<'_, K> {
         let reply = call(self.keyspace, op.clone(), &mut noting).await;
         let seen = noting.seen;
         match op {
-            Op::Get { keys } | Op::GetAndTouch { keys, .. } if reply == Reply::End => {
+            Op::Get { keys } | Op::GetAndTouch { keys, .. } => {
+                let answered = match reply {
+                    Reply::End => keys.len(),
+                    Reply::Partly(count) => count,
+                    _ => 0,
+                };
                 // Hits come in the order of the keys.
                 let mut found = seen.iter().peekable();
-                for key in keys {
+                for key in keys.iter().take(answered) {
                     self.got(key, found.next_if(|seen| seen.key == *key));
                 }
             }

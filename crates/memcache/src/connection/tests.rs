@@ -1,4 +1,5 @@
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -174,6 +175,225 @@ async fn an_error_in_a_retrieval_is_not_a_miss() {
     };
     let (answers, _) = talk(&keyspace, &context(|_| {}), b"get a b c\r\nversion\r\n").await;
     assert_eq!(answers, "SERVER_ERROR unknown\r\nVERSION 1\r\n");
+}
+
+/// Finds a megabyte under every key that begins with `l`, one in a call, and a byte under others.
+#[derive(Default)]
+struct Large {
+    shown: Cell<usize>,
+    fails_after: Option<usize>,
+}
+
+const MEGABYTE: usize = 1_000_000;
+
+impl Keyspace for Large {
+    fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
+        let Op::Get { keys } = op else {
+            return Answer::Now(Reply::Ok);
+        };
+        if self.fails_after == Some(self.shown.get()) {
+            return Answer::Now(Reply::ServerError("unknown".into()));
+        }
+        let size = if keys[0].starts_with(b"l") {
+            MEGABYTE
+        } else {
+            1
+        };
+        self.shown.set(self.shown.get() + 1);
+        sink.hit(Hit {
+            key: keys[0],
+            flags: 0,
+            version: 1,
+            remaining: None,
+            value: &vec![b'v'; size],
+        });
+        Answer::Now(if keys.len() > 1 {
+            Reply::Partly(1)
+        } else {
+            Reply::End
+        })
+    }
+
+    fn takes(&self, op: &Op<'_>) -> usize {
+        match op {
+            Op::Get { .. } => MEGABYTE,
+            Op::Store { value, .. } if value.len() > 1 => MEGABYTE,
+            _ => 0,
+        }
+    }
+
+    fn fit<'a>(&'a self, keys: &'a [&'a [u8]], _: usize) -> crate::Fit<'a> {
+        let small = keys.iter().take_while(|key| !key.starts_with(b"l"));
+        Box::pin(std::future::ready(small.count()))
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_pieces_is_whole_or_ends_in_an_error() {
+    let cx = context(|options| options.room = Some(4 * MEGABYTE));
+    for (fails_after, last) in [(None, "END\r\n"), (Some(2), "SERVER_ERROR unknown\r\n")] {
+        let keyspace = Large {
+            fails_after,
+            ..Large::default()
+        };
+        let (mut client, server) = duplex(1 << 20);
+        client.write_all(b"get l1 l2 s3 l4\r\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        let both = async {
+            tokio::join!(
+                serve_connection(server, &keyspace, &cx),
+                client.read_to_string(&mut answer)
+            )
+        };
+        let (served, _) = timeout(DEADLINE, both).await.expect("the loop hangs");
+        served.unwrap();
+        let keys = answer
+            .split("VALUE ")
+            .skip(1)
+            .map(|hit| &hit[..2])
+            .collect::<Vec<_>>();
+        let all = ["l1", "l2", "s3", "l4"];
+        assert_eq!(keys, all[..fails_after.unwrap_or(all.len())]);
+        assert!(answer.ends_with(last));
+        assert_eq!(answer.contains("END"), fails_after.is_none());
+    }
+}
+
+/// Clients that ask for much and read nothing; they stay for as long as what is returned lives.
+async fn ask_and_do_not_read<'a>(
+    count: usize,
+    keyspace: &'a Large,
+    cx: &'a ServerContext,
+) -> (
+    Vec<DuplexStream>,
+    Vec<Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>>,
+) {
+    let mut clients = Vec::new();
+    let mut served: Vec<Pin<Box<dyn Future<Output = _>>>> = Vec::new();
+    for _ in 0..count {
+        let (mut client, server) = duplex(1_000);
+        client.write_all(b"get l1 l2 l3 l4\r\n").await.unwrap();
+        clients.push(client);
+        served.push(Box::pin(serve_connection(server, keyspace, cx)));
+    }
+    // Until none of them goes on by itself.
+    for _ in 0..100 {
+        for one in &mut served {
+            let poll = poll_fn(|task| Poll::Ready(one.as_mut().poll(task))).await;
+            assert!(poll.is_pending());
+        }
+        tokio::task::yield_now().await;
+    }
+    (clients, served)
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_do_not_read_hold_no_more_than_there_is_room_for() {
+    let cx = context(|options| options.room = Some(4 * MEGABYTE));
+    let keyspace = Large::default();
+    let (_clients, _served) = ask_and_do_not_read(50, &keyspace, &cx).await;
+    assert_eq!(keyspace.shown.get(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_little_does_not_wait_for_clients_that_do_not_read() {
+    let cx = context(|options| options.room = Some(4 * MEGABYTE));
+    let keyspace = Large::default();
+    let (_clients, _served) = ask_and_do_not_read(50, &keyspace, &cx).await;
+    let began = tokio::time::Instant::now();
+    let (mut client, server) = duplex(1_000);
+    client.write_all(b"get s1 s2\r\nmg s3 v\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answer = String::new();
+    let both = async {
+        tokio::join!(
+            serve_connection(server, &keyspace, &cx),
+            client.read_to_string(&mut answer)
+        )
+    };
+    both.await.0.unwrap();
+    assert_eq!(
+        answer,
+        "VALUE s1 0 1\r\nv\r\nVALUE s2 0 1\r\nv\r\nEND\r\nVA 1\r\nv\r\n"
+    );
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+/// How connections end that are served together.
+async fn ends(
+    mut served: Vec<Pin<Box<dyn Future<Output = io::Result<()>> + '_>>>,
+) -> Vec<io::Result<()>> {
+    let mut results = Vec::new();
+    poll_fn(|task| {
+        served.retain_mut(|one| match one.as_mut().poll(task) {
+            Poll::Ready(result) => {
+                results.push(result);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if served.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    results
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_room_in_time_is_told_that_nothing_was_done() {
+    let cx = context(|options| {
+        options.room = Some(4 * MEGABYTE);
+        options.write_timeout = Duration::from_hours(1);
+    });
+    let keyspace = Large::default();
+    // Somebody has all of it and goes on.
+    let share = cx.room.as_ref().unwrap().take_now(4 * MEGABYTE).unwrap();
+    let (mut client, server) = duplex(1 << 20);
+    let asked = b"get l1\r\nset k 0 0 2\r\nvv\r\nms k 2\r\nvv\r\nset k 0 0 1\r\nv\r\n";
+    client.write_all(asked).await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answer = String::new();
+    let both = async {
+        tokio::join!(
+            serve_connection(server, &keyspace, &cx),
+            client.read_to_string(&mut answer)
+        )
+    };
+    both.await.0.unwrap();
+    drop(share);
+    let words: Vec<_> = answer
+        .lines()
+        .map(|line| line.split(" (").next().unwrap())
+        .collect();
+    let none = "SERVER_ERROR not stored";
+    assert_eq!(words, ["SERVER_ERROR cannot be read now", none, none, "OK"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_makes_room_for_one_that_waits() {
+    let cx = context(|options| options.room = Some(4 * MEGABYTE));
+    let keyspace = Large::default();
+    let (_clients, served) = ask_and_do_not_read(4, &keyspace, &cx).await;
+    let (mut client, server) = duplex(1 << 20);
+    client.write_all(b"get l1 l2\r\n").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let reading = async {
+        let serving = serve_connection(server, &keyspace, &cx);
+        tokio::join!(serving, client.read_to_end(&mut answer))
+    };
+    let (stalled, (served, _)) = tokio::join!(ends(served), reading);
+    served.unwrap();
+    assert!(answer.ends_with(b"END\r\n"));
+    let is_given_up = |end: &io::Result<()>| {
+        end.as_ref()
+            .is_err_and(|e| e.kind() == io::ErrorKind::TimedOut)
+    };
+    assert!(stalled.iter().all(is_given_up));
 }
 
 #[tokio::test]

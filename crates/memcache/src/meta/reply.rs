@@ -46,10 +46,10 @@ impl<'w, 'a> Writer<'w, 'a> {
         let quiet = self.meta.flags.quiet;
         let verb = self.meta.verb;
         let (code, silent) = match reply {
-            Reply::End if self.shown => {
+            Reply::End | Reply::Partly(_) if self.shown => {
                 return;
             }
-            Reply::End => ("EN", quiet && verb == Verb::Get),
+            Reply::End | Reply::Partly(_) => ("EN", quiet && verb == Verb::Get),
             Reply::Stored | Reply::Deleted | Reply::Touched | Reply::Ok => ("HD", quiet),
             Reply::Number(number) => return self.number(*number),
             Reply::NotStored => ("NS", false),

@@ -6,10 +6,11 @@ use crate::keyspace::{Hit, Sink};
 use crate::op::Reply;
 use crate::request::WireError;
 
-/// Writes a reply. `End` closes a retrieval whose hits are written already.
+/// Writes a reply. `End` closes a retrieval whose hits are written already; one that goes on says nothing.
 pub fn write(out: &mut Vec<u8>, reply: &Reply) {
     match reply {
         Reply::End => out.extend_from_slice(b"END\r\n"),
+        Reply::Partly(_) => {}
         Reply::Stored => out.extend_from_slice(b"STORED\r\n"),
         Reply::NotStored => out.extend_from_slice(b"NOT_STORED\r\n"),
         Reply::Exists => out.extend_from_slice(b"EXISTS\r\n"),

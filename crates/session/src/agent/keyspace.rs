@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tandem_cache::rules::Expiry;
 use tandem_memcache::extended::by_ops;
-use tandem_memcache::{Action, Answer, Extended, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
+use tandem_memcache::{
+    Action, Answer, Extended, Fit, Hit, Keyspace, Lifetime, MAX_VALUE, Mode, Op, Reply, Sink,
+};
 
 use super::Agent;
 use super::route::{Answered, DEADLINE, Failure};
@@ -19,6 +21,14 @@ use crate::wire::{Request, Response};
 /// Operations of one request that answer with the item: what they find, at most a mebibyte each, comes in one frame,
 /// and the keyspace holds it until it has arrived, which it does for so many and no more.
 const MAX_HITS: usize = 4;
+/// A value up to this size is stored without room being kept for it.
+const SMALL: usize = 64 * 1024;
+/// What is on its way to the leader is there so often: the command, its message, the link's buffer.
+const COPIES: usize = 3;
+/// Values that one answer to a read comes to at most: a leader adds none when it has gathered as much as the largest.
+const MOST_READ: usize = 2;
+/// So long it may take to learn which values are small, before there is room for any.
+const QUICKLY: Duration = Duration::from_millis(500);
 /// Between two tries of such a request when the keyspace holds as much as it may.
 const CROWDED: Duration = Duration::from_millis(2);
 
@@ -33,6 +43,31 @@ impl Keyspace for AgentKeyspace {
                 Ok(reply) | Err(reply) => reply,
             }
         }))
+    }
+
+    fn takes(&self, op: &Op<'_>) -> usize {
+        match op {
+            Op::Get { keys } => keys.len().min(MOST_READ) * MAX_VALUE,
+            Op::GetAndTouch { keys, .. } => keys.len().min(MAX_HITS) * MAX_VALUE,
+            Op::Store { value, .. } if value.len() > SMALL => value.len() * COPIES,
+            _ => 0,
+        }
+    }
+
+    fn fit<'a>(&'a self, wanted: &'a [&'a [u8]], bytes: usize) -> Fit<'a> {
+        Box::pin(async move {
+            let Ok(keys) = keys(wanted) else {
+                // Asking for them says why not, and finds nothing.
+                return wanted.len();
+            };
+            let deadline = Instant::now() + QUICKLY;
+            let bytes = bytes as u64;
+            let answer = self.ask(deadline, || Request::Fit(keys.clone(), bytes));
+            match answer.await.map(|answered| answered.response) {
+                Ok(Response::Fit(count)) => count,
+                _ => 0,
+            }
+        })
     }
 
     fn extended<'a>(&'a self, op: Extended<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
@@ -206,26 +241,28 @@ impl AgentKeyspace {
         })
     }
 
-    async fn read(&self, mut wanted: Vec<Key>, sink: &mut dyn Sink) -> Result<Reply, Reply> {
-        let deadline = Instant::now() + DEADLINE;
-        let mut found = Vec::new();
-        // One round, unless the items are too large for one answer.
-        while !wanted.is_empty() {
-            let answer = self.ask(deadline, || Request::Read(wanted.clone())).await;
-            let (now, items) = match answer.map(|answered| answered.response) {
-                Ok(Response::Items { now, items }) if (1..=wanted.len()).contains(&items.len()) => {
-                    (now, items)
-                }
-                Ok(other) => return Err(unexpected(&other)),
-                Err(failure) => return Err(unreadable(&failure)),
-            };
-            let rest = wanted.split_off(items.len());
-            let hits = wanted.into_iter().zip(items);
-            found.extend(hits.filter_map(|(key, item)| Some((key, item?, now))));
-            wanted = rest;
+    /// One round. When the items are too large for one answer, what came is shown, and whoever serves the client asks for
+    /// the rest when that is written: nothing here gathers more than one answer.
+    async fn read(&self, wanted: Vec<Key>, sink: &mut dyn Sink) -> Result<Reply, Reply> {
+        if wanted.is_empty() {
+            return Ok(Reply::End);
         }
-        show(&found, sink);
-        Ok(Reply::End)
+        let deadline = Instant::now() + DEADLINE;
+        let answer = self.ask(deadline, || Request::Read(wanted.clone())).await;
+        let (now, items) = match answer.map(|answered| answered.response) {
+            Ok(Response::Items { now, items }) if (1..=wanted.len()).contains(&items.len()) => {
+                (now, items)
+            }
+            Ok(other) => return Err(unexpected(&other)),
+            Err(failure) => return Err(unreadable(&failure)),
+        };
+        let answered = items.len();
+        for (key, item) in wanted.iter().zip(&items) {
+            if let Some(item) = item {
+                show(key, item, now, sink);
+            }
+        }
+        Ok(up_to(answered, wanted.len()))
     }
 
     async fn get_and_touch(
@@ -234,25 +271,24 @@ impl AgentKeyspace {
         life: Option<u64>,
         sink: &mut dyn Sink,
     ) -> Result<Reply, Reply> {
-        let mut found = Vec::new();
-        for keys in wanted.chunks(MAX_HITS) {
-            let touch = |key: &Key| Command::GetAndTouch {
-                key: key.clone(),
-                life,
-            };
-            let commands: Vec<_> = keys.iter().map(touch).collect();
-            let (now, outcomes) = self.change_in_turn(commands).await?;
-            for (key, outcome) in keys.iter().zip(outcomes) {
-                match outcome {
-                    Outcome::Hit(item) => found.push((key.clone(), item, now)),
-                    Outcome::NotFound => {}
-                    Outcome::Refused(text) => return Err(Reply::ServerError(text)),
-                    other => return Err(server_error(format!("cannot be read now ({other:?})"))),
-                }
+        // The rest is for the next call, as with `read`.
+        let keys = &wanted[..wanted.len().min(MAX_HITS)];
+        let touch = |key: &Key| Command::GetAndTouch {
+            key: key.clone(),
+            life,
+        };
+        let commands: Vec<_> = keys.iter().map(touch).collect();
+        let (now, outcomes) = self.change_in_turn(commands).await?;
+        for (key, outcome) in keys.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Hit(item) => show(key, &item, now, sink),
+                Outcome::NotFound => {}
+                // Whoever serves the client takes back what was shown of this call.
+                Outcome::Refused(text) => return Err(Reply::ServerError(text)),
+                other => return Err(server_error(format!("cannot be read now ({other:?})"))),
             }
         }
-        show(&found, sink);
-        Ok(Reply::End)
+        Ok(up_to(keys.len(), wanted.len()))
     }
 
     /// As `change`, and again when the keyspace has no room for what would be found, until it has. Nobody is told so who
@@ -332,7 +368,11 @@ impl AgentKeyspace {
                 Response::Outcomes { now, outcomes } if outcomes.len() == commands.len() => {
                     (now, outcomes)
                 }
-                other => return Err(strange(&other)),
+                other => {
+                    let Failure { unknown, why } = strange(&other);
+                    let unknown = unknown || doubtful;
+                    return Err(self.0.0.route.lost(Failure { unknown, why }));
+                }
             };
             if !outcomes
                 .iter()
@@ -414,16 +454,24 @@ fn unreadable(failure: &Failure) -> Reply {
 }
 
 fn unexpected(response: &Response) -> Reply {
-    strange(response).into()
+    unreadable(&strange(response))
 }
 
 /// An answer that has nothing to do with the question.
 fn strange(response: &Response) -> Failure {
-    let why = match response {
-        Response::Malformed(why) => format!("refused as malformed: {why}"),
-        _ => "an unexpected answer".into(),
-    };
-    Failure { unknown: true, why }
+    match response {
+        // Nothing of a request is done that cannot be read: a node of an older version does not know all of them.
+        Response::Malformed(why) => Failure {
+            unknown: false,
+            why: format!(
+                "the leader cannot read the request, it may be of an older version: {why}"
+            ),
+        },
+        _ => Failure {
+            unknown: true,
+            why: "an unexpected answer".into(),
+        },
+    }
 }
 
 impl From<Failure> for Reply {
@@ -437,15 +485,39 @@ impl From<Failure> for Reply {
     }
 }
 
-/// Shows what was found only when all was learnt: an error must not follow a part of the answer.
-fn show(found: &[(Key, Item, u64)], sink: &mut dyn Sink) {
-    for (key, item, now) in found {
-        sink.hit(Hit {
-            key,
-            flags: item.flags,
-            version: item.version,
-            remaining: Expiry::at(item.expiry).remaining(*now),
-            value: &item.value,
-        });
+/// What of a retrieval of so many keys is answered.
+fn up_to(answered: usize, asked: usize) -> Reply {
+    if answered < asked {
+        Reply::Partly(answered)
+    } else {
+        Reply::End
+    }
+}
+
+fn show(key: &[u8], item: &Item, now: u64, sink: &mut dyn Sink) {
+    sink.hit(Hit {
+        key,
+        flags: item.flags,
+        version: item.version,
+        remaining: Expiry::at(item.expiry).remaining(now),
+        value: &item.value,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_the_leader_cannot_read_was_not_done_and_says_so() {
+        let malformed = Response::Malformed("an unknown word".into());
+        let Reply::ServerError(told) = Reply::from(strange(&malformed)) else {
+            panic!("no error");
+        };
+        assert!(told.starts_with("not stored ("), "{told}");
+        let Reply::ServerError(told) = unexpected(&malformed) else {
+            panic!("no error");
+        };
+        assert!(told.starts_with("cannot be read now ("), "{told}");
     }
 }

@@ -156,6 +156,7 @@ impl Route {
                 node: voter.name.clone(),
                 health,
                 matched: None,
+                heard_ms: None,
             }
         });
         status.collect()

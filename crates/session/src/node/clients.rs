@@ -1,6 +1,6 @@
 //! What agents ask of a replica.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub struct Clients {
     pub pending: AtomicU64,
     /// A leader that did not answer when it was asked for an agent, and when.
     pub unanswered: Mutex<Option<(String, Instant)>>,
+    /// This node is stopping: nobody should hand anything over to it.
+    pub leaving: AtomicBool,
 }
 
 impl Clients {
@@ -68,11 +70,17 @@ impl Clients {
                 let is_ready = self.reads.is_ready(&replica);
                 is_ready.then(|| items(&replica, keys)).flatten()
             }
+            Request::Fit(keys, bytes) if self.view.leads() => {
+                Some(Response::Fit(fitting(&self.replica.lock(), keys, *bytes)))
+            }
             _ => None,
         }
     }
 
     fn status(&self) -> Response {
+        if self.leaving.load(Relaxed) {
+            return Response::Unavailable("the node is stopping".into());
+        }
         Response::Status(Box::new(self.view.status(&self.replica, self.limit)))
     }
 
@@ -98,6 +106,7 @@ impl Clients {
             Request::Operate(operations) => self.operate(operations).await,
             Request::Read(keys) => Box::pin(self.read(&keys)).await,
             Request::Find(wanted) => Box::pin(self.find(wanted)).await,
+            Request::Fit(keys, bytes) => Response::Fit(fitting(&self.replica.lock(), &keys, bytes)),
         }
     }
 
@@ -328,6 +337,17 @@ fn items(replica: &Replica, keys: &[Key]) -> Option<Response> {
         }
     }
     Some(Response::Items { now, items })
+}
+
+/// How many of the first keys have values of no more than `bytes` together.
+fn fitting(replica: &Replica, keys: &[Key], bytes: u64) -> usize {
+    let mut left = bytes;
+    let fits = |key: &&Key| {
+        let size = replica.state.get(key).map_or(0, |item| item.value.len());
+        let rest = left.checked_sub(size as u64);
+        rest.inspect(|rest| left = *rest).is_some()
+    };
+    keys.iter().take_while(fits).count()
 }
 
 /// A response of ours can be encoded; an empty answer is unreadable for the agent, and so as good as none.

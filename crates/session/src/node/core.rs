@@ -1,7 +1,7 @@
 //! One replica: Raft on its storage, and the tasks beside it. It knows nothing of threads and sockets.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::clients::Clients;
 use super::failover::run as watch_leader;
 use super::guard::Guard;
+use super::hand_over;
 use super::members::Members;
 use super::network::Networks;
 use super::observe::{Observer, Retention};
@@ -23,10 +24,10 @@ use super::{ELECTION_MIN, HEARTBEAT, LEADER_LEASE, NodeOptions, Raft, StartError
 use crate::home::Home;
 use crate::machine::Machine;
 use crate::peers::{Peers, Voter};
-use crate::rt::{Instant, sleep, sleep_until, spawn, timeout};
+use crate::rt::{Instant, sleep_until, spawn, timeout};
 
-/// Handing leadership over before a stop takes at most so long.
-const HAND_OVER: Duration = Duration::from_secs(2);
+/// Raft's own end takes at most so long.
+const SHUTDOWN: Duration = Duration::from_secs(2);
 
 /// A replica that runs on the current runtime. Cheap to clone.
 #[derive(Clone)]
@@ -103,6 +104,7 @@ impl Core {
             limit: options.memory,
             pending: AtomicU64::new(0),
             unanswered: std::sync::Mutex::default(),
+            leaving: AtomicBool::new(false),
         });
         let replicas = Arc::new(Replicas {
             id: home.id,
@@ -185,8 +187,9 @@ impl Core {
     /// Hands leadership over, if it is here, and stops Raft.
     pub async fn stop(&self) {
         self.clients.reads.give_away();
-        hand_over(&self.raft, &self.view).await;
-        let _ = timeout(HAND_OVER, self.raft.shutdown()).await;
+        self.clients.leaving.store(true, Relaxed);
+        hand_over::run(&self.raft, &self.view, &self.clients.peers).await;
+        let _ = timeout(SHUTDOWN, self.raft.shutdown()).await;
         let subject = format!("sessions/{}", self.view.name());
         self.telemetry.events.info(subject, "stopped, as ordered");
     }
@@ -214,29 +217,4 @@ fn config() -> Result<Config, openraft::ConfigError> {
         ..Config::default()
     };
     config.validate()
-}
-
-/// Gives leadership to the voter that has most of the log.
-async fn hand_over(raft: &Raft, view: &ClusterView) {
-    if !view.leads() {
-        return;
-    }
-    let metrics = view.metrics();
-    let voters: Vec<_> = metrics.membership_config.membership().voter_ids().collect();
-    let matched = metrics.replication.iter().flatten();
-    let best = matched
-        .filter(|(id, _)| **id != view.id() && voters.contains(id))
-        .max_by_key(|(_, matched)| **matched);
-    let Some((to, _)) = best else {
-        return;
-    };
-    if raft.trigger().transfer_leader(*to).await.is_ok() {
-        let handed_over = async {
-            while view.leads() {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        // If it does not come about the others elect when this node is gone.
-        let _ = timeout(HAND_OVER, handed_over).await;
-    }
 }

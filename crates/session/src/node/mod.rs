@@ -7,6 +7,7 @@ mod clients;
 mod core;
 mod failover;
 mod guard;
+mod hand_over;
 mod members;
 mod network;
 mod observe;

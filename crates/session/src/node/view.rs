@@ -100,13 +100,17 @@ impl ClusterView {
             let node = membership
                 .get_node(&id)
                 .map_or_else(|| id.to_string(), |m| m.name.clone());
+            let mut heard_ms = None;
             let (health, matched) = if id == self.id {
+                heard_ms = Some(0);
                 (Health::Up, metrics.last_applied.map(|l| l.index()))
             } else if let (Some(heard), Some(replication)) =
                 (&metrics.heartbeat, &metrics.replication)
             {
                 let heard = heard.get(&id).and_then(|at| at.as_ref());
-                let health = match heard.map(|at| age(at).as_millis()) {
+                let heard = heard.map(|at| age(at).as_millis());
+                heard_ms = heard.and_then(|ms| u64::try_from(ms).ok());
+                let health = match heard {
                     Some(0..DOWN_AFTER_MS) => Health::Up,
                     _ => Health::Down,
                 };
@@ -124,6 +128,7 @@ impl ClusterView {
                 node,
                 health,
                 matched,
+                heard_ms,
             }
         });
         voters.collect()

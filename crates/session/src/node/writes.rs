@@ -8,7 +8,7 @@ use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{Raft, view};
 use crate::machine::Shared;
@@ -80,6 +80,9 @@ impl Writes {
 }
 
 async fn run(raft: Raft, replica: Shared, mut queue: mpsc::Receiver<Proposal>) {
+    // Entries that wait for a leadership go in the order they came: which of them is woken first is chance, even in a
+    // simulation.
+    let turn = Mutex::new(());
     let mut in_flight = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -89,7 +92,7 @@ async fn run(raft: Raft, replica: Shared, mut queue: mpsc::Receiver<Proposal>) {
                 let Some(first) = first else { return };
                 let batch = gather(first, &mut queue);
                 if !batch.is_empty() {
-                    in_flight.push(propose(&raft, &replica, batch));
+                    in_flight.push(propose(&raft, &replica, &turn, batch));
                 }
             }
         }
@@ -116,14 +119,14 @@ fn gather(first: Proposal, queue: &mut mpsc::Receiver<Proposal>) -> Vec<Proposal
     batch
 }
 
-async fn propose(raft: &Raft, replica: &Shared, proposals: Vec<Proposal>) {
+async fn propose(raft: &Raft, replica: &Shared, turn: &Mutex<()>, proposals: Vec<Proposal>) {
     let mut changes = Vec::new();
     let mut waiting = Vec::with_capacity(proposals.len());
     for proposal in proposals {
         waiting.push((proposal.changes.len(), proposal.outcomes));
         changes.extend(proposal.changes);
     }
-    let result = match timeout(LIMIT, write(raft, replica, changes)).await {
+    let result = match timeout(LIMIT, write(raft, replica, turn, changes)).await {
         Ok(result) => result,
         Err(_) => Err(WriteError::Unknown("no majority took it in time".into())),
     };
@@ -150,10 +153,12 @@ async fn propose(raft: &Raft, replica: &Shared, proposals: Vec<Proposal>) {
 async fn write(
     raft: &Raft,
     replica: &Shared,
+    turn: &Mutex<()>,
     changes: Vec<Change>,
 ) -> Result<Vec<Outcome>, WriteError> {
     let mut metrics = raft.metrics();
     let mut batch = Arc::new(Batch { stamp: 0, changes });
+    let mut mine = turn.lock().await;
     loop {
         let leadership = {
             let metrics = metrics.borrow_and_update();
@@ -184,7 +189,10 @@ async fn write(
             write.with_leader(leadership)
         };
         let answer = match write.await {
-            Ok(()) => answer.await,
+            Ok(()) => {
+                drop(mine);
+                answer.await
+            }
             Err(error) => return Err(WriteError::Unknown(error.to_string())),
         };
         match answer {
@@ -198,6 +206,7 @@ async fn write(
             Ok(Err(error)) => return Err(WriteError::Unknown(error.to_string())),
             Err(_) => return Err(WriteError::Unknown("the replica has stopped".into())),
         }
+        mine = turn.lock().await;
         // What is known of the leadership here is older than what was answered.
         if metrics.changed().await.is_err() {
             return Err(WriteError::Unavailable("the node is stopping".into()));

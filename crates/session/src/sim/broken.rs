@@ -21,6 +21,8 @@ pub enum Broken {
     OldIdentityAfterLostState,
     /// A snapshot says that it holds what was applied while it was taken.
     SnapshotWithoutItsLog,
+    /// What compares is done whatever version the item has.
+    NothingCompared,
     /// A new leader stamps entries before it has applied those of the leaders before it.
     StampedBeforeTheTerm,
 }

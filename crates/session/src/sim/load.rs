@@ -84,27 +84,16 @@ fn plain<'a>(keys: &'a [&'a [u8]; 1], call: &'a Call) -> Op<'a> {
         Call::FlushAll { delay } => Op::FlushAll {
             delay: delay / 1000,
         },
+        // The text protocol has no words for it.
+        Call::At { change, .. } => plain(keys, change),
     }
 }
 
 /// A call as the meta commands ask for it: those that only they have, and half of those that they have too.
 fn meta<'a>(key: &'a [u8], call: &'a Call) -> Option<Extended<'a>> {
     let (action, compare) = match call {
-        Call::Count {
-            delta,
-            initial,
-            life,
-        } => {
-            let initial = std::str::from_utf8(initial).ok()?.parse().ok()?;
-            let create = Some((lifetime(*life), initial));
-            let action = Action::Arithmetic {
-                delta: *delta,
-                down: false,
-                life: None,
-                create,
-            };
-            (action, None)
-        }
+        Call::Count { .. } => (compared(call)?, None),
+        Call::At { token, change } => (compared(change)?, Some(*token)),
         // With a version the mode does not matter: it says what is there.
         Call::Cas { value, life, token } if world::chance(500) => {
             let mode = [Mode::Set, Mode::Add, Mode::Replace][below(3) as usize];
@@ -135,6 +124,44 @@ fn meta<'a>(key: &'a [u8], call: &'a Call) -> Option<Extended<'a>> {
         compare,
         new_version: None,
         details: false,
+    })
+}
+
+/// What is done to an item that has the version it should have.
+fn compared(change: &Call) -> Option<Action<'_>> {
+    let count = |delta, down, create| Action::Arithmetic {
+        delta,
+        down,
+        life: None,
+        create,
+    };
+    let join = |mode, value| Action::Store {
+        mode,
+        flags: 0,
+        life: Lifetime::Forever,
+        value,
+        invalidate: false,
+        vivify: None,
+    };
+    Some(match change {
+        Call::Delete => Action::Delete {
+            invalidate: false,
+            clear: false,
+            life: None,
+        },
+        Call::Incr { delta } => count(*delta, false, None),
+        Call::Decr { delta } => count(*delta, true, None),
+        Call::Count {
+            delta,
+            initial,
+            life,
+        } => {
+            let initial = std::str::from_utf8(initial).ok()?.parse().ok()?;
+            count(*delta, false, Some((lifetime(*life), initial)))
+        }
+        Call::Append { tail } => join(Mode::Append, tail),
+        Call::Prepend { head } => join(Mode::Prepend, head),
+        _ => return None,
     })
 }
 
@@ -220,7 +247,7 @@ impl Client {
                 Outcome::Failed
             }
             Reply::Ok => Outcome::Ok,
-            Reply::Stats(_) => unreachable!("nobody asked for that"),
+            Reply::Stats(_) | Reply::Partly(_) => unreachable!("nobody asked for that"),
         };
         let mut history = self.history.0.borrow_mut();
         history[place].returned = world::now().div_ceil(1000);
@@ -262,6 +289,17 @@ impl Client {
         let mut value = self.value().to_vec();
         value.resize(100 + below(2_000) as usize, b'.');
         value.into()
+    }
+
+    /// The change, if the item is as it was when this client saw it last; a look, if it never did.
+    fn at(&self, key: &Arc<str>, change: Call) -> Call {
+        match self.tokens.get(key).copied() {
+            Some(token) => Call::At {
+                token,
+                change: Box::new(change),
+            },
+            None => Call::Gets,
+        }
     }
 
     fn choose(&mut self, mix: &Mix) -> (Arc<str>, Call) {
@@ -343,14 +381,25 @@ impl Client {
                 },
                 None => Call::Gets,
             },
-            16 if world::chance(500) => Call::Append {
-                tail: [b"+", &*self.value()].concat().into(),
-            },
-            16 => Call::Prepend {
-                head: [&*self.value(), b"+"].concat().into(),
-            },
+            16 => {
+                let change = if world::chance(500) {
+                    Call::Append {
+                        tail: [b"+", &*self.value()].concat().into(),
+                    }
+                } else {
+                    Call::Prepend {
+                        head: [&*self.value(), b"+"].concat().into(),
+                    }
+                };
+                if world::chance(500) {
+                    self.at(&key, change)
+                } else {
+                    change
+                }
+            }
             17 if life.is_some() => Call::Touch { life },
             18 if life.is_some() => Call::GetAndTouch { life },
+            _ if world::chance(500) => self.at(&key, Call::Delete),
             _ => Call::Delete,
         };
         (key, call)
@@ -360,8 +409,20 @@ impl Client {
     fn number(&mut self, key: Arc<str>, down: bool) -> (Arc<str>, Call) {
         let delta = 1 + below(9);
         let call = match below(20) {
-            0..=12 if down => Call::Decr { delta },
-            0..=9 => Call::Incr { delta },
+            0..=2 => {
+                let change = match below(3) {
+                    _ if down => Call::Decr { delta },
+                    0 => Call::Count {
+                        delta,
+                        initial: self.base(),
+                        life: None,
+                    },
+                    _ => Call::Incr { delta },
+                };
+                self.at(&key, change)
+            }
+            3..=12 if down => Call::Decr { delta },
+            3..=9 => Call::Incr { delta },
             10..=12 => Call::Count {
                 delta,
                 initial: self.base(),
@@ -409,6 +470,7 @@ impl Client {
                 None => Call::Gets,
             },
             7 if age >= last => Call::Delete,
+            8 if age >= last => self.at(&key, Call::Delete),
             _ => Call::Gets,
         };
         (key, call)
@@ -425,7 +487,8 @@ impl Client {
                 value: self.value(),
                 life: None,
             },
-            5..=6 => Call::Delete,
+            5 => Call::Delete,
+            6 => self.at(&key, Call::Delete),
             _ => Call::Gets,
         };
         (key, call)

@@ -187,6 +187,11 @@ fn the_checker_finds_a_snapshot_that_forgets_which_keys_are_guarded() {
 }
 
 #[test]
+fn the_checker_finds_a_change_that_did_not_compare() {
+    found_within(Broken::NothingCompared, 20, |r| Profile::of(4, r), violates);
+}
+
+#[test]
 fn the_audit_finds_a_stamp_by_a_leader_that_has_not_applied_what_was_before_it() {
     let finds = |report: &Report| report.problems.iter().any(|p| p.contains("clock went"));
     found_within(

@@ -304,7 +304,7 @@ impl From<Reply> for Outcome {
             Reply::Deleted => Self::Deleted,
             Reply::Touched => Self::Touched,
             Reply::Number(number) => Self::Number(number),
-            Reply::Ok | Reply::End | Reply::Stats(_) => Self::Ok,
+            Reply::Ok | Reply::End | Reply::Partly(_) | Reply::Stats(_) => Self::Ok,
             Reply::ClientError(text) => Self::Invalid(text),
             Reply::ServerError(text) => Self::Refused(text),
         }

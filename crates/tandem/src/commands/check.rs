@@ -61,7 +61,7 @@ fn main(mut args: lexopt::Parser) -> Result {
                 "there is no node `{name}`; there are {names}"
             )));
         }
-        for finding in tandem_config::check_here(&loaded.cluster, node.as_deref()) {
+        for finding in crate::process::check_here(&loaded.cluster, node.as_deref()) {
             wrong += 1;
             let _ = writeln!(text, "  here: {finding}");
         }

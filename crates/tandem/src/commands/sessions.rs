@@ -259,6 +259,51 @@ fn status(client: &Client, as_json: bool) -> Result {
     cli::say(&text)
 }
 
+/// A voter that has not answered its leader for so long, which is a few heartbeats, may be gone: what is written now may not
+/// be on it. That it is down is an event only later, when it cannot have been a pause.
+const SILENT_MS: u64 = 250;
+
+/// Whether a voter, as its leader knows it, has answered just now.
+fn answers(voter: &Value) -> bool {
+    // A node of an older version does not say.
+    let heard = voter.get("heard_ms");
+    heard.is_none_or(|heard| heard.as_u64().is_some_and(|ms| ms <= SILENT_MS))
+}
+
+/// On how many voters changes are, as far as the leader knows now.
+fn redundancy(leader: &Value, degraded_ms: u64) -> String {
+    if leader["is_degraded"] == true {
+        return format!(
+            "degraded, for {} since the nodes started",
+            span(degraded_ms)
+        );
+    }
+    let voters = leader["voters"].as_array().map_or(&[][..], Vec::as_slice);
+    let answering = voters.iter().filter(|voter| answers(voter)).count();
+    let mut text = if answering == voters.len() {
+        "full redundancy".to_owned()
+    } else {
+        format!("{answering} of {} voters answer now", voters.len())
+    };
+    if degraded_ms > 0 {
+        let _ = write!(
+            text,
+            "; degraded for {} since the nodes started",
+            span(degraded_ms)
+        );
+    }
+    text
+}
+
+/// How a voter is, as its leader knows it.
+fn state(voter: &Value) -> String {
+    let health = voter["health"].as_str().unwrap_or("?");
+    match voter["heard_ms"].as_u64() {
+        Some(ms) if health == "up" && !answers(voter) => format!("silent for {}", span(ms)),
+        _ => health.to_owned(),
+    }
+}
+
 /// The tier by what its nodes say.
 fn tier(parts: &[(&str, &Value)]) -> String {
     let mut text = String::new();
@@ -274,15 +319,7 @@ fn tier(parts: &[(&str, &Value)]) -> String {
                 text,
                 "{name} leads (term {}); {}",
                 number(&part["term"]),
-                match (part["is_degraded"] == true, degraded) {
-                    (true, _) =>
-                        format!("degraded, for {} since the nodes started", span(degraded)),
-                    (false, 0) => "full redundancy".into(),
-                    (false, _) => format!(
-                        "full redundancy; degraded for {} since the nodes started",
-                        span(degraded)
-                    ),
-                }
+                redundancy(part, degraded)
             );
         }
         None => text += "nobody leads\n",
@@ -301,11 +338,10 @@ fn tier(parts: &[(&str, &Value)]) -> String {
         rows.push([
             name.to_owned(),
             if leads {
-                "leads"
+                "leads".to_owned()
             } else {
-                voter["health"].as_str().unwrap_or("?")
-            }
-            .to_owned(),
+                state(voter)
+            },
             matched.map_or_else(unknown, |at| ahead.saturating_sub(at).to_string()),
             own["items"]
                 .as_u64()
@@ -346,4 +382,32 @@ fn tier(parts: &[(&str, &Value)]) -> String {
         text += &aligned(&rows);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voter_that_has_not_answered_for_some_heartbeats_does_not_count_as_full() {
+        let leader = |heard: &Value| {
+            serde_json::json!({
+                "role": "leader", "term": 4, "is_degraded": false,
+                "voters": [
+                    { "node": "a", "health": "up", "heard_ms": 0 },
+                    { "node": "b", "health": "up", "heard_ms": 40 },
+                    { "node": "c", "health": "up", "heard_ms": heard },
+                ],
+            })
+        };
+        let said = |heard: Value| tier(&[("a", &leader(&heard))]);
+        assert!(said(100.into()).contains("full redundancy"));
+        let silent = said(400.into());
+        assert!(
+            silent.contains("leads (term 4); 2 of 3 voters answer now"),
+            "{silent}"
+        );
+        assert!(silent.contains("silent for 400 ms"), "{silent}");
+        assert!(said(Value::Null).contains("2 of 3 voters answer now"));
+    }
 }

@@ -25,6 +25,9 @@ use crate::exit::{Failure, Result};
 
 /// Connections from applications at most.
 const MAX_CLIENTS: usize = 10_000;
+/// Bytes of large values that the agent has under way for its clients together, from the leader and to it: so many of the
+/// largest that a fast client never waits, and a small part of what a machine of applications has.
+const ROOM: usize = 32 << 20;
 
 /// Connections that are handed over at once.
 const BATCH: usize = 128;
@@ -343,6 +346,7 @@ async fn serve(
     let stats = Arc::new(ServerStats::new(1, MAX_CLIENTS, unix_now()));
     let mut options = ServerOptions::new(env!("CARGO_PKG_VERSION"), unix_now);
     options.events = Some(telemetry.events.clone());
+    options.room = Some(ROOM);
     let context = Rc::new(ServerContext::new(options, stats, 0));
     let keyspace = Rc::new(agent.keyspace());
     let events = telemetry.events.clone();

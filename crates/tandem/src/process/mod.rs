@@ -17,6 +17,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::process::{Gid, Uid};
+use tandem_model::Cluster;
 
 use crate::exit::{Failure, Result};
 
@@ -52,6 +53,28 @@ pub fn become_user(user: Option<&str>, group: Option<&str>, state: &Path) -> Res
     become_ids(ids.uid, ids.gid, &ids.groups).map_err(refused)
 }
 
+/// Looks for what is wrong on this machine for a node, with the rights that it will have.
+pub fn check_here(cluster: &Cluster, node: Option<&str>) -> Vec<String> {
+    let serving = |look: &(dyn Fn() -> Vec<String> + Sync)| {
+        as_user(cluster.user.as_deref(), cluster.group.as_deref(), look)
+    };
+    tandem_config::check_here(cluster, node, &serving)
+}
+
+/// Does something on a thread that becomes the user first, as far as this process may. The kernel changes that thread only.
+fn as_user<T: Send>(user: Option<&str>, group: Option<&str>, work: impl FnOnce() -> T + Send) -> T {
+    let ids = tandem_app::ids_to_become(user, group).ok().flatten();
+    let work = move || {
+        if let Some(ids) = ids {
+            // Who may not become it looks with its own rights.
+            let _ = become_ids(ids.uid, ids.gid, &ids.groups);
+        }
+        work()
+    };
+    let done = std::thread::scope(|threads| threads.spawn(work).join());
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Gives a file to the user and group that the file names, if it names any.
 pub fn give(path: &Path, user: Option<&str>, group: Option<&str>) -> io::Result<()> {
     let ids = tandem_app::ids_to_become(user, group)
@@ -62,7 +85,7 @@ pub fn give(path: &Path, user: Option<&str>, group: Option<&str>) -> io::Result<
     }
 }
 
-/// Becomes a user, in a group and in further groups. As [`become_user`], it is for a process without other threads.
+/// Becomes a user, in a group and in further groups: the thread that calls it, and those that it makes later.
 pub fn become_ids(uid: u32, gid: u32, groups: &[u32]) -> rustix::io::Result<()> {
     use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
     let groups: Vec<Gid> = groups.iter().map(|&gid| Gid::from_raw(gid)).collect();

@@ -61,7 +61,7 @@ pub fn look(file: Option<PathBuf>, node: Option<String>) -> Result<Findings> {
     };
     let mut findings = Findings::default();
     findings.about("file");
-    let here = tandem_config::check_here(&patient.cluster, Some(&name));
+    let here = crate::process::check_here(&patient.cluster, Some(&name));
     if here.is_empty() {
         findings.good(format!(
             "{} is good, and what it names for node {name} is here.",
