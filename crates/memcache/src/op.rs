@@ -21,7 +21,11 @@ impl Lifetime {
             0 => Self::Forever,
             i64::MIN..0 => Self::Millis(0),
             1..=RELATIVE_LIMIT => Self::Millis(exptime as u64 * 1000),
-            _ => Self::Millis((exptime as u64).saturating_sub(unix_now) * 1000),
+            // As far away as can be told, if it is further.
+            _ => {
+                let seconds = (exptime as u64).saturating_sub(unix_now);
+                Self::Millis(seconds.saturating_mul(1000))
+            }
         }
     }
 }
@@ -158,5 +162,13 @@ mod tests {
             Lifetime::from_exptime(now as i64 - 7, now),
             Lifetime::Millis(0)
         );
+    }
+
+    #[test]
+    fn a_time_further_away_than_can_be_told_is_as_far_as_can_be_told() {
+        for exptime in [1_129_409_690_047_523_498, i64::MAX] {
+            let life = Lifetime::from_exptime(exptime, 1_800_000_000);
+            assert_eq!(life, Lifetime::Millis(u64::MAX), "{exptime}");
+        }
     }
 }
