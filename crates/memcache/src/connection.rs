@@ -27,7 +27,7 @@ use crate::extended::{Nothing, call};
 use crate::input::{Filled, Input};
 use crate::keyspace::Keyspace;
 use crate::op::{Lifetime, Mode, Op, RELATIVE_LIMIT, Reply};
-use crate::output::Output;
+use crate::output::{Granted, Output};
 use crate::request::{Keys, Limits, Parsed, Refusal, Request, WireError};
 use crate::stats::{self, Admitted};
 use crate::text::{self, reply};
@@ -475,23 +475,39 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
         life: Option<Lifetime>,
         versions: bool,
     ) -> io::Result<Reply> {
+        // The next value is known to take room.
+        let mut waits = false;
         loop {
-            let of = |keys| match life {
-                None => Op::Get { keys },
-                Some(life) => Op::GetAndTouch { keys, life },
-            };
-            let op = of(keys);
-            let fitting = self.output.reserve(self.stream, self.keyspace, &op).await?;
-            if fitting == 0 {
+            let (mut asked, mut most) = (keys, None);
+            let (stream, keyspace) = (&mut *self.stream, self.keyspace);
+            if let Some(life) = life {
+                let op = Op::GetAndTouch { keys, life };
+                let fitting = self.output.reserve(stream, keyspace, &op).await?;
+                asked = &keys[..fitting];
+            } else {
+                let output = &mut *self.output;
+                let granted = output.reserve_all_or_little(stream, keyspace, keys, waits);
+                match granted.await? {
+                    Granted::All => {}
+                    Granted::Little(bytes) => most = Some(bytes),
+                    Granted::Nothing => asked = &[],
+                }
+            }
+            if asked.is_empty() {
                 return Ok(crowded(false));
             }
-            let op = of(&keys[..fitting]);
             let observed = self.observed();
             let out = self.output.bytes();
             let mark = out.len();
-            let reply = observed
-                .call(op, &mut reply::Hits::new(out, versions))
-                .await;
+            let hits = &mut reply::Hits::new(out, versions);
+            let reply = match (life, most) {
+                (Some(life), _) => {
+                    let op = Op::GetAndTouch { keys: asked, life };
+                    observed.call(op, hits).await
+                }
+                (None, None) => observed.call(Op::Get { keys: asked }, hits).await,
+                (None, Some(bytes)) => observed.get_within(asked, bytes, hits).await,
+            };
             if !matches!(reply, Reply::End | Reply::Partly(_)) {
                 // An error, not a miss: the hits of this call must not look like the whole answer.
                 self.output.bytes().truncate(mark);
@@ -501,8 +517,13 @@ impl<'r, 'c: 'r, S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'r, 'c, S
                 self.output.flush(self.stream).await?;
             }
             match reply {
-                Reply::End => keys = &keys[fitting..],
-                Reply::Partly(count) => keys = &keys[count.clamp(1, fitting)..],
+                Reply::End => keys = &keys[asked.len()..],
+                Reply::Partly(count) => {
+                    // Whatever is asked for without a bound comes to an end.
+                    let count = count.clamp(usize::from(most.is_none()), asked.len());
+                    waits = count == 0;
+                    keys = &keys[count..];
+                }
                 error => return Ok(error),
             }
             if keys.is_empty() {

@@ -70,6 +70,18 @@ pub trait Keyspace {
         0
     }
 
+    /// A `Get` that finds no more than `bytes` of values: [`Reply::Partly`] of the keys before the value that would be
+    /// more, which may be none of them. How keys are asked for while there is no room for more.
+    fn get_within<'a>(
+        &'a self,
+        keys: &'a [&'a [u8]],
+        bytes: usize,
+        sink: &'a mut dyn Sink,
+    ) -> Answer<'a> {
+        let _ = (keys, bytes, sink);
+        Answer::Now(Reply::Partly(0))
+    }
+
     /// How many of the first keys have values of no more than `bytes` together, as far as can be told quickly: these are
     /// asked for while there is no room for more. 0: even the first has more, or it cannot be told.
     fn fit<'a>(&'a self, keys: &'a [&'a [u8]], bytes: usize) -> Fit<'a> {

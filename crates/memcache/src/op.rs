@@ -114,7 +114,8 @@ pub enum Reply {
     /// A `Get` or `GetAndTouch` is over; its hits went to the sink.
     End,
     /// The hits of the first so many keys of a `Get` or `GetAndTouch` went to the sink, and there are more keys: the rest is
-    /// to be asked for when these are written. At least one, so that it comes to an end.
+    /// to be asked for when these are written. At least one, so that it comes to an end, unless no more than so much was to
+    /// be found ([`crate::Keyspace::get_within`]).
     Partly(usize),
     /// `STORED`
     Stored,

@@ -18,6 +18,17 @@ use crate::room::{self, Room, STANDSTILL, Share, WRITING};
 /// So much is gathered before it is written, though more input waits.
 const GATHER: usize = 64 * 1024;
 
+/// How much may be found of what is asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Granted {
+    /// Whatever there is.
+    All,
+    /// Values of so many bytes together.
+    Little(usize),
+    /// Nothing: there was no room in time.
+    Nothing,
+}
+
 /// Answers not yet written.
 pub(crate) struct Output<'c> {
     cx: &'c ServerContext,
@@ -67,6 +78,35 @@ impl<'c> Output<'c> {
         }
         self.share = room.take(most).await;
         Ok(if self.share.is_some() { all } else { 0 })
+    }
+
+    /// As [`reserve`](Self::reserve), of a `Get` that need not wait: if there is no room now, what is little can be asked for
+    /// without any. `waits`: that was done, and the first key's value is not.
+    pub(crate) async fn reserve_all_or_little<S: AsyncWrite + Unpin, K: Keyspace + ?Sized>(
+        &mut self,
+        stream: &mut S,
+        keyspace: &K,
+        keys: &[&[u8]],
+        waits: bool,
+    ) -> io::Result<Granted> {
+        let takes = self.cx.room.as_ref();
+        let takes = takes.map_or(0, |_| keyspace.takes(&Op::Get { keys }));
+        let Some(room) = self.cx.room.as_ref().filter(|_| takes > 0) else {
+            return Ok(Granted::All);
+        };
+        debug_assert!(self.share.is_none());
+        self.share = room.take_now(takes);
+        if self.share.is_none() {
+            if !waits {
+                return Ok(Granted::Little(GATHER));
+            }
+            self.flush(stream).await?;
+            self.share = room.take(takes).await;
+        }
+        Ok(match self.share {
+            Some(_) => Granted::All,
+            None => Granted::Nothing,
+        })
     }
 
     /// As [`reserve`](Self::reserve), for one key; whether there was room.

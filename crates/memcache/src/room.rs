@@ -3,7 +3,8 @@
 //! Room is taken for the most that a retrieval can find before it is asked for, so that what is on its way counts too; when
 //! the hits are there, all but what they take is given back, and the rest when they are written. An answer that is
 //! gathered with others before it is written takes none: each connection may hold that much. When there is no room the
-//! store is asked which of the values are as small as that, so that clients of large values hold up only one another.
+//! store is asked for values that are as small as that, or which of them are, so that clients of large values hold up only
+//! one another, and those of small ones need no second round.
 
 use std::cell::Cell;
 use std::time::Duration;

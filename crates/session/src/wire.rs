@@ -81,6 +81,8 @@ pub enum Request {
     Find(Wanted),
     /// How many of the first keys have values of no more than so many bytes together? A guess is enough.
     Fit(Vec<Key>, u64),
+    /// The items under these keys, as far as their values come to no more than so many bytes: perhaps none.
+    ReadWithin(Vec<Key>, u64),
 }
 
 /// Operations of one request.

@@ -67,18 +67,7 @@ impl<K: Keyspace + ?Sized> Observed<'_, K> {
         let reply = call(self.keyspace, op.clone(), &mut noting).await;
         let seen = noting.seen;
         match op {
-            Op::Get { keys } | Op::GetAndTouch { keys, .. } => {
-                let answered = match reply {
-                    Reply::End => keys.len(),
-                    Reply::Partly(count) => count,
-                    _ => 0,
-                };
-                // Hits come in the order of the keys.
-                let mut found = seen.iter().peekable();
-                for key in keys.iter().take(answered) {
-                    self.got(key, found.next_if(|seen| seen.key == *key));
-                }
-            }
+            Op::Get { keys } | Op::GetAndTouch { keys, .. } => self.retrieved(keys, &seen, &reply),
             Op::Store {
                 mode,
                 key,
@@ -99,6 +88,40 @@ impl<K: Keyspace + ?Sized> Observed<'_, K> {
             _ => {}
         }
         reply
+    }
+
+    /// A retrieval of what has no more than `bytes`.
+    pub(super) async fn get_within(
+        &self,
+        keys: &[&[u8]],
+        bytes: usize,
+        sink: &mut dyn Sink,
+    ) -> Reply {
+        let mut noting = Noting {
+            inner: sink,
+            seen: Vec::new(),
+        };
+        let reply = match self.keyspace.get_within(keys, bytes, &mut noting) {
+            Answer::Now(reply) => reply,
+            Answer::Later(reply) => reply.await,
+        };
+        if self.cx.stats.observed() > 0 {
+            self.retrieved(keys, &noting.seen, &reply);
+        }
+        reply
+    }
+
+    /// What was found of keys, in their order.
+    fn retrieved(&self, keys: &[&[u8]], seen: &[Seen], reply: &Reply) {
+        let answered = match reply {
+            Reply::End => keys.len(),
+            Reply::Partly(count) => *count,
+            _ => 0,
+        };
+        let mut found = seen.iter().peekable();
+        for key in keys.iter().take(answered) {
+            self.got(key, found.next_if(|seen| seen.key == *key));
+        }
     }
 
     /// One operation of the meta or binary protocol.

@@ -54,6 +54,20 @@ impl Keyspace for AgentKeyspace {
         }
     }
 
+    fn get_within<'a>(
+        &'a self,
+        wanted: &'a [&'a [u8]],
+        bytes: usize,
+        sink: &'a mut dyn Sink,
+    ) -> Answer<'a> {
+        Answer::Later(Box::pin(async move {
+            let found = async { self.read(keys(wanted)?, Some(bytes), sink).await };
+            match found.await {
+                Ok(reply) | Err(reply) => reply,
+            }
+        }))
+    }
+
     fn fit<'a>(&'a self, wanted: &'a [&'a [u8]], bytes: usize) -> Fit<'a> {
         Box::pin(async move {
             let Ok(keys) = keys(wanted) else {
@@ -150,7 +164,7 @@ impl AgentKeyspace {
     /// Both sides are replies; the wrong one cuts the way short.
     async fn operate(&self, op: Op<'_>, sink: &mut dyn Sink) -> Result<Reply, Reply> {
         let command = match op {
-            Op::Get { keys: wanted } => return self.read(keys(wanted)?, sink).await,
+            Op::Get { keys: wanted } => return self.read(keys(wanted)?, None, sink).await,
             Op::GetAndTouch {
                 keys: wanted,
                 life: l,
@@ -243,16 +257,28 @@ impl AgentKeyspace {
 
     /// One round. When the items are too large for one answer, what came is shown, and whoever serves the client asks for
     /// the rest when that is written: nothing here gathers more than one answer.
-    async fn read(&self, wanted: Vec<Key>, sink: &mut dyn Sink) -> Result<Reply, Reply> {
+    async fn read(
+        &self,
+        wanted: Vec<Key>,
+        most: Option<usize>,
+        sink: &mut dyn Sink,
+    ) -> Result<Reply, Reply> {
         if wanted.is_empty() {
             return Ok(Reply::End);
         }
         let deadline = Instant::now() + DEADLINE;
-        let answer = self.ask(deadline, || Request::Read(wanted.clone())).await;
+        let question = || match most {
+            None => Request::Read(wanted.clone()),
+            Some(most) => Request::ReadWithin(wanted.clone(), most as u64),
+        };
+        let answer = self.ask(deadline, question).await;
+        let least = usize::from(most.is_none());
         let (now, items) = match answer.map(|answered| answered.response) {
-            Ok(Response::Items { now, items }) if (1..=wanted.len()).contains(&items.len()) => {
+            Ok(Response::Items { now, items }) if (least..=wanted.len()).contains(&items.len()) => {
                 (now, items)
             }
+            // A leader of an older version does not know the question.
+            Ok(Response::Malformed(_)) if most.is_some() => return Ok(Reply::Partly(0)),
             Ok(other) => return Err(unexpected(&other)),
             Err(failure) => return Err(unreadable(&failure)),
         };

@@ -65,16 +65,20 @@ impl Clients {
         }
         match &message.request {
             Request::Status => Some(self.status()),
-            Request::Read(keys) => {
-                let replica = self.replica.lock();
-                let is_ready = self.reads.is_ready(&replica);
-                is_ready.then(|| items(&replica, keys)).flatten()
-            }
+            Request::Read(keys) => self.known(keys, None),
+            Request::ReadWithin(keys, most) => self.known(keys, Some(*most)),
             Request::Fit(keys, bytes) if self.view.leads() => {
                 Some(Response::Fit(fitting(&self.replica.lock(), keys, *bytes)))
             }
             _ => None,
         }
+    }
+
+    /// The items under `keys`, if this leader may answer at once.
+    fn known(&self, keys: &[Key], most: Option<u64>) -> Option<Response> {
+        let replica = self.replica.lock();
+        let is_ready = self.reads.is_ready(&replica);
+        is_ready.then(|| items(&replica, keys, most)).flatten()
     }
 
     fn status(&self) -> Response {
@@ -104,7 +108,8 @@ impl Clients {
                 Response::Malformed("too many operations in one request".into())
             }
             Request::Operate(operations) => self.operate(operations).await,
-            Request::Read(keys) => Box::pin(self.read(&keys)).await,
+            Request::Read(keys) => Box::pin(self.read(&keys, None)).await,
+            Request::ReadWithin(keys, most) => Box::pin(self.read(&keys, Some(most))).await,
             Request::Find(wanted) => Box::pin(self.find(wanted)).await,
             Request::Fit(keys, bytes) => Response::Fit(fitting(&self.replica.lock(), &keys, bytes)),
         }
@@ -282,13 +287,13 @@ impl Clients {
         }
     }
 
-    async fn read(&self, keys: &[Key]) -> Response {
+    async fn read(&self, keys: &[Key], most: Option<u64>) -> Response {
         // Twice at most: an entry that settles what the clock has overtaken moves the state's clock past it.
         for _ in 0..2 {
             if let Err(error) = self.until_ready().await {
                 return read_error(error);
             }
-            let known = items(&self.replica.lock(), keys);
+            let known = items(&self.replica.lock(), keys, most);
             if let Some(response) = known {
                 return response;
             }
@@ -320,8 +325,8 @@ impl Clients {
     }
 }
 
-/// The items under `keys`; `None` when the answer waits for an entry.
-fn items(replica: &Replica, keys: &[Key]) -> Option<Response> {
+/// The items under `keys`, with no more than `most` bytes of values; `None` when the answer waits for an entry.
+fn items(replica: &Replica, keys: &[Key], most: Option<u64>) -> Option<Response> {
     let now = replica.clock.now();
     let mut items = Vec::with_capacity(keys.len());
     let mut bytes = 0;
@@ -331,6 +336,9 @@ fn items(replica: &Replica, keys: &[Key]) -> Option<Response> {
         }
         let item = replica.state.get(key).cloned();
         bytes += item.as_ref().map_or(0, |item| item.value.len());
+        if most.is_some_and(|most| bytes as u64 > most) {
+            break;
+        }
         items.push(item);
         if bytes >= ANSWER_BYTES {
             break;
