@@ -31,6 +31,8 @@ const QUEUE: usize = 4_096;
 const MAX_OUTSTANDING: usize = 8_192;
 /// Unsent bytes above which no further request is taken from the queue.
 const MAX_UNSENT: usize = 8 * 1024 * 1024;
+/// Room for what comes, at first and after a rest, in bytes.
+const INPUT: usize = 16 * 1024;
 /// With requests outstanding, a peer silent for so long is asked whether it is there,
 const PING_AFTER: Duration = Duration::from_millis(700);
 /// and given up after so long: a connection through a cut that has healed would else wait for its retransmission.
@@ -242,7 +244,7 @@ async fn connect(options: &LinkOptions) -> Result<TcpStream, LinkError> {
 /// Carries requests and answers until the connection breaks or nobody holds the link any more.
 async fn converse(mut stream: TcpStream, first: Call, queue: &mut mpsc::Receiver<Call>) {
     let (mut reader, mut writer) = stream.split();
-    let mut input = BytesMut::with_capacity(16 * 1024);
+    let mut input = BytesMut::with_capacity(INPUT);
     let mut output = BytesMut::new();
     let mut outstanding = HashMap::new();
     let mut next_id = 0u64;
@@ -304,6 +306,10 @@ async fn converse(mut stream: TcpStream, first: Call, queue: &mut mpsc::Receiver
                 // It goes on for as long as there are requests now and then, and rests when there are none.
                 watching = !outstanding.is_empty();
                 watch.as_mut().reset(Instant::now() + WATCH);
+                if !watching && input.is_empty() && output.is_empty() {
+                    // What a burst made of them is not kept for a time when nothing is asked.
+                    (input, output) = (BytesMut::with_capacity(INPUT), BytesMut::new());
+                }
                 let silent = heard.elapsed();
                 if !watching || silent < PING_AFTER {
                     continue;

@@ -141,7 +141,7 @@ fn the_checker_finds_an_acknowledgement_before_the_commit() {
 
 #[test]
 fn the_checker_finds_expiry_by_wall_clocks() {
-    found_within(Broken::WallClockExpiry, 20, |r| Profile::of(2, r), violates);
+    found_within(Broken::WallClockExpiry, 60, |r| Profile::of(2, r), violates);
 }
 
 #[test]
