@@ -49,7 +49,9 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
             Verb::Get => Action::Get {
                 life: time(flags.exptime),
                 vivify: time(flags.vivify),
-                recache: flags.recache.map(|seconds| seconds.max(0) as u64 * 1000),
+                recache: flags
+                    .recache
+                    .map(|seconds| (seconds.max(0) as u64).saturating_mul(1000)),
                 unnoticed: flags.unnoticed,
             },
             Verb::Debug => {

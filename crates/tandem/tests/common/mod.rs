@@ -238,13 +238,15 @@ pub fn send(pid: u32, signal: rustix::process::Signal) {
     }
 }
 
+/// The state of a process, a letter (proc(5)); `None` when there is none.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
 /// Whether a process runs; a zombie does not.
 pub fn runs(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| !rest.trim_start().starts_with('Z'))
-    })
+    state(pid).is_some_and(|state| state != 'Z')
 }
 
 /// Waits for something to become true, up to [`PATIENCE`].
