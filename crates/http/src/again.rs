@@ -18,9 +18,10 @@ pub(crate) struct Last {
 }
 
 impl Last {
-    /// Whether `bytes` begin with the same head.
-    pub fn begins(&self, bytes: &[u8]) -> bool {
-        !self.bytes.is_empty() && bytes.starts_with(&self.bytes)
+    /// The length of the last head, if `bytes` begin with the same one.
+    pub fn begins(&self, bytes: &[u8]) -> Option<usize> {
+        let begins = !self.bytes.is_empty() && bytes.starts_with(&self.bytes);
+        begins.then_some(self.bytes.len())
     }
 
     /// Where the fields of the last head began, if `bytes` begin with the same ones and the empty line behind them; and

@@ -8,11 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tandem_net::Moment;
 
 use bytes::Bytes;
 use tandem_model::{ProxyVersion, Timeouts};
-use tandem_net::{ClientTls, TlsName};
+use tandem_net::{ClientTls, Moment, TlsName};
 
 use crate::Request;
 use crate::policy::Edits;

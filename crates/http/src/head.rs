@@ -189,7 +189,7 @@ impl Head {
 
     /// Whether `bytes` begin with the head that was read last.
     fn is_again(&mut self, bytes: &[u8], limits: &HeadLimits) -> bool {
-        let again = self.limits == *limits && self.last.begins(bytes);
+        let again = self.limits == *limits && self.last.begins(bytes).is_some();
         if again {
             self.http2 = false;
         }

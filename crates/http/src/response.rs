@@ -39,8 +39,6 @@ pub struct ResponseHead {
     keep_alive: bool,
     /// What all of this was read from.
     last: Last,
-    /// And how long that is.
-    size: usize,
 }
 
 impl ResponseHead {
@@ -85,8 +83,10 @@ impl ResponseHead {
         if bytes.is_empty() {
             return Ok(None);
         }
-        if *seen == 0 && self.last.begins(bytes) {
-            return Ok(Some(self.size));
+        if *seen == 0
+            && let Some(length) = self.last.begins(bytes)
+        {
+            return Ok(Some(length));
         }
         // Nearly all come as a whole. What is wrong is found by the way that those take that do not.
         if *seen == 0
@@ -94,7 +94,6 @@ impl ResponseHead {
             && length <= MAX_HEAD
         {
             self.last.remember(&bytes[..length], 0);
-            self.size = length;
             return Ok(Some(length));
         }
         let Some(length) = Self::end(bytes, seen)? else {

@@ -74,6 +74,7 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
         | Kind::Te
         | Kind::HopByHop => false,
     });
+    // Some parsers take its form amiss.
     if !head.has_plain_length() {
         let length = match head.body() {
             BodyLength::Known(length) => length,
@@ -141,8 +142,8 @@ fn forwarded_for(out: &mut Vec<u8>, f: &Forwarded<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A length that came in a form that some parsers take amiss.
-fn content_length(out: &mut Vec<u8>, length: u64) {
+/// The length of a body.
+pub(crate) fn content_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"Content-Length: ");
     decimal::push(out, length);
     out.extend_from_slice(b"\r\n");

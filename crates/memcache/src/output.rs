@@ -46,6 +46,19 @@ impl<'c> Output<'c> {
         }
     }
 
+    /// The room that an operation needs, and how much of it; `None` when it needs none.
+    fn room_for<K: Keyspace + ?Sized>(
+        &self,
+        keyspace: &K,
+        op: &Op<'_>,
+    ) -> Option<(&'c Room, usize)> {
+        let room = self.cx.room.as_ref()?;
+        let most = keyspace.takes(op);
+        // Whoever has room and waits for more could wait for another that does the same.
+        debug_assert!(most == 0 || self.share.is_none());
+        (most > 0).then_some((room, most))
+    }
+
     /// Takes room for what an operation may take, and says how many of its keys to ask for, where it asks for keys; 0: there
     /// was no room in time. What is gathered is written before it waits.
     pub(crate) async fn reserve<S: AsyncWrite + Unpin, K: Keyspace + ?Sized>(
@@ -59,12 +72,9 @@ impl<'c> Output<'c> {
             _ => &[],
         };
         let all = keys.len().max(1);
-        let most = self.cx.room.as_ref().map_or(0, |_| keyspace.takes(op));
-        let Some(room) = self.cx.room.as_ref().filter(|_| most > 0) else {
+        let Some((room, most)) = self.room_for(keyspace, op) else {
             return Ok(all);
         };
-        // Whoever has room and waits for more could wait for another that does the same.
-        debug_assert!(self.share.is_none());
         self.share = room.take_now(most);
         if self.share.is_some() {
             return Ok(all);
@@ -89,19 +99,16 @@ impl<'c> Output<'c> {
         keys: &[&[u8]],
         waits: bool,
     ) -> io::Result<Granted> {
-        let takes = self.cx.room.as_ref();
-        let takes = takes.map_or(0, |_| keyspace.takes(&Op::Get { keys }));
-        let Some(room) = self.cx.room.as_ref().filter(|_| takes > 0) else {
+        let Some((room, most)) = self.room_for(keyspace, &Op::Get { keys }) else {
             return Ok(Granted::All);
         };
-        debug_assert!(self.share.is_none());
-        self.share = room.take_now(takes);
+        self.share = room.take_now(most);
         if self.share.is_none() {
             if !waits {
                 return Ok(Granted::Little(GATHER));
             }
             self.flush(stream).await?;
-            self.share = room.take(takes).await;
+            self.share = room.take(most).await;
         }
         Ok(match self.share {
             Some(_) => Granted::All,

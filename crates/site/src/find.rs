@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use tandem_http::Moment;
 
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
 use rustix::fs::Stat;
+use tandem_http::Moment;
 use tandem_http::policy::coding::{Preference, is_text};
 use tandem_model::Coding;
 

@@ -8,10 +8,10 @@ use std::io::IoSliceMut;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
-use tandem_net::Moment;
 
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
+use tandem_net::Moment;
 use tokio::sync::Semaphore;
 
 /// What the kernel fetches at once, in bytes (its usual readahead), and so what a byte speaks for.

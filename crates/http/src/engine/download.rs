@@ -401,9 +401,12 @@ impl Download<'_, '_> {
     async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
         self.flow.clock.allow(self.upstream.timeouts.body);
         // The answer's beginning was just waited for; what reads more and more of a body has to mind others' turns.
-        let begun = self.flow.heard.get();
-        let told = (!begun).then(|| self.socket.read_now(buf.space()));
-        let read = match told.flatten() {
+        let told = if self.flow.heard.get() {
+            None
+        } else {
+            self.socket.read_now(buf.space())
+        };
+        let read = match told {
             Some(read) => read,
             None => self.socket.read(buf.space()).await,
         };

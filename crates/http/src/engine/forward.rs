@@ -4,10 +4,9 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
-use tandem_net::Moment;
 
 use futures_util::future::{Either, select};
-use tandem_net::Socket;
+use tandem_net::{Moment, Socket};
 use tandem_telemetry::{Phase, Severity, Stopped};
 
 use super::body::Body;

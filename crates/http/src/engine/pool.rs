@@ -9,10 +9,9 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_net::Moment;
 
 use tandem_model::ProxyVersion;
-use tandem_net::{ClientTls, Socket, TlsName, connect, proxy};
+use tandem_net::{ClientTls, Moment, Socket, TlsName, connect, proxy};
 
 use super::connection::Exchange;
 use crate::handler::Endpoint;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tandem_net::Moment;
 
+use tandem_net::Moment;
 use tandem_telemetry::meters::add;
 use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped, WorkerCounters};
 

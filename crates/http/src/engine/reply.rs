@@ -3,9 +3,9 @@
 use std::io::{IoSlice, Write as _};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use tandem_net::Moment;
 
 use bytes::Bytes;
+use tandem_net::Moment;
 use tandem_telemetry::{Phase, Stopped, decimal};
 
 use super::Snapshot;
@@ -17,7 +17,7 @@ use super::connection::{After, Conn, Exchange, NoHead};
 use super::disk::{self, Fault};
 use super::record::Record;
 use crate::policy::Edits;
-use crate::rewrite::Keep;
+use crate::rewrite::{Keep, content_length};
 use crate::{FileBody, Reply};
 
 /// Up to this size a body is sent in one piece with its head, in bytes: one copy costs less than a system call.
@@ -63,9 +63,7 @@ fn head(
         edits.response.apply(out, from);
     }
     if let Some(length) = length {
-        out.extend_from_slice(b"Content-Length: ");
-        decimal::push(out, length);
-        out.extend_from_slice(b"\r\n");
+        content_length(out, length);
     }
     out.extend_from_slice(keep.field());
     out.extend_from_slice(b"\r\n");

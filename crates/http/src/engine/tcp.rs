@@ -14,10 +14,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tandem_net::Moment;
 
 use tandem_net::socket::Sight;
-use tandem_net::{Pipe, Socket, proxy};
+use tandem_net::{Moment, Pipe, Socket, proxy};
 use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped};
 
 use super::buffers::Buffers;

@@ -348,7 +348,8 @@ proptest! {
             "(GET|OPTIONS|P) (/[a%.?]{0,4}|[*]|http://[b:]{0,2}/?) HTTP/1.[01]\r\n", 1..4
         ),
         fields in proptest::collection::vec(
-            "(Host: [a:]{0,2}\r\n)?(Content-Length: [0-9]\r\n|Transfer-Encoding: chunked\r\n|Upgrade: x\r\n)?             (Connection: (close|upgrade|x-y)\r\n)?(X-Y:[ a\t]{0,3}\r?\n)?\r\n", 1..3
+            "(Host: [a:]{0,2}\r\n)?(Content-Length: [0-9]\r\n|Transfer-Encoding: chunked\r\n|Upgrade: x\r\n)?\
+             (Connection: (close|upgrade|x-y)\r\n)?(X-Y:[ a\t]{0,3}\r?\n)?\r\n", 1..3
         ),
         order in proptest::collection::vec((any::<usize>(), any::<usize>(), 0usize..60, any::<bool>()), 1..12),
     ) {

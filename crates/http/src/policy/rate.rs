@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
-use tandem_net::Moment;
 
 use tandem_model as model;
+use tandem_net::Moment;
 
 use crate::Request;
 use crate::handler::{Cx, Handler, Plan, Reply, Step};

@@ -105,7 +105,7 @@ impl AsyncWrite for Counted {
 }
 
 /// Sends `input`, ends, and returns the answers and the number of writes they took.
-async fn talk(keyspace: &Slow, cx: &ServerContext, input: &[u8]) -> (String, usize) {
+async fn talk(keyspace: &impl Keyspace, cx: &ServerContext, input: &[u8]) -> (String, usize) {
     let (mut client, server) = duplex(1 << 20);
     let writes = Rc::new(Cell::new(0));
     let server = Counted {
@@ -249,18 +249,7 @@ async fn an_answer_in_pieces_is_whole_or_ends_in_an_error() {
             fails_after,
             ..Large::default()
         };
-        let (mut client, server) = duplex(1 << 20);
-        client.write_all(b"get l1 l2 s3 l4\r\n").await.unwrap();
-        client.shutdown().await.unwrap();
-        let mut answer = String::new();
-        let both = async {
-            tokio::join!(
-                serve_connection(server, &keyspace, &cx),
-                client.read_to_string(&mut answer)
-            )
-        };
-        let (served, _) = timeout(DEADLINE, both).await.expect("the loop hangs");
-        served.unwrap();
+        let (answer, _) = talk(&keyspace, &cx, b"get l1 l2 s3 l4\r\n").await;
         let keys = answer
             .split("VALUE ")
             .skip(1)
@@ -315,17 +304,7 @@ async fn who_asks_for_little_does_not_wait_for_clients_that_do_not_read() {
     let keyspace = Large::default();
     let (_clients, _served) = ask_and_do_not_read(50, &keyspace, &cx).await;
     let began = tokio::time::Instant::now();
-    let (mut client, server) = duplex(1_000);
-    client.write_all(b"get s1 s2\r\nmg s3 v\r\n").await.unwrap();
-    client.shutdown().await.unwrap();
-    let mut answer = String::new();
-    let both = async {
-        tokio::join!(
-            serve_connection(server, &keyspace, &cx),
-            client.read_to_string(&mut answer)
-        )
-    };
-    both.await.0.unwrap();
+    let (answer, _) = talk(&keyspace, &cx, b"get s1 s2\r\nmg s3 v\r\n").await;
     assert_eq!(
         answer,
         "VALUE s1 0 1\r\nv\r\nVALUE s2 0 1\r\nv\r\nEND\r\nVA 1\r\nv\r\n"
@@ -365,18 +344,8 @@ async fn what_finds_no_room_in_time_is_told_that_nothing_was_done() {
     let keyspace = Large::default();
     // Somebody has all of it and goes on.
     let share = cx.room.as_ref().unwrap().take_now(4 * MEGABYTE).unwrap();
-    let (mut client, server) = duplex(1 << 20);
     let asked = b"get l1\r\nset k 0 0 2\r\nvv\r\nms k 2\r\nvv\r\nset k 0 0 1\r\nv\r\n";
-    client.write_all(asked).await.unwrap();
-    client.shutdown().await.unwrap();
-    let mut answer = String::new();
-    let both = async {
-        tokio::join!(
-            serve_connection(server, &keyspace, &cx),
-            client.read_to_string(&mut answer)
-        )
-    };
-    both.await.0.unwrap();
+    let (answer, _) = talk(&keyspace, &cx, asked).await;
     drop(share);
     let words: Vec<_> = answer
         .lines()
@@ -391,17 +360,9 @@ async fn a_client_that_does_not_read_makes_room_for_one_that_waits() {
     let cx = context(|options| options.room = Some(4 * MEGABYTE));
     let keyspace = Large::default();
     let (_clients, served) = ask_and_do_not_read(4, &keyspace, &cx).await;
-    let (mut client, server) = duplex(1 << 20);
-    client.write_all(b"get l1 l2\r\n").await.unwrap();
-    client.shutdown().await.unwrap();
-    let mut answer = Vec::new();
-    let reading = async {
-        let serving = serve_connection(server, &keyspace, &cx);
-        tokio::join!(serving, client.read_to_end(&mut answer))
-    };
-    let (stalled, (served, _)) = tokio::join!(ends(served), reading);
-    served.unwrap();
-    assert!(answer.ends_with(b"END\r\n"));
+    let reading = talk(&keyspace, &cx, b"get l1 l2\r\n");
+    let (stalled, (answer, _)) = tokio::join!(ends(served), reading);
+    assert!(answer.ends_with("END\r\n"));
     let is_given_up = |end: &io::Result<()>| {
         end.as_ref()
             .is_err_and(|e| e.kind() == io::ErrorKind::TimedOut)

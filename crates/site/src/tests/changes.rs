@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::time::{Duration, SystemTime};
+
 use tandem_http::Moment;
 
 use super::{Directory, Got, ask, get, on_every_kernel, site, telemetry};

@@ -2,8 +2,8 @@
 
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
-use tandem_http::Moment;
 
+use tandem_http::Moment;
 use tandem_model::{Coding, Site};
 
 use super::{Directory, ask, get, get_if, handler, on_every_kernel, site};

@@ -2,10 +2,10 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
-use tandem_http::Moment;
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode};
+use tandem_http::Moment;
 
 use super::{Directory, ask, get, handler, on_every_kernel, site, within};
 

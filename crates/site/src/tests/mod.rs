@@ -13,9 +13,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
-use tandem_http::Moment;
 
-use tandem_http::{Cx, Handler as _, Head, Plan, Request, Step};
+use tandem_http::{Cx, Handler as _, Head, Moment, Plan, Request, Step};
 use tandem_model::Site;
 use tandem_telemetry::{Telemetry, event::Log};
 

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
-use tandem_http::Moment;
 
+use tandem_http::Moment;
 use tandem_model::Site;
 
 use super::{Directory, ask, get, get_if, handler, site};

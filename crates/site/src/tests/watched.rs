@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
-use tandem_http::Moment;
 
+use tandem_http::Moment;
 use tandem_model::Site;
 
 use super::{Directory, Got, ask, handler, site, with_watches, within};

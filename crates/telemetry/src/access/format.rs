@@ -212,14 +212,13 @@ fn or_dash(text: &[u8]) -> &[u8] {
 
 /// Microseconds as milliseconds with three digits.
 fn millis(out: &mut Vec<u8>, micros: u64) {
+    let (whole, rest) = (micros / 1_000, (micros % 1_000) as u16);
+    let [a, b, c] = decimal::three(rest);
     // Most take less than ten of them.
-    if micros < 10_000 {
-        let whole = b'0' + (micros / 1_000) as u8;
-        let [a, b, c] = decimal::three((micros % 1_000) as u16);
-        return out.extend_from_slice(&[whole, b'.', a, b, c]);
+    if whole < 10 {
+        return out.extend_from_slice(&[b'0' + whole as u8, b'.', a, b, c]);
     }
-    decimal::push(out, micros / 1_000);
-    let [a, b, c] = decimal::three((micros % 1_000) as u16);
+    decimal::push(out, whole);
     out.extend_from_slice(&[b'.', a, b, c]);
 }
 
