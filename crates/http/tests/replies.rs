@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use common::*;
@@ -76,6 +76,115 @@ fn a_head_request_gets_the_head_alone_and_the_connection_lives() {
         let answer = read_until(&mut client, "hello").await;
         assert!(answer.contains("Connection: keep-alive\r\n"), "{answer}");
     });
+}
+
+/// An answer's lines without its date.
+fn undated(answer: &str) -> String {
+    let dated = |line: &&str| !line.starts_with("Date: ");
+    answer.split_inclusive('\n').filter(dated).collect()
+}
+
+#[test]
+fn whatever_was_sent_before_an_answer_is_the_one_that_was_asked_for() {
+    let of = |status, fields: &'static str, body: &'static str| Reply {
+        status,
+        fields: Bytes::from_static(fields.as_bytes()),
+        body: Bytes::from_static(body.as_bytes()),
+        service: "site".into(),
+        close: false,
+    };
+    let replies = [
+        of(200, "A: 1\r\n", "some words"),
+        of(200, "A: 2\r\n", "some words"),
+        of(200, "A: 1\r\n", "other words"),
+        of(206, "A: 1\r\n", "some words"),
+        of(404, "A: 1\r\n", "some words"),
+        of(200, "A: 1\r\n", ""),
+    ];
+    let serve = move |request: &Request<'_>| {
+        let number = usize::from(request.path()[1] - b'0');
+        Plan::Bytes(replies[number].clone())
+    };
+    let kinds = [
+        ("GET", "1.1", "X: 1"),
+        ("HEAD", "1.1", "X: 1"),
+        ("GET", "1.0", "Connection: keep-alive"),
+    ];
+    let asked = |number: usize, (method, minor, field): (&str, &str, &str)| {
+        format!("{method} /{number} HTTP/{minor}\r\nHost: a\r\n{field}\r\n\r\n")
+    };
+    let all: Vec<_> = (0..6)
+        .flat_map(|number| kinds.map(|kind| (number, kind)))
+        .collect();
+    let closing = "GET /0 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    run(async move {
+        let mut alone = Vec::new();
+        for &(number, kind) in &all {
+            let rig = Rig::new(config(handler(serve.clone())));
+            let mut client = rig.connect().await;
+            let request = asked(number, kind);
+            client.write_all(request.as_bytes()).await.unwrap();
+            client.shutdown().await.unwrap();
+            alone.push(undated(&read_to_end(&mut client).await));
+        }
+        let rig = Rig::new(config(handler(serve.clone())));
+        let last = undated(&rig.talk(closing).await);
+        // Every one after every other one, twice in a row, too.
+        let rig = Rig::new(config(handler(serve)));
+        for first in 0..all.len() {
+            let order = (0..all.len()).flat_map(|second| [first, second, second]);
+            let (mut requests, mut answers) = (String::new(), String::new());
+            for index in order {
+                let (number, kind) = all[index];
+                requests += &asked(number, kind);
+                answers += &alone[index];
+            }
+            let got = rig.talk(requests + closing).await;
+            assert_eq!(undated(&got), answers + &last);
+        }
+    });
+}
+
+#[test]
+fn the_date_of_an_answer_that_is_sent_again_is_that_of_today() {
+    run(async {
+        let words = Bytes::from_static(b"words");
+        let rig = Rig::new(config(handler(move |_| {
+            let mut reply = Reply::text(200, &"site".into(), "");
+            reply.body = words.clone();
+            Plan::Bytes(reply)
+        })));
+        let mut client = rig.connect().await;
+        let mut dates = Vec::<String>::new();
+        // Until two seconds are over.
+        while dates.len() < 3 {
+            // The kernel's coarse clock, which answers tell, is some milliseconds late.
+            let before = SystemTime::now() - Duration::from_millis(20);
+            let asked = client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            asked.await.unwrap();
+            let answer = read_until(&mut client, "words").await;
+            let possible = [before, SystemTime::now()].map(date);
+            let is_told = |date: &String| answer.contains(&format!("\r\nDate: {date}\r\n"));
+            let told = possible.iter().find(|date| is_told(date));
+            let told = told.unwrap_or_else(|| panic!("{possible:?}: {answer}"));
+            if dates.last() != Some(told) {
+                dates.push(told.clone());
+            }
+        }
+    });
+}
+
+/// As in a Date field (RFC 9110 section 5.6.7).
+fn date(at: SystemTime) -> String {
+    let t = time::OffsetDateTime::from(at);
+    let (day, month) = (t.weekday().to_string(), t.month().to_string());
+    let (hour, minute, second) = t.to_hms();
+    let (day, month) = (&day[..3], &month[..3]);
+    format!(
+        "{day}, {:02} {month} {} {hour:02}:{minute:02}:{second:02} GMT",
+        t.day(),
+        t.year()
+    )
 }
 
 #[test]

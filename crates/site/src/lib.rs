@@ -32,7 +32,7 @@ use rustix::io::Errno;
 use tandem_http::policy::coding::Preference;
 use tandem_http::{Cx, Handler, Plan, Reply, Request, Step};
 use tandem_model::{Coding, Site};
-use tandem_telemetry::Telemetry;
+use tandem_telemetry::{Telemetry, meters};
 use tokio::sync::Semaphore;
 
 mod access;
@@ -238,7 +238,7 @@ impl SiteHandler {
 
 impl Shared {
     fn worker(&self, index: usize) -> &Worker {
-        &self.workers[index % self.workers.len()]
+        meters::own(&self.workers, index)
     }
 
     fn search<'a>(

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
 
-use crate::meters::add;
+use crate::meters::{self, add};
 
 /// The counters of one worker, on cache lines of their own.
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl Counters {
 
     /// The counters of one worker.
     pub fn worker(&self, index: usize) -> &WorkerCounters {
-        &self.0[index % self.0.len()]
+        meters::own(&self.0, index)
     }
 
     /// The sum over all workers.

@@ -16,6 +16,12 @@ pub fn add(cell: &AtomicU64, n: u64) {
     cell.store(cell.load(Relaxed).wrapping_add(n), Relaxed);
 }
 
+/// What belongs to a worker among as many as there are workers, or were when they were made.
+pub fn own<T>(all: &[T], worker: usize) -> &T {
+    // One beyond the last is rare, and a division is not cheap.
+    all.get(worker).unwrap_or_else(|| &all[worker % all.len()])
+}
+
 /// A value for each worker, on cache lines of their own. A clone is the same values.
 #[derive(Debug)]
 pub struct PerWorker<T>(Arc<[Aligned<T>]>);
@@ -38,7 +44,7 @@ impl<T: Default> PerWorker<T> {
 
     /// The value of one worker.
     pub fn of(&self, worker: usize) -> &T {
-        &self.0[worker % self.0.len()].0
+        &own(&self.0, worker).0
     }
 
     /// All of them.

@@ -125,13 +125,14 @@ impl PoolAttempts {
         let settings = &*self.settings;
         let sticker = settings.sticker.as_ref();
         let outside = !server.node;
+        let tls = settings.tls.clone().filter(|_| outside);
         let upstream = Upstream {
             address: server.key.endpoint.clone(),
             name: server.key.name.clone(),
             node: server.node,
             from: server.from,
-            tls: settings.tls.clone().filter(|_| outside),
-            host: server.host.clone(),
+            host: tls.as_ref().and_then(|_| server.host.clone()),
+            tls,
             proxy: settings.proxy.filter(|_| outside),
             timeouts: settings.limits(),
             idle: settings.idle,

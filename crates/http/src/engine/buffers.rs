@@ -1,9 +1,10 @@
 //! Buffers of a worker: taken while bytes are on their way, given back when none are.
 
-use std::cell::RefCell;
 use std::ops::{Deref, DerefMut, Range};
 use std::rc::Rc;
 
+use super::spare::Spare;
+use super::whole::Whole;
 use crate::head::{Head, MAX_HEAD};
 use crate::response::ResponseHead;
 
@@ -11,20 +12,29 @@ use crate::response::ResponseHead;
 const SMALL: usize = MAX_HEAD;
 /// A piece of a large body: fewer system calls, and still within a core's second-level cache.
 const LARGE: usize = 64 * 1024;
-/// Free buffers of each size that are kept, in bytes.
-const KEPT: usize = 2 << 20;
+/// Free buffers of each size that are kept, in bytes: as many small ones as there are requests under way on a busy worker,
+/// since to make one costs as much as a small request.
+const KEPT: usize = 16 << 20;
 /// Free scratches that are kept.
-const KEPT_SCRATCHES: usize = 64;
+const KEPT_SCRATCHES: usize = KEPT / SMALL;
 /// A head under construction that grew beyond this is not kept.
-const KEPT_OUT: usize = 64 * 1024;
+const KEPT_OUT: usize = 32 * 1024;
 
 /// The free buffers of a worker.
-#[derive(Default)]
-#[expect(clippy::vec_box, reason = "a scratch moves in and out by its pointer")]
 pub(super) struct Buffers {
-    small: RefCell<Vec<Box<[u8]>>>,
-    large: RefCell<Vec<Box<[u8]>>>,
-    scratches: RefCell<Vec<Box<Scratch>>>,
+    small: Spare<Box<[u8]>>,
+    large: Spare<Box<[u8]>>,
+    scratches: Spare<Box<Scratch>>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self {
+            small: Spare::new(KEPT / SMALL),
+            large: Spare::new(KEPT / LARGE),
+            scratches: Spare::new(KEPT_SCRATCHES),
+        }
+    }
 }
 
 impl Buffers {
@@ -47,8 +57,8 @@ impl Buffers {
         large
     }
 
-    fn take(self: &Rc<Self>, free: &RefCell<Vec<Box<[u8]>>>, size: usize) -> Buf {
-        let bytes = free.borrow_mut().pop();
+    fn take(self: &Rc<Self>, free: &Spare<Box<[u8]>>, size: usize) -> Buf {
+        let bytes = free.take();
         Buf {
             bytes: bytes.unwrap_or_else(|| vec![0; size].into_boxed_slice()),
             filled: 0..0,
@@ -58,11 +68,17 @@ impl Buffers {
 
     /// Room for the heads of one request.
     pub fn scratch(self: &Rc<Self>) -> Scratched {
-        let scratch = self.scratches.borrow_mut().pop();
         Scratched {
-            scratch: Some(scratch.unwrap_or_default()),
+            scratch: Some(self.scratches.take().unwrap_or_default()),
             home: self.clone(),
         }
+    }
+
+    /// Gives back to the system what was not needed for a while.
+    pub fn rest(&self) {
+        self.small.rest();
+        self.large.rest();
+        self.scratches.rest();
     }
 }
 
@@ -132,10 +148,7 @@ impl Drop for Buf {
         } else {
             &self.home.large
         };
-        let mut free = free.borrow_mut();
-        if (free.len() + 1) * bytes.len() <= KEPT {
-            free.push(bytes);
-        }
+        free.put(bytes);
     }
 }
 
@@ -148,6 +161,8 @@ pub(super) struct Scratch {
     pub request_out: Vec<u8>,
     /// The head on its way to the client.
     pub response_out: Vec<u8>,
+    /// The last small answer from memory.
+    pub whole: Whole,
 }
 
 /// A scratch that goes back to its worker when dropped.
@@ -176,10 +191,7 @@ impl Drop for Scratched {
                 out.clear();
                 out.shrink_to(KEPT_OUT);
             }
-            let mut free = self.home.scratches.borrow_mut();
-            if free.len() < KEPT_SCRATCHES {
-                free.push(scratch);
-            }
+            self.home.scratches.put(scratch);
         }
     }
 }
@@ -200,15 +212,5 @@ mod tests {
         assert_eq!(buf.filled(), [0; 3]);
         buf.consume(3);
         assert_eq!(buf.space().len(), SMALL);
-    }
-
-    #[test]
-    fn buffers_are_used_again_and_only_so_many_are_kept() {
-        let buffers = Rc::new(Buffers::default());
-        let taken: Vec<_> = (0..200).map(|_| buffers.small()).collect();
-        drop(taken);
-        assert_eq!(buffers.small.borrow().len(), KEPT / SMALL);
-        drop(buffers.large());
-        assert_eq!(buffers.large.borrow().len(), 1);
     }
 }

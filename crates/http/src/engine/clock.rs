@@ -61,6 +61,11 @@ impl Clock {
         self.deadline.set(self.now() + limit);
     }
 
+    /// What is left until the limit.
+    pub fn left(&self) -> Duration {
+        self.deadline.get().since(self.now())
+    }
+
     /// Ready when the limit is reached. Whoever waits asks.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         self.now.set(None);

@@ -3,6 +3,7 @@
 //! While it waits it holds its socket, its timer and little else; the state of a request is boxed and lives as long as
 //! one request soon follows another.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use super::client::{Client, Wire};
 use super::clock::{Clock, Elapsed};
 use super::opening::Opened;
 use super::record::{self, Record};
+use super::whole::Whole;
 use super::{
     Counted, Door, Draining, Place, Shared, Snapshot, forward, http2, opening, reply, tcp,
 };
@@ -44,8 +46,10 @@ const LATER: Duration = Duration::from_mins(2);
 /// How long a connection holds the state of its last request for the next one: longer than a busy client waits, and
 /// shorter than a reader.
 const SOON: Duration = Duration::from_millis(250);
-/// Connections of a worker that may: some 8 KiB each, which must not count beside what thousands of idle ones take.
+/// Connections of a worker that may: some 5 KiB each, which must not count beside what thousands of idle ones take.
 const MOST_EXPECTING: usize = 64;
+/// As many more may whose last request came as soon.
+const MOST_BUSY: usize = 1024;
 /// Handlers that may be asked in turn for one request.
 const MOST_STEPS: usize = 16;
 
@@ -60,6 +64,8 @@ pub(super) struct Conn {
     pub counted: Option<Counted>,
     /// Where the listener has limits.
     pub admitted: Option<Box<Admitted>>,
+    /// Its last request came soon after the one before.
+    pub busy: Cell<bool>,
 }
 
 /// What becomes of a connection.
@@ -158,6 +164,7 @@ impl Conn {
             shared: shared.clone(),
             counted,
             admitted: None,
+            busy: Cell::new(false),
         }
     }
 
@@ -178,16 +185,21 @@ impl Conn {
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
     pub async fn next(&self) -> bool {
-        self.comes_within(self.idle()).await
+        let limit = self.idle();
+        let comes = self.comes_within(limit).await;
+        self.busy.set(comes && self.clock.left() + SOON > limit);
+        comes
     }
 
     /// Waits a little for the next request; `false` when none came. Holds what a request's state takes, so that a busy
     /// connection does not make it anew each time; so many of a worker's connections may.
     async fn soon(&self) -> bool {
-        let Some(_place) = Expecting::new(self.shared()) else {
+        let Some(_place) = Expecting::new(self) else {
             return false;
         };
-        self.comes_within(SOON.min(self.idle())).await
+        let comes = self.comes_within(SOON.min(self.idle())).await;
+        self.busy.set(comes);
+        comes
     }
 
     fn idle(&self) -> Duration {
@@ -232,9 +244,15 @@ impl Conn {
 struct Expecting<'a>(&'a Shared);
 
 impl<'a> Expecting<'a> {
-    fn new(shared: &'a Shared) -> Option<Self> {
+    fn new(conn: &'a Conn) -> Option<Self> {
+        let shared = &*conn.shared;
         let expecting = shared.expecting.get();
-        (expecting < MOST_EXPECTING).then(|| {
+        let most = if conn.busy.get() {
+            MOST_EXPECTING + MOST_BUSY
+        } else {
+            MOST_EXPECTING
+        };
+        (expecting < most).then(|| {
             shared.expecting.set(expecting + 1);
             Self(shared)
         })
@@ -284,6 +302,7 @@ async fn requests(conn: &Conn) -> After {
                 response: &mut scratch.response,
                 request_out: &mut scratch.request_out,
                 response_out: &mut scratch.response_out,
+                whole: &mut scratch.whole,
             };
             let after = respond(&mut x, &mut body, outs).await;
             if after != After::Keep {
@@ -359,6 +378,7 @@ pub(super) struct Outs<'a> {
     pub response: &'a mut crate::response::ResponseHead,
     pub request_out: &'a mut Vec<u8>,
     pub response_out: &'a mut Vec<u8>,
+    pub whole: &'a mut Whole,
 }
 
 /// Why there is no request to answer.
@@ -522,7 +542,7 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
             }
             Plan::Bytes(reply) => match fallbacks.pop() {
                 Some(then) if reply.status == 404 => then.step(&x.request, &x.cx),
-                _ => return reply::bytes(x, body, reply, outs.response_out).await,
+                _ => return reply::memory(x, body, reply, outs).await,
             },
             Plan::File(file) => match fallbacks.pop() {
                 Some(then) if file.status == 404 => then.step(&x.request, &x.cx),

@@ -24,10 +24,12 @@ mod opening;
 mod pool;
 mod record;
 mod reply;
+mod spare;
 mod stream;
 mod tcp;
 mod tunnel;
 mod upload;
+mod whole;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -477,6 +479,7 @@ async fn housekeeping(shared: Weak<Shared>) {
         };
         shared.flush_logs();
         shared.pool.sweep();
+        shared.buffers.rest();
         // Listeners that were closed by a reload are forgotten.
         shared
             .accepting

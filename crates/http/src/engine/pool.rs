@@ -44,7 +44,7 @@ impl Key {
             to: upstream.address.clone(),
             from: upstream.from,
             tls: upstream.tls.clone(),
-            host: upstream.tls.as_ref().and(upstream.host.clone()),
+            host: upstream.tls.as_ref().and_then(|_| upstream.host.clone()),
             stated: upstream.proxy.map(|version| {
                 let Request { client, peer, .. } = x.request;
                 // The port of the connection is that of the client only when that opened it.

@@ -13,7 +13,7 @@ use super::admission::Denied;
 use super::body::Body;
 use super::client::Wire;
 use super::clock::Elapsed;
-use super::connection::{After, Conn, Exchange, NoHead};
+use super::connection::{After, Conn, Exchange, NoHead, Outs};
 use super::disk::{self, Fault};
 use super::record::Record;
 use crate::policy::Edits;
@@ -86,6 +86,50 @@ pub(super) fn after(keep: Keep) -> After {
     } else {
         After::Keep
     }
+}
+
+/// Sends an answer from memory: as it was sent the last time, if that was the same one.
+pub(super) async fn memory(
+    x: &mut Exchange<'_>,
+    body: &Body<'_>,
+    reply: Reply,
+    outs: Outs<'_>,
+) -> After {
+    if reply.status != 200 || reply.body.len() > JOINED || x.edits.is_some() || x.is_head() {
+        return bytes(x, body, reply, outs.response_out).await;
+    }
+    let keep = keep(x, body.left(), reply.close);
+    let second = tandem_net::coarse_time().as_secs();
+    let whole = outs.whole;
+    {
+        let is_same = whole.is(&reply, keep, second);
+        x.record.service = Some(reply.service);
+        x.record.bytes = reply.body.len() as u64;
+        if !is_same {
+            whole.forget();
+            let length = Some(x.record.bytes);
+            head(
+                &mut whole.bytes,
+                x.conn,
+                200,
+                &reply.fields,
+                length,
+                keep,
+                None,
+            );
+            whole.head = whole.bytes.len();
+            whole.bytes.extend_from_slice(&reply.body);
+            whole.made_of(reply.fields, reply.body, keep, second);
+        }
+    }
+    x.record.status = 200;
+    x.record.head_bytes += whole.head as u64;
+    if keep == Keep::Close {
+        x.conn.client.conclude_with_next_write();
+    }
+    let limit = x.snapshot.config.timeouts.body;
+    let sent = x.conn.send(&mut [IoSlice::new(&whole.bytes)], limit).await;
+    finish(x, sent, keep)
 }
 
 /// Sends an answer from memory.

@@ -104,6 +104,7 @@ pub(super) async fn serve(conn: Conn) {
         shared,
         counted: _counted,
         admitted: _admitted,
+        busy: _,
     } = conn;
     let Client::Http1(socket) = client else {
         return;
@@ -260,6 +261,7 @@ async fn answer(
         shared: shared.clone(),
         counted: None,
         admitted: None,
+        busy: Cell::default(),
     };
     let bytes = input.filled();
     let after = match written.and_then(|()| scratch.head.read_http2(bytes, &limits)) {
@@ -271,6 +273,7 @@ async fn answer(
                 response: &mut scratch.response,
                 request_out: &mut scratch.request_out,
                 response_out: &mut scratch.response_out,
+                whole: &mut scratch.whole,
             };
             Box::pin(respond(&mut x, &mut body, outs)).await
         }
