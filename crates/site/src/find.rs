@@ -117,6 +117,11 @@ impl Search<'_> {
             Err(Closed::Patience | Closed::Busy) => {}
             Ok(_) | Err(_) => cache.forget(&key),
         }
+        if let Err(closed) = found {
+            let (place, below) = self.shared.places.of(name);
+            let events = &self.shared.telemetry.events;
+            place.say_if_refused(below, closed, self.now, events);
+        }
         found
     }
 
@@ -188,7 +193,7 @@ impl Search<'_> {
                 Ok(Found::Listing(page))
             }
             (false, _) if site.fallback.is_some() => Err(Closed::Missing),
-            (false, _) => Err(Closed::Forbidden),
+            (false, _) => Err(Closed::Unlisted),
         }
     }
 
@@ -239,7 +244,9 @@ impl Search<'_> {
                 }
                 (file, stat)
             }
-            Ok(Opened::Directory) | Err(Closed::Missing | Closed::Forbidden) => return Ok(None),
+            Ok(Opened::Directory) | Err(Closed::Missing | Closed::Denied | Closed::Outside) => {
+                return Ok(None);
+            }
             Err(closed) => return Err(closed),
         };
         let changed = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);

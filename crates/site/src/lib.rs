@@ -323,7 +323,7 @@ fn read(reply: Option<Reply>, service: &Arc<str>) -> Plan {
 fn refused(closed: Closed, service: &Arc<str>) -> Plan {
     let status = match closed {
         Closed::Missing => 404,
-        Closed::Forbidden => 403,
+        Closed::Unlisted | Closed::Denied | Closed::Outside => 403,
         Closed::Busy | Closed::Patience => 503,
         Closed::Failed => 500,
     };

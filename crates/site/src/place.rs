@@ -1,13 +1,21 @@
 //! Step 6: the directories of a site: its root, and those seen under other paths.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
+use tandem_http::Moment;
 use tandem_model::Site;
 use tandem_telemetry::event::Events;
 
-use crate::root::Root;
+use crate::root::{Closed, Root};
 use crate::{Fault, SiteError};
+
+/// How often it is said what clients ask for and may not have: whoever asks again and again fills no log.
+const SAID_EVERY: Duration = Duration::from_mins(1);
 
 /// A directory, and where it is seen.
 pub(crate) struct Place {
@@ -20,6 +28,15 @@ pub(crate) struct Place {
     subject: String,
     /// It could be opened when it was last looked at.
     readable: AtomicBool,
+    refused: Mutex<Refused>,
+}
+
+/// What was asked for and could not be had, as far as it was said.
+#[derive(Default)]
+struct Refused {
+    said: Option<Moment>,
+    /// How many were not mentioned since.
+    unsaid: u64,
 }
 
 /// All of them.
@@ -42,6 +59,7 @@ impl Places {
                 root: root?,
                 subject: format!("site {}", site.name),
                 readable: AtomicBool::new(true),
+                refused: Mutex::default(),
             })
         };
         let aliases = site.aliases.iter().map(|(at, path)| place(at, path));
@@ -93,6 +111,40 @@ impl Place {
                 ),
             );
         }
+    }
+
+    /// Says now and then what is answered 403 since it may not be read or leads out of the root, which is seldom meant.
+    pub(crate) fn say_if_refused(&self, name: &[u8], closed: Closed, now: Moment, events: &Events) {
+        let why = match closed {
+            Closed::Denied => {
+                "this user may not read it, or not enter a directory on the way: give it the permission (chmod)"
+            }
+            Closed::Outside => {
+                "a symbolic link on the way leads out of the root: move what it leads to, or use `aliases`"
+            }
+            _ => return,
+        };
+        let unsaid = {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            if refused
+                .said
+                .is_some_and(|said| now.since(said) < SAID_EVERY)
+            {
+                refused.unsaid += 1;
+                return;
+            }
+            refused.said = Some(now);
+            std::mem::take(&mut refused.unsaid)
+        };
+        let more = match unsaid {
+            0 => String::new(),
+            n => format!(" (refusals since the last one that was told: {n} more)"),
+        };
+        let path = self.root.path().join(OsStr::from_bytes(name));
+        events.warning(
+            self.subject.clone(),
+            format!("{path:?} is answered 403: {why}{more}"),
+        );
     }
 
     /// Says once that the directory cannot be opened any more, and once that it can again.

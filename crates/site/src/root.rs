@@ -46,8 +46,12 @@ pub(crate) enum Closed {
     Patience,
     /// There is no such file.
     Missing,
-    /// It may not be read, or leads out of the root.
-    Forbidden,
+    /// It is a directory without an index, whose names are nobody's business.
+    Unlisted,
+    /// This process may not read it, or not enter a directory on the way.
+    Denied,
+    /// It leads out of the root.
+    Outside,
     /// There are too many open files, or no memory.
     Busy,
     /// The disk or the file system fails.
@@ -66,7 +70,8 @@ impl From<Errno> for Closed {
             | Errno::NODEV
             | Errno::INVAL
             | Errno::ILSEQ => Self::Missing,
-            Errno::ACCESS | Errno::PERM | Errno::XDEV => Self::Forbidden,
+            Errno::ACCESS | Errno::PERM => Self::Denied,
+            Errno::XDEV => Self::Outside,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::AGAIN => Self::Busy,
             _ => Self::Failed,
         }
@@ -205,7 +210,7 @@ impl Root {
         unlinked: bool,
     ) -> Result<Opened, Closed> {
         let directory = held.fd().map_err(|errno| match errno {
-            Errno::ACCESS => Closed::Forbidden,
+            Errno::ACCESS => Closed::Denied,
             _ => Closed::Failed,
         })?;
         // The empty name is the root itself.
@@ -224,11 +229,11 @@ impl Root {
         let file = match resolved {
             Ok(file) => file,
             // A directory that may be entered but not listed is a directory all the same.
-            Err(Closed::Forbidden) => {
+            Err(Closed::Denied) => {
                 let seen = self.resolve(directory, name, LOOK, patience)?;
                 return match kind(&rustix::fs::fstat(&seen)?) {
                     FileType::Directory => Ok(Opened::Directory),
-                    _ => Err(Closed::Forbidden),
+                    _ => Err(Closed::Denied),
                 };
             }
             Err(closed) => return Err(closed),

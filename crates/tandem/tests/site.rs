@@ -332,6 +332,15 @@ fn what_the_server_may_not_read_is_forbidden() {
     ] {
         assert_eq!(get(node.address, path).status, status, "{path}");
     }
+    // The first is told, and the others soon after it are not.
+    let told = node.events();
+    let told: Vec<_> = told.lines().filter(|line| line.contains("403")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("warning site www: ")
+            && told[0].contains("www/closed.txt\" is answered 403: this user may not read it"),
+        "{told:?}"
+    );
     // The root itself is closed, and opened again.
     for (bits, status) in [(0o000, 403), (0o755, 200)] {
         mode(&node.dir, "www", bits);

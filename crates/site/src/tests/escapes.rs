@@ -2,12 +2,14 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode};
 use tandem_http::Moment;
 
-use super::{Directory, ask, get, handler, on_every_kernel, site, within};
+use super::{Directory, ask, get, handler, on_every_kernel, site, telemetry, within};
+use crate::SiteHandler;
 
 const SECRET: &[u8] = b"nobody may read this";
 
@@ -69,6 +71,31 @@ async fn no_spelling_of_a_path_leads_out() {
             assert!(got.body != SECRET, "{kernel:?} {path}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_link_that_leads_out_is_told_once_a_minute_with_the_number_of_the_others() {
+    let directory = guarded();
+    directory.link(directory.outside().join("secret.txt"), "link.txt");
+    let telemetry = telemetry();
+    let handler = SiteHandler::new(&site(directory.root()), 1, telemetry.clone()).unwrap();
+    let begun = Moment::now();
+    for second in [0, 1, 59, 60, 119, 121] {
+        let now = begun + Duration::from_secs(second);
+        let got = ask(&handler, "GET", b"/link.txt", &[], now).await;
+        assert_eq!(got.status, 403);
+        // What is not there, and what has no listing, is nobody's fault.
+        ask(&handler, "GET", b"/none.txt", &[], now).await;
+        ask(&handler, "GET", b"/sub/", &[], now).await;
+    }
+    let told = telemetry.events.last(9);
+    let told: Vec<&str> = told.iter().map(|event| &*event.what).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    let named = "root/link.txt\" is answered 403: a symbolic link on the way leads out of the root";
+    assert!(told.iter().all(|told| told.contains(named)), "{told:?}");
+    assert!(!told[0].contains("more"), "{told:?}");
+    assert!(told[1].ends_with("(refusals since the last one that was told: 2 more)"));
+    assert!(told[2].ends_with("(refusals since the last one that was told: 1 more)"));
 }
 
 #[tokio::test]
