@@ -43,13 +43,6 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGERED: usize = 1 << 20;
 /// The longest a handler's [`Step::Later`] may take; they have deadlines of their own.
 const LATER: Duration = Duration::from_mins(2);
-/// How long a connection holds the state of its last request for the next one: longer than a busy client waits, and
-/// shorter than a reader.
-const SOON: Duration = Duration::from_millis(250);
-/// Connections of a worker that may: some 5 KiB each, which must not count beside what thousands of idle ones take.
-const MOST_EXPECTING: usize = 64;
-/// As many more may whose last request came as soon.
-const MOST_BUSY: usize = 1024;
 /// Handlers that may be asked in turn for one request.
 const MOST_STEPS: usize = 16;
 
@@ -178,44 +171,6 @@ impl Conn {
         self.shared().draining.get() != Draining::No || self.door.closed.get()
     }
 
-    /// Whether it ends without another request.
-    fn is_ended(&self) -> bool {
-        self.shared().draining.get() == Draining::Idle || self.door.closed.get()
-    }
-
-    /// Waits for the next request. `false` when none may come any more. Holds no buffer.
-    pub async fn next(&self) -> bool {
-        let limit = self.idle();
-        let comes = self.comes_within(limit).await;
-        self.busy.set(comes && self.clock.left() + SOON > limit);
-        comes
-    }
-
-    /// Waits a little for the next request; `false` when none came. Holds what a request's state takes, so that a busy
-    /// connection does not make it anew each time; so many of a worker's connections may.
-    async fn soon(&self) -> bool {
-        let Some(_place) = Expecting::new(self) else {
-            return false;
-        };
-        let comes = self.comes_within(SOON.min(self.idle())).await;
-        self.busy.set(comes);
-        comes
-    }
-
-    fn idle(&self) -> Duration {
-        self.door.seen.borrow().config.timeouts.idle
-    }
-
-    async fn comes_within(&self, limit: Duration) -> bool {
-        self.clock.allow(limit);
-        poll_fn(|cx| match self.client.poll_readable(cx) {
-            Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
-            Poll::Pending if self.is_ended() => Poll::Ready(false),
-            Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
-        })
-        .await
-    }
-
     /// Sends all of `pieces`, each part of it within `limit`.
     pub async fn send(&self, pieces: &mut [IoSlice<'_>], limit: Duration) -> Result<(), Stopped> {
         let mut left: &mut [IoSlice<'_>] = pieces;
@@ -237,31 +192,6 @@ impl Conn {
             }
         }
         Ok(())
-    }
-}
-
-/// A place among the connections that hold the state of their last request.
-struct Expecting<'a>(&'a Shared);
-
-impl<'a> Expecting<'a> {
-    fn new(conn: &'a Conn) -> Option<Self> {
-        let shared = &*conn.shared;
-        let expecting = shared.expecting.get();
-        let most = if conn.busy.get() {
-            MOST_EXPECTING + MOST_BUSY
-        } else {
-            MOST_EXPECTING
-        };
-        (expecting < most).then(|| {
-            shared.expecting.set(expecting + 1);
-            Self(shared)
-        })
-    }
-}
-
-impl Drop for Expecting<'_> {
-    fn drop(&mut self) {
-        self.0.expecting.set(self.0.expecting.get() - 1);
     }
 }
 

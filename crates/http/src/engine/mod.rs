@@ -29,6 +29,7 @@ mod stream;
 mod tcp;
 mod tunnel;
 mod upload;
+mod waiting;
 mod whole;
 
 use std::cell::{Cell, RefCell};
