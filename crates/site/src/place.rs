@@ -141,6 +141,8 @@ impl Place {
             n => format!(" (refusals since the last one that was told: {n} more)"),
         };
         let path = self.root.path().join(OsStr::from_bytes(name));
+        // Clients choose the name: no byte of it may end the line.
+        let path = path.to_string_lossy();
         events.warning(
             self.subject.clone(),
             format!("{path:?} is answered 403: {why}{more}"),
