@@ -3,113 +3,54 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use common::calls::{calls, has_strace};
-use common::{Dir, get, has, request, send, wait_until};
-use rustix::process::Signal;
+use common::node::Node;
+use common::{Dir, get, has, request, wait_until};
 
-struct Node {
-    dir: Dir,
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Node {
-    /// Starts a node with these tables, in which `{bind}` and `{dir}` are filled in. `around` gets the command and may
-    /// put another around it.
-    fn start(
-        tables: &str,
-        prepare: impl FnOnce(&Dir),
-        around: impl FnOnce(&Dir, Vec<String>) -> Vec<String>,
-    ) -> Self {
-        let dir = Dir::new();
-        prepare(&dir);
-        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = held.local_addr().expect("an address");
-        drop(held);
-        let path = dir.path().to_string_lossy();
-        let tables = tables
-            .replace("{bind}", &address.to_string())
-            .replace("{dir}", &path);
-        let file = dir.file(
-            "cluster.toml",
-            &format!(
-                "[cluster]\nworkers = 1\nstate = \"{path}/state\"\nadmin = \"unix:{path}/admin\"\n{tables}"
-            ),
-        );
-        let command = around(
-            &dir,
-            vec![env!("CARGO_BIN_EXE_tandem").into(), "run".into(), file],
-        );
-        let log = std::fs::File::create(dir.path().join("events")).expect("a file");
-        let child = Command::new(&command[0])
-            .args(&command[1..])
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts");
-        let node = Self {
-            dir,
-            child,
-            address,
-        };
-        wait_until("the node serves", || node.events().contains("serves as"));
-        node
-    }
-
-    fn events(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("events")).unwrap_or_default()
-    }
-
-    /// So many requests on one connection, each answered 200.
-    fn ask(&self, path: &str, times: usize) {
-        let mut stream = TcpStream::connect(self.address).expect("it listens");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n");
-        let mut length = 0;
-        for _ in 0..times {
-            stream.write_all(request.as_bytes()).expect("it reads");
-            let mut answer = vec![0; 4_096];
-            let mut filled = 0;
-            while length == 0 || filled < length {
-                let n = stream.read(&mut answer[filled..]).expect("it answers");
-                assert!(n > 0, "it closed the connection");
-                filled += n;
-                let text = String::from_utf8_lossy(&answer[..filled]);
-                let Some(head) = text.find("\r\n\r\n") else {
-                    continue;
-                };
-                assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
-                let stated = text.split("Content-Length: ").nth(1).expect("a length");
-                let body: usize = stated
-                    .lines()
-                    .next()
-                    .expect("a line")
-                    .parse()
-                    .expect("a number");
-                length = head + 4 + body;
-            }
+/// So many requests on one connection, each answered 200.
+fn ask(node: &Node, path: &str, times: usize) {
+    let mut stream = TcpStream::connect(node.address()).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test.example\r\n\r\n");
+    let mut length = 0;
+    for _ in 0..times {
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = vec![0; 4_096];
+        let mut filled = 0;
+        while length == 0 || filled < length {
+            let n = stream.read(&mut answer[filled..]).expect("it answers");
+            assert!(n > 0, "it closed the connection");
+            filled += n;
+            let text = String::from_utf8_lossy(&answer[..filled]);
+            let Some(head) = text.find("\r\n\r\n") else {
+                continue;
+            };
+            assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+            let stated = text.split("Content-Length: ").nth(1).expect("a length");
+            let body: usize = stated
+                .lines()
+                .next()
+                .expect("a line")
+                .parse()
+                .expect("a number");
+            length = head + 4 + body;
         }
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        send(self.child.id(), Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
+/// One worker, so that it is known which one has the log and whose system calls count.
 const PLAIN: &str = "
+workers = 1
 [listener.web]
-bind  = \"{bind}\"
+bind  = \"127.0.0.1:{a}\"
 log   = \"{dir}/logs/access.log\"
 route = { to = \"www\" }
 
 [site.www]
-root = \"{dir}/www\"
+root = \"www\"
 ";
 
 #[test]
@@ -121,10 +62,10 @@ fn a_small_file_takes_two_system_calls_and_none_of_the_file_system() {
         dir.file("www/a.txt", &"x".repeat(1_024));
         dir.file("logs/.keep", "");
     };
-    let node = Node::start(PLAIN, prepare, |_, command| command);
-    node.ask("/a.txt", 10);
+    let node = Node::start_with(PLAIN, prepare);
+    ask(&node, "/a.txt", 10);
     const TIMES: usize = 1_000;
-    let calls = calls(node.child.id(), || node.ask("/a.txt", TIMES));
+    let calls = calls(node.id(), || ask(&node, "/a.txt", TIMES));
     let count = |name: &str| calls.get(name).copied().unwrap_or(0);
     let few = TIMES / 20;
     assert!(count("recvfrom") <= TIMES + few, "{calls:?}");
@@ -147,7 +88,7 @@ fn a_log_disk_that_is_full_keeps_no_request_waiting_and_is_said_once() {
         dir.file("logs/.keep", "");
     };
     // A file system of 16 KiB, which nobody else sees.
-    let node = Node::start(PLAIN, prepare, |dir, command| {
+    let node = Node::start_around(PLAIN, prepare, |dir, command| {
         let script = format!(
             "mount -t tmpfs -o size=16k none '{}/logs' && exec \"$@\"",
             dir.path().display()
@@ -159,15 +100,11 @@ fn a_log_disk_that_is_full_keeps_no_request_waiting_and_is_said_once() {
         around
     });
     let full = "cannot write to it (No space left on device";
-    node.ask("/a.txt", 1_000);
-    wait_until("the log is full", || node.events().contains(full));
-    node.ask("/a.txt", 1_000);
+    ask(&node, "/a.txt", 1_000);
+    wait_until("the log is full", || node.log().contains(full));
+    ask(&node, "/a.txt", 1_000);
     // The program itself is what `exec` left of the shell.
-    let inside = format!(
-        "/proc/{}/root{}/logs",
-        node.child.id(),
-        node.dir.path().display()
-    );
+    let inside = format!("/proc/{}/root{}/logs", node.id(), node.dir.path().display());
     let log = format!("{inside}/access.log");
     let before = std::fs::read_to_string(&log).expect("the log");
     assert_eq!(before.len(), 16 << 10, "as much as there was room for");
@@ -176,9 +113,9 @@ fn a_log_disk_that_is_full_keeps_no_request_waiting_and_is_said_once() {
         .open(&log)
         .and_then(|file| file.set_len(100))
         .expect("room is made");
-    node.ask("/a.txt", 3);
+    ask(&node, "/a.txt", 3);
     wait_until("it writes again", || {
-        node.events().contains("writes to it again; ")
+        node.log().contains("writes to it again; ")
     });
     let after = std::fs::read_to_string(&log).expect("the log");
     let lines: Vec<&str> = after[100..].lines().collect();
@@ -189,40 +126,40 @@ fn a_log_disk_that_is_full_keeps_no_request_waiting_and_is_said_once() {
         let whole = line.starts_with("127.0.0.1 - - [") && id.len() == 32;
         assert!(whole, "{line}");
     }
-    assert_eq!(node.events().matches(full).count(), 1);
+    assert_eq!(node.log().matches(full).count(), 1);
 }
 
 #[test]
 fn a_missing_file_goes_to_the_other_service_also_when_the_site_has_a_page_for_it() {
     let tables = "
 [listener.web]
-bind  = \"{bind}\"
+bind  = \"127.0.0.1:{a}\"
 route = [ { path = \"/only/*\", to = \"www\" }, { to = \"www\", missing = \"other\" } ]
 
 [site.www]
-root   = \"{dir}/www\"
+root   = \"www\"
 errors = { 404 = \"large.html\" }
 
 [site.other]
-root = \"{dir}/other\"
+root = \"other\"
 ";
     let prepare = |dir: &Dir| {
         dir.file("www/a.txt", "mine");
         dir.file("www/large.html", &"x".repeat(50_000));
         dir.file("other/b.txt", "theirs");
     };
-    let node = Node::start(tables, prepare, |_, command| command);
-    assert_eq!(get(node.address, "/a.txt").text(), "mine");
-    assert_eq!(get(node.address, "/b.txt").text(), "theirs");
-    let nowhere = get(node.address, "/only/c.txt");
+    let node = Node::start_with(tables, prepare);
+    assert_eq!(get(node.address(), "/a.txt").text(), "mine");
+    assert_eq!(get(node.address(), "/b.txt").text(), "theirs");
+    let nowhere = get(node.address(), "/only/c.txt");
     assert_eq!((nowhere.status, nowhere.text().len()), (404, 50_000));
 }
 
 /// A site whose root has `a.txt` and `a.css`, with these keys besides.
 fn small_site(keys: &str) -> Node {
     let tables = format!(
-        "[listener.web]\nbind = \"{{bind}}\"\ntrust = \"127.0.0.0/8\"\nroute = {{ to = \"www\" }}\n\n\
-         [site.www]\nroot = \"{{dir}}/www\"\n{keys}\n"
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\ntrust = \"127.0.0.0/8\"\nroute = {{ to = \"www\" }}\n\n\
+         [site.www]\nroot = \"www\"\n{keys}\n"
     );
     let prepare = |dir: &Dir| {
         std::fs::create_dir(dir.path().join("www")).expect("a root");
@@ -230,13 +167,13 @@ fn small_site(keys: &str) -> Node {
             dir.file(&format!("www/{name}"), "x");
         }
     };
-    Node::start(&tables, prepare, |_, command| command)
+    Node::start_with(&tables, prepare)
 }
 
 /// What this client is answered, whose address a proxy that is trusted states.
 fn status_for(node: &Node, client: &str) -> u16 {
     let stated = format!("X-Forwarded-For: {client}\r\n");
-    let page = request(node.address, "GET", "/a.txt", &stated, b"");
+    let page = request(node.address(), "GET", "/a.txt", &stated, b"");
     page.expect("it answers").status
 }
 
@@ -276,7 +213,7 @@ fn text_is_said_to_have_the_charset_of_the_site() {
             ("/a.css", css),
             ("/a.bin", "application/octet-stream"),
         ] {
-            let page = get(node.address, path);
+            let page = get(node.address(), path);
             assert_eq!(page.field("content-type"), Some(kind), "{keys} {path}");
         }
     }
@@ -307,8 +244,8 @@ fn what_the_server_may_not_read_is_forbidden() {
         mode(dir, "www/entered", 0o111);
         mode(dir, "www/shut", 0o000);
     };
-    let tables = "[listener.web]\nbind = \"{bind}\"\nroute = { to = \"www\" }\n\n\
-                  [site.www]\nroot = \"{dir}/www\"\nlisting = true\n";
+    let tables = "[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = { to = \"www\" }\n\n\
+                  [site.www]\nroot = \"www\"\nlisting = true\n";
     // Root without what lets it read everything.
     let around = |_: &Dir, command: Vec<String>| {
         let mut around: Vec<String> = Vec::new();
@@ -320,7 +257,7 @@ fn what_the_server_may_not_read_is_forbidden() {
         around.extend(command);
         around
     };
-    let node = Node::start(tables, prepare, around);
+    let node = Node::start_around(tables, prepare, around);
     for (path, status) in [
         ("/open.txt", 200),
         ("/closed.txt", 403),
@@ -330,10 +267,10 @@ fn what_the_server_may_not_read_is_forbidden() {
         ("/entered/", 200),
         ("/entered/none.txt", 404),
     ] {
-        assert_eq!(get(node.address, path).status, status, "{path}");
+        assert_eq!(get(node.address(), path).status, status, "{path}");
     }
     // The first is told, and the others soon after it are not.
-    let told = node.events();
+    let told = node.log();
     let told: Vec<_> = told.lines().filter(|line| line.contains("403")).collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
@@ -345,7 +282,7 @@ fn what_the_server_may_not_read_is_forbidden() {
     for (bits, status) in [(0o000, 403), (0o755, 200)] {
         mode(&node.dir, "www", bits);
         wait_until("the root's mode is noticed", || {
-            get(node.address, "/open.txt").status == status
+            get(node.address(), "/open.txt").status == status
         });
     }
     mode(&node.dir, "www/shut", 0o755);
@@ -367,25 +304,25 @@ fn a_kernel_that_watches_no_more_directories_is_told_of_and_changes_show_all_the
             dir.file(name, "old");
         }
     };
-    let tables = "[listener.web]\nbind = \"{bind}\"\nroute = { to = \"www\" }\n\n\
-                  [site.www]\nroot = \"{dir}/www\"\n";
-    let node = Node::start(tables, prepare, |_, command| {
+    let tables = "[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = { to = \"www\" }\n\n\
+                  [site.www]\nroot = \"www\"\n";
+    let node = Node::start_around(tables, prepare, |_, command| {
         let around = ["unshare"].into_iter().chain(alone).map(String::from);
         around.chain(command).collect()
     });
     for path in ["/1/a.txt", "/2/a.txt", "/3/a.txt"] {
-        assert_eq!(get(node.address, path).body, b"old");
+        assert_eq!(get(node.address(), path).body, b"old");
     }
     wait_until("the bound is told of", || {
-        node.events().contains("fs.inotify.max_user_watches")
+        node.log().contains("fs.inotify.max_user_watches")
     });
     for name in ["1/a.txt", "2/a.txt", "3/a.txt"] {
         node.dir.file(&format!("www/{name}"), "new");
         wait_until("the change shows", || {
-            get(node.address, &format!("/{name}")).body == b"new"
+            get(node.address(), &format!("/{name}")).body == b"new"
         });
     }
-    let told = node.events().matches("fs.inotify.max_user_watches").count();
+    let told = node.log().matches("fs.inotify.max_user_watches").count();
     assert_eq!(told, 1, "it is said once");
 }
 
@@ -393,10 +330,10 @@ fn a_kernel_that_watches_no_more_directories_is_told_of_and_changes_show_all_the
 fn a_root_that_the_nodes_user_may_not_enter_is_told_at_the_start_and_by_check() {
     const TABLES: &str = r#"
 [listener.web]
-bind = "{bind}"
+bind = "127.0.0.1:{a}"
 route = [{ to = "www" }]
 [site.www]
-root = "{dir}/www"
+root = "www"
 "#;
     // Whoever is root may enter everything, until the node becomes somebody else.
     let user = if rustix::process::getuid().is_root() {
@@ -411,14 +348,14 @@ root = "{dir}/www"
         let file = dir.path().join("cluster.toml");
         common::output(&["check", &file.to_string_lossy(), "--here"])
     };
-    let prepare = |dir: &Dir| {
-        dir.file("www/index.html", "a page");
+    let close = |dir: &Dir, command| {
         rights(&dir.path().join("www"), 0o600);
+        command
     };
-    let node = Node::start(&format!("{user}{TABLES}"), prepare, |_, command| command);
+    let node = Node::start_around(&format!("{user}{TABLES}"), |_| {}, close);
     let root = node.dir.path().join("www");
-    assert_eq!(get(node.address, "/").status, 403);
-    let told = node.events();
+    assert_eq!(get(node.address(), "/").status, 403);
+    let told = node.log();
     let told = told.lines().find(|line| line.contains("warning"));
     let told = told.expect("a warning");
     assert!(
@@ -446,6 +383,6 @@ root = "{dir}/www"
     assert!(check(&node.dir).status.success());
     // Nothing has to be started again.
     wait_until("the page is served", || {
-        get(node.address, "/").status == 200
+        get(node.address(), "/").status == 200
     });
 }

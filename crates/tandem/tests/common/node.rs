@@ -24,7 +24,8 @@ fn free_ports() -> [u16; 2] {
 }
 
 impl Node {
-    /// Starts a node with these tables behind the common ones; `{a}` and `{b}` are its ports.
+    /// Starts a node with these tables behind the common ones, first what is to be said of the cluster; `{a}` and `{b}` are
+    /// its ports, and `{dir}` is its directory.
     pub fn start(tables: &str) -> Self {
         Self::start_with(tables, |_| {})
     }
@@ -45,7 +46,7 @@ impl Node {
         dir.file("www/index.html", "a page");
         let ports = free_ports();
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
-        let file = dir.file("cluster.toml", &text(tables, ports));
+        let file = dir.file("cluster.toml", &text(tables, &dir, ports));
         let command = vec![env!("CARGO_BIN_EXE_tandem").into(), "run".into(), file];
         let command = around(&dir, command);
         let child = Command::new(&command[0])
@@ -95,7 +96,8 @@ impl Node {
     /// Changes the file, asks for a reload, and waits until it was carried out or refused.
     pub fn reload(&self, tables: &str) -> String {
         let before = self.log().len();
-        self.dir.file("cluster.toml", &text(tables, self.ports));
+        self.dir
+            .file("cluster.toml", &text(tables, &self.dir, self.ports));
         send(self.child.id(), Signal::HUP);
         let news = || self.log().split_off(before);
         wait_until("the reload is over", || news().contains("reloaded"));
@@ -137,10 +139,16 @@ pub fn metric(text: &str, series: &str) -> Option<f64> {
     Some(value.parse().expect("a number"))
 }
 
-fn text(tables: &str, ports: [u16; 2]) -> String {
-    let common = "[cluster]\nstate = \"state\"\nadmin = false\nworkers = 2\n";
+fn text(tables: &str, dir: &Dir, ports: [u16; 2]) -> String {
+    // What a test says of it comes first in its tables.
+    let workers = if tables.trim_start().starts_with("workers") {
+        ""
+    } else {
+        "workers = 2\n"
+    };
     let tables = tables
+        .replace("{dir}", &dir.path().to_string_lossy())
         .replace("{a}", &ports[0].to_string())
         .replace("{b}", &ports[1].to_string());
-    format!("{common}{tables}")
+    format!("[cluster]\nstate = \"state\"\nadmin = false\n{workers}{tables}")
 }
