@@ -23,6 +23,7 @@ use super::client::{Client, Wire};
 use super::clock::{Clock, Elapsed};
 use super::opening::Opened;
 use super::record::{self, Record};
+use super::waiting::Pace;
 use super::whole::Whole;
 use super::{
     Counted, Door, Draining, Place, Shared, Snapshot, forward, http2, opening, reply, tcp,
@@ -57,8 +58,7 @@ pub(super) struct Conn {
     pub counted: Option<Counted>,
     /// Where the listener has limits.
     pub admitted: Option<Box<Admitted>>,
-    /// Its last request came soon after the one before.
-    pub busy: Cell<bool>,
+    pub pace: Cell<Pace>,
 }
 
 /// What becomes of a connection.
@@ -157,7 +157,7 @@ impl Conn {
             shared: shared.clone(),
             counted,
             admitted: None,
-            busy: Cell::new(false),
+            pace: Cell::default(),
         }
     }
 
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_keeps_less_than_half_a_kibibyte() {
+    fn an_idle_connection_keeps_less_than_400_bytes() {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
@@ -557,7 +557,8 @@ mod tests {
             let kept = size_of_val(&life)
                 + size_of::<tokio::time::Sleep>()
                 + size_of::<Option<std::task::Waker>>();
-            assert!(kept < 512, "{kept} bytes");
+            // Beyond this the task of a connection takes another step of 128 bytes.
+            assert!(kept <= 384, "{kept} bytes");
         });
     }
 }

@@ -20,6 +20,18 @@ const MOST_EXPECTING: usize = 64;
 /// As many more may whose last request came as soon.
 const MOST_BUSY: usize = 1024;
 
+/// How soon requests follow one another on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// There was no second one yet.
+    #[default]
+    New,
+    /// The last one did not come soon.
+    Slow,
+    /// It did.
+    Busy,
+}
+
 impl Conn {
     /// Whether it ends without another request.
     fn is_ended(&self) -> bool {
@@ -28,9 +40,11 @@ impl Conn {
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
     pub async fn next(&self) -> bool {
-        let limit = self.idle();
-        let comes = self.comes_within(limit).await;
-        self.busy.set(comes && self.clock.left() + SOON > limit);
+        let comes = self.comes_within(self.idle()).await;
+        // The first one comes soon after the connection, whatever the client is.
+        if self.pace.get() != Pace::New {
+            self.set_pace(comes && self.clock.left() + SOON > self.idle());
+        }
         comes
     }
 
@@ -38,11 +52,16 @@ impl Conn {
     /// connection does not make it anew each time; so many of a worker's connections may.
     pub async fn soon(&self) -> bool {
         let Some(_place) = Expecting::new(self) else {
+            self.set_pace(self.pace.get() == Pace::Busy);
             return false;
         };
         let comes = self.comes_within(SOON.min(self.idle())).await;
-        self.busy.set(comes);
+        self.set_pace(comes);
         comes
+    }
+
+    fn set_pace(&self, is_busy: bool) {
+        self.pace.set(if is_busy { Pace::Busy } else { Pace::Slow });
     }
 
     fn idle(&self) -> Duration {
@@ -67,7 +86,7 @@ impl<'a> Expecting<'a> {
     fn new(conn: &'a Conn) -> Option<Self> {
         let shared = &*conn.shared;
         let expecting = shared.expecting.get();
-        let most = if conn.busy.get() {
+        let most = if conn.pace.get() == Pace::Busy {
             MOST_EXPECTING + MOST_BUSY
         } else {
             MOST_EXPECTING

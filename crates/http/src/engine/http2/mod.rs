@@ -104,7 +104,7 @@ pub(super) async fn serve(conn: Conn) {
         shared,
         counted: _counted,
         admitted: _admitted,
-        busy: _,
+        pace: _,
     } = conn;
     let Client::Http1(socket) = client else {
         return;
@@ -261,7 +261,7 @@ async fn answer(
         shared: shared.clone(),
         counted: None,
         admitted: None,
-        busy: Cell::default(),
+        pace: Cell::default(),
     };
     let bytes = input.filled();
     let after = match written.and_then(|()| scratch.head.read_http2(bytes, &limits)) {
