@@ -54,7 +54,7 @@ pub struct Loaded {
 
 /// Reads the cluster file at `path`. `env` is the environment for `${VAR}`.
 ///
-/// Errors: the file cannot be read, or everything that is wrong in it.
+/// Errors: the file cannot be read, everything that is wrong in it, or that it describes nothing.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
     let whole = |message: String, hint: Option<&str>| {
@@ -82,7 +82,22 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
         whole(format!("line {line} is not UTF-8 text"), None)
     })?;
     let base = absolute.parent().unwrap_or(Path::new("/"));
-    parse(&text, &name, base, env)
+    let loaded = parse(&text, &name, base, env)?;
+    let Cluster {
+        listeners,
+        services,
+        sessions,
+        ..
+    } = &loaded.cluster;
+    // A file that is being written just now, or was when the disk became full: it must not end what runs.
+    if listeners.is_empty() && services.is_empty() && sessions.is_none() {
+        return Err(whole(
+            "describes nothing: neither a listener nor a site, an app, a backend or sessions"
+                .into(),
+            Some("is it being written just now, or was the disk full?"),
+        ));
+    }
+    Ok(loaded)
 }
 
 /// Reads the text of a cluster file. `name` is its name in messages, `base` the directory that its paths are relative

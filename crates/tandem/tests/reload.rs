@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use common::node::Node;
 use common::origin::Origin;
-use common::{certificate, get, runs, wait_until};
+use common::{certificate, get, request, runs, wait_until};
 
 fn answering(body: &str) -> String {
     format!(
@@ -58,6 +58,13 @@ fn a_broken_file_changes_nothing_and_the_log_says_why() {
     let said = node.reload(&answering("two").replace("root = \"www\"", "root = \"absent\""));
     assert!(said.contains("not reloaded"), "{said}");
     assert_eq!(get(node.address(), "/x").text(), "one");
+    // A file that is being written, or was when the disk became full.
+    let said = node.reload("");
+    assert!(
+        said.contains("not reloaded") && said.contains("describes nothing"),
+        "{said}"
+    );
+    assert_eq!(get(node.address(), "/x").text(), "one");
 }
 
 #[test]
@@ -83,6 +90,27 @@ fn a_taken_address_changes_nothing_and_a_free_one_is_opened_and_closed_again() {
         TcpStream::connect(second).is_err()
     });
     assert_eq!(get(node.address(), "/x").text(), "three");
+}
+
+#[test]
+fn a_listener_may_go_from_one_address_of_a_port_to_all_of_them_and_back() {
+    let one = answering("one");
+    let node = Node::start(&one);
+    let all = answering("all").replace("127.0.0.1:{a}", ":{a}");
+    let port = node.address().port();
+    for (tables, words, elsewhere) in [
+        (&all, "all", true),
+        (&one, "one", false),
+        (&all, "all", true),
+    ] {
+        let said = node.reload(tables);
+        assert!(said.contains("the file is in effect"), "{said}");
+        wait_until("it answers where the file says", || {
+            let page = request(node.address(), "GET", "/x", "", b"");
+            page.is_ok_and(|page| page.text() == words)
+                && TcpStream::connect(("127.0.0.2", port)).is_ok() == elsewhere
+        });
+    }
 }
 
 /// The certificate that a client is shown, and whether its session was resumed.

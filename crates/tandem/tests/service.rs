@@ -135,11 +135,29 @@ fn a_broken_file_stops_nothing_and_says_why() {
     assert_eq!(machine.pid(), pid);
     assert_eq!(get(machine.address, "/").text(), "first");
 
+    machine.dir.file("etc/cluster.toml", "");
+    let (code, said) = machine.verb(&["reload"]);
+    assert!(code == 6 && said.contains("describes nothing"), "{said}");
+    // What the file alone does not tell.
+    machine.configure(&format!(
+        "to = \"www\" }}]\n[site.www]\nroot = \"{}\"\n#[{{",
+        machine.at("absent")
+    ));
+    let (code, said) = machine.verb(&["reload"]);
+    assert!(
+        code == 1 && said.contains("absent does not exist"),
+        "{said}"
+    );
+    assert_eq!(machine.pid(), pid);
+    assert_eq!(get(machine.address, "/").text(), "first");
+
     machine.configure("respond = { status = 200, body = \"second\" }");
     assert_eq!(machine.verb(&["reload"]).0, 0);
-    wait_until("the reload is over", || {
-        get(machine.address, "/").text() == "second"
-    });
+    assert_eq!(
+        get(machine.address, "/").text(),
+        "second",
+        "it is in effect"
+    );
     assert_eq!(machine.pid(), pid);
 }
 

@@ -181,7 +181,13 @@ impl Doors {
     pub fn bind_new(&self, plan: &NodePlan, workers: usize) -> Result<Sockets> {
         let mut wrong = Vec::new();
         let is_new = |address: &Address| !self.open.contains_key(address);
-        let listeners = bind_all(plan, workers, is_new, &mut Origin::default(), &mut wrong);
+        let stays = |address: &Address| plan.listeners.iter().any(|l| l.bind.contains(address));
+        let leaving = self.open.keys().filter(|address| !stays(address));
+        let mut origin = Origin {
+            leaving: leaving.filter_map(Address::port).collect(),
+            ..Origin::default()
+        };
+        let listeners = bind_all(plan, workers, is_new, &mut origin, &mut wrong);
         all_or_none(
             Sockets {
                 listeners,

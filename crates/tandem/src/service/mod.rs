@@ -18,8 +18,12 @@ pub use settings::Settings;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tandem_model::Address;
+
 use crate::cli;
 use crate::exit::{Failure, Result};
+use crate::node::OWN_SOCKET;
+use crate::operator::Client;
 use crate::process::Holder;
 
 /// `start`: success also when it runs already.
@@ -65,9 +69,19 @@ pub fn reload(settings: &Settings) -> Result {
             "tandem does not run: nothing to reload",
         ));
     };
-    plan::checked(settings)?;
+    let plan = plan::checked(settings)?;
+    let socket = plan.state.join(OWN_SOCKET);
+    let node = Client::new(Address::Unix(socket.to_string_lossy().into_owned()), None);
+    if node.answers() {
+        // It says what became of it: there is more that can be wrong than a file tells.
+        node.post("/api/v1/node/reload", &[])?.good()?;
+        return cli::say(&format!("tandem (pid {pid}) has taken its file\n"));
+    }
     stop::signal(pid, rustix::process::Signal::HUP)?;
-    cli::say(&format!("tandem (pid {pid}) reads its file again\n"))
+    cli::say(&format!(
+        "tandem (pid {pid}) reads its file again; its log says whether it took it, as it does not answer at {}\n",
+        socket.display()
+    ))
 }
 
 /// `configtest`: says what is wrong, or that nothing is.

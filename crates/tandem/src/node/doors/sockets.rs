@@ -1,6 +1,6 @@
 //! Where a node listens: bound anew, beside another process, or taken from one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use tandem_model::{Address, NodePlan};
@@ -26,6 +26,9 @@ pub const OWN_SOCKET: &str = "admin.sock";
 pub struct Origin {
     /// Another process that has the addresses lets go of them soon.
     pub beside: bool,
+    /// Ports at which this process listens, at addresses that it lets go of soon: at another address of such a port it
+    /// can listen beside itself.
+    pub leaving: BTreeSet<u16>,
     /// Bound sockets that were handed over, by what they are bound to.
     pub handed: BTreeMap<Address, OwnedFd>,
     /// The sockets of the process whose place is taken.
@@ -52,7 +55,8 @@ impl Origin {
                 format!("cannot listen on the socket that was handed over for {address}: {error}")
             });
         }
-        let bound = if self.beside {
+        let is_left = |port| self.leaving.contains(&port);
+        let bound = if self.beside || address.port().is_some_and(is_left) {
             listen::bind_beside(address, workers)
         } else {
             listen::bind(address, workers)
