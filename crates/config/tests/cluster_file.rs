@@ -234,7 +234,8 @@ fn a_key_file_is_read_beside_the_cluster_file() {
     std::fs::create_dir_all(&dir).unwrap();
     let file = dir.join("cluster.toml");
     std::fs::write(dir.join("key"), "  the key of the cluster\n").unwrap();
-    std::fs::write(&file, "cluster.key-file = \"key\"").unwrap();
+    let listens = "\n[listener.web]\nbind = \":80\"\nroute = { respond = 204 }\n";
+    std::fs::write(&file, format!("cluster.key-file = \"key\"{listens}")).unwrap();
     let loaded = load(&file, &environment).unwrap();
     assert_eq!(
         loaded.cluster.key.as_ref().map(Secret::reveal),
