@@ -121,8 +121,9 @@ fn answer(name: &str, stream: TcpStream) {
             }
         }
         let sent = if method == "HEAD" { "" } else { &said };
+        let status = target.strip_prefix("/status/").unwrap_or("200");
         let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Server: {name}\r\nX-Remove: me\r\nContent-Length: {}\r\n\r\n{sent}",
+            "HTTP/1.1 {status} So\r\nContent-Type: text/plain\r\nX-Server: {name}\r\nX-Remove: me\r\nContent-Length: {}\r\n\r\n{sent}",
             said.len()
         );
         if stream.write_all(answer.as_bytes()).is_err() {
@@ -646,6 +647,74 @@ fn what_nginx_refuses_is_refused() {
         // A fallback that leads nowhere is found at the first request there, and at once here.
         let ours_takes = takes(ours);
         assert!(ours_takes == taken || text.contains("@nobody"), "tandem: {text}");
+    }
+}
+
+/// nginx takes these; what they do there cannot be said in a cluster file, and is not done in some other way.
+#[test]
+fn what_would_do_something_else_is_refused_with_the_reason() {
+    let scratch = Scratch::new("nginx-otherwise");
+    let admin = "location /admin { return 403; } location / { proxy_pass http://127.0.0.1:82; }";
+    for (number, (lines, words)) in [
+        // The location of the new path is not known.
+        (
+            "rewrite ^/(..)/(.*)$ /$2?lang=$1 last;",
+            "location of the new path",
+        ),
+        (
+            "location ~ ^/x { return 403; } rewrite ^/v1/(.*)$ /$1 last;",
+            "location of the new path",
+        ),
+        // What looks at the new path.
+        (
+            "rewrite ^/v1/(.*)$ /$1; if ($uri ~ ^/admin) { return 403; }",
+            "looks at the new path",
+        ),
+        (
+            "rewrite ^/v1/(.*)$ /$1; rewrite ^/admin /x last;",
+            "looks at the new path",
+        ),
+        ("rewrite ^/a$ /b; rewrite ^/b$ /c;", "looks at the new path"),
+        // A path that is changed twice.
+        (
+            "location /p/ { proxy_pass http://127.0.0.1:83/q/; } rewrite ^/v1/(.*)$ /$1;",
+            "changes it again",
+        ),
+        // What servers get.
+        (
+            "proxy_pass_request_headers off;",
+            "servers get what clients send",
+        ),
+        (
+            "proxy_pass_request_body off;",
+            "servers get what clients send",
+        ),
+        ("proxy_set_body x;", "bodies that clients send"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = scratch.0.join(format!("{number}.conf"));
+        let text = format!(
+            "pid {}/t.pid; error_log stderr; events {{}} http {{ access_log off; server {{ listen 127.0.0.1:81; {lines} {admin} }} }}",
+            scratch.0.display()
+        );
+        std::fs::write(&path, &text).unwrap();
+        if has("nginx", &["-v"]) {
+            let mut real = Command::new("nginx");
+            real.args(["-t", "-q", "-c"]).arg(&path);
+            assert!(takes(real), "nginx: {lines}");
+        }
+        let done = tandem()
+            .args(["nginx", "-t", "-c"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(
+            !done.status.success() && said.contains(words),
+            "{lines}: {said}"
+        );
     }
 }
 

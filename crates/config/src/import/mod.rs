@@ -390,6 +390,38 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_takes_the_largest_body_of_its_places_and_that_is_told() {
+        let nginx = |server: &str| {
+            let part = Part {
+                input: Input {
+                    name: "nginx.conf".into(),
+                    text: format!("events {{ }}\nhttp {{ server {{ listen 80;\n{server}\n}} }}\n"),
+                },
+                of: None,
+            };
+            let made = set_up(&[part], None, &|_| None);
+            let loaded = made.loaded.expect("it is checked");
+            let told = made.report.of(Verdict::Noted);
+            let told = told.filter(|note| note.message.contains("one limit of bodies"));
+            let listener = &loaded.cluster.listeners[0];
+            (listener.limits.body.map(|body| body.0), told.count())
+        };
+        let up = "location /up { client_max_body_size 8m; }";
+        assert_eq!(nginx("location / { }"), (Some(1 << 20), 0));
+        assert_eq!(nginx(up), (Some(8 << 20), 1));
+        assert_eq!(
+            nginx(&format!("client_max_body_size 8m; {up}")),
+            (Some(8 << 20), 0)
+        );
+        let small = "client_max_body_size 9m; location / { client_max_body_size 10; }";
+        assert_eq!(nginx(&format!("{small}{up}")), (Some(9 << 20), 2));
+        assert_eq!(
+            nginx("location /a { location /a/b { client_max_body_size 0; } }"),
+            (None, 1)
+        );
+    }
+
+    #[test]
     fn no_directive_is_twice_in_a_table() {
         for language in [haproxy::table::LANGUAGE, nginx::table::LANGUAGE] {
             let rows: Vec<_> = language.rows().collect();

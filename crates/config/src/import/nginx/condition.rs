@@ -74,7 +74,8 @@ pub(crate) fn read(directive: &Directive, door: &Door) -> Result<Either, String>
         }))
     };
     let pattern = || match matched {
-        Wanted::Present => "*".to_owned(),
+        // Neither empty nor `0`.
+        Wanted::Present => "~(?s)^(?:[^0].*|0.+)$".to_owned(),
         Wanted::Equal if value.contains('*') || value.starts_with('~') => {
             format!("~^{}$", regex::escape(value))
         }

@@ -57,10 +57,10 @@ impl<'a> Translator<'a> {
         }
         if let Some(directive) = here.find("internal") {
             self.verdicts.translated(directive.spot);
-            return vec![answer(
-                Table::default().with("respond", Value::plain(404)),
-                here.spot,
-            )];
+            let table = Table::default().with("respond", Value::plain(404));
+            let mut routes = vec![answer(table, here.spot)];
+            self.own_errors(here, &mut routes);
+            return routes;
         }
         // Locations within are asked first: what is said here holds where there is none.
         if let Some(location) = here.location
@@ -83,7 +83,7 @@ impl<'a> Translator<'a> {
     fn own(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
         let mut routes = Vec::new();
         if self.rewriting(here, here.list, &mut routes) {
-            return self.dressed(here, routes);
+            return routes;
         }
         self.limit_except(here, &mut routes);
         routes.extend(self.handler(here));
@@ -140,37 +140,8 @@ impl<'a> Translator<'a> {
         )
     }
 
-    /// `return`, `rewrite` and `if`, in their order; whether nothing comes after them.
-    pub fn rewriting(
-        &mut self,
-        here: Here<'_, 'a>,
-        list: &[Directive],
-        routes: &mut Vec<Route>,
-    ) -> bool {
-        for directive in list {
-            match directive.name.text.as_str() {
-                "return" => {
-                    self.verdicts.translated(directive.spot);
-                    if let Some(table) = self.returned(here, directive) {
-                        routes.push(answer(table, directive.spot));
-                    }
-                    return true;
-                }
-                "rewrite" => {
-                    let ends = self.rewrite(here, directive, routes);
-                    if ends {
-                        return true;
-                    }
-                }
-                "if" => self.conditional(here, directive, routes),
-                _ => {}
-            }
-        }
-        false
-    }
-
     /// `return CODE [TEXT]`, `return CODE URL`, `return URL`.
-    fn returned(&mut self, here: Here<'_, 'a>, directive: &Directive) -> Option<Table> {
+    pub fn returned(&mut self, here: Here<'_, 'a>, directive: &Directive) -> Option<Table> {
         let spot = directive.spot;
         let first = directive.arg(0);
         let fill = |text: &str| template(text, &here.context());
@@ -247,117 +218,6 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// `rewrite REGEX REPLACEMENT [FLAG]`; whether nothing comes after it.
-    fn rewrite(
-        &mut self,
-        here: Here<'_, 'a>,
-        directive: &Directive,
-        routes: &mut Vec<Route>,
-    ) -> bool {
-        let spot = directive.spot;
-        let (regex, to, flag) = (directive.arg(0), directive.arg(1), directive.arg(2));
-        self.verdicts.translated(spot);
-        if let Err(message) = super::super::haproxy::checked(regex) {
-            self.verdicts.refuse(spot, directive.at(0), message);
-            return false;
-        }
-        let context = Context {
-            captures: true,
-            ..here.context()
-        };
-        let outside = ["http://", "https://", "$scheme"]
-            .iter()
-            .any(|start| to.starts_with(start));
-        let when = vec![Literal {
-            subject: Subject::Path,
-            patterns: vec![format!("~{regex}")],
-            fold: false,
-            not: false,
-        }];
-        let keeps_query = !to.ends_with('?');
-        let to = to.trim_end_matches('?');
-        let template = match template(to, &context) {
-            Ok(template) => template,
-            Err(variable) => {
-                self.verdicts.refuse(
-                    spot,
-                    directive.at(1),
-                    format!("{variable} cannot be filled in here"),
-                );
-                return false;
-            }
-        };
-        let matched = whole(regex);
-        if outside || matches!(flag, "redirect" | "permanent") {
-            let status = if flag == "permanent" { 301 } else { 302 };
-            let rest = if keeps_query { "{uri}" } else { "{path}" };
-            let captures = (1..=9).any(|n| template.contains(&format!("{{{n}}}")));
-            let (base, path) = split_url(&template);
-            let base = if outside {
-                base.to_owned()
-            } else {
-                "{scheme}://{header:Host}".into()
-            };
-            let mut table = Table::default();
-            if captures {
-                let rules = Table::default().with(&format!("~{matched}"), Value::text(path));
-                table.put("rewrite", Value::Table(rules));
-                table.0.extend(redirect(format!("{base}{rest}"), status).0);
-            } else {
-                let rules = Table::default().with(&format!("~{matched}"), Value::text(path));
-                if keeps_query {
-                    table.put("rewrite", Value::Table(rules));
-                    table.0.extend(redirect(format!("{base}{rest}"), status).0);
-                } else {
-                    table = redirect(format!("{base}{path}"), status);
-                }
-            }
-            routes.extend(guard(&when, &[answer(table, spot)], spot));
-            return false;
-        }
-        // The new path chooses a location anew, unless the flag is `break`.
-        let rules = Table::default().with(&format!("~{matched}"), Value::text(&template));
-        let change = Table::default().with("rewrite", Value::Table(rules));
-        let inner = if flag == "break" && here.location.is_some() {
-            self.handler(here)
-        } else {
-            let literal: &str = to.split('$').next().unwrap_or(to);
-            let literal = literal.split('?').next().unwrap_or(literal);
-            let found = location::choose(&here.server.locations, literal);
-            match found {
-                Some(next)
-                    if here
-                        .location
-                        .is_some_and(|here| here.directive.spot == next.directive.spot) =>
-                {
-                    self.handler(here)
-                }
-                Some(next) => self.of_location(here, next),
-                None => self.of_server(here),
-            }
-        };
-        let inner: Vec<Route> = inner
-            .into_iter()
-            .map(|mut route| {
-                if !route.table.has("rewrite")
-                    && !route.table.has("respond")
-                    && !route.table.has("deny")
-                {
-                    route.table.0.extend(change.0.iter().cloned());
-                }
-                route
-            })
-            .collect();
-        if to.contains('$') && !inner.is_empty() {
-            self.verdicts.note(
-                spot,
-                "the location of the new path is chosen by what it begins with",
-            );
-        }
-        routes.extend(guard(&when, &inner, spot));
-        false
-    }
-
     /// The content of another location, as from here.
     pub fn of_location(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Vec<Route> {
         let scope = self.inner_scope(&here.server.scope, next);
@@ -372,7 +232,7 @@ impl<'a> Translator<'a> {
     }
 
     /// What the server does where there is no location.
-    fn of_server(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+    pub fn of_server(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
         self.handler(Here {
             scope: &here.server.scope,
             location: None,
@@ -384,7 +244,12 @@ impl<'a> Translator<'a> {
     }
 
     /// `if (...) { return ...; }`
-    fn conditional(&mut self, here: Here<'_, 'a>, directive: &Directive, routes: &mut Vec<Route>) {
+    pub fn conditional(
+        &mut self,
+        here: Here<'_, 'a>,
+        directive: &Directive,
+        routes: &mut Vec<Route>,
+    ) {
         let spot = directive.spot;
         self.verdicts.translated(spot);
         let condition = match super::condition::read(directive, here.door) {
@@ -418,7 +283,6 @@ impl<'a> Translator<'a> {
                 ),
             );
         }
-        let inner = self.dressed(within, inner);
         for together in &condition.0 {
             routes.extend(guard(together, &inner, spot));
         }
@@ -472,7 +336,7 @@ impl<'a> Translator<'a> {
     }
 
     /// What gives the answer: an application, counters or files.
-    fn handler(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+    pub fn handler(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
         if let Some(directive) = here.find("proxy_pass") {
             return self.proxied(here, directive);
         }
@@ -657,11 +521,8 @@ impl<'a> Translator<'a> {
             return;
         }
         if text.starts_with('/') {
-            let root = |translator: &Self, scope: &Scope| {
-                translator.path(scope.root.as_ref().map_or("html", |set| &set.value))
-            };
             let other = next.map(|next| self.inner_scope(&here.server.scope, next));
-            let same = other.is_none_or(|other| root(self, &other) == root(self, here.scope));
+            let same = other.is_none_or(|other| self.root_of(&other) == self.root_of(here.scope));
             if !same {
                 return self.verdicts.refuse(
                     spot,
@@ -727,16 +588,8 @@ impl<'a> Translator<'a> {
                 );
                 continue;
             }
-            let next = location::choose(&here.server.locations, &page.to);
-            let scope = match next {
-                Some(next) => self.inner_scope(&here.server.scope, next),
-                None => here.server.scope.clone(),
-            };
-            let root = |translator: &Self, scope: &Scope| {
-                translator.path(scope.root.as_ref().map_or("html", |set| &set.value))
-            };
-            let theirs = root(self, &scope);
-            let same = theirs == root(self, here.scope) && files.root.is_none();
+            let theirs = self.page_root(here, &page.to);
+            let same = theirs == self.root_of(here.scope) && files.root.is_none();
             let pages: Vec<u16> = page
                 .statuses
                 .iter()
@@ -758,11 +611,60 @@ impl<'a> Translator<'a> {
                     let errors = table.table("errors");
                     if !errors.has(&status.to_string()) {
                         let file = format!("{}{}", theirs.trim_end_matches('/'), page.to);
-                        errors.put(&status.to_string(), Value::Text(file));
+                        let of_servers = here.scope.intercept.as_ref();
+                        let page = if !is_site && of_servers.is_some_and(|set| set.value) {
+                            let page = Table::default().with("file", Value::Text(file));
+                            Value::Table(page.with("upstream", Value::plain(true)))
+                        } else {
+                            Value::Text(file)
+                        };
+                        errors.put(&status.to_string(), page);
                     }
                 }
             }
         }
+    }
+
+    /// Pages of the errors that routes answer with themselves: `return 404`, `deny all`.
+    fn own_errors(&mut self, here: Here<'_, 'a>, routes: &mut [Route]) {
+        for route in routes {
+            let status = match (route.table.get("respond"), route.table.has("deny")) {
+                (Some(Value::Plain(status)), _) => status.parse().unwrap_or(0),
+                (None, true) => 403,
+                _ => continue,
+            };
+            let mut pages = here.scope.error_pages.iter();
+            let page = pages.find(|page| status >= 400 && page.statuses.contains(&status));
+            let Some(page) = page.filter(|_| !route.table.has("errors")) else {
+                continue;
+            };
+            self.verdicts.translated(page.spot);
+            if page.status.is_some() || !page.to.starts_with('/') {
+                self.verdicts.refuse(
+                    page.spot,
+                    page.spot,
+                    "an error that is answered here has a file, and no other place",
+                );
+                continue;
+            }
+            let root = self.page_root(here, &page.to);
+            let file = format!("{}{}", root.trim_end_matches('/'), page.to);
+            let errors = route.table.table("errors");
+            errors.put(&status.to_string(), Value::Text(file));
+        }
+    }
+
+    /// The root of the place where the page of an error is.
+    fn page_root(&mut self, here: Here<'_, 'a>, page: &str) -> String {
+        let scope = match location::choose(&here.server.locations, page) {
+            Some(next) => self.inner_scope(&here.server.scope, next),
+            None => here.server.scope.clone(),
+        };
+        self.root_of(&scope)
+    }
+
+    fn root_of(&self, scope: &Scope) -> String {
+        self.path(scope.root.as_ref().map_or("html", |set| &set.value))
     }
 
     /// `proxy_pass`.
@@ -781,6 +683,9 @@ impl<'a> Translator<'a> {
         self.uri(here, &target, directive, &mut table);
         self.request_fields(here, &target, &mut table);
         self.error_pages(here, false, &mut Files::default(), &mut table);
+        if let Some(rules) = here.scope.compression() {
+            table.put("compress", Value::Table(rules));
+        }
         let mut routes = Vec::new();
         for rule in &here.scope.access {
             let table = if rule.allow {
@@ -911,7 +816,8 @@ impl<'a> Translator<'a> {
     }
 
     /// What goes with all routes of a place: fields of answers, no log.
-    fn dressed(&mut self, here: Here<'_, 'a>, mut routes: Vec<Route>) -> Vec<Route> {
+    pub fn dressed(&mut self, here: Here<'_, 'a>, mut routes: Vec<Route>) -> Vec<Route> {
+        self.own_errors(here, &mut routes);
         let mut add: Vec<(String, Value)> = Vec::new();
         for field in &here.scope.add_headers {
             if field.value.is_empty() {
@@ -1000,18 +906,8 @@ fn absolute(text: &str) -> String {
     }
 }
 
-/// `https://host/path` in two.
-fn split_url(template: &str) -> (&str, &str) {
-    let after = template.find("://").map_or(0, |at| at + 3);
-    match template[after..].find('/') {
-        Some(at) if after > 0 => template.split_at(after + at),
-        _ if after > 0 => (template, "/"),
-        _ => ("", template),
-    }
-}
-
 /// An expression that finds the whole path, as nginx replaces all of it.
-fn whole(regex: &str) -> String {
+pub(crate) fn whole(regex: &str) -> String {
     let (head, tail) = (regex.starts_with('^'), regex.ends_with('$'));
     let greedy = regex.ends_with("(.*)") || regex.ends_with(".*");
     if head && (tail || greedy) && !regex.contains('|') {

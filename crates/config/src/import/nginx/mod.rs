@@ -11,7 +11,9 @@ mod content;
 mod glob;
 mod listen;
 mod location;
+mod moved;
 mod names;
+mod rewriting;
 mod scope;
 mod site;
 pub(crate) mod table;
@@ -463,6 +465,7 @@ impl<'a> Translator<'a> {
         if !trust.is_empty() {
             out.put("trust", Value::texts(trust));
         }
+        self.body_limit(members, &mut out);
         self.listener_limits(scope, &mut out);
         match scope
             .access_log
@@ -510,15 +513,49 @@ impl<'a> Translator<'a> {
         self.document.sections.push(out);
     }
 
-    fn listener_limits(&mut self, scope: &Scope, out: &mut document::Section) {
-        let limits =
-            |size| Value::Table(Table::default().with("body", Value::text(units::show_size(size))));
-        match &scope.max_body {
-            // No limit.
-            Some(set) if set.value == 0 => {}
-            Some(set) => out.put_at("limits", limits(set.value), set.spot),
-            None => out.put("limits", limits(MOST_BODY)),
+    /// The largest of all that hold at some place: there is one limit for a listener.
+    fn body_limit(&mut self, members: &[&Server<'a>], out: &mut document::Section) {
+        let mut largest: Option<(u64, Option<Spot>)> = None;
+        let mut differ = Vec::new();
+        for server in members {
+            let own = server.scope.max_body.as_ref();
+            let own = own.map_or((MOST_BODY, None), |set| (set.value, Some(set.spot)));
+            let within = server.locations.iter().flat_map(body_limits);
+            for (value, spot) in std::iter::once(own).chain(within) {
+                // 0 is none.
+                let rank = |value: u64| value.wrapping_sub(1);
+                if let Some((known, _)) = largest
+                    && known != value
+                {
+                    differ.extend(spot);
+                }
+                if largest.is_none_or(|(known, _)| rank(known) < rank(value)) {
+                    largest = Some((value, spot));
+                }
+            }
         }
+        let Some((value, spot)) = largest else { return };
+        for spot in differ {
+            let what = match value {
+                0 => "none".to_owned(),
+                value => units::show_size(value),
+            };
+            self.verdicts.note(
+                spot,
+                format!("a listener has one limit of bodies, the largest that is said for some place of it: {what}"),
+            );
+        }
+        if value == 0 {
+            return;
+        }
+        let limits = Table::default().with("body", Value::text(units::show_size(value)));
+        match spot {
+            Some(spot) => out.put_at("limits", Value::Table(limits), spot),
+            None => out.put("limits", Value::Table(limits)),
+        }
+    }
+
+    fn listener_limits(&mut self, scope: &Scope, out: &mut document::Section) {
         let mut timeouts = Table::default();
         let mut spot = None;
         for (key, set) in [
@@ -862,4 +899,16 @@ fn uses_port(list: &[Directive]) -> bool {
         };
         directive.args.iter().any(|word| says(&word.text)) || uses_port(directive.inner())
     })
+}
+
+/// What locations, and those within, say of the largest body.
+fn body_limits(location: &Location<'_>) -> Vec<(u64, Option<Spot>)> {
+    let said = location
+        .directive
+        .inner()
+        .iter()
+        .filter(|inner| inner.is("client_max_body_size"));
+    let said = said.filter_map(|inner| Some((units::size(inner.arg(0))?, Some(inner.spot))));
+    let within = location.children.iter().flat_map(body_limits);
+    said.chain(within).collect()
 }

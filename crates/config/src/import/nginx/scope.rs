@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::super::document::{Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::tree::Directive;
@@ -68,6 +69,10 @@ pub(crate) struct Scope {
     pub charset: Option<Set<String>>,
     pub gzip: Option<Set<bool>>,
     pub gzip_static: Option<Set<bool>>,
+    pub gzip_types: Option<Set<Vec<String>>>,
+    pub gzip_min: Option<Set<u64>>,
+    /// `proxy_intercept_errors`.
+    pub intercept: Option<Set<bool>>,
     pub error_pages: Vec<ErrorPage>,
     pub add_headers: Vec<Field>,
     pub access: Vec<Access>,
@@ -147,6 +152,27 @@ impl Scope {
             "autoindex" => self.autoindex = switch(),
             "gzip" => self.gzip = switch(),
             "gzip_static" => self.gzip_static = switch(),
+            "gzip_types" => {
+                let types = directive.args.iter().map(|word| word.text.clone());
+                self.gzip_types = Some(Set {
+                    value: types.collect(),
+                    spot,
+                });
+            }
+            "gzip_min_length" => match units::size(directive.arg(0)) {
+                Some(value) => self.gzip_min = Some(Set { value, spot }),
+                None => wrong("it is no size"),
+            },
+            "proxy_intercept_errors" => self.intercept = switch(),
+            "proxy_pass_request_headers" | "proxy_pass_request_body" => {
+                if switch().is_some_and(|set| !set.value) {
+                    verdicts.refuse(
+                        spot,
+                        directive.at(0),
+                        "servers get what clients send: name what they must not get in `proxy_set_header NAME \"\"`",
+                    );
+                }
+            }
             "proxy_ssl_verify" => self.verify = switch(),
             "default_type" => self.default_type = text(),
             "charset" => self.charset = text(),
@@ -301,6 +327,23 @@ impl Scope {
             _ => return false,
         }
         true
+    }
+
+    /// How answers of servers are compressed, if they are.
+    pub fn compression(&self) -> Option<Table> {
+        self.gzip.as_ref().filter(|set| set.value)?;
+        let mut rules = Table::default();
+        let named = self.gzip_types.as_ref().map_or(&[][..], |set| &set.value);
+        if !named.iter().any(|kind| kind == "*") {
+            // HTML always is.
+            let mut types = vec!["text/html".to_owned()];
+            types.extend(named.iter().filter(|kind| *kind != "text/html").cloned());
+            rules.put("types", Value::texts(types));
+        }
+        let min = self.gzip_min.as_ref().map_or(20, |set| set.value);
+        rules.put("min", Value::text(units::show_size(min)));
+        rules.put("codings", Value::text("gzip"));
+        Some(rules)
     }
 
     fn expires(&mut self, directive: &Directive, verdicts: &mut Verdicts) {

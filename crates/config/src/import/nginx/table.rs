@@ -164,7 +164,7 @@ const BLOCKS: &[Row] = &[
         "if",
         SL,
         (1, MANY),
-        "a route with the condition, for `return` and `rewrite`",
+        "a route with the condition, for `return` and `rewrite`; a parameter of the query is compared decoded, its name with case",
     ),
     to(
         "limit_except",
@@ -384,13 +384,18 @@ const FILES: &[Row] = &[
         "sites send Flash video from the middle by themselves",
     ),
     to("stub_status", SL, (0, 1), "`status` of a site"),
-    to("gzip", HSLI, (1, 1), "`compress` of sites"),
+    to(
+        "gzip",
+        HSLI,
+        (1, 1),
+        "`compress` of sites and of routes to servers",
+    ),
     to("gzip_static", HSL, (1, 1), "`precompressed` of sites"),
-    without(
+    to(
         "gzip_types",
         HSL,
         (1, MANY),
-        "text is compressed, whatever its type is called",
+        "`types` of `compress` of what servers answer; of a site's files text is compressed, whatever its type is called",
     ),
     without(
         "gzip_comp_level",
@@ -398,11 +403,11 @@ const FILES: &[Row] = &[
         (1, 1),
         "compression has one good level",
     ),
-    without(
+    to(
         "gzip_min_length",
         HSL,
         (1, 1),
-        "what would not get smaller is sent as it is",
+        "`min` of `compress` of what servers answer; a site's file that would not get smaller is sent as it is",
     ),
     without(
         "gzip_vary",
@@ -643,17 +648,17 @@ const TUNING: &[Row] = &[
     ),
     without("proxy_socket_keepalive", HSL, (1, 1), KERNEL),
     without("proxy_headers_hash", HSL, (1, 1), BUFFERS),
-    without(
+    to(
         "proxy_intercept_errors",
         HSL,
         (1, 1),
-        "`errors` of a route hold for what applications answer too",
+        "`upstream = true` of the pages in `errors` of a route",
     ),
-    without(
+    refused(
         "proxy_set_body",
         HSL,
         (1, 1),
-        "requests are passed as they come",
+        "servers get the bodies that clients send",
     ),
     without(
         "fastcgi_temp_path",
@@ -755,8 +760,18 @@ const PROXYING: &[Row] = &[
         (1, 1),
         "what applications say passes",
     ),
-    without("proxy_pass_request_headers", HSL, (1, 1), "fields pass"),
-    without("proxy_pass_request_body", HSL, (1, 1), "bodies pass"),
+    to(
+        "proxy_pass_request_headers",
+        HSL,
+        (1, 1),
+        "fields pass; `off` is refused",
+    ),
+    to(
+        "proxy_pass_request_body",
+        HSL,
+        (1, 1),
+        "bodies pass; `off` is refused",
+    ),
     without(
         "proxy_redirect",
         HSL,
