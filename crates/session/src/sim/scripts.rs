@@ -4,16 +4,22 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tandem_history::{Call, Outcome};
+use tandem_net::cluster::Answer;
 
 use super::cluster::{Cluster, NODES};
 use super::load::{Client, History, Troubles};
-use super::network;
+use super::network::{self, Weather};
 use super::profile::{Mix, Profile};
 use super::runtime::sleep;
 use super::scenario::{Story, run_script};
 use super::world::{self, Random};
 use crate::node::Retention;
+use crate::peers::GROUP;
+use crate::state::{AgentId, Command, Key, Mode, Operation};
+use crate::types::encode;
+use crate::wire::{FromAgent, Request};
 
 const MS: Duration = Duration::from_millis(1);
 /// Where the agent is.
@@ -151,6 +157,86 @@ fn a_voter_that_is_exchanged_beside_one_that_lost_its_state_stays_until_the_othe
     for seed in 0..10 {
         let profile = Profile::of(0, &mut Random::new(seed));
         let report = run_script(seed, profile, exchanged_beside_a_lost_one);
+        assert!(report.holds(), "{report}");
+    }
+}
+
+/// A large write arrives at the leader twice, and its majority is not reached; another's agent leaves at once.
+async fn counted_while_under_way(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let client = Client::new(1, agent.keyspace(), history.clone());
+    let (mut client, told) = ask(client, "key", set("value")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    let leads = cluster.leader().expect("it leads");
+    let others = (1..=3).filter(|node| *node != leads);
+    for other in others {
+        network::cut(other, leads);
+    }
+    network::set_weather(Weather {
+        twice: 1_000,
+        ..Weather::FAIR
+    });
+    let core = cluster.core(leads).expect("it runs");
+    let pending = || core.clients.pending.bytes();
+    let large = "v".repeat(100_000);
+    let (asked, call) = (Rc::new(RefCell::new(None)), set(&large));
+    let slot = asked.clone();
+    world::spawn_on(HOST, async move {
+        *slot.borrow_mut() = Some(client.call(&"large".into(), call).await);
+    });
+    let mut most = 0;
+    for _ in 0..100 {
+        sleep(MS).await;
+        most = most.max(pending());
+    }
+    let once = crate::state::cost("large".len(), large.len());
+    assert_eq!(most, once, "it counts once");
+    let operation = Operation {
+        agent: AgentId {
+            number: 1,
+            nonce: 2,
+        },
+        sequence: 3,
+        lowest_open: 3,
+        command: Command::Store {
+            mode: Mode::Set,
+            key: Key::try_from(&b"other"[..]).unwrap(),
+            flags: 0,
+            life: None,
+            value: large.into_bytes().into(),
+        },
+    };
+    let request = encode(&FromAgent {
+        group: GROUP,
+        forward: false,
+        request: Request::Operate(vec![operation]),
+    });
+    let clients = core.clients.clone();
+    world::spawn_on(leads, async move {
+        if let Answer::Later(answer) = clients.answer(&request.unwrap()) {
+            assert!(Box::pin(answer).now_or_never().is_none());
+        }
+    });
+    sleep(MS).await;
+    assert!(pending() > once, "the other counts");
+    network::set_weather(Weather::FAIR);
+    network::heal();
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    while asked.borrow().is_none() {
+        sleep(MS).await;
+    }
+    sleep(6_000 * MS).await;
+    assert_eq!(pending(), 0, "nothing is under way any more");
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_large_write_counts_once_while_it_is_under_way_and_not_at_all_when_it_is_over() {
+    for seed in 0..10 {
+        let profile = Profile::of(0, &mut Random::new(seed));
+        let report = run_script(seed, profile, counted_while_under_way);
         assert!(report.holds(), "{report}");
     }
 }
