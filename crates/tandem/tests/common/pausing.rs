@@ -91,6 +91,7 @@ pub fn take_a_bounded_part_and_hold_up_nobody(server: &str, pid: u64) {
         let taken = peak(pid) - before;
         assert!(taken < BOUND, "{taken} MiB for {CLIENTS} clients");
     }
+    println!("{} MiB for {CLIENTS} clients", peak(pid) - before);
     // The last of them still have all the room.
     let whole = [
         format!("set large 0 300 {VALUE}\r\n").into_bytes(),
