@@ -206,12 +206,9 @@ impl<'c> Output<'c> {
             };
             if let Some(taken) = begun.map(|begun| begun.elapsed()) {
                 // A request is held until all of its answer is written, in how many pieces ever.
-                let late = [taken, taken + self.written_for].map(|taken| taken > WRITING);
-                if held
-                    .iter()
-                    .zip(late)
-                    .any(|(room, late)| late && is_wanted(room))
-                {
+                let times = [taken, taken + self.written_for];
+                let mut late = held.iter().zip(times).filter(|(_, time)| *time > WRITING);
+                if late.any(|(room, _)| is_wanted(*room)) {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
             }
@@ -230,7 +227,7 @@ impl<'c> Output<'c> {
     }
 }
 
-fn is_wanted(room: &Option<&Room>) -> bool {
+fn is_wanted(room: Option<&Room>) -> bool {
     room.is_some_and(Room::is_wanted)
 }
 
@@ -244,7 +241,7 @@ async fn while_unwanted<T>(
     loop {
         match bounded(STANDSTILL.min(limit), &mut poll).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                if held.iter().any(is_wanted) || begun.elapsed() >= limit {
+                if held.iter().copied().any(is_wanted) || begun.elapsed() >= limit {
                     return Err(error);
                 }
             }

@@ -6,11 +6,11 @@
 //! The first is for requests ([`crate::input`]): one that outgrows a connection's own bound takes room for all that it will
 //! be, and gives it back when it has been answered. Without room it is not read any further.
 //!
-//! The second is for values ([`crate::output`]): room is taken for the most that a retrieval can find before it is asked for, so that what is on its way counts too; when
-//! the hits are there, all but what they take is given back, and the rest when they are written. An answer that is
-//! gathered with others before it is written takes none: each connection may hold that much. When there is no room the
-//! store is asked for values that are as small as that, or which of them are, so that clients of large values hold up only
-//! one another, and those of small ones need no second round.
+//! The second is for values ([`crate::output`]). Room is taken for the most that a retrieval can find before it is asked
+//! for, so that what is on its way counts too; when the hits are there, all but what they take is given back, and the rest
+//! when they are written. An answer that is gathered with others before it is written takes none: each connection may hold
+//! that much. When there is no room the store is asked for values that are as small as that, or, before what changes them,
+//! which of them are: so clients of large values hold up only one another, and who reads small ones needs no second round.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
