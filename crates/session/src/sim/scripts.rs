@@ -24,6 +24,8 @@ use crate::wire::{FromAgent, Request};
 const MS: Duration = Duration::from_millis(1);
 /// Where the agent is.
 const HOST: usize = NODES + 1;
+/// Where another is.
+const ELSEWHERE: usize = NODES + 2;
 
 /// Starts the three nodes and waits until they are a cluster.
 async fn formed(cluster: &Cluster) {
@@ -35,10 +37,20 @@ async fn formed(cluster: &Cluster) {
 }
 
 /// Has a client ask something on the agent's host, and waits for what it is told.
-async fn ask(mut client: Client, key: &str, call: Call) -> (Client, Result<Outcome, String>) {
+async fn ask(client: Client, key: &str, call: Call) -> (Client, Result<Outcome, String>) {
+    ask_at(HOST, client, key, call).await
+}
+
+/// The same on another host.
+async fn ask_at(
+    host: usize,
+    mut client: Client,
+    key: &str,
+    call: Call,
+) -> (Client, Result<Outcome, String>) {
     let answer = Rc::new(RefCell::new(None));
     let (slot, key) = (answer.clone(), key.into());
-    world::spawn_on(HOST, async move {
+    world::spawn_on(host, async move {
         let told = client.call(&key, call).await;
         *slot.borrow_mut() = Some((client, told));
     });
@@ -237,6 +249,67 @@ fn a_large_write_counts_once_while_it_is_under_way_and_not_at_all_when_it_is_ove
     for seed in 0..10 {
         let profile = Profile::of(0, &mut Random::new(seed));
         let report = run_script(seed, profile, counted_while_under_way);
+        assert!(report.holds(), "{report}");
+    }
+}
+
+/// A large write is applied and its answer lost; when it is asked for again, somebody has deleted it and memory is full.
+async fn full_when_asked_again(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let (here, elsewhere) = (cluster.start_agent(HOST), cluster.start_agent(ELSEWHERE));
+    let hasty = Client::new(1, here.keyspace(), history.clone());
+    let other = Client::new(2, elsewhere.keyspace(), history.clone());
+    let large = "v".repeat(100_000);
+    // Now it has its identity.
+    let (mut hasty, _) = ask(hasty, "first", set("value")).await;
+    let (mut other, _) = ask_at(ELSEWHERE, other, "first", set("value")).await;
+    // Room for one more.
+    let most = cluster.profile().memory / crate::state::cost(8, large.len()) - 1;
+    for i in 0..most {
+        let (back, told) = ask_at(ELSEWHERE, other, &format!("filled{i:02}"), set(&large)).await;
+        other = back;
+        assert_eq!(told, Ok(Outcome::Stored));
+    }
+    for voter in 1..=3 {
+        network::cut(voter, HOST);
+    }
+    let told = Rc::new(RefCell::new(None));
+    let (slot, call) = (told.clone(), set(&large));
+    world::spawn_on(HOST, async move {
+        *slot.borrow_mut() = Some(hasty.call(&"doubtful".into(), call).await);
+    });
+    for tries in 0.. {
+        assert!(tries < 100, "it does not arrive");
+        let (back, found) = ask_at(ELSEWHERE, other, "doubtful", Call::Get).await;
+        other = back;
+        if found != Ok(Outcome::Miss) {
+            break;
+        }
+    }
+    let (other, deleted) = ask_at(ELSEWHERE, other, "doubtful", Call::Delete).await;
+    assert_eq!(deleted, Ok(Outcome::Deleted));
+    let (other, stored) = ask_at(ELSEWHERE, other, "takesall", set(&large)).await;
+    assert_eq!(stored, Ok(Outcome::Stored));
+    let (_, full) = ask_at(ELSEWHERE, other, "one-more", set(&large)).await;
+    assert!(full.is_err_and(|why| why.starts_with("out of memory")));
+    network::heal();
+    while told.borrow().is_none() {
+        sleep(MS).await;
+    }
+    let told = told.take().unwrap().expect_err("there is no memory");
+    assert!(told.starts_with("outcome unknown ("), "{told}");
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn what_was_stored_is_not_told_as_refused_when_it_is_asked_for_again() {
+    for seed in 0..5 {
+        let profile = Profile {
+            memory: 1 << 20,
+            ..Profile::of(0, &mut Random::new(seed))
+        };
+        let report = run_script(seed, profile, full_when_asked_again);
         assert!(report.holds(), "{report}");
     }
 }
