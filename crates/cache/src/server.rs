@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tandem_memcache::auth::{Method, Users};
 use tandem_memcache::listen::{accept, finish, serve_local};
 use tandem_memcache::{
-    Admitted, Classes, Protocols, ServerContext, ServerOptions, ServerStats, shown,
+    Admitted, Classes, Protocols, Room, ServerContext, ServerOptions, ServerStats, shown,
 };
 use tandem_telemetry::Events;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -32,6 +32,10 @@ use crate::keyspace::CacheKeyspace;
 
 /// How often memory of items that are over is freed though nobody calls.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Bytes of large requests that are read and not complete, of all workers together...
+const INCOMING: usize = 32 << 20;
+/// ...or so many of the largest items, if these are more: else one of them would hold up all others.
+const LARGEST: usize = 2;
 
 /// What `tandem memcached` is told on its command line.
 #[derive(Clone)]
@@ -203,13 +207,14 @@ impl Server {
         let cache = Cache::watched(options.cache, classes, watch);
         let keyspace = CacheKeyspace::new(Arc::new(cache), Clock::monotonic());
 
+        let server = server_options(&options);
         let mut queues = Vec::with_capacity(threads);
         let mut workers = Vec::with_capacity(threads);
         for index in 0..threads {
             // Not bounded by itself, but by the maximum of connections.
             let (queue, connections) = mpsc::unbounded_channel();
             let context = ContextParts {
-                options: server_options(&options),
+                options: server.clone(),
                 stats: stats.clone(),
                 index,
             };
@@ -360,6 +365,8 @@ fn server_options(options: &Options) -> ServerOptions {
     let mut server = ServerOptions::new(options.version.clone(), unix_now);
     // No value is larger than the item it is in; the cache itself looks at the item.
     server.max_value = options.cache.max_item;
+    let incoming = INCOMING.max(options.cache.max_item.saturating_mul(LARGEST));
+    server.incoming = Some(Arc::new(Room::new(incoming)));
     server.idle_timeout = options.idle_timeout;
     server.events.clone_from(&options.events);
     server.protocols = options.protocols;

@@ -24,7 +24,7 @@ use crate::auth::{Method, Users};
 use crate::binary::MAGIC;
 use crate::context::{Protocols, ServerContext};
 use crate::extended::{Nothing, call};
-use crate::input::{Filled, Input};
+use crate::input::{Filled, Input, SMALL_VALUE, Wanted};
 use crate::keyspace::Keyspace;
 use crate::op::{Lifetime, Mode, Op, RELATIVE_LIMIT, Reply};
 use crate::output::{Granted, Output};
@@ -38,8 +38,8 @@ use observe::Observed;
 enum Next {
     /// Look again: a request was used up.
     Again,
-    /// Wait until so many bytes are there; `scanned` of them need not be looked at again.
-    Wait { need: usize, scanned: usize },
+    /// Wait until so much is there; so many bytes of it need not be looked at again.
+    Wait { wanted: Wanted, scanned: usize },
     /// Throw away so many bytes first.
     Swallow(u64),
     /// Write what is left to say, and end.
@@ -52,7 +52,8 @@ enum Next {
 ///
 /// Errors are those of the stream, `TimedOut` for a client that does not read its answers. Memory: a small fixed
 /// amount while idle; at most one value of the maximal size coming in, and 64 KiB plus the hits of one call
-/// ([`Keyspace::keys_per_call`]) going out, which count among what all may hold ([`crate::ServerOptions::room`]).
+/// ([`Keyspace::keys_per_call`]) going out, which count among what all may hold ([`crate::ServerOptions::incoming`],
+/// [`crate::ServerOptions::room`]).
 pub async fn serve_connection<S, K>(stream: S, keyspace: &K, cx: &ServerContext) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -92,13 +93,15 @@ where
         number: admitted.map_or(0, Admitted::number),
         binary: None,
         trusted: cx.options.users.is_none(),
+        crowded: false,
     };
     let mut scanned = 0;
     loop {
+        output.set_request_room(input.room());
         let binary = client.is_binary(input.bytes());
         let next = match binary {
             None if input.bytes().is_empty() => Next::Wait {
-                need: 1,
+                wanted: Wanted::exactly(1),
                 scanned: 0,
             },
             None => Next::Over,
@@ -110,6 +113,9 @@ where
             }
         };
         scanned = 0;
+        client.crowded = false;
+        // It is answered, and may have given its room back.
+        output.set_request_room(input.room());
         if output.is_full() {
             output.flush(&mut stream).await?;
         }
@@ -133,7 +139,7 @@ where
                 return Ok(End::Normal);
             }
             Next::Wait {
-                need,
+                wanted,
                 scanned: known,
             } => {
                 scanned = known;
@@ -141,9 +147,10 @@ where
                 if let Some(last) = &last {
                     last.store((cx.options.unix_clock)(), Relaxed);
                 }
-                while input.bytes().len() < need {
-                    match input.fill(&mut stream, need, &seat).await? {
+                while input.bytes().len() < wanted.need && !client.crowded {
+                    match input.fill(&mut stream, wanted, &seat).await? {
                         Filled::Bytes => {}
+                        Filled::Crowded => client.crowded = true,
                         // A client that has left is found out by whoever gets it.
                         Filled::Over if seat.is_released() && input.bytes().is_empty() => {
                             return Ok(End::Released(stream));
@@ -170,6 +177,8 @@ struct Client<'k, K: ?Sized> {
     binary: Option<bool>,
     /// It has proved itself, or need not.
     trusted: bool,
+    /// There is no room for the request at the beginning of the input, which is a large one.
+    crowded: bool,
 }
 
 impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
@@ -202,15 +211,28 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
     }
 
     /// A client that has not proved itself is not given room for more than a name and a password.
+    /// Nor is one whose request finds none.
     fn limits(&self) -> Limits {
         const CREDENTIALS: usize = 2048;
-        if self.trusted {
-            self.cx.limits
-        } else {
-            Limits {
-                max_value: self.cx.limits.max_value.min(CREDENTIALS),
-            }
+        let most = match (self.trusted, self.crowded) {
+            (false, _) => CREDENTIALS,
+            (true, true) => SMALL_VALUE,
+            (true, false) => return self.cx.limits,
+        };
+        Limits {
+            max_value: self.cx.limits.max_value.min(most),
         }
+    }
+
+    /// A `set` of this key comes to nothing.
+    fn set_refused(&self, key: &[u8]) {
+        self.keyspace.set_refused(key);
+        let why = if self.crowded {
+            "no_memory"
+        } else {
+            "too_large"
+        };
+        self.observed().refused(key, why);
     }
 
     /// Carries out the text request at the beginning of the input.
@@ -260,11 +282,12 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                 set_refused,
             }) => {
                 if let (Some(key), true) = (set_refused, self.trusted) {
-                    self.keyspace.set_refused(key);
-                    self.observed().too_large(key);
+                    self.set_refused(key);
                 }
-                if !noreply {
-                    reply::write_error(output.bytes(), error);
+                match (noreply, self.crowded) {
+                    (true, _) => {}
+                    (false, true) => reply::write(output.bytes(), &crowded(true)),
+                    (false, false) => reply::write_error(output.bytes(), error),
                 }
                 input.consume(consumed);
                 if swallow > 0 {
@@ -277,7 +300,19 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                 }
                 return Ok(Next::Over);
             }
-            Parsed::More { need, scanned } => return Ok(Next::Wait { need, scanned }),
+            Parsed::More { .. } if self.crowded => {
+                // A line without an end: nobody knows where the next request begins.
+                reply::write(output.bytes(), &crowded(false));
+                return Ok(Next::Over);
+            }
+            Parsed::More { need, scanned } => {
+                let wanted = if scanned > 0 {
+                    Wanted::line(need)
+                } else {
+                    Wanted::exactly(need)
+                };
+                return Ok(Next::Wait { wanted, scanned });
+            }
         }
         Ok(Next::Again)
     }
@@ -322,7 +357,7 @@ async fn skip<S: AsyncRead + AsyncWrite + Unpin>(
             return Ok(true);
         }
         output.flush(stream).await?;
-        if input.fill(stream, 1, seat).await? != Filled::Bytes {
+        if input.fill(stream, Wanted::exactly(1), seat).await? != Filled::Bytes {
             return Ok(false);
         }
     }

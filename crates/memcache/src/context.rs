@@ -52,6 +52,10 @@ pub struct ServerOptions {
     /// is asked for until it is written, and what is stored, until it is. `None` where a connection's own bound is enough.
     /// Who finds no room waits, and a client that does not read what takes it up is hung up on.
     pub room: Option<usize>,
+    /// The same for large requests that are not complete, of all servers that share it: so many bytes they may hold
+    /// together, but one of any size is read. Small ones need none: up to 68 KiB a connection may hold besides. Who finds no
+    /// room is not read any further, and a client that sends nothing of what it has room for is refused.
+    pub incoming: Option<Arc<Room>>,
     /// Who may speak, if not everybody.
     pub users: Option<(Method, Arc<Users>)>,
     /// `flush_all` is obeyed (not with memcached's `-F`).
@@ -78,6 +82,7 @@ impl ServerOptions {
             events: None,
             protocols: Protocols::Auto,
             room: None,
+            incoming: None,
             users: None,
             flush: true,
             dump: true,

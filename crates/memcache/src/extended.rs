@@ -19,6 +19,27 @@ pub struct Extended<'a> {
     pub details: bool,
 }
 
+impl Extended<'_> {
+    /// Whether an [`Op::Get`] of the key does the same: nothing is changed, and nothing more is told.
+    pub(crate) const fn is_plain_get(&self) -> bool {
+        matches!(
+            self,
+            Self {
+                action: Action::Get {
+                    life: None,
+                    vivify: None,
+                    recache: None,
+                    unnoticed: false,
+                },
+                compare: None,
+                new_version: None,
+                details: false,
+                ..
+            }
+        )
+    }
+}
+
 /// What an [`Extended`] operation does.
 #[derive(Clone, Copy, Debug)]
 pub enum Action<'a> {

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,10 +11,18 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::context::{BUFFER, ServerContext};
 use crate::drain::Seat;
+use crate::room::{Room, STANDSTILL, Share, sending};
+use crate::text::{MAX_LINE, MAX_RETRIEVAL_LINE};
 
 /// A beginning of a request up to this size is kept apart while the connection waits for the rest, so that
 /// many slow clients do not hold a whole buffer each.
 const PARKED: usize = 1024;
+
+/// A value up to this size is read without room being kept for its request.
+pub(crate) const SMALL_VALUE: usize = 64 * 1024;
+/// So much of a request a connection may hold without having taken room: a small value, the longest line or head that
+/// can be before one, and its end.
+pub(crate) const ALONE: usize = SMALL_VALUE + 2 * MAX_LINE;
 
 /// What came of waiting for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +33,34 @@ pub(crate) enum Filled {
     Over,
     /// The client was silent for too long.
     Silent,
+    /// There was no room for all of the request in time, or it was needed for others. Nothing more of it may be kept.
+    Crowded,
+}
+
+/// How much of a request is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// So many bytes, before it makes sense to look again.
+    pub(crate) need: usize,
+    /// So many it comes to at most.
+    pub(crate) most: usize,
+}
+
+impl Wanted {
+    /// All of a request whose length is known.
+    pub(crate) const fn exactly(need: usize) -> Self {
+        Self { need, most: need }
+    }
+
+    /// More of a line whose end is not there.
+    pub(crate) const fn line(need: usize) -> Self {
+        let most = if need > ALONE {
+            MAX_RETRIEVAL_LINE
+        } else {
+            need
+        };
+        Self { need, most }
+    }
 }
 
 /// A window over a buffer that is borrowed from the worker while there is something in it.
@@ -34,6 +70,8 @@ pub(crate) struct Input<'c> {
     start: usize,
     end: usize,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The room for the request at the beginning, and since when it is taken.
+    share: Option<(Share<'c>, Instant)>,
 }
 
 impl<'c> Input<'c> {
@@ -44,7 +82,13 @@ impl<'c> Input<'c> {
             start: 0,
             end: 0,
             timer: None,
+            share: None,
         }
+    }
+
+    /// The room of which the request at the beginning has some.
+    pub(crate) fn room(&self) -> Option<&'c Room> {
+        self.share.as_ref().and(self.cx.options.incoming.as_deref())
     }
 
     /// The unused bytes.
@@ -59,16 +103,57 @@ impl<'c> Input<'c> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
+        if self.share.is_some() {
+            self.give_room_back();
+        }
     }
 
-    /// Waits for bytes, so that `need` of them fit; what is gathered never outgrows `need` by more than a buffer.
+    /// What is left of a large request that is over, or of what came behind it, fits into a buffer: the rest goes, and then
+    /// the room for it.
+    fn give_room_back(&mut self) {
+        let held = self.end - self.start;
+        if held > BUFFER {
+            return;
+        }
+        let mut buffer = Vec::new();
+        if held > 0 {
+            buffer = self.cx.take_input();
+            buffer[..held].copy_from_slice(&self.buffer[self.start..self.end]);
+        }
+        self.buffer = buffer;
+        (self.start, self.end) = (0, held);
+        self.share = None;
+    }
+
+    /// Waits for bytes, so that those that are needed fit; what is gathered never outgrows them by more than a buffer.
     pub(crate) async fn fill<S: AsyncRead + Unpin>(
         &mut self,
         stream: &mut S,
-        need: usize,
+        wanted: Wanted,
         seat: &Seat<'_>,
     ) -> io::Result<Filled> {
-        let options = &self.cx.options;
+        let cx = self.cx;
+        if let Some(room) = &cx.options.incoming
+            && wanted.need > ALONE
+        {
+            match &self.share {
+                Some((share, since)) => {
+                    if room.is_wanted() && since.elapsed() > sending(share) {
+                        return Ok(Filled::Crowded);
+                    }
+                }
+                None if self.end - self.start < BUFFER => {}
+                None => {
+                    // Rare, and larger than all that waits otherwise.
+                    let taken = Box::pin(take(room, wanted.most, seat)).await;
+                    match taken {
+                        Ok(share) => self.share = Some((share, Instant::now())),
+                        Err(instead) => return Ok(instead),
+                    }
+                }
+            }
+        }
+        let options = &cx.options;
         let patience = if self.start == self.end {
             options.idle_timeout
         } else {
@@ -76,7 +161,7 @@ impl<'c> Input<'c> {
         };
         let since = patience.map(|_| Instant::now());
         poll_fn(|task| {
-            self.make_room(need);
+            self.make_room(wanted.need);
             let mut space = ReadBuf::new(&mut self.buffer[self.end..]);
             match Pin::new(&mut *stream).poll_read(task, &mut space) {
                 Poll::Ready(Ok(())) => {
@@ -96,11 +181,26 @@ impl<'c> Input<'c> {
             if seat.should_end(task.waker(), self.start == self.end) {
                 return Poll::Ready(Ok(Filled::Over));
             }
-            if let (Some(patience), Some(since)) = (patience, since) {
+            let (Some(patience), Some(since)) = (patience, since) else {
+                return Poll::Pending;
+            };
+            let Some(room) = self.room() else {
                 ready!(self.poll_timer(task, since, patience));
                 return Poll::Ready(Ok(Filled::Silent));
+            };
+            // Looked after more often: who waits for room does not wake those who have it.
+            let mut look = STANDSTILL.min(patience);
+            loop {
+                ready!(self.poll_timer(task, since, look));
+                let silent = since.elapsed();
+                if room.is_wanted() {
+                    return Poll::Ready(Ok(Filled::Crowded));
+                }
+                if silent >= patience {
+                    return Poll::Ready(Ok(Filled::Silent));
+                }
+                look = (silent + STANDSTILL).min(patience);
             }
-            Poll::Pending
         })
         .await
     }
@@ -141,8 +241,14 @@ impl<'c> Input<'c> {
             (self.start, self.end) = (0, self.end - self.start);
         }
         if self.end == self.buffer.len() {
-            // A length that a client only claims costs nothing: the buffer grows as the bytes come.
-            let size = need.min(self.buffer.len() * 2);
+            // A length that a client only claims costs nothing: the buffer grows as the bytes come. Of a line, whose length
+            // nobody knows, more than the next byte is read at a time.
+            let length = self.buffer.len();
+            let mut size = need.max(length + BUFFER).min(length * 2);
+            if self.cx.options.incoming.is_some() && self.share.is_none() {
+                size = size.min(ALONE);
+            }
+            self.buffer.reserve_exact(size - length);
             self.buffer.resize(size, 0);
         }
     }
@@ -157,6 +263,21 @@ impl<'c> Input<'c> {
             (self.start, self.end) = (0, held);
         }
     }
+}
+
+/// Takes room for a request that comes to `most` bytes; nothing of it is read meanwhile.
+async fn take<'r>(room: &'r Room, most: usize, seat: &Seat<'_>) -> Result<Share<'r>, Filled> {
+    let mut taking = pin!(room.take(most));
+    poll_fn(|task| {
+        if let Poll::Ready(share) = taking.as_mut().poll(task) {
+            return Poll::Ready(share.ok_or(Filled::Crowded));
+        }
+        if seat.should_end(task.waker(), false) {
+            return Poll::Ready(Err(Filled::Over));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 impl Drop for Input<'_> {
@@ -187,7 +308,7 @@ mod tests {
         need: usize,
     ) {
         let seat = input.cx.drain.seat();
-        let fill = input.fill(stream, need, &seat);
+        let fill = input.fill(stream, Wanted::exactly(need), &seat);
         tokio::pin!(fill);
         let waits = poll_fn(|task| Poll::Ready(fill.as_mut().poll(task).is_pending())).await;
         assert!(waits);
@@ -204,12 +325,29 @@ mod tests {
             client.write_all(&vec![0; size]).await.unwrap();
             let before = input.bytes().len();
             while input.bytes().len() < before + size {
-                let filled = input.fill(&mut server, 128 << 20, &seat).await.unwrap();
+                let all = Wanted::exactly(128 << 20);
+                let filled = input.fill(&mut server, all, &seat).await.unwrap();
                 assert_eq!(filled, Filled::Bytes);
             }
             held.push(input.buffer.len());
         }
         assert_eq!(held, [BUFFER, BUFFER, 2 * BUFFER, 4 * BUFFER]);
+    }
+
+    #[tokio::test]
+    async fn a_long_line_is_read_in_few_pieces() {
+        let cx = context();
+        let (mut client, mut server) = duplex(1 << 20);
+        client.write_all(&vec![b'k'; 1 << 20]).await.unwrap();
+        let mut input = Input::new(&cx);
+        let seat = cx.drain.seat();
+        let mut reads = 0;
+        while input.bytes().len() < 1 << 20 {
+            let more = Wanted::line(input.bytes().len() + 1);
+            input.fill(&mut server, more, &seat).await.unwrap();
+            reads += 1;
+        }
+        assert!(reads <= (1 << 20) / BUFFER, "{reads} reads");
     }
 
     #[tokio::test]
@@ -221,13 +359,14 @@ mod tests {
         assert_eq!(input.buffer.capacity(), 0);
         client.write_all(b"get half").await.unwrap();
         let seat = cx.drain.seat();
-        input.fill(&mut server, 1, &seat).await.unwrap();
+        let some = Wanted::exactly(1);
+        input.fill(&mut server, some, &seat).await.unwrap();
         fill_then_wait(&mut input, &mut server, 9).await;
         assert_eq!(input.buffer, b"get half");
         client.write_all(&vec![b'k'; 3 * BUFFER]).await.unwrap();
         while input.bytes().len() < 8 + 3 * BUFFER {
-            let need = input.bytes().len() + 1;
-            input.fill(&mut server, need, &seat).await.unwrap();
+            let more = Wanted::line(input.bytes().len() + 1);
+            input.fill(&mut server, more, &seat).await.unwrap();
         }
         assert!(input.bytes().starts_with(b"get halfkkk"));
         input.consume(input.bytes().len());

@@ -44,6 +44,7 @@ pub use keyspace::{Answer, Fit, Hit, Keyspace, Sink};
 pub use listen::{accept, listen};
 pub use op::{Lifetime, Mode, Op, Reply};
 pub use request::{Limits, Parsed, Request};
+pub use room::Room;
 pub use stats::{Admitted, ServerStats, shown};
 pub use watch::Watch;
 

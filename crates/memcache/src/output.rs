@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::time::{Instant, timeout};
 
 use crate::context::ServerContext;
-use crate::extended::Action;
+use crate::extended::{Action, Extended};
 use crate::keyspace::Keyspace;
 use crate::op::Op;
 use crate::room::{self, Room, STANDSTILL, Share, WRITING};
@@ -35,6 +35,10 @@ pub(crate) struct Output<'c> {
     bytes: Vec<u8>,
     /// The room for what a retrieval finds, until that is written.
     share: Option<Share<'c>>,
+    /// The room that the request itself takes up, which is being answered.
+    request: Option<&'c Room>,
+    /// How long was written while it did.
+    written_for: Duration,
 }
 
 impl<'c> Output<'c> {
@@ -43,7 +47,15 @@ impl<'c> Output<'c> {
             cx,
             bytes: Vec::new(),
             share: None,
+            request: None,
+            written_for: Duration::ZERO,
         }
+    }
+
+    /// Says of which room the next request has some, until it is answered.
+    pub(crate) fn set_request_room(&mut self, room: Option<&'c Room>) {
+        self.request = room;
+        self.written_for = Duration::ZERO;
     }
 
     /// The room that an operation needs, and how much of it; `None` when it needs none.
@@ -116,16 +128,20 @@ impl<'c> Output<'c> {
         })
     }
 
-    /// As [`reserve`](Self::reserve), for one key; whether there was room.
+    /// As [`reserve`](Self::reserve), for one key; a plain `Get` as by [`reserve_all_or_little`](Self::reserve_all_or_little).
     pub(crate) async fn reserve_for<S: AsyncWrite + Unpin, K: Keyspace + ?Sized>(
         &mut self,
         stream: &mut S,
         keyspace: &K,
-        key: &[u8],
-        action: &Action<'_>,
-    ) -> io::Result<bool> {
-        let keys = &[key][..];
-        let op = match *action {
+        op: &Extended<'_>,
+        waits: bool,
+    ) -> io::Result<Granted> {
+        let keys = &[op.key][..];
+        if op.is_plain_get() {
+            let granted = self.reserve_all_or_little(stream, keyspace, keys, waits);
+            return granted.await;
+        }
+        let op = match op.action {
             Action::Get { .. } => Op::Get { keys },
             Action::Store {
                 mode,
@@ -135,14 +151,17 @@ impl<'c> Output<'c> {
                 ..
             } => Op::Store {
                 mode,
-                key,
+                key: op.key,
                 flags,
                 life,
                 value,
             },
-            _ => return Ok(true),
+            _ => return Ok(Granted::All),
         };
-        Ok(self.reserve(stream, keyspace, &op).await? > 0)
+        Ok(match self.reserve(stream, keyspace, &op).await? {
+            0 => Granted::Nothing,
+            _ => Granted::All,
+        })
     }
 
     /// The operation is over: gives back the room that what it found does not take.
@@ -175,18 +194,23 @@ impl<'c> Output<'c> {
             return Ok(());
         }
         let limit = self.cx.options.write_timeout;
-        let room = self.cx.room.as_ref().filter(|_| self.share.is_some());
-        let begun = room.map(|_| Instant::now());
+        let value = self.cx.room.as_ref().filter(|_| self.share.is_some());
+        let held = [value, self.request];
+        let begun = held.iter().any(Option::is_some).then(Instant::now);
         let mut rest = &self.bytes[..];
         while !rest.is_empty() {
             let write = |task: &mut Context<'_>| Pin::new(&mut *stream).poll_write(task, rest);
-            let count = match room {
+            let count = match begun {
                 None => bounded(limit, write).await?,
-                Some(room) => while_unwanted(room, limit, write).await?,
+                Some(_) => while_unwanted(&held, limit, write).await?,
             };
-            let is_late = begun.is_some_and(|begun| begun.elapsed() > WRITING);
-            if is_late && room.is_some_and(Room::is_wanted) {
-                return Err(io::ErrorKind::TimedOut.into());
+            if let Some(taken) = begun.map(|begun| begun.elapsed()) {
+                // A request is held until all of its answer is written, in how many pieces ever.
+                let times = [taken, taken + self.written_for];
+                let mut late = held.iter().zip(times).filter(|(_, time)| *time > WRITING);
+                if late.any(|(room, _)| is_wanted(*room)) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
             }
             if count == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
@@ -194,6 +218,7 @@ impl<'c> Output<'c> {
             rest = &rest[count..];
         }
         bounded(limit, |task| Pin::new(&mut *stream).poll_flush(task)).await?;
+        self.written_for += begun.map_or(Duration::ZERO, |begun| begun.elapsed());
         let written = self.bytes.len();
         self.cx.stats.count_written(self.cx.worker, written);
         self.cx.give_output(std::mem::take(&mut self.bytes));
@@ -202,9 +227,13 @@ impl<'c> Output<'c> {
     }
 }
 
-/// As [`bounded`], but at most [`STANDSTILL`] when somebody waits for the room that is held meanwhile.
+fn is_wanted(room: Option<&Room>) -> bool {
+    room.is_some_and(Room::is_wanted)
+}
+
+/// As [`bounded`], but at most [`STANDSTILL`] when somebody waits for room that is held meanwhile.
 async fn while_unwanted<T>(
-    room: &Room,
+    held: &[Option<&Room>],
     limit: Duration,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
 ) -> io::Result<T> {
@@ -212,7 +241,7 @@ async fn while_unwanted<T>(
     loop {
         match bounded(STANDSTILL.min(limit), &mut poll).await {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                if room.is_wanted() || begun.elapsed() >= limit {
+                if held.iter().copied().any(is_wanted) || begun.elapsed() >= limit {
                     return Err(error);
                 }
             }

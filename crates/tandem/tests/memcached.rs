@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use common::{Dir, PATIENCE, has, stderr, stdout, tandem};
+use common::{Dir, PATIENCE, has, pausing, stderr, stdout, tandem};
 use rustix::process::Signal;
 
 fn is_root() -> bool {
@@ -713,6 +713,13 @@ fn fifteen_thousand_connections_are_served_and_cost_little() {
     assert!(each < 4096, "{each} bytes a connection");
     drop(clients);
     assert_eq!(line(&mut server.connect(), "mn\r\n"), "MN\r\n");
+}
+
+#[test]
+fn clients_that_begin_large_sets_and_pause_take_a_bounded_part_of_memory_and_hold_up_nobody() {
+    let server = Server::start(&[]);
+    let address = format!("127.0.0.1:{}", server.port);
+    pausing::take_a_bounded_part_and_hold_up_nobody(&address, u64::from(server.child.id()));
 }
 
 #[test]

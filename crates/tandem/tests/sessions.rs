@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use common::tower::{assert_sixteen_attributes, begin_slowly, record, set_sixteen_attributes};
-use common::{Dir, PATIENCE, Running};
+use common::{Dir, PATIENCE, Running, pausing, peak};
 use tandem_tower_sessions::TandemStore;
 use tower_sessions::SessionStore;
 
@@ -56,6 +56,13 @@ impl Scene {
             agents,
             _dir: dir,
         }
+    }
+
+    fn pid(&self, node: &str) -> u64 {
+        let rows = self.cluster.rows();
+        let row = rows.iter().find(|row| row["node"] == node);
+        row.and_then(|row| row["pid"].as_u64())
+            .expect("it has a process")
     }
 
     fn stores(&self) -> [Arc<TandemStore>; 2] {
@@ -146,17 +153,6 @@ fn a_plain_set_does_not_undo_a_guarded_logout() {
     assert_eq!(ask(here, "set other 0 0 1\r\nb\r\n"), "STORED\r\n");
 }
 
-/// The most memory that a process has had, in MiB.
-fn peak(pid: u64) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kilobytes
-        .and_then(|number| number.parse::<u64>().ok())
-        .expect("a number")
-        / 1024
-}
-
 #[test]
 fn clients_that_ask_for_much_and_do_not_read_take_a_bounded_part_of_their_node() {
     const CLIENTS: usize = 100;
@@ -168,13 +164,7 @@ fn clients_that_ask_for_much_and_do_not_read_take_a_bounded_part_of_their_node()
         assert_eq!(ask(agent, &set), "STORED\r\n");
     }
     assert_eq!(ask(agent, "set small 0 300 1\r\ns\r\n"), "STORED\r\n");
-    let pid = || {
-        let rows = scene.cluster.rows();
-        let row = rows.iter().find(|row| row["node"] == "app1");
-        row.and_then(|row| row["pid"].as_u64())
-            .expect("it has a process")
-    };
-    let pid = pid();
+    let pid = scene.pid("app1");
     let before = peak(pid);
     let keys: Vec<_> = (0..8).map(|i| format!("large{i}")).collect();
     let keys = keys.join(" ");
@@ -194,6 +184,12 @@ fn clients_that_ask_for_much_and_do_not_read_take_a_bounded_part_of_their_node()
     let taken = peak(pid) - before;
     assert!(taken < 160, "{taken} MiB for {CLIENTS} clients");
     drop(clients);
+}
+
+#[test]
+fn clients_that_begin_large_sets_and_pause_take_a_bounded_part_of_their_node_and_hold_up_nobody() {
+    let scene = Scene::start();
+    pausing::take_a_bounded_part_and_hold_up_nobody(&scene.agents[0], scene.pid("app1"));
 }
 
 #[test]

@@ -9,10 +9,10 @@ use crate::auth::Method;
 use crate::binary::reply::{self, Item, Show};
 use crate::binary::{self, Header, NO_CREATE, Parsed, Request, Status, Verb};
 use crate::extended::{Action, Extended, Nothing};
-use crate::input::Input;
+use crate::input::{Input, Wanted};
 use crate::keyspace::{Keyspace, Sink};
-use crate::op::{Lifetime, Mode, Op, Reply};
-use crate::output::Output;
+use crate::op::{Mode, Op, Reply};
+use crate::output::{Granted, Output};
 
 impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
     /// Carries out the binary request at the beginning of the input.
@@ -44,37 +44,10 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                     reply::write_status(output.bytes(), header, Status::AuthFailed);
                     return Ok(Next::Over);
                 }
-                let keyspace = self.keyspace;
-                let stores = matches!(request, Request::Store { .. });
-                let is_room = match &request {
-                    Request::Retrieve { key, .. } => {
-                        let keys = &[*key][..];
-                        let get = Op::Get { keys };
-                        output.reserve(stream, keyspace, &get).await? > 0
-                    }
-                    Request::Store { key, value, .. } => {
-                        let set = Op::Store {
-                            mode: Mode::Set,
-                            key,
-                            flags: 0,
-                            life: Lifetime::Forever,
-                            value,
-                        };
-                        output.reserve(stream, keyspace, &set).await? > 0
-                    }
-                    _ => true,
-                };
-                if is_room {
-                    let exchange = Packet { header, quiet };
-                    self.packet(&exchange, request, output.bytes()).await;
-                    output.settle();
-                } else {
-                    reply::write_error(output.bytes(), header, &crowded(stores));
-                }
+                let packet = Packet { header, quiet };
+                self.packet(&packet, request, stream, output).await?;
+                output.settle();
                 input.consume(consumed);
-                if output.is_full() {
-                    output.flush(stream).await?;
-                }
                 Ok(Next::Again)
             }
             Parsed::Refused {
@@ -85,10 +58,13 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                 set_refused,
             } => {
                 if let (Some(key), true) = (set_refused, self.trusted) {
-                    self.keyspace.set_refused(key);
-                    self.observed().too_large(key);
+                    self.set_refused(key);
                 }
-                reply::write_status(output.bytes(), header, status);
+                if self.crowded {
+                    reply::write_error(output.bytes(), header, &crowded(true));
+                } else {
+                    reply::write_status(output.bytes(), header, status);
+                }
                 input.consume(consumed);
                 Ok(if swallow == 0 {
                     Next::Again
@@ -102,12 +78,20 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                 }
                 Ok(Next::Over)
             }
-            Parsed::More { need } => Ok(Next::Wait { need, scanned: 0 }),
+            Parsed::More { need } => Ok(Next::Wait {
+                wanted: Wanted::exactly(need),
+                scanned: 0,
+            }),
         }
     }
 
-    async fn packet(&mut self, packet: &Packet, request: Request<'_>, out: &mut Vec<u8>) {
-        let Packet { header, quiet } = *packet;
+    async fn packet<S: AsyncWrite + Unpin>(
+        &mut self,
+        packet: &Packet,
+        request: Request<'_>,
+        stream: &mut S,
+        output: &mut Output<'k>,
+    ) -> io::Result<()> {
         match request {
             Request::Retrieve {
                 key,
@@ -126,17 +110,8 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                     (true, false) => Show::Value,
                     (true, true) => Show::KeyAndValue,
                 };
-                let mut item = Item::new(out, header, show);
-                let reply = self.extended(header, key, action, &mut item).await;
-                match (reply, item.version) {
-                    (Reply::End, Some(_)) => {}
-                    (Reply::End, None) if quiet => {}
-                    (Reply::End, None) if with_key => {
-                        reply::write(out, header, Status::NotFound, 0, [b"", key, b""]);
-                    }
-                    (Reply::End, None) => reply::write_status(out, header, Status::NotFound),
-                    (error, _) => reply::write_error(out, header, &error),
-                }
+                let op = operation(packet.header, key, action);
+                return self.retrieve(packet, op, show, stream, output).await;
             }
             Request::Store {
                 verb,
@@ -159,18 +134,94 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                     invalidate: false,
                     vivify: None,
                 };
-                let mut item = Item::new(out, header, Show::Version);
-                let reply = self.extended(header, key, action, &mut item).await;
-                let version = item.version;
-                let status = match (reply, verb) {
-                    (Reply::Stored, _) => return packet.done(out, version, b""),
-                    (Reply::Exists, _) | (Reply::NotStored, Verb::Add) => Status::Exists,
-                    (Reply::NotFound, _) | (Reply::NotStored, Verb::Replace) => Status::NotFound,
-                    (Reply::NotStored, _) => Status::NotStored,
-                    (error, _) => return reply::write_error(out, header, &error),
-                };
-                reply::write_status(out, header, status);
+                let op = operation(packet.header, key, action);
+                return self.store(packet, op, verb, stream, output).await;
             }
+            request => self.small(packet, request, output.bytes()).await,
+        }
+        Ok(())
+    }
+
+    async fn retrieve<S: AsyncWrite + Unpin>(
+        &self,
+        packet: &Packet,
+        op: Extended<'_>,
+        show: Show,
+        stream: &mut S,
+        output: &mut Output<'k>,
+    ) -> io::Result<()> {
+        let Packet { header, quiet } = *packet;
+        // The value is known to take room.
+        let mut waits = false;
+        loop {
+            let granted = output.reserve_for(stream, self.keyspace, &op, waits);
+            let granted = granted.await?;
+            let out = output.bytes();
+            let mut item = Item::new(out, header, show);
+            let reply = match granted {
+                Granted::Nothing => crowded(false),
+                Granted::All => self.observed().extended(op, &mut item).await,
+                Granted::Little(bytes) => {
+                    let observed = self.observed();
+                    observed.get_within(&[op.key], bytes, &mut item).await
+                }
+            };
+            match (reply, item.version) {
+                (Reply::Partly(_), _) if matches!(granted, Granted::Little(_)) => {
+                    waits = true;
+                    continue;
+                }
+                (Reply::End, Some(_)) => {}
+                (Reply::End, None) if quiet => {}
+                (Reply::End, None) if show == Show::KeyAndValue => {
+                    reply::write(out, header, Status::NotFound, 0, [b"", op.key, b""]);
+                }
+                (Reply::End, None) => reply::write_status(out, header, Status::NotFound),
+                (error, _) => reply::write_error(out, header, &error),
+            }
+            return Ok(());
+        }
+    }
+
+    async fn store<S: AsyncWrite + Unpin>(
+        &self,
+        packet: &Packet,
+        op: Extended<'_>,
+        verb: Verb,
+        stream: &mut S,
+        output: &mut Output<'k>,
+    ) -> io::Result<()> {
+        let header = packet.header;
+        let granted = output.reserve_for(stream, self.keyspace, &op, true);
+        let granted = granted.await?;
+        let out = output.bytes();
+        let mut item = Item::new(out, header, Show::Version);
+        let reply = match granted {
+            Granted::Nothing => crowded(true),
+            _ => self.observed().extended(op, &mut item).await,
+        };
+        let version = item.version;
+        let status = match (reply, verb) {
+            (Reply::Stored, _) => {
+                packet.done(out, version, b"");
+                return Ok(());
+            }
+            (Reply::Exists, _) | (Reply::NotStored, Verb::Add) => Status::Exists,
+            (Reply::NotFound, _) | (Reply::NotStored, Verb::Replace) => Status::NotFound,
+            (Reply::NotStored, _) => Status::NotStored,
+            (error, _) => {
+                reply::write_error(out, header, &error);
+                return Ok(());
+            }
+        };
+        reply::write_status(out, header, status);
+        Ok(())
+    }
+
+    /// Carries out what takes no room.
+    async fn small(&mut self, packet: &Packet, request: Request<'_>, out: &mut Vec<u8>) {
+        let header = packet.header;
+        match request {
             Request::Delete { key } => {
                 let action = Action::Delete {
                     invalidate: false,
@@ -236,7 +287,8 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
                     reply::write_status(out, header, Status::AuthFailed);
                 }
             }
-            Request::Quit => {}
+            // These are answered elsewhere.
+            Request::Retrieve { .. } | Request::Store { .. } | Request::Quit => {}
         }
     }
 
@@ -257,15 +309,7 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
         action: Action<'a>,
         sink: &'a mut dyn Sink,
     ) -> Reply {
-        // For a retrieval it means nothing.
-        let compare = !matches!(action, Action::Get { .. }) && header.cas != 0;
-        let op = Extended {
-            key,
-            action,
-            compare: compare.then_some(header.cas),
-            new_version: None,
-            details: false,
-        };
+        let op = operation(header, key, action);
         self.observed().extended(op, sink).await
     }
 
@@ -295,6 +339,18 @@ impl<'k, K: Keyspace + ?Sized> Client<'k, K> {
             Some(error) => reply::write_error(out, header, &error),
             None => reply::write_status(out, header, Status::NotFound),
         }
+    }
+}
+
+fn operation<'a>(header: Header, key: &'a [u8], action: Action<'a>) -> Extended<'a> {
+    // For a retrieval it means nothing.
+    let compare = !matches!(action, Action::Get { .. }) && header.cas != 0;
+    Extended {
+        key,
+        action,
+        compare: compare.then_some(header.cas),
+        new_version: None,
+        details: false,
     }
 }
 

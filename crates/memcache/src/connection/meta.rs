@@ -10,7 +10,8 @@ use crate::extended::{Action, Extended};
 use crate::keyspace::{Answer, Keyspace};
 use crate::meta::reply::Writer;
 use crate::meta::{Meta, Verb};
-use crate::op::Lifetime;
+use crate::op::{Lifetime, Reply};
+use crate::output::Granted;
 
 impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
     pub(super) async fn meta(&mut self, meta: &Meta<'_>) -> io::Result<()> {
@@ -18,25 +19,41 @@ impl<S: AsyncWrite + Unpin, K: Keyspace + ?Sized> Exchange<'_, '_, S, K> {
         let key = meta.key(&mut room);
         let op = self.operation(meta, key);
         self.cx.stats.count_meta(self.cx.worker);
-        let output = &mut *self.output;
-        let room = output.reserve_for(self.stream, self.keyspace, key, &op.action);
-        if !room.await? {
-            self.answer(&crowded(meta.verb == Verb::Set));
-            return Ok(());
-        }
         let observed = self.observed();
         let classes = self.cx.stats.classes();
-        let mut writer = Writer::new(self.output.bytes(), meta, key, classes);
-        let reply = if meta.verb == Verb::Debug {
-            // Nobody has asked for the item.
-            match self.keyspace.extended(op, &mut writer) {
-                Answer::Now(reply) => reply,
-                Answer::Later(reply) => reply.await,
-            }
-        } else {
-            observed.extended(op, &mut writer).await
-        };
-        writer.finish(&reply);
+        // A value is known to take room.
+        let mut waits = false;
+        loop {
+            let output = &mut *self.output;
+            let granted = output.reserve_for(self.stream, self.keyspace, &op, waits);
+            let granted = granted.await?;
+            let mut writer = Writer::new(self.output.bytes(), meta, key, classes);
+            let reply = match granted {
+                Granted::Nothing => {
+                    self.answer(&crowded(meta.verb == Verb::Set));
+                    break;
+                }
+                Granted::Little(bytes) => {
+                    match observed.get_within(&[key], bytes, &mut writer).await {
+                        Reply::Partly(_) => {
+                            waits = true;
+                            continue;
+                        }
+                        reply => reply,
+                    }
+                }
+                Granted::All if meta.verb == Verb::Debug => {
+                    // Nobody has asked for the item.
+                    match self.keyspace.extended(op, &mut writer) {
+                        Answer::Now(reply) => reply,
+                        Answer::Later(reply) => reply.await,
+                    }
+                }
+                Granted::All => observed.extended(op, &mut writer).await,
+            };
+            writer.finish(&reply);
+            break;
+        }
         self.output.settle();
         Ok(())
     }

@@ -221,9 +221,9 @@ impl<K: Keyspace + ?Sized> Observed<'_, K> {
         self.told_store(key, mode, flags, life, size, status);
     }
 
-    /// A `set` whose value is over the limit never becomes an operation.
-    pub(super) fn too_large(&self, key: &[u8]) {
-        self.told_store(key, Mode::Set, 0, Lifetime::Forever, 0, "too_large");
+    /// A `set` whose value is over the limit, or found no room, never becomes an operation.
+    pub(super) fn refused(&self, key: &[u8], status: &str) {
+        self.told_store(key, Mode::Set, 0, Lifetime::Forever, 0, status);
     }
 
     fn told_store(

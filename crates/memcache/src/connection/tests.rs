@@ -1,3 +1,5 @@
+mod incoming;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -182,6 +184,7 @@ async fn an_error_in_a_retrieval_is_not_a_miss() {
 struct Large {
     shown: Cell<usize>,
     fails_after: Option<usize>,
+    asked: RefCell<Vec<&'static str>>,
 }
 
 const MEGABYTE: usize = 1_000_000;
@@ -189,8 +192,44 @@ const MEGABYTE: usize = 1_000_000;
 impl Keyspace for Large {
     fn call<'a>(&'a self, op: Op<'a>, sink: &'a mut dyn Sink) -> Answer<'a> {
         let Op::Get { keys } = op else {
+            self.asked.borrow_mut().push("other");
             return Answer::Now(Reply::Ok);
         };
+        self.asked.borrow_mut().push("get");
+        self.find(keys, sink)
+    }
+
+    fn takes(&self, op: &Op<'_>) -> usize {
+        match op {
+            Op::Get { .. } | Op::GetAndTouch { .. } => MEGABYTE,
+            Op::Store { value, .. } if value.len() > 1 => MEGABYTE,
+            _ => 0,
+        }
+    }
+
+    fn get_within<'a>(
+        &'a self,
+        keys: &'a [&'a [u8]],
+        bytes: usize,
+        sink: &'a mut dyn Sink,
+    ) -> Answer<'a> {
+        assert!(bytes < MEGABYTE);
+        self.asked.borrow_mut().push("get_within");
+        if keys[0].starts_with(b"l") {
+            return Answer::Now(Reply::Partly(0));
+        }
+        self.find(keys, sink)
+    }
+
+    fn fit<'a>(&'a self, keys: &'a [&'a [u8]], _: usize) -> crate::Fit<'a> {
+        self.asked.borrow_mut().push("fit");
+        let small = keys.iter().take_while(|key| !key.starts_with(b"l"));
+        Box::pin(std::future::ready(small.count()))
+    }
+}
+
+impl Large {
+    fn find(&self, keys: &[&[u8]], sink: &mut dyn Sink) -> Answer<'static> {
         if self.fails_after == Some(self.shown.get()) {
             return Answer::Now(Reply::ServerError("unknown".into()));
         }
@@ -212,32 +251,6 @@ impl Keyspace for Large {
         } else {
             Reply::End
         })
-    }
-
-    fn takes(&self, op: &Op<'_>) -> usize {
-        match op {
-            Op::Get { .. } => MEGABYTE,
-            Op::Store { value, .. } if value.len() > 1 => MEGABYTE,
-            _ => 0,
-        }
-    }
-
-    fn get_within<'a>(
-        &'a self,
-        keys: &'a [&'a [u8]],
-        bytes: usize,
-        sink: &'a mut dyn Sink,
-    ) -> Answer<'a> {
-        assert!(bytes < MEGABYTE);
-        if keys[0].starts_with(b"l") {
-            return Answer::Now(Reply::Partly(0));
-        }
-        self.call(Op::Get { keys }, sink)
-    }
-
-    fn fit<'a>(&'a self, keys: &'a [&'a [u8]], _: usize) -> crate::Fit<'a> {
-        let small = keys.iter().take_while(|key| !key.starts_with(b"l"));
-        Box::pin(std::future::ready(small.count()))
     }
 }
 
@@ -437,4 +450,66 @@ async fn a_server_that_stops_lets_idle_clients_go_after_their_answer() {
     let both = async { tokio::join!(serving, asking) };
     let (served, ()) = timeout(DEADLINE, both).await.expect("it does not end");
     served.unwrap();
+}
+
+/// A request of the binary protocol for one key.
+fn binary_get(opcode: u8, key: &[u8]) -> Vec<u8> {
+    let mut packet = vec![MAGIC, opcode, 0, key.len() as u8, 0, 0, 0, 0];
+    packet.extend((key.len() as u32).to_be_bytes());
+    packet.extend([0; 12]);
+    packet.extend(key);
+    packet
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_a_small_value_is_read_in_one_round_whatever_the_protocol() {
+    let cx = context(|options| options.room = Some(4 * MEGABYTE));
+    let _share = cx.room.as_ref().unwrap().take_now(4 * MEGABYTE).unwrap();
+    let keyspace = Large::default();
+    let began = tokio::time::Instant::now();
+    let (answer, _) = talk(&keyspace, &cx, b"mg s v\r\nmg s k v q\r\nget s\r\n").await;
+    assert_eq!(
+        answer,
+        "VA 1\r\nv\r\nVA 1 ks\r\nv\r\nVALUE s 0 1\r\nv\r\nEND\r\n"
+    );
+    // get, getq, getk, getkq: an answer has 24 bytes, flags, the key where it is asked for, and the value.
+    for (opcode, length) in [(0x00, 29), (0x09, 29), (0x0c, 30), (0x0d, 30)] {
+        let (mut client, server) = duplex(1_000);
+        client.write_all(&binary_get(opcode, b"s")).await.unwrap();
+        client.shutdown().await.unwrap();
+        serve_connection(server, &keyspace, &cx).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert_eq!((answer.len(), &answer[6..8]), (length, &[0, 0][..]));
+        assert!(answer.ends_with(b"v"));
+    }
+    assert_eq!(*keyspace.asked.borrow(), ["get_within"; 7]);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_room_a_large_value_is_waited_for_whatever_the_protocol() {
+    let cx = context(|options| options.room = Some(4 * MEGABYTE));
+    let keyspace = Large::default();
+    for request in [b"mg l v\r\n".to_vec(), binary_get(0x00, b"l")] {
+        let share = cx.room.as_ref().unwrap().take_now(4 * MEGABYTE).unwrap();
+        let (mut client, server) = duplex(2 * MEGABYTE);
+        client.write_all(&request).await.unwrap();
+        client.shutdown().await.unwrap();
+        let frees = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(share);
+        };
+        let served = tokio::join!(serve_connection(server, &keyspace, &cx), frees);
+        served.0.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.len() > MEGABYTE, "{}", answer.len());
+    }
+    assert_eq!(*keyspace.asked.borrow(), ["get_within", "get"].repeat(2));
+    // What changes the item asks for its size first.
+    let _share = cx.room.as_ref().unwrap().take_now(4 * MEGABYTE).unwrap();
+    keyspace.asked.borrow_mut().clear();
+    talk(&keyspace, &cx, b"mg s v T30\r\nmg s v u\r\n").await;
+    assert_eq!(*keyspace.asked.borrow(), ["fit", "other", "fit", "get"]);
 }

@@ -400,6 +400,11 @@ impl AgentKeyspace {
                     return Err(self.0.0.route.lost(Failure { unknown, why }));
                 }
             };
+            if doubtful && let Some(why) = outcomes.iter().find_map(refused) {
+                // A leader that has no memory for it has not looked whether an earlier attempt is on its way.
+                let why = format!("an earlier attempt has no answer, this one: {why}");
+                return Err(self.0.0.route.lost(Failure { unknown: true, why }));
+            }
             if !outcomes
                 .iter()
                 .any(|o| matches!(o, Outcome::UnknownAgent | Outcome::Closed))
@@ -508,6 +513,14 @@ impl From<Failure> for Reply {
             "not stored"
         };
         server_error(format!("{what} ({})", failure.why))
+    }
+}
+
+/// Why an operation was refused, unless that was judged when it was its turn.
+fn refused(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Refused(why) if why != TOO_MANY_VALUES => Some(why),
+        _ => None,
     }
 }
 

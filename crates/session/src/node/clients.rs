@@ -1,6 +1,6 @@
 //! What agents ask of a replica.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tandem_cache::rules::Expiry;
 use tandem_net::cluster::Answer;
 
 use super::guard::Guard;
+use super::pending::{Held, Pending};
 use super::reads::{ReadError, Reads};
 use super::view::ClusterView;
 use super::writes::{WriteError, Writes};
@@ -38,7 +39,7 @@ pub struct Clients {
     /// Bytes that items may take on each voter.
     pub limit: u64,
     /// Bytes that proposed and not yet applied changes may add.
-    pub pending: AtomicU64,
+    pub pending: Pending,
     /// A leader that did not answer when it was asked for an agent, and when.
     pub unanswered: Mutex<Option<(String, Instant)>>,
     /// This node is stopping: nobody should hand anything over to it.
@@ -103,7 +104,10 @@ impl Clients {
         match request {
             Request::Status => self.status(),
             _ if !self.view.leads() => Response::NotLeader(self.view.leader()),
-            Request::Register(nonce) => self.propose(vec![Change::Register { nonce }], 24).await,
+            Request::Register(nonce) => {
+                self.propose(vec![Change::Register { nonce }], 24, Vec::new())
+                    .await
+            }
             Request::Operate(operations) if operations.len() > MAX_OPERATIONS => {
                 Response::Malformed("too many operations in one request".into())
             }
@@ -163,12 +167,13 @@ impl Clients {
         }
         let mut outcomes = Vec::with_capacity(operations.len());
         let mut changes = Vec::new();
-        let (mut weight, mut bytes) = (0, 0);
+        let mut weight = 0;
+        let mut held = Vec::new();
         let now = {
             let replica = self.replica.lock();
             let clock = replica.clock.now();
             for mut operation in operations {
-                let known = self.shortcut(&replica, clock, &mut operation.command, &mut bytes);
+                let known = self.shortcut(&replica, clock, &mut operation, &mut held);
                 if known.is_none() {
                     weight += operation.command.weight();
                     changes.push(Change::Operation(operation));
@@ -185,10 +190,7 @@ impl Clients {
         if let Some(response) = self.acknowledge_early(now, &changes, weight) {
             return response;
         }
-        self.pending.fetch_add(bytes, Relaxed);
-        let response = self.propose(changes, weight).await;
-        self.pending.fetch_sub(bytes, Relaxed);
-        match response {
+        match self.propose(changes, weight, held).await {
             Response::Outcomes {
                 now,
                 outcomes: applied,
@@ -222,7 +224,7 @@ impl Clients {
             return None;
         }
         let (writes, proposed) = (self.writes.clone(), changes.to_vec());
-        crate::rt::spawn(async move { writes.propose(proposed, weight).await });
+        crate::rt::spawn(async move { writes.propose(proposed, weight, Vec::new()).await });
         Some(Response::Outcomes {
             now,
             outcomes: vec![Outcome::Stored; changes.len()],
@@ -234,22 +236,27 @@ impl Clients {
         &self,
         replica: &Replica,
         clock: u64,
-        command: &mut Command,
-        bytes: &mut u64,
+        operation: &mut Operation,
+        held: &mut Vec<Held>,
     ) -> Option<Outcome> {
         let state = &replica.state;
-        if let Some((key, guard)) = command.guard() {
+        if let Some((key, guard)) = operation.command.guard() {
             *guard = self.guard.hold(key);
             return None;
         }
+        let command = &operation.command;
         if let (Some(key), Some(value)) = (command.key(), command.value()) {
+            if let Some(again) = self.pending.again(operation) {
+                held.push(again);
+                return None;
+            }
             let there = state.get(key).map_or(0, |item| item.cost(key));
             let need = cost(key.len(), value.len());
-            let used = state.bytes() + self.pending.load(Relaxed) + *bytes;
+            let used = state.bytes() + self.pending.bytes();
             if used + need > self.limit.saturating_add(there) {
                 return Some(Outcome::Refused("out of memory storing object".into()));
             }
-            *bytes += need;
+            held.push(self.pending.hold(operation, need));
             return None;
         }
         match command {
@@ -275,8 +282,8 @@ impl Clients {
         self.reads.ready().await
     }
 
-    async fn propose(&self, changes: Vec<Change>, weight: usize) -> Response {
-        match self.writes.propose(changes, weight).await {
+    async fn propose(&self, changes: Vec<Change>, weight: usize, held: Vec<Held>) -> Response {
+        match self.writes.propose(changes, weight, held).await {
             Ok(outcomes) => Response::Outcomes {
                 now: self.replica.lock().clock.now(),
                 outcomes,
@@ -297,7 +304,7 @@ impl Clients {
             if let Some(response) = known {
                 return response;
             }
-            if let Err(error) = self.writes.propose(Vec::new(), 0).await {
+            if let Err(error) = self.writes.propose(Vec::new(), 0, Vec::new()).await {
                 return match error {
                     WriteError::NotLeader(leader) => Response::NotLeader(leader),
                     WriteError::Unavailable(why) | WriteError::Unknown(why) => {

@@ -1,7 +1,7 @@
 //! One replica: Raft on its storage, and the tasks beside it. It knows nothing of threads and sockets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
@@ -15,6 +15,7 @@ use super::hand_over;
 use super::members::Members;
 use super::network::Networks;
 use super::observe::{Observer, Retention};
+use super::pending::Pending;
 use super::reads::Reads;
 use super::redundancy::Redundancy;
 use super::replicas::Replicas;
@@ -102,7 +103,7 @@ impl Core {
                 .map(|(patterns, hold)| Guard::new(patterns, hold.as_millis() as u64))
                 .unwrap_or_default(),
             limit: options.memory,
-            pending: AtomicU64::new(0),
+            pending: Pending::default(),
             unanswered: std::sync::Mutex::default(),
             leaving: AtomicBool::new(false),
         });

@@ -11,6 +11,7 @@ mod hand_over;
 mod members;
 mod network;
 mod observe;
+mod pending;
 mod reads;
 mod redundancy;
 mod replicas;

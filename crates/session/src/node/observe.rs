@@ -117,7 +117,7 @@ impl Observer {
                 };
                 if due {
                     // Takes out what is over also when nobody writes. What fails is tried again.
-                    let _ = self.writes.propose(Vec::new(), 0).await;
+                    let _ = self.writes.propose(Vec::new(), 0, Vec::new()).await;
                 }
             } else {
                 led_since = None;

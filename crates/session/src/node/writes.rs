@@ -10,6 +10,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use super::pending::Held;
 use super::{Raft, view};
 use crate::machine::Shared;
 use crate::rt::{spawn, timeout};
@@ -39,6 +40,7 @@ pub enum WriteError {
 struct Proposal {
     changes: Vec<Change>,
     weight: usize,
+    held: Vec<Held>,
     outcomes: oneshot::Sender<Result<Vec<Outcome>, WriteError>>,
 }
 
@@ -54,17 +56,20 @@ impl Writes {
         Self(proposals)
     }
 
-    /// Has changes applied, in one entry; one outcome for each. None at all just moves the keyspace's clock.
+    /// Has changes applied, in one entry; one outcome for each. None at all just moves the keyspace's clock. What they may
+    /// add is `held` until it is known what became of them.
     pub async fn propose(
         &self,
         changes: Vec<Change>,
         weight: usize,
+        held: Vec<Held>,
     ) -> Result<Vec<Outcome>, WriteError> {
         debug_assert!(changes.len() <= MAX_CHANGES / 2);
         let (outcomes, waited) = oneshot::channel();
         let proposal = Proposal {
             changes,
             weight,
+            held,
             outcomes,
         };
         if self.0.try_send(proposal).is_err() {
@@ -122,7 +127,9 @@ fn gather(first: Proposal, queue: &mut mpsc::Receiver<Proposal>) -> Vec<Proposal
 async fn propose(raft: &Raft, replica: &Shared, turn: &Mutex<()>, proposals: Vec<Proposal>) {
     let mut changes = Vec::new();
     let mut waiting = Vec::with_capacity(proposals.len());
+    let mut held = Vec::new();
     for proposal in proposals {
+        held.extend(proposal.held);
         waiting.push((proposal.changes.len(), proposal.outcomes));
         changes.extend(proposal.changes);
     }
@@ -130,6 +137,7 @@ async fn propose(raft: &Raft, replica: &Shared, turn: &Mutex<()>, proposals: Vec
         Ok(result) => result,
         Err(_) => Err(WriteError::Unknown("no majority took it in time".into())),
     };
+    drop(held);
     let mut outcomes = match result {
         Ok(outcomes) => outcomes.into_iter(),
         Err(error) => {

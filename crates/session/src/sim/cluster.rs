@@ -148,7 +148,7 @@ impl Cluster {
                 node: name(node),
                 voters: cluster.voters(),
                 state: cluster.home(node),
-                memory: 64 << 20,
+                memory: cluster.profile().memory,
                 durable,
                 guard: Some((vec![Pattern::Star(GUARDED.into(), String::new())], HOLD)),
                 outgoing: None,

@@ -78,6 +78,8 @@ pub struct Profile {
     pub length: Duration,
     pub retention: Retention,
     pub segment: u64,
+    /// Bytes that items may take.
+    pub memory: u64,
     /// Whether an acknowledgement waits for the disks.
     pub durable: bool,
     /// Whether no operation may fail: one fault at a time, and the next when all is whole again.
@@ -146,6 +148,7 @@ impl Profile {
             length: Duration::from_secs(6),
             retention: small,
             segment: 1 << (9 + below(6)),
+            memory: 64 << 20,
             durable: false,
             available: false,
         };

@@ -4,20 +4,28 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tandem_history::{Call, Outcome};
+use tandem_net::cluster::Answer;
 
 use super::cluster::{Cluster, NODES};
 use super::load::{Client, History, Troubles};
-use super::network;
+use super::network::{self, Weather};
 use super::profile::{Mix, Profile};
 use super::runtime::sleep;
 use super::scenario::{Story, run_script};
 use super::world::{self, Random};
 use crate::node::Retention;
+use crate::peers::GROUP;
+use crate::state::{AgentId, Command, Key, Mode, Operation};
+use crate::types::encode;
+use crate::wire::{FromAgent, Request};
 
 const MS: Duration = Duration::from_millis(1);
 /// Where the agent is.
 const HOST: usize = NODES + 1;
+/// Where another is.
+const ELSEWHERE: usize = NODES + 2;
 
 /// Starts the three nodes and waits until they are a cluster.
 async fn formed(cluster: &Cluster) {
@@ -29,10 +37,20 @@ async fn formed(cluster: &Cluster) {
 }
 
 /// Has a client ask something on the agent's host, and waits for what it is told.
-async fn ask(mut client: Client, key: &str, call: Call) -> (Client, Result<Outcome, String>) {
+async fn ask(client: Client, key: &str, call: Call) -> (Client, Result<Outcome, String>) {
+    ask_at(HOST, client, key, call).await
+}
+
+/// The same on another host.
+async fn ask_at(
+    host: usize,
+    mut client: Client,
+    key: &str,
+    call: Call,
+) -> (Client, Result<Outcome, String>) {
     let answer = Rc::new(RefCell::new(None));
     let (slot, key) = (answer.clone(), key.into());
-    world::spawn_on(HOST, async move {
+    world::spawn_on(host, async move {
         let told = client.call(&key, call).await;
         *slot.borrow_mut() = Some((client, told));
     });
@@ -151,6 +169,147 @@ fn a_voter_that_is_exchanged_beside_one_that_lost_its_state_stays_until_the_othe
     for seed in 0..10 {
         let profile = Profile::of(0, &mut Random::new(seed));
         let report = run_script(seed, profile, exchanged_beside_a_lost_one);
+        assert!(report.holds(), "{report}");
+    }
+}
+
+/// A large write arrives at the leader twice, and its majority is not reached; another's agent leaves at once.
+async fn counted_while_under_way(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let client = Client::new(1, agent.keyspace(), history.clone());
+    let (mut client, told) = ask(client, "key", set("value")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    let leads = cluster.leader().expect("it leads");
+    let others = (1..=3).filter(|node| *node != leads);
+    for other in others {
+        network::cut(other, leads);
+    }
+    network::set_weather(Weather {
+        twice: 1_000,
+        ..Weather::FAIR
+    });
+    let core = cluster.core(leads).expect("it runs");
+    let pending = || core.clients.pending.bytes();
+    let large = "v".repeat(100_000);
+    let (asked, call) = (Rc::new(RefCell::new(None)), set(&large));
+    let slot = asked.clone();
+    world::spawn_on(HOST, async move {
+        *slot.borrow_mut() = Some(client.call(&"large".into(), call).await);
+    });
+    let mut most = 0;
+    for _ in 0..100 {
+        sleep(MS).await;
+        most = most.max(pending());
+    }
+    let once = crate::state::cost("large".len(), large.len());
+    assert_eq!(most, once, "it counts once");
+    let operation = Operation {
+        agent: AgentId {
+            number: 1,
+            nonce: 2,
+        },
+        sequence: 3,
+        lowest_open: 3,
+        command: Command::Store {
+            mode: Mode::Set,
+            key: Key::try_from(&b"other"[..]).unwrap(),
+            flags: 0,
+            life: None,
+            value: large.into_bytes().into(),
+        },
+    };
+    let request = encode(&FromAgent {
+        group: GROUP,
+        forward: false,
+        request: Request::Operate(vec![operation]),
+    });
+    let clients = core.clients.clone();
+    world::spawn_on(leads, async move {
+        if let Answer::Later(answer) = clients.answer(&request.unwrap()) {
+            assert!(Box::pin(answer).now_or_never().is_none());
+        }
+    });
+    sleep(MS).await;
+    assert!(pending() > once, "the other counts");
+    network::set_weather(Weather::FAIR);
+    network::heal();
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    while asked.borrow().is_none() {
+        sleep(MS).await;
+    }
+    sleep(6_000 * MS).await;
+    assert_eq!(pending(), 0, "nothing is under way any more");
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_large_write_counts_once_while_it_is_under_way_and_not_at_all_when_it_is_over() {
+    for seed in 0..10 {
+        let profile = Profile::of(0, &mut Random::new(seed));
+        let report = run_script(seed, profile, counted_while_under_way);
+        assert!(report.holds(), "{report}");
+    }
+}
+
+/// A large write is applied and its answer lost; when it is asked for again, somebody has deleted it and memory is full.
+async fn full_when_asked_again(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let (here, elsewhere) = (cluster.start_agent(HOST), cluster.start_agent(ELSEWHERE));
+    let hasty = Client::new(1, here.keyspace(), history.clone());
+    let other = Client::new(2, elsewhere.keyspace(), history.clone());
+    let large = "v".repeat(100_000);
+    // Now it has its identity.
+    let (mut hasty, _) = ask(hasty, "first", set("value")).await;
+    let (mut other, _) = ask_at(ELSEWHERE, other, "first", set("value")).await;
+    // Room for one more.
+    let most = cluster.profile().memory / crate::state::cost(8, large.len()) - 1;
+    for i in 0..most {
+        let (back, told) = ask_at(ELSEWHERE, other, &format!("filled{i:02}"), set(&large)).await;
+        other = back;
+        assert_eq!(told, Ok(Outcome::Stored));
+    }
+    for voter in 1..=3 {
+        network::cut(voter, HOST);
+    }
+    let told = Rc::new(RefCell::new(None));
+    let (slot, call) = (told.clone(), set(&large));
+    world::spawn_on(HOST, async move {
+        *slot.borrow_mut() = Some(hasty.call(&"doubtful".into(), call).await);
+    });
+    for tries in 0.. {
+        assert!(tries < 100, "it does not arrive");
+        let (back, found) = ask_at(ELSEWHERE, other, "doubtful", Call::Get).await;
+        other = back;
+        if found != Ok(Outcome::Miss) {
+            break;
+        }
+    }
+    let (other, deleted) = ask_at(ELSEWHERE, other, "doubtful", Call::Delete).await;
+    assert_eq!(deleted, Ok(Outcome::Deleted));
+    let (other, stored) = ask_at(ELSEWHERE, other, "takesall", set(&large)).await;
+    assert_eq!(stored, Ok(Outcome::Stored));
+    let (_, full) = ask_at(ELSEWHERE, other, "one-more", set(&large)).await;
+    assert!(full.is_err_and(|why| why.starts_with("out of memory")));
+    network::heal();
+    while told.borrow().is_none() {
+        sleep(MS).await;
+    }
+    let told = told.take().unwrap().expect_err("there is no memory");
+    assert!(told.starts_with("outcome unknown ("), "{told}");
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn what_was_stored_is_not_told_as_refused_when_it_is_asked_for_again() {
+    for seed in 0..5 {
+        let profile = Profile {
+            memory: 1 << 20,
+            ..Profile::of(0, &mut Random::new(seed))
+        };
+        let report = run_script(seed, profile, full_when_asked_again);
         assert!(report.holds(), "{report}");
     }
 }

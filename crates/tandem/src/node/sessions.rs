@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tandem_memcache::listen::{accept, finish, hand_over, serve_local, take_over};
-use tandem_memcache::{ServerContext, ServerOptions, ServerStats};
+use tandem_memcache::{Room, ServerContext, ServerOptions, ServerStats};
 use tandem_model::{Address, NodePlan};
 use tandem_session::agent::{Agent, AgentOptions, Operator};
 use tandem_session::node::Voter;
@@ -28,6 +28,9 @@ const MAX_CLIENTS: usize = 10_000;
 /// Bytes of large values that the agent has under way for its clients together, from the leader and to it: so many of the
 /// largest that a fast client never waits, and a small part of what a machine of applications has.
 const ROOM: usize = 32 << 20;
+/// Bytes of large requests that the agent has read of its clients together and that are not complete: for as many of the
+/// largest.
+const INCOMING: usize = 32 << 20;
 
 /// Connections that are handed over at once.
 const BATCH: usize = 128;
@@ -347,6 +350,7 @@ async fn serve(
     let mut options = ServerOptions::new(env!("CARGO_PKG_VERSION"), unix_now);
     options.events = Some(telemetry.events.clone());
     options.room = Some(ROOM);
+    options.incoming = Some(Arc::new(Room::new(INCOMING)));
     let context = Rc::new(ServerContext::new(options, stats, 0));
     let keyspace = Rc::new(agent.keyspace());
     let events = telemetry.events.clone();

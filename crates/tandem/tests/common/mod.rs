@@ -7,6 +7,7 @@ pub mod certificate;
 pub mod namespaces;
 pub mod node;
 pub mod origin;
+pub mod pausing;
 pub mod tower;
 
 use std::fs;
@@ -247,6 +248,17 @@ pub fn state(pid: u32) -> Option<char> {
 /// Whether a process runs; a zombie does not.
 pub fn runs(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
+}
+
+/// The most memory that a process has had, in MiB.
+pub fn peak(pid: u64) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    kilobytes
+        .and_then(|number| number.parse::<u64>().ok())
+        .expect("a number")
+        / 1024
 }
 
 /// Waits for something to become true, up to [`PATIENCE`].
