@@ -102,6 +102,8 @@ pub struct Head {
     /// The target where it is not as it was sent; else empty.
     rooted: Vec<u8>,
     path: Path,
+    /// What was taken off the beginning of the path.
+    stripped: Vec<u8>,
     host: Option<Range<u32>>,
     pub(crate) fields: Fields,
     /// The Host field.
@@ -326,13 +328,20 @@ impl Head {
         fields.any(|field| field.kind == Kind::Condition)
     }
 
-    /// The same request for another target in origin form, `path` being the normal form of its path.
-    pub(crate) fn moved(&self, target: Vec<u8>, path: Vec<u8>) -> Self {
+    /// The same request for another target in origin form, `path` being the normal form of its path and `stripped` what it
+    /// lacks at its beginning, if that is all that it was changed by.
+    pub(crate) fn moved(&self, target: Vec<u8>, path: Vec<u8>, stripped: Vec<u8>) -> Self {
         Self {
             rooted: target,
             path: Path::Decoded(path),
+            stripped,
             ..self.clone()
         }
+    }
+
+    /// What was taken off the beginning of the path that the client asked for.
+    pub(crate) fn stripped(&self) -> &[u8] {
+        &self.stripped
     }
 
     /// How the body is delimited.

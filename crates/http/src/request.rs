@@ -44,6 +44,12 @@ impl<'a> Request<'a> {
         self.head.path(self.bytes)
     }
 
+    /// What `strip` took off the beginning of the path, in its normal form: with [`path`](Self::path) behind it, it is what the
+    /// client asked for. Empty when nothing was, or when the path was changed in another way, too.
+    pub fn stripped(&self) -> &'a [u8] {
+        self.head.stripped()
+    }
+
     /// The path as it came, percent-encoded; of an absolute target without one it is the root.
     pub fn encoded_path(&self) -> &'a [u8] {
         let target = self.target();

@@ -113,6 +113,10 @@ struct Worker {
 struct Ask<'a> {
     /// The path in its normal form.
     path: Cow<'a, [u8]>,
+    /// What a route took off before it.
+    before: Cow<'a, [u8]>,
+    /// A node passed it on, which may have taken off something that is not known here.
+    passed_on: bool,
     query: Cow<'a, [u8]>,
     head: bool,
     preference: Preference,
@@ -188,6 +192,10 @@ impl SiteHandler {
         let conditions = Conditions::of(request);
         let ask = Ask {
             path: Cow::Borrowed(request.path()),
+            before: Cow::Borrowed(request.stripped()),
+            // As it was asked for, to its last slash: `%2F` is none to the client.
+            passed_on: request.from_node
+                && name::last(request.encoded_path()) == name::last(request.path()),
             query: Cow::Borrowed(request.query()),
             head,
             preference: Preference::read(conditions.accept_encoding(), &shared.offered),
@@ -297,6 +305,8 @@ impl Ask<'_> {
     fn into_owned(self) -> Ask<'static> {
         Ask {
             path: Cow::Owned(self.path.into_owned()),
+            before: Cow::Owned(self.before.into_owned()),
+            passed_on: self.passed_on,
             query: Cow::Owned(self.query.into_owned()),
             head: self.head,
             preference: self.preference,
@@ -309,7 +319,13 @@ fn answer(ask: &Ask<'_>, found: Result<Found, Closed>, worker: &Worker) -> Sent 
     let service = &worker.service;
     Sent::Plan(match found {
         Ok(Found::File(entry, _)) => return reply::file(&entry, ask, service),
-        Ok(Found::Directory) => reply::redirect(&name::with_slash(&ask.path, &ask.query), service),
+        Ok(Found::Directory) if ask.passed_on => {
+            reply::redirect(&name::beside(&ask.path, &ask.query), service)
+        }
+        Ok(Found::Directory) => {
+            let location = name::with_slash(&ask.before, &ask.path, &ask.query);
+            reply::redirect(&location, service)
+        }
         Ok(Found::Listing(page)) => reply::fresh(page, reply::HTML, service),
         Err(closed) => refused(closed, service),
     })

@@ -26,18 +26,39 @@ fn is_hidden(at: usize, part: &[u8]) -> bool {
     part.first() == Some(&b'.') && !(at == 0 && part == b".well-known")
 }
 
-/// The target of the redirect from a directory's path to the same with a slash, as the value of `Location`.
+/// The target of the redirect from a directory's path to the same with a slash, as the value of `Location`. `before` is
+/// what a route took off the path.
 ///
 /// It is written from the normal form and not from what was sent, so that `//elsewhere/x` never leads to another
 /// host; the query is kept.
-pub(crate) fn with_slash(path: &[u8], query: &[u8]) -> String {
-    let mut location = escaped(path, |b| b == b'/' || is_plain(b));
+pub(crate) fn with_slash(before: &[u8], path: &[u8], query: &[u8]) -> String {
+    let mut location = escaped(before, is_path) + &escaped(path, is_path);
     location.push('/');
+    add_query(&mut location, query);
+    location
+}
+
+/// The same, relative to what the client asked for (RFC 9110 section 10.2.2).
+pub(crate) fn beside(path: &[u8], query: &[u8]) -> String {
+    let mut location = format!("./{}/", escaped(last(path), is_plain));
+    add_query(&mut location, query);
+    location
+}
+
+/// The last segment of a path.
+pub(crate) fn last(path: &[u8]) -> &[u8] {
+    path.rsplit(|&b| b == b'/').next().unwrap_or_default()
+}
+
+fn add_query(location: &mut String, query: &[u8]) {
     if !query.is_empty() {
         location.push('?');
         location.push_str(&escaped(query, |b| b.is_ascii_graphic()));
     }
-    location
+}
+
+fn is_path(b: u8) -> bool {
+    b == b'/' || is_plain(b)
 }
 
 /// Whether a byte of a path segment stands for itself (RFC 3986 section 3.3). `&` and `'` would, but not in a page.
@@ -104,7 +125,10 @@ mod tests {
             (b"/\xff", b"\xff\r\n", "/%FF/?%FF%0D%0A"),
             (b"/100%?", b"", "/100%25%3F/"),
         ] {
-            assert_eq!(with_slash(path, query), expected);
+            assert_eq!(with_slash(b"", path, query), expected);
+            assert_eq!(beside(path, query), format!(".{expected}"));
+            let before = with_slash(b"/a b", path, query);
+            assert_eq!(before, format!("/a%20b{expected}"));
         }
     }
 }

@@ -377,11 +377,14 @@ fn ask(front: u16, request: &Request) -> String {
             .filter(|_| good || name == "location" || name.starts_with("x-f"))
         {
             let value = value.replace(&front.to_string(), "FRONT");
-            // Relative references are the same as absolute ones to the host that was asked.
-            let value = value
-                .strip_prefix("http://front.example")
-                .unwrap_or(&value)
-                .replace(":FRONT", "");
+            // Relative references are the same as absolute ones to the host, and beside the path, that was asked.
+            let beside = request.target.split('?').next().unwrap_or("");
+            let beside = beside.rsplit_once('/').map_or("", |(beside, _)| beside);
+            let value = match value.strip_prefix("./") {
+                Some(rest) => format!("{beside}/{rest}"),
+                None => value.replacen("http://front.example", "", 1),
+            };
+            let value = value.replace(":FRONT", "");
             let value = value
                 .replace("; charset=utf-8", "")
                 .replace("application/javascript", "text/javascript");

@@ -386,3 +386,36 @@ root = "www"
         get(node.address(), "/").status == 200
     });
 }
+
+#[test]
+fn a_directorys_slash_is_put_behind_the_path_that_was_asked_for() {
+    let tables = "
+[listener.web]
+bind  = \"127.0.0.1:{a}\"
+route = [
+  { path = \"/s/*\", strip = \"/s\", to = \"www\" },
+  { path = \"/moved/*\", rewrite = { \"/moved\" = \"/sub\" }, to = \"www\" },
+  { to = \"www\" },
+]
+
+[site.www]
+root = \"www\"
+";
+    let prepare = |dir: &Dir| {
+        dir.file("www/sub/deep/index.html", "deep");
+    };
+    let node = Node::start_with(tables, prepare);
+    for (path, location) in [
+        ("/sub", "/sub/"),
+        ("/sub/deep?a=1", "/sub/deep/?a=1"),
+        ("/s/sub", "/s/sub/"),
+        ("/s/sub/deep?a=1", "/s/sub/deep/?a=1"),
+        ("/s//x/../sub", "/s/sub/"),
+        // Where it was replaced by something else, that is what is known.
+        ("/moved/deep", "/sub/deep/"),
+    ] {
+        let page = get(node.address(), path);
+        assert_eq!(page.status, 301, "{path}");
+        assert_eq!(page.field("Location"), Some(location), "{path}");
+    }
+}

@@ -36,8 +36,11 @@ impl LeastConnections {
             if skip(index) {
                 continue;
             }
-            // With the request that it would get, so that weights count among idle servers too.
-            let load = all[index as usize].in_flight() + 1;
+            // With the request that it would get; but idle servers are alike, whatever their weights, and take turns.
+            let load = match all[index as usize].in_flight() {
+                0 => 0,
+                n => n + 1,
+            };
             if best.is_none_or(|(_, other, least)| less_busy((load, weight), (least, other))) {
                 best = Some((index, weight, load));
             }
@@ -74,6 +77,14 @@ mod tests {
         let least = LeastConnections::new(&[(0, 1), (1, 1), (2, 1)]);
         let picks: Vec<_> = (0..6).filter_map(|_| least.pick(&all, |_| false)).collect();
         assert_eq!(picks, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn idle_servers_take_turns_whatever_their_weights() {
+        let all = servers(&[0, 0]);
+        let least = LeastConnections::new(&[(0, 1), (1, 3)]);
+        let picks: Vec<_> = (0..4).filter_map(|_| least.pick(&all, |_| false)).collect();
+        assert_eq!(picks, [0, 1, 0, 1]);
     }
 
     #[test]

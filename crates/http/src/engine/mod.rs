@@ -118,6 +118,8 @@ struct Shared {
     pool: pool::Pool,
     date: clock::Date,
     warm: RefCell<disk::Warm>,
+    /// Files that could not be sent as was promised.
+    broken: opening::Failed,
     logs: RefCell<HashMap<PathBuf, AccessLog>>,
     draining: Cell<Draining>,
     /// How to wake each open connection: used to close idle ones.
@@ -175,6 +177,7 @@ impl Engine {
             pool: pool::Pool::default(),
             date: clock::Date::default(),
             warm: RefCell::default(),
+            broken: opening::Failed::default(),
             logs: RefCell::default(),
             draining: Cell::default(),
             open: RefCell::default(),
@@ -342,6 +345,11 @@ impl Shared {
 }
 
 impl Door {
+    /// Whom events of it are about.
+    fn subject(&self) -> String {
+        format!("listener {}", self.seen.borrow().config.name)
+    }
+
     /// The configuration as it is now. Costs no write to memory that other workers read.
     fn snapshot(&self, shared: &Shared) -> Rc<Snapshot> {
         let mut config = self.config.borrow_mut();
@@ -436,7 +444,6 @@ impl Drop for Counted {
 }
 
 async fn accept(shared: Rc<Shared>, door: Rc<Door>, acceptor: Acceptor) {
-    let subject = || format!("listener {}", door.seen.borrow().config.name);
     let mut told = false;
     loop {
         while shared.count.get() >= shared.most {
@@ -446,7 +453,7 @@ async fn accept(shared: Rc<Shared>, door: Rc<Door>, acceptor: Acceptor) {
             // Said once until it works again: it may happen fifty times a second.
             if !std::mem::replace(&mut told, true) {
                 shared.telemetry.events.error(
-                    subject(),
+                    door.subject(),
                     format!("connections wait to be taken: {e}; raise the descriptor limit"),
                 );
             }
@@ -461,10 +468,10 @@ async fn accept(shared: Rc<Shared>, door: Rc<Door>, acceptor: Acceptor) {
                 )));
             }
             Err(e) => {
-                shared
-                    .telemetry
-                    .events
-                    .error(subject(), format!("it no longer takes connections: {e}"));
+                shared.telemetry.events.error(
+                    door.subject(),
+                    format!("it no longer takes connections: {e}"),
+                );
                 return;
             }
         }

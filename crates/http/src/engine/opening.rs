@@ -10,12 +10,12 @@ use super::admission::Denied;
 use super::client::Client;
 use super::connection::Conn;
 use super::http2::PREFACE;
-use super::{Door, Shared, Snapshot};
+use super::{Shared, Snapshot};
 
 /// The shortest time between two events of a kind: whoever fails many handshakes must not fill the log.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// Clients of one listener on one worker that were sent away, of one kind.
+/// What went wrong on one worker, of one kind: clients of a listener that were sent away, files that were not sent.
 #[derive(Default)]
 pub(super) struct Failed {
     told: Cell<Option<Instant>>,
@@ -23,8 +23,8 @@ pub(super) struct Failed {
 }
 
 impl Failed {
-    /// Notes one, and tells of it and those before it if it is time.
-    pub fn tell(&self, shared: &Shared, door: &Door, what: impl FnOnce() -> String) {
+    /// Notes one, and tells of it (of whom, and what) and of those before it if it is time.
+    pub fn tell(&self, shared: &Shared, what: impl FnOnce() -> (String, String)) {
         let now = Instant::now();
         if self
             .told
@@ -39,9 +39,8 @@ impl Failed {
             0 => String::new(),
             n => format!("; {n} others since the last was told of"),
         };
-        let subject = format!("listener {}", door.seen.borrow().config.name);
-        let what = what() + &others;
-        shared.telemetry.events.warning(subject, what);
+        let (subject, what) = what();
+        shared.telemetry.events.warning(subject, what + &others);
     }
 }
 
@@ -125,7 +124,9 @@ async fn steps(conn: &mut Conn, snapshot: &Snapshot) -> Opened {
         Err(e) => {
             let client = conn.peer.ip().to_canonical();
             let what = || format!("a TLS handshake with {client} failed: {e}");
-            conn.door.handshakes.tell(conn.shared(), &conn.door, what);
+            conn.door
+                .handshakes
+                .tell(conn.shared(), || (conn.door.subject(), what()));
             Opened::Closed
         }
     }

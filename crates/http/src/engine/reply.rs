@@ -322,15 +322,17 @@ async fn have(
 /// The promised length cannot be kept: the client must see a broken connection, not a short file.
 fn broken(x: &mut Exchange<'_>, file: &FileBody, fault: Fault) -> After {
     let target = String::from_utf8_lossy(x.request.path()).into_owned();
-    let what = match fault {
+    let what: String = match fault {
         Fault::Short => "became shorter while it was sent".into(),
         Fault::Error(errno) => format!("cannot be read ({})", std::io::Error::from(errno)),
         Fault::Silent => "cannot be read: the disk does not answer".into(),
     };
-    x.conn.shared().telemetry.events.warning(
-        file.service.to_string(),
-        format!("{target} {what}: the connection was closed"),
-    );
+    // A file that is written again and again would fill the log.
+    let shared = x.conn.shared();
+    shared.broken.tell(shared, || {
+        let what = format!("{target} {what}: the connection was closed");
+        (file.service.to_string(), what)
+    });
     x.record.end_by(Stopped::File, Phase::Body);
     After::Abort
 }

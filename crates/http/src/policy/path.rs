@@ -18,7 +18,11 @@ use crate::{Request, path::PathError};
 
 /// A change of paths, compiled.
 #[derive(Debug)]
-pub(super) struct PathRule(Vec<(From, Ready)>);
+pub(super) struct PathRule {
+    rules: Vec<(From, Ready)>,
+    /// It takes something off and changes nothing else.
+    strips: bool,
+}
 
 #[derive(Debug)]
 enum From {
@@ -32,6 +36,8 @@ enum From {
 struct Moved {
     target: Vec<u8>,
     path: Vec<u8>,
+    /// What was taken off, if that is all.
+    stripped: Vec<u8>,
 }
 
 impl PathRule {
@@ -51,7 +57,8 @@ impl PathRule {
                 rules.collect::<Result<_, _>>()?
             }
         };
-        Ok(Self(rules))
+        let strips = matches!(change, PathChange::Strip(_));
+        Ok(Self { rules, strips })
     }
 
     /// `None` when the path stays as it is.
@@ -63,7 +70,7 @@ impl PathRule {
         }
         let values = Values::new(request, cx);
         let (mut path, mut query) = (Vec::with_capacity(old.len() + 16), None);
-        let fits = self.0.iter().any(|(from, to)| match from {
+        let fits = self.rules.iter().any(|(from, to)| match from {
             From::All => {
                 to.path(&values, &|_| None, &mut path, &mut query);
                 true
@@ -120,7 +127,17 @@ impl PathRule {
             }
             target.extend_from_slice(came);
         }
-        Ok(Some(Moved { target, path }))
+        let stripped = match old.strip_suffix(&*path) {
+            Some(taken) if self.strips => [request.stripped(), taken].concat(),
+            // The whole path was taken off.
+            None if self.strips => [request.stripped(), old].concat(),
+            _ => Vec::new(),
+        };
+        Ok(Some(Moved {
+            target,
+            path,
+            stripped,
+        }))
     }
 }
 
@@ -139,7 +156,11 @@ pub(super) struct ChangedPath {
 
 impl Handler for ChangedPath {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
-        let Moved { target, path } = match self.rule.apply(request, cx) {
+        let Moved {
+            target,
+            path,
+            stripped,
+        } = match self.rule.apply(request, cx) {
             Ok(None) => return self.inner.step(request, cx),
             Ok(Some(changed)) => changed,
             Err(_) => {
@@ -147,7 +168,7 @@ impl Handler for ChangedPath {
                 return Step::Plan(Plan::Bytes(Reply::text(400, &self.name, words)));
             }
         };
-        let head = request.head.moved(target.clone(), path);
+        let head = request.head.moved(target.clone(), path, stripped);
         let moved = Request {
             head: &head,
             ..*request

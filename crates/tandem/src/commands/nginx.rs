@@ -218,6 +218,10 @@ fn run(wanted: &Wanted) -> Result {
         .clone()
         .unwrap_or_else(|| PID_FILE.into());
     if let Some(signal) = &wanted.signal {
+        // What could not be taken is told here, and not in the log alone; what is to be stopped is stopped.
+        if signal == "reload" && !tell(&translation, wanted) {
+            return Ok(ExitCode::from(FAILED));
+        }
         return send(signal, &pid_file);
     }
     let right = daemon::is_child() || tell(&translation, wanted);

@@ -178,7 +178,7 @@ impl Life {
                         "{client} sent HTTP/2 frames that carry nothing without end: it was sent away"
                     )
                 };
-                door.floods.tell(shared, door, what);
+                door.floods.tell(shared, || (door.subject(), what()));
             }
             if self.leaving.is_none()
                 && (shared.draining.get() != Draining::No || door.closed.get())
