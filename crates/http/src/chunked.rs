@@ -105,11 +105,17 @@ impl Chunked {
     /// One byte that is not data.
     fn framing(&mut self, b: u8) -> Result<State, ChunkError> {
         Ok(match (self.state, b) {
-            (State::Size { digits }, _) if b.is_ascii_hexdigit() && digits < MAX_DIGITS => {
+            (State::Size { digits }, _)
+                if b.is_ascii_hexdigit() && digits < MAX_DIGITS && self.line < MAX_LINE =>
+            {
                 let digit = char::from(b).to_digit(16).unwrap_or_default();
                 self.left = self.left << 4 | u64::from(digit);
-                State::Size { digits: digits + 1 }
+                self.line += 1;
+                // Zeros before a number make it no larger.
+                let digits = if self.left == 0 { 1 } else { digits + 1 };
+                State::Size { digits }
             }
+
             (State::Size { digits: 1.. }, b';') => {
                 self.line = 0;
                 State::Extension
@@ -122,7 +128,10 @@ impl Chunked {
             (State::SizeLf, b'\n') if self.left == 0 => State::TrailerStart,
             (State::SizeLf, b'\n') => State::Data,
             (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => State::Size { digits: 0 },
+            (State::DataLf, b'\n') => {
+                self.line = 0;
+                State::Size { digits: 0 }
+            }
             (State::TrailerStart, b'\r') => State::EndLf,
             (State::TrailerStart | State::TrailerName, _) if is_token(b) => {
                 self.trailer(b)?;
@@ -191,6 +200,11 @@ mod tests {
                 b"0123456789!",
                 0,
             ),
+            (
+                b"00000000000000000002\r\nab\r\n00000000000000000000\r\n\r\n",
+                b"ab",
+                0,
+            ),
         ] {
             for step in 1..=body.len() {
                 assert_eq!(
@@ -237,6 +251,8 @@ mod tests {
                 );
             }
         }
+        let zeros = "0".repeat(MAX_LINE + 1);
+        assert_eq!(decode(zeros.as_bytes(), 7), Err(ChunkError));
         let long = [b"1;", "a".repeat(MAX_LINE + 1).as_bytes(), b"\r\n"].concat();
         assert_eq!(decode(&long, long.len()), Err(ChunkError));
         let trailers = [b"0\r\nA: ", "b".repeat(MAX_TRAILERS).as_bytes()].concat();

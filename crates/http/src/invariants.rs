@@ -160,6 +160,7 @@ pub fn response_head(bytes: &[u8]) {
         edits: None,
         cookies: None,
         coded: None,
+        date: b"",
     };
     rewrite::response(&mut out, &head, text, &returned);
     let mut again = ResponseHead::default();

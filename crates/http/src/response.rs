@@ -186,6 +186,11 @@ impl ResponseHead {
         part(bytes, &self.reason)
     }
 
+    /// Whether it says when it was made.
+    pub(crate) fn is_dated(&self) -> bool {
+        self.fields.iter().any(|field| field.kind == Kind::Date)
+    }
+
     /// Whether the server keeps the connection.
     pub fn keep_alive(&self) -> bool {
         self.keep_alive

@@ -196,6 +196,8 @@ pub(crate) struct Returned<'a> {
     pub cookies: Option<&'a CookieEdits>,
     /// What compression does.
     pub coded: Option<&'a Coded>,
+    /// The line that says the time of an answer whose server did not (RFC 9110 section 6.6.1); else empty.
+    pub date: &'a [u8],
 }
 
 /// Appends the head of a response as the client gets it.
@@ -207,6 +209,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
         edits,
         cookies,
         coded,
+        date,
     } = f;
     let prefix = cookies.and_then(|edits| edits.prefix.as_ref());
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
@@ -226,6 +229,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
         Kind::SetCookie => prefix.is_none(),
         _ => true,
     });
+    out.extend_from_slice(date);
     if let Some(stated) = head.length().filter(|_| length && !head.has_plain_length()) {
         content_length(out, stated);
     }
@@ -286,6 +290,7 @@ mod tests {
             edits: None,
             cookies: None,
             coded: None,
+            date: b"",
         };
         response(&mut out, &head, text.as_bytes(), &f);
         String::from_utf8(out).unwrap()

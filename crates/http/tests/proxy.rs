@@ -19,7 +19,7 @@ fn a_request_is_passed_on_and_its_answer_back() {
             .talk("GET /a HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n")
             .await;
         assert_eq!(
-            answer,
+            undated(&answer),
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
         );
         assert_eq!(heard.outcomes()[0].status, 200);
@@ -119,6 +119,26 @@ fn pipelined_requests_are_answered_in_order() {
     });
 }
 
+/// RFC 9110 section 6.6.1.
+#[test]
+fn an_answer_without_a_date_gets_one_and_another_keeps_its_own() {
+    run(async {
+        let own = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+        let dated = OK.replacen("\r\n", &format!("\r\n{own}"), 1);
+        let early = format!("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n{OK}");
+        for (answer, is_own) in [(OK, false), (&*dated, true), (&*early, false)] {
+            let (rig, _) = proxy(&[canned(answer).await]);
+            let got = rig
+                .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                .await;
+            assert_eq!(got.matches("\r\nDate: ").count(), 1, "{got}");
+            assert_eq!(got.contains(own), is_own, "{got}");
+            let (_, last) = got.rsplit_once("HTTP/1.1 200").unwrap();
+            assert!(last.contains("\r\nDate: "), "{got}");
+        }
+    });
+}
+
 #[test]
 fn chunked_answers_pass_with_their_trailers_dropped() {
     run(async {
@@ -131,14 +151,17 @@ fn chunked_answers_pass_with_their_trailers_dropped() {
             .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             .await;
         assert_eq!(
-            answer,
+            undated(&answer),
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nabcde\r\n0\r\n\r\n"
         );
         // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
         let answer = rig
             .talk("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
             .await;
-        assert_eq!(answer, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcde");
+        assert_eq!(
+            undated(&answer),
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcde"
+        );
     });
 }
 

@@ -78,12 +78,6 @@ fn a_head_request_gets_the_head_alone_and_the_connection_lives() {
     });
 }
 
-/// An answer's lines without its date.
-fn undated(answer: &str) -> String {
-    let dated = |line: &&str| !line.starts_with("Date: ");
-    answer.split_inclusive('\n').filter(dated).collect()
-}
-
 #[test]
 fn whatever_was_sent_before_an_answer_is_the_one_that_was_asked_for() {
     let of = |status, fields: &'static str, body: &'static str| Reply {

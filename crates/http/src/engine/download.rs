@@ -140,6 +140,10 @@ impl Download<'_, '_> {
         let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk && !http2);
         let to_node = self.x.request.from_node;
         self.out.clear();
+        let mut date = Vec::new();
+        if !self.response.is_dated() {
+            self.x.conn.shared().date.line(&mut date);
+        }
         let edits = self.x.edits.as_deref().map(|edits| &edits.response);
         let cookies = self.upstream.cookies.as_deref();
         rewrite::response(
@@ -153,8 +157,10 @@ impl Download<'_, '_> {
                 edits,
                 cookies,
                 coded: coded.as_ref(),
+                date: &date,
             },
         );
+        drop(date);
         buf.consume(length);
         self.x.record.status = status;
         self.x.record.head_bytes += self.out.len() as u64;
@@ -209,6 +215,7 @@ impl Download<'_, '_> {
                 edits: None,
                 cookies: None,
                 coded: None,
+                date: b"",
             },
         );
         self.x.record.head_bytes += self.out.len() as u64;
@@ -439,6 +446,7 @@ impl Download<'_, '_> {
                 edits: None,
                 cookies: self.upstream.cookies.as_deref(),
                 coded: None,
+                date: b"",
             },
         );
         self.x.record.status = 101;

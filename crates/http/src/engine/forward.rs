@@ -254,7 +254,10 @@ async fn failed(
             (502, "the server broke off before it had answered")
         }
         Cause::Refused | Cause::Broken => (502, "the server could not be reached"),
-        Cause::Malformed => (502, "the server's answer is malformed"),
+        Cause::Malformed => (
+            502,
+            "the server's answer is malformed, or its head has more than 16 KiB or 100 fields",
+        ),
         Cause::Timeout => (504, "the server did not answer in time"),
         Cause::NoServer => (503, NO_SERVER),
         Cause::Busy => (503, "all servers are busy"),

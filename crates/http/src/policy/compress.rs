@@ -75,6 +75,8 @@ pub struct Compress {
 pub(crate) struct Coded {
     /// How its body is compressed; `None`: it is not, for this client.
     pub coding: Option<Coding>,
+    /// Its tag is that of an answer that is compressed.
+    weak: bool,
 }
 
 impl Compress {
@@ -89,11 +91,14 @@ impl Compress {
     /// What becomes of a server's answer; `None` when it is nothing to us. `bytes` are those of the head.
     pub(crate) fn decide(&self, head: &ResponseHead, bytes: &[u8]) -> Option<Coded> {
         let has = |name: &str| head.value(bytes, name);
-        // Parts and answers without a body are what they are.
-        if !matches!(head.status(), 200..=203 | 400..=599)
+        // Of what the client has already: its kind and length need not be told again.
+        let is_known = head.status() == 304;
+        let kind = has("content-type");
+        // Parts and other answers without a body are what they are.
+        if !matches!(head.status(), 200..=203 | 304 | 400..=599)
             || has("content-encoding").is_some()
             || has("content-range").is_some()
-            || !self.rules.takes(has("content-type")?)
+            || !kind.map_or(is_known, |kind| self.rules.takes(kind))
             || head.length().is_some_and(|length| length < self.rules.min)
         {
             return None;
@@ -108,8 +113,11 @@ impl Compress {
             return None;
         }
         let coding = self.preference.codings().next();
+        let coding = coding.filter(|_| self.streams);
+        // RFC 9110 section 15.4.5: a 304 has the tag, and says of what it varies by, what the answer with a body would.
         Some(Coded {
-            coding: coding.filter(|_| self.streams),
+            weak: coding.is_some(),
+            coding: coding.filter(|_| !is_known),
         })
     }
 }
@@ -130,6 +138,16 @@ impl Coded {
             }
             None
         };
+        if self.weak
+            && let Some(tag) = line(b"etag", out)
+        {
+            let quote = memchr::memchr(b'"', &out[tag.clone()]);
+            let weak = out[tag.clone()].windows(3).any(|three| three == b"W/\"");
+            if let (Some(quote), false) = (quote, weak) {
+                let at = tag.start + quote;
+                out.splice(at..at, *b"W/");
+            }
+        }
         if let Some(coding) = self.coding {
             // RFC 9110 section 8.8.3: another coding has another strong tag, and parts of it are not those of the other.
             strip(
@@ -137,14 +155,6 @@ impl Coded {
                 from,
                 b"Content-Length\nAccept-Ranges\nContent-MD5\nContent-Digest\nDigest\n",
             );
-            if let Some(tag) = line(b"etag", out) {
-                let quote = memchr::memchr(b'"', &out[tag.clone()]);
-                let weak = out[tag.clone()].windows(3).any(|three| three == b"W/\"");
-                if let (Some(quote), false) = (quote, weak) {
-                    let at = tag.start + quote;
-                    out.splice(at..at, *b"W/");
-                }
-            }
             out.extend_from_slice(b"Content-Encoding: ");
             out.extend_from_slice(coding.name().as_bytes());
             out.extend_from_slice(b"\r\n");
@@ -290,6 +300,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_has_already_keeps_the_tag_that_it_has() {
+        let said = model::Compression::default();
+        let head = "304 Not Modified\r\nETag: \"a\"";
+        assert_eq!(
+            decided(&said, "gzip", head).unwrap(),
+            "ETag: W/\"a\"\r\nVary: Accept-Encoding\r\n"
+        );
+        assert_eq!(
+            decided(&said, "identity", head).unwrap(),
+            "ETag: \"a\"\r\nVary: Accept-Encoding\r\n"
+        );
+        let image = format!("{head}\r\nContent-Type: image/png");
+        assert!(decided(&said, "gzip", &image).is_none());
+    }
+
+    #[test]
     fn text_that_is_long_enough_is_coded_for_clients_that_take_it() {
         let said = model::Compression::default();
         let head = "200 OK\r\nContent-Type: Text/HTML; charset=x\r\nContent-Length: 5000\r\nETag: \"a\"\r\nAccept-Ranges: bytes";
@@ -333,7 +359,6 @@ mod tests {
             "200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip",
             "200 OK\r\nContent-Type: text/html\r\nCache-Control: public, No-Transform",
             "206 Partial\r\nContent-Type: text/html\r\nContent-Range: bytes 0-1/2",
-            "304 Not Modified\r\nContent-Type: text/html",
             "204 No Content\r\nContent-Type: text/html",
         ] {
             assert_eq!(decided(&said, "gzip", head), None, "{head}");

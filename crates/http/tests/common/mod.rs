@@ -282,3 +282,9 @@ pub fn status_of(answer: &str) -> u16 {
         .and_then(|rest| rest.get(..3)?.parse().ok())
         .unwrap_or_else(|| panic!("no answer: {answer:?}"))
 }
+
+/// An answer's lines without its date.
+pub fn undated(answer: &str) -> String {
+    let dated = |line: &&str| !line.starts_with("Date: ");
+    answer.split_inclusive('\n').filter(dated).collect()
+}

@@ -462,7 +462,7 @@ impl AgentKeyspace {
             .map_or_else(|| "none".into(), |member| member.name);
         let lines = [
             ("pid", std::process::id().to_string()),
-            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("version", tandem_memcache::COMPATIBLE_VERSION.into()),
             ("pointer_size", usize::BITS.to_string()),
             ("curr_items", status.items.to_string()),
             ("bytes", status.bytes.to_string()),

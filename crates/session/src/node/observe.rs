@@ -60,10 +60,24 @@ pub struct Observer {
     pub redundancy: Redundancy,
 }
 
+/// Why `name` leads, as far as a node can see. `gap`: for a while nobody did.
+fn because(name: &str, before: Option<&str>, gap: bool) -> String {
+    match before {
+        None => "the first that is seen from here".into(),
+        Some(before) if before == name => {
+            "it was elected again, after voters had lost sight of it".into()
+        }
+        Some(before) if gap => format!("{before}, which led before, was not heard from"),
+        Some(before) => format!("{before}, which led before, handed over or lost its majority"),
+    }
+}
+
 impl Observer {
     /// Runs for as long as the replica does.
     pub async fn run(self) {
         let mut last_leader = None;
+        // Who led last, also when nobody has for a while.
+        let mut known: Option<String> = None;
         let mut leaderless: Option<Instant> = None;
         let mut led_since: Option<Instant> = None;
         let mut voters: BTreeMap<NodeId, Seen> = BTreeMap::new();
@@ -85,19 +99,20 @@ impl Observer {
             }
             match leader(&metrics) {
                 Some(member) => {
-                    leaderless = None;
-                    let now = Some((member.name, metrics.current_term));
-                    if now != last_leader {
-                        if let Some((name, term)) = &now {
-                            self.events
-                                .info("sessions", format!("{name} leads (term {term})"));
-                        }
-                        last_leader = now;
+                    let gap = leaderless.take();
+                    let now = (member.name, metrics.current_term);
+                    if last_leader.as_ref() != Some(&now) {
+                        let (name, term) = &now;
+                        let why = because(name, known.as_deref(), gap.is_some());
+                        let what = format!("{name} leads (term {term}): {why}");
+                        self.events.info("sessions", what);
+                        known = Some(now.0.clone());
+                        last_leader = Some(now);
                     }
                 }
-                None if last_leader.is_some() => {
+                None if known.is_some() => {
                     let since = *leaderless.get_or_insert_with(Instant::now);
-                    if since.elapsed() > LEADERLESS {
+                    if last_leader.is_some() && since.elapsed() > LEADERLESS {
                         last_leader = None;
                         let what = "nobody leads: fewer than a majority of the voters reach one another; writes and reads wait";
                         self.events.error("sessions", what);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tandem_memcache::listen::{accept, finish, hand_over, serve_local, take_over};
-use tandem_memcache::{Room, ServerContext, ServerOptions, ServerStats};
+use tandem_memcache::{COMPATIBLE_VERSION, Room, ServerContext, ServerOptions, ServerStats};
 use tandem_model::{Address, NodePlan};
 use tandem_session::agent::{Agent, AgentOptions, Operator};
 use tandem_session::node::Voter;
@@ -347,7 +347,7 @@ async fn serve(
         }
     };
     let stats = Arc::new(ServerStats::new(1, MAX_CLIENTS, unix_now()));
-    let mut options = ServerOptions::new(env!("CARGO_PKG_VERSION"), unix_now);
+    let mut options = ServerOptions::new(COMPATIBLE_VERSION, unix_now);
     options.events = Some(telemetry.events.clone());
     options.room = Some(ROOM);
     options.incoming = Some(Arc::new(Room::new(INCOMING)));

@@ -363,8 +363,9 @@ impl<'a> Translator<'a> {
         let site = self.site(here.scope, here.location, here.server, files, here.spot);
         let mut last = Table::default().with("to", Value::text(site));
         last.0.extend(table.0);
-        routes.push(answer(last, here.spot));
-        self.dressed(here, routes)
+        // The others have what goes with their own place.
+        routes.extend(self.dressed(here, vec![answer(last, here.spot)]));
+        routes
     }
 
     /// `alias` whose directory has what an expression found: the path is rewritten to it.
@@ -486,6 +487,12 @@ impl<'a> Translator<'a> {
             );
         }
         let proxied = next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
+        if !before.iter().any(|word| word.text.ends_with('/')) {
+            self.verdicts.note(
+                spot,
+                "directories are looked for, too, as if $uri/ were named: those with an index are served",
+            );
+        }
         if let Some(next) = proxied {
             let mut inner = self.of_location(here, next);
             let service = match &inner[..] {
@@ -516,6 +523,7 @@ impl<'a> Translator<'a> {
                 fold: false,
                 not: true,
             };
+            self.adopt(here, next, &inner, table, spot);
             routes.extend(guard(&vec![reads], &inner, spot));
             table.put("missing", Value::Text(service));
             return;
@@ -540,6 +548,55 @@ impl<'a> Translator<'a> {
         );
     }
 
+    /// What the application that is asked where there is no file gets and answers by the location that passes it on: it holds
+    /// for the whole route, as files have nothing of it.
+    fn adopt(
+        &mut self,
+        here: Here<'_, 'a>,
+        next: &Location<'a>,
+        inner: &[Route],
+        table: &mut Table,
+        spot: Spot,
+    ) {
+        let scope = self.inner_scope(&here.server.scope, next);
+        let refuse = |translator: &mut Self, what: &str| {
+            let message = format!(
+                "the location that is fallen back to {what}: that cannot be said for it alone"
+            );
+            translator.verdicts.refuse(spot, spot, message);
+        };
+        if scope.add_headers != here.scope.add_headers {
+            refuse(self, "has fields of answers of its own");
+        }
+        for (key, value) in inner.iter().flat_map(|route| &route.table.0) {
+            match (key.as_str(), value) {
+                ("to" | "rewrite" | "log", _) => {}
+                ("compress", _) => table.put(key, value.clone()),
+                ("errors", Value::Table(pages)) => {
+                    let errors = table.table("errors");
+                    for (status, page) in &pages.0 {
+                        // A file that is not there is not an error, and one that is forbidden is the site's.
+                        if !matches!(status.as_str(), "403" | "404") && !errors.has(status) {
+                            errors.put(status, page.clone());
+                        }
+                    }
+                }
+                ("headers", Value::Table(headers)) => {
+                    if let Some(request) = headers.get("request") {
+                        table.table("headers").put("request", request.clone());
+                    }
+                    if let Some(Value::Table(response)) = headers.get("response")
+                        && let Some(remove) = response.get("remove")
+                    {
+                        let response = table.table("headers").table("response");
+                        response.put("remove", remove.clone());
+                    }
+                }
+                _ => refuse(self, "does more than pass requests on"),
+            }
+        }
+    }
+
     /// `error_page`: below the root of the site, or files of their own.
     fn error_pages(
         &mut self,
@@ -561,6 +618,7 @@ impl<'a> Translator<'a> {
                     if let [only] = &inner[..]
                         && let Some(to) = only.table.get("to")
                     {
+                        self.adopt(here, next, &inner, table, page.spot);
                         table.put("missing", to.clone());
                         continue;
                     }
