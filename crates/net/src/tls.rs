@@ -9,6 +9,7 @@ mod certificates;
 mod client;
 mod expiry;
 mod session;
+mod words;
 
 use std::fmt;
 use std::path::Path;
@@ -177,8 +178,8 @@ fn roots(file: &File) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in CertificateDer::pem_slice_iter(&file.text) {
         let added = authority
-            .map_err(|e| e.to_string())
-            .and_then(|authority| roots.add(authority).map_err(|e| e.to_string()));
+            .map_err(|e| words::of_pem(&e))
+            .and_then(|authority| roots.add(authority).map_err(|e| words::of_tls(&e)));
         added.map_err(|e| TlsError::at(&file.path, e))?;
     }
     if roots.is_empty() {

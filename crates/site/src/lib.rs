@@ -355,7 +355,12 @@ pub struct SiteError {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Fault {
-    Root(PathBuf, Errno),
+    /// Its root, or what is seen under another path.
+    Place {
+        alias: Option<String>,
+        path: PathBuf,
+        errno: Errno,
+    },
     Type(String),
 }
 
@@ -363,25 +368,21 @@ impl fmt::Display for SiteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "site \"{}\": ", self.site)?;
         match &self.fault {
-            Fault::Root(path, errno) => {
-                let path = path.display();
+            Fault::Place { alias, path, errno } => {
+                match alias {
+                    None => write!(f, "its root {}", path.display())?,
+                    Some(at) => write!(f, "its alias \"{at}\", {},", path.display())?,
+                }
+                let key = if alias.is_some() { "aliases" } else { "root" };
                 match *errno {
-                    Errno::NOENT => write!(
-                        f,
-                        "its root {path} does not exist: create it or correct `root`"
-                    ),
-                    Errno::NOTDIR => {
-                        write!(f, "its root {path} is not a directory: correct `root`")
-                    }
+                    Errno::NOENT => write!(f, " does not exist: create it or correct `{key}`"),
+                    Errno::NOTDIR => write!(f, " is not a directory: correct `{key}`"),
                     Errno::ACCESS => write!(
                         f,
-                        "its root {path} may not be entered by this user: give it the permission (chmod +x on it and \
-                         the directories above) or correct `root`"
+                        " may not be entered by this user: give it the permission (chmod +x on it and the directories \
+                         above) or correct `{key}`"
                     ),
-                    errno => {
-                        let why = std::io::Error::from(errno);
-                        write!(f, "its root {path} cannot be opened: {why}")
-                    }
+                    errno => write!(f, " cannot be opened: {}", std::io::Error::from(errno)),
                 }
             }
             Fault::Type(suffix) => write!(

@@ -51,7 +51,11 @@ impl Places {
         let place = |prefix: &str, path: &std::path::Path| {
             let root = Root::open(path).map_err(|errno| SiteError {
                 site: site.name.clone(),
-                fault: Fault::Root(path.to_owned(), errno),
+                fault: Fault::Place {
+                    alias: (!prefix.is_empty()).then(|| prefix.to_owned()),
+                    path: path.to_owned(),
+                    errno,
+                },
             });
             Ok(Place {
                 index: 0,

@@ -124,7 +124,11 @@ fn a_server_of_the_wrong_name_or_of_nobody_known_is_down_and_the_log_says_why() 
     let (trusted, stranger) = (authority("trusted"), authority("stranger"));
     for (signer, name, why) in [
         (&trusted, "other.internal", "not valid for name"),
-        (&stranger, "shop.internal", "UnknownIssuer"),
+        (
+            &stranger,
+            "shop.internal",
+            "nobody who is trusted signed it",
+        ),
     ] {
         let server = over_tls(signer, name);
         let keys = "tls = { ca = \"ca.pem\", name = \"shop.internal\" }";

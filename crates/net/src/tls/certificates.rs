@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::TlsError;
+use super::{TlsError, words};
 
 /// Certificates by name.
 pub(super) struct Certificates {
@@ -84,7 +84,7 @@ pub(super) fn parse(files: &[File], provider: &CryptoProvider) -> Result<Certifi
         let key = CertifiedKey::from_der(chain, key, provider).map_err(|e| {
             TlsError::at(
                 &file.path,
-                format_args!("the certificate cannot be used: {e}"),
+                format_args!("the certificate cannot be used: {}", words::of_tls(&e)),
             )
         })?;
         let key = Arc::new(key);
@@ -109,7 +109,7 @@ pub(super) fn chain_and_key(
     file: &File,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.text).collect();
-    let chain = chain.map_err(|e| TlsError::at(&file.path, e))?;
+    let chain = chain.map_err(|e| TlsError::at(&file.path, words::of_pem(&e)))?;
     if chain.is_empty() {
         return Err(TlsError::at(&file.path, "there is no certificate in it"));
     }

@@ -13,6 +13,8 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustls::{Connection, ProtocolVersion};
 use tokio::io::unix::AsyncFd;
 
+use super::words;
+
 /// The most plaintext that one write takes, in bytes: four records.
 const WRITE: usize = 64 * 1024;
 
@@ -224,7 +226,7 @@ impl Session {
 }
 
 fn broken(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
+    io::Error::new(io::ErrorKind::InvalidData, words::of_tls(&error))
 }
 
 /// The socket's system calls as rustls wants them.

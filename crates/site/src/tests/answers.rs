@@ -247,6 +247,15 @@ fn a_root_that_cannot_be_served_is_said_in_one_sentence() {
             "{error}"
         );
     }
+    let mut aliased = site(directory.root());
+    let file = directory.root().join("file");
+    aliased.aliases.insert("/icons".into(), file);
+    let error = SiteHandler::new(&aliased, 1, telemetry()).err().unwrap();
+    let error = error.to_string();
+    assert!(
+        error.contains("its alias \"/icons\", /") && error.ends_with("correct `aliases`"),
+        "{error}"
+    );
     let mut site = site(directory.root());
     site.types.insert("x".into(), "a\r\nb".into());
     let error = SiteHandler::new(&site, 1, telemetry())
