@@ -290,15 +290,19 @@ fn string(out: &mut Vec<u8>, name: &str, text: &[u8]) {
     key(out, name);
     out.push(b'"');
     if is_odd::<false>(text) {
-        let utf8 = std::str::from_utf8(text).is_ok();
-        for &b in text {
-            match b {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
-                0x80.. if utf8 => out.push(b),
-                0..=0x1f | 0x7f.. => {
-                    let _ = write!(out, "\\u{b:04x}");
+        for part in text.utf8_chunks() {
+            for b in part.valid().bytes() {
+                match b {
+                    b'"' | b'\\' => out.extend_from_slice(&[b'\\', b]),
+                    0..=0x1f | 0x7f => {
+                        let _ = write!(out, "\\u{b:04x}");
+                    }
+                    _ => out.push(b),
                 }
-                _ => out.push(b),
+            }
+            // What is no UTF-8, a byte at a time.
+            for b in part.invalid() {
+                let _ = write!(out, "\\u{b:04x}");
             }
         }
     } else {
@@ -395,6 +399,7 @@ mod tests {
             (&b"/a\"\\\n\x7f"[..], "/a\"\\\n\u{7f}"),
             ("/ä".as_bytes(), "/ä"),
             (b"/\xff\x80", "/\u{ff}\u{80}"),
+            (b"/\xc3\xa9\xff\"", "/\u{e9}\u{ff}\""),
         ] {
             let record = AccessRecord {
                 target,
