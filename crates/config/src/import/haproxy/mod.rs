@@ -8,8 +8,11 @@
 mod acl;
 mod back;
 mod bind;
+mod changed;
+mod foresee;
 mod format;
 mod front;
+mod order;
 mod patterns;
 pub(crate) use patterns::{checked, network};
 mod proxy;
@@ -17,6 +20,8 @@ mod rules;
 mod sections;
 mod server;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod units;
 mod words;
 
@@ -51,6 +56,7 @@ pub(crate) fn translate(
     let sections = sections::sections(lines, &mut verdicts);
     let used = RefCell::default();
     let mut translator = Translator {
+        sources,
         sections: &sections,
         used: &used,
         verdicts,
@@ -86,6 +92,7 @@ pub(crate) fn translate(
 }
 
 struct Translator<'a> {
+    sources: &'a Sources,
     sections: &'a [Section],
     used: &'a RefCell<BTreeSet<Spot>>,
     verdicts: Verdicts,
