@@ -183,6 +183,7 @@ impl Text {
     fn finds(&self, regex: &str, fold: bool) -> Option<bool> {
         let compiled = regex::RegexBuilder::new(regex)
             .case_insensitive(fold)
+            .dot_matches_new_line(true)
             .build()
             .ok()?;
         if self.tail.is_none() {

@@ -224,3 +224,32 @@ fn after_allow_the_rest_is_asked_that_allow_does_not_end() {
         "{routes}"
     );
 }
+
+#[test]
+fn of_a_field_each_element_is_compared_or_the_whole_by_fhdr() {
+    let routes = routes(
+        "acl role hdr(X-Role) banned\nhttp-request deny if role\nhttp-request deny if { req.fhdr(X-Whole) a,b }\nuse_backend b2 if { hdr(host) a.example }\ndefault_backend b1",
+        "",
+    );
+    assert!(routes.contains("banned[ \\\\t]*(?:,|$)"), "{routes}");
+    assert!(
+        routes.contains("header = { X-Whole = \"a,b\" }, deny"),
+        "{routes}"
+    );
+    assert!(routes.contains("host = \"a.example\""), "{routes}");
+    let comma = refused(
+        "http-request deny if { hdr(X-Role) a,b }\ndefault_backend b1",
+        "",
+    );
+    assert!(comma.contains("req.fhdr()"), "{comma}");
+    let one = refused(
+        "http-request deny if { req.hdr(X-Role,-1) a }\ndefault_backend b1",
+        "",
+    );
+    assert!(one.contains("not picked out"), "{one}");
+    let number = refused(
+        "http-request deny if { req.hdr(X-N) -m int gt 5 }\ndefault_backend b1",
+        "",
+    );
+    assert!(number.contains("not compared in texts"), "{number}");
+}
