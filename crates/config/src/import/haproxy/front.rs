@@ -94,7 +94,10 @@ impl Translator<'_> {
             }
             self.limits(proxy, &mut out);
             self.client_timeouts(proxy, &mut out);
-            self.error_pages(proxy, &mut out);
+            let pages = proxy.all("errorfile");
+            if let Some((table, spot)) = self.error_pages(proxy.name(), &pages) {
+                out.put_at("errors", Value::Table(table), spot);
+            }
             let logs = self.logs(proxy);
             if self.options.direct {
                 let path = self.options.access_log.as_str();
@@ -177,64 +180,6 @@ impl Translator<'_> {
         }
     }
 
-    /// `errorfile 503 FILE`: the file is a whole answer; what follows its head is the page.
-    fn error_pages(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
-        let mut table = Table::default();
-        let mut spot = None;
-        for line in proxy.all("errorfile") {
-            let status = line.word(1);
-            let is_error = status.len() == 3 && status.starts_with(['4', '5']);
-            if !is_error {
-                self.verdicts
-                    .without(line.spot, format!("{status} is no error"));
-                continue;
-            }
-            if line.word(2) == "/dev/null" {
-                self.verdicts
-                    .without(line.spot, "an error is always answered, never with silence");
-                continue;
-            }
-            let answer = match std::fs::read(line.word(2)) {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.verdicts.refuse(
-                        line.spot,
-                        line.at(2),
-                        format!("cannot read '{}': {error}", line.word(2)),
-                    );
-                    continue;
-                }
-            };
-            let end = [&b"\r\n\r\n"[..], b"\n\n"].into_iter().find_map(|end| {
-                let at = answer.windows(end.len()).position(|w| w == end)?;
-                Some(at + end.len())
-            });
-            let Some(end) = end else {
-                self.verdicts.refuse(
-                    line.spot,
-                    line.at(2),
-                    "this file is no answer: a head and a blank line come first",
-                );
-                continue;
-            };
-            let name = format!(
-                "errors/{}-{status}.html",
-                super::super::names::normal(proxy.name())
-            );
-            let name = self.options.beside(&name);
-            self.files.insert(name.clone(), answer[end..].to_vec());
-            table.put(status, Value::text(name));
-            spot = Some(line.spot);
-            self.verdicts.note(
-                line.spot,
-                "the page is written to a file of its own, without the head: Tandem makes that",
-            );
-        }
-        if let Some(spot) = spot {
-            out.put_at("errors", Value::Table(table), spot);
-        }
-    }
-
     fn logs(&mut self, proxy: &Proxy<'_>) -> bool {
         let lines = proxy.all("log");
         for line in &lines {
@@ -251,6 +196,11 @@ impl Translator<'_> {
             port: door.port(),
         };
         let mut steps = self.steps(proxy, &acls, connection);
+        if let Some(step) = self.compression(proxy, proxy.get("compression algo")) {
+            steps.insert(0, step);
+        }
+        // HAProxy adds it when all rules have been asked: they do not see it.
+        steps.extend(self.request_id(proxy));
         if let Some(line) = proxy.get("monitor-uri") {
             self.verdicts.translated(line.spot);
             let when = Either::of(super::super::logic::Literal {

@@ -15,6 +15,7 @@ mod format;
 mod front;
 mod order;
 mod patterns;
+mod policies;
 pub(crate) use patterns::{checked, network};
 mod proxy;
 mod rules;
@@ -247,6 +248,7 @@ impl<'a> Translator<'a> {
         // Rules of a backend that nothing leads to are looked at all the same.
         if !proxy.is_listen() {
             let connection = acl::Connection { tls: false, port };
+            let _ = self.policies(proxy);
             let acls = acl::read(&proxy.section.lines, &mut self.verdicts);
             for line in &proxy.section.lines {
                 let names = [

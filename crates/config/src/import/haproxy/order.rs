@@ -254,7 +254,8 @@ impl Translator<'_> {
             return vec![last];
         }
         let acls = self.acls(&proxy);
-        let mut steps = self.steps(&proxy, &acls, connection);
+        let mut steps = self.policies(&proxy);
+        steps.extend(self.steps(&proxy, &acls, connection));
         steps.extend(self.server_steps(&proxy, &acls, connection));
         steps.push(last);
         steps

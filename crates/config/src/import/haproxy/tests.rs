@@ -253,3 +253,103 @@ fn of_a_field_each_element_is_compared_or_the_whole_by_fhdr() {
     );
     assert!(number.contains("not compared in texts"), "{number}");
 }
+
+#[test]
+fn all_backups_share_the_requests_with_allbackups_only() {
+    let servers = " server s2 127.0.0.1:83 backup\n server s3 127.0.0.1:84 backup";
+    let all = made(
+        "default_backend b1",
+        &format!("{servers}\n option allbackups"),
+    )
+    .text;
+    assert!(all.contains("backups  = \"all\""), "{all}");
+    let first = made("default_backend b1", servers).text;
+    assert!(!first.contains("backups "), "{first}");
+}
+
+#[test]
+fn the_page_of_503_is_that_of_servers_that_cannot_be_reached() {
+    let place = std::env::temp_dir().join(format!("tandem-errorfile-{}", std::process::id()));
+    std::fs::create_dir_all(&place).unwrap();
+    for status in [502, 503] {
+        let text = format!("HTTP/1.0 {status} Sorry\r\n\r\nsorry {status}\n");
+        std::fs::write(place.join(status.to_string()), text).unwrap();
+    }
+    let errorfile = |status: u16| format!("errorfile {status} {}/{status}\n", place.display());
+    let text =
+        |front: String, rest: String| made(&format!("{front}default_backend b1"), &rest).text;
+    let one = text(errorfile(503), String::new());
+    assert!(
+        one.contains("503 = \"errors/main-503.html\", 502 = \"errors/main-503.html\""),
+        "{one}"
+    );
+    let both = text(errorfile(502) + &errorfile(503), String::new());
+    assert!(
+        both.contains("502 = \"errors/main-502.html\", 503 = \"errors/main-503.html\""),
+        "{both}"
+    );
+    let own = text(String::new(), errorfile(503));
+    assert!(
+        own.contains("errors = { 503 = \"errors/b1-backend-503.html\""),
+        "{own}"
+    );
+    std::fs::remove_dir_all(&place).unwrap();
+}
+
+#[test]
+fn the_id_of_a_request_is_a_field_that_servers_get() {
+    let id = routes(
+        "unique-id-format %{+X}o\\ %ci\nunique-id-header X-UID\ndefault_backend b1",
+        "",
+    );
+    assert!(id.contains("set = { X-UID = \"{request-id}\" }"), "{id}");
+    assert!(!routes("unique-id-header X-UID\ndefault_backend b1", "").contains("X-UID"));
+}
+
+#[test]
+fn compression_and_retries_are_those_of_routes_and_backends() {
+    let front = "compression algo gzip\ncompression type text/html text/*\ndefault_backend b1";
+    let compressed = routes(front, "");
+    assert!(
+        compressed
+            .contains("compress = { types = [\"text/html\", \"text/*\"], codings = \"gzip\" }"),
+        "{compressed}"
+    );
+    let backend = routes(
+        "default_backend b1",
+        " compression algo gzip\n compression offload",
+    );
+    assert!(
+        backend.contains("remove = \"Accept-Encoding\""),
+        "{backend}"
+    );
+    for (lines, wanted) in [
+        (
+            " retry-on 503 conn-failure 500",
+            "retry    = { on = [500, 503] }",
+        ),
+        (
+            " retry-on all-retryable-errors\n retries 1",
+            "retry    = { tries = 1, on = [500, 502, 503, 504] }",
+        ),
+        (" retry-on none", "retry    = 0"),
+        (" retry-on conn-failure\n retries 2", "retry    = 2"),
+    ] {
+        let text = made("default_backend b1", lines).text;
+        assert!(text.contains(wanted), "{lines}\n{text}");
+    }
+    refused("default_backend b1", " retry-on 999");
+}
+
+#[test]
+fn what_would_change_answers_when_left_out_is_refused() {
+    for (front, rest) in [
+        ("errorloc 503 http://x.example/", ""),
+        ("monitor-uri /alive\nmonitor fail if { src 10.0.0.1 }", ""),
+        ("monitor-net 10.0.0.0/8", ""),
+        ("", " http-send-name-header X-Server"),
+    ] {
+        let said = refused(&format!("{front}\ndefault_backend b1"), rest);
+        assert!(said.contains("is not translated"), "{said}");
+    }
+}
