@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::super::document::{Table, Value};
 use super::super::logic::{Either, Literal, Subject};
 use super::super::sources::Spot;
-use super::foresee::{self, Text};
+use super::foresee::{self, Beginning, Text};
 
 /// What a rule changes of what later rules may look at. Texts are templates.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ enum Found {
     Holds(bool),
     /// The same as in the request as it came.
     AsItCame,
+    /// What this finds in the request as it came.
+    Instead(Vec<String>),
 }
 
 impl Changed {
@@ -119,7 +121,12 @@ impl Changed {
             }
             (Effect::Replace { regex, to }, None) => (Some(regex.clone()), self.filled(to, true)?),
             (Effect::Replace { regex, to }, Some(old)) => {
-                let path = Text::new(foresee::before_query(&old.to));
+                let to_old = foresee::before_query(&old.to);
+                let path = Text::new(to_old);
+                if path.fixed().is_none() && Beginning::new(old.regex.as_deref(), to_old).is_none()
+                {
+                    return Err(unforeseen(old));
+                }
                 match path.matches(&format!("~{regex}"), false) {
                     Some(false) => return Ok(None),
                     Some(true) => {
@@ -157,6 +164,10 @@ impl Changed {
                     Ok(Found::Holds(true)) => {}
                     Ok(Found::Holds(false)) => never = true,
                     Ok(Found::AsItCame) => rest.push(literal.clone()),
+                    Ok(Found::Instead(patterns)) => rest.push(Literal {
+                        patterns,
+                        ..literal.clone()
+                    }),
                     Err(found) => unforeseen = Some(found),
                 }
             }
@@ -193,7 +204,7 @@ impl Changed {
         };
         Ok(match found {
             Found::Holds(holds) => Found::Holds(holds != literal.not),
-            Found::AsItCame => Found::AsItCame,
+            found => found,
         })
     }
 
@@ -201,14 +212,27 @@ impl Changed {
         let Some(new) = &self.path else {
             return Ok(Found::AsItCame);
         };
-        let path = Text::new(foresee::before_query(&new.to));
-        match path.matches_one(&literal.patterns, literal.fold) {
-            Some(holds) => Ok(Found::Holds(holds)),
-            None => Err(Unforeseen {
-                what: "the path".into(),
-                by: new.by,
-            }),
+        let unforeseen = || Unforeseen {
+            what: "the path".into(),
+            by: new.by,
+        };
+        let to = foresee::before_query(&new.to);
+        let path = Text::new(to);
+        let beginning = Beginning::new(new.regex.as_deref(), to);
+        if path.fixed().is_none() && beginning.is_none() {
+            return Err(unforeseen());
         }
+        if let Some(holds) = path.matches_one(&literal.patterns, literal.fold) {
+            return Ok(Found::Holds(holds));
+        }
+        // The others are never found.
+        let open = literal
+            .patterns
+            .iter()
+            .filter(|pattern| path.matches(pattern, literal.fold).is_none());
+        let before = open.map(|pattern| beginning.as_ref()?.as_it_came(pattern));
+        let before: Option<Vec<String>> = before.collect();
+        before.map(Found::Instead).ok_or_else(unforeseen)
     }
 
     fn ask_field(&self, name: &str, literal: &Literal) -> Result<Found, Unforeseen> {

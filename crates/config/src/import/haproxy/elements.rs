@@ -11,7 +11,7 @@ const END: &str = r"[ \t]*(?:,|$)";
 
 /// What stands before an element.
 fn start() -> String {
-    format!(r"^(?:{PART}*,)?[ \t]*")
+    format!(r"^(?:{PART}*,)*[ \t]*")
 }
 
 /// The expression that finds an element which matches.
@@ -155,6 +155,8 @@ mod tests {
             (Match::Exact, "banned", "user, banned", true),
             (Match::Exact, "banned", "banned", true),
             (Match::Exact, "banned", "user ,\tbanned ,x", true),
+            (Match::Exact, "banned", "a, b,c,banned,d", true),
+            (Match::Exact, "banned", "a, \"b,\",,c,banned", true),
             (Match::Exact, "banned", "unbanned", false),
             (Match::Exact, "banned", "banned x", false),
             (Match::Exact, "banned", "\"x, banned\"", false),

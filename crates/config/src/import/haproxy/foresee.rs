@@ -90,6 +90,79 @@ pub(crate) fn put_finds(template: &str, regex: &str, text: &str) -> String {
     filled(template, with).unwrap_or_default()
 }
 
+/// A path of which only the beginning was changed: `/v1/` became `/` by `^/v1/(.*)` and `/{1}`.
+pub(crate) struct Beginning<'t> {
+    old: String,
+    new: &'t str,
+}
+
+impl<'t> Beginning<'t> {
+    /// What `to` makes of the path, whose finds are those of `regex`. `None` also where a dot segment or a second slash
+    /// could come of it: these go when the path is brought into its normal form, and the path then begins otherwise.
+    pub fn new(regex: Option<&str>, to: &'t str) -> Option<Self> {
+        let (old, new) = match regex {
+            None => (String::new(), to.strip_suffix("{path}")?),
+            Some(regex) => {
+                let regex = regex.strip_suffix('$').unwrap_or(regex);
+                let old = plain(regex.strip_prefix('^')?.strip_suffix("(.*)")?)?;
+                (old, to.strip_suffix("{1}")?)
+            }
+        };
+        let whole = match new {
+            "" => old.is_empty(),
+            new => new.starts_with('/') && (!new.ends_with('/') || old.ends_with('/')),
+        };
+        (whole && !new.contains(['{', '}'])).then_some(Self { old, new })
+    }
+
+    /// The pattern that finds in the path as it came what `pattern` finds in the new one: `/v1/admin*` for `/admin*`.
+    pub fn as_it_came(&self, pattern: &str) -> Option<String> {
+        as_it_came(pattern, &self.old, self.new)
+    }
+}
+
+fn as_it_came(pattern: &str, old: &str, new: &str) -> Option<String> {
+    if pattern.starts_with('~') || old.contains('*') {
+        return None;
+    }
+    let (begins, ends) = match pattern.split_once('*') {
+        None => (pattern, None),
+        Some((begins, ends)) => (begins, Some(ends)),
+    };
+    let before = match (begins.strip_prefix(new), ends) {
+        (Some(rest), None) => format!("{old}{rest}"),
+        (Some(rest), Some(ends)) => format!("{old}{rest}*{ends}"),
+        // The beginning is there; the end must not reach into it.
+        (None, Some(ends)) if new.starts_with(begins) => {
+            let reaches = (1..=ends.len())
+                .filter_map(|end| ends.get(..end))
+                .any(|part| new.ends_with(part));
+            if reaches {
+                return None;
+            }
+            format!("{old}*{ends}")
+        }
+        _ => return None,
+    };
+    before.starts_with(['/', '*']).then_some(before)
+}
+
+/// The text that an expression without anything special finds.
+fn plain(regex: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut chars = regex.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => text.push(chars.next().filter(|c| !c.is_ascii_alphanumeric())?),
+            '.' | '[' | ']' | '(' | ')' | '{' | '}' | '*' | '+' | '?' | '|' | '^' | '$' => {
+                return None;
+            }
+            c => text.push(c),
+        }
+    }
+    Some(text)
+}
+
 /// The part of a template of a path before a question mark.
 pub(crate) fn before_query(template: &str) -> &str {
     template.split('?').next().unwrap_or(template)
@@ -267,6 +340,36 @@ mod tests {
             );
         }
         assert_eq!(Text::new("/ADMIN/{1}").matches("/admin*", true), Some(true));
+    }
+
+    #[test]
+    fn behind_a_new_beginning_the_rest_of_the_path_is_found_as_it_came() {
+        for (pattern, regex, to, before) in [
+            ("/admin*", Some("^/v1/(.*)"), "/{1}", Some("/v1/admin*")),
+            (
+                "/admin",
+                Some(r"^/v1\.0/(.*)$"),
+                "/{1}",
+                Some("/v1.0/admin"),
+            ),
+            ("*.php", Some("^/v1/(.*)"), "/{1}", Some("/v1/*.php")),
+            ("*/php", Some("^/v1/(.*)"), "/{1}", None),
+            ("/app/x*.js", Some("^/a(.*)"), "/app{1}", Some("/a/x*.js")),
+            ("/pre/x*", None, "/pre{path}", Some("/x*")),
+            ("~^/admin", Some("^/v1/(.*)"), "/{1}", None),
+            ("/admin*", Some("^/v[12]/(.*)"), "/{1}", None),
+            ("/admin*", Some("^.*?(?:/v1/(.*)).*$"), "/{1}", None),
+            ("/admin*", Some("^/(..)/(.*)"), "/{2}/{1}", None),
+            // `/v1/admin` and `/v1../admin`.
+            ("/admin*", Some("^/v1(.*)"), "/{1}", None),
+            ("/admin*", Some("^/v1(.*)"), "/app/{1}", None),
+            ("/admin*", Some("^/v1/(.*)"), "{1}", None),
+            ("/admin*", None, "{path}", Some("/admin*")),
+        ] {
+            let beginning = Beginning::new(regex, to);
+            let found = beginning.and_then(|beginning| beginning.as_it_came(pattern));
+            assert_eq!(found.as_deref(), before, "{pattern} {to}");
+        }
     }
 
     #[test]

@@ -43,15 +43,19 @@ fn a_rule_behind_a_change_that_cannot_be_foreseen_is_refused() {
     for (front, rest) in [
         // The path is made of what came.
         (
-            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request deny if { path_beg /admin }\ndefault_backend b1",
+            "http-request replace-path /v1/(.*) /\\1\nhttp-request deny if { path_beg /admin }\ndefault_backend b1",
             "",
         ),
         (
-            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request deny if { path_beg -i /admin }\ndefault_backend b1",
+            "http-request replace-path ^/(..)/(.*) /\\2\nhttp-request deny if { path_beg -i /admin }\ndefault_backend b1",
             "",
         ),
         (
-            "http-request replace-path ^/v1/(.*) /\\1\nuse_backend b2 if { path_end .php }\ndefault_backend b1",
+            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request deny if { path_reg ^/admin }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request replace-path ^/v[12](/.*) \\1\nuse_backend b2 if { path_end .php }\ndefault_backend b1",
             "",
         ),
         (
@@ -59,7 +63,7 @@ fn a_rule_behind_a_change_that_cannot_be_foreseen_is_refused() {
             "",
         ),
         (
-            "http-request replace-path ^/api/(.*) /\\1 if { path_beg /api/ }\ndefault_backend b1",
+            "http-request replace-path ^/api/(v.)/(.*) /\\2 if { path_beg /api/ }\ndefault_backend b1",
             " http-request deny if { path_beg /admin }",
         ),
         (
@@ -124,6 +128,12 @@ fn a_rule_behind_a_change_that_can_be_foreseen_finds_what_was_changed() {
             "http-request set-header Host b.example:81\nuse_backend b2 if { hdr(host) B.example }\ndefault_backend b1",
             "",
             "route = [\n{ to = \"b2\", headers = { request = { set = { Host = \"b.example:81\" } } } },",
+        ),
+        // Of a path with another beginning the rest is as it came.
+        (
+            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request deny if { path_beg /admin }\ndefault_backend b1",
+            "",
+            "route = [\n{ path = \"~^/v1/(.*)\", rewrite = { \"~^/v1/(.*)\" = \"/{1}\" }, route = [\n{ path = \"/v1/admin*\", deny = true },\n{ to = \"b1\" },\n] },\n{ path = \"/admin*\", deny = true },\n{ to = \"b1\" },",
         ),
         // What begins otherwise is another path.
         (
