@@ -114,6 +114,13 @@ pub(crate) fn step(
             if !verdicts.has(line.spot) {
                 verdicts.translated(line.spot);
             }
+            if deed.is_some() && rule.fills_in_a_list() {
+                verdicts.note(
+                    line.spot,
+                    "of a field with several values its first line is filled in; with hdr() HAProxy takes what is behind \
+                     the last comma",
+                );
+            }
             let effects = rule.effects();
             // What is always so here still changes what later rules find.
             let deed =
@@ -200,6 +207,19 @@ impl Rule<'_> {
     fn option(&self, name: &str) -> Option<&Word> {
         let at = self.words.iter().position(|word| word.text == name)?;
         self.words.get(at + 1)
+    }
+
+    /// Whether a text has `%[hdr(NAME)]`; there is one Host.
+    fn fills_in_a_list(&self) -> bool {
+        self.words.iter().any(|word| {
+            word.text.split("%[").skip(1).any(|fetch| {
+                let fetch = fetch.to_ascii_lowercase();
+                let name = ["hdr(", "req.hdr(", "req.fhdr("]
+                    .iter()
+                    .find_map(|name| fetch.strip_prefix(name));
+                name.is_some_and(|name| !name.starts_with("host"))
+            })
+        })
     }
 
     /// What the rule changes of what later rules may look at.
