@@ -94,13 +94,14 @@ pub(crate) fn read(lines: &[Line], verdicts: &mut Verdicts) -> Acls {
     acls
 }
 
-/// Reads a condition, the words after `if` or `unless`.
+/// Reads a condition, the words after `if` or `unless`. `note` is told what is worth knowing.
 pub(crate) fn condition(
     words: &[Word],
     unless: bool,
     acls: &Acls,
     connection: Connection,
     whole: Spot,
+    note: &mut dyn FnMut(&'static str),
 ) -> Result<Either, Refusal> {
     let mut all = Either::never();
     let mut together = Either::always();
@@ -143,7 +144,7 @@ pub(crate) fn condition(
                 words: inside.to_vec(),
                 line: whole,
             };
-            term = Some(criterion.alternatives(connection, &mut |_| {})?);
+            term = Some(criterion.alternatives(connection, note)?);
             at += end;
         }
         let mut either = match term {
@@ -375,6 +376,12 @@ impl Criterion {
                 if host && !port && fetch.how != Match::Found {
                     text(note, Subject::Host, false)
                 } else {
+                    if fetch.how == Match::Regex && !fetch.whole {
+                        note(
+                            "each element of the field is compared, and here every comma ends one, also within quotes; \
+                             req.fhdr() compares whole values",
+                        );
+                    }
                     text(note, Subject::Header(name), !fetch.whole)
                 }
             }

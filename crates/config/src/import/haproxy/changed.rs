@@ -25,6 +25,18 @@ pub(crate) enum Effect {
     Remove(String),
 }
 
+impl Effect {
+    /// Whether it changes this field.
+    pub fn is_of_field(&self, field: &str) -> bool {
+        match self {
+            Self::Set(name, _) | Self::Add(name, _) | Self::Remove(name) => {
+                name.eq_ignore_ascii_case(field)
+            }
+            Self::Path(_) | Self::Replace { .. } => false,
+        }
+    }
+}
+
 /// A rule looks at what was changed, and what it would find cannot be told before there is a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unforeseen {
@@ -74,6 +86,11 @@ impl Changed {
     /// Whether the path is no longer the one that came.
     pub fn has_new_path(&self) -> bool {
         self.path.is_some()
+    }
+
+    /// Whether rules have changed a field.
+    pub fn has_new_field(&self, name: &str) -> bool {
+        self.fields.contains_key(&name.to_ascii_lowercase())
     }
 
     /// Takes a change of a field over. `unsure`: it happens to some requests only.

@@ -57,7 +57,7 @@ pub(crate) fn filled<E>(
             Piece::Literal(text) => out.push_str(&literal(&text)),
             Piece::Variable(name) => match with(name)? {
                 Some(text) => out.push_str(&text),
-                None => out.push_str(&format!("{{{name}}}")),
+                None => out.extend(["{", name, "}"]),
             },
         }
     }

@@ -233,13 +233,14 @@ impl Translator<'_> {
                 );
                 continue;
             };
-            let when = match rules::when(condition, &acls, connection, line.spot) {
-                Ok(when) => when,
-                Err(refusal) => {
-                    refusal.tell(line.spot, &mut self.verdicts);
-                    continue;
-                }
-            };
+            let when =
+                match rules::when(condition, &acls, connection, line.spot, &mut self.verdicts) {
+                    Ok(when) => when,
+                    Err(refusal) => {
+                        refusal.tell(line.spot, &mut self.verdicts);
+                        continue;
+                    }
+                };
             self.verdicts.translated(line.spot);
             let deed = self.to(&backend.text, line.spot, backend.spot);
             steps.push(Step::new(when, deed, line.spot));

@@ -233,7 +233,32 @@ impl Translator<'_> {
         budget: &mut usize,
     ) -> Vec<Route> {
         let steps = self.steps_of_backend(name, connection, spot);
+        self.hashed_field(name, &steps, now);
         self.build(&steps, connection, now, budget)
+    }
+
+    /// `balance hdr(NAME)` hashes the field as it came: a rule that changes it before would have no effect on that.
+    fn hashed_field(&mut self, name: &str, steps: &[Step], now: &Changed) {
+        let Some(section) = self.section_of_backend(name) else {
+            return;
+        };
+        let proxy = Proxy::new(section, self.sections, self.used);
+        let Some(line) = proxy.get("balance") else {
+            return;
+        };
+        let field = line.word(1).rsplit_once("hdr(");
+        let Some((_, field)) = field else { return };
+        let field = field.split([')', ',']).next().unwrap_or_default();
+        let here = steps.iter().flat_map(|step| &step.effects);
+        if now.has_new_field(field) || here.into_iter().any(|effect| effect.is_of_field(field)) {
+            self.verdicts.refuse(
+                line.spot,
+                line.at(1),
+                format!(
+                    "the field {field} is changed by a rule before, and it is hashed as it came"
+                ),
+            );
+        }
     }
 
     /// The rules of a backend, and its servers.
@@ -272,7 +297,7 @@ impl Translator<'_> {
         for line in proxy.own("use-server") {
             let (words, condition) = rules::split(line.from(1));
             let name = words.first().map_or("", |word| word.text.as_str());
-            match rules::when(condition, acls, connection, line.spot) {
+            match rules::when(condition, acls, connection, line.spot, &mut self.verdicts) {
                 Ok(when) => {
                     self.verdicts.translated(line.spot);
                     let key = format!("{}/{name}", proxy.name());

@@ -68,10 +68,14 @@ pub(crate) fn when(
     acls: &Acls,
     connection: Connection,
     line: Spot,
+    verdicts: &mut Verdicts,
 ) -> Result<Either, Refusal> {
     match condition {
         None => Ok(Either::always()),
-        Some((unless, words)) => acl::condition(words, unless, acls, connection, line),
+        Some((unless, words)) => {
+            let note = &mut |text| verdicts.note(line, text);
+            acl::condition(words, unless, acls, connection, line, note)
+        }
     }
 }
 
@@ -83,7 +87,7 @@ pub(crate) fn step(
     verdicts: &mut Verdicts,
 ) -> Option<Step> {
     let (words, condition) = split(line.from(1));
-    let when = match when(condition, acls, connection, line.spot) {
+    let when = match when(condition, acls, connection, line.spot, verdicts) {
         Ok(when) => when,
         Err(refusal) => {
             refusal.tell(line.spot, verdicts);

@@ -363,3 +363,29 @@ fn what_would_change_answers_when_left_out_is_refused() {
         assert!(said.contains("is not translated"), "{said}");
     }
 }
+
+#[test]
+fn a_field_is_hashed_as_it_came_or_not_at_all() {
+    let set = "http-request set-header X-Key %[src]\n";
+    let said = refused(&format!("{set}default_backend b1"), " balance hdr(x-key)");
+    assert!(said.contains("hashed as it came"), "{said}");
+    let said = refused(
+        "default_backend b1",
+        &format!(" balance hdr(X-Key)\n {set}"),
+    );
+    assert!(said.contains("hashed as it came"), "{said}");
+    routes(&format!("{set}default_backend b1"), " balance hdr(X-Other)");
+}
+
+#[test]
+fn what_is_worth_knowing_of_a_condition_is_told_where_it_stands() {
+    let made = made(
+        "use_backend b2 if { hdr_reg(X-A) ^a }\ndefault_backend b1",
+        "",
+    );
+    let told = made.report.to_string();
+    assert!(
+        told.contains("h.cfg:8: each element of the field is compared"),
+        "{told}"
+    );
+}
