@@ -269,7 +269,7 @@ impl Translator<'_> {
         let proxy = Proxy::new(section, self.sections, self.used);
         let action = if self.has_servers(name) {
             let service = self.service(name);
-            Table::default().with("to", Value::text(service))
+            self.to_service(&proxy, service)
         } else {
             rules::deny(503)
         };
@@ -284,6 +284,17 @@ impl Translator<'_> {
         steps.extend(self.server_steps(&proxy, &acls, connection));
         steps.push(last);
         steps
+    }
+
+    /// The route to a service. `timeout tunnel` is how long a WebSocket there may be silent.
+    fn to_service(&mut self, proxy: &Proxy<'_>, service: String) -> Table {
+        let mut table = Table::default().with("to", Value::text(service));
+        if let Some((line, at)) = proxy.argument("timeout tunnel")
+            && let Some(time) = self.time(line, at)
+        {
+            table.table("timeouts").put("idle", Value::text(time));
+        }
+        table
     }
 
     /// `use-server NAME if ...`: a backend of this server alone.
@@ -304,7 +315,7 @@ impl Translator<'_> {
                     let service = self
                         .services
                         .name(&key, &format!("{}-{name}", proxy.name()));
-                    let table = Table::default().with("to", Value::text(service));
+                    let table = self.to_service(proxy, service);
                     steps.push(Step::new(when, Deed::Answer(table), line.spot));
                 }
                 Err(refusal) => refusal.tell(line.spot, &mut self.verdicts),

@@ -327,6 +327,12 @@ impl Rule<'_> {
             "set-log-level" if name == "silent" => {
                 Deed::Change(Table::default().with("log", Value::plain(false)))
             }
+            "use-service" if name != "prometheus-exporter" => {
+                return Err(Refusal::new(
+                    self.at(1),
+                    "there are no services but one for Prometheus: an application does what scripts did",
+                ));
+            }
             action if is_idle(action) => {
                 verdicts.without(line, format!("`{}`: {}", self.line.shown(), idle(action)));
                 return Ok(None);

@@ -849,11 +849,11 @@ const TIMEOUTS: &[Row] = &[
         "`queue.timeout` of the backend",
     ),
     to("timeout check", DBACK, (1, 1), "`check.timeout`"),
-    without(
+    to(
         "timeout tunnel",
         DBACK,
         (1, 1),
-        "a tunnel has the time limits of bodies",
+        "`timeouts.idle` of the routes into the backend",
     ),
     without(
         "timeout client-fin",

@@ -389,3 +389,25 @@ fn what_is_worth_knowing_of_a_condition_is_told_where_it_stands() {
         "{told}"
     );
 }
+
+#[test]
+fn a_tunnel_may_be_silent_for_its_own_time() {
+    let tunnel = routes("default_backend b1", " timeout tunnel 1h");
+    assert!(
+        tunnel.contains("{ to = \"b1\", timeouts = { idle = \"1h\" } }"),
+        "{tunnel}"
+    );
+}
+
+#[test]
+fn a_service_of_haproxys_own_is_refused_unless_there_is_one_like_it() {
+    let said = refused(
+        "http-request use-service lua.x if { path /l }\ndefault_backend b1",
+        "",
+    );
+    assert!(said.contains("no services but one"), "{said}");
+    routes(
+        "http-request use-service prometheus-exporter if { path /m }\ndefault_backend b1",
+        "",
+    );
+}
