@@ -18,6 +18,7 @@ mod patterns;
 mod policies;
 pub(crate) use patterns::{checked, network};
 mod proxy;
+mod retry;
 mod rules;
 mod sections;
 mod server;

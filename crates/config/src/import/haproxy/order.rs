@@ -211,15 +211,11 @@ impl Translator<'_> {
     /// A rule looks at what one before has changed, and it cannot be told what it would find.
     fn unforeseen(&mut self, step: &Step, Unforeseen { what, by }: &Unforeseen) {
         let line = self.sources.short(*by);
-        let message = if *by == step.spot {
-            format!("{what} is changed here and was before")
-        } else {
-            format!(
-                "this looks at {what}, which {line} has changed before, and what it finds is known for each request only: \
-                 routes look at requests as they come; write this rule before that one, with what it is to find in the \
-                 request as it comes"
-            )
-        };
+        let message = format!(
+            "this looks at {what}, which {line} has changed before, and what it finds is known for each request only: \
+             routes look at requests as they come; write this rule before that one, with what it is to find in the \
+             request as it comes"
+        );
         self.verdicts.refuse(step.spot, step.spot, message);
     }
 
@@ -269,7 +265,7 @@ impl Translator<'_> {
         let proxy = Proxy::new(section, self.sections, self.used);
         let action = if self.has_servers(name) {
             let service = self.service(name);
-            self.to_service(&proxy, service)
+            self.way_to_service(&proxy, service)
         } else {
             rules::deny(503)
         };
@@ -287,7 +283,7 @@ impl Translator<'_> {
     }
 
     /// The route to a service. `timeout tunnel` is how long a WebSocket there may be silent.
-    fn to_service(&mut self, proxy: &Proxy<'_>, service: String) -> Table {
+    fn way_to_service(&mut self, proxy: &Proxy<'_>, service: String) -> Table {
         let mut table = Table::default().with("to", Value::text(service));
         if let Some((line, at)) = proxy.argument("timeout tunnel")
             && let Some(time) = self.time(line, at)
@@ -315,7 +311,7 @@ impl Translator<'_> {
                     let service = self
                         .services
                         .name(&key, &format!("{}-{name}", proxy.name()));
-                    let table = self.to_service(proxy, service);
+                    let table = self.way_to_service(proxy, service);
                     steps.push(Step::new(when, Deed::Answer(table), line.spot));
                 }
                 Err(refusal) => refusal.tell(line.spot, &mut self.verdicts),

@@ -140,11 +140,12 @@ impl Translator<'_> {
                 let types = line.from(2).iter().map(|word| &word.text);
                 compress.put("types", Value::texts(types));
             }
-            None => self.verdicts.note(
-                algo.spot,
-                "what is text is compressed, and of that what has 1 KiB or more",
-            ),
+            None => self
+                .verdicts
+                .note(algo.spot, "of what types is not said: what is text is"),
         }
+        self.verdicts
+            .note(algo.spot, "answers of 1 KiB or more are compressed");
         compress.put("codings", Value::text("gzip"));
         let mut table = Table::default();
         if gzip {
