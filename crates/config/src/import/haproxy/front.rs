@@ -10,7 +10,7 @@ use super::proxy::Proxy;
 use super::rules::{self, Deed, Step};
 
 /// More routes than this are refused: conditions on changes multiply them.
-const MOST: usize = 4096;
+const MOST: usize = 16_384;
 
 impl Translator<'_> {
     /// The addresses of a section, those that are listened on alike together.
