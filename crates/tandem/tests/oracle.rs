@@ -523,6 +523,48 @@ fn a_haproxy_cfg_does_the_same_in_haproxy_and_in_tandem() {
 }
 
 #[test]
+fn the_page_of_503_is_shown_where_haproxy_shows_it() {
+    if !has("haproxy", &["-v"]) {
+        return;
+    }
+    let scratch = Scratch::new("haproxy-sorry");
+    let text = "defaults\n mode http\n retries 0\n timeout connect 1s\n timeout client 5s\n timeout server 5s\n\
+                frontend f\n bind 127.0.0.1:@FRONT@\n errorfile 503 @ROOT@/503.http\n default_backend b\n\
+                backend b\n server s 127.0.0.1:@DEAD@\n";
+    let case = Case {
+        name: "sorry".into(),
+        text: text.into(),
+        requests: Vec::new(),
+    };
+    let ports = [("@DEAD@", free_port())];
+    let request = Request {
+        bodies: true,
+        ..request("#? GET /").unwrap()
+    };
+    let page = |who: &str, mut command: Command, options: &[&str]| {
+        let front = free_port();
+        let path = write(&case, who, &scratch.0, &ports, front, "cfg");
+        command
+            .args(options)
+            .arg(path)
+            .current_dir(&scratch.0)
+            .env("TMPDIR", &scratch.0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut program = Program(command.spawn().unwrap());
+        wait(front, &mut program, who);
+        // Without the status: of a server that is not checked it is 502 here.
+        let said = ask(front, &request);
+        said.split_once('\n').unwrap_or_default().1.to_owned()
+    };
+    let theirs = page("real", Command::new("haproxy"), &["-db", "-q", "-f"]);
+    let ours = page("tandem", tandem(), &["haproxy", "-db", "-q", "-f"]);
+    assert_eq!(theirs, "our own 503\n");
+    assert_eq!(ours, theirs);
+}
+
+#[test]
 fn a_nginx_conf_does_the_same_in_nginx_and_in_tandem() {
     if !has("nginx", &["-v"]) {
         return;

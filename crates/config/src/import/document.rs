@@ -211,8 +211,22 @@ impl Written {
         } else {
             line
         };
-        lines.drain(line..=end);
-        self.origin.drain(line..=end);
+        let (mut first, mut last) = (line, end);
+        // A group that has no other routes goes with it.
+        let opens = |text: &str| {
+            let body = text.split("  # ").next().unwrap_or(text).trim();
+            body.starts_with('{') && body.ends_with("= [")
+        };
+        while first > 0
+            && opens(lines[first - 1])
+            && lines
+                .get(last + 1)
+                .is_some_and(|text| text.trim() == "] },")
+        {
+            (first, last) = (first - 1, last + 1);
+        }
+        lines.drain(first..=last);
+        self.origin.drain(first..=last);
         self.text = lines.concat();
     }
 

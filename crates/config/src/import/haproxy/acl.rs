@@ -94,13 +94,14 @@ pub(crate) fn read(lines: &[Line], verdicts: &mut Verdicts) -> Acls {
     acls
 }
 
-/// Reads a condition, the words after `if` or `unless`.
+/// Reads a condition, the words after `if` or `unless`. `note` is told what is worth knowing.
 pub(crate) fn condition(
     words: &[Word],
     unless: bool,
     acls: &Acls,
     connection: Connection,
     whole: Spot,
+    note: &mut dyn FnMut(&'static str),
 ) -> Result<Either, Refusal> {
     let mut all = Either::never();
     let mut together = Either::always();
@@ -143,7 +144,7 @@ pub(crate) fn condition(
                 words: inside.to_vec(),
                 line: whole,
             };
-            term = Some(criterion.alternatives(connection, &mut |_| {})?);
+            term = Some(criterion.alternatives(connection, note)?);
             at += end;
         }
         let mut either = match term {
@@ -228,6 +229,8 @@ struct Fetch {
     how: Match,
     fold: bool,
     counted: bool,
+    /// Of a field, the whole value and not each element of a list.
+    whole: bool,
 }
 
 /// Endings of the old names, which say how to match.
@@ -279,6 +282,7 @@ impl Fetch {
         if let Some(base) = name.strip_suffix("_cnt") {
             (name, counted) = (base.to_owned(), true);
         }
+        let whole = matches!(name.as_str(), "req.fhdr" | "fhdr");
         let name = match name.as_str() {
             "req.hdr" | "req.fhdr" | "reqhdr" | "fhdr" | "shdr" => "hdr".into(),
             "req.cook" | "cookie" => "cook".into(),
@@ -295,6 +299,7 @@ impl Fetch {
             how,
             fold,
             counted,
+            whole,
         })
     }
 }
@@ -354,16 +359,30 @@ impl Criterion {
                     .clone()
                     .filter(|name| !name.is_empty())
                     .ok_or_else(|| Refusal::new(first.spot, "which field? hdr(NAME)"))?;
-                let name = name.split(',').next().unwrap_or_default().trim().to_owned();
+                let (name, which) = name.split_once(',').unwrap_or((&name, ""));
+                let (name, which) = (name.trim().to_owned(), which.trim());
+                let host = name.eq_ignore_ascii_case("host");
+                // There is one Host.
+                if !(which.is_empty() || host && matches!(which, "1" | "-1")) {
+                    return Err(Refusal::new(
+                        first.spot,
+                        format!("one value of several is not picked out: hdr({name}) looks at all"),
+                    ));
+                }
                 if fetch.counted {
                     return counted(Subject::Header(name), &values, first.spot);
                 }
                 let port = values.iter().any(|value| value.text.contains(':'));
-                if name.eq_ignore_ascii_case("host") && !port && fetch.how != Match::Found {
+                if host && !port && fetch.how != Match::Found {
                     text(note, Subject::Host, false)
                 } else {
-                    let listed = patterns::is_list(&name);
-                    text(note, Subject::Header(name), listed)
+                    if fetch.how == Match::Regex && !fetch.whole {
+                        note(
+                            "each element of the field is compared, and here every comma ends one, also within quotes; \
+                             req.fhdr() compares whole values",
+                        );
+                    }
+                    text(note, Subject::Header(name), !fetch.whole)
                 }
             }
             "urlp" | "cook" => {
@@ -507,8 +526,13 @@ fn text_question(
             .map_err(|message| Refusal::new(value.spot, message))?;
         match pattern {
             Some(pattern) => list.push(pattern),
-            // Everything matches.
-            None => return Ok(Either::always()),
+            // Everything matches that is there.
+            None => match subject {
+                Subject::Header(_) | Subject::Query(_) | Subject::Cookie(_) => {
+                    return Ok(literal(subject, vec!["*".into()]));
+                }
+                _ => return Ok(Either::always()),
+            },
         }
     }
     if list.is_empty() {
@@ -546,6 +570,7 @@ fn base(fetch: &Fetch, values: &[Word], at: Spot) -> Result<Either, Refusal> {
                 how: Match::Exact,
                 fold: true,
                 counted: false,
+                whole: true,
             },
             &[Word {
                 text: host.into(),

@@ -75,20 +75,14 @@ impl Translator<'_> {
         if let Some(value) = stick {
             out.put("stick", value);
         }
-        if servers
-            .iter()
-            .filter(|server| server.settings.backup)
-            .count()
-            > 1
-            && proxy.get("option allbackups").is_some()
-        {
-            out.put("backups", Value::text("all"));
+        let backups = servers.iter().filter(|server| server.settings.backup);
+        if let Some(line) = proxy.get("option allbackups") {
+            self.verdicts.translated(line.spot);
+            if backups.count() > 1 {
+                out.put_at("backups", Value::text("all"), line.spot);
+            }
         }
-        if let Some((line, at)) = proxy.argument("retries")
-            && let Some(tries) = self.number(line, at).filter(|tries| *tries != 3)
-        {
-            out.put_at("retry", Value::plain(tries), line.spot);
-        }
+        self.retry(proxy, &mut out);
         if let Some(slow) = servers.iter().find_map(|server| server.settings.slow_start)
             && let Some(slow) = units::shown(slow)
         {
@@ -106,6 +100,7 @@ impl Translator<'_> {
         self.server_timeouts(proxy, &mut nowhere);
         let _ = self.http_check(proxy);
         let _ = self.stick(proxy, &[]);
+        let _ = self.retry_on(proxy);
         if let Some((line, at)) = proxy.argument("retries") {
             let _ = self.number(line, at);
         }

@@ -62,10 +62,23 @@ fn expression(text: &str, at: Spot) -> Result<String, Refusal> {
         Some((arg, converters)) => (arg.trim_matches(['\'', '"']), converters),
         None => ("", rest),
     };
-    let name = arg.split(',').next().unwrap_or_default();
+    let (name, which) = arg.split_once(',').unwrap_or((arg, ""));
+    let (name, which) = (name.trim(), which.trim());
     let refused = || Refusal::new(at, format!("'%[{text}]' cannot be filled in here"));
-    if !converters.is_empty() && !matches!(converters, ",url_dec" | ",lower") {
+    let field = matches!(fetch, "hdr" | "req.hdr" | "req.fhdr");
+    // There is one Host, and its case says nothing.
+    let host = field && name.eq_ignore_ascii_case("host");
+    if !(converters.is_empty() || host && converters == ",lower") {
         return Err(refused());
+    }
+    if field && !host && (!which.is_empty() || is_list(name)) {
+        return Err(Refusal::new(
+            at,
+            format!(
+                "'%[{text}]': one value of several is not picked out, only the first line of a field is filled in; the \
+                 client's address, as `trust` of the listener has it, is %[src]"
+            ),
+        ));
     }
     Ok(match fetch {
         "src" => "{client}".into(),
@@ -80,6 +93,13 @@ fn expression(text: &str, at: Spot) -> Result<String, Refusal> {
         "int" | "bool" => literal(arg),
         _ => return Err(refused()),
     })
+}
+
+/// Fields that proxies add values to: which of them is taken decides who is believed.
+fn is_list(name: &str) -> bool {
+    ["x-forwarded-for", "forwarded", "via"]
+        .iter()
+        .any(|list| name.eq_ignore_ascii_case(list))
 }
 
 #[cfg(test)]
@@ -101,6 +121,19 @@ mod tests {
             shown("https://%[hdr(host)]%[path]").as_deref(),
             Some("https://{header:host}{path}")
         );
+        assert_eq!(
+            shown("%[hdr(Host),lower]").as_deref(),
+            Some("{header:Host}")
+        );
+        for other in [
+            "%[req.hdr(X-B,-1)]",
+            "%[req.hdr(X-B),lower]",
+            "%[req.hdr(X-Forwarded-For)]",
+            "%[path,lower]",
+            "%[req.cook(a),lower]",
+        ] {
+            assert_eq!(shown(other), None, "{other}");
+        }
         assert_eq!(shown("%[ssl_c_s_dn]"), None);
         assert_eq!(shown("%Ts"), None);
     }

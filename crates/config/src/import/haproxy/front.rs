@@ -1,25 +1,16 @@
 //! Frontends: listeners and their routes.
 
 use super::super::document::{Route, Section, Table, Value};
-use super::super::logic::{Either, guard};
-use super::super::sources::Spot;
+use super::super::logic::Either;
 use super::Translator;
-use super::acl::{self, Acls, Connection};
+use super::acl::Connection;
 use super::bind::{self, Door};
+use super::changed::Changed;
 use super::proxy::Proxy;
 use super::rules::{self, Deed, Step};
 
 /// More routes than this are refused: conditions on changes multiply them.
-const MOST: usize = 4096;
-
-/// Directives that are rules, in the order in which HAProxy asks them.
-const RULES: [&[&str]; 3] = [
-    &[
-        "block", "reqadd", "reqdel", "reqidel", "rspadd", "rspdel", "rspidel",
-    ],
-    &["http-request", "http-response", "http-after-response"],
-    &["redirect"],
-];
+const MOST: usize = 16_384;
 
 impl Translator<'_> {
     /// The addresses of a section, those that are listened on alike together.
@@ -103,7 +94,10 @@ impl Translator<'_> {
             }
             self.limits(proxy, &mut out);
             self.client_timeouts(proxy, &mut out);
-            self.error_pages(proxy, &mut out);
+            let pages = proxy.all("errorfile");
+            if let Some((table, spot)) = self.error_pages(proxy.name(), &pages) {
+                out.put_at("errors", Value::Table(table), spot);
+            }
             let logs = self.logs(proxy);
             if self.options.direct {
                 let path = self.options.access_log.as_str();
@@ -186,64 +180,6 @@ impl Translator<'_> {
         }
     }
 
-    /// `errorfile 503 FILE`: the file is a whole answer; what follows its head is the page.
-    fn error_pages(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
-        let mut table = Table::default();
-        let mut spot = None;
-        for line in proxy.all("errorfile") {
-            let status = line.word(1);
-            let is_error = status.len() == 3 && status.starts_with(['4', '5']);
-            if !is_error {
-                self.verdicts
-                    .without(line.spot, format!("{status} is no error"));
-                continue;
-            }
-            if line.word(2) == "/dev/null" {
-                self.verdicts
-                    .without(line.spot, "an error is always answered, never with silence");
-                continue;
-            }
-            let answer = match std::fs::read(line.word(2)) {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.verdicts.refuse(
-                        line.spot,
-                        line.at(2),
-                        format!("cannot read '{}': {error}", line.word(2)),
-                    );
-                    continue;
-                }
-            };
-            let end = [&b"\r\n\r\n"[..], b"\n\n"].into_iter().find_map(|end| {
-                let at = answer.windows(end.len()).position(|w| w == end)?;
-                Some(at + end.len())
-            });
-            let Some(end) = end else {
-                self.verdicts.refuse(
-                    line.spot,
-                    line.at(2),
-                    "this file is no answer: a head and a blank line come first",
-                );
-                continue;
-            };
-            let name = format!(
-                "errors/{}-{status}.html",
-                super::super::names::normal(proxy.name())
-            );
-            let name = self.options.beside(&name);
-            self.files.insert(name.clone(), answer[end..].to_vec());
-            table.put(status, Value::text(name));
-            spot = Some(line.spot);
-            self.verdicts.note(
-                line.spot,
-                "the page is written to a file of its own, without the head: Tandem makes that",
-            );
-        }
-        if let Some(spot) = spot {
-            out.put_at("errors", Value::Table(table), spot);
-        }
-    }
-
     fn logs(&mut self, proxy: &Proxy<'_>) -> bool {
         let lines = proxy.all("log");
         for line in &lines {
@@ -260,6 +196,11 @@ impl Translator<'_> {
             port: door.port(),
         };
         let mut steps = self.steps(proxy, &acls, connection);
+        if let Some(step) = self.compression(proxy, proxy.get("compression algo")) {
+            steps.insert(0, step);
+        }
+        // HAProxy adds it when all rules have been asked: they do not see it.
+        steps.extend(self.request_id(proxy));
         if let Some(line) = proxy.get("monitor-uri") {
             self.verdicts.translated(line.spot);
             let when = Either::of(super::super::logic::Literal {
@@ -280,14 +221,7 @@ impl Translator<'_> {
             let answer = Table::default()
                 .with("respond", Value::Table(respond))
                 .with("log", Value::plain(false));
-            steps.insert(
-                0,
-                Step {
-                    when,
-                    deed: Deed::Answer(answer),
-                    spot: line.spot,
-                },
-            );
+            steps.insert(0, Step::new(when, Deed::Answer(answer), line.spot));
         }
         for line in proxy.own("use_backend") {
             let (words, condition) = rules::split(line.from(1));
@@ -299,20 +233,17 @@ impl Translator<'_> {
                 );
                 continue;
             };
-            let when = match rules::when(condition, &acls, connection, line.spot) {
-                Ok(when) => when,
-                Err(refusal) => {
-                    refusal.tell(line.spot, &mut self.verdicts);
-                    continue;
-                }
-            };
+            let when =
+                match rules::when(condition, &acls, connection, line.spot, &mut self.verdicts) {
+                    Ok(when) => when,
+                    Err(refusal) => {
+                        refusal.tell(line.spot, &mut self.verdicts);
+                        continue;
+                    }
+                };
             self.verdicts.translated(line.spot);
             let deed = self.to(&backend.text, line.spot, backend.spot);
-            steps.push(Step {
-                when,
-                deed,
-                spot: line.spot,
-            });
+            steps.push(Step::new(when, deed, line.spot));
         }
         let last = proxy.get("default_backend");
         let (name, spot, at) = match last {
@@ -331,13 +262,10 @@ impl Translator<'_> {
         } else {
             Deed::Answer(rules::deny(503))
         };
-        steps.push(Step {
-            when: Either::always(),
-            deed,
-            spot,
-        });
+        steps.push(Step::new(Either::always(), deed, spot));
         let mut budget = MOST;
-        let routes = self.build(&steps, connection, &mut budget);
+        let came = Changed::default();
+        let routes = self.build(&steps, connection, &came, &mut budget);
         if budget == 0 {
             self.verdicts.refuse(
                 proxy.section.head.spot,
@@ -347,179 +275,4 @@ impl Translator<'_> {
         }
         routes
     }
-
-    fn acls(&mut self, proxy: &Proxy<'_>) -> Acls {
-        acl::read(&proxy.section.lines, &mut self.verdicts)
-    }
-
-    /// The rules of a section, in the order in which they are asked.
-    fn steps(&mut self, proxy: &Proxy<'_>, acls: &Acls, connection: Connection) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for names in RULES {
-            for line in &proxy.section.lines {
-                if names.contains(&line.word(0)) {
-                    steps.extend(rules::step(line, acls, connection, &mut self.verdicts));
-                }
-            }
-        }
-        steps
-    }
-
-    /// Goes on to a backend by its name in HAProxy.
-    fn to(&mut self, name: &str, line: Spot, at: Spot) -> Deed {
-        if name.contains("%[") {
-            self.verdicts.refuse(
-                line,
-                at,
-                "a backend is named, not worked out for each request",
-            );
-        } else if !self.is_backend(name) {
-            let names: Vec<&str> = self.backend_names().collect();
-            let hint = crate::suggest::did_you_mean(name, names.iter().copied());
-            self.verdicts.refuse_hint(
-                line,
-                at,
-                format!("unable to find required backend: '{name}'"),
-                hint,
-            );
-        }
-        Deed::To(name.to_owned())
-    }
-
-    /// Steps as routes. A change holds for what follows it.
-    fn build(&mut self, steps: &[Step], connection: Connection, budget: &mut usize) -> Vec<Route> {
-        let mut routes = Vec::new();
-        for (at, step) in steps.iter().enumerate() {
-            *budget = budget.saturating_sub(1 + step.when.0.len());
-            if *budget == 0 {
-                return routes;
-            }
-            let inner = match &step.deed {
-                Deed::Answer(table) => vec![Route {
-                    table: table.clone(),
-                    spot: step.spot,
-                }],
-                Deed::To(name) => self.way_into_backend(name, connection, step.spot, budget),
-                Deed::Done => {
-                    // The rest of the rules is skipped, not where the request goes.
-                    let rest: Vec<Step> = steps[at + 1..]
-                        .iter()
-                        .filter(|step| matches!(step.deed, Deed::To(_)))
-                        .cloned()
-                        .collect();
-                    self.build(&rest, connection, budget)
-                }
-                Deed::Change(change) => {
-                    if change.is_empty() {
-                        continue;
-                    }
-                    let after = &steps[at + 1..];
-                    let rest = self.build(after, connection, budget);
-                    let changed = with(change, rest.clone(), step.spot);
-                    for together in &step.when.0 {
-                        routes.extend(guard(together, &changed, step.spot));
-                        if together.is_empty() {
-                            return routes;
-                        }
-                    }
-                    routes.extend(rest);
-                    return routes;
-                }
-            };
-            for together in &step.when.0 {
-                routes.extend(guard(together, &inner, step.spot));
-                if together.is_empty() {
-                    return routes;
-                }
-            }
-        }
-        routes
-    }
-
-    /// The way into a backend: its own rules, then its servers.
-    fn way_into_backend(
-        &mut self,
-        name: &str,
-        connection: Connection,
-        spot: Spot,
-        budget: &mut usize,
-    ) -> Vec<Route> {
-        let Some(section) = self.section_of_backend(name) else {
-            return Vec::new();
-        };
-        let proxy = Proxy::new(section, self.sections, self.used);
-        let action = if self.has_servers(name) {
-            let service = self.service(name);
-            Table::default().with("to", Value::text(service))
-        } else {
-            rules::deny(503)
-        };
-        let last = Route {
-            table: action,
-            spot,
-        };
-        // The rules of a listen section are asked once, as those of its front.
-        if proxy.is_listen() {
-            return vec![last];
-        }
-        let acls = self.acls(&proxy);
-        let mut steps = self.steps(&proxy, &acls, connection);
-        steps.extend(self.server_steps(&proxy, &acls, connection));
-        steps.push(Step {
-            when: Either::always(),
-            deed: Deed::Answer(last.table),
-            spot,
-        });
-        self.build(&steps, connection, budget)
-    }
-
-    /// `use-server NAME if ...`: a backend of this server alone.
-    fn server_steps(
-        &mut self,
-        proxy: &Proxy<'_>,
-        acls: &Acls,
-        connection: Connection,
-    ) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for line in proxy.own("use-server") {
-            let (words, condition) = rules::split(line.from(1));
-            let name = words.first().map_or("", |word| word.text.as_str());
-            match rules::when(condition, acls, connection, line.spot) {
-                Ok(when) => {
-                    self.verdicts.translated(line.spot);
-                    let key = format!("{}/{name}", proxy.name());
-                    let service = self
-                        .services
-                        .name(&key, &format!("{}-{name}", proxy.name()));
-                    let table = Table::default().with("to", Value::text(service));
-                    steps.push(Step {
-                        when,
-                        deed: Deed::Answer(table),
-                        spot: line.spot,
-                    });
-                }
-                Err(refusal) => refusal.tell(line.spot, &mut self.verdicts),
-            }
-        }
-        steps
-    }
-}
-
-/// Puts what goes with routes around them: into the only one, or into a group.
-fn with(change: &Table, routes: Vec<Route>, spot: Spot) -> Vec<Route> {
-    if let [only] = &routes[..]
-        && !change.0.iter().any(|(key, _)| only.table.has(key))
-        && !only.table.has("deny")
-        && !only.table.has("respond")
-    {
-        let mut table = only.table.clone();
-        table.0.extend(change.0.iter().cloned());
-        return vec![Route {
-            table,
-            spot: only.spot,
-        }];
-    }
-    let mut table = change.clone();
-    table.put("route", Value::Routes(routes));
-    vec![Route { table, spot }]
 }

@@ -8,15 +8,23 @@
 mod acl;
 mod back;
 mod bind;
+mod changed;
+mod elements;
+mod foresee;
 mod format;
 mod front;
+mod order;
 mod patterns;
+mod policies;
 pub(crate) use patterns::{checked, network};
 mod proxy;
+mod retry;
 mod rules;
 mod sections;
 mod server;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod units;
 mod words;
 
@@ -51,6 +59,7 @@ pub(crate) fn translate(
     let sections = sections::sections(lines, &mut verdicts);
     let used = RefCell::default();
     let mut translator = Translator {
+        sources,
         sections: &sections,
         used: &used,
         verdicts,
@@ -86,6 +95,7 @@ pub(crate) fn translate(
 }
 
 struct Translator<'a> {
+    sources: &'a Sources,
     sections: &'a [Section],
     used: &'a RefCell<BTreeSet<Spot>>,
     verdicts: Verdicts,
@@ -239,6 +249,7 @@ impl<'a> Translator<'a> {
         // Rules of a backend that nothing leads to are looked at all the same.
         if !proxy.is_listen() {
             let connection = acl::Connection { tls: false, port };
+            let _ = self.policies(proxy);
             let acls = acl::read(&proxy.section.lines, &mut self.verdicts);
             for line in &proxy.section.lines {
                 let names = [

@@ -2,6 +2,8 @@
 
 use ipnet::IpNet;
 
+use super::elements;
+
 /// How a value is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Match {
@@ -17,6 +19,8 @@ pub(crate) enum Match {
     Length,
     /// It is there.
     Found,
+    /// As a number, an address, or true or false; texts are not compared so.
+    Number,
 }
 
 impl Match {
@@ -32,7 +36,7 @@ impl Match {
             "reg" => Self::Regex,
             "len" => Self::Length,
             "found" => Self::Found,
-            "bool" | "int" | "ip" => Self::Exact,
+            "bool" | "int" | "ip" => Self::Number,
             _ => return None,
         })
     }
@@ -47,15 +51,14 @@ pub(crate) fn pattern(
     in_list: bool,
 ) -> Result<Option<String>, String> {
     let quoted = regex::escape(value);
-    let (start, end) = if in_list {
-        (r"(?:^|,)[ \t]*", r"[ \t]*(?:,|$)")
-    } else {
-        ("^", "$")
-    };
     let regex = match how {
         Match::Begins | Match::Ends | Match::Contains if value.is_empty() => return Ok(None),
+        Match::Number => {
+            return Err("numbers and addresses are not compared in texts".into());
+        }
+        _ if in_list => elements::expression(how, value)?,
         Match::Exact | Match::Begins | Match::Ends => {
-            let plain = !value.contains('*') && !value.starts_with('~') && !fold && !in_list;
+            let plain = !value.contains('*') && !value.starts_with('~') && !fold;
             if plain && !value.is_empty() {
                 return Ok(Some(match how {
                     Match::Begins => format!("{value}*"),
@@ -64,9 +67,9 @@ pub(crate) fn pattern(
                 }));
             }
             match how {
-                Match::Begins => format!("{start}{quoted}"),
-                Match::Ends => format!("{quoted}{end}"),
-                _ => format!("{start}{quoted}{end}"),
+                Match::Begins => format!("^{quoted}"),
+                Match::Ends => format!("{quoted}$"),
+                _ => format!("^{quoted}$"),
             }
         }
         Match::Contains => quoted,
@@ -135,30 +138,6 @@ pub(crate) fn network(text: &str) -> Option<String> {
     }
     let address: std::net::IpAddr = text.parse().ok()?;
     Some(address.to_string())
-}
-
-/// Fields whose value is a list: HAProxy looks at each member.
-pub(crate) fn is_list(name: &str) -> bool {
-    const LISTS: [&str; 17] = [
-        "accept",
-        "accept-charset",
-        "accept-encoding",
-        "accept-language",
-        "allow",
-        "cache-control",
-        "connection",
-        "forwarded",
-        "if-match",
-        "if-none-match",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "vary",
-        "via",
-        "x-forwarded-for",
-    ];
-    LISTS.iter().any(|list| list.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use super::super::logic::Either;
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::acl::{self, Acls, Connection, Refusal};
+use super::changed::Effect;
 use super::format::{literal, template};
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
@@ -27,7 +28,24 @@ pub(crate) enum Deed {
 pub(crate) struct Step {
     pub when: Either,
     pub deed: Deed,
+    /// What it changes of what later rules may look at.
+    pub effects: Vec<Effect>,
+    /// Whether it is an `http-request`, which `allow` ends.
+    pub ends_with_allow: bool,
     pub spot: Spot,
+}
+
+impl Step {
+    /// What is not an `http-request`.
+    pub fn new(when: Either, deed: Deed, spot: Spot) -> Self {
+        Self {
+            when,
+            deed,
+            effects: Vec::new(),
+            ends_with_allow: false,
+            spot,
+        }
+    }
 }
 
 /// Cuts the condition off a rule.
@@ -50,10 +68,14 @@ pub(crate) fn when(
     acls: &Acls,
     connection: Connection,
     line: Spot,
+    verdicts: &mut Verdicts,
 ) -> Result<Either, Refusal> {
     match condition {
         None => Ok(Either::always()),
-        Some((unless, words)) => acl::condition(words, unless, acls, connection, line),
+        Some((unless, words)) => {
+            let note = &mut |text| verdicts.note(line, text);
+            acl::condition(words, unless, acls, connection, line, note)
+        }
     }
 }
 
@@ -65,7 +87,7 @@ pub(crate) fn step(
     verdicts: &mut Verdicts,
 ) -> Option<Step> {
     let (words, condition) = split(line.from(1));
-    let when = match when(condition, acls, connection, line.spot) {
+    let when = match when(condition, acls, connection, line.spot, verdicts) {
         Ok(when) => when,
         Err(refusal) => {
             refusal.tell(line.spot, verdicts);
@@ -96,10 +118,21 @@ pub(crate) fn step(
             if !verdicts.has(line.spot) {
                 verdicts.translated(line.spot);
             }
+            if deed.is_some() && rule.fills_in_a_list() {
+                verdicts.note(
+                    line.spot,
+                    "of a field with several values its first line is filled in; with hdr() HAProxy takes what is behind \
+                     the last comma",
+                );
+            }
+            let effects = rule.effects();
+            // What is always so here still changes what later rules find.
+            let deed =
+                deed.or_else(|| (!effects.is_empty()).then(|| Deed::Change(Table::default())));
             deed.map(|deed| Step {
-                when,
-                deed,
-                spot: line.spot,
+                effects,
+                ends_with_allow: line.word(0) == "http-request",
+                ..Step::new(when, deed, line.spot)
             })
         }
         Err(refusal) => {
@@ -180,6 +213,64 @@ impl Rule<'_> {
         self.words.get(at + 1)
     }
 
+    /// Whether a text has `%[hdr(NAME)]`; there is one Host.
+    fn fills_in_a_list(&self) -> bool {
+        self.words.iter().any(|word| {
+            word.text.split("%[").skip(1).any(|fetch| {
+                let fetch = fetch.to_ascii_lowercase();
+                let name = ["hdr(", "req.hdr(", "req.fhdr("]
+                    .iter()
+                    .find_map(|name| fetch.strip_prefix(name));
+                name.is_some_and(|name| !name.starts_with("host"))
+            })
+        })
+    }
+
+    /// What the rule changes of what later rules may look at.
+    fn effects(&self) -> Vec<Effect> {
+        let name = self.word(1).to_owned();
+        let value = || template(self.word(2), self.line.spot).unwrap_or_default();
+        let one = match (self.line.word(0), self.word(0)) {
+            ("http-request", "set-header") => Effect::Set(name, value()),
+            ("http-request", "add-header") => Effect::Add(name, value()),
+            ("http-request", "del-header") => Effect::Remove(name),
+            ("http-request", "set-path") => match template(&name, self.line.spot) {
+                Ok(to) => Effect::Path(to),
+                Err(_) => return Vec::new(),
+            },
+            ("http-request", "replace-path" | "replace-pathq" | "replace-uri") => {
+                match self.replacement() {
+                    Ok((regex, to)) => Effect::Replace { regex, to },
+                    Err(_) => return Vec::new(),
+                }
+            }
+            ("reqadd", text) => match text.split_once(':') {
+                Some((name, value)) => Effect::Add(name.into(), literal(value.trim())),
+                None => return Vec::new(),
+            },
+            ("reqdel" | "reqidel", text) => {
+                let name = text.trim_start_matches('^').split(':').next();
+                Effect::Remove(name.unwrap_or_default().to_owned())
+            }
+            _ => return Vec::new(),
+        };
+        vec![one]
+    }
+
+    /// The expression of `replace-path`, for the whole path, and what takes its place.
+    fn replacement(&self) -> Result<(String, String), Refusal> {
+        let (regex, to) = (self.word(1), self.word(2));
+        super::patterns::checked(regex).map_err(|message| Refusal::new(self.at(1), message))?;
+        if to.contains("\\0") {
+            return Err(Refusal::new(
+                self.at(2),
+                "what the whole expression finds has no name here: put it into parentheses, and write \\1",
+            ));
+        }
+        // What does not match goes: HAProxy replaces the whole path. \1 are the parentheses of the expression.
+        Ok((whole(regex), captures(&template(to, self.at(2))?)))
+    }
+
     fn request(&self, verdicts: &mut Verdicts) -> Done {
         let line = self.line.spot;
         let name = self.word(1);
@@ -223,17 +314,24 @@ impl Rule<'_> {
                 Deed::Change(Table::default().with("rewrite", Value::text(to)))
             }
             "replace-path" | "replace-pathq" | "replace-uri" => {
-                super::patterns::checked(name)
-                    .map_err(|message| Refusal::new(self.at(1), message))?;
-                // HAProxy's replacement puts in the whole when the expression matches; \1 are its parentheses.
-                let to = captures(self.word(2));
-                let mut rules = Table::default();
-                // What does not match goes: HAProxy replaces the whole path.
-                rules.put(&format!("~{}", whole(name)), Value::text(to));
+                let (regex, to) = self.replacement()?;
+                if self.word(0) != "replace-path" {
+                    verdicts.note(
+                        line,
+                        "the path alone is replaced: the query is not looked at, and stays",
+                    );
+                }
+                let rules = Table::default().with(&format!("~{regex}"), Value::text(to));
                 Deed::Change(Table::default().with("rewrite", Value::Table(rules)))
             }
             "set-log-level" if name == "silent" => {
                 Deed::Change(Table::default().with("log", Value::plain(false)))
+            }
+            "use-service" if name != "prometheus-exporter" => {
+                return Err(Refusal::new(
+                    self.at(1),
+                    "there are no services but one for Prometheus: an application does what scripts did",
+                ));
             }
             action if is_idle(action) => {
                 verdicts.without(line, format!("`{}`: {}", self.line.shown(), idle(action)));
@@ -556,8 +654,8 @@ fn whole(regex: &str) -> String {
 }
 
 /// `\1` is `{1}`.
-fn captures(text: &str) -> String {
-    let mut out = literal(text);
+fn captures(template: &str) -> String {
+    let mut out = template.to_owned();
     for digit in 1..=9 {
         out = out.replace(&format!("\\{digit}"), &format!("{{{digit}}}"));
     }

@@ -39,6 +39,8 @@ const KERNEL: &str = "the engine chooses how it talks to the kernel";
 const LOGS: &str = "the access log is `log` of the listener, in combined form with timings";
 const STATS: &str = "counters are on the admin pages and at /metrics (`[cluster] admin`)";
 const CAPTURE: &str = "the access log holds what it holds; captures are not written";
+const ERRORLOC: &str =
+    "errors are answered in place, not by a redirect: name a page by `errorfile`";
 const ALWAYS: &str = "this is always so here";
 
 const PROCESS: &[Row] = &[
@@ -133,8 +135,18 @@ const PROCESS: &[Row] = &[
     without("log-format", DFRONT, (1, MANY), LOGS),
     without("log-format-sd", DFRONT, (1, MANY), LOGS),
     without("error-log-format", DFRONT, (1, MANY), LOGS),
-    without("unique-id-format", DFRONT, (1, MANY), LOGS),
-    without("unique-id-header", DFRONT, (1, 1), LOGS),
+    to(
+        "unique-id-format",
+        DFRONT,
+        (1, MANY),
+        "the id of a request, in a form of its own: `{request-id}`",
+    ),
+    to(
+        "unique-id-header",
+        DFRONT,
+        (1, 1),
+        "`headers.request.set`: the field has `{request-id}`",
+    ),
     without("stats timeout", GLOBAL, (1, 1), STATS),
     without("stats maxconn", GLOBAL, (1, 1), STATS),
     without(
@@ -366,31 +378,31 @@ const COMMON: &[Row] = &[
         "errorfile",
         ALL,
         (2, 2),
-        "`errors` of the listener: its body, without the head",
+        "`errors` of the listener, or of the routes into the backend: its body, without the head; that of 503 is also that of 502",
     ),
-    without("errorloc", ALL, (2, 2), "errors are answered in place"),
-    without("errorloc302", ALL, (2, 2), "errors are answered in place"),
-    without("errorloc303", ALL, (2, 2), "errors are answered in place"),
+    refused("errorloc", ALL, (2, 2), ERRORLOC),
+    refused("errorloc302", ALL, (2, 2), ERRORLOC),
+    refused("errorloc303", ALL, (2, 2), ERRORLOC),
     without("id", PROXY, (1, 1), "things have names"),
     to("disabled", ALL, (0, 0), "the section is left out"),
     without("enabled", ALL, (0, 0), "it is, unless `disabled`"),
-    without(
+    to(
         "compression algo",
         ALL,
         (1, MANY),
-        "sites compress text with `compress`; what applications send is passed as it is",
+        "`compress` of routes, with gzip",
     ),
-    without(
+    to(
         "compression type",
         ALL,
         (1, MANY),
-        "sites compress text with `compress`; what applications send is passed as it is",
+        "`compress.types` of routes",
     ),
-    without(
+    to(
         "compression offload",
         ALL,
         (0, 0),
-        "sites compress text with `compress`; what applications send is passed as it is",
+        "Accept-Encoding is removed on the way to servers",
     ),
     without("stats enable", ALL, (0, 0), STATS),
     without("stats uri", ALL, (1, 1), STATS),
@@ -444,17 +456,17 @@ const FRONTENDS: &[Row] = &[
     to("use_backend", FRONT, (1, MANY), "a route"),
     to("default_backend", DFRONT, (1, 1), "the last route"),
     to("monitor-uri", DFRONT, (1, 1), "a route that answers 200"),
-    without(
+    refused(
         "monitor fail",
         FRONT,
         (2, MANY),
-        "the answer to `monitor-uri` is 200 while the node serves",
+        "the answer to `monitor-uri` is 200 while the node serves; a probe of the service itself asks a path of it",
     ),
-    without(
+    refused(
         "monitor-net",
         DFRONT,
         (1, 1),
-        "name the probes in a route with `source`",
+        "it is `http-request return status 200 if { src NETWORK }`",
     ),
     without("backlog", DFRONT, (1, 1), "the kernel's limit is used"),
     without("capture request", FRONT, (1, MANY), CAPTURE),
@@ -464,7 +476,7 @@ const FRONTENDS: &[Row] = &[
         "rate-limit sessions",
         DFRONT,
         (1, 1),
-        "connections are taken as fast as they come",
+        "connections are taken as fast as they come, where HAProxy lets them wait; `maxconn` bounds them, `rate` of routes each client",
     ),
     without("bind-process", ALL, (1, MANY), ONE_PROCESS),
 ];
@@ -494,15 +506,15 @@ const BACKENDS: &[Row] = &[
         "hash-balance-factor",
         DBACK,
         (1, 1),
-        "hashing here is bounded by `max-connections` of servers",
+        "by a field of the head it is bounded by 125 % of a fair share, otherwise by `max-connections` of servers",
     ),
     to("cookie", DBACK, (1, MANY), "`stick` of the backend"),
     to("retries", DBACK, (1, 1), "`retry` of the backend"),
-    without(
+    to(
         "retry-on",
         DBACK,
         (1, MANY),
-        "the rule of retries is one: what was not sent, and what may be sent twice",
+        "`retry.on` of the backend: statuses; what was not sent, and what may be sent twice, is tried again anyway",
     ),
     without(
         "fullconn",
@@ -517,11 +529,11 @@ const BACKENDS: &[Row] = &[
         (1, 1),
         "connections to servers are kept and shared, except for what is bound to one",
     ),
-    without(
+    refused(
         "http-send-name-header",
         DBACK,
         (0, 1),
-        "servers know who they are",
+        "servers are not told their names",
     ),
     without(
         "load-server-state-from-file",
@@ -698,12 +710,7 @@ const OPTIONS: &[Row] = &[
         (0, 0),
         "a client that is gone leaves the queue",
     ),
-    without(
-        "option allbackups",
-        DBACK,
-        (0, 0),
-        "backups share the requests when no other server is up",
-    ),
+    to("option allbackups", DBACK, (0, 0), "`backups = \"all\"`"),
     without(
         "option checkcache",
         DBACK,
@@ -750,7 +757,7 @@ const OPTIONS: &[Row] = &[
         "option originalto",
         ALL,
         (0, MANY),
-        "X-Forwarded-Host says what the client asked for",
+        "the address that a client came to is not told to servers; X-Forwarded-Host is the host that it asked for",
     ),
     without("option idle-close-on-response", DFRONT, (0, 0), HTTP_KEEP),
     without(
@@ -842,11 +849,11 @@ const TIMEOUTS: &[Row] = &[
         "`queue.timeout` of the backend",
     ),
     to("timeout check", DBACK, (1, 1), "`check.timeout`"),
-    without(
+    to(
         "timeout tunnel",
         DBACK,
         (1, 1),
-        "a tunnel has the time limits of bodies",
+        "`timeouts.idle` of the routes into the backend",
     ),
     without(
         "timeout client-fin",

@@ -1,0 +1,193 @@
+//! What is done to all requests of a section and to their answers: pages of errors, compression, the id of a request.
+
+use super::super::document::{Table, Value};
+use super::super::logic::Either;
+use super::super::names::normal;
+use super::super::sources::Spot;
+use super::Translator;
+use super::proxy::Proxy;
+use super::rules::{Deed, Step};
+use super::table::{FRONTEND, LISTEN};
+use super::words::Line;
+
+impl Translator<'_> {
+    /// What a backend does to all requests that come to it, besides what its rules say.
+    pub fn policies(&mut self, proxy: &Proxy<'_>) -> Vec<Step> {
+        // What a frontend has from the same `defaults` is said there.
+        let algo = proxy.get("compression algo");
+        let algo = algo.filter(|line| !self.has_front_with(line));
+        let mut steps: Vec<Step> = self.compression(proxy, algo).into_iter().collect();
+        let pages: Vec<&Line> = proxy.own("errorfile").collect();
+        let name = format!("{}-backend", proxy.name());
+        if let Some((table, spot)) = self.error_pages(&name, &pages) {
+            let table = Table::default().with("errors", Value::Table(table));
+            steps.push(Step::new(Either::always(), Deed::Change(table), spot));
+        }
+        steps
+    }
+
+    fn has_front_with(&self, algo: &Line) -> bool {
+        let fronts = self.sections.iter();
+        fronts
+            .filter(|section| section.kind & (FRONTEND | LISTEN) != 0)
+            .map(|section| Proxy::new(section, self.sections, self.used))
+            .any(|front| {
+                let line = front.get("compression algo");
+                line.is_some_and(|line| line.spot == algo.spot)
+            })
+    }
+
+    /// `errorfile 503 FILE`: the file is a whole answer; what follows its head is the page.
+    pub fn error_pages(&mut self, name: &str, lines: &[&Line]) -> Option<(Table, Spot)> {
+        let mut table = Table::default();
+        let mut spot = None;
+        for line in lines {
+            let status = line.word(1);
+            let is_error = status.len() == 3 && status.starts_with(['4', '5']);
+            if !is_error {
+                self.verdicts
+                    .without(line.spot, format!("{status} is no error"));
+                continue;
+            }
+            if line.word(2) == "/dev/null" {
+                self.verdicts
+                    .without(line.spot, "an error is always answered, never with silence");
+                continue;
+            }
+            let answer = match std::fs::read(line.word(2)) {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.verdicts.refuse(
+                        line.spot,
+                        line.at(2),
+                        format!("cannot read '{}': {error}", line.word(2)),
+                    );
+                    continue;
+                }
+            };
+            let end = [&b"\r\n\r\n"[..], b"\n\n"].into_iter().find_map(|end| {
+                let at = answer.windows(end.len()).position(|w| w == end)?;
+                Some(at + end.len())
+            });
+            let Some(end) = end else {
+                self.verdicts.refuse(
+                    line.spot,
+                    line.at(2),
+                    "this file is no answer: a head and a blank line come first",
+                );
+                continue;
+            };
+            let file = format!("errors/{}-{status}.html", normal(name));
+            let file = self.options.beside(&file);
+            self.files.insert(file.clone(), answer[end..].to_vec());
+            table.put(status, Value::text(file));
+            spot = Some(line.spot);
+            self.verdicts.note(
+                line.spot,
+                "the page is written to a file of its own, without the head: Tandem makes that",
+            );
+        }
+        // HAProxy answers 503 for a server that cannot be reached; here that is 502 where others are left, or none is
+        // checked.
+        if !table.has("502")
+            && let Some(page) = table.get("503").cloned()
+        {
+            table.put("502", page);
+        }
+        spot.map(|spot| (table, spot))
+    }
+
+    /// `compression algo gzip` and what goes with it.
+    pub fn compression(&mut self, proxy: &Proxy<'_>, algo: Option<&Line>) -> Option<Step> {
+        let types = proxy.get("compression type");
+        let offload = proxy.own("compression offload").last();
+        let Some(algo) = algo else {
+            if proxy.get("compression algo").is_none() {
+                for line in types.into_iter().chain(offload) {
+                    self.verdicts
+                        .without(line.spot, "there is no `compression algo`");
+                }
+            }
+            return None;
+        };
+        self.verdicts.translated(algo.spot);
+        let mut gzip = false;
+        for word in algo.from(2) {
+            match word.text.as_str() {
+                "identity" => {}
+                "gzip" => gzip = true,
+                "deflate" | "raw-deflate" => {
+                    gzip = true;
+                    self.verdicts.note(
+                        algo.spot,
+                        format!(
+                            "`{}` is not spoken: who takes it takes gzip, too",
+                            word.text
+                        ),
+                    );
+                }
+                other => self.verdicts.refuse(
+                    algo.spot,
+                    word.spot,
+                    format!("'{other}' is no algorithm of compression"),
+                ),
+            }
+        }
+        let mut compress = Table::default();
+        match types {
+            Some(line) => {
+                self.verdicts.translated(line.spot);
+                let types = line.from(2).iter().map(|word| &word.text);
+                compress.put("types", Value::texts(types));
+            }
+            None => self
+                .verdicts
+                .note(algo.spot, "of what types is not said: what is text is"),
+        }
+        self.verdicts
+            .note(algo.spot, "answers of 1 KiB or more are compressed");
+        compress.put("codings", Value::text("gzip"));
+        let mut table = Table::default();
+        if gzip {
+            table.put("compress", Value::Table(compress));
+        }
+        if let Some(line) = offload {
+            self.verdicts.translated(line.spot);
+            table
+                .table("headers")
+                .table("request")
+                .put("remove", Value::texts(["Accept-Encoding"]));
+        }
+        Some(Step::new(Either::always(), Deed::Change(table), algo.spot))
+    }
+
+    /// `unique-id-header NAME`.
+    pub fn request_id(&mut self, proxy: &Proxy<'_>) -> Option<Step> {
+        let format = proxy.get("unique-id-format");
+        if let Some(line) = format {
+            self.verdicts.note(
+                line.spot,
+                "the id of a request is Tandem's: 32 hexadecimal digits, also at the end of its line in the access log",
+            );
+        }
+        let line = proxy.get("unique-id-header")?;
+        if format.is_none() {
+            self.verdicts.without(
+                line.spot,
+                "HAProxy sends it with `unique-id-format` only, which is not there",
+            );
+            return None;
+        }
+        self.verdicts.note(
+            line.spot,
+            "the field has Tandem's id of the request, and never what a client says",
+        );
+        let mut table = Table::default();
+        table
+            .table("headers")
+            .table("request")
+            .table("set")
+            .put(line.word(1), Value::text("{request-id}"));
+        Some(Step::new(Either::always(), Deed::Change(table), line.spot))
+    }
+}

@@ -1,0 +1,413 @@
+//! Whole files: what they become, and what is refused.
+
+use super::super::{Input, Options, Translation, haproxy};
+
+fn made(front: &str, rest: &str) -> Translation {
+    let text = format!(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\nfrontend main\n bind 127.0.0.1:8080\n{front}\nbackend b1\n server s1 127.0.0.1:81\n{rest}\nbackend b2\n server s2 127.0.0.1:82\n"
+    );
+    let input = Input {
+        name: "h.cfg".into(),
+        text,
+    };
+    haproxy(&[input], &Options::default(), &|_| None)
+}
+
+/// The routes of a file that is taken, without what is around them.
+fn routes(front: &str, rest: &str) -> String {
+    let made = made(front, rest);
+    let refused = refusals(&made);
+    assert!(refused.is_empty(), "{front}: {refused:?}\n{}", made.text);
+    let lines = made.text.lines().map(str::trim_start);
+    lines
+        .skip_while(|line| !line.starts_with("route"))
+        .take_while(|line| *line != "]")
+        .map(|line| line.split("  # ").next().unwrap_or(line))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn refusals(made: &Translation) -> Vec<String> {
+    made.report.refused().map(|d| d.message.clone()).collect()
+}
+
+fn refused(front: &str, rest: &str) -> String {
+    let made = made(front, rest);
+    let said = refusals(&made).join("; ");
+    assert!(!said.is_empty(), "{front} is taken:\n{}", made.text);
+    said
+}
+
+#[test]
+fn a_rule_behind_a_change_that_cannot_be_foreseen_is_refused() {
+    for (front, rest) in [
+        // The path is made of what came.
+        (
+            "http-request replace-path /v1/(.*) /\\1\nhttp-request deny if { path_beg /admin }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request replace-path ^/(..)/(.*) /\\2\nhttp-request deny if { path_beg -i /admin }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request deny if { path_reg ^/admin }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request replace-path ^/v[12](/.*) \\1\nuse_backend b2 if { path_end .php }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request set-path %[hdr(X-Path)]\nhttp-request deny if { path_beg /admin }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request replace-path ^/api/(v.)/(.*) /\\2 if { path_beg /api/ }\ndefault_backend b1",
+            " http-request deny if { path_beg /admin }",
+        ),
+        (
+            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request set-header X-Path %[path]\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request replace-path ^/admin(.*) /x\\1\ndefault_backend b1",
+            "",
+        ),
+        // A field is.
+        (
+            "http-request set-header X-Real %[src]\nhttp-request deny if { hdr(X-Real) 10.0.0.1 }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request set-header Host %[hdr(X-Host)]\nuse_backend b2 if { hdr(host) a.example }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request set-header Cookie a=1\nuse_backend b2 if { req.cook(a) 1 }\ndefault_backend b1",
+            "",
+        ),
+    ] {
+        let said = refused(front, rest);
+        assert!(
+            said.contains("which h.cfg:8 has changed before"),
+            "{front}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_rule_behind_a_change_that_can_be_foreseen_finds_what_was_changed() {
+    for (front, rest, wanted) in [
+        (
+            "http-request set-path /admin if { path /v1a }\nhttp-request deny if { path_beg /admin }\ndefault_backend b1",
+            "",
+            "route = [\n{ path = \"/v1a\", rewrite = \"/admin\", route = [\n{ deny = true },\n] },\n{ path = \"/admin*\", deny = true },\n{ to = \"b1\" },",
+        ),
+        (
+            "http-request del-header X-Role\nuse_backend b2 if { hdr(X-Role) admin }\ndefault_backend b1",
+            "",
+            "route = [\n{ to = \"b1\", headers = { request = { remove = \"X-Role\" } } },",
+        ),
+        (
+            "http-request set-header X-A 1 if { path_beg /name }\nuse_backend b2 if { req.fhdr(X-A) 1 }\ndefault_backend b1",
+            "",
+            "route = [\n{ path = \"/name*\", to = \"b2\", headers = { request = { set = { X-A = \"1\" } } } },\n{ header = { X-A = \"1\" }, to = \"b2\" },\n{ to = \"b1\" },",
+        ),
+        (
+            "http-request set-header X-A 0\nhttp-request deny if { hdr(X-A) 1 }\ndefault_backend b1",
+            "",
+            "route = [\n{ to = \"b1\", headers = { request = { set = { X-A = \"0\" } } } },",
+        ),
+        (
+            "http-request set-header X-Frontend f\ndefault_backend b1",
+            " http-request deny unless { hdr(X-Frontend) f }",
+            "route = [\n{ to = \"b1\", headers = { request = { set = { X-Frontend = \"f\" } } } },",
+        ),
+        (
+            "http-request set-header Host b.example:81\nuse_backend b2 if { hdr(host) B.example }\ndefault_backend b1",
+            "",
+            "route = [\n{ to = \"b2\", headers = { request = { set = { Host = \"b.example:81\" } } } },",
+        ),
+        // Of a path with another beginning the rest is as it came.
+        (
+            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request deny if { path_beg /admin }\ndefault_backend b1",
+            "",
+            "route = [\n{ path = \"~^/v1/(.*)\", rewrite = { \"~^/v1/(.*)\" = \"/{1}\" }, route = [\n{ path = \"/v1/admin*\", deny = true },\n{ to = \"b1\" },\n] },\n{ path = \"/admin*\", deny = true },\n{ to = \"b1\" },",
+        ),
+        // What begins otherwise is another path.
+        (
+            "http-request replace-path ^/v1/(.*) /app/\\1\nhttp-request deny if { path_beg /admin }\ndefault_backend b1",
+            "",
+            "route = [\n{ path = \"~^/v1/(.*)\", rewrite = { \"~^/v1/(.*)\" = \"/app/{1}\" }, to = \"b1\" },\n{ path = \"/admin*\", deny = true },\n{ to = \"b1\" },",
+        ),
+        // What is added comes besides.
+        (
+            "http-request add-header X-A 2\nhttp-request deny if { req.fhdr(X-A) 1 }\nuse_backend b2 if { req.fhdr(X-A) 2 }\ndefault_backend b1",
+            "",
+            "route = [\n{ headers = { request = { add = { X-A = \"2\" } } }, route = [\n{ header = { X-A = \"1\" }, deny = true },\n{ to = \"b2\" },\n] },",
+        ),
+        (
+            "http-request set-path /x\nhttp-request set-header X-Path %[path]\ndefault_backend b1",
+            "",
+            "route = [\n{ rewrite = \"/x\", to = \"b1\", headers = { request = { set = { X-Path = \"/x\" } } } },",
+        ),
+    ] {
+        let routes = routes(front, rest);
+        // The order of keys says nothing.
+        let sorted = |text: &str| {
+            let words = text.split([' ', ',', '\n']).filter(|word| !word.is_empty());
+            let mut words: Vec<String> = words.map(str::to_owned).collect();
+            words.sort();
+            words
+        };
+        assert_eq!(sorted(&routes), sorted(wanted), "{front}\n{routes}");
+    }
+}
+
+#[test]
+fn a_rule_that_looks_at_something_else_stays_as_it_is() {
+    for (front, rest) in [
+        (
+            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request deny if { src 10.0.0.0/8 }\nuse_backend b2 if { hdr(X-A) 1 }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request deny if { path_beg /admin }\nhttp-request replace-path ^/v1/(.*) /\\1\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request set-header X-Real %[src]\nhttp-request deny if { hdr(X-Other) 1 }\nhttp-request redirect prefix https://x.example if { path_beg /r }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "use_backend b2 if { path_beg /b2 }\ndefault_backend b1",
+            " http-request replace-path ^/v1/(.*) /\\1",
+        ),
+        (
+            "http-request set-header X-Real %[src]\nhttp-request deny unless { hdr(X-Real) -m found }\ndefault_backend b1",
+            "",
+        ),
+        (
+            "http-request replace-path ^/v1/(.*) /\\1\nhttp-request redirect prefix https://x.example if { hdr(X-A) 1 }\ndefault_backend b1",
+            "",
+        ),
+    ] {
+        assert!(!routes(front, rest).is_empty());
+    }
+}
+
+#[test]
+fn of_two_changes_of_the_path_the_second_works_on_what_the_first_has_made() {
+    let two = routes(
+        "http-request replace-path ^/a /b\nhttp-request replace-path ^/b /ok\ndefault_backend b1",
+        "",
+    );
+    assert!(
+        two.contains("{ to = \"b1\", rewrite = \"/ok\" },\n] },"),
+        "{two}"
+    );
+    let prefixed = routes(
+        "http-request replace-path ^/v1/(.*) /\\1\nhttp-request set-path /app%[path]\ndefault_backend b1",
+        "",
+    );
+    assert!(
+        prefixed.contains("\"~^/v1/(.*)\" = \"/app/{1}\""),
+        "{prefixed}"
+    );
+    assert!(prefixed.contains("\"/app{path}\""), "{prefixed}");
+}
+
+#[test]
+fn after_allow_the_rest_is_asked_that_allow_does_not_end() {
+    let routes = routes(
+        "http-request allow if { src 10.0.0.0/8 }\nhttp-request deny if { path /x }\nhttp-response set-header X-F 1\nredirect location / if { path /y }\ndefault_backend b1",
+        " http-request allow if { src 10.0.0.1 }\n http-request deny if { path /z }",
+    );
+    let allowed = routes.split("deny").next().unwrap_or_default();
+    assert!(
+        allowed.contains("X-F") && allowed.contains("/y"),
+        "{routes}"
+    );
+    assert!(
+        routes.contains("source = \"10.0.0.1\", to = \"b1\""),
+        "{routes}"
+    );
+}
+
+#[test]
+fn of_a_field_each_element_is_compared_or_the_whole_by_fhdr() {
+    let routes = routes(
+        "acl role hdr(X-Role) banned\nhttp-request deny if role\nhttp-request deny if { req.fhdr(X-Whole) a,b }\nuse_backend b2 if { hdr(host) a.example }\ndefault_backend b1",
+        "",
+    );
+    assert!(routes.contains("banned[ \\\\t]*(?:,|$)"), "{routes}");
+    assert!(
+        routes.contains("header = { X-Whole = \"a,b\" }, deny"),
+        "{routes}"
+    );
+    assert!(routes.contains("host = \"a.example\""), "{routes}");
+    let comma = refused(
+        "http-request deny if { hdr(X-Role) a,b }\ndefault_backend b1",
+        "",
+    );
+    assert!(comma.contains("req.fhdr()"), "{comma}");
+    let one = refused(
+        "http-request deny if { req.hdr(X-Role,-1) a }\ndefault_backend b1",
+        "",
+    );
+    assert!(one.contains("not picked out"), "{one}");
+    let number = refused(
+        "http-request deny if { req.hdr(X-N) -m int gt 5 }\ndefault_backend b1",
+        "",
+    );
+    assert!(number.contains("not compared in texts"), "{number}");
+}
+
+#[test]
+fn all_backups_share_the_requests_with_allbackups_only() {
+    let servers = " server s2 127.0.0.1:83 backup\n server s3 127.0.0.1:84 backup";
+    let all = made(
+        "default_backend b1",
+        &format!("{servers}\n option allbackups"),
+    )
+    .text;
+    assert!(all.contains("backups  = \"all\""), "{all}");
+    let first = made("default_backend b1", servers).text;
+    assert!(!first.contains("backups "), "{first}");
+}
+
+#[test]
+fn the_page_of_503_is_that_of_servers_that_cannot_be_reached() {
+    let place = std::env::temp_dir().join(format!("tandem-errorfile-{}", std::process::id()));
+    std::fs::create_dir_all(&place).unwrap();
+    for status in [502, 503] {
+        let text = format!("HTTP/1.0 {status} Sorry\r\n\r\nsorry {status}\n");
+        std::fs::write(place.join(status.to_string()), text).unwrap();
+    }
+    let errorfile = |status: u16| format!("errorfile {status} {}/{status}\n", place.display());
+    let text =
+        |front: String, rest: String| made(&format!("{front}default_backend b1"), &rest).text;
+    let one = text(errorfile(503), String::new());
+    assert!(
+        one.contains("503 = \"errors/main-503.html\", 502 = \"errors/main-503.html\""),
+        "{one}"
+    );
+    let both = text(errorfile(502) + &errorfile(503), String::new());
+    assert!(
+        both.contains("502 = \"errors/main-502.html\", 503 = \"errors/main-503.html\""),
+        "{both}"
+    );
+    let own = text(String::new(), errorfile(503));
+    assert!(
+        own.contains("errors = { 503 = \"errors/b1-backend-503.html\""),
+        "{own}"
+    );
+    std::fs::remove_dir_all(&place).unwrap();
+}
+
+#[test]
+fn the_id_of_a_request_is_a_field_that_servers_get() {
+    let id = routes(
+        "unique-id-format %{+X}o\\ %ci\nunique-id-header X-UID\ndefault_backend b1",
+        "",
+    );
+    assert!(id.contains("set = { X-UID = \"{request-id}\" }"), "{id}");
+    assert!(!routes("unique-id-header X-UID\ndefault_backend b1", "").contains("X-UID"));
+}
+
+#[test]
+fn compression_and_retries_are_those_of_routes_and_backends() {
+    let front = "compression algo gzip\ncompression type text/html text/*\ndefault_backend b1";
+    let compressed = routes(front, "");
+    assert!(
+        compressed
+            .contains("compress = { types = [\"text/html\", \"text/*\"], codings = \"gzip\" }"),
+        "{compressed}"
+    );
+    let backend = routes(
+        "default_backend b1",
+        " compression algo gzip\n compression offload",
+    );
+    assert!(
+        backend.contains("remove = \"Accept-Encoding\""),
+        "{backend}"
+    );
+    for (lines, wanted) in [
+        (
+            " retry-on 503 conn-failure 500",
+            "retry    = { on = [500, 503] }",
+        ),
+        (
+            " retry-on all-retryable-errors\n retries 1",
+            "retry    = { tries = 1, on = [500, 502, 503, 504] }",
+        ),
+        (" retry-on none", "retry    = 0"),
+        (" retry-on conn-failure\n retries 2", "retry    = 2"),
+    ] {
+        let text = made("default_backend b1", lines).text;
+        assert!(text.contains(wanted), "{lines}\n{text}");
+    }
+    refused("default_backend b1", " retry-on 999");
+}
+
+#[test]
+fn what_would_change_answers_when_left_out_is_refused() {
+    for (front, rest) in [
+        ("errorloc 503 http://x.example/", ""),
+        ("monitor-uri /alive\nmonitor fail if { src 10.0.0.1 }", ""),
+        ("monitor-net 10.0.0.0/8", ""),
+        ("", " http-send-name-header X-Server"),
+    ] {
+        let said = refused(&format!("{front}\ndefault_backend b1"), rest);
+        assert!(said.contains("is not translated"), "{said}");
+    }
+}
+
+#[test]
+fn a_field_is_hashed_as_it_came_or_not_at_all() {
+    let set = "http-request set-header X-Key %[src]\n";
+    let said = refused(&format!("{set}default_backend b1"), " balance hdr(x-key)");
+    assert!(said.contains("hashed as it came"), "{said}");
+    let said = refused(
+        "default_backend b1",
+        &format!(" balance hdr(X-Key)\n {set}"),
+    );
+    assert!(said.contains("hashed as it came"), "{said}");
+    routes(&format!("{set}default_backend b1"), " balance hdr(X-Other)");
+}
+
+#[test]
+fn what_is_worth_knowing_of_a_condition_is_told_where_it_stands() {
+    let made = made(
+        "use_backend b2 if { hdr_reg(X-A) ^a }\ndefault_backend b1",
+        "",
+    );
+    let told = made.report.to_string();
+    assert!(
+        told.contains("h.cfg:8: each element of the field is compared"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_tunnel_may_be_silent_for_its_own_time() {
+    let tunnel = routes("default_backend b1", " timeout tunnel 1h");
+    assert!(
+        tunnel.contains("{ to = \"b1\", timeouts = { idle = \"1h\" } }"),
+        "{tunnel}"
+    );
+}
+
+#[test]
+fn a_service_of_haproxys_own_is_refused_unless_there_is_one_like_it() {
+    let said = refused(
+        "http-request use-service lua.x if { path /l }\ndefault_backend b1",
+        "",
+    );
+    assert!(said.contains("no services but one"), "{said}");
+    routes(
+        "http-request use-service prometheus-exporter if { path /m }\ndefault_backend b1",
+        "",
+    );
+}
