@@ -157,6 +157,23 @@ fn haproxy_says_what_is_wrong_in_its_own_words() {
 }
 
 #[test]
+fn a_haproxy_cfg_without_a_listener_is_not_started() {
+    let place = Place::new("haproxy-deaf");
+    for text in [
+        "",
+        "defaults\n mode http\nbackend b\n server s 127.0.0.1:82\n",
+    ] {
+        let file = place.write("haproxy.cfg", text);
+        for check in [&["-c"][..], &[]] {
+            let done = tandem(&[&["haproxy", "-f", &file], check].concat());
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            assert_eq!(done.status.code(), Some(2), "{said}");
+            assert!(said.contains("will not start (no listener)"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn nginx_is_tested_reloaded_and_stopped_by_its_own_command_line() {
     let place = Place::new("nginx");
     let port = free_port();

@@ -246,7 +246,16 @@ fn translate(files: &[PathBuf], beside: &Path) -> Result<Translation> {
             String::new()
         },
     };
-    Ok(import::haproxy(&inputs, &options, &environment))
+    let translation = import::haproxy(&inputs, &options, &environment);
+    let is_deaf = |loaded: &tandem_config::Loaded| loaded.cluster.listeners.is_empty();
+    if translation.loaded.as_ref().is_some_and(is_deaf) {
+        // A file that is being written, or was cut off by a full disk, ends nothing that runs.
+        return Err(Failure::usage(
+            "Configuration file has no error but will not start (no listener) => exit(2)."
+                .to_owned(),
+        ));
+    }
+    Ok(translation)
 }
 
 /// A file itself; of a directory the *.cfg, in order.
