@@ -248,7 +248,10 @@ fn translate(files: &[PathBuf], beside: &Path) -> Result<Translation> {
     };
     let translation = import::haproxy(&inputs, &options, &environment);
     let is_deaf = |loaded: &tandem_config::Loaded| loaded.cluster.listeners.is_empty();
-    if translation.loaded.as_ref().is_some_and(is_deaf) {
+    // HAProxy's own socket for commands is one, too, to HAProxy.
+    let is_socket = |line: &str| line.trim_start().starts_with("stats socket");
+    let has_socket = inputs.iter().any(|input| input.text.lines().any(is_socket));
+    if !has_socket && translation.loaded.as_ref().is_some_and(is_deaf) {
         // A file that is being written, or was cut off by a full disk, ends nothing that runs.
         return Err(Failure::usage(
             "Configuration file has no error but will not start (no listener) => exit(2)."
