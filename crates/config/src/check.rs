@@ -1,6 +1,7 @@
 //! What no single key can know: names, ports, routes and placement across the whole file.
 
 mod admin;
+mod apart;
 mod modes;
 mod names;
 mod placement;

@@ -176,6 +176,7 @@ pub(crate) fn notes(cluster: &Cluster) -> Vec<String> {
         }
     }
     notes.extend(loops(cluster));
+    notes.extend(super::apart::notes(cluster));
     let short = |key: &Secret| key.reveal().chars().count() < SHORT_KEY;
     if cluster.nodes.len() > 1 && cluster.key.as_ref().is_some_and(short) {
         notes.push("the key is short and may be guessed: `tandem key` makes a good one".into());

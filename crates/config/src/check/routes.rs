@@ -8,6 +8,7 @@ mod tests;
 use tandem_model::Conditions;
 
 use self::covers::covers;
+pub(super) use self::covers::lowered;
 use self::index::Index;
 use crate::keys::file::Draft;
 use crate::keys::route;

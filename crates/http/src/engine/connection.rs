@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_connection_keeps_less_than_400_bytes() {
+    fn an_idle_connection_keeps_less_than_half_a_kibibyte() {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default())
@@ -557,8 +557,10 @@ mod tests {
             let kept = size_of_val(&life)
                 + size_of::<tokio::time::Sleep>()
                 + size_of::<Option<std::task::Waker>>();
-            // Beyond this the task of a connection takes another step of 128 bytes.
-            assert!(kept <= 384, "{kept} bytes");
+            assert!(kept < 512, "{kept} bytes");
+            // Tasks are multiples of 128 bytes: a little more than this takes another step.
+            let life = size_of_val(&life);
+            assert!(life <= 272, "{life} bytes of {kept}");
         });
     }
 }

@@ -61,14 +61,18 @@ pub struct Observer {
 }
 
 /// Why `name` leads, as far as a node can see. `gap`: for a while nobody did.
-fn because(name: &str, before: Option<&str>, gap: bool) -> String {
-    match before {
-        None => "the first that is seen from here".into(),
-        Some(before) if before == name => {
-            "it was elected again, after voters had lost sight of it".into()
-        }
-        Some(before) if gap => format!("{before}, which led before, was not heard from"),
-        Some(before) => format!("{before}, which led before, handed over or lost its majority"),
+fn because(name: &str, term: u64, before: Option<&(String, u64)>, gap: bool) -> String {
+    let Some((before, last)) = before else {
+        return "the first that is seen from here".into();
+    };
+    if before == name && *last == term {
+        "it is heard again".into()
+    } else if before == name {
+        "it was elected again, after voters had lost sight of it".into()
+    } else if gap {
+        format!("{before}, which led before, was not heard from")
+    } else {
+        format!("{before}, which led before, handed over or lost its majority")
     }
 }
 
@@ -77,7 +81,7 @@ impl Observer {
     pub async fn run(self) {
         let mut last_leader = None;
         // Who led last, also when nobody has for a while.
-        let mut known: Option<String> = None;
+        let mut known: Option<(String, u64)> = None;
         let mut leaderless: Option<Instant> = None;
         let mut led_since: Option<Instant> = None;
         let mut voters: BTreeMap<NodeId, Seen> = BTreeMap::new();
@@ -103,10 +107,10 @@ impl Observer {
                     let now = (member.name, metrics.current_term);
                     if last_leader.as_ref() != Some(&now) {
                         let (name, term) = &now;
-                        let why = because(name, known.as_deref(), gap.is_some());
+                        let why = because(name, *term, known.as_ref(), gap.is_some());
                         let what = format!("{name} leads (term {term}): {why}");
                         self.events.info("sessions", what);
-                        known = Some(now.0.clone());
+                        known = Some(now.clone());
                         last_leader = Some(now);
                     }
                 }

@@ -44,20 +44,37 @@ impl Node {
         let dir = Dir::new();
         prepare(&dir);
         dir.file("www/index.html", "a page");
-        let ports = free_ports();
-        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
-        let file = dir.file("cluster.toml", &text(tables, &dir, ports));
+        let file = dir.file("cluster.toml", "");
         let command = vec![env!("CARGO_BIN_EXE_tandem").into(), "run".into(), file];
         let command = around(&dir, command);
+        let mut dir = Some(dir);
+        loop {
+            let mut node = Self::spawn(dir.take().expect("a directory"), tables, &command);
+            let is_over = |node: &mut Self| !matches!(node.child.try_wait(), Ok(None));
+            wait_until("the node serves, or ends", || {
+                node.log().contains("serves as") || is_over(&mut node)
+            });
+            if node.log().contains("serves as") {
+                return node;
+            }
+            // Somebody was faster: whoever connects to anything may be given the port that was free.
+            let log = node.log();
+            assert!(log.contains(" is taken: "), "it ended: {log}");
+            dir = Some(std::mem::replace(&mut node.dir, Dir::new()));
+        }
+    }
+
+    fn spawn(dir: Dir, tables: &str, command: &[String]) -> Self {
+        let ports = free_ports();
+        dir.file("cluster.toml", &text(tables, &dir, ports));
+        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
         let child = Command::new(&command[0])
             .args(&command[1..])
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("the binary starts");
-        let node = Self { dir, child, ports };
-        wait_until("the node serves", || node.log().contains("serves as"));
-        node
+        Self { dir, child, ports }
     }
 
     /// The process.
@@ -107,8 +124,11 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        send(self.child.id(), Signal::TERM);
-        let _ = self.child.wait();
+        // What has ended already has no number any more.
+        if let Ok(None) = self.child.try_wait() {
+            send(self.child.id(), Signal::TERM);
+            let _ = self.child.wait();
+        }
     }
 }
 

@@ -53,7 +53,7 @@ fn list_covers(wide: &[Pattern], narrow: &[Pattern], ignore_case: bool) -> bool 
 }
 
 /// In lower case, as far as routes fold case at all: that of ASCII.
-pub(super) fn lowered(pattern: &Pattern) -> Pattern {
+pub(in crate::check) fn lowered(pattern: &Pattern) -> Pattern {
     match pattern {
         Pattern::Exact(text) => Pattern::Exact(text.to_ascii_lowercase()),
         Pattern::Star(a, b) => Pattern::Star(a.to_ascii_lowercase(), b.to_ascii_lowercase()),
