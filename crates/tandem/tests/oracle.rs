@@ -719,6 +719,10 @@ fn what_would_do_something_else_is_refused_with_the_reason() {
             "location ~ ^/x { return 403; } rewrite ^/v1/(.*)$ /$1 last;",
             "location of the new path",
         ),
+        (
+            "location /app/ { location /app/private/ { return 403; } proxy_pass http://127.0.0.1:83; } rewrite ^/p$ /app/private/x last;",
+            "location of the new path",
+        ),
         // What looks at the new path.
         (
             "rewrite ^/v1/(.*)$ /$1; if ($uri ~ ^/admin) { return 403; }",

@@ -75,8 +75,8 @@ pub struct Compress {
 pub(crate) struct Coded {
     /// How its body is compressed; `None`: it is not, for this client.
     pub coding: Option<Coding>,
-    /// Its tag is that of an answer that is compressed.
-    weak: bool,
+    /// It is a 304: of the answer with a body, which the client has, it has the tag alone.
+    is_known: bool,
 }
 
 impl Compress {
@@ -113,11 +113,10 @@ impl Compress {
             return None;
         }
         let coding = self.preference.codings().next();
-        let coding = coding.filter(|_| self.streams);
         // RFC 9110 section 15.4.5: a 304 has the tag, and says of what it varies by, what the answer with a body would.
         Some(Coded {
-            weak: coding.is_some(),
-            coding: coding.filter(|_| !is_known),
+            coding: coding.filter(|_| self.streams),
+            is_known,
         })
     }
 }
@@ -138,7 +137,8 @@ impl Coded {
             }
             None
         };
-        if self.weak
+        // RFC 9110 section 8.8.3: another coding has another strong tag, and parts of it are not those of the other.
+        if self.coding.is_some()
             && let Some(tag) = line(b"etag", out)
         {
             let quote = memchr::memchr(b'"', &out[tag.clone()]);
@@ -148,8 +148,7 @@ impl Coded {
                 out.splice(at..at, *b"W/");
             }
         }
-        if let Some(coding) = self.coding {
-            // RFC 9110 section 8.8.3: another coding has another strong tag, and parts of it are not those of the other.
+        if let Some(coding) = self.coding.filter(|_| !self.is_known) {
             strip(
                 out,
                 from,
@@ -297,6 +296,20 @@ mod tests {
         let mut out = lines.into_bytes();
         coded.apply(&mut out, 0);
         Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn what_finds_no_compressor_goes_with_its_own_tag() {
+        let tag = "ETag: \"a\"\r\n";
+        for is_known in [false, true] {
+            let mut out = tag.to_owned().into_bytes();
+            let coded = Coded {
+                coding: None,
+                is_known,
+            };
+            coded.apply(&mut out, 0);
+            assert_eq!(out, format!("{tag}Vary: Accept-Encoding\r\n").as_bytes());
+        }
     }
 
     #[test]

@@ -178,12 +178,12 @@ impl<'a> Translator<'a> {
         let all = &here.server.locations;
         let path = to.split('?').next().unwrap_or(to);
         let Some((literal, _)) = path.split_once('$') else {
-            return Some(self.there(here, location::choose(all, path)));
+            return self.there(here, location::choose(all, path));
         };
         let found = match Moved::read(regex, path) {
             Some(moved) => moved.locations(all)?,
             None if all.iter().any(|l| moved::may_lead_to(l, literal)) => return None,
-            None => return Some(self.there(here, location::choose(all, literal))),
+            None => return self.there(here, location::choose(all, literal)),
         };
         let mut contents = Vec::new();
         for location in all {
@@ -191,16 +191,8 @@ impl<'a> Translator<'a> {
             if !found.iter().any(|found| found.directive.spot == spot) {
                 continue;
             }
-            let is_here = here
-                .location
-                .is_some_and(|here| here.directive.spot == spot);
-            if !is_here
-                && location
-                    .directive
-                    .inner()
-                    .iter()
-                    .any(|inner| inner.is("rewrite"))
-            {
+            let mut inner = location.directive.inner().iter();
+            let routes = if !is_at(here, location) && inner.any(|inner| inner.is("rewrite")) {
                 // What it asks of the path it asks of the one that is new there.
                 self.verdicts.note(
                     here.spot,
@@ -210,19 +202,13 @@ impl<'a> Translator<'a> {
                     ),
                 );
                 let table = Table::default().with("respond", Value::plain(500));
-                contents.push((spot, vec![answer(table, spot)]));
-                continue;
-            }
-            let routes = self.there(here, Some(location));
-            if routes
-                .iter()
-                .any(|route| moved::looks_at_path(&route.table))
-            {
-                return None;
-            }
+                vec![answer(table, spot)]
+            } else {
+                self.there(here, Some(location))?
+            };
             contents.push((spot, routes));
         }
-        let other = self.there(here, None);
+        let other = self.there(here, None)?;
         let mut content = |location: &Location<'_>| {
             let found = contents
                 .iter()
@@ -232,20 +218,24 @@ impl<'a> Translator<'a> {
         Some(location::order(&found, &mut content, &mut |_| None, other))
     }
 
-    /// What a location does for a path that was rewritten, or the server where there is none.
-    fn there(&mut self, here: Here<'_, 'a>, next: Option<&Location<'a>>) -> Vec<Route> {
-        match next {
-            Some(next)
-                if here
-                    .location
-                    .is_some_and(|here| here.directive.spot == next.directive.spot) =>
-            {
-                self.handler(here)
-            }
+    /// What a location does for a path that was rewritten, or the server where there is none. `None` where it asks what the
+    /// path is: it would be answered by the one that came.
+    fn there(&mut self, here: Here<'_, 'a>, next: Option<&Location<'a>>) -> Option<Vec<Route>> {
+        let routes = match next {
+            Some(next) if is_at(here, next) => self.handler(here),
             Some(next) => self.of_location(here, next),
             None => self.of_server(here),
-        }
+        };
+        let mut tables = routes.iter().map(|route| &route.table);
+        (!tables.any(moved::looks_at_path)).then_some(routes)
     }
+}
+
+/// Whether this is the location that `here` is in.
+fn is_at(here: Here<'_, '_>, location: &Location<'_>) -> bool {
+    let spot = location.directive.spot;
+    here.location
+        .is_some_and(|here| here.directive.spot == spot)
 }
 
 /// `https://host/path` in two.
