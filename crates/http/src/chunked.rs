@@ -115,7 +115,6 @@ impl Chunked {
                 let digits = if self.left == 0 { 1 } else { digits + 1 };
                 State::Size { digits }
             }
-
             (State::Size { digits: 1.. }, b';') => {
                 self.line = 0;
                 State::Extension

@@ -3,11 +3,10 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use tandem_http::Moment;
+use tandem_http::{Moment, Seldom};
 use tandem_model::Site;
 use tandem_telemetry::event::Events;
 
@@ -28,15 +27,8 @@ pub(crate) struct Place {
     subject: String,
     /// It could be opened when it was last looked at.
     readable: AtomicBool,
-    refused: Mutex<Refused>,
-}
-
-/// What was asked for and could not be had, as far as it was said.
-#[derive(Default)]
-struct Refused {
-    said: Option<Moment>,
-    /// How many were not mentioned since.
-    unsaid: u64,
+    /// What was asked for and could not be had.
+    refused: Seldom,
 }
 
 /// All of them.
@@ -63,7 +55,7 @@ impl Places {
                 root: root?,
                 subject: format!("site {}", site.name),
                 readable: AtomicBool::new(true),
-                refused: Mutex::default(),
+                refused: Seldom::default(),
             })
         };
         let aliases = site.aliases.iter().map(|(at, path)| place(at, path));
@@ -128,17 +120,8 @@ impl Place {
             }
             _ => return,
         };
-        let unsaid = {
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            if refused
-                .said
-                .is_some_and(|said| now.since(said) < SAID_EVERY)
-            {
-                refused.unsaid += 1;
-                return;
-            }
-            refused.said = Some(now);
-            std::mem::take(&mut refused.unsaid)
+        let Some(unsaid) = self.refused.due(now, SAID_EVERY) else {
+            return;
         };
         let more = match unsaid {
             0 => String::new(),

@@ -15,38 +15,30 @@ pub(super) fn notes(cluster: &Cluster) -> Vec<String> {
 
 fn look<'c>(routes: &'c [Route], outer: &[&'c Conditions], notes: &mut Vec<String>) {
     for route in routes {
-        let when = [outer, &[&route.when]].concat();
-        if are_apart(&when) {
+        if outer.iter().any(|group| are_apart(&route.when, group)) {
             notes.push(format!(
                 "the route in line {} never matches: no path is in its `path` and in that of its group, which both look at \
                  the path as the client asked for it, whatever `strip` and `rewrite` make of it",
                 route.line
             ));
         } else if let Action::Routes(nested) = &route.action {
-            look(nested, &when, notes);
+            look(nested, &[outer, &[&route.when]].concat(), notes);
         }
     }
 }
 
-/// Whether no path can meet all of these conditions, as far as that can be seen without a search.
-fn are_apart(when: &[&Conditions]) -> bool {
-    let asked: Vec<&&Conditions> = when.iter().filter(|one| !one.path.is_empty()).collect();
-    asked.iter().enumerate().any(|(i, inner)| {
-        asked[..i].iter().any(|outer| {
-            let fold = inner.ignore_case || outer.ignore_case;
-            let mut pairs = inner
-                .path
-                .iter()
-                .flat_map(|a| outer.path.iter().map(move |b| (a, b)));
-            pairs.all(|(a, b)| {
-                if fold {
-                    is_apart(&lowered(a), &lowered(b))
-                } else {
-                    is_apart(a, b)
-                }
-            })
-        })
-    })
+/// Whether no path can meet both of these conditions, as far as that can be seen without a search.
+fn are_apart(inner: &Conditions, outer: &Conditions) -> bool {
+    let fold = inner.ignore_case || outer.ignore_case;
+    let is_apart = |a: &Pattern, b: &Pattern| {
+        if fold {
+            is_apart(&lowered(a), &lowered(b))
+        } else {
+            is_apart(a, b)
+        }
+    };
+    let is_outside = |a: &Pattern| outer.path.iter().all(|b| is_apart(a, b));
+    !inner.path.is_empty() && !outer.path.is_empty() && inner.path.iter().all(is_outside)
 }
 
 /// Whether what one pattern matches the other surely does not.

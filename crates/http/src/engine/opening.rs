@@ -1,10 +1,9 @@
 //! What comes before the first request of a connection: a PROXY header, a TLS handshake, the preface of HTTP/2.
 
-use std::cell::Cell;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tandem_net::{Peer, Socket};
+use tandem_net::{Moment, Peer, Seldom, Socket};
 
 use super::admission::Denied;
 use super::client::Client;
@@ -17,25 +16,15 @@ const QUIET: Duration = Duration::from_mins(1);
 
 /// What went wrong on one worker, of one kind: clients of a listener that were sent away, files that were not sent.
 #[derive(Default)]
-pub(super) struct Failed {
-    told: Cell<Option<Instant>>,
-    untold: Cell<u64>,
-}
+pub(super) struct Failed(Seldom);
 
 impl Failed {
     /// Notes one, and tells of it (of whom, and what) and of those before it if it is time.
     pub fn tell(&self, shared: &Shared, what: impl FnOnce() -> (String, String)) {
-        let now = Instant::now();
-        if self
-            .told
-            .get()
-            .is_some_and(|told| now.duration_since(told) < QUIET)
-        {
-            self.untold.set(self.untold.get() + 1);
+        let Some(others) = self.0.due(Moment::now(), QUIET) else {
             return;
-        }
-        self.told.set(Some(now));
-        let others = match self.untold.take() {
+        };
+        let others = match others {
             0 => String::new(),
             n => format!("; {n} others since the last was told of"),
         };

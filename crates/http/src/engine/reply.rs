@@ -101,26 +101,24 @@ pub(super) async fn memory(
     let keep = keep(x, body.left(), reply.close);
     let second = tandem_net::coarse_time().as_secs();
     let whole = outs.whole;
-    {
-        let is_same = whole.is(&reply, keep, second);
-        x.record.service = Some(reply.service);
-        x.record.bytes = reply.body.len() as u64;
-        if !is_same {
-            whole.forget();
-            let length = Some(x.record.bytes);
-            head(
-                &mut whole.bytes,
-                x.conn,
-                200,
-                &reply.fields,
-                length,
-                keep,
-                None,
-            );
-            whole.head = whole.bytes.len();
-            whole.bytes.extend_from_slice(&reply.body);
-            whole.made_of(reply.fields, reply.body, keep, second);
-        }
+    let is_same = whole.is(&reply, keep, second);
+    x.record.service = Some(reply.service);
+    x.record.bytes = reply.body.len() as u64;
+    if !is_same {
+        whole.forget();
+        let length = Some(x.record.bytes);
+        head(
+            &mut whole.bytes,
+            x.conn,
+            200,
+            &reply.fields,
+            length,
+            keep,
+            None,
+        );
+        whole.head = whole.bytes.len();
+        whole.bytes.extend_from_slice(&reply.body);
+        whole.made_of(reply.fields, reply.body, keep, second);
     }
     x.record.status = 200;
     x.record.head_bytes += whole.head as u64;

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -45,6 +46,12 @@ impl Client {
     /// Asks at this address.
     pub fn new(address: Address, token: Option<String>) -> Self {
         Self { address, token }
+    }
+
+    /// Asks a node of this machine by its own socket.
+    pub fn at(socket: &Path) -> Self {
+        let path = socket.to_string_lossy().into_owned();
+        Self::new(Address::Unix(path), None)
     }
 
     /// Whether somebody listens there.

@@ -1,6 +1,6 @@
 //! Which node a command asks: the one that was named, this machine's service, or a node of the rehearsal that runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tandem_model::Address;
 
@@ -67,7 +67,7 @@ impl Wanted {
         for state in running() {
             tried.extend(sockets(&state, self.node.as_deref()));
         }
-        let clients = tried.iter().map(|path| at(path));
+        let clients = tried.iter().map(|path| Client::at(path));
         if let Some(client) = clients.into_iter().find(Client::answers) {
             return Ok(client);
         }
@@ -82,10 +82,6 @@ impl Wanted {
             format!("no node answers at {}", places.join(", "))
         }))
     }
-}
-
-fn at(path: &Path) -> Client {
-    Client::new(Address::Unix(path.to_string_lossy().into_owned()), None)
 }
 
 /// The sockets of a rehearsal's nodes.

@@ -18,8 +18,6 @@ pub use settings::Settings;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tandem_model::Address;
-
 use crate::cli;
 use crate::exit::{Failure, Result};
 use crate::node::OWN_SOCKET;
@@ -71,7 +69,7 @@ pub fn reload(settings: &Settings) -> Result {
     };
     let plan = plan::checked(settings)?;
     let socket = plan.state.join(OWN_SOCKET);
-    let node = Client::new(Address::Unix(socket.to_string_lossy().into_owned()), None);
+    let node = Client::at(&socket);
     if node.answers() {
         // It says what became of it: there is more that can be wrong than a file tells.
         node.post("/api/v1/node/reload", &[])?.good()?;

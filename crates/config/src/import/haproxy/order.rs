@@ -122,21 +122,14 @@ impl Translator<'_> {
                     };
                     let rest = self.build(after, connection, &then, budget);
                     let inner = with(&change, rest, step.spot);
-                    for together in &when.0 {
-                        routes.extend(guard(together, &inner, step.spot));
-                        if together.is_empty() {
-                            return routes;
-                        }
+                    if !add(&mut routes, &when, &inner, step.spot) {
+                        routes.extend(self.build(after, connection, &now, budget));
                     }
-                    routes.extend(self.build(after, connection, &now, budget));
                     return routes;
                 }
             };
-            for together in &when.0 {
-                routes.extend(guard(together, &inner, step.spot));
-                if together.is_empty() {
-                    return routes;
-                }
+            if add(&mut routes, &when, &inner, step.spot) {
+                return routes;
             }
         }
         routes
@@ -319,6 +312,14 @@ impl Translator<'_> {
         }
         steps
     }
+}
+
+/// Adds routes under each of the alternatives of a condition; whether nothing comes after them.
+fn add(routes: &mut Vec<Route>, when: &Either, inner: &[Route], spot: Spot) -> bool {
+    when.0.iter().any(|together| {
+        routes.extend(guard(together, inner, spot));
+        together.is_empty()
+    })
 }
 
 /// Whether what a rule puts in is made of the path, or is the path.

@@ -14,7 +14,7 @@ mod ports;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use tandem_model::{Address, Cluster, NodePlan};
+use tandem_model::{Cluster, NodePlan};
 
 use super::finding::Findings;
 use crate::commands::{load, run};
@@ -102,8 +102,7 @@ const LOOKS: &[(&str, Look)] = &[
 
 /// A node's own socket.
 fn own(plan: &NodePlan) -> Client {
-    let path = plan.state.join(OWN_SOCKET);
-    Client::new(Address::Unix(path.to_string_lossy().into_owned()), None)
+    Client::at(&plan.state.join(OWN_SOCKET))
 }
 
 /// What the node says of itself that runs by this plan.
