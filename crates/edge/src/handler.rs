@@ -1,11 +1,13 @@
-//! Pools as handlers, and the answer to a node's question whether it could serve.
+//! Pools as handlers, and a gateway's word to other nodes: whether it could serve, and that it would rather not.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use tandem_http::{Cx, Handler, PROBE_FIELD, Plan, Reply, Request, Step};
+use tandem_http::{
+    CUT_OFF, Cx, ELSEWHERE_FIELD, FAILED_FIELD, Handler, PROBE_FIELD, Plan, Reply, Request, Step,
+};
 use tandem_model::Overrides;
 
 use crate::pool::{Pool, PoolAttempts, Settings};
@@ -60,7 +62,15 @@ impl Handler for PoolHandler {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
         let pool = &self.pool;
         Step::Plan(if pool.gateway && is_probe(request) {
-            answer(&pool.service, pool.is_usable(), cx)
+            let standing = match (pool.is_usable(), pool.is_cut_off()) {
+                (false, _) => Standing::Out,
+                (true, true) => Standing::CutOff,
+                (true, false) => Standing::Well,
+            };
+            answer(&pool.service, standing, cx)
+        } else if pool.gateway && pool.is_cut_off() && is_anyones(request) {
+            cx.leave_uncounted();
+            Plan::Unlogged(Box::new(Plan::Bytes(declined(&pool.service))))
         } else {
             let attempts = PoolAttempts::new(pool.clone(), self.settings(), request);
             let attempts = attempts.on(cx.worker);
@@ -89,7 +99,7 @@ impl ProbeHandler {
 impl Handler for ProbeHandler {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
         if is_probe(request) {
-            return Step::Plan(answer(&self.service, true, cx));
+            return Step::Plan(answer(&self.service, Standing::Well, cx));
         }
         self.inner.step(request, cx)
     }
@@ -100,24 +110,49 @@ fn is_probe(request: &Request<'_>) -> bool {
     request.from_node && request.field(PROBE_FIELD).is_some()
 }
 
-/// 204 or 503. Probes come every few seconds from every listener: they are not written to the access log, and are
-/// nobody's requests.
-fn answer(service: &Arc<str>, usable: bool, cx: &Cx) -> Plan {
+/// Whether a node says that another one can serve the request as well.
+fn is_anyones(request: &Request<'_>) -> bool {
+    request.from_node && request.field(ELSEWHERE_FIELD).is_some()
+}
+
+/// What a node is told that passes a request to one that does not reach the sessions.
+fn declined(service: &Arc<str>) -> Reply {
+    let mut reply = Reply::text(503, service, "this node does not reach the sessions\n");
+    let mark = format!("{FAILED_FIELD}: cut-off\r\n");
+    reply.fields = [&reply.fields, mark.as_bytes()].concat().into();
+    reply
+}
+
+/// How a gateway stands.
+#[derive(Clone, Copy)]
+enum Standing {
+    Well,
+    /// It can serve, and its node does not reach the sessions.
+    CutOff,
+    /// Nothing behind it can be reached.
+    Out,
+}
+
+/// What is said to a probe. Probes come every few seconds from every listener: they are not written to the access log,
+/// and are nobody's requests.
+fn answer(service: &Arc<str>, standing: Standing, cx: &Cx) -> Plan {
     cx.leave_uncounted();
-    let reply = if usable {
-        Reply {
+    let reply = match standing {
+        Standing::Well => Reply {
             status: 204,
             fields: Bytes::new(),
             body: Bytes::new(),
             service: service.clone(),
             close: false,
+        },
+        Standing::CutOff => {
+            Reply::text(CUT_OFF, service, "this node does not reach the sessions\n")
         }
-    } else {
-        Reply::text(
+        Standing::Out => Reply::text(
             503,
             service,
             "no instance of this service can be reached here\n",
-        )
+        ),
     };
     Plan::Unlogged(Box::new(Plan::Bytes(reply)))
 }

@@ -124,6 +124,13 @@ async fn watch(pool: Arc<Pool>, server: Arc<Server>) {
         }
         match settings.check.timing() {
             Some(timing) => check(&pool, &server, &settings, &timing).await,
+            None if server.node && server.is_cut_off() => {
+                sleep(PARDON).await;
+                let asked = timeout(PARDON, probe::gateway(&server, &settings)).await;
+                if let Ok(Ok(false)) = asked {
+                    pool.note_cut_off(&server, false);
+                }
+            }
             None => {
                 server.wake.notified().await;
                 if server.state() == State::Down && server.mode() != Mode::Maintenance {
@@ -143,8 +150,11 @@ async fn check(pool: &Pool, server: &Server, settings: &Settings, timing: &Timin
         Ok(result) => result,
         Err(_) => Err(format!("no answer within {:?}", timing.timeout)),
     };
+    if let Ok(Some(is_cut_off)) = result {
+        pool.note_cut_off(server, is_cut_off);
+    }
     let result = result.map_err(|why| probe::told(&settings.check, &why));
-    pool.checked(server, generation, result);
+    pool.checked(server, generation, result.map(drop));
     let pause = if pool.is_usable() {
         server.pause(timing)
     } else {

@@ -8,7 +8,7 @@ mod settings;
 mod view;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::control::{Order, ServerControl};
 use crate::health::state::{Change, State};
-use crate::server::{Mode, STEPS, Server};
+use crate::server::{CUT_OFF, Mode, STEPS, Server};
 use crate::stick::Table;
 
 pub(crate) use attempts::PoolAttempts;
@@ -59,6 +59,8 @@ pub struct Pool {
     pub(crate) gateway: bool,
     members: Mutex<Members>,
     view: ArcSwap<View>,
+    /// This node does not reach the sessions.
+    cut_off: AtomicBool,
     /// Requests that wait for a place at a server.
     queue: Queue,
     /// How long they waited.
@@ -91,6 +93,7 @@ impl Pool {
                 Arc::new(Settings::of(plan, &table)),
                 None,
             )),
+            cut_off: AtomicBool::new(false),
             queue: Queue::default(),
             waits: telemetry.meters.queue(&plan.service),
             budget: Budget::default(),
@@ -229,6 +232,11 @@ impl Pool {
         members.reconcile(&settings.check, |server| {
             meters.server(&self.service, server)
         });
+        if !self.gateway && self.is_cut_off() {
+            for server in members.instances() {
+                server.set_cut_off(true);
+            }
+        }
         for name in members.unregistered() {
             self.register(name);
         }
@@ -261,6 +269,39 @@ impl Pool {
             }
             None => {}
         }
+    }
+
+    /// Says whether this node reaches the sessions that its programs may need. Where it does not, its servers are
+    /// used when no others can be, and its gateway declines what another node can serve.
+    pub fn set_cut_off(&self, is_cut_off: bool) {
+        self.cut_off.store(is_cut_off, Relaxed);
+        if !self.gateway {
+            let mine = self.members().instances();
+            for server in mine {
+                self.note_cut_off(&server, is_cut_off);
+            }
+        }
+    }
+
+    /// Whether this node does not reach the sessions.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Relaxed)
+    }
+
+    /// Notes whether a server's node reaches the sessions, and tells of changes.
+    pub(crate) fn note_cut_off(&self, server: &Server, is_cut_off: bool) {
+        if !server.set_cut_off(is_cut_off) {
+            return;
+        }
+        let subject = format!("{}/{}", self.service, server.key.name);
+        let events = &self.telemetry.events;
+        if is_cut_off {
+            events.warning(subject, CUT_OFF);
+        } else {
+            events.info(subject, "its node reaches the sessions again");
+        }
+        self.refresh();
+        server.wake.notify_one();
     }
 
     /// A check of `server` that began in `generation` ended.
@@ -297,6 +338,9 @@ impl Pool {
             // A gateway that is full is well.
             return;
         }
+        if failure.cause == Cause::CutOff {
+            return self.note_cut_off(server, true);
+        }
         server.count_failure();
         let why = match failure {
             Failure {
@@ -323,7 +367,7 @@ impl Pool {
             Cause::Timeout => "no answer in time".into(),
             Cause::Malformed => "the answer was malformed".into(),
             Cause::Status(status) => format!("answered {status}"),
-            Cause::NoServer | Cause::Busy => "no program to answer".into(),
+            Cause::NoServer | Cause::Busy | Cause::CutOff => "no program to answer".into(),
         });
         server.wake.notify_one();
     }

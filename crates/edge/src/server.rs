@@ -19,6 +19,9 @@ use tokio::time::Instant;
 use crate::control::Order;
 use crate::health::state::{State, Vitals};
 
+/// What is said of a server whose node does not reach the sessions.
+pub(crate) const CUT_OFF: &str = "its node does not reach the sessions, used when no other can be";
+
 /// A slow start gives the full share in so many steps.
 pub(crate) const STEPS: u16 = 10;
 
@@ -70,6 +73,8 @@ pub(crate) struct Server {
     /// When it came up; `None` once it has its full share.
     warming: Mutex<Option<Instant>>,
     mode: AtomicU8,
+    /// Its node does not reach the sessions.
+    cut_off: AtomicBool,
     /// Requests in a row that failed.
     errors: AtomicU32,
     counts: Counts,
@@ -123,6 +128,7 @@ impl Server {
             stick_id: Mutex::new(None),
             warming: Mutex::new(None),
             mode: AtomicU8::new(Mode::Ready as u8),
+            cut_off: AtomicBool::new(false),
             errors: AtomicU32::new(0),
             counts: Counts::default(),
             failures: AtomicU64::new(0),
@@ -173,6 +179,16 @@ impl Server {
 
     pub(crate) fn is_backup(&self) -> bool {
         self.backup.load(Relaxed)
+    }
+
+    /// Whether its node does not reach the sessions: it is used where no other is.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.cut_off.load(Relaxed)
+    }
+
+    /// Returns whether that is a change.
+    pub(crate) fn set_cut_off(&self, is_cut_off: bool) -> bool {
+        self.cut_off.swap(is_cut_off, Relaxed) != is_cut_off
     }
 
     /// Takes over what the file says now, apart from the weight.
@@ -285,7 +301,13 @@ impl Server {
     pub(crate) fn status(&self) -> ServerStatus {
         let (state, reason) = {
             let vitals = self.vitals();
-            (vitals.state(), vitals.reason().to_owned())
+            let reason = vitals.reason();
+            let reason = if vitals.state() == State::Up && self.is_cut_off() {
+                format!("{CUT_OFF}; {reason}")
+            } else {
+                reason.to_owned()
+            };
+            (vitals.state(), reason)
         };
         let health = match (self.mode(), state) {
             (Mode::Maintenance, _) => Health::Maintenance,

@@ -246,6 +246,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// It is a node of the file: it marks its own failures, and is told who the client is without further proof.
     pub node: bool,
+    /// Another node can serve the request as well: this one may decline it where it does not reach the sessions.
+    pub elsewhere: bool,
     /// Connect from this address.
     pub from: Option<IpAddr>,
     /// Speak TLS to it.
@@ -320,6 +322,8 @@ pub enum Cause {
     NoServer,
     /// All servers had as many requests as they take, for too long.
     Busy,
+    /// Its node does not reach the sessions, and another one may.
+    CutOff,
     /// It answered with a status that the pool takes for a failure.
     Status(u16),
 }

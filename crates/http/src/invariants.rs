@@ -56,6 +56,7 @@ pub fn request_head(bytes: &[u8]) {
             peer: Peer::Stranger,
             secure: false,
             to_node: true,
+            elsewhere: true,
             id: None,
             host: "server.example:80",
             edits: None,

@@ -39,10 +39,15 @@ pub use request::Request;
 pub use tandem_net::{ClientTls, Moment, Seldom, Socket, TlsName};
 
 /// A gateway's word to the edge on its own 502, 503 or 504: `unsent`, `busy` (unsent, because all servers had as many
-/// requests as they take) or `unanswered`. Sent to nodes of the file only,
-/// taken from nodes only, never passed outward.
+/// requests as they take), `cut-off` (unsent, because its node does not reach the sessions and another can serve) or
+/// `unanswered`. Sent to nodes of the file only, taken from nodes only, never passed outward.
 pub const FAILED_FIELD: &str = "tandem-failed";
+/// A node's word to a gateway with a request: another node can serve it as well. Any value.
+pub const ELSEWHERE_FIELD: &str = "tandem-elsewhere";
 /// A node's word to the edge on an error that it answers itself, where a server behind it did not: any value.
 pub const OWN_FIELD: &str = "tandem-own";
-/// A node's question to a gateway whether it could serve: any value. Answered by the gateway itself, 204 or 503.
+/// A node's question to a gateway whether it could serve: any value. Answered by the gateway itself: 204, 503, or
+/// [`CUT_OFF`].
 pub const PROBE_FIELD: &str = "tandem-probe";
+/// A gateway's answer to a probe: it could serve, but its node does not reach the sessions (424, Failed Dependency).
+pub const CUT_OFF: u16 = 424;

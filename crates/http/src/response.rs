@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::again::Last;
 use crate::field::{Fields, Kind, decimal, head_end, is_plain, members, part, range};
-use crate::handler::Stage;
+use crate::handler::{Cause, Stage};
 use crate::head::{MAX_FIELDS, MAX_HEAD};
 use crate::lines::{self, Fault};
 
@@ -254,15 +254,19 @@ impl ResponseHead {
             .map(|field| part(bytes, &field.value))
     }
 
-    /// What a gateway says of its own 502, 503 or 504: how far the try had come, and whether all servers were busy.
-    pub fn mark(&self, bytes: &[u8]) -> Option<(Stage, bool)> {
-        if !matches!(self.status, 502..=504) {
-            return None;
-        }
+    /// What a gateway says of its own 502, 503 or 504: how far the try had come, and what went wrong.
+    pub fn mark(&self, bytes: &[u8]) -> Option<(Stage, Cause)> {
+        let cause = match self.status {
+            502 => Cause::Broken,
+            503 => Cause::NoServer,
+            504 => Cause::Timeout,
+            _ => return None,
+        };
         match self.internal(bytes, crate::FAILED_FIELD)? {
-            b"unsent" => Some((Stage::Unsent, false)),
-            b"busy" => Some((Stage::Unsent, true)),
-            b"unanswered" => Some((Stage::Unanswered, false)),
+            b"unsent" => Some((Stage::Unsent, cause)),
+            b"busy" => Some((Stage::Unsent, Cause::Busy)),
+            b"cut-off" => Some((Stage::Unsent, Cause::CutOff)),
+            b"unanswered" => Some((Stage::Unanswered, cause)),
             _ => None,
         }
     }
@@ -350,15 +354,19 @@ mod tests {
         for (head, expected) in [
             (
                 "502 Bad Gateway\r\ntandem-failed: unsent\r\n",
-                Some((Stage::Unsent, false)),
+                Some((Stage::Unsent, Cause::Broken)),
             ),
             (
                 "503 X\r\ntandem-failed: busy\r\n",
-                Some((Stage::Unsent, true)),
+                Some((Stage::Unsent, Cause::Busy)),
+            ),
+            (
+                "503 X\r\ntandem-failed: cut-off\r\n",
+                Some((Stage::Unsent, Cause::CutOff)),
             ),
             (
                 "504 X\r\nTandem-Failed: unanswered\r\n",
-                Some((Stage::Unanswered, false)),
+                Some((Stage::Unanswered, Cause::Timeout)),
             ),
             ("502 X\r\ntandem-failed: maybe\r\n", None),
             ("200 OK\r\ntandem-failed: unsent\r\n", None),

@@ -24,6 +24,8 @@ pub(crate) struct Forwarded<'a> {
     pub secure: bool,
     /// The server is a node: it takes internal fields.
     pub to_node: bool,
+    /// Another node can serve it as well.
+    pub elsewhere: bool,
     /// Its id; `None` leaves what it has of that as it came.
     pub id: Option<&'a [u8]>,
     /// The Host field for a request that came without one (HTTP/1.0).
@@ -109,6 +111,10 @@ pub(crate) fn request(out: &mut Vec<u8>, f: &Forwarded<'_>) {
     }
     if let Some(edits) = f.edits {
         edits.request.apply(out, fields);
+    }
+    if f.elsewhere {
+        out.extend_from_slice(crate::ELSEWHERE_FIELD.as_bytes());
+        out.extend_from_slice(b": 1\r\n");
     }
     if head.wants_trailers(bytes) {
         out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n");
@@ -270,6 +276,7 @@ mod tests {
             peer,
             secure: false,
             to_node,
+            elsewhere: false,
             id: None,
             host: "server:80",
             edits: None,
@@ -355,6 +362,33 @@ mod tests {
         );
         // What nodes tell one another is nothing to a server that is none.
         assert!(!forwarded(Peer::Node, false, text).contains("tandem-probe"));
+    }
+
+    #[test]
+    fn a_node_is_told_that_another_can_serve_a_request_and_nobody_else_can_say_so() {
+        let text = "GET / HTTP/1.1\r\nHost: a\r\nTandem-Elsewhere: 1\r\n\r\n";
+        assert!(!forwarded(Peer::Stranger, true, text).contains("lsewhere"));
+        let mut head = Head::default();
+        assert!(head.parse(text.as_bytes()).unwrap());
+        let mut out = Vec::new();
+        let f = Forwarded {
+            head: &head,
+            bytes: text.as_bytes(),
+            from: "10.0.0.9:1234".parse().unwrap(),
+            peer: Peer::Stranger,
+            secure: false,
+            to_node: true,
+            elsewhere: true,
+            id: None,
+            host: "server:80",
+            edits: None,
+            cookies: None,
+        };
+        request(&mut out, &f);
+        assert_eq!(
+            String::from_utf8_lossy(&out).matches("lsewhere: 1").count(),
+            1
+        );
     }
 
     #[test]

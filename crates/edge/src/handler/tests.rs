@@ -42,7 +42,7 @@ fn answer(handler: &dyn Handler, head: &str, from_node: bool) -> Option<u16> {
         match handler.step(request, &cx()) {
             Step::Plan(Plan::Unlogged(plan)) => match *plan {
                 Plan::Bytes(reply) => Some(reply.status),
-                _ => panic!("a probe is answered at once"),
+                _ => panic!("a node is answered at once"),
             },
             Step::Plan(Plan::Forward(_)) => None,
             _ => panic!("a pool answers probes or forwards"),
@@ -72,4 +72,21 @@ fn the_door_of_any_handler_can_answer_probes() {
     let door = ProbeHandler::new("www", Arc::new(PoolHandler::new(pool(false))));
     assert_eq!(answer(&door, PROBE, true), Some(204));
     assert_eq!(answer(&door, PROBE, false), None);
+}
+
+#[test]
+fn a_gateway_that_is_cut_off_declines_what_another_node_can_serve_and_nothing_else() {
+    let pool = pool(true);
+    let handler = PoolHandler::new(pool.clone());
+    let anyones = "POST / HTTP/1.1\r\nHost: a\r\nTandem-Elsewhere: 1\r\n\r\n";
+    let only_ours = "POST / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert_eq!(answer(&handler, anyones, true), None);
+    pool.set_cut_off(true);
+    assert_eq!(answer(&handler, anyones, true), Some(503));
+    assert_eq!(answer(&handler, only_ours, true), None);
+    assert_eq!(answer(&handler, anyones, false), None, "a client's word");
+    assert_eq!(answer(&handler, PROBE, true), Some(CUT_OFF));
+    pool.set_cut_off(false);
+    assert_eq!(answer(&handler, PROBE, true), Some(204));
+    assert_eq!(answer(&handler, anyones, true), None);
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use tandem_http::handler::Endpoint;
-use tandem_http::{ClientTls, PROBE_FIELD, Socket, client};
+use tandem_http::{CUT_OFF, ClientTls, PROBE_FIELD, Socket, client};
 use tandem_model::{BackendTls, Check, HttpCheck, ProxyVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -30,25 +30,41 @@ pub(super) fn told(check: &Check, why: &str) -> String {
     }
 }
 
-/// Checks a server once. The error says what was wrong with its answer.
-pub(super) async fn check(server: &Server, settings: &Settings) -> Result<(), String> {
+/// What a gateway says of itself: whether its node is cut off from the sessions. The error says why it cannot serve.
+pub(super) async fn gateway(server: &Server, settings: &Settings) -> Result<bool, String> {
+    let request = format!(
+        "OPTIONS / HTTP/1.1\r\nHost: {}\r\n{PROBE_FIELD}: 1\r\nConnection: close\r\n\r\n",
+        host(&server.key.endpoint)
+    );
+    match ask(server, settings, request).await? {
+        204 => Ok(false),
+        CUT_OFF => Ok(true),
+        503 => Err("nothing there can serve it now".into()),
+        status => Err(format!(
+            "asked whether it can serve, it answered {status} and not 204: does it know this node's address?"
+        )),
+    }
+}
+
+/// Checks a server once. The error says what was wrong with its answer. A server of which it is known that its node was
+/// cut off from the sessions, or that was asked anyway, also says whether it is.
+pub(super) async fn check(server: &Server, settings: &Settings) -> Result<Option<bool>, String> {
+    let check = &settings.check;
+    // A gateway accepts connections also when the program behind it is gone: it is asked.
+    if server.node && matches!(check, Check::Tcp(_)) {
+        return gateway(server, settings).await.map(Some);
+    }
+    passes(server, settings).await?;
+    if server.node && server.is_cut_off() {
+        return gateway(server, settings).await.map(Some);
+    }
+    Ok(None)
+}
+
+async fn passes(server: &Server, settings: &Settings) -> Result<(), String> {
     let check = &settings.check;
     match check {
         Check::Off => Ok(()),
-        // A gateway accepts connections also when the program behind it is gone: it is asked.
-        Check::Tcp(_) if server.node => {
-            let request = format!(
-                "OPTIONS / HTTP/1.1\r\nHost: {}\r\n{PROBE_FIELD}: 1\r\nConnection: close\r\n\r\n",
-                host(&server.key.endpoint)
-            );
-            match ask(server, settings, request).await? {
-                204 => Ok(()),
-                503 => Err("nothing there can serve it now".into()),
-                status => Err(format!(
-                    "asked whether it can serve, it answered {status} and not 204: does it know this node's address?"
-                )),
-            }
-        }
         // A server that requests reach without TLS of ours may still speak it: whether it does is all that is asked.
         Check::Tls(_) if settings.tls.is_none() => {
             let any = BackendTls {

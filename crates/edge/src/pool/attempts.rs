@@ -130,6 +130,7 @@ impl PoolAttempts {
             address: server.key.endpoint.clone(),
             name: server.key.name.clone(),
             node: server.node,
+            elsewhere: server.node && self.pool.view.load().has_another(&self.tried),
             from: server.from,
             host: tls.as_ref().and_then(|_| server.host.clone()),
             tls,
@@ -184,8 +185,9 @@ impl Attempts for PoolAttempts {
     fn next(&mut self, why: Option<&Failure>) -> Option<Upstream> {
         self.end(why.copied());
         self.busy = false;
+        // Who declines a request has spent nothing on it.
         if let Some(failure) = why
-            && !(failure.retryable && self.may_retry())
+            && !(failure.retryable && (failure.cause == Cause::CutOff || self.may_retry()))
         {
             return None;
         }

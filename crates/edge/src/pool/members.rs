@@ -112,6 +112,13 @@ impl Members {
         }
     }
 
+    /// Those that run on this node.
+    pub(super) fn instances(&self) -> Vec<Arc<Server>> {
+        let own = |entry: &&Entry| matches!(entry.source, Source::Instances(_));
+        let servers = self.entries.iter().filter(own).flat_map(|e| &e.servers);
+        servers.cloned().collect()
+    }
+
     pub(super) fn servers(&self) -> Arc<[Arc<Server>]> {
         self.entries
             .iter()

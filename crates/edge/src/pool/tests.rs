@@ -9,6 +9,7 @@ use tandem_telemetry::{Control, ControlError, Health};
 use super::*;
 use crate::testing::{eventually, with_request};
 
+mod cut_off;
 mod errors;
 mod keep;
 mod queue;

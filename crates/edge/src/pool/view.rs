@@ -22,13 +22,16 @@ pub(crate) struct View {
     keeping: Box<[bool]>,
     /// Some server can be used.
     usable: bool,
+    /// How many can be that reach what they need.
+    whole: usize,
     /// Some server is in its slow start.
     warming: bool,
 }
 
 /// Which servers take requests: the first kind of which there is one. A server that was not checked yet is used while
 /// no other of its rank is known to be up: right after the start all are, and a new one waits for its first check. One
-/// that is just coming back is better than an answer that says there is none.
+/// that is just coming back is better than an answer that says there is none. One whose node does not reach the sessions
+/// comes after all others, whatever its rank.
 const RANKS: [(bool, State); 6] = [
     (false, State::Up),
     (false, State::Starting),
@@ -51,18 +54,22 @@ impl View {
             .map(|(index, server)| (index, &**server, server.state()))
             .collect();
         let first_only = settings.spread.backups == Backups::First;
-        let used: Vec<(u32, u16)> = RANKS
-            .iter()
-            .map(|&(backup, rank)| {
-                let of_rank = ready
-                    .iter()
-                    .filter(|(_, server, state)| server.is_backup() == backup && *state == rank)
-                    .map(|(index, server, _)| (*index, server.weight()));
-                let most = if backup && first_only { 1 } else { usize::MAX };
-                of_rank.take(most).collect()
-            })
-            .find(|used: &Vec<_>| !used.is_empty())
-            .unwrap_or_default();
+        let of_rank = |cut_off: bool, (backup, rank): (bool, State)| {
+            let is_of = |(_, server, state): &&(u32, &Server, State)| {
+                server.is_backup() == backup && *state == rank && server.is_cut_off() == cut_off
+            };
+            let of_rank = ready.iter().filter(is_of);
+            let most = if backup && first_only { 1 } else { usize::MAX };
+            let used = of_rank.map(|(index, server, _)| (*index, server.weight()));
+            used.take(most).collect::<Vec<_>>()
+        };
+        let best = |cut_off| {
+            let mut ranks = RANKS.iter().map(|&rank| of_rank(cut_off, rank));
+            ranks.find(|used| !used.is_empty())
+        };
+        let whole = best(false);
+        let is_whole = whole.is_some();
+        let used = whole.or_else(|| best(true)).unwrap_or_default();
         let (used, warming) = warm(used, &servers, settings.spread.slow_start);
         let mut balancer = Balancer::new(&settings.spread.balance, &used, &servers);
         if let Some(before) = before {
@@ -77,6 +84,7 @@ impl View {
         let keeping = servers.iter().map(|server| {
             server.mode() != Mode::Maintenance
                 && matches!(server.state(), State::Up | State::Starting)
+                && !(is_whole && server.is_cut_off())
         });
         Self {
             settings,
@@ -84,6 +92,7 @@ impl View {
             servers,
             balancer,
             usable: !used.is_empty(),
+            whole: if is_whole { used.len() } else { 0 },
             warming,
         }
     }
@@ -113,6 +122,11 @@ impl View {
     /// Whether there is no server to take, busy or not.
     pub(crate) fn is_empty(&self) -> bool {
         !self.usable
+    }
+
+    /// Whether another server than this one and those that were tried can be used, and reaches what it needs.
+    pub(crate) fn has_another(&self, tried: &[Arc<Server>]) -> bool {
+        self.whole > tried.len() + 1
     }
 
     /// Whether shares change by themselves.

@@ -197,6 +197,16 @@ agent = "0.0.0.0:11211"
         Links::cut(&self.network, links::isolation(node, &self.names))
     }
 
+    /// Cuts a node off from some others, until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The namespaces are not as they were.
+    pub fn cut_off_from(&self, node: &str, others: &[&str]) -> Result<Links<'_>, String> {
+        let others: Vec<_> = others.iter().map(|&name| name.to_owned()).collect();
+        Links::cut(&self.network, links::isolation(node, &others))
+    }
+
     /// Waits until every node is up, one leads, and three voters are with it.
     ///
     /// # Errors

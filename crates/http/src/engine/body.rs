@@ -133,6 +133,13 @@ impl<'a> Body<'a> {
         !self.lost
     }
 
+    /// Whether it can be sent again whatever comes of it: it is known to be small, or not to be there.
+    pub fn is_small(&self) -> bool {
+        let begun = self.first.len() + self.kept.len();
+        let fits = |left: u64| left.saturating_add(begun as u64) <= REPLAY as u64;
+        !self.lost && self.left().is_some_and(fits)
+    }
+
     /// What was read of it so far, to be sent first: in two parts.
     pub fn begun(&self) -> (&'a [u8], &[u8]) {
         (self.first, &self.kept)

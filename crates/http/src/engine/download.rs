@@ -89,14 +89,8 @@ impl Download<'_, '_> {
         }
         let delimited = self.response.body(self.x.is_head());
         if self.upstream.node
-            && let Some((stage, busy)) = self.response.mark(head)
+            && let Some((stage, cause)) = self.response.mark(head)
         {
-            let cause = match status {
-                503 if busy => Cause::Busy,
-                503 => Cause::NoServer,
-                504 => Cause::Timeout,
-                _ => Cause::Broken,
-            };
             return Err(Down::Marked(stage, cause));
         }
         let retried = |on: &Arc<[u16]>| on.contains(&status);

@@ -94,7 +94,7 @@ pub(super) async fn exchange(
     }
     let out = &mut *outs.request_out;
     out.clear();
-    write_head(x, upstream, out);
+    write_head(x, upstream, body, out);
     let flow = Flow {
         clock: &conn.clock,
         sent: Cell::new(0),
@@ -192,7 +192,7 @@ pub(super) async fn exchange(
     }
 }
 
-fn write_head(x: &Exchange<'_>, upstream: &Upstream, out: &mut Vec<u8>) {
+fn write_head(x: &Exchange<'_>, upstream: &Upstream, body: &Body<'_>, out: &mut Vec<u8>) {
     let address = match &upstream.address {
         // Only a request without a Host field needs it.
         Endpoint::Tcp(at) if x.request.head.host(x.request.bytes).is_empty() => at.to_string(),
@@ -210,6 +210,8 @@ fn write_head(x: &Exchange<'_>, upstream: &Upstream, out: &mut Vec<u8>) {
             peer: x.peer,
             secure: x.request.secure,
             to_node: upstream.node,
+            // What is declined must be there to be sent again.
+            elsewhere: upstream.elsewhere && body.is_small(),
             id: id.map(|id| id.text(&mut digits)),
             host: &address,
             edits: x.edits.as_deref(),

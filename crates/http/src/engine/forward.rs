@@ -229,7 +229,7 @@ pub(super) fn by(cause: Cause) -> Stopped {
     match cause {
         Cause::Refused | Cause::Broken | Cause::Malformed | Cause::Status(_) => Stopped::Server,
         Cause::Timeout => Stopped::ServerTimeout,
-        Cause::NoServer => Stopped::NoServer,
+        Cause::NoServer | Cause::CutOff => Stopped::NoServer,
         // A gateway that says so.
         Cause::Busy => Stopped::QueueFull,
     }
@@ -260,12 +260,13 @@ async fn failed(
         ),
         Cause::Timeout => (504, "the server did not answer in time"),
         Cause::NoServer => (503, NO_SERVER),
+        Cause::CutOff => (503, "the node that was asked does not reach the sessions"),
         Cause::Busy => (503, "all servers are busy"),
         Cause::Status(status) => (status, "the server could not answer"),
     };
     let cause = failure.map_or(Cause::NoServer, |failure| failure.cause);
     let phase = match (cause, failure.map(|failure| failure.stage)) {
-        (Cause::NoServer | Cause::Busy, _) | (_, None) => Phase::Queue,
+        (Cause::NoServer | Cause::CutOff | Cause::Busy, _) | (_, None) => Phase::Queue,
         (_, Some(Stage::Unsent)) => Phase::Connect,
         (_, Some(Stage::Unanswered | Stage::Answered)) => Phase::Answer,
     };

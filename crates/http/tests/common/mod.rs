@@ -236,6 +236,7 @@ pub fn upstream(to: SocketAddr) -> Upstream {
         address: Endpoint::Tcp(to),
         name: to.to_string().into(),
         node: false,
+        elsewhere: false,
         from: None,
         tls: None,
         host: None,

@@ -11,7 +11,7 @@ use tandem_memcache::{
 };
 
 use super::Agent;
-use super::route::{Answered, DEADLINE, Failure};
+use super::route::{Answered, Failure};
 use crate::rt::{Instant, random, sleep, timeout};
 use crate::state::{
     AgentId, Command, Compared, InvalidKey, Item, Key, Operation, Outcome, TOO_MANY_VALUES,
@@ -266,7 +266,7 @@ impl AgentKeyspace {
         if wanted.is_empty() {
             return Ok(Reply::End);
         }
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = self.0.0.route.deadline();
         let question = || match most {
             None => Request::Read(wanted.clone()),
             Some(most) => Request::ReadWithin(wanted.clone(), most as u64),
@@ -320,7 +320,7 @@ impl AgentKeyspace {
     /// As `change`, and again when the keyspace has no room for what would be found, until it has. Nobody is told so who
     /// only came at the same time as others.
     async fn change_in_turn(&self, commands: Vec<Command>) -> Result<(u64, Vec<Outcome>), Failure> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = self.0.0.route.deadline();
         let is_crowded = |outcomes: &[Outcome]| {
             let told = |o: &Outcome| matches!(o, Outcome::Refused(why) if why == TOO_MANY_VALUES);
             outcomes.iter().any(told)
@@ -357,7 +357,7 @@ impl AgentKeyspace {
         commands: Vec<Command>,
     ) -> Result<(u64, Vec<Outcome>), Failure> {
         let identity = &self.0.0.identity;
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = self.0.0.route.deadline();
         // An identity that was forgotten while the agent had nothing to do is renewed, once.
         let mut renewed = false;
         loop {
@@ -450,7 +450,7 @@ impl AgentKeyspace {
     }
 
     async fn stats(&self) -> Result<Reply, Reply> {
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = self.0.0.route.deadline();
         let answer = self.ask(deadline, || Request::Status).await;
         let status = match answer.map(|answered| answered.response) {
             Ok(Response::Status(status)) => status,

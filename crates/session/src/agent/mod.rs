@@ -7,6 +7,7 @@ mod identity;
 mod keyspace;
 mod operator;
 mod route;
+mod sight;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tandem_net::cluster::LinkError;
 use tandem_telemetry::{AgentStatus, Events, Health, VoterStatus};
 
+use super::sight::Sight;
 use crate::peers::{GROUP, Peers, Voter};
 use crate::rt::{Instant, sleep};
 use crate::types::{decode, encode};
@@ -56,6 +57,7 @@ pub struct Route {
     events: Events,
     known: Mutex<Known>,
     counts: Counts,
+    sight: Sight,
 }
 
 /// What the agent's operations came to.
@@ -95,7 +97,18 @@ impl Route {
             events,
             known: Mutex::default(),
             counts: Counts::default(),
+            sight: Sight::default(),
         }
+    }
+
+    /// Whether a leader is reached.
+    pub fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    /// When an operation that begins now ends at the latest.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.sight.limit()
     }
 
     /// Who led last.
@@ -167,9 +180,28 @@ impl Route {
     pub async fn ask(
         &self,
         deadline: Instant,
-        mut make: impl FnMut() -> Request,
+        make: impl FnMut() -> Request,
     ) -> Result<Answered, Failure> {
         self.counts.operations.fetch_add(1, Relaxed);
+        let answer = self.search(deadline, make, &self.counts.retries).await;
+        answer.map_err(|failure| self.lost(failure))
+    }
+
+    /// As [`ask`](Self::ask), for what is nobody's operation.
+    pub async fn ask_uncounted(
+        &self,
+        deadline: Instant,
+        make: impl FnMut() -> Request,
+    ) -> Result<Answered, Failure> {
+        self.search(deadline, make, &AtomicU64::new(0)).await
+    }
+
+    async fn search(
+        &self,
+        deadline: Instant,
+        mut make: impl FnMut() -> Request,
+        retries: &AtomicU64,
+    ) -> Result<Answered, Failure> {
         let mut first = true;
         let mut unknown = false;
         let mut why = String::from("no session node is known");
@@ -180,7 +212,7 @@ impl Route {
             let voters = self.peers.voters();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(self.lost(Failure { unknown, why }));
+                return Err(Failure { unknown, why });
             }
             let Some(voter) = self.choose(&voters, &tried) else {
                 // All were asked and none leads: an election, most likely.
@@ -192,7 +224,7 @@ impl Route {
                 continue;
             };
             if !std::mem::take(&mut first) {
-                self.counts.retries.fetch_add(1, Relaxed);
+                retries.fetch_add(1, Relaxed);
             }
             match self
                 .attempt(voter, make(), forward, left.min(ATTEMPT))
@@ -200,6 +232,7 @@ impl Route {
             {
                 Attempt::Answer(response) => {
                     self.reached(voter, forward);
+                    self.sight.answered();
                     let doubtful = unknown;
                     return Ok(Answered { response, doubtful });
                 }

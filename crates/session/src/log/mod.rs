@@ -5,6 +5,7 @@
 //! the disk, many entries to one flush.
 
 pub mod files;
+mod mark;
 pub mod segment;
 mod store;
 mod sync;

@@ -14,6 +14,7 @@ use openraft::entry::{EntryPayload, RaftEntry};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use super::files;
+use super::mark::Mark;
 use super::segment::{Records, Segment};
 use super::sync::{Flusher, Job, sync_data};
 use crate::types::{Entry, LogId, Types, Vote, invalid};
@@ -43,6 +44,7 @@ struct Inner {
     segments: VecDeque<Segment>,
     /// The first index of the newest segment, as the disk has it.
     newest: Option<u64>,
+    mark: Mark,
     cache: VecDeque<Entry>,
     cache_bytes: usize,
     vote: Option<Vote>,
@@ -69,6 +71,7 @@ impl LogStore {
             directory: directory.into(),
             segments: VecDeque::new(),
             newest,
+            mark: Mark::open(directory)?,
             cache: VecDeque::new(),
             cache_bytes: 0,
             vote,
@@ -214,6 +217,13 @@ impl Inner {
         if gap {
             return Err(invalid("the start of the log is missing"));
         }
+        let behind = self.last.map_or(0, |last| last.index() + 1);
+        if behind < self.mark.entries() {
+            let missing = self.mark.entries() - behind;
+            return Err(invalid(&format!(
+                "the end of the log is missing, {missing} entries"
+            )));
+        }
         if short {
             // Everything in the segments is in a snapshot: the next entry starts a new one.
             self.forget_segments(u64::MAX)?;
@@ -300,6 +310,12 @@ impl Inner {
         Ok(())
     }
 
+    /// What was appended up to here is in the log for good, unless it was taken out again meanwhile.
+    fn is_written(&mut self, entries: u64) -> io::Result<()> {
+        let behind = self.last.map_or(0, |last| last.index() + 1);
+        self.mark.set(entries.min(behind))
+    }
+
     fn get(&self, index: u64) -> io::Result<Option<Entry>> {
         let purged = self.purged.is_some_and(|p| index <= p.index());
         if purged || self.last.is_none_or(|last| index > last.index()) {
@@ -318,6 +334,12 @@ impl Inner {
     }
 
     fn truncate(&mut self, from: u64) -> io::Result<()> {
+        let kept = from.min(self.mark.entries());
+        if self.flusher.is_some() {
+            self.mark.set_for_good(kept)?;
+        } else {
+            self.mark.set(kept)?;
+        }
         let kept = self.segments.iter().rev().find(|s| s.first < from);
         self.set_newest(kept.map(|s| s.first))?;
         let count = self.segments.len();
@@ -472,12 +494,22 @@ impl RaftLogStorage<Types> for LogStore {
             callback.io_completed(Ok(()));
             return Ok(());
         }
+        let entries = inner.last.map_or(0, |last| last.index() + 1);
         match (&inner.flusher, inner.segments.back()) {
-            (Some(flusher), Some(segment)) => flusher.flush(Job {
-                file: segment.file(),
-                done: Box::new(|result| callback.io_completed(result)),
-            }),
-            _ => callback.io_completed(Ok(())),
+            (Some(flusher), Some(segment)) => {
+                let store = self.clone();
+                flusher.flush(Job {
+                    file: segment.file(),
+                    done: Box::new(move |result| {
+                        let result = result.and_then(|()| store.lock().is_written(entries));
+                        callback.io_completed(result);
+                    }),
+                });
+            }
+            _ => {
+                inner.is_written(entries)?;
+                callback.io_completed(Ok(()));
+            }
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ use tandem_net::ClientRule;
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{Severity, Telemetry};
 use tokio::runtime::LocalRuntime;
+use tokio::sync::watch;
 
 use cluster_port::ClusterPort;
 
@@ -154,15 +155,17 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let before = before.map(|orders| doors::Before::left(&orders.works));
         let before = before.unwrap_or_default();
         let configs = doors::configure(&plan, &services, &rule, &before, &telemetry)?;
+        let (sight, seen) = watch::channel(true);
         let mut checks = None;
         if let Some(predecessor) = &predecessor {
             services.resolve().await;
             upgrade::obey(predecessor.orders(), &telemetry);
-            checks = Some(tokio::task::spawn_local(services.checks()));
+            checks = Some(tokio::task::spawn_local(services.checks(seen.clone())));
             warm::up(&telemetry).await;
             apps.take_over(upgrade::released(predecessor.begin().await?))?;
         }
-        let mut sessions = sessions::Sessions::start(&plan, &port, agent_door, &telemetry).await?;
+        let sessions = sessions::Sessions::start(&plan, &port, agent_door, sight, &telemetry);
+        let mut sessions = sessions.await?;
         apps.update(&plan)?;
         apps.drop_all_but(&plan);
         if predecessor.is_none() {
@@ -181,7 +184,8 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let admin = AdminHandler::node(api.clone(), access);
         let owner = AdminHandler::node(api, Access::Owner);
         let doors = doors::Doors::open(bound, configs, [admin, owner], workers, most, &telemetry)?;
-        let checks = checks.unwrap_or_else(|| tokio::task::spawn_local(services.checks()));
+        let checks = checks
+            .unwrap_or_else(|| tokio::task::spawn_local(services.checks(seen.clone())));
         let mut earlier = Vec::new();
         if let Some(mut predecessor) = predecessor {
             for file in &pid_files {
@@ -210,6 +214,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             apps,
             services,
             doors,
+            seen,
             checks,
             pid_files,
             earlier,

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tandem_admin::Order;
 use tandem_model::{LogTo, NodePlan};
 use tandem_telemetry::Telemetry;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::apps::Apps;
@@ -50,6 +51,8 @@ pub struct Running {
     /// Where it listens.
     pub doors: Doors,
     /// The health checks.
+    /// Whether the sessions are reached from here.
+    pub seen: watch::Receiver<bool>,
     pub checks: JoinHandle<()>,
     /// Its pid files.
     pub pid_files: Vec<PidFile>,
@@ -147,7 +150,7 @@ impl Running {
         services.commit(&self.services, &self.apps);
         self.doors.exchange(bound, configs);
         self.checks.abort();
-        self.checks = tokio::task::spawn_local(services.checks());
+        self.checks = tokio::task::spawn_local(services.checks(self.seen.clone()));
         self.services = services;
         self.apps.drop_all_but(&plan);
         self.sessions.set_voters(voters);

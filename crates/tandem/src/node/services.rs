@@ -8,6 +8,7 @@ use tandem_http::{ClientTls, Cx, Handler, Plan, Reply, Request, Step};
 use tandem_model::{NodePlan, Overrides, PoolPlan, Site, Target};
 use tandem_site::SiteHandler;
 use tandem_telemetry::Telemetry;
+use tokio::sync::watch;
 
 use super::apps::Apps;
 use crate::exit::{Failure, Result};
@@ -170,9 +171,24 @@ impl Services {
         futures_util::future::join_all(self.pools().iter().map(|pool| pool.resolve())).await;
     }
 
-    /// Checks the servers of all pools until it is dropped.
-    pub fn checks(&self) -> impl Future<Output = ()> + 'static {
-        run_checks(self.pools(), std::future::pending())
+    /// Checks the servers of all pools, and says to them whether this node reaches the sessions, until it is dropped.
+    pub fn checks(&self, sight: watch::Receiver<bool>) -> impl Future<Output = ()> + 'static {
+        let pools = self.pools();
+        run_checks(pools.clone(), follow(pools, sight))
+    }
+}
+
+/// Says to pools whether the node reaches the sessions, whenever that changes.
+async fn follow(pools: Vec<Arc<Pool>>, mut sight: watch::Receiver<bool>) {
+    loop {
+        let is_cut_off = !*sight.borrow_and_update();
+        for pool in &pools {
+            pool.set_cut_off(is_cut_off);
+        }
+        if sight.changed().await.is_err() {
+            // Without an agent, or when it ends with the node, it stays as it is.
+            std::future::pending::<()>().await;
+        }
     }
 }
 

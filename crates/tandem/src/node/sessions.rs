@@ -96,11 +96,12 @@ struct Running {
 
 impl Sessions {
     /// Starts what the plan says. Returns when the replica's state is loaded and the agent listens; the tier forms by
-    /// itself, once the port serves.
+    /// itself, once the port serves. An agent keeps `sight` true while it reaches a leader.
     pub async fn start(
         plan: &NodePlan,
         port: &ClusterPort,
         door: Option<TcpListener>,
+        sight: watch::Sender<bool>,
         telemetry: &Telemetry,
     ) -> Result<Self> {
         let mut sessions = Self {
@@ -139,7 +140,7 @@ impl Sessions {
         };
         sessions.operator = Some(Operator::new(options.clone(), telemetry.events.clone()));
         if let Some(door) = door {
-            sessions.agent = Some(Running::start(options, door, telemetry)?);
+            sessions.agent = Some(Running::start(options, door, sight, telemetry)?);
         }
         Ok(sessions)
     }
@@ -291,7 +292,12 @@ fn voters(plan: &NodePlan, port: Option<SocketAddr>) -> Result<Vec<Voter>> {
 
 impl Running {
     /// The agent lives on a thread of its own: what it waits for does not delay checks, nor they it.
-    fn start(options: AgentOptions, door: TcpListener, telemetry: &Telemetry) -> Result<Self> {
+    fn start(
+        options: AgentOptions,
+        door: TcpListener,
+        sight: watch::Sender<bool>,
+        telemetry: &Telemetry,
+    ) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (heir, heirs) = mpsc::unbounded_channel();
         let (clients, adopted) = mpsc::unbounded_channel();
@@ -306,7 +312,14 @@ impl Running {
             let events = telemetry.events.clone();
             match LocalRuntime::new() {
                 Ok(runtime) => {
-                    runtime.block_on(serve(served, door, telemetry, stopped, heirs, adopted));
+                    let looking = served.clone();
+                    let serving = serve(served, door, telemetry, stopped, heirs, adopted);
+                    runtime.block_on(async {
+                        tokio::select! {
+                            () = serving => {}
+                            () = looking.look(sight) => {}
+                        }
+                    });
                 }
                 Err(error) => {
                     events.error("agent", format!("cannot start: no event loop: {error}"));

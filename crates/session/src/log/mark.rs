@@ -1,0 +1,121 @@
+//! How far the log was written, said apart from it.
+//!
+//! A log that ends early looks like one to which nothing more was ever written. A replica that came back with such a log
+//! as who it was could help to elect a leader that lacks what it acknowledged. So what is in the log for good is said in
+//! another file too: a log that ends before that is lost state.
+//!
+//! ```text
+//! file   two slots of a sector each, written in turn
+//! slot   count u64   entries u64   crc32 of the two u32
+//! ```
+//!
+//! It is never ahead of the log: it is written after an append, with `durable` after that is on the disk, and before
+//! something is cut off. It need not be on the disk itself: an older one says less, and nothing that is wrong.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::sync::sync_data;
+use crate::types::invalid;
+
+const NAME: &str = "end";
+/// A write within a sector is done or not.
+const SECTOR: u64 = 512;
+const SLOT: usize = 20;
+
+/// The file.
+pub struct Mark {
+    file: File,
+    count: u64,
+    entries: u64,
+}
+
+impl Mark {
+    /// Opens the file in `directory`, or makes it. One that cannot be read is an error of the kind
+    /// [`io::ErrorKind::InvalidData`].
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(NAME);
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true);
+        let file = file.truncate(false).open(&path)?;
+        let mut bytes = [0; SECTOR as usize + SLOT];
+        let mut length = 0;
+        while let more @ 1.. = file.read_at(&mut bytes[length..], length as u64)? {
+            length += more;
+        }
+        let slots = [&bytes[..SLOT], &bytes[SECTOR as usize..]];
+        let newest = slots.into_iter().filter_map(read).max();
+        // One that was only just made says nothing.
+        if newest.is_none() && bytes.iter().any(|b| *b != 0) {
+            return Err(invalid(&format!("{} is corrupted", path.display())));
+        }
+        let (count, entries) = newest.unwrap_or_default();
+        Ok(Self {
+            file,
+            count,
+            entries,
+        })
+    }
+
+    /// So many entries were in the log, those among them that are forgotten too: the index behind the last.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Says that so many are in the log now.
+    pub fn set(&mut self, entries: u64) -> io::Result<()> {
+        if entries == self.entries {
+            return Ok(());
+        }
+        let count = self.count + 1;
+        let mut slot = [0; SLOT];
+        slot[..8].copy_from_slice(&count.to_be_bytes());
+        slot[8..16].copy_from_slice(&entries.to_be_bytes());
+        let sum = crc32fast::hash(&slot[..16]);
+        slot[16..].copy_from_slice(&sum.to_be_bytes());
+        self.file.write_all_at(&slot, count % 2 * SECTOR)?;
+        (self.count, self.entries) = (count, entries);
+        Ok(())
+    }
+
+    /// As [`set`](Self::set), and on the disk when this returns.
+    pub fn set_for_good(&mut self, entries: u64) -> io::Result<()> {
+        self.set(entries)?;
+        sync_data(&self.file)
+    }
+}
+
+/// The count and the entries of a slot that was written whole.
+fn read(slot: &[u8]) -> Option<(u64, u64)> {
+    let (said, sum) = slot.split_at(16);
+    let number = |bytes: &[u8]| Some(u64::from_be_bytes(bytes.try_into().ok()?));
+    let is_whole = crc32fast::hash(said).to_be_bytes() == sum;
+    let (count, entries) = (number(&said[..8])?, number(&said[8..])?);
+    is_whole.then_some((count, entries)).filter(|_| count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_was_said_last_and_a_torn_write_leaves_what_was_said_before() {
+        let directory = std::env::temp_dir().join(format!("tandem-mark-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        assert_eq!(Mark::open(&directory).unwrap().entries(), 0);
+        let mut mark = Mark::open(&directory).unwrap();
+        for entries in [3, 7, 5] {
+            mark.set(entries).unwrap();
+            assert_eq!(Mark::open(&directory).unwrap().entries(), entries);
+        }
+        // The third was written to the second slot.
+        mark.file.write_all_at(b"torn", SECTOR).unwrap();
+        assert_eq!(Mark::open(&directory).unwrap().entries(), 7);
+        mark.file.write_all_at(b"torn", 0).unwrap();
+        let error = Mark::open(&directory).err().map(|error| error.kind());
+        assert_eq!(error, Some(io::ErrorKind::InvalidData));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
