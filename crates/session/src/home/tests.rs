@@ -27,6 +27,11 @@ impl Scratch {
     }
 
     /// The newest segment.
+    /// What is said of how far the log was written.
+    fn mark(&self) -> Vec<u8> {
+        fs::read(self.0.join("end")).unwrap()
+    }
+
     fn segment(&self) -> PathBuf {
         let mut names: Vec<_> = fs::read_dir(&self.0)
             .unwrap()
@@ -130,8 +135,10 @@ fn the_record_that_was_being_written_when_the_process_was_killed_is_cut_off() {
             let id = home.id;
             fill(&home, 0..9).await;
             let whole = fs::metadata(scratch.segment()).unwrap().len();
+            let mark = scratch.mark();
             fill(&home, 9..10).await;
             drop(home);
+            fs::write(scratch.0.join("end"), mark).unwrap();
             let file = fs::OpenOptions::new()
                 .write(true)
                 .open(scratch.segment())
@@ -191,19 +198,21 @@ fn sectors_that_a_power_cut_left_unwritten_are_cut_off_with_durable_and_a_lost_s
         let scratch = Scratch::new();
         let home = scratch.open(true, "boot 1");
         let id = home.id;
-        let mut ends = Vec::new();
+        let (mut ends, mut marks) = (Vec::new(), vec![scratch.mark()]);
         for index in 0..60 {
             fill(&home, index..index + 1).await;
             ends.push(fs::metadata(scratch.segment()).unwrap().len() as usize);
+            marks.push(scratch.mark());
         }
         drop(home);
         let size = *ends.last().unwrap();
         assert!(size > 3 * 512, "{size}");
         for written in (0..size).step_by(512) {
             let copy = damaged(&scratch, |bytes| bytes[written..].fill(0));
+            let whole = ends.iter().filter(|end| **end <= written).count() as u64;
+            fs::write(copy.0.join("end"), &marks[whole as usize]).unwrap();
             let home = copy.open(true, "boot 2");
             assert_eq!((home.id, home.lost.clone()), (id, None), "{written}");
-            let whole = ends.iter().filter(|end| **end <= written).count() as u64;
             assert_eq!(indexes(&home).await, (0..whole).collect::<Vec<_>>());
             fill(&home, whole..whole + 2).await;
             drop(home);
@@ -215,6 +224,51 @@ fn sectors_that_a_power_cut_left_unwritten_are_cut_off_with_durable_and_a_lost_s
         fill(&home, 0..60).await;
         drop(home);
         let copy = damaged(&scratch, |bytes| bytes[1024..].fill(0));
+        assert!(copy.open(false, "boot").lost.is_some());
+    });
+}
+
+#[test]
+fn a_log_that_was_cut_anywhere_is_a_lost_state_also_where_a_record_ends() {
+    crate::sim::alone(async {
+        for durable in [false, true] {
+            let scratch = Scratch::new();
+            let home = scratch.open(durable, "boot");
+            let id = home.id;
+            let mut ends = vec![0];
+            for index in 0..8 {
+                fill(&home, index..index + 1).await;
+                ends.push(fs::metadata(scratch.segment()).unwrap().len() as usize);
+            }
+            drop(home);
+            let size = ends.pop().unwrap();
+            let between = (1..size).step_by(13);
+            for cut in ends.into_iter().chain(between) {
+                let copy = damaged(&scratch, |bytes| bytes.truncate(cut));
+                let home = copy.open(durable, "boot");
+                assert_ne!(home.id, id, "{cut} of {size} are left");
+                assert!(home.lost.is_some(), "{cut} of {size} are left");
+            }
+            let home = scratch.open(durable, "boot");
+            assert_eq!((home.id, home.lost.clone()), (id, None));
+        }
+    });
+}
+
+#[test]
+fn what_was_written_before_there_was_a_mark_is_taken_as_it_is() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        let id = home.id;
+        fill(&home, 0..3).await;
+        drop(home);
+        fs::remove_file(scratch.0.join("end")).unwrap();
+        let home = scratch.open(false, "boot");
+        assert_eq!((home.id, home.lost.clone()), (id, None));
+        fill(&home, 3..4).await;
+        drop(home);
+        let copy = damaged(&scratch, |bytes| bytes.truncate(bytes.len() - 1));
         assert!(copy.open(false, "boot").lost.is_some());
     });
 }
