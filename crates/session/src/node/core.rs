@@ -110,6 +110,7 @@ impl Core {
         let replicas = Arc::new(Replicas {
             id: home.id,
             raft: raft.clone(),
+            view: view.clone(),
             directory: home.directory.clone(),
             votes_from,
             incoming: std::sync::Mutex::default(),

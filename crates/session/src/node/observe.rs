@@ -7,7 +7,7 @@ use tandem_telemetry::Events;
 
 use super::members::is_up_to_date;
 use super::redundancy::Redundancy;
-use super::view::{ClusterView, DOWN_AFTER_MS, Metrics, UP_WITHIN_MS, leader};
+use super::view::{ClusterView, DOWN_AFTER_MS, Metrics, UP_WITHIN_MS};
 use crate::log::LogStore;
 use crate::machine::Shared;
 use crate::node::Raft;
@@ -101,7 +101,7 @@ impl Observer {
                     format!("the replica on this node has stopped: {error}"),
                 );
             }
-            match leader(&metrics) {
+            match self.view.leader_heard() {
                 Some(member) => {
                     let gap = leaderless.take();
                     let now = (member.name, metrics.current_term);

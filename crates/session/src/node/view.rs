@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -12,7 +13,7 @@ use tandem_telemetry::{Health, NodeStatus, SessionStatus, StatusSource, VoterSta
 use super::Raft;
 use super::redundancy::Redundancy;
 use crate::machine::Shared;
-use crate::rt::age;
+use crate::rt::{Instant, age};
 use crate::snapshot::snapshot_age;
 use crate::types::{Member, NodeId, Types};
 use crate::wire::Status;
@@ -25,12 +26,16 @@ pub struct ClusterView {
     name: Arc<str>,
     id: NodeId,
     metrics: WatchReceiverOf<Types, Metrics>,
+    /// When a leader was heard from last.
+    heard: Arc<Mutex<Option<Instant>>>,
 }
 
 /// A follower that the leader has heard from this long ago is up,
 pub const UP_WITHIN_MS: u128 = 500;
 /// and down after so long. Between the two it stays what it was: no flapping.
 pub const DOWN_AFTER_MS: u128 = 1_000;
+/// A leader that was not heard from for so long is not said to lead: more than ten heartbeats.
+const HEARD_WITHIN: Duration = Duration::from_millis(700);
 /// A voter this many entries behind is catching up.
 pub const BEHIND: u64 = 256;
 
@@ -40,6 +45,27 @@ impl ClusterView {
             name: name.into(),
             id: *raft.node_id(),
             metrics: raft.metrics(),
+            heard: Arc::default(),
+        }
+    }
+
+    /// A leader sent something, and is followed.
+    pub fn hear(&self) {
+        *self.heard() = Some(Instant::now());
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who leads, for those who are told. Raft holds on to the last leader until there is another; whoever has not heard
+    /// from that, or has it only from the disk, does not know whether somebody leads.
+    pub fn leader_heard(&self) -> Option<Member> {
+        let is_heard = |at: Instant| at.elapsed() < HEARD_WITHIN;
+        if self.leads() || self.heard().is_some_and(is_heard) {
+            self.leader()
+        } else {
+            None
         }
     }
 
@@ -168,7 +194,7 @@ impl StatusSource for Published {
         };
         status.sessions = Some(SessionStatus {
             role: role.into(),
-            leader: known.leader.map(|member| member.name),
+            leader: self.view.leader_heard().map(|member| member.name),
             term: known.term,
             applied: known.applied,
             voters,
