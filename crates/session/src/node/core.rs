@@ -25,8 +25,10 @@ use super::{ELECTION_MIN, HEARTBEAT, LEADER_LEASE, NodeOptions, Raft, StartError
 use crate::home::Home;
 use crate::machine::Machine;
 use crate::peers::{Peers, Voter};
-use crate::rt::{Instant, sleep_until, spawn, timeout};
+use crate::rt::{Instant, sleep, sleep_until, spawn, timeout};
 
+/// How often is looked whether Raft has stopped.
+const LOOK: Duration = Duration::from_millis(200);
 /// Raft's own end takes at most so long.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
@@ -171,6 +173,16 @@ impl Core {
     pub fn connection_ended(&self, peer: &str) {
         if self.view.leader().is_some_and(|leader| leader.name == peer) {
             self.leader_gone.notify_one();
+        }
+    }
+
+    /// Ends when Raft has stopped by itself, and says why: its log could not be written, most likely.
+    pub async fn failure(&self) -> String {
+        loop {
+            if let Err(error) = &self.view.borrow().running_state {
+                return error.to_string();
+            }
+            sleep(LOOK).await;
         }
     }
 

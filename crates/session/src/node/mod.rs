@@ -8,6 +8,7 @@ mod core;
 mod failover;
 mod guard;
 mod hand_over;
+mod life;
 mod members;
 mod network;
 mod observe;
@@ -31,7 +32,6 @@ use tandem_net::cluster::{Accepted, Answer, ClusterKey, Purposes, serve};
 use tandem_telemetry::Telemetry;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::home::Home;
 use crate::machine::Machine;
 pub use crate::peers::Voter;
 use crate::rt::spawn;
@@ -118,22 +118,19 @@ impl SessionNode {
         let (started, starting) = oneshot::channel();
         let (stop, stopping) = oneshot::channel();
         let (finished, ended) = oneshot::channel::<()>();
-        let (thread_purposes, telemetry) = (purposes.clone(), telemetry.clone());
+        let life = life::Life {
+            options,
+            purposes: purposes.clone(),
+            telemetry: telemetry.clone(),
+            voters: watched,
+            stopping,
+            told: String::new(),
+        };
         let thread = thread::Builder::new()
             .name("session".into())
             .spawn(move || {
                 let _finished = finished;
-                let running = Running::open(&options, telemetry, watched);
-                match running {
-                    Ok((runtime, running)) => {
-                        runtime.block_on(running.run(options, thread_purposes, started, stopping));
-                        // What is being written to disk is finished; nothing is waited for on the network.
-                        runtime.shutdown_timeout(Duration::from_secs(5));
-                    }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                    }
-                }
+                life.live(started);
             });
         thread.map_err(|error| {
             StartError(format!(
@@ -175,68 +172,6 @@ impl Drop for SessionNode {
     fn drop(&mut self) {
         self.purposes.unregister(wire::RAFT);
         self.purposes.unregister(wire::AGENT);
-    }
-}
-
-struct Running {
-    home: Home,
-    telemetry: Telemetry,
-    voters: watch::Receiver<Arc<[Voter]>>,
-}
-
-impl Running {
-    fn open(
-        options: &NodeOptions,
-        telemetry: Telemetry,
-        voters: watch::Receiver<Arc<[Voter]>>,
-    ) -> Result<(tokio::runtime::Runtime, Self), StartError> {
-        let home = Home::open(&options.state, &options.node, options.durable).map_err(|error| {
-            let path = options.state.display();
-            StartError(format!(
-                "could not open the session state in {path}: {error}"
-            ))
-        })?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| {
-                StartError(format!(
-                    "could not start the session node's runtime: {error}"
-                ))
-            })?;
-        let running = Self {
-            home,
-            telemetry,
-            voters,
-        };
-        Ok((runtime, running))
-    }
-
-    async fn run(
-        self,
-        options: NodeOptions,
-        purposes: Purposes,
-        started: oneshot::Sender<Result<(), StartError>>,
-        stopping: oneshot::Receiver<()>,
-    ) {
-        let kept = Retention::default();
-        let started_core =
-            Core::start(self.home, &options, self.voters, &self.telemetry, kept).await;
-        let core = match started_core {
-            Ok(core) => core,
-            Err(error) => {
-                let _ = started.send(Err(error));
-                return;
-            }
-        };
-        register(&purposes, core.clone());
-        let _ = started.send(Ok(()));
-        let ordered = stopping.await.is_ok();
-        purposes.unregister(wire::RAFT);
-        purposes.unregister(wire::AGENT);
-        if ordered {
-            core.stop().await;
-        }
     }
 }
 

@@ -87,20 +87,10 @@ impl Observer {
         let mut voters: BTreeMap<NodeId, Seen> = BTreeMap::new();
         let mut degraded = false;
         let mut alarmed = false;
-        let mut failed = false;
         let mut snapshot = Instant::now();
         loop {
             sleep(EVERY).await;
             let metrics = self.view.metrics();
-            if let Err(error) = &metrics.running_state
-                && !failed
-            {
-                failed = true;
-                self.events.error(
-                    "sessions",
-                    format!("the replica on this node has stopped: {error}"),
-                );
-            }
             match self.view.leader_heard() {
                 Some(member) => {
                     let gap = leaderless.take();

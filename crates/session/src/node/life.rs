@@ -1,0 +1,162 @@
+//! The thread of a replica: it runs, and when it had to stop because its disk took nothing more it is started again.
+//!
+//! What a replica could not write it has not acknowledged, so one that starts again from its directory is who it was.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use tandem_net::cluster::Purposes;
+use tandem_telemetry::Telemetry;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::sync::{oneshot, watch};
+
+use super::{Core, NodeOptions, Retention, StartError, register};
+use crate::home::Home;
+use crate::peers::Voter;
+use crate::wire;
+
+/// What is being written to disk is finished; nothing is waited for on the network.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// Between two tries to start a replica that has stopped.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How often is looked meanwhile whether the node stops.
+const LOOK: Duration = Duration::from_millis(50);
+/// There must be room for so many bytes before it is tried.
+const ROOM: usize = 4 * 1024 * 1024;
+
+/// What a replica needs for as long as its node runs.
+pub struct Life {
+    pub options: NodeOptions,
+    pub purposes: Purposes,
+    pub telemetry: Telemetry,
+    pub voters: watch::Receiver<std::sync::Arc<[Voter]>>,
+    /// Told when it is to hand over and stop; closed when it is to stop as it is.
+    pub stopping: oneshot::Receiver<()>,
+    /// Why it could not be started again, as it was told last.
+    pub told: String,
+}
+
+impl Life {
+    /// Runs until it is ordered to stop. `started` is told of the first start; later ones are events.
+    pub fn live(mut self, started: oneshot::Sender<Result<(), StartError>>) {
+        let mut started = Some(started);
+        loop {
+            match self.open() {
+                Ok((runtime, home)) => {
+                    let ended = runtime.block_on(self.run(home, &mut started));
+                    runtime.shutdown_timeout(SHUTDOWN);
+                    match ended {
+                        Ok(true) => return,
+                        Ok(false) => {}
+                        Err(error) => self.failed(&mut started, error),
+                    }
+                }
+                Err(error) => self.failed(&mut started, error),
+            }
+            // Who could not be started at all is not started again: its node says why, and ends.
+            if started.is_none() && self.has_room() {
+                continue;
+            }
+            return;
+        }
+    }
+
+    /// Somebody waits for the first start; of later ones the log says that they are tried.
+    fn failed(
+        &mut self,
+        started: &mut Option<oneshot::Sender<Result<(), StartError>>>,
+        error: StartError,
+    ) {
+        if let Some(started) = started.take() {
+            let _ = started.send(Err(error));
+            return;
+        }
+        let why = error.to_string();
+        if self.told != why {
+            self.telemetry.events.warning("sessions", &*why);
+            self.told = why;
+        }
+    }
+
+    fn open(&self) -> Result<(Runtime, Home), StartError> {
+        let options = &self.options;
+        let home = Home::open(&options.state, &options.node, options.durable).map_err(|error| {
+            let path = options.state.display();
+            StartError(format!(
+                "could not open the session state in {path}: {error}"
+            ))
+        })?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            StartError(format!(
+                "could not start the session node's runtime: {error}"
+            ))
+        })?;
+        Ok((runtime, home))
+    }
+
+    /// Whether it ended by order, and not because it had to stop.
+    async fn run(
+        &mut self,
+        home: Home,
+        started: &mut Option<oneshot::Sender<Result<(), StartError>>>,
+    ) -> Result<bool, StartError> {
+        let kept = Retention::default();
+        let (options, voters) = (&self.options, self.voters.clone());
+        let core = Core::start(home, options, voters, &self.telemetry, kept).await?;
+        register(&self.purposes, core.clone());
+        match started.take() {
+            Some(started) => {
+                let _ = started.send(Ok(()));
+            }
+            None => {
+                self.told.clear();
+                let what = "the replica on this node is started again";
+                self.telemetry.events.info("sessions", what);
+            }
+        }
+        let ordered = tokio::select! {
+            told = &mut self.stopping => Some(told.is_ok()),
+            why = core.failure() => {
+                let what = format!(
+                    "the replica on this node has stopped: {why}; the others go on, and it is started again as soon as its state directory can be written"
+                );
+                self.telemetry.events.error("sessions", what);
+                None
+            }
+        };
+        self.purposes.unregister(wire::RAFT);
+        self.purposes.unregister(wire::AGENT);
+        if ordered == Some(true) {
+            core.stop().await;
+        }
+        Ok(ordered.is_some())
+    }
+
+    /// Waits until the state directory takes what is written; `false` when the node stops meanwhile.
+    fn has_room(&mut self) -> bool {
+        loop {
+            for _ in 0..PAUSE.as_millis() / LOOK.as_millis() {
+                if !matches!(self.stopping.try_recv(), Err(TryRecvError::Empty)) {
+                    return false;
+                }
+                thread::sleep(LOOK);
+            }
+            if takes(&self.options.state).is_ok() {
+                return true;
+            }
+        }
+    }
+}
+
+/// Whether some bytes can be written there.
+fn takes(directory: &Path) -> io::Result<()> {
+    let path = directory.join("room.new");
+    let written = fs::write(&path, vec![0; ROOM]);
+    let removed = fs::remove_file(&path);
+    written.and(removed)
+}
