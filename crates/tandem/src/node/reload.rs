@@ -6,6 +6,7 @@
 //! and counts, applications whose program is the same are not touched.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use super::apps::Apps;
 use super::cluster_port::{ClusterPort, Serving};
 use super::doors::{self, Closing, Doors};
 use super::manager::Manager;
+use super::others::Peers;
 use super::services::Services;
 use super::sessions::{self, Sessions};
 use super::succession::Line;
@@ -41,6 +43,8 @@ pub struct Running {
     pub serving: Option<Serving>,
     /// Answers their calls of the admin API.
     pub answering: Option<AbortHandle>,
+    /// Passes calls on to them.
+    pub others: Arc<Peers>,
     /// Its part in the session tier.
     pub sessions: Sessions,
     /// Its applications.
@@ -151,6 +155,7 @@ impl Running {
         self.services = services;
         self.apps.drop_all_but(&plan);
         self.sessions.set_voters(voters);
+        self.others.follow(&plan);
         if (self.plan.log_format, self.plan.log_level) != (plan.log_format, plan.log_level) {
             set_log(&plan, &self.telemetry);
         }
