@@ -199,6 +199,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         }
 
         let mut node = reload::Running {
+            started: plan.clone(),
             plan,
             text: options.text.clone(),
             workers,

@@ -31,6 +31,8 @@ use crate::process::{self, PidFile};
 pub struct Running {
     /// What it does now.
     pub plan: NodePlan,
+    /// What it was to do when it started: some of that lasts as long as the process.
+    pub started: NodePlan,
     /// What the file said, as checked.
     pub text: String,
     /// How many workers.
@@ -71,8 +73,8 @@ impl Running {
     ) -> std::result::Result<Value, String> {
         match order {
             Order::Reload => {
-                self.reload(&*options.reread, manager).await?;
-                Ok(json!({ "done": "reloaded: the file is in effect" }))
+                let waits = self.reload(&*options.reread, manager).await?;
+                Ok(json!({ "done": "reloaded: the file is in effect", "next_start": waits }))
             }
             Order::ReopenLogs => {
                 self.reopen_logs();
@@ -83,7 +85,8 @@ impl Running {
             Order::Difference => {
                 let read = (options.reread)();
                 let new = read.map_err(|failure| failure.to_string().trim().to_owned())?;
-                Ok(configuration::difference(&self.text, &new.text))
+                let waits = at_the_next_start(&self.started, &new.plan);
+                Ok(configuration::difference(&self.text, &new.text, &waits))
             }
         }
     }
@@ -104,20 +107,20 @@ impl Running {
     }
 
     /// Reads the file again and does what is different now. A file that is wrong, or that cannot be done, changes
-    /// nothing, and an event says why.
+    /// nothing, and an event says why. What of it waits for the next start is the answer.
     pub async fn reload(
         &mut self,
         reread: &dyn Fn() -> Result<Read>,
         manager: &Manager,
-    ) -> std::result::Result<(), String> {
+    ) -> std::result::Result<Vec<&'static str>, String> {
         manager.reloading();
         let outcome = self.try_reload(reread).await;
         manager.ready_again();
         let events = &self.telemetry.events;
         match outcome {
-            Ok(()) => {
+            Ok(waits) => {
                 events.info("node", "reloaded: the file is in effect");
-                Ok(())
+                Ok(waits)
             }
             Err(failure) => {
                 let why = failure.to_string().trim().to_owned();
@@ -130,7 +133,7 @@ impl Running {
         }
     }
 
-    async fn try_reload(&mut self, reread: &dyn Fn() -> Result<Read>) -> Result<()> {
+    async fn try_reload(&mut self, reread: &dyn Fn() -> Result<Read>) -> Result<Vec<&'static str>> {
         let Read { plan, text } = reread()?;
         let rule = client_rule(&plan)?;
         let bound = self.doors.bind_new(&plan, self.workers)?;
@@ -159,7 +162,9 @@ impl Running {
         if (self.plan.log_format, self.plan.log_level) != (plan.log_format, plan.log_level) {
             set_log(&plan, &self.telemetry);
         }
-        for what in at_the_next_start(&self.plan, &plan) {
+        // Each time: a reload that seemed to change it must not be the end of the matter.
+        let waits = at_the_next_start(&self.started, &plan);
+        for what in &waits {
             self.telemetry.events.warning(
                 "node",
                 format!("{what} was changed: it takes effect at the next start"),
@@ -167,7 +172,7 @@ impl Running {
         }
         self.plan = plan;
         self.text = text;
-        Ok(())
+        Ok(waits)
     }
 
     /// Stops everything, in order; requests in flight may finish within `drain`.

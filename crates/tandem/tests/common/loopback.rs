@@ -97,6 +97,11 @@ impl Loopback {
         self.said(&[words, &["--admin", &format!("unix:{socket}")]].concat())
     }
 
+    /// `tandem doctor`, with its exit code and what it said.
+    pub fn doctor(&self, node: &str) -> (i32, String) {
+        self.said(&["doctor", &self.file(), "--node", node])
+    }
+
     /// What a node answers to `GET /api/v1/...`.
     pub fn get(&self, node: &str, path: &str) -> Value {
         let socket = self.socket(node);
