@@ -110,6 +110,7 @@ impl Core {
         let replicas = Arc::new(Replicas {
             id: home.id,
             raft: raft.clone(),
+            view: view.clone(),
             directory: home.directory.clone(),
             votes_from,
             incoming: std::sync::Mutex::default(),
@@ -125,6 +126,7 @@ impl Core {
         let observer = Observer {
             raft: raft.clone(),
             view: view.clone(),
+            peers: peers.clone(),
             replica: replica.clone(),
             log,
             writes,

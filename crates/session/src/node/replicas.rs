@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use openraft::raft::AppendEntriesResponse;
 use openraft::storage::Snapshot;
 
 use super::Raft;
+use super::view::ClusterView;
 use crate::peers::GROUP;
 use crate::rt::Instant;
 use crate::snapshot::SnapshotFile;
@@ -20,6 +22,7 @@ use crate::wire::{RaftReply, RaftRequest, SnapshotPiece, ToReplica};
 pub struct Replicas {
     pub id: NodeId,
     pub raft: Raft,
+    pub view: ClusterView,
     pub directory: PathBuf,
     /// Before this it votes for nobody: before it was started anew it may have promised a leader not to, for as long
     /// as its lease, and that promise is not on disk.
@@ -55,7 +58,13 @@ impl Replicas {
         let not_here = |error: &dyn std::fmt::Display| RaftReply::NotHere(error.to_string());
         match message.request {
             RaftRequest::Append(rpc) => match self.raft.append_entries(rpc).await {
-                Ok(response) => RaftReply::Append(response),
+                Ok(response) => {
+                    // Else it was no leader, or is none any more.
+                    if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                        self.view.hears();
+                    }
+                    RaftReply::Append(response)
+                }
                 Err(error) => not_here(&error),
             },
             RaftRequest::Vote(_) | RaftRequest::PreVote(_) if Instant::now() < self.votes_from => {

@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -12,7 +13,7 @@ use tandem_telemetry::{Health, NodeStatus, SessionStatus, StatusSource, VoterSta
 use super::Raft;
 use super::redundancy::Redundancy;
 use crate::machine::Shared;
-use crate::rt::age;
+use crate::rt::{Instant, age};
 use crate::snapshot::snapshot_age;
 use crate::types::{Member, NodeId, Types};
 use crate::wire::Status;
@@ -25,6 +26,10 @@ pub struct ClusterView {
     name: Arc<str>,
     id: NodeId,
     metrics: WatchReceiverOf<Types, Metrics>,
+    /// When a leader was last heard from. Raft alone does not know: its vote says who led when it was written to disk.
+    heard: Arc<Mutex<Option<Instant>>>,
+    /// The others go on without this replica, and so does its file.
+    let_go: Arc<AtomicBool>,
 }
 
 /// A follower that the leader has heard from this long ago is up,
@@ -40,7 +45,29 @@ impl ClusterView {
             name: name.into(),
             id: *raft.node_id(),
             metrics: raft.metrics(),
+            heard: Arc::default(),
+            let_go: Arc::default(),
         }
+    }
+
+    /// Its leader has spoken to this replica just now.
+    pub fn hears(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Notes whether the others, and the file, go on without this replica.
+    pub fn set_let_go(&self, is: bool) {
+        self.let_go.store(is, Relaxed);
+    }
+
+    /// Who leads, when it is this replica or one that it hears.
+    pub fn heard_leader(&self, metrics: &Metrics) -> Option<Member> {
+        let heard = || *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let hears = match metrics.state {
+            ServerState::Leader => true,
+            _ => heard().is_some_and(|at| at.elapsed().as_millis() < DOWN_AFTER_MS),
+        };
+        leader(metrics).filter(|_| hears)
     }
 
     /// This replica's node.
@@ -69,7 +96,7 @@ impl ClusterView {
         metrics.current_leader == Some(self.id) && metrics.state == ServerState::Leader
     }
 
-    /// Who leads, as far as this replica knows.
+    /// Who leads, as far as this replica knows; it may have been a while ago.
     pub fn leader(&self) -> Option<Member> {
         leader(&self.metrics.borrow_watched())
     }
@@ -83,7 +110,7 @@ impl ClusterView {
             id: self.id,
             // A vote alone does not count: who has no log has acknowledged nothing.
             initialized: metrics.last_log_index.is_some(),
-            leader: leader(&metrics),
+            leader: self.heard_leader(&metrics),
             term: metrics.current_term,
             applied: replica.applied.map_or(0, |log_id| log_id.index()),
             items: replica.state.items(),
@@ -96,6 +123,7 @@ impl ClusterView {
     pub fn voters(&self) -> Vec<VoterStatus> {
         let metrics = self.metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
+        let is_heard = self.heard_leader(&metrics).is_some();
         let voters = membership.voter_ids().map(|id| {
             let node = membership
                 .get_node(&id)
@@ -119,7 +147,7 @@ impl ClusterView {
                     .and_then(|m| m.as_ref())
                     .map(openraft::LogId::index);
                 (health, matched)
-            } else if metrics.current_leader == Some(id) {
+            } else if is_heard && metrics.current_leader == Some(id) {
                 (Health::Up, None)
             } else {
                 (Health::Starting, None)
@@ -135,7 +163,7 @@ impl ClusterView {
     }
 }
 
-/// Who leads, by name and address.
+/// Who leads by the vote that this replica has, by name and address.
 pub fn leader(metrics: &Metrics) -> Option<Member> {
     let id = metrics.current_leader?;
     metrics
@@ -157,6 +185,10 @@ pub struct Published {
 
 impl StatusSource for Published {
     fn fill(&self, status: &mut NodeStatus) {
+        if self.view.let_go.load(Relaxed) {
+            // No part of the tier any more; what an agent here sees is its own matter.
+            return;
+        }
         let voters = self.view.voters();
         let known = self.view.status(&self.replica, self.limit);
         let role = match self.view.metrics.borrow_watched().state {

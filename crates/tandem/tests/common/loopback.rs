@@ -6,7 +6,7 @@ use std::process::{Child, Output, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::node::ask_admin;
+use super::node::{ask_admin, metric};
 use super::{Dir, send, stderr, stdout, tandem, wait_until};
 
 /// Where the nodes of a file are, none of which runs yet.
@@ -37,10 +37,9 @@ impl Loopback {
     /// Writes the file: nodes by name and the last number of their address, with this key, and more tables, whose first
     /// lines go on with `[nodes]`.
     pub fn write(&self, key: &str, nodes: &[(&str, u8)], tables: &str) {
-        let nodes: String = nodes
-            .iter()
-            .map(|(name, i)| format!("{name} = \"{}\"\n", self.host(*i)))
-            .collect();
+        let nodes = nodes.iter().fold(String::new(), |out, (name, i)| {
+            out + name + " = \"" + &self.host(*i) + "\"\n"
+        });
         let text = format!(
             "[cluster]\nkey = \"{key}\"\nstate = \"state\"\nadmin = false\nworkers = 1\n[nodes]\n{nodes}{tables}"
         );
@@ -106,6 +105,20 @@ impl Loopback {
     pub fn get(&self, node: &str, path: &str) -> Value {
         let socket = self.socket(node);
         ask_admin(socket.as_ref(), &format!("GET /api/v1/{path}")).json()
+    }
+
+    /// The value of a metric of this node; `None` without that series.
+    pub fn metric(&self, node: &str, series: &str) -> Option<f64> {
+        metric(
+            &ask_admin(self.socket(node).as_ref(), "GET /metrics").text(),
+            series,
+        )
+    }
+
+    /// Who leads the session tier by the word of one of these nodes.
+    pub fn leader<'n>(&self, nodes: &[&'n str]) -> Option<&'n str> {
+        let leads = |node: &&&str| self.get(node, "sessions")["role"] == "leader";
+        nodes.iter().find(leads).copied()
     }
 
     fn socket(&self, node: &str) -> String {
