@@ -3,84 +3,41 @@
 mod common;
 
 use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
-use common::{Dir, send, stderr, stdout, tandem, wait_until};
-use rustix::process::Signal;
+use common::loopback::{Loopback, Runs};
+use common::{stderr, stdout, tandem, wait_until};
 use serde_json::Value;
 
 /// Two nodes of one file on this machine, neither of which runs yet.
-struct Two {
-    dir: Dir,
-    port: u16,
-    network: String,
-}
-
-/// A node that runs, and is stopped at the end.
-struct Runs(Child);
-
-impl Drop for Runs {
-    fn drop(&mut self) {
-        send(self.0.id(), Signal::TERM);
-        let _ = self.0.wait();
-    }
-}
+struct Two(Loopback);
 
 impl Two {
     fn new() -> Self {
-        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = held.local_addr().expect("an address").port();
-        // Loopback addresses of this test's own: no two tests have the same port now.
-        let [high, low] = port.to_be_bytes();
-        let two = Self {
-            dir: Dir::new(),
-            port,
-            network: format!("127.{}.{low}", 100 + high % 100),
-        };
+        let two = Self(Loopback::new());
         two.configure("");
         two
     }
 
     /// Writes the file, with more tables.
     fn configure(&self, tables: &str) {
-        let Self { network, port, .. } = self;
-        let text = format!(
-            "[cluster]\nkey = \"0123456789abcdef0123\"\nstate = \"state\"\nadmin = false\nworkers = 1\n\
-             [nodes]\na = \"{network}.1\"\nb = \"{network}.2\"\n\
-             [listener.web]\non = \"a\"\nbind = \"{network}.1:{port}\"\nroute = {{ respond = 204 }}\n{tables}"
+        let (host, port) = (self.0.host(1), self.0.port);
+        let listener = format!(
+            "[listener.web]\non = \"a\"\nbind = \"{host}:{port}\"\nroute = {{ respond = 204 }}\n{tables}"
         );
-        self.dir.file("cluster.toml", &text);
-    }
-
-    fn file(&self) -> String {
-        self.dir
-            .path()
-            .join("cluster.toml")
-            .to_string_lossy()
-            .into_owned()
+        let nodes = [("a", 1), ("b", 2)];
+        self.0.write("0123456789abcdef0123", &nodes, &listener);
     }
 
     fn start(&self, node: &str) -> Runs {
-        let path = self.dir.path().join(format!("{node}.log"));
-        let log = std::fs::File::create(&path).expect("a log");
-        let child = tandem()
-            .args(["run", &self.file(), "--node", node])
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts");
-        let runs = Runs(child);
-        wait_until("the node serves", || {
-            std::fs::read_to_string(&path).is_ok_and(|log| log.contains("serves as"))
-        });
-        runs
+        self.0.start(node)
     }
 
     fn doctor(&self, more: &[&str]) -> Output {
         tandem()
-            .args(["doctor", &self.file(), "--node", "a"])
+            .args(["doctor", &self.0.file(), "--node", "a"])
             .args(more)
-            .env("TANDEM_ETC", self.dir.path())
+            .env("TANDEM_ETC", self.0.dir.path())
             .output()
             .expect("the binary runs")
     }
@@ -146,7 +103,7 @@ fn who_has_another_file_and_who_is_not_there_is_named() {
     assert!(said.contains("WRONG  Node b does not answer at "), "{said}");
     drop(a);
 
-    let port = format!("{}.1:{}", two.network, two.port);
+    let port = format!("{}:{}", two.0.host(1), two.0.port);
     let _held = TcpListener::bind(&port).expect("it is free again");
     let (code, said) = two.said();
     assert_eq!(code, 1);
@@ -168,7 +125,7 @@ fn what_will_end_soon_or_has_no_address_is_named_before_it_hurts() {
         common::certificate::localhost_with(change).0
     };
     for (name, days) in [("old.pem", -1), ("soon.pem", 5), ("new.pem", 60)] {
-        two.dir.file(name, &certificate(days));
+        two.0.dir.file(name, &certificate(days));
     }
     two.configure(
         "[listener.tls]\non = \"a\"\nbind = \"127.0.0.1:0\"\ntls = [\"old.pem\", \"soon.pem\", \"new.pem\"]\n\
@@ -185,7 +142,7 @@ fn what_will_end_soon_or_has_no_address_is_named_before_it_hurts() {
         assert!(said.contains(line), "no {line} in\n{said}");
     }
 
-    two.dir.file("cluster.toml", "[listner.web]\nbind = 7\n");
+    two.0.dir.file("cluster.toml", "[listner.web]\nbind = 7\n");
     let (code, said) = two.said();
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("did you mean"), "{said}");
@@ -200,18 +157,18 @@ fn too_few_descriptors_are_said_by_the_doctor_and_by_the_node_that_starts() {
         command
             .args(["-c", "ulimit -n 600 && exec \"$0\" \"$@\"", tandem])
             .args(args)
-            .env("TANDEM_ETC", two.dir.path())
+            .env("TANDEM_ETC", two.0.dir.path())
             .stdin(Stdio::null());
         command
     };
-    let file = two.file();
+    let file = two.0.file();
     let done = limited(&["doctor", &file, "--node", "a"]).output();
     let said = stdout(&done.expect("the binary runs"));
     assert!(
         said.contains("WRONG  A node started from here is short of descriptors: it may open 600"),
         "{said}"
     );
-    let path = two.dir.path().join("limited.log");
+    let path = two.0.dir.path().join("limited.log");
     let log = std::fs::File::create(&path).expect("a log");
     let child = limited(&["run", &file, "--node", "a"]).stderr(log).spawn();
     let _runs = Runs(child.expect("the binary starts"));

@@ -31,7 +31,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         changes: true,
         path: "/api/v1/node/reload",
         parameters: "",
-        what: "Read the file again and take what is different. Answers when it is in effect, or 409 with what is wrong, and then nothing was changed.",
+        what: "Read the file again and take what is different. Answers when it is in effect, with what of it waits for the next start (`next_start`), or 409 with what is wrong, and then nothing was changed.",
         run: |api, call, _| api.audited(call, "reload", Order::Reload),
     },
     Endpoint {

@@ -67,7 +67,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         changes: false,
         path: "/api/v1/config/diff",
         parameters: "",
-        what: "What is different in the file on disk: lines that a reload would take away (`-`) and add (`+`), or what is wrong with it.",
+        what: "What is different in the file on disk: lines that a reload would take away (`-`) and add (`+`), or what is wrong with it. What waits for the next start of the node is named in `next_start`, also when it is a secret, which is in no line, and after the reload.",
         run: |api, _, _| api.ordered(Order::Difference),
     },
 ];

@@ -128,6 +128,7 @@ impl Core {
         let observer = Observer {
             raft: raft.clone(),
             view: view.clone(),
+            peers: peers.clone(),
             replica: replica.clone(),
             log,
             writes,

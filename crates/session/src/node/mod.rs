@@ -8,6 +8,7 @@ mod core;
 mod failover;
 mod guard;
 mod hand_over;
+mod leaderless;
 mod life;
 mod members;
 mod network;

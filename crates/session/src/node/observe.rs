@@ -1,10 +1,12 @@
 //! Says what changes: who leads, who is down, catching up and full again, and when memory runs short.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_telemetry::Events;
 
+use super::leaderless::{self, Word};
 use super::members::is_up_to_date;
 use super::redundancy::Redundancy;
 use super::view::{ClusterView, DOWN_AFTER_MS, Metrics, UP_WITHIN_MS};
@@ -12,12 +14,15 @@ use crate::log::LogStore;
 use crate::machine::Shared;
 use crate::node::Raft;
 use crate::node::writes::Writes;
+use crate::peers::Peers;
 use crate::rt::{Instant, age, sleep};
 use crate::types::NodeId;
 
 const EVERY: Duration = Duration::from_millis(100);
 /// A missing leader is news after so long; an election is shorter.
 const LEADERLESS: Duration = Duration::from_secs(1);
+/// After a start it is news later: the other nodes may be starting too.
+const LEADERLESS_AT_START: Duration = Duration::from_secs(10);
 
 /// How much of the log is kept. What it and the memory take follows from this, however long writes go on.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +56,7 @@ enum Seen {
 pub struct Observer {
     pub raft: Raft,
     pub view: ClusterView,
+    pub peers: Arc<Peers>,
     pub replica: Shared,
     pub log: LogStore,
     pub writes: Writes,
@@ -83,6 +89,9 @@ impl Observer {
         // Who led last, also when nobody has for a while.
         let mut known: Option<(String, u64)> = None;
         let mut leaderless: Option<Instant> = None;
+        // What was told of that, and when the others were asked.
+        let mut word: Option<Word> = None;
+        let mut asked = Instant::now();
         let mut led_since: Option<Instant> = None;
         let mut voters: BTreeMap<NodeId, Seen> = BTreeMap::new();
         let mut degraded = false;
@@ -91,8 +100,10 @@ impl Observer {
         loop {
             sleep(EVERY).await;
             let metrics = self.view.metrics();
-            match self.view.leader_heard() {
+            match self.view.heard_leader(&metrics) {
                 Some(member) => {
+                    word = None;
+                    self.view.set_let_go(false);
                     let gap = leaderless.take();
                     let now = (member.name, metrics.current_term);
                     if last_leader.as_ref() != Some(&now) {
@@ -104,12 +115,17 @@ impl Observer {
                         last_leader = Some(now);
                     }
                 }
-                None if known.is_some() => {
+                // A blank replica says itself what it waits for.
+                None if known.is_some() || metrics.last_log_index.is_some() => {
                     let since = *leaderless.get_or_insert_with(Instant::now);
-                    if last_leader.is_some() && since.elapsed() > LEADERLESS {
+                    let patience = match known {
+                        Some(_) => LEADERLESS,
+                        None => LEADERLESS_AT_START,
+                    };
+                    if since.elapsed() > patience && asked.elapsed() > LEADERLESS {
                         last_leader = None;
-                        let what = "nobody leads: fewer than a majority of the voters reach one another; writes and reads wait";
-                        self.events.error("sessions", what);
+                        self.look_around(&mut word).await;
+                        asked = Instant::now();
                     }
                 }
                 None => {}
@@ -145,6 +161,16 @@ impl Observer {
             }
             self.purge(&metrics).await;
         }
+    }
+
+    /// Finds out why no leader is heard from, and tells what is new about that.
+    async fn look_around(&self, told: &mut Option<Word>) {
+        let word = leaderless::ask(&self.peers, self.view.name()).await;
+        self.view.set_let_go(word == Word::LetGo);
+        if told.as_ref().is_none_or(|told| !word.is_like(told)) {
+            word.tell(&self.events);
+        }
+        *told = Some(word);
     }
 
     fn compare(&self, metrics: &Metrics, voters: &mut BTreeMap<NodeId, Seen>, degraded: &mut bool) {

@@ -59,8 +59,9 @@ impl Replicas {
         match message.request {
             RaftRequest::Append(rpc) => match self.raft.append_entries(rpc).await {
                 Ok(response) => {
+                    // Else it was no leader, or is none any more.
                     if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
-                        self.view.hear();
+                        self.view.hears();
                     }
                     RaftReply::Append(response)
                 }
@@ -95,7 +96,6 @@ impl Replicas {
             },
             Err(error) => return RaftReply::NotHere(error.to_string()),
         };
-        self.view.hear();
         match self.raft.install_full_snapshot(piece.vote, snapshot).await {
             Ok(response) => RaftReply::Snapshot(Some(response)),
             Err(error) => RaftReply::NotHere(error.to_string()),

@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -26,16 +26,16 @@ pub struct ClusterView {
     name: Arc<str>,
     id: NodeId,
     metrics: WatchReceiverOf<Types, Metrics>,
-    /// When a leader was heard from last.
+    /// When a leader was last heard from. Raft alone does not know: its vote says who led when it was written to disk.
     heard: Arc<Mutex<Option<Instant>>>,
+    /// The others go on without this replica, and so does its file.
+    let_go: Arc<AtomicBool>,
 }
 
 /// A follower that the leader has heard from this long ago is up,
 pub const UP_WITHIN_MS: u128 = 500;
 /// and down after so long. Between the two it stays what it was: no flapping.
 pub const DOWN_AFTER_MS: u128 = 1_000;
-/// A leader that was not heard from for so long is not said to lead: more than ten heartbeats.
-const HEARD_WITHIN: Duration = Duration::from_millis(700);
 /// A voter this many entries behind is catching up.
 pub const BEHIND: u64 = 256;
 
@@ -46,27 +46,28 @@ impl ClusterView {
             id: *raft.node_id(),
             metrics: raft.metrics(),
             heard: Arc::default(),
+            let_go: Arc::default(),
         }
     }
 
-    /// A leader sent something, and is followed.
-    pub fn hear(&self) {
-        *self.heard() = Some(Instant::now());
+    /// Its leader has spoken to this replica just now.
+    pub fn hears(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    fn heard(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes whether the others, and the file, go on without this replica.
+    pub fn set_let_go(&self, is: bool) {
+        self.let_go.store(is, Relaxed);
     }
 
-    /// Who leads, for those who are told. Raft holds on to the last leader until there is another; whoever has not heard
-    /// from that, or has it only from the disk, does not know whether somebody leads.
-    pub fn leader_heard(&self) -> Option<Member> {
-        let is_heard = |at: Instant| at.elapsed() < HEARD_WITHIN;
-        if self.leads() || self.heard().is_some_and(is_heard) {
-            self.leader()
-        } else {
-            None
-        }
+    /// Who leads, when it is this replica or one that it hears.
+    pub fn heard_leader(&self, metrics: &Metrics) -> Option<Member> {
+        let heard = || *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let hears = match metrics.state {
+            ServerState::Leader => true,
+            _ => heard().is_some_and(|at| at.elapsed().as_millis() < DOWN_AFTER_MS),
+        };
+        leader(metrics).filter(|_| hears)
     }
 
     /// This replica's node.
@@ -95,7 +96,7 @@ impl ClusterView {
         metrics.current_leader == Some(self.id) && metrics.state == ServerState::Leader
     }
 
-    /// Who leads, as far as this replica knows.
+    /// Who leads, as far as this replica knows; it may have been a while ago.
     pub fn leader(&self) -> Option<Member> {
         leader(&self.metrics.borrow_watched())
     }
@@ -109,7 +110,7 @@ impl ClusterView {
             id: self.id,
             // A vote alone does not count: who has no log has acknowledged nothing.
             initialized: metrics.last_log_index.is_some(),
-            leader: leader(&metrics),
+            leader: self.heard_leader(&metrics),
             term: metrics.current_term,
             applied: replica.applied.map_or(0, |log_id| log_id.index()),
             items: replica.state.items(),
@@ -122,6 +123,7 @@ impl ClusterView {
     pub fn voters(&self) -> Vec<VoterStatus> {
         let metrics = self.metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
+        let is_heard = self.heard_leader(&metrics).is_some();
         let voters = membership.voter_ids().map(|id| {
             let node = membership
                 .get_node(&id)
@@ -145,7 +147,7 @@ impl ClusterView {
                     .and_then(|m| m.as_ref())
                     .map(openraft::LogId::index);
                 (health, matched)
-            } else if metrics.current_leader == Some(id) {
+            } else if is_heard && metrics.current_leader == Some(id) {
                 (Health::Up, None)
             } else {
                 (Health::Starting, None)
@@ -161,7 +163,7 @@ impl ClusterView {
     }
 }
 
-/// Who leads, by name and address.
+/// Who leads by the vote that this replica has, by name and address.
 pub fn leader(metrics: &Metrics) -> Option<Member> {
     let id = metrics.current_leader?;
     metrics
@@ -183,6 +185,10 @@ pub struct Published {
 
 impl StatusSource for Published {
     fn fill(&self, status: &mut NodeStatus) {
+        if self.view.let_go.load(Relaxed) {
+            // No part of the tier any more; what an agent here sees is its own matter.
+            return;
+        }
         let voters = self.view.voters();
         let known = self.view.status(&self.replica, self.limit);
         let role = match self.view.metrics.borrow_watched().state {
@@ -194,7 +200,7 @@ impl StatusSource for Published {
         };
         status.sessions = Some(SessionStatus {
             role: role.into(),
-            leader: self.view.leader_heard().map(|member| member.name),
+            leader: known.leader.map(|member| member.name),
             term: known.term,
             applied: known.applied,
             voters,

@@ -7,7 +7,7 @@ use lexopt::Arg::{Long, Value};
 use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::operator::find::{ADMIN, NODE, Wanted};
-use crate::operator::{each, refusal};
+use crate::operator::{each, next_start, refusal};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -25,7 +25,7 @@ node runs by its file as it is, with 1 when not.
         },
         Opt {
             form: "diff",
-            text: "for each node the lines that a reload would take away (-) and add (+), or what is wrong with its file",
+            text: "for each node the lines that a reload would take away (-) and add (+), what of the file waits for a start, or what is wrong with it",
         },
         NODE,
         ADMIN,
@@ -59,7 +59,10 @@ fn main(mut args: lexopt::Parser) -> Result {
                 same &= status == 200 && told["same"] == true;
                 let _ = match status {
                     200 if told["same"] == true => writeln!(text, "{node}: as the file says"),
-                    200 => write!(text, "{node}:\n{}", changes(&told["changes"])),
+                    200 => {
+                        let waits = indented(next_start(&told).lines());
+                        write!(text, "{node}:\n{}{waits}", changes(&told["changes"]))
+                    }
                     _ => writeln!(text, "{node}: {}", refusal(&told)),
                 };
             }
@@ -72,7 +75,9 @@ fn main(mut args: lexopt::Parser) -> Result {
 
 fn changes(lines: &serde_json::Value) -> String {
     let lines = lines.as_array().into_iter().flatten();
-    lines
-        .filter_map(|line| line.as_str())
-        .fold(String::new(), |out, line| out + "  " + line + "\n")
+    indented(lines.filter_map(|line| line.as_str()))
+}
+
+fn indented<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    lines.fold(String::new(), |out, line| out + "  " + line + "\n")
 }

@@ -21,10 +21,12 @@ pub fn hash(text: &str) -> String {
     })
 }
 
-/// `{"same", "hash", "file_hash", "changes"}`: what a reload would take away and add, line by line.
-pub fn difference(now: &str, then: &str) -> Value {
+/// `{"same", "hash", "file_hash", "changes", "next_start"}`: what a reload would take away and add, line by line, and what
+/// waits for the next start. Secrets are in no line: that they are others is told by the latter alone.
+pub fn difference(now: &str, then: &str, next_start: &[&str]) -> Value {
     json!({
-        "same": now == then,
+        "same": now == then && next_start.is_empty(),
+        "next_start": next_start,
         "hash": hash(now),
         "file_hash": hash(then),
         "changes": changes(now, then),

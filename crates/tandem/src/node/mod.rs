@@ -174,8 +174,8 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let most = doors::connections(descriptors, workers);
         let roles = info.roles.join(", ");
         let (orders, mut given) = orders::channel(keyspace::Keyspace::start(sessions.operator()));
-        let others = others::Peers::start(&plan, &port.key);
-        let api = Api::new(info, telemetry.clone(), Arc::new(orders), Arc::new(others));
+        let others = Arc::new(others::Peers::start(&plan, &port.key));
+        let api = Api::new(info, telemetry.clone(), Arc::new(orders), others.clone());
         let answering = port
             .purposes()
             .map(|purposes| others::answer(&purposes, api.clone()));
@@ -203,6 +203,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         }
 
         let mut node = reload::Running {
+            started: plan.clone(),
             plan,
             text: options.text.clone(),
             workers,
@@ -210,6 +211,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             port,
             serving,
             answering,
+            others,
             sessions,
             apps,
             services,

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,50 +33,103 @@ struct Asked {
     answer: oneshot::Sender<Answer>,
 }
 
-/// The other nodes of the file as it was when this node started.
+/// The other nodes of the file that is in effect.
 pub struct Peers {
-    names: Vec<String>,
+    places: Arc<Mutex<Places>>,
     asked: mpsc::Sender<Asked>,
+}
+
+/// Where the file says that they are.
+struct Places {
+    hosts: Vec<(String, String)>,
+    port: u16,
+    /// Counts the files: links are of one of them.
+    file: u64,
 }
 
 impl Peers {
     /// Begins to pass calls on. To be called within a local runtime.
     pub fn start(plan: &NodePlan, key: &ClusterKey) -> Self {
-        let (asked, mut queue) = mpsc::channel::<Asked>(QUEUE);
-        let (plan, key) = (plan.clone(), key.clone());
-        let names = plan.peers.iter().map(|(name, _)| name.clone()).collect();
-        spawn_local(async move {
-            let mut links = BTreeMap::new();
-            while let Some(asked) = queue.recv().await {
-                let link = links
-                    .entry(asked.node.clone())
-                    .or_insert_with(|| open(&plan, &key, &asked.node));
-                let link = link.clone();
-                spawn_local(async move {
-                    let answer = match link {
-                        Ok(link) => ask(&link, &asked.call).await,
-                        Err(why) => failed(why),
-                    };
-                    let _ = asked.answer.send(answer);
-                });
-            }
-        });
-        Self { names, asked }
+        let (asked, queue) = mpsc::channel(QUEUE);
+        let places = Arc::new(Mutex::new(Places {
+            hosts: plan.peers.clone(),
+            port: plan.cluster_port,
+            file: 0,
+        }));
+        let dispatcher = Dispatcher {
+            node: plan.node.clone(),
+            key: key.clone(),
+            outgoing: plan.outgoing,
+            places: places.clone(),
+            links: BTreeMap::new(),
+            file: 0,
+        };
+        spawn_local(dispatcher.run(queue));
+        Self { places, asked }
+    }
+
+    /// Calls go where this plan says from now on; those under way end where they are.
+    pub fn follow(&self, plan: &NodePlan) {
+        let mut places = lock(&self.places);
+        places.hosts.clone_from(&plan.peers);
+        places.port = plan.cluster_port;
+        places.file += 1;
     }
 }
 
-fn open(plan: &NodePlan, key: &ClusterKey, node: &str) -> Result<Arc<Link>, String> {
-    let host = plan.peers.iter().find(|(name, _)| name == node);
-    let (_, host) = host.ok_or_else(|| format!("there is no node `{node}`"))?;
-    let address = one_address(host, plan.cluster_port).map_err(|failure| failure.to_string())?;
-    Ok(Arc::new(Link::new(LinkOptions {
-        node: plan.node.clone(),
-        peer: node.to_owned(),
-        address,
-        purpose: PURPOSE,
-        key: key.clone(),
-        outgoing: plan.outgoing,
-    })))
+fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
+    places.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the links, one to each node that was asked, on the control thread.
+struct Dispatcher {
+    node: String,
+    key: ClusterKey,
+    outgoing: Option<IpAddr>,
+    places: Arc<Mutex<Places>>,
+    links: BTreeMap<String, Link>,
+    /// The file that they are of.
+    file: u64,
+}
+
+impl Dispatcher {
+    async fn run(mut self, mut queue: mpsc::Receiver<Asked>) {
+        while let Some(asked) = queue.recv().await {
+            let link = self.link(&asked.node);
+            spawn_local(async move {
+                let answer = match link {
+                    Ok(link) => ask(&link, &asked.call).await,
+                    Err(why) => failed(why),
+                };
+                let _ = asked.answer.send(answer);
+            });
+        }
+    }
+
+    fn link(&mut self, node: &str) -> Result<Link, String> {
+        let places = lock(&self.places);
+        if self.file != places.file {
+            // A name may be at another address too: all are looked up anew.
+            self.links.clear();
+            self.file = places.file;
+        }
+        if let Some(link) = self.links.get(node) {
+            return Ok(link.clone());
+        }
+        let host = places.hosts.iter().find(|(name, _)| name == node);
+        let (_, host) = host.ok_or_else(|| format!("there is no node `{node}`"))?;
+        let address = one_address(host, places.port).map_err(|failure| failure.to_string())?;
+        let link = Link::new(LinkOptions {
+            node: self.node.clone(),
+            peer: node.to_owned(),
+            address,
+            purpose: PURPOSE,
+            key: self.key.clone(),
+            outgoing: self.outgoing,
+        });
+        self.links.insert(node.to_owned(), link.clone());
+        Ok(link)
+    }
 }
 
 async fn ask(link: &Link, call: &Call) -> Answer {
@@ -99,7 +153,8 @@ fn failed(why: String) -> Answer {
 
 impl Others for Peers {
     fn names(&self) -> Vec<String> {
-        self.names.clone()
+        let places = lock(&self.places);
+        places.hosts.iter().map(|(name, _)| name.clone()).collect()
     }
 
     fn ask(&self, node: &str, call: &Call) -> Pin<Box<dyn Future<Output = Answer> + Send>> {

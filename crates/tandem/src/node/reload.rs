@@ -6,6 +6,7 @@
 //! and counts, applications whose program is the same are not touched.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ use super::apps::Apps;
 use super::cluster_port::{ClusterPort, Serving};
 use super::doors::{self, Closing, Doors};
 use super::manager::Manager;
+use super::others::Peers;
 use super::services::Services;
 use super::sessions::{self, Sessions};
 use super::succession::Line;
@@ -30,6 +32,8 @@ use crate::process::{self, PidFile};
 pub struct Running {
     /// What it does now.
     pub plan: NodePlan,
+    /// What it was to do when it started: some of that lasts as long as the process.
+    pub started: NodePlan,
     /// What the file said, as checked.
     pub text: String,
     /// How many workers.
@@ -42,6 +46,8 @@ pub struct Running {
     pub serving: Option<Serving>,
     /// Answers their calls of the admin API.
     pub answering: Option<AbortHandle>,
+    /// Passes calls on to them.
+    pub others: Arc<Peers>,
     /// Its part in the session tier.
     pub sessions: Sessions,
     /// Its applications.
@@ -70,8 +76,8 @@ impl Running {
     ) -> std::result::Result<Value, String> {
         match order {
             Order::Reload => {
-                self.reload(&*options.reread, manager).await?;
-                Ok(json!({ "done": "reloaded: the file is in effect" }))
+                let waits = self.reload(&*options.reread, manager).await?;
+                Ok(json!({ "done": "reloaded: the file is in effect", "next_start": waits }))
             }
             Order::ReopenLogs => {
                 self.reopen_logs();
@@ -82,7 +88,8 @@ impl Running {
             Order::Difference => {
                 let read = (options.reread)();
                 let new = read.map_err(|failure| failure.to_string().trim().to_owned())?;
-                Ok(configuration::difference(&self.text, &new.text))
+                let waits = at_the_next_start(&self.started, &new.plan);
+                Ok(configuration::difference(&self.text, &new.text, &waits))
             }
         }
     }
@@ -103,20 +110,20 @@ impl Running {
     }
 
     /// Reads the file again and does what is different now. A file that is wrong, or that cannot be done, changes
-    /// nothing, and an event says why.
+    /// nothing, and an event says why. What of it waits for the next start is the answer.
     pub async fn reload(
         &mut self,
         reread: &dyn Fn() -> Result<Read>,
         manager: &Manager,
-    ) -> std::result::Result<(), String> {
+    ) -> std::result::Result<Vec<&'static str>, String> {
         manager.reloading();
         let outcome = self.try_reload(reread).await;
         manager.ready_again();
         let events = &self.telemetry.events;
         match outcome {
-            Ok(()) => {
+            Ok(waits) => {
                 events.info("node", "reloaded: the file is in effect");
-                Ok(())
+                Ok(waits)
             }
             Err(failure) => {
                 let why = failure.to_string().trim().to_owned();
@@ -129,7 +136,7 @@ impl Running {
         }
     }
 
-    async fn try_reload(&mut self, reread: &dyn Fn() -> Result<Read>) -> Result<()> {
+    async fn try_reload(&mut self, reread: &dyn Fn() -> Result<Read>) -> Result<Vec<&'static str>> {
         let Read { plan, text } = reread()?;
         let rule = client_rule(&plan)?;
         let bound = self.doors.bind_new(&plan, self.workers)?;
@@ -154,10 +161,13 @@ impl Running {
         self.services = services;
         self.apps.drop_all_but(&plan);
         self.sessions.set_voters(voters);
+        self.others.follow(&plan);
         if (self.plan.log_format, self.plan.log_level) != (plan.log_format, plan.log_level) {
             set_log(&plan, &self.telemetry);
         }
-        for what in at_the_next_start(&self.plan, &plan) {
+        // Each time: a reload that seemed to change it must not be the end of the matter.
+        let waits = at_the_next_start(&self.started, &plan);
+        for what in &waits {
             self.telemetry.events.warning(
                 "node",
                 format!("{what} was changed: it takes effect at the next start"),
@@ -165,7 +175,7 @@ impl Running {
         }
         self.plan = plan;
         self.text = text;
-        Ok(())
+        Ok(waits)
     }
 
     /// Stops everything, in order; requests in flight may finish within `drain`.

@@ -28,6 +28,15 @@ pub fn refusal(body: &Value) -> String {
     why.map_or_else(|| body.to_string(), ToOwned::to_owned)
 }
 
+/// What of a node's file waits for its next start, a line each.
+pub fn next_start(body: &Value) -> String {
+    let waits = body["next_start"].as_array().into_iter().flatten();
+    let waits = waits.filter_map(Value::as_str);
+    waits.fold(String::new(), |out, what| {
+        out + what + " was changed: it takes effect at the next start\n"
+    })
+}
+
 /// A change on every node that knows its object: done where it is, and an error when it is nowhere or was refused.
 pub fn change_everywhere(
     client: &Client,

@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::cli;
 use crate::exit::{Failure, Result};
 use crate::node::OWN_SOCKET;
-use crate::operator::Client;
+use crate::operator::{Client, next_start};
 use crate::process::Holder;
 
 /// `start`: success also when it runs already.
@@ -72,8 +72,9 @@ pub fn reload(settings: &Settings) -> Result {
     let node = Client::at(&socket);
     if node.answers() {
         // It says what became of it: there is more that can be wrong than a file tells.
-        node.post("/api/v1/node/reload", &[])?.good()?;
-        return cli::say(&format!("tandem (pid {pid}) has taken its file\n"));
+        let body = node.post("/api/v1/node/reload", &[])?.good()?;
+        let waits = next_start(&body);
+        return cli::say(&format!("tandem (pid {pid}) has taken its file\n{waits}"));
     }
     stop::signal(pid, rustix::process::Signal::HUP)?;
     cli::say(&format!(

@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod certificate;
+pub mod loopback;
 pub mod namespaces;
 pub mod node;
 pub mod origin;

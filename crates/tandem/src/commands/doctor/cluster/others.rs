@@ -10,6 +10,7 @@ use tokio::runtime::LocalRuntime;
 use super::{Patient, own};
 use crate::commands::doctor::finding::Findings;
 use crate::node::{Peers, hash};
+use crate::operator::next_start;
 
 /// For an answer of a node that lives.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,8 +27,11 @@ struct Told {
 pub fn look(patient: &Patient, findings: &mut Findings) {
     let here = hash(&patient.text);
     if patient.running.is_some() {
-        let config = own(&patient.plan).get("/api/v1/config", &[]);
+        let config = own(&patient.plan).get("/api/v1/config/diff", &[]);
         let config = config.map_or(Value::Null, |reply| reply.body);
+        for waits in next_start(&config).lines() {
+            findings.note(format!("The node here runs since before {waits}."));
+        }
         if config["hash"] == here.as_str() {
             findings.good("The node here runs by this file.");
         } else {

@@ -1,0 +1,142 @@
+//! What is told of session nodes that come and go by the file, as an operator sees it.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::loopback::{Loopback, Runs};
+use common::wait_until;
+
+const KEY: &str = "0123456789abcdef0123";
+const NODES: [(&str, u8); 5] = [("a", 1), ("b", 2), ("c", 3), ("d", 4), ("app", 5)];
+
+/// Session nodes on this machine, and a node with an agent.
+struct Tier {
+    cluster: Loopback,
+    runs: BTreeMap<String, Runs>,
+}
+
+impl Tier {
+    /// Three of them, with a leader.
+    fn start() -> Self {
+        let mut tier = Self {
+            cluster: Loopback::new(),
+            runs: BTreeMap::new(),
+        };
+        tier.write(&["a", "b", "c"]);
+        for node in ["a", "b", "c", "app"] {
+            tier.run(node);
+        }
+        tier.leader(&["a", "b", "c"]);
+        tier
+    }
+
+    /// Names others in the file.
+    fn write(&self, voters: &[&str]) {
+        let [first, second, third] = voters else {
+            panic!("three of them");
+        };
+        let tables = format!(
+            "[sessions]\non = [\"{first}\", \"{second}\"]\nthird = \"{third}\"\nagents = \"app\"\n\
+             agent = \"{}:{}\"\nmemory = \"16 MiB\"\n",
+            self.cluster.host(5),
+            self.cluster.port
+        );
+        self.cluster.write(KEY, &NODES, &tables);
+    }
+
+    fn run(&mut self, node: &str) {
+        // It may not run twice, not even for a moment.
+        self.runs.remove(node);
+        let runs = self.cluster.start(node);
+        self.runs.insert(node.into(), runs);
+    }
+
+    fn reload(&self) {
+        for node in self.runs.keys() {
+            let (code, said) = self.cluster.reload(node);
+            assert_eq!(code, 0, "{node}: {said}");
+        }
+    }
+
+    /// Who leads, when all three vote.
+    fn leader<'n>(&self, among: &[&'n str]) -> &'n str {
+        let mut leads = None;
+        wait_until("all are voters, and one leads", || {
+            leads = self.cluster.leader(among);
+            leads.is_some_and(|leads| {
+                let told = self.cluster.get(leads, "sessions");
+                let voters = told["voters"].as_array().expect("a list");
+                let well = |name: &&str| {
+                    let mut voters = voters.iter();
+                    voters.any(|voter| voter["node"] == **name && voter["health"] == "up")
+                };
+                voters.len() == among.len() && among.iter().all(|name| well(&name))
+            })
+        });
+        leads.expect("one leads")
+    }
+}
+
+#[test]
+fn a_session_node_that_was_let_go_of_says_so_and_raises_no_alarm() {
+    for leader_goes in [true, false] {
+        let mut tier = Tier::start();
+        let leads = tier.leader(&["a", "b", "c"]);
+        let is_to_go = |node: &&&str| (**node == leads) == leader_goes;
+        let goes = *["a", "b", "c"].iter().find(is_to_go).expect("one goes");
+        let mut left = vec!["a", "b", "c", "d"];
+        left.retain(|node| *node != goes);
+        tier.write(&left);
+        tier.run("d");
+        tier.reload();
+        tier.leader(&left);
+        wait_until("it knows that it was let go of", || {
+            let log = tier.cluster.log(goes);
+            log.contains("this replica was let go of: the file no longer names this node")
+        });
+        let log = tier.cluster.log(goes);
+        assert!(!log.contains(" error "), "{log}");
+        let known = tier.cluster.metric(goes, "tandem_sessions_leader_known");
+        assert_eq!(known, None, "it is no part of the tier");
+        assert_eq!(tier.cluster.get(goes, "nodes")[0]["state"], "up");
+        let (_, said) = tier.cluster.asked("app", &["sessions"]);
+        let row = format!("{goes} ");
+        assert!(!said.lines().any(|line| line.starts_with(&row)), "{said}");
+
+        // Named again, it is one of them.
+        tier.write(&["a", "b", "c"]);
+        tier.reload();
+        tier.leader(&["a", "b", "c"]);
+        let known = tier.cluster.metric(goes, "tandem_sessions_leader_known");
+        assert_eq!(known, Some(1.0));
+    }
+}
+
+#[test]
+fn a_session_node_that_hears_nobody_says_why_and_takes_nothing_on_its_disk_for_the_present() {
+    let mut tier = Tier::start();
+    let leads = tier.leader(&["a", "b", "c"]);
+    let alone = *["a", "b", "c"]
+        .iter()
+        .find(|node| **node != leads)
+        .expect("one");
+    // Its machine has another key.
+    let file = tier.cluster.dir.path().join("cluster.toml");
+    let text = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, text.replace(KEY, "another-key-of-a-cluster")).expect("written");
+    tier.run(alone);
+    wait_until("it says that it hears nobody", || {
+        tier.cluster
+            .log(alone)
+            .contains("nobody leads, as far as is seen from here")
+    });
+    let log = tier.cluster.log(alone);
+    assert!(log.contains("holds another cluster key than"), "{log}");
+    assert!(!log.contains(" leads (term "), "{log}");
+    let told = tier.cluster.get(alone, "sessions");
+    assert_eq!(told["leader"], serde_json::Value::Null);
+    for voter in told["voters"].as_array().expect("a list") {
+        assert_eq!(voter["health"] == "up", voter["node"] == alone, "{voter}");
+    }
+}
