@@ -24,5 +24,5 @@ mod user;
 pub use hand_over::{Handed, Pipes, RunWords, Words};
 pub use keeper::keeper_main;
 pub use ports::Ports;
-pub use role::{AppContext, AppError, AppHandle, Instance, STARTUP};
+pub use role::{AppContext, AppError, AppHandle, Instance, Listing, STARTUP};
 pub use user::{Ids, UserError, ids_to_become};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_model::{Address, App, Program};
-use tandem_telemetry::{Control, Telemetry};
+use tandem_telemetry::{Control, Registry, Telemetry};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -70,6 +70,28 @@ pub struct AppHandle {
     instances: watch::Receiver<Vec<Instance>>,
     wish: watch::Sender<Wish>,
     supervisors: JoinSet<Option<Handed>>,
+    listing: Option<Listing>,
+}
+
+/// An application's status, and what can be done to its instances, under its name.
+#[derive(Clone)]
+pub struct Listing {
+    registry: Registry,
+    source: Arc<Source>,
+}
+
+impl Listing {
+    /// Shows it in the place of another program's of the same application.
+    pub fn publish(&self) {
+        let app = &self.source.app;
+        for state in &self.source.states {
+            let control: Arc<dyn Control> = Arc::new(InstanceControl(state.clone()));
+            self.registry
+                .control(&format!("{app}/{}", state.index), control);
+        }
+        self.registry
+            .publish(&format!("app {app}"), self.source.clone());
+    }
 }
 
 impl AppHandle {
@@ -112,6 +134,7 @@ impl AppHandle {
                     instances,
                     wish,
                     supervisors,
+                    listing: None,
                 });
             }
             Program::Run {
@@ -142,7 +165,6 @@ impl AppHandle {
             context: context.clone(),
             published,
         });
-        let registry = &context.telemetry.registry;
         let mut handed: BTreeMap<u16, Handed> = handed
             .into_iter()
             .map(|instance| (instance.words.index, instance))
@@ -152,23 +174,28 @@ impl AppHandle {
             .map(|index| Arc::new(State::new(index, restarts(index))))
             .collect();
         for state in &states {
-            let control: Arc<dyn Control> = Arc::new(InstanceControl(state.clone()));
-            registry.control(&format!("{app}/{}", state.index), control);
             let known = handed.remove(&state.index);
             let supervisor =
                 Supervisor::new(launcher.clone(), state.clone(), wished.clone(), known);
             supervisors.spawn(supervisor.run());
         }
-        let source = Source {
-            app: app.into(),
-            states,
+        let app = app.into();
+        let listing = Listing {
+            registry: context.telemetry.registry.clone(),
+            source: Arc::new(Source { app, states }),
         };
-        registry.publish(&format!("app {app}"), Arc::new(source));
+        listing.publish();
         Ok(Self {
             instances,
             wish,
             supervisors,
+            listing: Some(listing),
         })
+    }
+
+    /// What is shown of it, as long as no other program is; `None` when its program is not started by Tandem.
+    pub fn listing(&self) -> Option<Listing> {
+        self.listing.clone()
     }
 
     /// The instances that accept connections, by index: as of now, and whenever that changes.

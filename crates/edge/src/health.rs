@@ -3,6 +3,7 @@
 //! A checker asks its server ([`probe`]), gives the verdict to the pool, which applies the rules ([`state`]), and
 //! waits: for the time that the state asks for, or until a failed request wakes it.
 
+mod admission;
 mod probe;
 pub(crate) mod state;
 
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::pool::{Pool, Settings, any_changed};
 use crate::server::{Mode, Server, ServerKey};
+pub use admission::Admission;
 use state::State;
 
 /// A server that is not checked and could not be reached is left alone for so long.

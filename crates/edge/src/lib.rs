@@ -25,7 +25,7 @@ mod tcp;
 mod testing;
 
 pub use handler::{PoolHandler, ProbeHandler};
-pub use health::run_checks;
+pub use health::{Admission, run_checks};
 pub use pool::{InstanceAddress, Instances, Pool};
 pub use router::{Router, RouterError};
 pub use tcp::TcpRouter;

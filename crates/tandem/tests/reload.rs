@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use common::node::Node;
 use common::origin::Origin;
-use common::{certificate, get, request, runs, wait_until};
+use common::{certificate, get, has, request, runs, wait_until};
 
 fn answering(body: &str) -> String {
     format!(
@@ -208,6 +208,76 @@ fn an_application_that_is_the_same_is_not_touched_and_a_changed_one_is_exchanged
     let second = last_pid(&node).expect("another runs");
     assert_ne!(first, second);
     wait_until("a request meanwhile", || load.done() > 0);
+    load.stop();
+}
+
+/// The same as [`running`], checked, with another program.
+fn checked(run: &str) -> String {
+    format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [{{ to = \"app\" }}]\n[app.app]\nrun = {run}\n\
+         check = {{ path = \"/test/alive.txt\", fast = \"20ms\" }}\n"
+    )
+}
+
+fn demo_app() -> String {
+    let tandem = env!("CARGO_BIN_EXE_tandem");
+    format!("[\"{tandem}\", \"demo-app\", \"--host\", \"{{host}}\", \"--port\", \"{{port}}\"]")
+}
+
+/// A node with an application that serves, and its process.
+fn serving() -> (Node, u32) {
+    let node = Node::start(&checked(&demo_app()));
+    wait_until("the application serves", || {
+        get(node.address(), "/test/alive.txt").status == 200
+    });
+    let pid = last_pid(&node).expect("it runs");
+    (node, pid)
+}
+
+#[test]
+fn an_old_program_goes_on_until_the_new_one_has_passed_its_check() {
+    if !has("python3", &["--version"]) {
+        return;
+    }
+    let (node, old) = serving();
+    let load = Load::start(node.address(), "/test/alive.txt");
+    node.dir.file("release/index.html", "accepts connections");
+    let server = "[\"python3\", \"-m\", \"http.server\", \"--bind\", \"{host}\", \"{port}\"]\ndir = \"release\"";
+    node.reload(&checked(server));
+    let event = "error app app: the new program does not serve yet, and the old one goes on: check GET \
+                 /test/alive.txt answered 404";
+    let said = |log: &str| {
+        let log: Vec<&str> = log.split_whitespace().collect();
+        log.join(" ").matches(event).count()
+    };
+    wait_until("an event says so", || said(&node.log()) > 0);
+    assert!(runs(old));
+    node.dir.file("release/test/alive.txt", "alive");
+    wait_until("the old program is gone", || !runs(old));
+    load.stop();
+    assert_eq!(get(node.address(), "/test/alive.txt").text(), "alive");
+    assert_eq!(said(&node.log()), 1, "once");
+}
+
+#[test]
+fn a_new_program_that_never_listens_is_told_of_and_the_way_back_touches_nothing() {
+    let (node, old) = serving();
+    let load = Load::start(node.address(), "/test/alive.txt");
+    node.reload(&checked("[\"sleep\", \"4711\"]"));
+    wait_until("an event says so", || {
+        node.log().contains(
+            "the new program does not serve yet, and the old one goes on: it does not accept connections",
+        )
+    });
+    assert!(runs(old));
+    let shown = node.admin("GET /api/v1/apps").text();
+    assert!(shown.contains(&format!("\"pid\":{old}")), "{shown}");
+    node.reload(&checked(&demo_app()));
+    node.reload(&checked("[\"sleep\", \"4712\"]"));
+    node.reload(&checked("[\"sleep\", \"4713\"]"));
+    node.reload(&checked(&demo_app()));
+    assert!(runs(old));
+    assert_eq!(last_pid(&node), Some(old), "no other was started");
     load.stop();
 }
 

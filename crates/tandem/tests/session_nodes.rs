@@ -71,7 +71,7 @@ impl Tier {
                     let mut voters = voters.iter();
                     voters.any(|voter| voter["node"] == **name && voter["health"] == "up")
                 };
-                voters.len() == among.len() && among.iter().all(|name| well(&name))
+                voters.len() == among.len() && among.iter().all(|name| well(name))
             })
         });
         leads.expect("one leads")

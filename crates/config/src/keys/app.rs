@@ -186,7 +186,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "check",
             CHECK,
             Is("\"tcp\""),
-            "How listeners check the gateways, and gateways the program.",
+            "How listeners check the gateways, and gateways the program. After a reload a new program takes over when it has passed once.",
             |d: &mut Draft, v| d.app.check = v.value,
         ),
         &key(

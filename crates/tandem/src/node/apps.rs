@@ -1,23 +1,22 @@
 //! The applications of a node, and their instances as the edge wants to know them.
 
+mod hand_over;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
-use std::time::Duration;
 
 use tandem_app::{AppContext, AppHandle, Handed, Instance, Ports, STARTUP};
-use tandem_edge::{InstanceAddress, Instances};
+use tandem_edge::{Admission, InstanceAddress, Instances};
 use tandem_http::handler::Endpoint;
-use tandem_model::{Address, NodePlan, Program};
+use tandem_model::{Address, NodePlan, Program, Target};
 use tandem_net::cluster::ClusterKey;
 use tandem_telemetry::Telemetry;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 
 use crate::exit::{Failure, Result};
-
-/// From a new program's first instance until the old program is stopped: its requests in flight finish.
-const HAND_OVER: Duration = Duration::from_secs(2);
+use hand_over::HandOver;
 
 /// The applications of this node.
 pub struct Apps {
@@ -32,11 +31,32 @@ pub struct Apps {
 /// An application that nobody watches: its name, what runs, its instances.
 pub type Released = (String, Program, Vec<Handed>);
 
-/// A running application.
+/// A running application: where its instances are is passed on by the follower.
 struct Running {
     program: Program,
     handle: AppHandle,
     follower: AbortHandle,
+    /// The program whose place it is to take, as long as that one serves.
+    hand_over: Option<HandOver>,
+}
+
+impl Running {
+    /// What serves: the program itself, or the one that it has not followed yet. The other one, if any, comes second.
+    fn serving(mut self) -> (Self, Option<Self>) {
+        match self.hand_over.take().and_then(HandOver::cancel) {
+            Some(old) => {
+                // All that it did was to wait.
+                self.follower.abort();
+                (old, Some(self))
+            }
+            None => (self, None),
+        }
+    }
+
+    async fn stop(self) {
+        self.follower.abort();
+        self.handle.stop().await;
+    }
 }
 
 impl Apps {
@@ -99,37 +119,97 @@ impl Apps {
     }
 
     /// Starts what is new in `plan` and exchanges what runs another program now: the old one is stopped when the new
-    /// one serves. What is the same is not touched.
+    /// one serves, which it does when it accepts connections and has passed its check once. What is the same is not
+    /// touched.
     pub fn update(&mut self, plan: &NodePlan) -> Result<()> {
         for app in &plan.apps {
             let old = match self.running.get(&app.name) {
                 Some(running) if running.program == app.program => continue,
                 _ => self.running.remove(&app.name),
             };
-            let handle = AppHandle::start(app, &self.context)
-                .map_err(|error| Failure::usage(error.to_string()))?;
-            if let Some(old) = old {
-                let retire = retire(old, handle.instances());
-                self.retiring.spawn_local(retire);
+            let mut old = match old.map(Running::serving) {
+                Some((serving, newer)) => {
+                    // One that never came to serve has no say any more.
+                    newer.map(|newer| self.retiring.spawn_local(newer.stop()));
+                    Some(serving)
+                }
+                None => None,
+            };
+            if let Some(serving) = old.take_if(|old| old.program == app.program) {
+                // Back to it, before another took its place.
+                self.running.insert(app.name.clone(), serving);
+                continue;
             }
-            self.follow(&app.name, &app.program, handle);
+            let handle = match AppHandle::start(app, &self.context) {
+                Ok(handle) => handle,
+                Err(error) => {
+                    old.map(|old| self.running.insert(app.name.clone(), old));
+                    return Err(Failure::usage(error.to_string()));
+                }
+            };
+            match old {
+                Some(old) => self.exchange(plan, &app.name, &app.program, old, handle),
+                None => self.follow(&app.name, &app.program, handle),
+            }
         }
         while self.retiring.try_join_next().is_some() {}
         Ok(())
     }
 
+    /// Goes on with the old program until the new one serves.
+    fn exchange(
+        &mut self,
+        plan: &NodePlan,
+        app: &str,
+        program: &Program,
+        old: Running,
+        handle: AppHandle,
+    ) {
+        let mut pools = plan.targets.iter().filter_map(|target| match target {
+            Target::Pool(pool) => Some(pool),
+            Target::Site(_) => None,
+        });
+        let new = hand_over::New {
+            app: app.into(),
+            node: self.context.node.clone(),
+            several: are_several(program),
+            instances: handle.instances(),
+            listing: handle.listing(),
+            admission: pools.find_map(|pool| Admission::of(pool, app)),
+            list: self.lists.entry(app.into()).or_default().clone(),
+            events: self.context.telemetry.events.clone(),
+        };
+        if let Some(listing) = old.handle.listing() {
+            listing.publish();
+        }
+        let (hand_over, task, retire) = HandOver::new(old, new);
+        let follower = spawn_local(task).abort_handle();
+        self.retiring.spawn_local(retire);
+        let running = Running {
+            program: program.clone(),
+            handle,
+            follower,
+            hand_over: Some(hand_over),
+        };
+        self.running.insert(app.into(), running);
+    }
+
     fn follow(&mut self, app: &str, program: &Program, handle: AppHandle) {
         let list = self.lists.entry(app.into()).or_default().clone();
-        let follower = follow(&self.context.node, program, handle.instances(), list);
-        let program = program.clone();
-        self.running.insert(
-            app.into(),
-            Running {
-                program,
-                handle,
-                follower,
-            },
-        );
+        let several = are_several(program);
+        let follower = spawn_local(follow(
+            self.context.node.clone(),
+            several,
+            handle.instances(),
+            list,
+        ));
+        let running = Running {
+            program: program.clone(),
+            handle,
+            follower: follower.abort_handle(),
+            hand_over: None,
+        };
+        self.running.insert(app.into(), running);
     }
 
     /// Says where instances are that will be taken over.
@@ -165,24 +245,36 @@ impl Apps {
 
     /// Where instances are, as far as Tandem runs them.
     pub fn places(&self) -> BTreeMap<String, Vec<(u16, SocketAddr)>> {
-        let run = |running: &Running| matches!(running.program, Program::Run { .. });
-        let running = self.running.iter().filter(|(_, running)| run(running));
-        running
-            .map(|(app, running)| {
-                let instances = running.handle.instances();
-                let instances = instances.borrow();
-                let places = instances.iter().filter_map(|instance| {
-                    Some((instance.index, instance.address.to_string().parse().ok()?))
-                });
-                (app.clone(), places.collect())
-            })
-            .collect()
+        let places = |handle: &AppHandle| {
+            let instances = handle.instances();
+            let instances = instances.borrow();
+            let places = instances.iter().filter_map(|instance| {
+                Some((instance.index, instance.address.to_string().parse().ok()?))
+            });
+            places.collect()
+        };
+        let mut all = BTreeMap::new();
+        for (app, running) in &self.running {
+            let mut tell = |running: &Running| {
+                if matches!(running.program, Program::Run { .. }) {
+                    all.insert(app.clone(), places(&running.handle));
+                }
+            };
+            let pending = running.hand_over.as_ref();
+            if !pending.is_some_and(|pending| pending.look_at_old(&mut tell)) {
+                tell(running);
+            }
+        }
+        all
     }
 
-    /// Lets go of what Tandem runs: it lives on, and requests still go to it.
+    /// Lets go of what Tandem runs: it lives on, and requests still go to it. A new program that does not serve yet is
+    /// stopped; whoever takes the others over starts it.
     pub async fn release(&mut self) -> Vec<Released> {
         let mut released = Vec::new();
         for (app, running) in std::mem::take(&mut self.running) {
+            let (running, newer) = running.serving();
+            newer.map(|newer| self.retiring.spawn_local(newer.stop()));
             match running.program {
                 Program::Run { .. } => {
                     let handed = running.handle.release().await;
@@ -212,67 +304,55 @@ impl Apps {
             .cloned()
             .collect();
         for running in gone.iter().filter_map(|name| self.running.remove(name)) {
-            running.follower.abort();
-            self.retiring.spawn_local(running.handle.stop());
+            let (serving, newer) = running.serving();
+            // At once: what it says of its end is not for a list that is to stay empty.
+            serving.follower.abort();
+            for running in [Some(serving), newer].into_iter().flatten() {
+                self.retiring.spawn_local(running.stop());
+            }
         }
     }
 
     /// Stops them all at the same time.
     pub async fn stop(mut self) {
-        let stopping = self
-            .running
-            .into_values()
-            .map(|running| running.handle.stop());
-        futures_util::future::join_all(stopping).await;
+        let all = self.running.into_values().flat_map(|running| {
+            let (serving, newer) = running.serving();
+            [Some(serving), newer].into_iter().flatten()
+        });
+        futures_util::future::join_all(all.map(Running::stop)).await;
         while self.retiring.join_next().await.is_some() {}
     }
 }
 
-/// Stops an old program when the new one serves; it goes on alone when the new one never does.
-async fn retire(old: Running, mut new: watch::Receiver<Vec<Instance>>) {
-    let serving = new
-        .wait_for(|instances| !instances.is_empty())
-        .await
-        .is_ok();
-    old.follower.abort();
-    if serving {
-        tokio::time::sleep(HAND_OVER).await;
-    }
-    old.handle.stop().await;
-}
-
-/// Translates the list of instances, whenever it changes. An empty first list is not passed on: a new program's list
-/// takes the place of the old one's when it has an instance.
-fn follow(
-    node: &str,
-    program: &Program,
+/// Translates the list of instances, whenever it changes. An empty first list is not passed on: what takes over from
+/// another process has said where they are.
+async fn follow(
+    node: String,
+    several: bool,
     mut from: watch::Receiver<Vec<Instance>>,
     to: watch::Sender<Vec<InstanceAddress>>,
-) -> AbortHandle {
-    let several = are_several(program);
-    let node = node.to_owned();
-    let translate = move |instances: &[Instance]| -> Vec<InstanceAddress> {
-        let places = instances
-            .iter()
-            .filter_map(|instance| Some((instance.index, endpoint(&instance.address)?)));
-        places
-            .map(|(index, endpoint)| InstanceAddress {
-                name: name(&node, several, index),
-                endpoint,
-            })
-            .collect()
-    };
-    let first = translate(&from.borrow_and_update());
+) {
+    let first = translate(&node, several, &from.borrow_and_update());
     if !first.is_empty() {
         to.send_replace(first);
     }
-    let task = spawn_local(async move {
-        while from.changed().await.is_ok() {
-            let list = translate(&from.borrow_and_update());
-            to.send_replace(list);
-        }
-    });
-    task.abort_handle()
+    while from.changed().await.is_ok() {
+        let list = translate(&node, several, &from.borrow_and_update());
+        to.send_replace(list);
+    }
+}
+
+/// Instances as the edge wants to know them.
+fn translate(node: &str, several: bool, instances: &[Instance]) -> Vec<InstanceAddress> {
+    let places = instances
+        .iter()
+        .filter_map(|instance| Some((instance.index, endpoint(&instance.address)?)));
+    places
+        .map(|(index, endpoint)| InstanceAddress {
+            name: name(node, several, index),
+            endpoint,
+        })
+        .collect()
 }
 
 /// Whether there may be several instances on a node.

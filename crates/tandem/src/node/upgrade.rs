@@ -203,6 +203,8 @@ impl Running {
             claim(file).unwrap_or_else(failed);
         }
         self.apps.take_over(released).unwrap_or_else(failed);
+        // A new program that did not serve yet was stopped.
+        self.apps.update(&self.plan).unwrap_or_else(failed);
         let restarted = self.sessions.start_replica(&self.port, &self.telemetry);
         restarted.await.unwrap_or_else(failed);
         self.serving = Some(self.port.serve());

@@ -96,14 +96,22 @@ final class CommitHook implements ActionHook {
         } else {
             scope.beforeFlush();
         }
-        if (scope.failed() != null && !response.isCommitted()) {
+        if (scope.failed() == null) {
+            return;
+        }
+        if (!response.isCommitted()) {
             refuse(scope);
+            scope.told();
+        } else if (scope.failed().isRefused() && !scope.isTold()) {
+            // What was flushed has left; that the client sees no end of it is all that can still be told.
+            processor.action(ActionCode.CLOSE_NOW, scope.failed());
         }
     }
 
     /** What the application wrote must not be seen: it may rest on a session that could not be read or stored. */
     private void refuse(RequestScope scope) {
-        if (response.getStatus() == 503) {
+        int status = scope.status();
+        if (response.getStatus() == status) {
             return;
         }
         if (!"HTTP/1.1".equals(scope.request().getProtocol())) {
@@ -112,8 +120,10 @@ final class CommitHook implements ActionHook {
             return;
         }
         response.getMimeHeaders().recycle();
-        response.setStatus(503);
-        response.setHeader("Retry-After", "1");
+        response.setStatus(status);
+        if (status == 503) {
+            response.setHeader("Retry-After", "1");
+        }
         response.setContentLength(0);
     }
 }

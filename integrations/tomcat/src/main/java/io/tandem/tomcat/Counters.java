@@ -1,5 +1,7 @@
 package io.tandem.tomcat;
 
+import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
@@ -31,6 +33,15 @@ final class Counters {
     private final Log log;
     private final Set<String> reported = ConcurrentHashMap.newKeySet();
     private final AtomicLong lastRefusal = new AtomicLong(System.nanoTime() - MINUTE);
+    /** Sessions and attributes that were said to be too large; the oldest are forgotten. */
+    private final Map<String, Boolean> tooLarge = new LinkedHashMap<String, Boolean>() {
+        @Override
+        protected boolean removeEldestEntry(Map.Entry<String, Boolean> eldest) {
+            return size() > MOST_REPORTED;
+        }
+    };
+    private final AtomicLong noRoom = new AtomicLong();
+    private final AtomicLong lastNoRoom = new AtomicLong(System.nanoTime() - MINUTE);
     private volatile boolean away;
 
     Counters(Log log) {
@@ -52,6 +63,26 @@ final class Counters {
         counter.incrementAndGet();
         if (reported.size() < MOST_REPORTED && reported.add(name + '\0' + what)) {
             log.warn("Session attribute '" + name + "' " + what + " (said once)");
+        }
+    }
+
+    /** A session that is too large, by the fault of one attribute: said once for both. */
+    void tooLarge(String session, String attribute, String what) {
+        synchronized (tooLarge) {
+            if (tooLarge.put(session + '\0' + attribute, Boolean.TRUE) != null) {
+                return;
+            }
+        }
+        log.error(what + " (said once)");
+    }
+
+    /** The tier takes nothing more. */
+    void noRoom(Exception why) {
+        noRoom.incrementAndGet();
+        long last = lastNoRoom.get();
+        if (System.nanoTime() - last >= MINUTE && lastNoRoom.compareAndSet(last, System.nanoTime())) {
+            log.error("Sessions cannot be stored, and requests that change one are answered 503: " + why.getMessage()
+                    + " (said once a minute; not stored for this reason so far: " + noRoom + ")");
         }
     }
 

@@ -7,6 +7,7 @@ import java.io.DataOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
@@ -142,13 +143,41 @@ final class Image {
         }
     }
 
+    /** The sum of the values' sizes, in bytes. */
+    long size() {
+        return values.values().stream().mapToLong(value -> value.length).sum();
+    }
+
+    /** The largest attribute of those that differ from another version, else the largest of all. */
+    String largestSince(Image before) {
+        String largest = null;
+        for (boolean changed : new boolean[] {true, false}) {
+            for (Map.Entry<String, byte[]> value : values.entrySet()) {
+                boolean counts = !changed || before == null
+                        || !Arrays.equals(before.values.get(value.getKey()), value.getValue());
+                if (counts && (largest == null || value.getValue().length > values.get(largest).length)) {
+                    largest = value.getKey();
+                }
+            }
+            if (largest != null) {
+                break;
+            }
+        }
+        return largest;
+    }
+
+    /** A name as it is put in messages. */
+    static String printed(String name) {
+        return name.charAt(0) == OWN ? "(" + name.substring(1) + ")" : name;
+    }
+
     /** The names of the attributes and their sizes, the largest first: for messages. */
     String sizes() {
         List<Map.Entry<String, byte[]>> entries = new ArrayList<>(values.entrySet());
         entries.sort((a, b) -> b.getValue().length - a.getValue().length);
         StringBuilder text = new StringBuilder();
         for (Map.Entry<String, byte[]> entry : entries.subList(0, Math.min(3, entries.size()))) {
-            text.append(text.length() == 0 ? "" : ", ").append(entry.getKey()).append(": ")
+            text.append(text.length() == 0 ? "" : ", ").append(printed(entry.getKey())).append(": ")
                     .append(entry.getValue().length).append(" bytes");
         }
         return text.toString();

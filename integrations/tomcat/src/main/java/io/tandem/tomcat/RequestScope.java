@@ -33,6 +33,8 @@ final class RequestScope {
     private final List<Locks.Held> locks = new ArrayList<>();
     private final Set<TandemSession> fresh = new LinkedHashSet<>();
     private final Set<TandemSession> unsaved = new LinkedHashSet<>();
+    /** Those that the tier did not take: the response is an error, and the same is not sent again. */
+    private final Set<TandemSession> refused = new LinkedHashSet<>();
     private volatile boolean inApplication;
     /** Something before the application looked for a session that could not be read. */
     private volatile StoreException unread;
@@ -40,6 +42,7 @@ final class RequestScope {
     private boolean wrote;
     /** A session could not be read or stored, and the request must not go on as if it had been. */
     private volatile StoreException failed;
+    private volatile boolean told;
 
     private RequestScope(Request request, SessionManager manager) {
         this.request = request;
@@ -144,6 +147,20 @@ final class RequestScope {
         return failed;
     }
 
+    /** The response says that the request failed. */
+    void told() {
+        told = true;
+    }
+
+    boolean isTold() {
+        return told;
+    }
+
+    /** How a failed request is answered: it may be tried again, or would fail again. */
+    int status() {
+        return failed.isTooLarge() ? 500 : 503;
+    }
+
     /** Before the first byte of the response leaves. */
     synchronized void beforeCommit() {
         adopt();
@@ -192,7 +209,8 @@ final class RequestScope {
             return;
         }
         for (TandemSession session : sessions) {
-            if (!session.isValid() || onlySet && !session.changed || session.touched.isEmpty() && !session.adrift) {
+            if (!session.isValid() || onlySet && !session.changed || session.touched.isEmpty() && !session.adrift
+                    || refused.contains(session)) {
                 continue;
             }
             SessionManager of = manager(session);
@@ -204,6 +222,9 @@ final class RequestScope {
                 }
             } catch (StoreException away) {
                 of.unsaved(session, away, this, unsaved.add(session));
+                if (away.isRefused()) {
+                    refused.add(session);
+                }
             }
         }
     }

@@ -406,15 +406,15 @@ public class SessionManager extends ManagerBase {
         counters.away(why);
     }
 
-    /** A save failed: the copy is kept until it succeeds, or the request fails, by option. */
+    /** A save failed: the copy is kept until it succeeds, or the request fails, by option or because it never will. */
     void unsaved(TandemSession session, StoreException why, RequestScope scope, boolean first) {
         if (first) {
             counters.unsaved.incrementAndGet();
         }
-        String text = String.valueOf(why.getMessage());
-        if (text.contains("too large") && session.base != null) {
-            log.error("Session " + session.getIdInternal() + " cannot be stored (" + text + "); as stored last, its largest "
-                    + "attributes are " + session.base.sizes());
+        if (why.isRefused()) {
+            // The others go on with what is stored: to go on here with what is not would be two sessions of one id.
+            scope.fail(why);
+            return;
         }
         wentAway(why);
         if (options.whenAway == Options.WhenAway.FAIL) {
@@ -440,7 +440,7 @@ public class SessionManager extends ManagerBase {
         } catch (StoreException away) {
             if (scope != null) {
                 unsaved(mine, away, scope, false);
-            } else {
+            } else if (!away.isRefused()) {
                 wentAway(away);
             }
         }
@@ -487,6 +487,11 @@ public class SessionManager extends ManagerBase {
     /** Forgets the copy of a session that is over; whoever ended it tells the application. */
     void discard(TandemSession session) {
         session.discard();
+        sessions.remove(session.getIdInternal(), session);
+    }
+
+    /** Lets go of a copy; the next request takes a new one from the tier. */
+    void forget(TandemSession session) {
         sessions.remove(session.getIdInternal(), session);
     }
 
@@ -542,11 +547,23 @@ public class SessionManager extends ManagerBase {
                 TandemSession session = (TandemSession) each;
                 boolean behind = session.adrift || session.changed && session.users.get() <= 0;
                 if (session.isValid() && (behind || all && !session.touched.isEmpty())) {
-                    sync.save(session, session.users.get() > 0);
+                    healOne(session);
                 }
             }
         } catch (StoreException away) {
             wentAway(away);
+        }
+    }
+
+    private void healOne(TandemSession session) throws StoreException {
+        try {
+            sync.save(session, session.users.get() > 0);
+        } catch (StoreException failed) {
+            if (!failed.isRefused()) {
+                throw failed;
+            }
+            // Said in the log; the others can be stored nevertheless.
+            counters.unsaved.incrementAndGet();
         }
     }
 

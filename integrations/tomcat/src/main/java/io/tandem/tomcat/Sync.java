@@ -273,6 +273,7 @@ final class Sync {
     boolean save(TandemSession session, boolean goesOn) throws StoreException {
         session.lock.lock();
         ClassLoader before = manager.bind();
+        Image image = null;
         try {
             boolean wrote = false;
             session.changed = false;
@@ -282,7 +283,7 @@ final class Sync {
                     throw new StoreException("session " + session.getIdInternal() + " was changed by others " + races
                             + " times while it was being stored", false, null);
                 }
-                Image image = image(session);
+                image = image(session);
                 if (image == null) {
                     break;
                 }
@@ -303,14 +304,35 @@ final class Sync {
                 looked.forEach((name, token) -> session.touched.remove(name, token));
             }
             return wrote;
-        } catch (StoreException away) {
-            session.adrift = true;
-            session.changed = true;
-            throw away;
+        } catch (StoreException failed) {
+            if (failed.isRefused()) {
+                refused(session, image, failed);
+            } else {
+                session.adrift = true;
+                session.changed = true;
+            }
+            throw failed;
         } finally {
             manager.unbind(before);
             session.lock.unlock();
         }
+    }
+
+    /**
+     * The tier is there and did not take it. To go on with the copy would be to show what no other Tomcat has: it is
+     * forgotten, and the next request begins with what is stored. Requests that use it now are refused in their turn.
+     */
+    private void refused(TandemSession session, Image image, StoreException why) {
+        manager.forget(session);
+        if (!why.isTooLarge() || image == null) {
+            counters.noRoom(why);
+            return;
+        }
+        String largest = image.largestSince(session.base);
+        counters.tooLarge(session.getIdInternal(), largest, "Session attribute '" + Image.printed(largest) + "' of "
+                + image.values.get(largest).length + " bytes makes session " + session.getIdInternal() + " too large: it has "
+                + image.size() + " bytes now, and the session tier takes 1 MiB at most. What the request changed is not "
+                + "stored, and it is answered 500. The session's largest attributes are " + image.sizes());
     }
 
     /** The session as it is to be stored, or null when the tier has it so. */

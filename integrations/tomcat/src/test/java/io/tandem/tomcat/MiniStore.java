@@ -43,6 +43,10 @@ final class MiniStore implements Closeable {
     private volatile ServerSocket listening;
     /** As memcached does when it stores; an agent says 0. */
     volatile boolean tellsVersions;
+    /** As an agent whose voters are at their limit: takes nothing more. */
+    volatile boolean full;
+    /** The largest value that is taken, in bytes: an agent's limit. */
+    private static final int MAX_VALUE = 1 << 20;
     private volatile boolean away;
     private final int port;
     private long lastCas = 100;
@@ -149,7 +153,10 @@ final class MiniStore implements Closeable {
                 }
                 commands.add(line);
                 before.accept(line);
-                byte[] answer = answer(words, value);
+                byte[] answer = refusal(value);
+                if (answer == null) {
+                    answer = answer(words, value);
+                }
                 Predicate<String> lose = loseAnswer;
                 if (lose.test(line)) {
                     loseAnswer = l -> false;
@@ -200,6 +207,13 @@ final class MiniStore implements Closeable {
     private long end(String exptime) {
         long seconds = Long.parseLong(exptime);
         return seconds == 0 ? Long.MAX_VALUE : now() + seconds * 1000;
+    }
+
+    /** What an agent says to a value that it does not take; null when it does. */
+    private byte[] refusal(byte[] value) {
+        String why = value == null || value.length == 0 ? null : value.length > MAX_VALUE ? "object too large for cache"
+                : full ? "out of memory storing object" : null;
+        return why == null ? null : ("SERVER_ERROR " + why + "\r\n").getBytes(StandardCharsets.US_ASCII);
     }
 
     private synchronized byte[] answer(String[] words, byte[] value) {

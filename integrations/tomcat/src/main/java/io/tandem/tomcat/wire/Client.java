@@ -199,8 +199,9 @@ public final class Client implements Closeable {
         if (unknown || reply.code.contains("not stored") || reply.code.contains("cannot be read")) {
             // The agent has tried for seconds: the next request need not wait as long for the same answer.
             goneAway(reply.code);
+            return new StoreException("the session tier at " + where() + " answered: " + reply.code, unknown, null);
         }
-        return new StoreException("the session tier at " + where() + " answered: " + reply.code, unknown, null);
+        return StoreException.refused("the session tier at " + where() + " answered: " + reply.code);
     }
 
     private static final class Asked {
