@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tandem_http::Request;
-use tandem_http::handler::{Attempts, Cause, Failure, Outcome, Queue, Upstream};
+use tandem_http::handler::{Attempts, Cause, Failure, Outcome, Queue, Stage, Upstream};
 use tandem_model::Balance;
 use tokio::time::Instant;
 
@@ -157,6 +157,15 @@ impl PoolAttempts {
         }
     }
 
+    /// Whether there is no other server than those that did not answer in time: to wait as long again for the same one
+    /// helps nobody, unless the file gives each try a time of its own.
+    fn waited_in_vain(&self, failure: &Failure) -> bool {
+        failure.cause == Cause::Timeout
+            && failure.stage != Stage::Unsent
+            && self.settings.spread.retry.timeout.is_none()
+            && (self.is_strict() || !self.pool.view.load().has_untried(&self.tried))
+    }
+
     /// Ends the current try.
     fn end(&mut self, failure: Option<Failure>) {
         let Some(server) = self.current.take() else {
@@ -191,7 +200,7 @@ impl Attempts for PoolAttempts {
         {
             return None;
         }
-        if !self.settings.is_ready() {
+        if !self.settings.is_ready() || why.is_some_and(|failure| self.waited_in_vain(failure)) {
             return None;
         }
         let server = self.take()?;

@@ -20,8 +20,8 @@ pub(crate) struct View {
     balancer: Balancer,
     /// Whether each server takes requests of clients that it has already.
     keeping: Box<[bool]>,
-    /// Some server can be used.
-    usable: bool,
+    /// Those that can be used.
+    used: Box<[u32]>,
     /// How many can be that reach what they need.
     whole: usize,
     /// Some server is in its slow start.
@@ -91,8 +91,8 @@ impl View {
             keeping: keeping.collect(),
             servers,
             balancer,
-            usable: !used.is_empty(),
             whole: if is_whole { used.len() } else { 0 },
+            used: used.iter().map(|(index, _)| *index).collect(),
             warming,
         }
     }
@@ -121,7 +121,16 @@ impl View {
 
     /// Whether there is no server to take, busy or not.
     pub(crate) fn is_empty(&self) -> bool {
-        !self.usable
+        self.used.is_empty()
+    }
+
+    /// Whether a server that can be used was not tried.
+    pub(crate) fn has_untried(&self, tried: &[Arc<Server>]) -> bool {
+        let is_new = |&index: &u32| {
+            let server = &self.servers[index as usize];
+            !tried.iter().any(|other| Arc::ptr_eq(other, server))
+        };
+        self.used.iter().any(is_new)
     }
 
     /// Whether another server than this one and those that were tried can be used, and reaches what it needs.

@@ -190,3 +190,25 @@ fn a_try_has_its_own_limit_and_statuses_are_named_while_there_is_another_try() {
     let last = attempts.next(Some(&busy)).expect("the other");
     assert_eq!(last.retry_on, None, "its answer is the client's");
 }
+
+#[test]
+fn a_server_that_did_not_answer_in_time_is_not_asked_again_unless_tries_have_a_time_of_their_own() {
+    let late = failure(Stage::Unanswered, Cause::Timeout);
+    let mut plan = plan(&[member("a", 1), member("b", 2)]);
+    let pool = Pool::new(&plan, &Instances::new(), &telemetry());
+    up(&pool);
+    let mut attempts = attempts(&pool);
+    let first = attempts.next(None).expect("both are up");
+    let second = attempts.next(Some(&late)).expect("the other one");
+    assert_ne!(first.name, second.name);
+    assert!(attempts.next(Some(&late)).is_none(), "it waited for both");
+    attempts.done(&outcome(Some(late)));
+    plan.spread.retry.timeout = Some(Duration::from_secs(1));
+    pool.update(&plan, &Instances::new());
+    let mut attempts = super::attempts(&pool);
+    let mut why = None;
+    for _ in 0..=plan.spread.retry.tries {
+        assert!(attempts.next(why).is_some());
+        why = Some(&late);
+    }
+}
