@@ -3,6 +3,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 
 use common::loopback::{Loopback, Runs};
 use common::wait_until;
@@ -71,7 +73,7 @@ impl Tier {
                     let mut voters = voters.iter();
                     voters.any(|voter| voter["node"] == **name && voter["health"] == "up")
                 };
-                voters.len() == among.len() && among.iter().all(|name| well(name))
+                voters.len() == among.len() && among.iter().all(well)
             })
         });
         leads.expect("one leads")
@@ -111,6 +113,55 @@ fn a_session_node_that_was_let_go_of_says_so_and_raises_no_alarm() {
         let known = tier.cluster.metric(goes, "tandem_sessions_leader_known");
         assert_eq!(known, Some(1.0));
     }
+}
+
+#[test]
+fn a_change_that_waits_for_a_node_is_told_and_agents_keep_to_the_leader_that_the_file_no_longer_names()
+ {
+    let mut tier = Tier::start();
+    let leads = tier.leader(&["a", "b", "c"]);
+    let mut wanted = vec!["a", "b", "c", "d"];
+    wanted.retain(|node| *node != leads);
+    tier.write(&wanted);
+    tier.reload();
+    let waits =
+        "the change of session nodes in the file waits for d (connection refused); until then ";
+    wait_until("it is an event", || tier.cluster.log(leads).contains(waits));
+    let (_, said) = tier.cluster.asked("app", &["sessions"]);
+    assert!(
+        said.contains(&format!("\n{waits}{leads} votes on\n")),
+        "{said}"
+    );
+
+    let agent = || tier.cluster.get("app", "sessions")["agent"].clone();
+    let address = format!("{}:{}", tier.cluster.host(5), tier.cluster.port);
+    let mut client = BufReader::new(TcpStream::connect(address).expect("the agent listens"));
+    let mut set = || {
+        let sent = client.get_mut().write_all(b"set key 0 0 5\r\nvalue\r\n");
+        sent.expect("sent");
+        let mut line = String::new();
+        client.read_line(&mut line).expect("answered");
+        assert_eq!(line, "STORED\r\n");
+    };
+    // It learns who leads.
+    set();
+    let before = agent();
+    for _ in 0..100 {
+        set();
+    }
+    let after = agent();
+    let more = |what: &str| {
+        after[what].as_u64().expect("a number") - before[what].as_u64().expect("a number")
+    };
+    assert_eq!((more("operations"), more("retries")), (100, 0));
+
+    tier.run("d");
+    tier.leader(&wanted);
+    set();
+    let (_, said) = tier.cluster.asked("app", &["sessions"]);
+    assert!(!said.contains("waits for"), "{said}");
+    let told = tier.cluster.log(leads).matches("waits for d").count();
+    assert_eq!(told, 1, "{}", tier.cluster.log(leads));
 }
 
 #[test]

@@ -177,6 +177,9 @@ pub struct SessionStatus {
     /// Milliseconds in which that was so, since the node started.
     #[serde(default)]
     pub degraded_ms: u64,
+    /// Where this node leads: what the change of voters that the file wants waits for.
+    #[serde(default)]
+    pub waits: Option<String>,
     /// The agent here.
     #[serde(default)]
     pub agent: Option<AgentStatus>,

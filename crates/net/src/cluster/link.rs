@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +23,11 @@ use super::server::prepare;
 
 /// Connecting, hello included, takes at most this long.
 const CONNECT: Duration = Duration::from_secs(1);
+/// The kernel sends a lost first packet again after a second. So another connection is tried beside one that has no answer
+/// after this long,
+const BESIDE: Duration = Duration::from_millis(300);
+/// and so many in all.
+const MOST_BESIDE: usize = 3;
 /// After a failure the next attempt waits this long, twice as long after the next, ...
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// ... up to this.
@@ -205,22 +212,8 @@ async fn run(options: LinkOptions, mut queue: mpsc::Receiver<Call>) {
 }
 
 async fn connect(options: &LinkOptions) -> Result<TcpStream, LinkError> {
-    let unreachable = |error: io::Error| match error.kind() {
-        io::ErrorKind::ConnectionRefused => LinkError::Refused,
-        _ => LinkError::Unreachable(error.to_string()),
-    };
     let attempt = async {
-        let socket = match options.address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        };
-        let socket = socket.map_err(unreachable)?;
-        if let Some(ip) = options.outgoing
-            && ip.is_ipv4() == options.address.is_ipv4()
-        {
-            socket.bind(SocketAddr::new(ip, 0)).map_err(unreachable)?;
-        }
-        let mut stream = socket.connect(options.address).await.map_err(unreachable)?;
+        let mut stream = reach(options).await.map_err(unreachable)?;
         prepare(&stream).map_err(unreachable)?;
         hello::connect(
             &mut stream,
@@ -239,6 +232,38 @@ async fn connect(options: &LinkOptions) -> Result<TcpStream, LinkError> {
     timeout(CONNECT, attempt)
         .await
         .unwrap_or_else(|_| Err(LinkError::Unreachable("no answer to the hello".into())))
+}
+
+fn unreachable(error: io::Error) -> LinkError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => LinkError::Refused,
+        _ => LinkError::Unreachable(error.to_string()),
+    }
+}
+
+/// The first connection that comes about, or the first word that none will.
+async fn reach(options: &LinkOptions) -> io::Result<TcpStream> {
+    let mut attempts = FuturesUnordered::new();
+    attempts.push(open(options));
+    loop {
+        tokio::select! {
+            Some(done) = attempts.next() => return done,
+            () = sleep(BESIDE), if attempts.len() < MOST_BESIDE => attempts.push(open(options)),
+        }
+    }
+}
+
+async fn open(options: &LinkOptions) -> io::Result<TcpStream> {
+    let socket = match options.address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    if let Some(ip) = options.outgoing
+        && ip.is_ipv4() == options.address.is_ipv4()
+    {
+        socket.bind(SocketAddr::new(ip, 0))?;
+    }
+    socket.connect(options.address).await
 }
 
 /// Carries requests and answers until the connection breaks or nobody holds the link any more.

@@ -77,6 +77,34 @@ async fn many_requests_share_a_connection_and_none_waits_for_another() {
 }
 
 #[tokio::test]
+async fn a_lost_first_packet_is_no_failed_connection() {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    // With one connection that nobody accepts the queue is full: the kernel drops what comes next.
+    socket.listen(0).unwrap();
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    let _waits = std::net::TcpStream::connect(address).unwrap();
+    let link = link(address, b"secret", "b", "echo");
+    let asked = tokio::spawn(async move { link.request(Bytes::from_static(b"a"), LONG).await });
+    // If this is too short on a slow machine, nothing was lost and nothing is shown.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!asked.is_finished());
+
+    let key = ClusterKey::new(b"secret");
+    let events = Events::new("b", Log::Silent);
+    let server = ClusterServer::take_over(listener, "b", key, events).unwrap();
+    server.purposes().register("echo", |accepted| {
+        tokio::spawn(serve(accepted, |body| {
+            Answer::Now::<std::future::Ready<Bytes>>(body)
+        }));
+    });
+    tokio::spawn(server.serve(std::future::pending()));
+    assert_eq!(asked.await.unwrap().unwrap(), "a");
+}
+
+#[tokio::test]
 async fn answers_that_nobody_takes_are_not_gathered_without_bound() {
     const ANSWER: usize = 1024 * 1024;
     const REQUESTS: usize = 100;

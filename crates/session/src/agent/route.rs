@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use tandem_telemetry::{AgentStatus, Events, Health, VoterStatus};
 use super::sight::Sight;
 use crate::peers::{GROUP, Peers, Voter};
 use crate::rt::{Instant, sleep};
-use crate::types::{decode, encode};
+use crate::types::{Member, decode, encode};
 use crate::wire::{FromAgent, Request, Response};
 
 /// An operation ends after so long, whatever happens.
@@ -72,6 +72,8 @@ struct Counts {
 #[derive(Default)]
 struct Known {
     leader: Option<String>,
+    /// The leader by the word of a replica, when the file here does not name it: no longer, or not yet.
+    unnamed: Option<Voter>,
     suspects: HashMap<String, Instant>,
     /// When the leader was last reached, and whether its absence was told.
     failing_since: Option<Instant>,
@@ -209,7 +211,7 @@ impl Route {
         let mut forward = false;
         let mut pause = PAUSE;
         loop {
-            let voters = self.peers.voters();
+            let voters = self.candidates();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Failure { unknown, why });
@@ -238,10 +240,10 @@ impl Route {
                 }
                 Attempt::Elsewhere(leader, reason) => {
                     why = reason;
-                    // One that the file no longer names leads until it is let go of.
-                    let is_named = |name: &str| voters.iter().any(|v| v.name == name);
+                    let candidates = self.candidates();
+                    let is_known = |name: &str| candidates.iter().any(|v| v.name == name);
                     let direct = leader.as_ref().filter(|name| {
-                        is_named(name) && !self.is_suspected(name) && !tried.contains(name)
+                        is_known(name) && !self.is_suspected(name) && !tried.contains(name)
                     });
                     if let Some(name) = direct {
                         self.lock().leader = Some(name.clone());
@@ -261,6 +263,28 @@ impl Route {
                     tried.push(voter.name.clone());
                 }
             }
+        }
+    }
+
+    /// Who can be asked: the replicas of the file, and a leader that it does not name. One that it no longer names leads
+    /// until it is let go of.
+    fn candidates(&self) -> Arc<[Voter]> {
+        let named = self.peers.voters();
+        let unnamed = self.lock().unnamed.clone();
+        match unnamed.filter(|voter| named.iter().all(|named| named.name != voter.name)) {
+            Some(voter) => named.iter().cloned().chain([voter]).collect(),
+            None => named,
+        }
+    }
+
+    /// Remembers where a leader is that the file does not name.
+    fn learn(&self, leader: &Member) {
+        let is_named = self.peers.voters().iter().any(|v| v.name == leader.name);
+        if let Ok(address) = leader.address.parse()
+            && !is_named
+        {
+            let name = leader.name.clone();
+            self.lock().unnamed = Some(Voter { name, address });
         }
     }
 
@@ -308,7 +332,11 @@ impl Route {
         let response = answer.map(|answer| decode::<Response>(&answer));
         match response {
             Ok(Ok(Response::NotLeader(leader))) => {
-                let leader = leader.map(|member| member.name).filter(|name| name != at);
+                let leader = leader.filter(|member| member.name != *at);
+                if let Some(member) = &leader {
+                    self.learn(member);
+                }
+                let leader = leader.map(|member| member.name);
                 let who = leader.as_deref().unwrap_or("nobody");
                 let why = format!("{at} says that {who} leads");
                 Attempt::Elsewhere(leader, why)
@@ -340,6 +368,8 @@ impl Route {
         if known.leader.as_deref() == Some(name) {
             known.leader = None;
         }
+        // Only those who say that it leads know of it.
+        known.unnamed.take_if(|voter| voter.name == name);
     }
 
     fn reached(&self, voter: &Voter, forwarded: bool) {
@@ -349,6 +379,7 @@ impl Route {
             if known.leader.as_ref() != Some(&voter.name) {
                 known.leader = Some(voter.name.clone());
             }
+            known.unnamed.take_if(|other| other.name != voter.name);
         }
         known.failing_since = None;
         if std::mem::take(&mut known.told) {

@@ -8,10 +8,11 @@ use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::ClientWriteResponse;
+use tandem_net::cluster::LinkError;
 use tandem_telemetry::Events;
 
 use super::Raft;
-use super::step::{Situation, Step};
+use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, age, sleep, timeout};
@@ -25,8 +26,18 @@ const FORM_EVERY: Duration = Duration::from_millis(100);
 const REMIND: Duration = Duration::from_mins(1);
 /// How often the leader compares the membership with the file.
 const RECONCILE_EVERY: Duration = Duration::from_millis(300);
+/// A change that the file wants and that cannot go on is news after so long: what is started at the same time may come.
+const WAITS: Duration = Duration::from_secs(1);
 /// A change of membership that takes longer is looked at anew.
 const CHANGE: Duration = Duration::from_secs(10);
+
+/// A change of voters that cannot go on now.
+#[derive(Default)]
+struct Waiting {
+    since: Option<Instant>,
+    /// With these it was an event.
+    told: Option<Vec<String>>,
+}
 
 /// Follows the file: forms the cluster, takes in and lets go.
 pub struct Members {
@@ -40,11 +51,14 @@ impl Members {
     /// Runs for as long as the replica does.
     pub async fn run(self) {
         self.form().await;
+        let mut waiting = Waiting::default();
         loop {
             sleep(RECONCILE_EVERY).await;
             if self.view.leads() {
                 // What could not be done now is tried again.
-                let _ = self.reconcile().await;
+                let _ = self.reconcile(&mut waiting).await;
+            } else {
+                waiting = Waiting::default();
             }
         }
     }
@@ -107,7 +121,7 @@ impl Members {
     }
 
     /// One step towards the file; the next follows at the next look.
-    async fn reconcile(&self) -> Result<(), String> {
+    async fn reconcile(&self, waiting: &mut Waiting) -> Result<(), String> {
         let metrics = self.view.metrics();
         if metrics.membership_config != metrics.committed_membership_config {
             return Ok(());
@@ -135,7 +149,15 @@ impl Members {
             file.iter()
                 .map(|voter| self.who_is(voter, &members, &alive)),
         );
-        let here: BTreeMap<String, NodeId> = here.await.into_iter().flatten().collect();
+        let mut absent = BTreeMap::new();
+        let mut known = BTreeMap::new();
+        for (voter, id) in file.iter().zip(here.await) {
+            match id {
+                Ok(id) => drop(known.insert(voter.name.clone(), id)),
+                Err(error) => drop(absent.insert(voter.name.as_str(), error.to_string())),
+            }
+        }
+        let here = known;
         let up_to_date = members.keys().copied();
         let situation = Situation {
             members: &members,
@@ -147,7 +169,13 @@ impl Members {
                 .collect(),
             alive: &alive,
         };
-        match situation.next() {
+        let next = situation.next();
+        let waits = match next {
+            None => situation.unfinished(&absent),
+            Some(_) => None,
+        };
+        self.note(waits, waiting);
+        match next {
             None => Ok(()),
             Some(Step::TakeIn(voter, id)) => {
                 let what = "takes it in as a new replica: it catches up before it votes";
@@ -180,22 +208,36 @@ impl Members {
         }
     }
 
+    /// Has whoever looks know what a change waits for, and tells of it when it lasts.
+    fn note(&self, waits: Option<Unfinished>, waiting: &mut Waiting) {
+        self.view.set_waits(waits.as_ref().map(ToString::to_string));
+        let Some(waits) = waits else {
+            *waiting = Waiting::default();
+            return;
+        };
+        let since = *waiting.since.get_or_insert_with(Instant::now);
+        if since.elapsed() < WAITS || waiting.told.as_ref() == Some(&waits.names) {
+            return;
+        }
+        self.events.warning("sessions", waits.to_string());
+        waiting.told = Some(waits.names);
+    }
+
     /// Who a node of the file is now. A voter that answers as who it is known as needs no question.
     async fn who_is(
         &self,
         voter: &Voter,
         members: &BTreeMap<NodeId, Member>,
         alive: &BTreeSet<NodeId>,
-    ) -> Option<(String, NodeId)> {
+    ) -> Result<NodeId, LinkError> {
         let known = alive.iter().find(|id| {
             let member = members.get(id);
             member.is_some_and(|member| member.name == voter.name)
         });
-        let id = match known {
-            Some(id) => *id,
-            None => self.peers.status(voter, ASK).await.ok()?.id,
-        };
-        Some((voter.name.clone(), id))
+        match known {
+            Some(id) => Ok(*id),
+            None => Ok(self.peers.status(voter, ASK).await?.id),
+        }
     }
 
     async fn change(

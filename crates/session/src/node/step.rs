@@ -5,6 +5,7 @@
 //! Else the two that are left are one, and nothing can be decided any more, not even who votes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::peers::Voter;
 use crate::types::{Member, NodeId};
@@ -36,6 +37,35 @@ pub enum Step<'a> {
     Forget(BTreeSet<NodeId>),
 }
 
+/// What a change waits for when nothing can be done now, although the voters are not those that the file names.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Nodes that the file names and that do not vote.
+    pub names: Vec<String>,
+    /// The same with why.
+    missing: Vec<String>,
+    /// Voters that the file no longer names.
+    kept: Vec<String>,
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whom = if self.missing.is_empty() {
+            "a majority that answers".into()
+        } else {
+            self.missing.join(", ")
+        };
+        write!(
+            f,
+            "the change of session nodes in the file waits for {whom}"
+        )?;
+        match &self.kept[..] {
+            [] => Ok(()),
+            kept => write!(f, "; until then {} votes on", kept.join(", ")),
+        }
+    }
+}
+
 impl<'a> Situation<'a> {
     /// What is to be done now, if anything is.
     pub fn next(&self) -> Option<Step<'a>> {
@@ -44,6 +74,34 @@ impl<'a> Situation<'a> {
             (!self.members.contains_key(&id)).then_some(Step::TakeIn(voter, id))
         });
         newcomer.or_else(|| self.vote()).or_else(|| self.forget())
+    }
+
+    /// Whether there is still something to do when nothing can be done now. `absent` are the nodes of the file that do not
+    /// answer, with why.
+    pub fn unfinished(&self, absent: &BTreeMap<&str, String>) -> Option<Unfinished> {
+        let votes = |voter: &Voter| {
+            self.voters
+                .iter()
+                .any(|id| self.name(*id) == Some(&voter.name))
+        };
+        let missing: Vec<_> = self.file.iter().filter(|voter| !votes(voter)).collect();
+        let kept = self.voters.iter().filter(|id| !self.is_wanted(**id));
+        let kept: Vec<_> = kept
+            .filter_map(|id| self.name(*id))
+            .map(str::to_owned)
+            .collect();
+        if missing.is_empty() && kept.is_empty() {
+            return None;
+        }
+        let why = |voter: &&Voter| match absent.get(voter.name.as_str()) {
+            Some(why) => format!("{} ({why})", voter.name),
+            None => format!("{} (it catches up)", voter.name),
+        };
+        Some(Unfinished {
+            names: missing.iter().map(|voter| voter.name.clone()).collect(),
+            missing: missing.iter().map(why).collect(),
+            kept,
+        })
     }
 
     /// One voter more, in the place of who it was before it lost its state, or of one that the file no longer names.
@@ -158,17 +216,20 @@ mod tests {
             self
         }
 
-        #[track_caller]
-        fn does(&self, step: Option<Step>) {
-            let situation = Situation {
+        fn situation(&self) -> Situation<'_> {
+            Situation {
                 members: &self.members,
                 voters: &self.voters,
                 file: &self.file,
                 here: &self.here,
                 up_to_date: &self.up_to_date,
                 alive: &self.alive,
-            };
-            assert_eq!(situation.next(), step);
+            }
+        }
+
+        #[track_caller]
+        fn does(&self, step: Option<Step>) {
+            assert_eq!(self.situation().next(), step);
         }
     }
 
@@ -199,6 +260,42 @@ mod tests {
         case.does(vote(&[1, 3, 9]));
         case.up_to_date.remove(&9);
         case.does(None);
+    }
+
+    #[test]
+    fn what_a_change_waits_for_is_named_with_why() {
+        let said = |case: &Case, absent: &[(&'static str, &str)]| {
+            case.does(None);
+            let absent = absent.iter().map(|(name, why)| (*name, (*why).to_owned()));
+            let unfinished = case.situation().unfinished(&absent.collect());
+            unfinished.map(|unfinished| unfinished.to_string())
+        };
+        let case = Case::new(&THREE, &[1, 2, 3], &["a", "b", "c"]);
+        assert_eq!(said(&case, &[]), None);
+        // That a voter is down is no change of voters.
+        assert_eq!(said(&case.without(&["b"]), &[("b", "refused")]), None);
+        let case = Case::new(&THREE, &[1, 2, 3], &["a", "b", "d"]);
+        assert_eq!(
+            said(&case, &[("d", "refused")]).as_deref(),
+            Some(
+                "the change of session nodes in the file waits for d (refused); until then c votes on"
+            )
+        );
+        let mut case = Case::new(&FOUR, &[1, 2, 3], &["a", "b", "d"]);
+        case.up_to_date.remove(&4);
+        assert_eq!(
+            said(&case, &[]).as_deref(),
+            Some(
+                "the change of session nodes in the file waits for d (it catches up); until then c votes on"
+            )
+        );
+        let case = Case::new(&THREE, &[1, 2, 3], &["a", "b"]).without(&["b"]);
+        assert_eq!(
+            said(&case, &[("b", "refused")]).as_deref(),
+            Some(
+                "the change of session nodes in the file waits for a majority that answers; until then c votes on"
+            )
+        );
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct ClusterView {
     heard: Arc<Mutex<Option<Instant>>>,
     /// The others go on without this replica, and so does its file.
     let_go: Arc<AtomicBool>,
+    /// What a change of voters waits for, as long as this replica leads.
+    waits: Arc<Mutex<Option<String>>>,
 }
 
 /// A follower that the leader has heard from this long ago is up,
@@ -47,6 +49,7 @@ impl ClusterView {
             metrics: raft.metrics(),
             heard: Arc::default(),
             let_go: Arc::default(),
+            waits: Arc::default(),
         }
     }
 
@@ -58,6 +61,16 @@ impl ClusterView {
     /// Notes whether the others, and the file, go on without this replica.
     pub fn set_let_go(&self, is: bool) {
         self.let_go.store(is, Relaxed);
+    }
+
+    /// Notes what the change of voters waits for that the file wants.
+    pub fn set_waits(&self, what: Option<String>) {
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    fn waits(&self) -> Option<String> {
+        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.clone().filter(|_| self.leads())
     }
 
     /// Who leads, when it is this replica or one that it hears.
@@ -210,6 +223,7 @@ impl StatusSource for Published {
             snapshot_age_ms: snapshot_age(&self.directory),
             is_degraded: self.redundancy.is_degraded(),
             degraded_ms: self.redundancy.degraded().as_millis() as u64,
+            waits: self.view.waits(),
             agent: None,
         });
     }

@@ -321,6 +321,9 @@ fn tier(parts: &[(&str, &Value)]) -> String {
                 number(&part["term"]),
                 redundancy(part, degraded)
             );
+            if let Some(waits) = part["waits"].as_str() {
+                let _ = writeln!(text, "{waits}");
+            }
         }
         None => text += "nobody leads\n",
     }
