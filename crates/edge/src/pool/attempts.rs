@@ -159,7 +159,7 @@ impl PoolAttempts {
 
     /// Whether there is no other server than those that did not answer in time: to wait as long again for the same one
     /// helps nobody, unless the file gives each try a time of its own.
-    fn waited_in_vain(&self, failure: &Failure) -> bool {
+    fn waited_in_vain(&self, failure: Failure) -> bool {
         failure.cause == Cause::Timeout
             && failure.stage != Stage::Unsent
             && self.settings.spread.retry.timeout.is_none()
@@ -200,7 +200,7 @@ impl Attempts for PoolAttempts {
         {
             return None;
         }
-        if !self.settings.is_ready() || why.is_some_and(|failure| self.waited_in_vain(failure)) {
+        if !self.settings.is_ready() || why.is_some_and(|failure| self.waited_in_vain(*failure)) {
             return None;
         }
         let server = self.take()?;
