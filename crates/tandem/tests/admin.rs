@@ -4,7 +4,8 @@ mod common;
 
 use common::node::Node;
 use common::origin::{Origin, fine};
-use common::{get, wait_until};
+use common::{get, send, stderr, tandem, wait_until};
+use rustix::process::Signal;
 use serde_json::Value;
 
 #[test]
@@ -108,4 +109,33 @@ fn the_logs_level_is_changed_while_a_node_runs_whatever_its_lines_are() {
             }
         }
     }
+}
+
+#[test]
+fn commands_end_with_a_reason_when_the_node_hangs() {
+    let node =
+        Node::start("[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = { respond = \"here\" }\n");
+    let socket = node.dir.path().join("state/local/admin.sock");
+    let socket = format!("unix:{}", socket.display());
+    send(node.id(), Signal::STOP);
+    let asked = [&["server", "list"][..], &["log-level", "debug"]].map(|words| {
+        let (words, socket) = (words.to_vec(), socket.clone());
+        std::thread::spawn(move || {
+            tandem()
+                .args(words)
+                .args(["--admin", &socket])
+                .output()
+                .expect("the binary runs")
+        })
+    });
+    for asked in asked {
+        let done = asked.join().expect("no panic");
+        assert_eq!(done.status.code(), Some(1));
+        let why = stderr(&done);
+        assert!(
+            why.contains("it hangs, is stopped, or has no descriptors left"),
+            "{why}"
+        );
+    }
+    send(node.id(), Signal::CONT);
 }

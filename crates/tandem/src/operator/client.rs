@@ -1,6 +1,6 @@
 //! One call to a node's admin API, over its socket or over TCP.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -11,8 +11,10 @@ use tandem_model::Address;
 
 use crate::exit::{Failure, Result};
 
-/// For an answer: a reload or an upgrade may take a while.
+/// For an answer to an order: a reload or an upgrade may take a while.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// For one to a question: the node asks others for a second or two, and the leader of the sessions for five.
+const PROMPT: Duration = Duration::from_secs(15);
 /// The largest answer that is read, in bytes.
 const MOST: u64 = 64 << 20;
 
@@ -56,7 +58,7 @@ impl Client {
 
     /// Whether somebody listens there.
     pub fn answers(&self) -> bool {
-        self.connect().is_ok()
+        self.connect(PROMPT).is_ok()
     }
 
     /// Reads.
@@ -64,8 +66,9 @@ impl Client {
         self.call("GET", path, parameters)
     }
 
-    /// Changes.
+    /// Changes. A node that hangs is not waited for as long as an order may take: whether it answers at all is asked first.
     pub fn post(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Reply> {
+        self.get("/api/v1/node", &[])?;
         self.call("POST", path, parameters)
     }
 
@@ -89,31 +92,42 @@ impl Client {
             query.join("&"),
             user.replace(|c: char| c.is_control(), "?")
         );
-        self.exchange(&head).map_err(|error| {
-            Failure::failed(format!(
-                "no answer from the node at {}: {error}",
-                self.address
-            ))
+        // A question may wait for what is still to come.
+        let waits = parameters.iter().find(|(name, _)| *name == "wait");
+        let waits = waits.and_then(|(_, seconds)| seconds.parse().ok());
+        let limit = match method {
+            "GET" => PROMPT + Duration::from_secs(waits.unwrap_or(0)),
+            _ => PATIENCE,
+        };
+        self.exchange(&head, limit).map_err(|error| {
+            let why = match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => format!(
+                    "it took the connection and said nothing for {} s: it hangs, is stopped, or has no descriptors left",
+                    limit.as_secs()
+                ),
+                _ => error.to_string(),
+            };
+            Failure::failed(format!("no answer from the node at {}: {why}", self.address))
         })
     }
 
-    fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
+    fn connect(&self, limit: Duration) -> std::io::Result<Box<dyn Stream>> {
         match &self.address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(limit))?;
                 Ok(Box::new(stream))
             }
             Address::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port))?;
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(limit))?;
                 Ok(Box::new(stream))
             }
         }
     }
 
-    fn exchange(&self, head: &str) -> std::io::Result<Reply> {
-        let mut stream = self.connect()?;
+    fn exchange(&self, head: &str, limit: Duration) -> std::io::Result<Reply> {
+        let mut stream = self.connect(limit)?;
         stream.write_all(head.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(MOST).read_to_end(&mut answer)?;

@@ -46,23 +46,34 @@ pub fn change_everywhere(
     let mut all = parameters.to_vec();
     all.push(("nodes", "all"));
     let reply = client.post(path, &all)?;
-    let answers = each(&reply.body);
-    let mut done = String::new();
-    for (node, status, body) in &answers {
+    outcome(&each(&reply.body), &reply.body)
+}
+
+/// What came of it: where it was done, and where it was not for another reason than that the object is not there.
+fn outcome(answers: &[(String, u16, Value)], whole: &Value) -> Result<String> {
+    let (mut done, mut failed) = (String::new(), String::new());
+    for (node, status, body) in answers {
         match status {
             200 => {
                 let what = body["done"].as_str().unwrap_or("done");
                 let _ = writeln!(done, "{node}: {what}");
             }
             404 => {}
-            _ => return Err(Failure::failed(format!("{done}{node}: {}", refusal(body)))),
+            _ => {
+                let _ = write!(failed, "\nnot at {node}: {}", refusal(body));
+            }
         }
     }
     if !done.is_empty() {
-        return Ok(done);
+        return match failed.is_empty() {
+            true => Ok(done),
+            false => Err(Failure::failed(format!("{}{failed}", done.trim_end()))),
+        };
     }
-    let why = answers.first().map(|(_, _, body)| body);
-    let mut said = why.map_or_else(|| refusal(&reply.body), refusal);
+    // Those who know nothing of it say what there is.
+    let why = answers.iter().find(|(_, status, _)| *status == 404);
+    let why = why.or(answers.first()).map(|(_, _, body)| body);
+    let mut said = why.map_or_else(|| refusal(whole), refusal);
     let mut known: Vec<&str> = answers
         .iter()
         .filter_map(|(_, _, body)| body["servers"].as_array())
@@ -74,5 +85,51 @@ pub fn change_everywhere(
     if !known.is_empty() {
         let _ = write!(said, "; there are {}", known.join(", "));
     }
+    if answers.iter().any(|(_, status, _)| *status == 404) {
+        said += &failed;
+    }
     Err(Failure::failed(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(answers: &[(&str, u16, Value)]) -> (bool, String) {
+        let own =
+            |(node, status, body): &(&str, u16, Value)| ((*node).to_owned(), *status, body.clone());
+        let answers: Vec<_> = answers.iter().map(own).collect();
+        match outcome(&answers, &Value::Null) {
+            Ok(said) => (true, said),
+            Err(failure) => (false, failure.to_string()),
+        }
+    }
+
+    #[test]
+    fn an_order_says_of_every_node_what_became_of_it_also_when_one_is_down() {
+        let down = ("cache3", 502, json!({ "error": "connection refused" }));
+        let done = |node| (node, 200, json!({ "done": "state drain" }));
+        let absent = |node| (node, 404, json!({ "error": "there is no server x" }));
+        assert_eq!(
+            said(&[done("app1"), absent("app2"), done("edge")]),
+            (true, "app1: state drain\nedge: state drain\n".into())
+        );
+        assert_eq!(
+            said(&[done("app1"), down.clone(), done("edge")]),
+            (
+                false,
+                "app1: state drain\nedge: state drain\nnot at cache3: connection refused".into()
+            )
+        );
+        assert_eq!(
+            said(&[down.clone(), absent("edge")]),
+            (
+                false,
+                "there is no server x\nnot at cache3: connection refused".into()
+            )
+        );
+        assert_eq!(said(&[down]), (false, "connection refused".into()));
+    }
 }
