@@ -325,7 +325,7 @@ fn tier(parts: &[(&str, &Value)]) -> String {
                 let _ = writeln!(text, "{waits}");
             }
         }
-        None => text += "nobody leads\n",
+        None => text += "nobody leads, as far as the nodes that answer know\n",
     }
     let known = leader.map_or(&parts[0].1["voters"], |(_, part)| &part["voters"]);
     let ahead = leader.map_or(0, |(_, part)| number(&part["applied"]));
@@ -336,14 +336,16 @@ fn tier(parts: &[(&str, &Value)]) -> String {
         let own = parts.iter().find(|(node, _)| *node == name);
         let own = own.map_or(&Value::Null, |(_, part)| part);
         let leads = leader.is_some_and(|(node, _)| *node == name);
-        let matched = voter["matched"].as_u64();
+        let matched = voter["matched"].as_u64().filter(|_| leader.is_some());
         let unknown = || "?".to_owned();
         rows.push([
             name.to_owned(),
-            if leads {
-                "leads".to_owned()
-            } else {
-                state(voter)
+            match leader {
+                Some(_) if leads => "leads".to_owned(),
+                Some(_) => state(voter),
+                // What one of them thinks of another is old.
+                None if own.is_object() => "answers".to_owned(),
+                None => unknown(),
             },
             matched.map_or_else(unknown, |at| ahead.saturating_sub(at).to_string()),
             own["items"]
@@ -412,5 +414,24 @@ mod tests {
         );
         assert!(silent.contains("silent for 400 ms"), "{silent}");
         assert!(said(Value::Null).contains("2 of 3 voters answer now"));
+    }
+
+    #[test]
+    fn without_a_leader_nothing_is_said_of_voters_that_do_not_answer() {
+        let a = serde_json::json!({
+            "role": "follower", "term": 4, "items": 7,
+            "voters": [
+                { "node": "a", "health": "up", "matched": 9 },
+                { "node": "b", "health": "up", "matched": 9 },
+            ],
+        });
+        let said = tier(&[("a", &a)]);
+        let lines: Vec<Vec<&str>> = said
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(lines[0][..2], ["nobody", "leads,"]);
+        assert_eq!(lines[2][..4], ["a", "answers", "?", "7"]);
+        assert_eq!(lines[3][..4], ["b", "?", "?", "?"]);
     }
 }
