@@ -113,8 +113,7 @@ fn the_logs_level_is_changed_while_a_node_runs_whatever_its_lines_are() {
 
 #[test]
 fn commands_end_with_a_reason_when_the_node_hangs() {
-    let node =
-        Node::start("[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = { respond = \"here\" }\n");
+    let node = Node::start("[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = { respond = 204 }\n");
     let socket = node.dir.path().join("state/local/admin.sock");
     let socket = format!("unix:{}", socket.display());
     send(node.id(), Signal::STOP);

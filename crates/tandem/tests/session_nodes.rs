@@ -116,13 +116,17 @@ fn a_session_node_that_was_let_go_of_says_so_and_raises_no_alarm() {
 }
 
 #[test]
-fn a_change_that_waits_for_a_node_is_told_and_agents_keep_to_the_leader_that_the_file_no_longer_names()
+fn a_change_that_waits_for_a_file_or_a_node_is_told_and_agents_keep_to_the_leader_that_the_file_no_longer_names()
  {
     let mut tier = Tier::start();
     let leads = tier.leader(&["a", "b", "c"]);
     let mut wanted = vec!["a", "b", "c", "d"];
     wanted.retain(|node| *node != leads);
     tier.write(&wanted);
+    let different = "the nodes run by different files: a, b, c by one, app by another";
+    assert_eq!(tier.cluster.reload("app").0, 0);
+    let (_, said) = tier.cluster.asked("app", &["sessions"]);
+    assert!(said.contains(different), "{said}");
     tier.reload();
     let waits =
         "the change of session nodes in the file waits for d (connection refused); until then ";
@@ -132,6 +136,7 @@ fn a_change_that_waits_for_a_node_is_told_and_agents_keep_to_the_leader_that_the
         said.contains(&format!("\n{waits}{leads} votes on\n")),
         "{said}"
     );
+    assert!(!said.contains("different files"), "{said}");
 
     let agent = || tier.cluster.get("app", "sessions")["agent"].clone();
     let address = format!("{}:{}", tier.cluster.host(5), tier.cluster.port);

@@ -224,6 +224,10 @@ pub struct NodeStatus {
     /// Its process.
     #[serde(default)]
     pub process: ProcessStatus,
+    /// The first digits of the hash of the configuration that is in effect, secrets left out: whether two nodes run by the
+    /// same file.
+    #[serde(default)]
+    pub file: Option<String>,
 }
 
 /// A role's part of the status.

@@ -5,6 +5,7 @@ use tandem_admin::Row;
 
 use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
+use crate::operator::different_files;
 use crate::rehearsal::control::{Order, give};
 use crate::rehearsal::state::{State, running};
 use crate::rehearsal::table;
@@ -88,10 +89,14 @@ fn main(mut args: lexopt::Parser) -> Result {
     }
     match order {
         Order::List if json => cli::say(&listed(&answer.rows)?),
-        Order::List => cli::say(&table::render(
-            &answer.rows,
-            crate::rehearsal::play::is_terminal(),
-        )),
+        Order::List => {
+            let table = table::render(&answer.rows, crate::rehearsal::play::is_terminal());
+            let files = answer
+                .rows
+                .iter()
+                .filter_map(|row| Some((row.node.as_str(), row.status.file.as_deref()?)));
+            cli::say(&(table + &different_files(files)))
+        }
         _ => cli::say(&format!("{}\n", answer.said)),
     }
 }

@@ -9,7 +9,7 @@ use super::server::aligned;
 use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::operator::find::{ADMIN, NODE, Wanted};
-use crate::operator::{Client, each, refusal};
+use crate::operator::{Client, different_files, each, refusal};
 
 /// The command.
 pub const COMMAND: Command = Command {
@@ -234,9 +234,13 @@ fn size(bytes: u64) -> String {
 }
 
 fn status(client: &Client, as_json: bool) -> Result {
-    let body = client
-        .get("/api/v1/sessions", &[("nodes", "all")])?
-        .good()?;
+    // At once: what is slow is a node that does not answer.
+    let (body, rows) = std::thread::scope(|threads| {
+        let rows = threads.spawn(|| client.get("/api/v1/nodes", &[("nodes", "all")]));
+        let body = client.get("/api/v1/sessions", &[("nodes", "all")]);
+        (body, rows.join())
+    });
+    let body = body?.good()?;
     if as_json {
         return json(&body);
     }
@@ -255,6 +259,13 @@ fn status(client: &Client, as_json: bool) -> Result {
     let mut text = tier(&parts);
     for (node, _, why) in silent {
         let _ = writeln!(text, "{node} does not answer: {}", refusal(why));
+    }
+    if let Ok(Ok(rows)) = rows {
+        let rows = each(&rows.body);
+        let files = rows
+            .iter()
+            .filter_map(|(node, _, row)| Some((node.as_str(), row[0]["status"]["file"].as_str()?)));
+        text += &different_files(files);
     }
     cli::say(&text)
 }
@@ -325,7 +336,17 @@ fn tier(parts: &[(&str, &Value)]) -> String {
                 let _ = writeln!(text, "{waits}");
             }
         }
-        None => text += "nobody leads\n",
+        None => {
+            // An agent knows who led when it asked last.
+            let mut replicas = parts.iter().filter(|(_, part)| part["role"] != "agent");
+            let heard = replicas.find_map(|(by, part)| Some((by, part["leader"].as_str()?)));
+            let _ = match heard {
+                Some((by, leader)) => {
+                    writeln!(text, "{leader} leads, says {by}, but does not answer")
+                }
+                None => writeln!(text, "nobody leads, as far as the nodes that answer know"),
+            };
+        }
     }
     let known = leader.map_or(&parts[0].1["voters"], |(_, part)| &part["voters"]);
     let ahead = leader.map_or(0, |(_, part)| number(&part["applied"]));
@@ -336,14 +357,16 @@ fn tier(parts: &[(&str, &Value)]) -> String {
         let own = parts.iter().find(|(node, _)| *node == name);
         let own = own.map_or(&Value::Null, |(_, part)| part);
         let leads = leader.is_some_and(|(node, _)| *node == name);
-        let matched = voter["matched"].as_u64();
+        let matched = voter["matched"].as_u64().filter(|_| leader.is_some());
         let unknown = || "?".to_owned();
         rows.push([
             name.to_owned(),
-            if leads {
-                "leads".to_owned()
-            } else {
-                state(voter)
+            match leader {
+                Some(_) if leads => "leads".to_owned(),
+                Some(_) => state(voter),
+                // What one of them thinks of another is old.
+                None if own.is_object() => "answers".to_owned(),
+                None => unknown(),
             },
             matched.map_or_else(unknown, |at| ahead.saturating_sub(at).to_string()),
             own["items"]
@@ -412,5 +435,27 @@ mod tests {
         );
         assert!(silent.contains("silent for 400 ms"), "{silent}");
         assert!(said(Value::Null).contains("2 of 3 voters answer now"));
+    }
+
+    #[test]
+    fn without_a_leader_nothing_is_said_of_voters_that_do_not_answer() {
+        let a = serde_json::json!({
+            "role": "follower", "term": 4, "items": 7,
+            "voters": [
+                { "node": "a", "health": "up", "matched": 9 },
+                { "node": "b", "health": "up", "matched": 9 },
+            ],
+        });
+        let said = tier(&[("a", &a)]);
+        let lines: Vec<Vec<&str>> = said
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(lines[0][..2], ["nobody", "leads,"]);
+        assert_eq!(lines[2][..4], ["a", "answers", "?", "7"]);
+        assert_eq!(lines[3][..4], ["b", "?", "?", "?"]);
+        let mut a = a;
+        a["leader"] = "b".into();
+        assert!(tier(&[("a", &a)]).starts_with("b leads, says a, but does not answer\n"));
     }
 }

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
+use std::sync::Arc;
+use tandem_telemetry::{NodeStatus, StatusSource, Telemetry};
 
 /// Lines of two texts that are compared one with one at most; beyond it the changed part is shown as a whole.
 const MOST: usize = 4_000_000;
@@ -10,6 +12,21 @@ const MOST: usize = 4_000_000;
 /// `{"text", "hash"}`: the hash tells whether two nodes run by the same file.
 pub fn told(text: &str) -> Value {
     json!({ "text": text, "hash": hash(text) })
+}
+
+/// Has the node's status say by which file it runs from now on.
+pub fn publish(text: &str, telemetry: &Telemetry) {
+    let shown = InEffect(hash(text));
+    telemetry.registry.publish("file", Arc::new(shown));
+}
+
+/// The hash of the configuration that is in effect.
+struct InEffect(String);
+
+impl StatusSource for InEffect {
+    fn fill(&self, status: &mut NodeStatus) {
+        status.file = Some(self.0.clone());
+    }
 }
 
 /// The first 16 hexadecimal digits of SHA-256.

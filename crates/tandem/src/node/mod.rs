@@ -107,6 +107,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         descriptor_limit: descriptors,
     };
     telemetry.registry.publish("process", Arc::new(usage));
+    configuration::publish(&options.text, &telemetry);
     let need = process::needed_descriptors(&plan, workers);
     if descriptors < need {
         let what = process::too_few_descriptors(descriptors, need);

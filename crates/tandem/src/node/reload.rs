@@ -174,6 +174,7 @@ impl Running {
             );
         }
         self.plan = plan;
+        configuration::publish(&text, &self.telemetry);
         self.text = text;
         Ok(waits)
     }

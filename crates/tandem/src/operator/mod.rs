@@ -5,6 +5,7 @@ pub mod find;
 
 pub use client::Client;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -26,6 +27,25 @@ pub fn each(body: &Value) -> Vec<(String, u16, Value)> {
 pub fn refusal(body: &Value) -> String {
     let why = body["error"].as_str();
     why.map_or_else(|| body.to_string(), ToOwned::to_owned)
+}
+
+/// A line about nodes that run by different files, the most first; nothing when all run by the same one. A node comes with
+/// the hash of what it runs by.
+pub fn different_files<'a>(nodes: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut files: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (node, hash) in nodes {
+        files.entry(hash).or_default().push(node);
+    }
+    let mut files: Vec<Vec<&str>> = files.into_values().collect();
+    if files.len() < 2 {
+        return String::new();
+    }
+    files.sort_by_key(|nodes| std::cmp::Reverse(nodes.len()));
+    let by: Vec<String> = files.iter().map(|nodes| nodes.join(", ")).collect();
+    let by = by.join(" by one, ");
+    format!(
+        "the nodes run by different files: {by} by another (`tandem config diff`, `tandem doctor`)\n"
+    )
 }
 
 /// What of a node's file waits for its next start, a line each.
@@ -131,5 +151,15 @@ mod tests {
             )
         );
         assert_eq!(said(&[down]), (false, "connection refused".into()));
+    }
+
+    #[test]
+    fn nodes_that_run_by_different_files_are_told_apart() {
+        let same = [("a", "1"), ("b", "1")];
+        assert_eq!(different_files(same), "");
+        assert!(
+            different_files([("a", "2"), ("b", "1"), ("c", "1")])
+                .starts_with("the nodes run by different files: b, c by one, a by another (")
+        );
     }
 }
