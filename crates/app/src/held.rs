@@ -14,6 +14,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 
 use crate::environment::WITHHELD;
+use crate::flood::Sink;
 use crate::hand_over::{Pipes, RunWords};
 use crate::keeper;
 use crate::output::Printing;
@@ -147,8 +148,8 @@ impl Held {
         keeper: Option<Child>,
         printed: Vec<u8>,
     ) -> io::Result<Self> {
-        let (events, name) = (events.clone(), subject.to_owned());
-        let line = move |line: &[u8]| events.output(&name, line);
+        let mut sink = Sink::new(events, subject);
+        let line = move |line: &[u8]| sink.line(line);
         Ok(Self {
             printing: Printing::start(subject, pipes.prints, printed, line)?,
             orders: Arc::new(Orders(pipes.orders)),

@@ -9,6 +9,7 @@
 
 mod backoff;
 mod environment;
+mod flood;
 mod hand_over;
 mod held;
 mod instance;

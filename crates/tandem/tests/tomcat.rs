@@ -136,7 +136,9 @@ impl Drop for StopOnPanic {
 fn cluster(dir: &Dir, home: &Path, jar: &Path) -> String {
     let example = repository("examples/tomcat");
     let text = std::fs::read_to_string(example.join("cluster.toml")).expect("the example");
-    let script = example.join("tomcat.sh");
+    let script = dir.path().join("tomcat/tomcat.sh");
+    copy(&example, &dir.path().join("tomcat"));
+    dir.file("tomcat/webapps/ROOT/big.jsp", BIG);
     let run = format!(
         "run = [\"sh\", \"{}\"]\nenv = {{ CATALINA_HOME = \"{}\", TANDEM_TOMCAT_JAR = \"{}\", TMPDIR = \"{}\", \
          CATALINA_OPTS = \"{JAVA}\" }}",
@@ -148,6 +150,46 @@ fn cluster(dir: &Dir, home: &Path, jar: &Path) -> String {
     let plain = "run   = [\"sh\", \"tomcat.sh\"]";
     assert!(text.contains(plain), "the example has changed: {text}");
     dir.file("cluster.toml", &text.replace(plain, &run))
+}
+
+/// Puts a large attribute into the session.
+const BIG: &str = r#"<%@ page session="true" %><%
+session.setAttribute("n", -1);
+session.setAttribute("photo", new byte[2000000]);
+%>kept"#;
+
+/// Copies a directory.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).expect("a copy");
+        }
+    }
+}
+
+/// A request that makes a session too large is an error, and neither Tomcat knows anything of it afterwards.
+fn too_large(front: std::net::SocketAddr) {
+    for round in 0..4 {
+        let mut visitor = Visitor::new(front);
+        for _ in 0..round % 2 {
+            Visitor::new(front).get("/who.jsp").expect("a page");
+        }
+        let counts = |visitor: &mut Visitor, numbers: std::ops::RangeInclusive<u64>| {
+            for n in numbers {
+                let page = visitor.get("/counter.jsp").expect("a page");
+                assert_eq!(count(&page.text()).n, n, "{page:?}");
+            }
+        };
+        counts(&mut visitor, 1..=3);
+        let page = visitor.get("/big.jsp").expect("an answer");
+        assert_eq!((page.status, page.text().as_str()), (500, ""), "{page:?}");
+        counts(&mut visitor, 4..=7);
+    }
 }
 
 fn scene(home: &Path, flavour: &str, requests: u64) {
@@ -180,6 +222,7 @@ fn scene(home: &Path, flavour: &str, requests: u64) {
     );
 
     login_and_logout(front);
+    too_large(front);
 
     let seen = Arc::new(Seen::default());
     let clients: Vec<_> = (0..CLIENTS)

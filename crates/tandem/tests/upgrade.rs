@@ -559,6 +559,46 @@ fn an_application_whose_program_changed_is_exchanged_by_the_new_process() {
 }
 
 #[test]
+fn a_program_that_is_waited_for_is_not_handed_over_in_the_place_of_the_one_that_serves() {
+    let origin = Origin::echoing();
+    let tables = |run: &str| {
+        let text = everything(origin.address, "1");
+        let (before, rest) = text.split_once("run = ").expect("it runs something");
+        let (old, after) = rest.split_once('\n').expect("a line");
+        format!(
+            "{before}run = {}\n{after}",
+            if run.is_empty() { old } else { run }
+        )
+    };
+    let node = Node::start(&tables(""));
+    let web = node.at(0);
+    wait_until("the application serves", || {
+        get(web, "/test/alive.txt").status == 200
+    });
+    let first = node.app_pids()[0];
+    let mut kept = Kept::new(web);
+    let load = Load::new().and(move || assert_eq!(kept.get("/test/alive.txt").status, 200));
+    node.change(&tables("[\"sleep\", \"4711\"]"));
+    common::send(node.pid(), rustix::process::Signal::HUP);
+    wait_until("the file is in effect", || {
+        node.log().contains("reloaded: the file is in effect")
+    });
+    node.upgrade(&[]);
+    load.goes_on();
+    wait_until("the new process waits for the new program, too", || {
+        node.log()
+            .contains("app app: the new program does not serve yet, and the old one goes on")
+    });
+    assert!(runs(first));
+    node.change(&tables(""));
+    node.upgrade(&[]);
+    load.goes_on();
+    load.stop();
+    assert!(runs(first));
+    assert_eq!(node.app_pids(), [first], "no other was started");
+}
+
+#[test]
 fn what_was_ordered_at_run_time_holds() {
     let origin = Origin::echoing();
     let tables = everything(origin.address, "0").replace(

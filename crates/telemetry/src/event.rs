@@ -186,8 +186,8 @@ impl Events {
         )
     }
 
-    /// Writes a line that a program printed to the log, as `<time> <node> <subject>: <line>`. It is no event: it is not
-    /// kept. May block while the log does, so it is not for a thread that has other work.
+    /// Writes a line that a program printed to the log, as `<time> <node> <subject>: <line>`, with control characters as
+    /// `\xHH`: none of them reaches a terminal, and no line is made to look like two. It is no event: it is not kept. May block while the log does, so it is not for a thread that has other work.
     pub fn output(&self, subject: &str, line: &[u8]) {
         if matches!(self.0.log, Log::Silent) {
             return;
@@ -203,7 +203,7 @@ impl Events {
             format!("{object}\n").into_bytes()
         } else {
             let mut text = format!("{at} {} {subject}: ", self.0.node).into_bytes();
-            text.extend_from_slice(line);
+            printable(&mut text, line);
             text.push(b'\n');
             text
         };
@@ -239,6 +239,27 @@ impl Events {
     }
 }
 
+/// Appends a line with its control characters as `\xHH`, but for tabs: those of ASCII, and those of Latin-1 as UTF-8 has
+/// them (U+0080 to U+009F), which some terminals obey as well. All else stays, also what is no UTF-8.
+fn printable(out: &mut Vec<u8>, line: &[u8]) {
+    let mut rest = line;
+    while let [first, after @ ..] = rest {
+        let length = match (first, after) {
+            (0..=8 | 10..=0x1f | 0x7f, _) => 1,
+            (0xc2, [0x80..=0x9f, ..]) => 2,
+            _ => 0,
+        };
+        for byte in &rest[..length] {
+            // Writing to a vector does not fail.
+            let _ = write!(out, "\\x{byte:02X}");
+        }
+        if length == 0 {
+            out.push(*first);
+        }
+        rest = &rest[length.max(1)..];
+    }
+}
+
 /// `2026-11-23T14:05:09.123Z`
 pub(crate) fn rfc3339(t: OffsetDateTime) -> String {
     format!(
@@ -256,6 +277,15 @@ pub(crate) fn rfc3339(t: OffsetDateTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_program_prints_moves_no_terminal() {
+        let mut text = Vec::new();
+        let line = "\u{1b}[31mred\0 a\rb\u{9b}2J \tå \u{7f}".as_bytes();
+        printable(&mut text, line);
+        let expected = b"\\x1B[31mred\\x00 a\\x0Db\\xC2\\x9B2J \t\xc3\xa5 \\x7F";
+        assert_eq!(text, expected);
+    }
 
     #[test]
     fn the_oldest_events_make_room() {
