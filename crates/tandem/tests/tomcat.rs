@@ -303,6 +303,12 @@ fn login_and_logout(front: std::net::SocketAddr) {
         let old = visitor.cookie.clone();
         assert_eq!(text(&mut visitor, "/login.jsp?user=ann"), "ann");
         assert_ne!(visitor.cookie, old, "a login changes the id");
+        for _ in 0..2 {
+            // A request of the page before, which the browser sent before it had the new cookie.
+            let mut under_way = Visitor::new(front);
+            under_way.cookie.clone_from(&old);
+            assert_eq!(text(&mut under_way, "/who.jsp"), "ann", "on each Tomcat");
+        }
         assert_eq!(text(&mut visitor, "/who.jsp"), "ann");
         assert_eq!(text(&mut visitor, "/who.jsp"), "ann");
         assert_eq!(count(&text(&mut visitor, "/counter.jsp")).n, 2);

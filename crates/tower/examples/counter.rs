@@ -8,7 +8,7 @@
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use tandem_tower_sessions::{StoreError, TandemStore};
+use tandem_tower_sessions::{ErrorKind, StoreError, TandemStore};
 use tower_sessions::session::Error;
 use tower_sessions::{Expiry, Session, SessionManagerLayer, cookie::time::Duration};
 
@@ -60,13 +60,16 @@ async fn logout(session: Session) -> Result<&'static str, (StatusCode, String)> 
     Ok("bye\n")
 }
 
-/// 503 when the session tier cannot do it now, 500 for all else.
+/// 409 when the session was ended meanwhile, 503 when the session tier cannot do it now, 500 for all else.
 fn failed(error: Error) -> (StatusCode, String) {
-    let away = matches!(&error, Error::Store(error) if StoreError::of(error).is_some());
-    let status = if away {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::INTERNAL_SERVER_ERROR
+    let kind = match &error {
+        Error::Store(error) => StoreError::of(error).map(|error| error.kind()),
+        Error::SerdeJson(_) => None,
+    };
+    let status = match kind {
+        Some(ErrorKind::Over) => StatusCode::CONFLICT,
+        Some(_) => StatusCode::SERVICE_UNAVAILABLE,
+        None => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, format!("{error}\n"))
 }

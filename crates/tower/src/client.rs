@@ -72,6 +72,13 @@ impl Client {
             .await
     }
 
+    /// `set`
+    pub async fn set(&self, key: &str, exptime: i64, value: &[u8]) -> Result<Stored> {
+        let head = format!("set {key} 0 {exptime} {}\r\n", value.len());
+        self.store(&[head.as_bytes(), value, b"\r\n"].concat())
+            .await
+    }
+
     /// `cas`
     pub async fn cas(&self, key: &str, exptime: i64, value: &[u8], cas: u64) -> Result<Stored> {
         let head = format!("cas {key} 0 {exptime} {} {cas}\r\n", value.len());

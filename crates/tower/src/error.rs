@@ -23,12 +23,16 @@ pub enum ErrorKind {
     Unreadable,
     /// Others changed the session each time it was to be saved.
     Conflicts,
+    /// The session was ended, or got another id, while this request used it. Nothing that the request changed is stored,
+    /// and no new session was made of it. Answer with an error and leave the cookie as it is: the browser may have got a
+    /// better one by then.
+    Over,
     /// Any other answer that was not expected.
     Other,
 }
 
 /// All kinds, and the word by which each is known in a text.
-const WORDS: [(ErrorKind, &str); 8] = [
+const WORDS: [(ErrorKind, &str); 9] = [
     (ErrorKind::Unreachable, "unreachable"),
     (ErrorKind::NotStored, "not stored"),
     (ErrorKind::OutcomeUnknown, "outcome unknown"),
@@ -36,6 +40,7 @@ const WORDS: [(ErrorKind, &str); 8] = [
     (ErrorKind::TooLarge, "too large"),
     (ErrorKind::Unreadable, "unreadable"),
     (ErrorKind::Conflicts, "conflicts"),
+    (ErrorKind::Over, "session over"),
     (ErrorKind::Other, "refused"),
 ];
 

@@ -5,7 +5,9 @@
 //!
 //! - two requests that change different keys of one session at the same time both keep their change: a save is a
 //!   compare-and-swap, and on a conflict the request's own changes are merged by key into what is there now;
-//! - a logout stays one: a save never brings a deleted session back.
+//! - a logout stays one: neither a save nor a `cycle_id` brings a deleted session back, under whichever id. Such a
+//!   request gets an error of the kind [`ErrorKind::Over`], and so does one whose change came after the session got
+//!   another id: a change is stored, or its request is told.
 //!
 //! `examples/counter.rs` is an application that uses it.
 //!
@@ -24,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod ends;
 mod error;
 mod merge;
 mod record;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tandem_tower_sessions::TandemStore;
+use tandem_tower_sessions::{ErrorKind, StoreError, TandemStore};
 use time::{Duration, OffsetDateTime};
+use tower_sessions::session::Error;
 use tower_sessions::session::{Id, Record};
 use tower_sessions::{Expiry, Session, SessionStore};
 
@@ -20,13 +21,42 @@ pub fn record() -> Record {
     }
 }
 
-/// Stores a session, and has a slow request read it and change it. What that request will save.
-pub async fn begin_slowly(store: &TandemStore, session: &mut Record, number: usize) -> Record {
+/// Two requests that have read a session and are slow: one changes it, one gives it another id.
+pub struct Slow {
+    changes: Session,
+    moves: Session,
+}
+
+/// Stores a session, and has slow requests read it.
+pub async fn begin_slowly(store: &Arc<TandemStore>, session: &mut Record, number: usize) -> Slow {
     store.create(session).await.expect("created");
-    let found = store.load(&session.id).await.expect("readable");
-    let mut slow = found.expect("it is there");
-    slow.data.insert("cart".into(), json!(number));
-    slow
+    let request = || Session::new(Some(session.id), store.clone(), None);
+    let (changes, moves) = (request(), request());
+    let cart = changes.insert("cart", number).await;
+    cart.expect("read and changed");
+    let user = moves.get_value("user").await.expect("readable");
+    assert_eq!(user, Some(json!("ann")), "it is there");
+    Slow { changes, moves }
+}
+
+impl Slow {
+    /// What they do after a logout comes to nothing, and they are told.
+    pub async fn assert_too_late(&self) {
+        assert_over(self.changes.save().await);
+        assert_over(self.moves.cycle_id().await);
+        // Also when the application takes no notice.
+        assert_over(self.moves.save().await);
+        assert_eq!(self.moves.id(), None, "a new session was made of it");
+    }
+}
+
+fn assert_over(result: Result<(), Error>) {
+    let error = result.expect_err("the session is over");
+    let kind = match &error {
+        Error::Store(error) => StoreError::of(error).map(|error| error.kind()),
+        Error::SerdeJson(_) => None,
+    };
+    assert_eq!(kind, Some(ErrorKind::Over), "{error}");
 }
 
 /// Sixteen requests at once through both servers, each of which sets an attribute of its own.

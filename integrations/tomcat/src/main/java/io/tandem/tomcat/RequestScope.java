@@ -1,6 +1,5 @@
 package io.tandem.tomcat;
 
-import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
@@ -233,17 +232,8 @@ final class RequestScope {
         return (SessionManager) session.getManager();
     }
 
-    /** Who sent the request, so far as that can be told: an old id leads on only for the client that had it. */
+    /** Who sent the request: an old id leads on only for the client that had it. */
     String sender() {
-        String text = request.getRemoteAddr() + "\n" + request.getHeader("X-Forwarded-For") + "\n"
-                + request.getHeader("User-Agent");
-        try {
-            byte[] hash = java.security.MessageDigest.getInstance("SHA-256")
-                    .digest(text.getBytes(StandardCharsets.UTF_8));
-            return java.util.Base64.getEncoder().encodeToString(hash);
-        } catch (java.security.GeneralSecurityException missing) {
-            // Every Java platform has it (java.security.MessageDigest's documentation).
-            throw new IllegalStateException(missing);
-        }
+        return Sender.of(request);
     }
 }

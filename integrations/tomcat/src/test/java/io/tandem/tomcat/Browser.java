@@ -4,6 +4,7 @@ import java.io.BufferedInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.util.Locale;
@@ -35,6 +36,9 @@ final class Browser {
 
     String session;
     String agent = "test";
+    /** The gateway that its requests come through, and as whose; null: they come directly. */
+    String gateway;
+    String client;
     volatile CountDownLatch firstByte = new CountDownLatch(1);
 
     Browser() {}
@@ -49,10 +53,15 @@ final class Browser {
 
     Page send(int port, String method, String path, String body) throws IOException {
         firstByte = new CountDownLatch(1);
-        try (Socket socket = new Socket("127.0.0.1", port)) {
+        try (Socket socket = new Socket()) {
+            if (gateway != null) {
+                socket.bind(new InetSocketAddress(gateway, 0));
+            }
+            socket.connect(new InetSocketAddress("127.0.0.1", port));
             socket.setSoTimeout(20_000);
             String head = method + " " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nUser-Agent: " + agent
                     + "\r\n" + (session == null ? "" : "Cookie: JSESSIONID=" + session + "\r\n")
+                    + (client == null ? "" : "X-Forwarded-For: " + client + "\r\n")
                     + (body.isEmpty() ? "" : "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: "
                             + body.length() + "\r\n")
                     + "\r\n" + body;

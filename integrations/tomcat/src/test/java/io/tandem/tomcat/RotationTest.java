@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -64,6 +65,41 @@ class RotationTest extends TwoTomcats {
         store.pass(11);
         assertEquals("no session", new Browser(old).get(two.port(), "/show").body);
         assertEquals("ann full null", browser.get(two.port(), "/show").body);
+    }
+
+    /** A machine's gateway has its own address, and says who the client is. */
+    private static Browser through(String gateway, String client, String session) {
+        Browser browser = new Browser(session);
+        browser.gateway = gateway;
+        browser.client = client;
+        return browser;
+    }
+
+    @Test
+    void the_old_id_leads_on_through_another_gateway_and_for_the_same_client_only() throws Exception {
+        Browser browser = through("127.84.1.11", "198.51.100.7", null);
+        browser.get(one.port(), "/begin");
+        String old = browser.session;
+        browser.get(one.port(), "/login");
+        assertEquals("ann full null", through("127.84.1.12", "198.51.100.7", old).get(two.port(), "/show").body);
+        assertEquals("no session", through("127.84.1.12", "198.51.100.8", old).get(two.port(), "/show").body);
+        assertEquals("no session", through("127.84.1.11", "198.51.100.8", old).get(one.port(), "/show").body);
+        assertEquals("no session", through("127.84.1.11", null, old).get(one.port(), "/show").body);
+    }
+
+    @Test
+    void what_is_said_of_the_client_counts_alone_from_where_a_gateway_can_be() {
+        List<String> said = List.of("198.51.100.7");
+        String client = Sender.client("127.0.0.1", said);
+        for (String gateway : List.of("10.1.2.3", "172.16.0.1", "192.168.0.69", "100.64.0.1", "169.254.1.1", "::1",
+                "0:0:0:0:0:0:0:1", "fd00::5", "fe80::1%lo")) {
+            assertEquals(client, Sender.client(gateway, said), gateway);
+        }
+        for (String other : List.of("203.0.113.5", "100.128.0.1", "172.32.0.1", "2001:db8::1", "localhost", "")) {
+            assertNotEquals(client, Sender.client(other, said), other);
+        }
+        assertNotEquals(client, Sender.client("127.0.0.1", List.of("198.51.100.7", "10.0.0.1")));
+        assertNotEquals(Sender.client("203.0.113.5", said), Sender.client("203.0.113.6", said));
     }
 
     @Test
