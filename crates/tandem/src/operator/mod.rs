@@ -85,10 +85,10 @@ fn outcome(answers: &[(String, u16, Value)], whole: &Value) -> Result<String> {
         }
     }
     if !done.is_empty() {
-        return match failed.is_empty() {
-            true => Ok(done),
-            false => Err(Failure::failed(format!("{}{failed}", done.trim_end()))),
-        };
+        if failed.is_empty() {
+            return Ok(done);
+        }
+        return Err(Failure::failed(format!("{}{failed}", done.trim_end())));
     }
     // Those who know nothing of it say what there is.
     let why = answers.iter().find(|(_, status, _)| *status == 404);
