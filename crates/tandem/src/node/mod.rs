@@ -165,14 +165,16 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             warm::up(&telemetry).await;
             apps.take_over(upgrade::released(predecessor.begin().await?))?;
         }
-        let sessions = sessions::Sessions::start(&plan, &port, agent_door, sight, &telemetry);
+        let clients = sessions::most_clients(&plan, descriptors);
+        let sessions =
+            sessions::Sessions::start(&plan, &port, agent_door, sight, clients, &telemetry);
         let mut sessions = sessions.await?;
         apps.update(&plan)?;
         apps.drop_all_but(&plan);
         if predecessor.is_none() {
             services.resolve().await;
         }
-        let most = doors::connections(descriptors, workers);
+        let most = doors::connections(descriptors - clients as u64, workers);
         let roles = info.roles.join(", ");
         let (orders, mut given) = orders::channel(keyspace::Keyspace::start(sessions.operator()));
         let others = Arc::new(others::Peers::start(&plan, &port.key));

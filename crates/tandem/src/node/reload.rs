@@ -138,6 +138,13 @@ impl Running {
 
     async fn try_reload(&mut self, reread: &dyn Fn() -> Result<Read>) -> Result<Vec<&'static str>> {
         let Read { plan, text } = reread()?;
+        let (port, other) = (self.started.cluster_port, plan.cluster_port);
+        if port != other && !plan.peers.is_empty() {
+            // This node would look for the others where none of them listens yet, and they for it.
+            return Err(Failure::usage(format!(
+                "[cluster] port is {other} in the file and {port} where the nodes run: nodes meet there, so that it is changed by stopping all of them and starting them with the new file"
+            )));
+        }
         let rule = client_rule(&plan)?;
         let bound = self.doors.bind_new(&plan, self.workers)?;
         self.apps.prepare(&plan)?;
@@ -208,7 +215,6 @@ fn at_the_next_start(old: &NodePlan, new: &NodePlan) -> Vec<&'static str> {
     tell(old.admin_token != new.admin_token, "[cluster] admin-token");
     tell(old.log != new.log, "[cluster] log");
     tell(old.key != new.key, "[cluster] key");
-    tell(old.cluster_port != new.cluster_port, "[cluster] port");
     let fixed = |plan: &NodePlan| {
         plan.sessions.as_ref().map(|part| {
             (

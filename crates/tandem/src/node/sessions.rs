@@ -25,6 +25,14 @@ use crate::exit::{Failure, Result};
 
 /// Connections from applications at most.
 const MAX_CLIENTS: usize = 10_000;
+/// Connections from applications at most, of a node that may open so many descriptors: a part of them, so that listeners, the
+/// admin socket and the cluster port have theirs whatever applications do. None on a node without an agent.
+pub fn most_clients(plan: &NodePlan, descriptors: u64) -> usize {
+    let agent = plan.sessions.as_ref().and_then(|part| part.agent.as_ref());
+    let part = usize::try_from(descriptors / 4).unwrap_or(MAX_CLIENTS);
+    agent.map_or(0, |_| part.min(MAX_CLIENTS))
+}
+
 /// Bytes of large values that the agent has under way for its clients together, from the leader and to it: so many of the
 /// largest that a fast client never waits, and a small part of what a machine of applications has.
 const ROOM: usize = 32 << 20;
@@ -96,12 +104,13 @@ struct Running {
 
 impl Sessions {
     /// Starts what the plan says. Returns when the replica's state is loaded and the agent listens; the tier forms by
-    /// itself, once the port serves. An agent keeps `sight` true while it reaches a leader.
+    /// itself, once the port serves. An agent keeps `sight` true while it reaches a leader, and has so many `clients` at most.
     pub async fn start(
         plan: &NodePlan,
         port: &ClusterPort,
         door: Option<TcpListener>,
         sight: watch::Sender<bool>,
+        clients: usize,
         telemetry: &Telemetry,
     ) -> Result<Self> {
         let mut sessions = Self {
@@ -140,7 +149,7 @@ impl Sessions {
         };
         sessions.operator = Some(Operator::new(options.clone(), telemetry.events.clone()));
         if let Some(door) = door {
-            sessions.agent = Some(Running::start(options, door, sight, telemetry)?);
+            sessions.agent = Some(Running::start(options, door, sight, clients, telemetry)?);
         }
         Ok(sessions)
     }
@@ -296,8 +305,10 @@ impl Running {
         options: AgentOptions,
         door: TcpListener,
         sight: watch::Sender<bool>,
+        clients: usize,
         telemetry: &Telemetry,
     ) -> Result<Self> {
+        let stats = Arc::new(ServerStats::new(1, clients, unix_now()));
         let (stop, stopped) = watch::channel(false);
         let (heir, heirs) = mpsc::unbounded_channel();
         let (clients, adopted) = mpsc::unbounded_channel();
@@ -313,7 +324,7 @@ impl Running {
             match LocalRuntime::new() {
                 Ok(runtime) => {
                     let looking = served.clone();
-                    let serving = serve(served, door, telemetry, stopped, heirs, adopted);
+                    let serving = serve(served, door, telemetry, stats, stopped, heirs, adopted);
                     runtime.block_on(async {
                         tokio::select! {
                             () = serving => {}
@@ -347,6 +358,7 @@ async fn serve(
     agent: Agent,
     door: TcpListener,
     telemetry: Telemetry,
+    stats: Arc<ServerStats>,
     stopped: watch::Receiver<bool>,
     mut heirs: mpsc::UnboundedReceiver<Heir>,
     mut adopted: mpsc::UnboundedReceiver<std::net::TcpStream>,
@@ -359,7 +371,6 @@ async fn serve(
                 .error("agent", format!("cannot listen: {error}"));
         }
     };
-    let stats = Arc::new(ServerStats::new(1, MAX_CLIENTS, unix_now()));
     let mut options = ServerOptions::new(COMPATIBLE_VERSION, unix_now);
     options.events = Some(telemetry.events.clone());
     options.room = Some(ROOM);
