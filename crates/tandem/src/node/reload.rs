@@ -25,7 +25,7 @@ use super::services::Services;
 use super::sessions::{self, Sessions};
 use super::succession::Line;
 use super::{Options, Read, client_rule, configuration, set_log};
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 use crate::process::{self, PidFile};
 
 /// A node that serves.
