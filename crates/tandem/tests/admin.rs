@@ -138,3 +138,21 @@ fn commands_end_with_a_reason_when_the_node_hangs() {
     }
     send(node.id(), Signal::CONT);
 }
+
+#[test]
+fn idle_clients_of_the_agent_leave_descriptors_for_everybody_else() {
+    let tables = "[sessions]\nagents = [\"local\"]\nagent = \"127.0.0.1:{b}\"\n[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = { respond = 204 }\n";
+    let around = |_: &common::Dir, command: Vec<String>| {
+        let limited = ["sh", "-c", "ulimit -n 300; exec \"$@\"", "sh"].map(String::from);
+        limited.into_iter().chain(command).collect()
+    };
+    let node = Node::start_around(tables, |_| {}, around);
+    // More than there are descriptors; those that are one too many are closed, or wait.
+    let clients: Vec<_> = (0..400)
+        .filter_map(|_| std::net::TcpStream::connect(node.second()).ok())
+        .collect();
+    assert!(clients.len() > 75, "{} {}", clients.len(), node.log());
+    let page = node.admin("GET /api/v1/node");
+    assert_eq!(page.status, 200);
+    assert_eq!(get(node.address(), "/").status, 204);
+}

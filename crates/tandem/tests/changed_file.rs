@@ -95,3 +95,22 @@ fn another_key_is_said_to_wait_for_a_start_and_is_never_shown() {
         assert!(!said.contains(KEY) && !said.contains(NEXT), "{said}");
     }
 }
+
+#[test]
+fn another_cluster_port_is_refused_and_the_nodes_go_on_meeting_at_the_old_one() {
+    let cluster = Loopback::new();
+    let nodes = [("a", 1), ("b", 2)];
+    cluster.write(KEY, &nodes, LISTENER);
+    let _a = cluster.start("a");
+    let _b = cluster.start("b");
+    let text = std::fs::read_to_string(cluster.file()).expect("the file");
+    let moved = text.replacen("[cluster]\n", "[cluster]\nport = 7412\n", 1);
+    cluster.dir.file("cluster.toml", &moved);
+    let (code, said) = cluster.reload("a");
+    assert_ne!(code, 0, "{said}");
+    assert!(
+        said.contains("[cluster] port is 7412 in the file and 7411 where the nodes run"),
+        "{said}"
+    );
+    assert_eq!(answers(&cluster, "a", "b"), Ok(()));
+}
