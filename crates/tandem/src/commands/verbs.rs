@@ -94,9 +94,9 @@ pub const RELOAD: Command = Command {
     usage: &["reload [--file FILE] [--node NAME] [--pid-file FILE]"],
     about: "\
 Tests the configuration, then has the node take what is different in it. Connections, requests in flight and
-applications that are still in the file are not touched. Returns when the file is in effect, and names what of it waits for
-the next start; when the node cannot take it, since a port is taken or a directory missing, it says why, with exit code 1,
-and everything stays as it was.
+applications that are still in the file are not touched. Returns when the file is in effect, and names what of it waits
+for the next start; when the node cannot take it, since a port is taken or a directory missing, it says why, with exit
+code 1, and everything stays as it was.
 ",
     options: &[FILE, NODE, PID_FILE],
     notes: ABOUT_SETTINGS,
