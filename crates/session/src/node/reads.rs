@@ -71,10 +71,17 @@ impl Reads {
     ///
     /// What earlier leaders acknowledged is there when an entry of this leadership is applied; what this one did, it
     /// applied first. No other can lead as long as the lease holds, whatever else this replica has not heard yet: its
-    /// end is all that there is to look at.
+    /// end is all that there is to look at. One that the voters are to be without gives its leadership away by itself
+    /// soon (openraft's `removed_leader_step_down`), and the next leader need not wait for the lease: from the moment that
+    /// it has such a change in its log, which is before anybody commits it, only Raft itself knows.
     pub fn is_ready(&self, replica: &Replica) -> bool {
         let metrics = self.view.borrow();
+        let voters = metrics.membership_config.membership().get_joint_config();
+        let stays = voters
+            .last()
+            .is_some_and(|ids| ids.contains(&self.view.id()));
         metrics.state == ServerState::Leader
+            && stays
             && replica.applied.map(|log_id| log_id.leader_id) == Some(metrics.vote.leader_id)
             && metrics
                 .last_quorum_acked

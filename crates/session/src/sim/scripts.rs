@@ -173,6 +173,54 @@ fn a_voter_that_is_exchanged_beside_one_that_lost_its_state_stays_until_the_othe
     }
 }
 
+/// The file exchanges the leader while one client writes and another, on another host, reads what is written.
+async fn leader_let_go(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let over = Rc::new(Cell::new(0));
+    let leads = cluster.leader().expect("it leads");
+    for (number, host) in [(1, HOST), (2, ELSEWHERE)] {
+        let agent = cluster.start_agent(host);
+        let mut client = Client::new(number, agent.keyspace(), history.clone());
+        let over = over.clone();
+        world::spawn_on(host, async move {
+            for i in 0..600 {
+                let call = if host == HOST {
+                    set(&format!("value{i}"))
+                } else {
+                    Call::Get
+                };
+                // What has no answer is looked at with all the others.
+                let _ = client.call(&"key".into(), call).await;
+                sleep(world::below(8) as u32 * MS).await;
+            }
+            over.set(over.get() + 1);
+        });
+    }
+    let file = cluster.file();
+    let file = file
+        .into_iter()
+        .map(|node| if node == leads { NODES } else { node });
+    cluster.set_file(file.collect());
+    cluster.start(NODES);
+    while over.get() < 2 {
+        sleep(MS).await;
+    }
+    assert!(cluster.becomes_whole(20).await, "{}", cluster.describe());
+    assert_ne!(cluster.leader(), Some(leads));
+    cluster.stop(leads);
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_leader_that_the_file_lets_go_of_answers_nobody_with_what_was_before() {
+    for seed in 0..20 {
+        let profile = Profile::of(0, &mut Random::new(seed));
+        let report = run_script(seed, profile, leader_let_go);
+        assert!(report.holds(), "{report}");
+    }
+}
+
 /// A large write arrives at the leader twice, and its majority is not reached; another's agent leaves at once.
 async fn counted_while_under_way(cluster: Cluster) -> Story {
     let history = History::default();
