@@ -2,6 +2,7 @@
 
 mod attempts;
 mod budget;
+mod cut_off;
 mod members;
 mod queue;
 mod settings;
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::control::{Order, ServerControl};
 use crate::health::state::{Change, State};
-use crate::server::{CUT_OFF, Mode, STEPS, Server};
+use crate::server::{Mode, STEPS, Server};
 use crate::stick::Table;
 
 pub(crate) use attempts::PoolAttempts;
@@ -269,39 +270,6 @@ impl Pool {
             }
             None => {}
         }
-    }
-
-    /// Says whether this node reaches the sessions that its programs may need. Where it does not, its servers are
-    /// used when no others can be, and its gateway declines what another node can serve.
-    pub fn set_cut_off(&self, is_cut_off: bool) {
-        self.cut_off.store(is_cut_off, Relaxed);
-        if !self.gateway {
-            let mine = self.members().instances();
-            for server in mine {
-                self.note_cut_off(&server, is_cut_off);
-            }
-        }
-    }
-
-    /// Whether this node does not reach the sessions.
-    pub(crate) fn is_cut_off(&self) -> bool {
-        self.cut_off.load(Relaxed)
-    }
-
-    /// Notes whether a server's node reaches the sessions, and tells of changes.
-    pub(crate) fn note_cut_off(&self, server: &Server, is_cut_off: bool) {
-        if !server.set_cut_off(is_cut_off) {
-            return;
-        }
-        let subject = format!("{}/{}", self.service, server.key.name);
-        let events = &self.telemetry.events;
-        if is_cut_off {
-            events.warning(subject, CUT_OFF);
-        } else {
-            events.info(subject, "its node reaches the sessions again");
-        }
-        self.refresh();
-        server.wake.notify_one();
     }
 
     /// A check of `server` that began in `generation` ended.

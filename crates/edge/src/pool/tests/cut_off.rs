@@ -3,6 +3,7 @@
 use tandem_model::Timing;
 
 use super::*;
+use crate::server::CUT_OFF;
 
 const DECLINED: Failure = Failure {
     stage: Stage::Unsent,
