@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::{Child, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -12,20 +13,23 @@ use super::{Dir, send, stderr, stdout, tandem, wait_until};
 /// Where the nodes of a file are, none of which runs yet.
 pub struct Loopback {
     pub dir: Dir,
-    /// Of the test's own: no two tests have the same now, nor the same network.
+    /// Free a moment ago.
     pub port: u16,
     network: String,
 }
 
 impl Loopback {
+    /// No two of a process are the same, nor of two processes at the same time, as near as can be.
     pub fn new() -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(0);
         let held = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = held.local_addr().expect("an address").port();
-        let [high, low] = port.to_be_bytes();
+        let high = 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
+        let [.., low] = std::process::id().to_be_bytes();
         Self {
             dir: Dir::new(),
             port,
-            network: format!("127.{}.{low}", 100 + high % 100),
+            network: format!("127.{high}.{low}"),
         }
     }
 
