@@ -529,6 +529,19 @@ fn an_upgrade_is_ordered_by_the_owners_socket_and_not_of_a_rehearsals_node() {
     assert!(stderr(&done).contains("rehearsal"), "{}", stderr(&done));
 }
 
+/// A node whose application serves and is asked all the time; with the process of the program.
+fn under_load(tables: &str) -> (Node, u32, Load) {
+    let node = Node::start(tables);
+    let web = node.at(0);
+    wait_until("the application serves", || {
+        get(web, "/test/alive.txt").status == 200
+    });
+    let first = node.app_pids()[0];
+    let mut kept = Kept::new(web);
+    let load = Load::new().and(move || assert_eq!(kept.get("/test/alive.txt").status, 200));
+    (node, first, load)
+}
+
 #[test]
 fn an_application_whose_program_changed_is_exchanged_by_the_new_process() {
     let origin = Origin::echoing();
@@ -539,14 +552,7 @@ fn an_application_whose_program_changed_is_exchanged_by_the_new_process() {
             &format!("env = {{ VERSION = \"{version}\" }}\n[backend.ws]"),
         )
     };
-    let node = Node::start(&tables("1"));
-    let web = node.at(0);
-    wait_until("the application serves", || {
-        get(web, "/test/alive.txt").status == 200
-    });
-    let first = node.app_pids()[0];
-    let mut kept = Kept::new(web);
-    let load = Load::new().and(move || assert_eq!(kept.get("/test/alive.txt").status, 200));
+    let (node, first, load) = under_load(&tables("1"));
     node.change(&tables("2"));
     node.upgrade(&[]);
     wait_until("the old program is gone", || !runs(first));
@@ -570,14 +576,7 @@ fn a_program_that_is_waited_for_is_not_handed_over_in_the_place_of_the_one_that_
             if run.is_empty() { old } else { run }
         )
     };
-    let node = Node::start(&tables(""));
-    let web = node.at(0);
-    wait_until("the application serves", || {
-        get(web, "/test/alive.txt").status == 200
-    });
-    let first = node.app_pids()[0];
-    let mut kept = Kept::new(web);
-    let load = Load::new().and(move || assert_eq!(kept.get("/test/alive.txt").status, 200));
+    let (node, first, load) = under_load(&tables(""));
     node.change(&tables("[\"sleep\", \"4711\"]"));
     common::send(node.pid(), rustix::process::Signal::HUP);
     wait_until("the file is in effect", || {

@@ -22,8 +22,8 @@ pub(crate) struct View {
     keeping: Box<[bool]>,
     /// Those that can be used.
     used: Box<[u32]>,
-    /// How many can be that reach what they need.
-    whole: usize,
+    /// They reach what they need.
+    is_whole: bool,
     /// Some server is in its slow start.
     warming: bool,
 }
@@ -91,7 +91,7 @@ impl View {
             keeping: keeping.collect(),
             servers,
             balancer,
-            whole: if is_whole { used.len() } else { 0 },
+            is_whole,
             used: used.iter().map(|(index, _)| *index).collect(),
             warming,
         }
@@ -135,7 +135,7 @@ impl View {
 
     /// Whether another server than this one and those that were tried can be used, and reaches what it needs.
     pub(crate) fn has_another(&self, tried: &[Arc<Server>]) -> bool {
-        self.whole > tried.len() + 1
+        self.is_whole && self.used.len() > tried.len() + 1
     }
 
     /// Whether shares change by themselves.

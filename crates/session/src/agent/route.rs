@@ -234,7 +234,6 @@ impl Route {
             {
                 Attempt::Answer(response) => {
                     self.reached(voter, forward);
-                    self.sight.answered();
                     let doubtful = unknown;
                     return Ok(Answered { response, doubtful });
                 }
@@ -373,6 +372,7 @@ impl Route {
     }
 
     fn reached(&self, voter: &Voter, forwarded: bool) {
+        self.sight.answered();
         let mut known = self.lock();
         if !forwarded {
             known.suspects.remove(&voter.name);

@@ -36,6 +36,15 @@ async fn formed(cluster: &Cluster) {
     assert!(whole, "{}", cluster.describe());
 }
 
+/// Plays a script under so many seeds: every promise is kept.
+fn holds<F: Future<Output = Story> + 'static>(seeds: u64, script: impl Fn(Cluster) -> F) {
+    for seed in 0..seeds {
+        let profile = Profile::of(0, &mut Random::new(seed));
+        let report = run_script(seed, profile, &script);
+        assert!(report.holds(), "{report}");
+    }
+}
+
 /// Has a client ask something on the agent's host, and waits for what it is told.
 async fn ask(client: Client, key: &str, call: Call) -> (Client, Result<Outcome, String>) {
     ask_at(HOST, client, key, call).await
@@ -116,11 +125,7 @@ async fn two_lose_their_state(cluster: Cluster) -> Story {
 
 #[test]
 fn two_voters_that_lost_their_state_refuse_until_an_operator_decides_and_then_nothing_is_lost() {
-    for seed in 0..5 {
-        let profile = Profile::of(0, &mut Random::new(seed));
-        let report = run_script(seed, profile, two_lose_their_state);
-        assert!(report.holds(), "{report}");
-    }
+    holds(5, two_lose_their_state);
 }
 
 /// The file exchanges a voter while another one has lost its state, and who comes in its place is not there yet.
@@ -166,11 +171,7 @@ async fn exchanged_beside_a_lost_one(cluster: Cluster) -> Story {
 
 #[test]
 fn a_voter_that_is_exchanged_beside_one_that_lost_its_state_stays_until_the_other_votes() {
-    for seed in 0..10 {
-        let profile = Profile::of(0, &mut Random::new(seed));
-        let report = run_script(seed, profile, exchanged_beside_a_lost_one);
-        assert!(report.holds(), "{report}");
-    }
+    holds(10, exchanged_beside_a_lost_one);
 }
 
 /// The file exchanges the leader while one client writes and another, on another host, reads what is written.
@@ -214,11 +215,7 @@ async fn leader_let_go(cluster: Cluster) -> Story {
 
 #[test]
 fn a_leader_that_the_file_lets_go_of_answers_nobody_with_what_was_before() {
-    for seed in 0..20 {
-        let profile = Profile::of(0, &mut Random::new(seed));
-        let report = run_script(seed, profile, leader_let_go);
-        assert!(report.holds(), "{report}");
-    }
+    holds(20, leader_let_go);
 }
 
 /// A large write arrives at the leader twice, and its majority is not reached; another's agent leaves at once.
@@ -294,11 +291,7 @@ async fn counted_while_under_way(cluster: Cluster) -> Story {
 
 #[test]
 fn a_large_write_counts_once_while_it_is_under_way_and_not_at_all_when_it_is_over() {
-    for seed in 0..10 {
-        let profile = Profile::of(0, &mut Random::new(seed));
-        let report = run_script(seed, profile, counted_while_under_way);
-        assert!(report.holds(), "{report}");
-    }
+    holds(10, counted_while_under_way);
 }
 
 /// A large write is applied and its answer lost; when it is asked for again, somebody has deleted it and memory is full.
