@@ -15,7 +15,7 @@ mod term;
 use std::fmt;
 use std::sync::Arc;
 
-use tandem_http::policy::{Governance, Redirect, Respond};
+use tandem_http::policy::{Close, Governance, Redirect, Respond};
 use tandem_http::{Cx, Handler, Request, Step};
 use tandem_model::{Action, ListenerPlan, Overrides, Route, TargetId};
 
@@ -184,6 +184,7 @@ impl Compiler<'_> {
                 } => Arc::new(Respond::new(*status, body, headers, &self.name).map_err(error)?),
                 Action::Redirect { to, status } => Arc::new(Redirect::new(to, *status, &self.name)),
                 Action::Deny => Arc::new(Respond::denied(&self.name)),
+                Action::Close => Arc::new(Close::new(&self.name)),
             };
             self.rules.push(Rule {
                 levels: here.levels,

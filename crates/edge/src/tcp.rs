@@ -120,7 +120,7 @@ fn compile(
                 let pool = pool.ok_or_else(|| error(format!("{service} takes no connections")));
                 Some(pool?)
             }
-            Action::Deny => None,
+            Action::Deny | Action::Close => None,
             _ => return Err(error("it is of requests, and here are none".into())),
         };
         rules.push(Rule {

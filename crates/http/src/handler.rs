@@ -121,6 +121,8 @@ pub enum Plan {
     File(FileBody),
     /// Send these bytes.
     Bytes(Reply),
+    /// Close the connection without an answer; of HTTP/2, the stream. The service is who does, for the log.
+    Close(Arc<str>),
     /// Do `first`; when its answer to a GET or HEAD is 404, ask `then` instead and send its answer.
     OrElse {
         /// Tried first.

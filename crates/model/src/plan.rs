@@ -254,7 +254,7 @@ fn collect<'a>(routes: &'a [Route], names: &mut BTreeSet<&'a str>) {
             }
             Action::Split { to, .. } => names.extend(to.iter().map(|(name, _)| name.as_str())),
             Action::Routes(nested) => collect(nested, names),
-            Action::Respond { .. } | Action::Redirect { .. } | Action::Deny => {}
+            Action::Respond { .. } | Action::Redirect { .. } | Action::Deny | Action::Close => {}
         }
     }
 }

@@ -157,6 +157,8 @@ pub enum Action {
     },
     /// Answer 403.
     Deny,
+    /// Close the connection without an answer.
+    Close,
     /// Ask these in turn; their conditions are added to this route's.
     Routes(Vec<Route>),
 }

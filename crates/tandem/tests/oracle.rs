@@ -50,6 +50,8 @@ impl Scratch {
             ("text/x", "text\n"),
             ("packed/p.js", "var plain = 1;\n"),
             ("v.flv", "FLV-0123456789-0123456789-0123456789\n"),
+            // The password is "secret".
+            ("users", "alice:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\n"),
             ("patterns.lst", "# a comment\n/alpha\n/Beta\n"),
             (
                 "extra/one.conf",

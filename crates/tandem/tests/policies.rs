@@ -101,6 +101,7 @@ fn paths_heads_redirects_and_answers_are_as_the_file_says() {
           { path = "/old/*", rewrite = { "~^/old/(\\w+)$" = "/new/{1}" }, redirect = { to = "https://{host}{uri}", status = 308 } },
           { path = "/robots.txt", respond = { status = 200, file = "robots.txt", headers = { X-Asked = "{method} {uri}" } } },
           { path = "/tea", respond = { status = 418, body = "short and stout" } },
+          { path = "/nobody", deny = "close" },
           { deny = true },
         ]
         "#,
@@ -144,6 +145,8 @@ fn paths_heads_redirects_and_answers_are_as_the_file_says() {
     assert!(robots.ends_with("\r\n\r\nUser-agent: *"), "{robots}");
     assert!(node.ask("GET /tea", &[]).ends_with("short and stout"));
     assert!(node.ask("GET /else", &[]).starts_with("HTTP/1.1 403 "));
+    assert_eq!(node.ask("GET /nobody", &[]), "");
+    node.wait_until_logged(|line| line.contains("\"GET /nobody HTTP/1.1\" 0 0 "));
 }
 
 #[test]

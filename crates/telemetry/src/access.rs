@@ -106,7 +106,7 @@ pub struct AccessRecord<'a> {
     pub version: &'a str,
     /// The host that was asked for, or empty.
     pub host: &'a [u8],
-    /// The status sent; 0 when the client was gone before.
+    /// The status sent; 0 when the client was gone before, or was to have no answer.
     pub status: u16,
     /// Body bytes sent.
     pub bytes: u64,

@@ -57,6 +57,7 @@ pub(crate) fn route(route: &Route) -> Pairs {
             pairs.put("redirect", table.inline());
         }
         Action::Deny => pairs.put("deny", "true"),
+        Action::Close => pairs.put("deny", quoted("close")),
         Action::Routes(nested) => {
             pairs.put(
                 "route",

@@ -422,6 +422,7 @@ impl Maker {
                 to: Template::parse("https://{host}${uri}").unwrap(),
                 status: [301, 302, 308][self.below(3) as usize],
             },
+            4 => Action::Close,
             _ => Action::Deny,
         };
         let missing = match &action {

@@ -17,6 +17,24 @@ pub(crate) enum Subject {
     Cookie(String),
     Source,
     Sni,
+    /// How often a client asks. No condition of routes does: rules that ask it become something else.
+    Excess(Excess),
+}
+
+/// A client asked more often than this, in the time in which it is counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Excess {
+    pub by: Counted,
+    pub most: u32,
+}
+
+/// Where it is counted how often a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Counted {
+    /// By a counter that another rule sets.
+    Tracked(u8),
+    /// By its address, in the table of this section or of the one named.
+    Source(Option<String>),
 }
 
 /// One question: whether one of the patterns matches, or none.
@@ -193,6 +211,8 @@ fn conditions(asked: Vec<(Subject, Vec<String>)>) -> Table {
             Subject::Method => table.put("method", value),
             Subject::Source => table.put("source", value),
             Subject::Sni => table.put("sni", value),
+            // Refused before; a file with it would not be taken.
+            Subject::Excess(excess) => table.put("excess", Value::plain(excess.most)),
             Subject::Header(name) => table.table("header").put(&name, value),
             Subject::Query(name) => table.table("query").put(&name, value),
             Subject::Cookie(name) => table.table("cookie").put(&name, value),

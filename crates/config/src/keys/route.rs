@@ -73,7 +73,7 @@ impl Draft {
 
     /// Whether it turns away whoever it matches.
     pub fn denies(&self) -> bool {
-        matches!(self.other, Some(Action::Deny))
+        matches!(self.other, Some(Action::Deny | Action::Close))
     }
 
     /// The route as the model has it. What a group of routes says of the log holds for its routes too.
@@ -173,11 +173,11 @@ pub(crate) static KEYS: Table<Draft> = Table {
         &key(
             "deny",
             Kind {
-                text: "true",
+                text: "true or \"close\"",
                 read: deny,
             },
             Else(""),
-            "Answer 403.",
+            "Answer 403; or close the connection without an answer.",
             |d: &mut Draft, v| d.other = Some(v.value),
         ),
         &key(
@@ -483,9 +483,12 @@ fn respond(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Action> {
 }
 
 fn deny(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Action> {
-    if reader.bool(item)? {
-        return Some(Action::Deny);
+    match item.get_ref() {
+        DeValue::Boolean(true) => return Some(Action::Deny),
+        DeValue::String(text) if text == "close" => return Some(Action::Close),
+        _ => {}
     }
-    reader.wrong(&item.span(), "`deny` is true or left out");
+    let message = "`deny` is true, or \"close\" for no answer at all, or left out";
+    reader.wrong(&item.span(), message);
     None
 }

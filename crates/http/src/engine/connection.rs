@@ -474,6 +474,11 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 Some(then) if reply.status == 404 => then.step(&x.request, &x.cx),
                 _ => return reply::memory(x, body, reply, outs).await,
             },
+            Plan::Close(service) => {
+                x.record.service = Some(service);
+                x.record.end_by(Stopped::Refused, Phase::Request);
+                return After::Abort;
+            }
             Plan::File(file) => match fallbacks.pop() {
                 Some(then) if file.status == 404 => then.step(&x.request, &x.cx),
                 _ => return reply::file(x, body, file, outs.response_out).await,

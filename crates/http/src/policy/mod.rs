@@ -40,7 +40,7 @@ pub use expression::regex;
 pub use governance::Governance;
 pub use maintenance::{Maintenance, Works};
 pub use redirect::Redirect;
-pub use respond::Respond;
+pub use respond::{Close, Respond};
 
 use crate::Step;
 use crate::handler::Plan;

@@ -1,4 +1,4 @@
-//! `respond` and `deny`: answers that the file gives itself.
+//! `respond` and `deny`: answers that the file gives itself, or that nobody gets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,6 +83,25 @@ impl Respond {
             fields: Vec::new(),
             own: false,
         }
+    }
+}
+
+/// Closes the connection without an answer.
+pub struct Close {
+    service: Arc<str>,
+}
+
+impl Close {
+    /// `service` is who does, for the log.
+    pub fn new(service: &Arc<str>) -> Self {
+        let service = service.clone();
+        Self { service }
+    }
+}
+
+impl Handler for Close {
+    fn step(&self, _: &Request<'_>, _: &Cx) -> Step {
+        Step::Plan(Plan::Close(self.service.clone()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::super::logic::{Either, Literal, Subject, TooMany};
+use super::super::logic::{Either, Excess, Literal, Subject, TooMany};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::patterns::{self, Match};
@@ -288,6 +288,7 @@ impl Fetch {
             "req.cook" | "cookie" => "cook".into(),
             "url_param" => "urlp".into(),
             "req_ssl_sni" | "req.ssl_sni" => "sni".into(),
+            "req_ssl_hello_type" | "req.ssl_hello_type" => "hello".into(),
             "ssl_fc_sni" => "sni".into(),
             "req.ver" | "req_ver" => "version".into(),
             "req.method" => "method".into(),
@@ -344,6 +345,10 @@ impl Criterion {
         };
         let mut fetch = Fetch::read(first)?;
         let values = self.values(&mut fetch)?;
+        let words: Vec<&str> = values.iter().map(|value| value.text.as_str()).collect();
+        if let Some(excess) = Excess::read(&fetch.name, fetch.arg.as_deref(), &words, first.spot) {
+            return Ok(literal(Subject::Excess(excess?), Vec::new()));
+        }
         let text = |note: &mut dyn FnMut(&'static str), subject: Subject, in_list: bool| {
             if matches!(subject, Subject::Path) && fetch.name == "url" {
                 note("the path alone is compared, without the query");
@@ -417,6 +422,14 @@ impl Criterion {
             "sni" => {
                 fetch.fold = true;
                 text_question(Subject::Sni, &fetch, &values, false)
+            }
+            "hello" => {
+                if values.len() != 1 || values[0].text != "1" {
+                    let message = "1 is what a client says first: req.ssl_hello_type 1";
+                    return Err(Refusal::new(first.spot, message));
+                }
+                note("a connection counts as one of TLS when it says which name it wants");
+                Ok(literal(Subject::Sni, vec!["*".into()]))
             }
             "src" => networks(&values),
             "always_true" => Ok(Either::always()),

@@ -53,7 +53,11 @@ impl Translator<'_> {
         let head = &proxy.section.head;
         let mut out = Section::named("backend", name, Some(head.spot));
         out.comment = head.shown();
-        let stick = self.stick(proxy, servers);
+        let stick = if proxy.own("stick on").next().is_some() {
+            self.stick_on(proxy)
+        } else {
+            self.stick(proxy, servers)
+        };
         let mut list = Vec::new();
         for server in servers {
             if server.settings.disabled {
@@ -82,6 +86,7 @@ impl Translator<'_> {
                 out.put_at("backups", Value::text("all"), line.spot);
             }
         }
+        self.send_proxy(servers, &mut out);
         self.retry(proxy, &mut out);
         if let Some(slow) = servers.iter().find_map(|server| server.settings.slow_start)
             && let Some(slow) = units::shown(slow)
@@ -93,6 +98,24 @@ impl Translator<'_> {
         self.document.sections.push(out);
     }
 
+    /// `send-proxy`: one for all servers of a backend.
+    fn send_proxy(&mut self, servers: &[Server], out: &mut Section) {
+        let mut servers = servers.iter().filter(|server| !server.settings.disabled);
+        let Some(first) = servers.next() else { return };
+        let version = first.settings.proxy;
+        if let Some(other) = servers.find(|server| server.settings.proxy != version) {
+            self.verdicts.refuse(
+                other.line.spot,
+                other.line.spot,
+                "the servers of a backend are told of clients alike: `send-proxy` of all or of none",
+            );
+        }
+        if let Some(version) = version {
+            let version = Value::text(format!("v{version}"));
+            out.put_at("send-proxy", version, first.line.spot);
+        }
+    }
+
     /// Looks at what a section without servers says of spreading requests.
     pub fn spread(&mut self, proxy: &Proxy<'_>) {
         let mut nowhere = Section::new("backend", None);
@@ -100,6 +123,7 @@ impl Translator<'_> {
         self.server_timeouts(proxy, &mut nowhere);
         let _ = self.http_check(proxy);
         let _ = self.stick(proxy, &[]);
+        let _ = self.stick_on(proxy);
         let _ = self.retry_on(proxy);
         if let Some((line, at)) = proxy.argument("retries") {
             let _ = self.number(line, at);
@@ -146,9 +170,6 @@ impl Translator<'_> {
         }
         if let Some(most) = settings.max_connections {
             table.put("max-connections", Value::plain(most));
-        }
-        if let Some(version) = settings.proxy {
-            table.put("proxy-protocol", Value::plain(version));
         }
         match &settings.cookie {
             Some(cookie) if stick => table.put("stick-id", Value::text(cookie)),

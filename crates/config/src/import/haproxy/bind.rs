@@ -102,6 +102,7 @@ const WITHOUT: &[(&str, usize, &str)] = &[
         0,
         "TLS is rustls with its own safe choice of ciphers",
     ),
+    ("v6only", 0, "all addresses are of both families"),
     (
         "strict-sni",
         0,

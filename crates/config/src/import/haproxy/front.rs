@@ -56,7 +56,14 @@ impl Translator<'_> {
             let like =
                 |other: &&mut Door| other.is_like(&door) && (!mixed || other.port() == door.port());
             match doors.iter_mut().find(like) {
-                Some(same) => same.addresses.extend(door.addresses),
+                // All addresses of IPv4 and all of IPv6 are the same ones here.
+                Some(same) => {
+                    for address in door.addresses {
+                        if !same.addresses.contains(&address) {
+                            same.addresses.push(address);
+                        }
+                    }
+                }
                 None => doors.push(door),
             }
         }

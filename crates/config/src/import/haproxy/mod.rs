@@ -23,6 +23,7 @@ mod rules;
 mod sections;
 mod server;
 pub(crate) mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -256,6 +257,7 @@ impl<'a> Translator<'a> {
                     "http-request",
                     "http-response",
                     "http-after-response",
+                    "tcp-request",
                     "redirect",
                     "block",
                     "reqadd",

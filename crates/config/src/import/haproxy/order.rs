@@ -11,7 +11,10 @@ use super::proxy::Proxy;
 use super::rules::{self, Deed, Step};
 
 /// Directives that are rules, in the order in which HAProxy asks them.
-const RULES: [&[&str]; 3] = [
+const RULES: [&[&str]; 6] = [
+    &["tcp-request connection"],
+    &["tcp-request session"],
+    &["tcp-request content"],
     &[
         "block", "reqadd", "reqdel", "reqidel", "rspadd", "rspdel", "rspidel",
     ],
@@ -29,8 +32,11 @@ impl Translator<'_> {
         let mut steps = Vec::new();
         for names in RULES {
             for line in &proxy.section.lines {
-                if names.contains(&line.word(0)) {
-                    steps.extend(rules::step(line, acls, connection, &mut self.verdicts));
+                if names.contains(&rules::kind(line).as_str()) {
+                    let step = rules::step(line, acls, connection, &mut self.verdicts);
+                    if let Some(step) = step {
+                        steps.extend(self.limited(proxy, step, acls, connection));
+                    }
                 }
             }
         }
@@ -98,9 +104,11 @@ impl Translator<'_> {
                     }]
                 }
                 Deed::To(name) => self.way_into_backend(name, connection, &now, step.spot, budget),
+                // Nothing is left out.
+                Deed::Done if after.iter().all(|other| other.ruleset != step.ruleset) => continue,
                 Deed::Done => {
                     // The rest of these rules is skipped, not what others do, nor where the request goes.
-                    let others = after.iter().filter(|step| !step.ends_with_allow);
+                    let others = after.iter().filter(|other| other.ruleset != step.ruleset);
                     let rest: Vec<Step> = others.cloned().collect();
                     self.build(&rest, connection, &now, budget)
                 }

@@ -7,6 +7,7 @@ use super::super::sources::Spot;
 use super::acl::{self, Acls, Connection, Refusal};
 use super::changed::Effect;
 use super::format::{literal, template};
+use super::tables::without_rates;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
 
@@ -23,6 +24,32 @@ pub(crate) enum Deed {
     Done,
 }
 
+/// Rules that `allow` or `accept` ends: of each kind apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ruleset {
+    /// `http-request`.
+    Request,
+    /// `tcp-request connection`.
+    Connection,
+    /// `tcp-request session`.
+    Session,
+    /// `tcp-request content`.
+    Content,
+}
+
+impl Ruleset {
+    /// That of a line.
+    pub fn of(line: &Line) -> Option<Self> {
+        match (line.word(0), line.word(1)) {
+            ("http-request", _) => Some(Self::Request),
+            ("tcp-request", "connection") => Some(Self::Connection),
+            ("tcp-request", "session") => Some(Self::Session),
+            ("tcp-request", "content") => Some(Self::Content),
+            _ => None,
+        }
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
@@ -30,8 +57,8 @@ pub(crate) struct Step {
     pub deed: Deed,
     /// What it changes of what later rules may look at.
     pub effects: Vec<Effect>,
-    /// Whether it is an `http-request`, which `allow` ends.
-    pub ends_with_allow: bool,
+    /// Whose rules are over when one of them says so.
+    pub ruleset: Option<Ruleset>,
     pub spot: Spot,
 }
 
@@ -42,9 +69,17 @@ impl Step {
             when,
             deed,
             effects: Vec::new(),
-            ends_with_allow: false,
+            ruleset: None,
             spot,
         }
+    }
+}
+
+/// What a line is, in one or two words.
+pub(crate) fn kind(line: &Line) -> String {
+    match line.word(0) {
+        "tcp-request" => format!("tcp-request {}", line.word(1)),
+        other => other.to_owned(),
     }
 }
 
@@ -62,8 +97,19 @@ pub(crate) fn split(words: &[Word]) -> (&[Word], Option<(bool, &[Word])>) {
     }
 }
 
-/// The condition of a rule; none always holds.
+/// The condition of a rule; none always holds. It does not ask how often a client came.
 pub(crate) fn when(
+    condition: Option<(bool, &[Word])>,
+    acls: &Acls,
+    connection: Connection,
+    line: Spot,
+    verdicts: &mut Verdicts,
+) -> Result<Either, Refusal> {
+    let when = condition_of(condition, acls, connection, line, verdicts)?;
+    without_rates(when, line)
+}
+
+fn condition_of(
     condition: Option<(bool, &[Word])>,
     acls: &Acls,
     connection: Connection,
@@ -87,7 +133,7 @@ pub(crate) fn step(
     verdicts: &mut Verdicts,
 ) -> Option<Step> {
     let (words, condition) = split(line.from(1));
-    let when = match when(condition, acls, connection, line.spot, verdicts) {
+    let when = match condition_of(condition, acls, connection, line.spot, verdicts) {
         Ok(when) => when,
         Err(refusal) => {
             refusal.tell(line.spot, verdicts);
@@ -102,6 +148,7 @@ pub(crate) fn step(
     let deed = match line.word(0) {
         "http-request" => rule.request(verdicts),
         "http-response" | "http-after-response" => rule.response(verdicts),
+        "tcp-request" => rule.connection(verdicts),
         "redirect" => rule.redirect(words),
         "block" => {
             verdicts.note(
@@ -131,7 +178,7 @@ pub(crate) fn step(
                 deed.or_else(|| (!effects.is_empty()).then(|| Deed::Change(Table::default())));
             deed.map(|deed| Step {
                 effects,
-                ends_with_allow: line.word(0) == "http-request",
+                ruleset: Ruleset::of(line),
                 ..Step::new(when, deed, line.spot)
             })
         }
@@ -140,6 +187,11 @@ pub(crate) fn step(
             None
         }
     }
+}
+
+/// No answer at all.
+fn closed() -> Table {
+    Table::default().with("deny", Value::text("close"))
 }
 
 pub(crate) fn deny(status: u16) -> Table {
@@ -171,8 +223,10 @@ fn removed(side: &str, name: &str) -> Table {
 }
 
 /// Actions that are known, for suggestions.
-const REQUEST: [&str; 16] = [
+const REQUEST: [&str; 18] = [
     "deny",
+    "reject",
+    "silent-drop",
     "allow",
     "redirect",
     "return",
@@ -271,11 +325,52 @@ impl Rule<'_> {
         Ok((whole(regex), captures(&template(to, self.at(2))?)))
     }
 
+    /// `tcp-request connection reject`, and the other two kinds of them.
+    fn connection(&self, verdicts: &mut Verdicts) -> Done {
+        if Ruleset::of(self.line).is_none() {
+            return Err(Refusal {
+                at: self.at(0),
+                message: format!("'tcp-request {}' is not translated", self.word(0)),
+                hint: did_you_mean(self.word(0), ["connection", "session", "content"]),
+            });
+        }
+        Ok(Some(match self.word(1) {
+            "accept" => Deed::Done,
+            "reject" => Deed::Answer(closed()),
+            "silent-drop" => Deed::Answer(self.dropped(verdicts)),
+            "track-sc0" | "track-sc1" | "track-sc2" => return self.tracked(2),
+            other => {
+                return Err(Refusal {
+                    at: self.at(1),
+                    message: format!("'tcp-request {} {other}' is not translated", self.word(0)),
+                    hint: did_you_mean(other, ["accept", "reject", "silent-drop"]),
+                });
+            }
+        }))
+    }
+
+    /// Clients are counted by their addresses; rules that ask how often they came say what follows.
+    fn tracked(&self, at: usize) -> Done {
+        if self.word(at) == "src" {
+            return Ok(None);
+        }
+        let message = "a client is counted by its address: src";
+        Err(Refusal::new(self.at(at), message))
+    }
+
+    fn dropped(&self, verdicts: &mut Verdicts) -> Table {
+        let what = "the client is told that the connection is closed";
+        verdicts.note(self.line.spot, what);
+        closed()
+    }
+
     fn request(&self, verdicts: &mut Verdicts) -> Done {
         let line = self.line.spot;
         let name = self.word(1);
         Ok(Some(match self.word(0) {
-            "deny" | "reject" | "tarpit" => {
+            "reject" => Deed::Answer(closed()),
+            "silent-drop" => Deed::Answer(self.dropped(verdicts)),
+            "deny" | "tarpit" => {
                 let usual = if self.word(0) == "tarpit" { 500 } else { 403 };
                 if self.word(0) == "tarpit" {
                     verdicts.note(line, "it is refused at once: no one is kept waiting");
@@ -288,6 +383,7 @@ impl Rule<'_> {
                 Deed::Answer(deny(status))
             }
             "allow" => Deed::Done,
+            "track-sc0" | "track-sc1" | "track-sc2" => return self.tracked(1),
             "redirect" => return self.redirect(&self.words[1..]),
             "return" => Deed::Answer(self.reply()?),
             "set-header" => {

@@ -151,6 +151,24 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ("no-check-ssl", 0, "checks speak TLS when requests do"),
     ("tfo", 0, "the engine chooses how it talks to the kernel"),
     ("tcp-ut", 1, "the engine chooses how it talks to the kernel"),
+    ("agent-send", 1, "there is no agent"),
+    ("no-agent-check", 0, ""),
+    ("no-check-send-proxy", 0, "checks speak as requests do"),
+    ("check-alpn", 1, "checks speak as requests do"),
+    ("check-proto", 1, "checks speak as requests do"),
+    (
+        "proxy-v2-options",
+        1,
+        "the header says who the client is, and no more",
+    ),
+    ("allow-0rtt", 0, "requests wait for the handshake"),
+    ("npn", 1, "HTTP/1.1 is spoken to servers"),
+    ("ws", 1, "a WebSocket is asked for by HTTP/1.1"),
+    ("ssl-reuse", 0, ""),
+    ("tls-tickets", 0, ""),
+    ("no-tls-tickets", 0, "sessions of TLS are resumed"),
+    ("stick", 0, ""),
+    ("no-tfo", 0, ""),
     ("no-backup", 0, ""),
     ("enabled", 0, ""),
 ];
@@ -259,6 +277,10 @@ fn settings(
             "send-proxy-v2" | "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {
                 settings.proxy = Some(2);
             }
+            "no-send-proxy"
+            | "no-send-proxy-v2"
+            | "no-send-proxy-v2-ssl"
+            | "no-send-proxy-v2-ssl-cn" => settings.proxy = None,
             "check-send-proxy" => {}
             "proto" if argument == "h1" => at += 1,
             "addr" => {

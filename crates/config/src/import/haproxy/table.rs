@@ -37,6 +37,8 @@ const BUFFERS: &str = "buffers and pools size themselves";
 const TLS_LIB: &str = "TLS is rustls with its own safe choice of ciphers and curves";
 const KERNEL: &str = "the engine chooses how it talks to the kernel";
 const LOGS: &str = "the access log is `log` of the listener, in combined form with timings";
+const NO_LUA: &str = "there are no scripts";
+const KEEPALIVE: &str = "dead peers are found by the time limits";
 const STATS: &str = "counters are on the admin pages and at /metrics (`[cluster] admin`)";
 const CAPTURE: &str = "the access log holds what it holds; captures are not written";
 const ERRORLOC: &str =
@@ -65,6 +67,72 @@ const PROCESS: &[Row] = &[
         (1, 1),
         "`limits` of the listeners: connections at most",
     ),
+    without(
+        "set-var",
+        GLOBAL,
+        (2, MANY),
+        "nothing here reads variables of requests: what does is refused",
+    ),
+    without(
+        "set-var-fmt",
+        GLOBAL,
+        (2, MANY),
+        "nothing here reads variables of requests: what does is refused",
+    ),
+    without(
+        "close-spread-time",
+        GLOBAL,
+        (1, 1),
+        "connections end after the answer they are in",
+    ),
+    without(
+        "h1-accept-payload-with-any-method",
+        GLOBAL,
+        (0, 0),
+        "any method may have a body",
+    ),
+    refused(
+        "h1-case-adjust-file",
+        GLOBAL,
+        (1, 1),
+        "fields keep the case they came in",
+    ),
+    without("httpclient.resolvers.id", GLOBAL, (1, 1), NO_LUA),
+    without("httpclient.resolvers.prefer", GLOBAL, (1, 1), NO_LUA),
+    without("httpclient.ssl.ca-file", GLOBAL, (1, 1), NO_LUA),
+    without("httpclient.ssl.verify", GLOBAL, (0, 1), NO_LUA),
+    without("lua-prepend-path", GLOBAL, (1, 2), NO_LUA),
+    without("no-memory-trimming", GLOBAL, (0, 0), BUFFERS),
+    without(
+        "pp2-never-send-local",
+        GLOBAL,
+        (0, 0),
+        "a header always says who the client is",
+    ),
+    without("profiling.tasks", GLOBAL, (1, 1), STATS),
+    refused(
+        "issuers-chain-path",
+        GLOBAL,
+        (1, 1),
+        "the file of a certificate has its whole chain",
+    ),
+    without(
+        "ssl-load-extra-del-ext",
+        GLOBAL,
+        (0, 0),
+        "the file of a certificate has its key",
+    ),
+    refused(
+        "ssl-load-extra-files",
+        GLOBAL,
+        (1, MANY),
+        "the file of a certificate has its key, and nothing else is looked for",
+    ),
+    without("ssl-mode-async", GLOBAL, (0, 0), TLS_LIB),
+    without("ssl-propquery", GLOBAL, (1, 1), TLS_LIB),
+    without("ssl-provider", GLOBAL, (1, 1), TLS_LIB),
+    without("ssl-provider-path", GLOBAL, (1, 1), TLS_LIB),
+    without("ssl-skip-self-issued-ca", GLOBAL, (0, 0), TLS_LIB),
     without(
         "stats socket",
         GLOBAL,
@@ -418,23 +486,54 @@ const COMMON: &[Row] = &[
     without("stats show-modules", ALL, (0, 0), STATS),
     without("stats scope", ALL, (1, 1), STATS),
     refused("filter", PROXY, (1, MANY), "there are no filters"),
-    refused(
+    without(
+        "tcp-request inspect-delay",
+        DEFAULTS | PROXY,
+        (1, 1),
+        "where a route asks for the name that TLS wants, a connection has ten seconds to say it",
+    ),
+    to(
         "tcp-request",
         PROXY,
         (1, MANY),
-        "conditions on connections are `source` conditions of routes",
+        "`deny = \"close\"` of routes: `reject` and `accept` of connections, sessions and contents",
     ),
+    without("clitcpka-cnt", DFRONT, (1, 1), KEEPALIVE),
+    without("clitcpka-idle", DFRONT, (1, 1), KEEPALIVE),
+    without("clitcpka-intvl", DFRONT, (1, 1), KEEPALIVE),
+    without("srvtcpka-cnt", DBACK, (1, 1), KEEPALIVE),
+    without("srvtcpka-idle", DBACK, (1, 1), KEEPALIVE),
+    without("srvtcpka-intvl", DBACK, (1, 1), KEEPALIVE),
+    refused(
+        "errorfiles",
+        ALL,
+        (1, MANY),
+        "name each page by `errorfile`",
+    ),
+    refused(
+        "http-error",
+        ALL,
+        (1, MANY),
+        "name each page by `errorfile`",
+    ),
+    refused(
+        "use-fcgi-app",
+        BACK,
+        (1, 1),
+        "FastCGI is not spoken: an `app` runs PHP",
+    ),
+    refused("option transparent", DBACK, (0, 0), "servers are named"),
     refused(
         "tcp-response",
         PROXY,
         (1, MANY),
         "what servers send in TCP mode is passed as it is",
     ),
-    refused(
+    to(
         "stick-table",
         PROXY,
         (1, MANY),
-        "stickiness is `stick`, limits are `rate`",
+        "`stick.expires` with `stick on src`; `rate` of routes where `http_req_rate` is asked for",
     ),
     refused("declare capture", FRONT, (1, MANY), CAPTURE),
     to(
@@ -559,11 +658,11 @@ const BACKENDS: &[Row] = &[
         (1, MANY),
         "the address that connections to servers come from is the system's to choose",
     ),
-    refused(
+    to(
         "stick on",
         BACK,
         (1, MANY),
-        "use `cookie`, or balance by `source`",
+        "`stick` of the backend: `source`, for `src`",
     ),
     refused(
         "stick match",

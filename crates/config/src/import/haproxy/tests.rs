@@ -411,3 +411,132 @@ fn a_service_of_haproxys_own_is_refused_unless_there_is_one_like_it() {
         "",
     );
 }
+
+#[test]
+fn rules_of_connections_are_asked_before_those_of_requests_each_kind_for_itself() {
+    let rules = "http-request deny if { path /a }\ntcp-request content reject if { path /b }\n\
+                 tcp-request content accept if { path /c }\ntcp-request connection reject if { src 10.0.0.0/8 }\ndefault_backend b1";
+    let made = routes(rules, "");
+    assert_eq!(
+        made,
+        "route    = [\n{ source = \"10.0.0.0/8\", deny = \"close\" },\n{ path = \"/b\", deny = \"close\" },\n\
+         { path = \"/a\", deny = true },\n{ to = \"b1\" },"
+    );
+    // What ends the rules of one kind leaves the others.
+    let rules = "tcp-request content accept if { src 10.1.0.0/16 }\ntcp-request content reject\nhttp-request deny if { path /a }\ndefault_backend b1";
+    assert_eq!(
+        routes(rules, ""),
+        "route    = [\n{ source = \"10.1.0.0/16\", route = [\n{ path = \"/a\", deny = true },\n{ to = \"b1\" },\n] },\n{ deny = \"close\" },"
+    );
+    let said = refused(
+        "tcp-request content set-var(sess.a) src\ndefault_backend b1",
+        "",
+    );
+    assert!(said.contains("'tcp-request content set-var"), "{said}");
+}
+
+#[test]
+fn who_asks_too_often_is_denied_by_a_rate_and_nothing_else_is_done_to_it() {
+    let table = "stick-table type ip size 1k expire 1m store gpc0,http_req_rate(10s)\nhttp-request track-sc0 src\n";
+    let made = routes(
+        &format!("{table}http-request deny if {{ sc_http_req_rate(0) gt 20 }}\ndefault_backend b1"),
+        "",
+    );
+    assert!(
+        made.contains("{ rate = { limit = \"2/s\", burst = 20 }, to = \"b1\" }")
+            || made.contains("{ to = \"b1\", rate = { limit = \"2/s\", burst = 20 } }"),
+        "{made}"
+    );
+    // Of a table elsewhere, of some requests, and beside another reason.
+    let made = routes(
+        "acl often src_http_req_rate(b1) ge 61\nhttp-request deny if often { path /login } or { path /no }\ndefault_backend b1",
+        " stick-table type ipv6 size 1k store http_req_rate(1m)",
+    );
+    assert_eq!(
+        made,
+        "route    = [\n{ path = \"/login\", rate = { limit = \"1/s\", burst = 60 }, route = [\n\
+         { path = \"/no\", deny = true },\n{ to = \"b1\" },\n] },\n{ path = \"/no\", deny = true },\n{ to = \"b1\" },"
+    );
+    for (rules, why) in [
+        (
+            "use_backend b2 if { sc_http_req_rate(0) gt 20 }",
+            "nothing else be done to",
+        ),
+        (
+            "http-request set-header X-A b if { sc_http_req_rate(0) gt 20 }",
+            "nothing else be done to",
+        ),
+        (
+            "http-request deny if !{ sc_http_req_rate(0) gt 20 }",
+            "whether it is exceeded",
+        ),
+        (
+            "http-request deny if { sc_http_req_rate(0) lt 20 }",
+            "greater than a number",
+        ),
+        (
+            "http-request deny if { sc_http_req_rate(1) gt 20 }",
+            "no rule sets this counter",
+        ),
+        (
+            "http-request deny if { src_http_req_rate(b2) gt 20 }",
+            "there is no table for it",
+        ),
+        ("http-request track-sc1 hdr(x)", "counted by its address"),
+    ] {
+        let said = refused(&format!("{table}{rules}\ndefault_backend b1"), "");
+        assert!(said.contains(why), "{rules}: {said}");
+    }
+}
+
+#[test]
+fn a_client_stays_with_its_server_by_its_address_for_as_long_as_the_table_says() {
+    let text = |rest: &str| made("default_backend b1", rest).text;
+    let kept = text(" stick-table type ip size 1m expire 45m\n stick on src");
+    assert!(
+        kept.contains("stick    = { by = \"source\", expires = \"45m\" }"),
+        "{kept}"
+    );
+    for (rest, why) in [
+        (" stick on src", "there is no `stick-table type ip`"),
+        (
+            " stick-table type ip size 1k\n stick on hdr(x)",
+            "by its address",
+        ),
+        (
+            " stick-table type ip size 1k\n stick on src\n cookie X insert",
+            "for one reason",
+        ),
+    ] {
+        let said = refused("default_backend b1", rest);
+        assert!(said.contains(why), "{rest}: {said}");
+    }
+}
+
+#[test]
+fn all_addresses_of_both_families_are_bound_once() {
+    let made = made(
+        "bind *:81\nbind [::]:81 v6only\nbind :::82 v4v6\ndefault_backend b1",
+        "",
+    );
+    assert!(refusals(&made).is_empty(), "{:?}", refusals(&made));
+    assert!(
+        made.text
+            .contains("bind     = [\"127.0.0.1:8080\", \":81\", \":82\"]"),
+        "{}",
+        made.text
+    );
+}
+
+#[test]
+fn servers_are_told_of_clients_alike() {
+    let text = |rest: &str| made("default_backend b1", rest).text;
+    // `s1`, which every file here has, is told nothing.
+    let said = refused(
+        "default_backend b1",
+        " server s2 127.0.0.1:83 send-proxy-v2",
+    );
+    assert!(said.contains("`send-proxy` of all or of none"), "{said}");
+    let told = text(" server s2 127.0.0.1:83 send-proxy no-send-proxy");
+    assert!(!told.contains("send-proxy ="), "{told}");
+}

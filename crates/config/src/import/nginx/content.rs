@@ -183,15 +183,9 @@ impl<'a> Translator<'a> {
                 Err(variable) => refused(self, variable),
             };
         }
-        let code = if code == 444 {
-            self.verdicts.note(
-                spot,
-                "444 closes the connection without an answer; here the answer is 400",
-            );
-            400
-        } else {
-            code
-        };
+        if code == 444 {
+            return Some(Table::default().with("deny", Value::text("close")));
+        }
         if code == 403 && text.is_none() {
             return Some(Table::default().with("deny", Value::plain(true)));
         }
@@ -686,9 +680,9 @@ impl<'a> Translator<'a> {
     /// Pages of the errors that routes answer with themselves: `return 404`, `deny all`.
     fn own_errors(&mut self, here: Here<'_, 'a>, routes: &mut [Route]) {
         for route in routes {
-            let status = match (route.table.get("respond"), route.table.has("deny")) {
+            let status = match (route.table.get("respond"), route.table.get("deny")) {
                 (Some(Value::Plain(status)), _) => status.parse().unwrap_or(0),
-                (None, true) => 403,
+                (None, Some(Value::Plain(_))) => 403,
                 _ => continue,
             };
             let mut pages = here.scope.error_pages.iter();
@@ -876,6 +870,7 @@ impl<'a> Translator<'a> {
     /// What goes with all routes of a place: fields of answers, no log.
     pub fn dressed(&mut self, here: Here<'_, 'a>, mut routes: Vec<Route>) -> Vec<Route> {
         self.own_errors(here, &mut routes);
+        self.entry(here.scope, &mut routes);
         let mut add: Vec<(String, Value)> = Vec::new();
         for field in &here.scope.add_headers {
             if field.value.is_empty() {
@@ -984,7 +979,10 @@ fn simplified(routes: Vec<Route>) -> Vec<Route> {
     let Some((last, before)) = routes.split_last() else {
         return routes;
     };
-    if !last.table.has("deny") || last.table.has("source") || before.is_empty() {
+    let Some(denied) = last.table.get("deny").cloned() else {
+        return routes;
+    };
+    if last.table.has("source") || before.is_empty() {
         return routes;
     }
     let mut sources = Vec::new();
@@ -999,6 +997,6 @@ fn simplified(routes: Vec<Route>) -> Vec<Route> {
     let not = Table::default().with("source", Value::List(sources));
     let deny = Table::default()
         .with("not", Value::Table(not))
-        .with("deny", Value::plain(true));
+        .with("deny", denied);
     vec![answer(deny, last.spot), answer(action, before[0].spot)]
 }

@@ -8,6 +8,7 @@
 mod check;
 mod condition;
 mod content;
+mod entry;
 mod glob;
 mod listen;
 mod location;
@@ -678,7 +679,7 @@ impl<'a> Translator<'a> {
         name
     }
 
-    fn config_directory(&self) -> String {
+    pub fn config_directory(&self) -> String {
         let name = self.sources.name(self.main);
         name.rsplit_once('/')
             .map_or(String::new(), |(directory, _)| directory.to_owned())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::document::{Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::entry::{Limit, Zone};
 use super::tree::Directive;
 use super::units;
 
@@ -76,6 +77,11 @@ pub(crate) struct Scope {
     pub error_pages: Vec<ErrorPage>,
     pub add_headers: Vec<Field>,
     pub access: Vec<Access>,
+    /// `auth_basic`.
+    pub realm: Option<Set<String>>,
+    pub users: Option<Set<String>>,
+    pub zones: Vec<Zone>,
+    pub rates: Vec<Limit>,
     pub access_log: Option<Set<String>>,
     pub max_body: Option<Set<u64>>,
     pub header_timeout: Option<Set<Duration>>,
@@ -174,6 +180,10 @@ impl Scope {
                 }
             }
             "proxy_ssl_verify" => self.verify = switch(),
+            "auth_basic" => self.realm = text(),
+            "auth_basic_user_file" => self.users = text(),
+            "limit_req_zone" => self.zones.extend(Zone::read(directive, verdicts)),
+            "limit_req" => own.rates.extend(Limit::read(directive, verdicts)),
             "default_type" => self.default_type = text(),
             "charset" => self.charset = text(),
             "proxy_ssl_name" => self.tls_name = text(),
@@ -383,6 +393,7 @@ struct Own {
     error_pages: Vec<ErrorPage>,
     add_headers: Vec<Field>,
     access: Vec<Access>,
+    rates: Vec<Limit>,
     proxy_headers: Vec<Field>,
     hidden_headers: Vec<Set<String>>,
     trust: Vec<Set<String>>,
@@ -400,6 +411,7 @@ impl Own {
         take(self.error_pages, &mut scope.error_pages);
         take(self.add_headers, &mut scope.add_headers);
         take(self.access, &mut scope.access);
+        take(self.rates, &mut scope.rates);
         take(self.proxy_headers, &mut scope.proxy_headers);
         take(self.hidden_headers, &mut scope.hidden_headers);
         take(self.trust, &mut scope.trust);

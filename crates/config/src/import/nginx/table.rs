@@ -993,17 +993,17 @@ const NOT_HERE: &[Row] = &[
         "answers are not cached",
     ),
     refused("proxy_store", HSL, (1, 1), "answers are not stored"),
-    refused(
+    to(
         "auth_basic",
         HSL | LIMIT_EXCEPT,
         (1, 1),
-        "`auth` of a route asks for users",
+        "`auth.realm` of routes, `off` nothing",
     ),
-    refused(
+    to(
         "auth_basic_user_file",
         HSL | LIMIT_EXCEPT,
         (1, 1),
-        "`auth` of a route asks for users",
+        "`auth.file` of routes; plain passwords, `{SHA}` and DES are refused",
     ),
     refused(
         "auth_request",
@@ -1011,17 +1011,29 @@ const NOT_HERE: &[Row] = &[
         (1, 1),
         "an application asks for itself",
     ),
-    refused(
+    to(
         "limit_req",
         HSL,
         (1, MANY),
-        "`rate` of a route limits requests",
+        "`rate` of routes; `burst` is one less than theirs",
     ),
     without(
+        "limit_req_status",
+        HSL,
+        (1, 1),
+        "who asks too often is answered 429",
+    ),
+    without(
+        "limit_req_log_level",
+        HSL,
+        (1, 1),
+        "who asked too often is in the access log",
+    ),
+    to(
         "limit_req_zone",
         HTTP,
-        (3, 3),
-        "`rate` of a route limits requests",
+        (3, 4),
+        "`limit` of the `rate` of routes that use it",
     ),
     refused(
         "limit_conn",

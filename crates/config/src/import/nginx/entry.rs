@@ -1,0 +1,154 @@
+//! Who may ask, and how often: `auth_basic` and `limit_req`.
+
+use super::super::document::{Route, Table, Value};
+use super::super::report::Verdicts;
+use super::super::sources::Spot;
+use super::Translator;
+use super::scope::Scope;
+use super::tree::Directive;
+
+/// `limit_req_zone $binary_remote_addr zone=one:10m rate=10r/s`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Zone {
+    pub name: String,
+    /// As the cluster file has it: `10/s`.
+    limit: String,
+}
+
+/// `limit_req zone=one burst=20 nodelay`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    zone: String,
+    burst: u32,
+    waits: bool,
+    spot: Spot,
+}
+
+impl Zone {
+    /// Reads the directive; refuses what is counted by something else than the client's address.
+    pub fn read(directive: &Directive, verdicts: &mut Verdicts) -> Option<Self> {
+        let spot = directive.spot;
+        let key = directive.arg(0);
+        if !matches!(key, "$binary_remote_addr" | "$remote_addr") {
+            let message = "a client is counted by its address: $binary_remote_addr";
+            verdicts.refuse(spot, directive.at(0), message);
+            return None;
+        }
+        let given = |name: &str| {
+            let mut words = directive.args.iter();
+            words.find_map(|word| word.text.strip_prefix(name))
+        };
+        let limit = given("rate=").and_then(|rate| {
+            let (number, unit) = rate.split_once("r/")?;
+            let is_known = matches!(unit, "s" | "m") && number.parse::<u32>().is_ok_and(|n| n > 0);
+            is_known.then(|| format!("{number}/{unit}"))
+        });
+        let name = given("zone=").and_then(|zone| Some(zone.split_once(':')?.0.to_owned()));
+        let (Some(name), Some(limit)) = (name, limit) else {
+            let message = "limit_req_zone $binary_remote_addr zone=NAME:SIZE rate=10r/s";
+            verdicts.refuse(spot, spot, message);
+            return None;
+        };
+        Some(Self { name, limit })
+    }
+}
+
+impl Limit {
+    /// Reads the directive.
+    pub fn read(directive: &Directive, verdicts: &mut Verdicts) -> Option<Self> {
+        let spot = directive.spot;
+        let mut limit = Self {
+            zone: String::new(),
+            burst: 0,
+            waits: true,
+            spot,
+        };
+        for word in &directive.args {
+            let text = word.text.as_str();
+            if let Some(zone) = text.strip_prefix("zone=") {
+                zone.clone_into(&mut limit.zone);
+            } else if let Some(burst) = text.strip_prefix("burst=").and_then(|n| n.parse().ok()) {
+                limit.burst = burst;
+            } else if text == "nodelay" {
+                limit.waits = false;
+            } else if !text.starts_with("delay=") {
+                verdicts.refuse(spot, word.spot, format!("invalid parameter \"{text}\""));
+                return None;
+            }
+        }
+        limit.waits &= limit.burst > 0;
+        Some(limit)
+    }
+}
+
+impl Translator<'_> {
+    /// Puts `auth` and `rate` on the routes that lead to what a place has. What it answers itself comes before, as in
+    /// nginx.
+    pub fn entry(&mut self, scope: &Scope, routes: &mut [Route]) {
+        let auth = self.auth(scope);
+        let rate = self.rate(scope);
+        for route in routes.iter_mut().filter(|route| route.table.has("to")) {
+            for (key, value) in [("auth", &auth), ("rate", &rate)] {
+                if let Some(value) = value {
+                    route.table.put(key, Value::Table(value.clone()));
+                }
+            }
+        }
+    }
+
+    fn auth(&mut self, scope: &Scope) -> Option<Table> {
+        let realm = scope.realm.as_ref().filter(|set| set.value != "off")?;
+        let Some(users) = &scope.users else {
+            let message = "without `auth_basic_user_file` nobody is asked";
+            self.verdicts.without(realm.spot, message);
+            return None;
+        };
+        if users.value.contains('$') || realm.value.contains('$') {
+            let at = if users.value.contains('$') {
+                users.spot
+            } else {
+                realm.spot
+            };
+            self.verdicts
+                .refuse(at, at, "users are named, not worked out for each request");
+            return None;
+        }
+        // Beside the file, as certificates are.
+        let directory = self.config_directory();
+        let file = if users.value.starts_with('/') || !self.options.direct {
+            users.value.clone()
+        } else {
+            format!("{directory}/{}", users.value)
+        };
+        let table = Table::default().with("file", Value::text(file));
+        Some(table.with("realm", Value::text(&realm.value)))
+    }
+
+    fn rate(&mut self, scope: &Scope) -> Option<Table> {
+        let limit = scope.rates.first()?;
+        if let Some(second) = scope.rates.get(1) {
+            let message = "a place has one limit: write the other around it";
+            self.verdicts.refuse(second.spot, second.spot, message);
+            return None;
+        }
+        let zone = scope.zones.iter().find(|zone| zone.name == limit.zone);
+        let Some(zone) = zone else {
+            let message = format!("zero size shared memory zone \"{}\"", limit.zone);
+            self.verdicts.refuse(limit.spot, limit.spot, message);
+            return None;
+        };
+        let waits = if limit.waits {
+            "; those within the burst are not kept waiting"
+        } else {
+            ""
+        };
+        self.verdicts.note(
+            limit.spot,
+            format!(
+                "the answer is 429 with Retry-After; requests to each location are counted for themselves{waits}"
+            ),
+        );
+        let table = Table::default().with("limit", Value::text(&zone.limit));
+        Some(table.with("burst", Value::plain(limit.burst.saturating_add(1))))
+    }
+}
