@@ -5,8 +5,12 @@ use super::Door;
 use super::tree::Directive;
 use super::variables::field_name;
 
-/// Reads the words between the parentheses.
-pub(crate) fn read(directive: &Directive, door: &Door) -> Result<Either, String> {
+/// Reads the words between the parentheses. `note` is told what is worth knowing.
+pub(crate) fn read(
+    directive: &Directive,
+    door: &Door,
+    note: &mut dyn FnMut(&'static str),
+) -> Result<Either, String> {
     let words: Vec<&str> = directive
         .args
         .iter()
@@ -83,6 +87,27 @@ pub(crate) fn read(directive: &Directive, door: &Door) -> Result<Either, String>
         Wanted::Equal => value.to_owned(),
         Wanted::Regex(fold) => format!("~{}{value}", if fold { "(?i)" } else { "" }),
     };
+    // What is not there is empty, for nginx.
+    let optional = |subject: Subject| {
+        let has_empty = match matched {
+            Wanted::Present => false,
+            Wanted::Equal => value.is_empty(),
+            Wanted::Regex(_) => regex::Regex::new(value).is_ok_and(|regex| regex.is_match("")),
+        };
+        let question = |patterns, not| Literal {
+            subject: subject.clone(),
+            patterns,
+            fold: false,
+            not,
+        };
+        let mut either = Either::of(question(vec![pattern()], false));
+        let many = |_| "this condition has too many alternatives".to_owned();
+        if has_empty {
+            let absent = Either::of(question(vec!["*".to_owned()], true));
+            either = either.or(absent).map_err(many)?;
+        }
+        if not { either.negated().map_err(many) } else { Ok(either) }
+    };
     match variable {
         "host" => literal(Subject::Host, vec![pattern()]),
         "uri" | "document_uri" => literal(Subject::Path, vec![pattern()]),
@@ -109,11 +134,12 @@ pub(crate) fn read(directive: &Directive, door: &Door) -> Result<Either, String>
         },
         _ => {
             if let Some(name) = variable.strip_prefix("http_") {
-                literal(Subject::Header(field_name(name)), vec![pattern()])
+                optional(Subject::Header(field_name(name)))
             } else if let Some(name) = variable.strip_prefix("cookie_") {
-                literal(Subject::Cookie(name.to_owned()), vec![pattern()])
+                optional(Subject::Cookie(name.to_owned()))
             } else if let Some(name) = variable.strip_prefix("arg_") {
-                literal(Subject::Query(name.to_owned()), vec![pattern()])
+                note("of a parameter that comes several times all are compared, and nginx compares the first");
+                optional(Subject::Query(name.to_owned()))
             } else {
                 refused()
             }
