@@ -106,7 +106,11 @@ pub(crate) fn read(
             let absent = Either::of(question(vec!["*".to_owned()], true));
             either = either.or(absent).map_err(many)?;
         }
-        if not { either.negated().map_err(many) } else { Ok(either) }
+        if not {
+            either.negated().map_err(many)
+        } else {
+            Ok(either)
+        }
     };
     match variable {
         "host" => literal(Subject::Host, vec![pattern()]),
@@ -138,7 +142,9 @@ pub(crate) fn read(
             } else if let Some(name) = variable.strip_prefix("cookie_") {
                 optional(Subject::Cookie(name.to_owned()))
             } else if let Some(name) = variable.strip_prefix("arg_") {
-                note("of a parameter that comes several times all are compared, and nginx compares the first");
+                note(
+                    "of a parameter that comes several times all are compared, and nginx compares the first",
+                );
                 optional(Subject::Query(name.to_owned()))
             } else {
                 refused()

@@ -1,7 +1,5 @@
 //! What a location does: answers, rewriting, who may ask, and then files or an application.
 
-use std::collections::BTreeMap;
-
 use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
@@ -24,6 +22,8 @@ pub(crate) struct Here<'h, 'a> {
     pub spot: Spot,
     /// How many locations led here, one to the other.
     pub depth: usize,
+    /// What is asked before it.
+    pub before: &'h [Route],
 }
 
 /// Locations that lead to one another, at most.
@@ -44,6 +44,38 @@ impl<'h> Here<'h, '_> {
     }
 }
 
+/// The locations of a block.
+struct Within<'t, 'h, 'a> {
+    translator: &'t mut Translator<'a>,
+    around: Here<'h, 'a>,
+}
+
+impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
+    fn content(&mut self, location: &Location<'a>, before: &[Route]) -> Vec<Route> {
+        let scope = self.translator.inner_scope(self.around.scope, location);
+        self.translator.content(Here {
+            server: self.around.server,
+            door: self.around.door,
+            scope: &scope,
+            location: Some(location),
+            list: location.directive.inner(),
+            spot: location.directive.spot,
+            depth: self.around.depth,
+            before,
+        })
+    }
+
+    fn slash(&mut self, location: &Location<'a>) -> Option<Route> {
+        let mut list = location.directive.inner().iter();
+        if !location.text.ends_with('/') || !list.any(|directive| directive.is("proxy_pass")) {
+            return None;
+        }
+        let path = location.text.replace('{', "{{").replace('}', "}}");
+        let to = format!("{{scheme}}://{{header:Host}}{path}");
+        Some(answer(redirect(to, 301), location.directive.spot))
+    }
+}
+
 impl<'a> Translator<'a> {
     /// What a place does, whatever the path.
     pub fn content(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
@@ -60,23 +92,17 @@ impl<'a> Translator<'a> {
             let table = Table::default().with("respond", Value::plain(404));
             let mut routes = vec![answer(table, here.spot)];
             self.own_errors(here, &mut routes);
-            return routes;
+            return [here.before, &routes].concat();
         }
         // Locations within are asked first: what is said here holds where there is none.
         if let Some(location) = here.location
             && !location.children.is_empty()
         {
             let own = self.own(here);
-            return self.ordered(
-                here.server,
-                here.door,
-                here.scope,
-                &location.children,
-                own,
-                here.depth,
-            );
+            return self.ordered(here, &location.children, own);
         }
-        self.own(here)
+        let own = self.own(here);
+        [here.before, &own].concat()
     }
 
     /// What a place does, apart from the locations within.
@@ -93,51 +119,15 @@ impl<'a> Translator<'a> {
     /// Locations of a block in their order, and what is done beside them.
     pub fn ordered(
         &mut self,
-        server: &Server<'a>,
-        door: &Door,
-        scope: &Scope,
+        around: Here<'_, 'a>,
         list: &[Location<'a>],
         other: Vec<Route>,
-        depth: usize,
     ) -> Vec<Route> {
-        // Both closures need the translator, one after the other: contents are made first.
-        let mut contents: BTreeMap<Spot, Vec<Route>> = BTreeMap::new();
-        let mut slashes: BTreeMap<Spot, Route> = BTreeMap::new();
-        for location in list {
-            let inner = self.inner_scope(scope, location);
-            let here = Here {
-                server,
-                door,
-                scope: &inner,
-                location: Some(location),
-                list: location.directive.inner(),
-                spot: location.directive.spot,
-                depth,
-            };
-            let routes = self.content(here);
-            contents.insert(location.directive.spot, routes);
-            if location.text.ends_with('/') && here.find("proxy_pass").is_some() {
-                let to = format!(
-                    "{{scheme}}://{{header:Host}}{}",
-                    location.text.replace('{', "{{").replace('}', "}}")
-                );
-                slashes.insert(
-                    location.directive.spot,
-                    answer(redirect(to, 301), location.directive.spot),
-                );
-            }
-        }
-        location::order(
-            list,
-            &mut |location| {
-                contents
-                    .get(&location.directive.spot)
-                    .cloned()
-                    .unwrap_or_default()
-            },
-            &mut |location| slashes.get(&location.directive.spot).cloned(),
-            other,
-        )
+        let mut contents = Within {
+            translator: self,
+            around,
+        };
+        location::order(list, &mut contents, around.before, other)
     }
 
     /// `return CODE [TEXT]`, `return CODE URL`, `return URL`.
@@ -221,6 +211,7 @@ impl<'a> Translator<'a> {
             list: next.directive.inner(),
             spot: next.directive.spot,
             depth: here.depth + 1,
+            before: &[],
             ..here
         })
     }

@@ -130,32 +130,41 @@ pub(crate) fn choose<'l, 'a>(list: &'l [Location<'a>], path: &str) -> Option<&'l
     regex.or(prefix)
 }
 
-/// Puts locations in order. `content` gives what a location does, whatever the path; `other` is what is done where
-/// there is none.
-pub(crate) fn order(
-    list: &[Location<'_>],
-    content: &mut dyn FnMut(&Location<'_>) -> Vec<Route>,
-    slash: &mut dyn FnMut(&Location<'_>) -> Option<Route>,
+/// What locations do.
+pub(crate) trait Contents<'a> {
+    /// What a location does with the paths that are its. `before` is asked before its own content: regular expressions
+    /// around it, which go before prefixes also when these stand further in.
+    fn content(&mut self, location: &Location<'a>, before: &[Route]) -> Vec<Route>;
+
+    /// `/a` is sent to `/a/` when that is proxied.
+    fn slash(&mut self, location: &Location<'a>) -> Option<Route>;
+}
+
+/// Puts locations in order. `before` is what goes before prefixes, of the blocks around these; `other` is what is done
+/// where there is no location.
+pub(crate) fn order<'a>(
+    list: &[Location<'a>],
+    contents: &mut dyn Contents<'a>,
+    before: &[Route],
     other: Vec<Route>,
 ) -> Vec<Route> {
     let mut routes = Vec::new();
     let spot = |location: &Location<'_>| location.directive.spot;
     let has = |text: &str| list.iter().any(|l| l.kind == Kind::Exact && l.text == text);
     for location in list.iter().filter(|l| l.kind == Kind::Exact) {
-        let inner = content(location);
+        let inner = contents.content(location, &[]);
         routes.extend(guard(&vec![exact(&location.text)], &inner, spot(location)));
     }
-    let mut prefixes: Vec<&Location<'_>> = list
+    let mut prefixes: Vec<&Location<'a>> = list
         .iter()
         .filter(|l| matches!(l.kind, Kind::Prefix | Kind::Final))
         .collect();
     prefixes.sort_by_key(|l| std::cmp::Reverse(l.text.len()));
-    // `/a` is sent to `/a/` when that is a location of its own that is proxied.
     for location in &prefixes {
         let short = location.text.trim_end_matches('/');
         if !short.is_empty() && short.len() < location.text.len() && !has(short) {
             let covered = prefixes.iter().any(|l| l.text == short);
-            if let (false, Some(route)) = (covered, slash(location)) {
+            if let (false, Some(route)) = (covered, contents.slash(location)) {
                 routes.extend(guard(&vec![exact(short)], &[route], spot(location)));
             }
         }
@@ -163,40 +172,38 @@ pub(crate) fn order(
     let mut regexes = Vec::new();
     for location in list {
         if let Kind::Regex { fold } = location.kind {
-            let inner = content(location);
+            let inner = contents.content(location, &[]);
             let flag = if fold { "(?i)" } else { "" };
             let literal = path(format!("~{flag}{}", location.text));
             regexes.extend(guard(&vec![literal], &inner, spot(location)));
         }
     }
-    // Those that go before the regular expressions, and what is longer than one of them.
-    let early =
-        |l: &Location<'_>| !regexes.is_empty() && (l.kind == Kind::Final || !l.children.is_empty());
+    let sooner = regexes.len();
+    regexes.extend(before.iter().cloned());
+    // Those that go before the regular expressions, or have locations that do; and what is longer than one of them.
+    let early = |l: &Location<'_>| {
+        l.kind == Kind::Final && sooner > 0 || !l.children.is_empty() && !regexes.is_empty()
+    };
     let is_early = |l: &&Location<'_>| {
         early(l)
             || prefixes
                 .iter()
                 .any(|p| early(p) && l.text.len() > p.text.len() && l.text.starts_with(&p.text))
     };
-    let (first, last): (Vec<&Location<'_>>, Vec<&Location<'_>>) =
+    let (first, last): (Vec<&Location<'a>>, Vec<&Location<'a>>) =
         prefixes.iter().copied().partition(is_early);
     for location in first {
-        let own = content(location);
-        let inner = if location.kind == Kind::Final {
-            own
-        } else {
-            // The children are asked before the regular expressions out here, the location itself after them.
-            let (mut children, rest) = split_children(own);
-            children.extend(regexes.iter().cloned());
-            children.extend(rest);
-            children
+        let asked = match location.kind {
+            Kind::Final => before,
+            _ => &regexes,
         };
+        let inner = contents.content(location, asked);
         routes.extend(guard(&vec![prefix(&location.text)], &inner, spot(location)));
     }
     routes.extend(regexes);
     let mut all = false;
     for location in last {
-        let inner = content(location);
+        let inner = contents.content(location, &[]);
         if location.text == "/" {
             // Every path begins with a slash.
             routes.extend(inner);
@@ -209,17 +216,6 @@ pub(crate) fn order(
         routes.extend(other);
     }
     routes
-}
-
-/// What of a location's routes has conditions (its children), and the rest.
-fn split_children(routes: Vec<Route>) -> (Vec<Route>, Vec<Route>) {
-    let at = routes
-        .iter()
-        .rposition(|route| super::super::logic::has_conditions(&route.table))
-        .map_or(0, |at| at + 1);
-    let mut routes = routes;
-    let rest = routes.split_off(at);
-    (routes, rest)
 }
 
 fn path(pattern: String) -> Literal {

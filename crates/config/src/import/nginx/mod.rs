@@ -762,6 +762,7 @@ impl<'a> Translator<'a> {
             list: server.directive.inner(),
             spot: server.directive.spot,
             depth: 0,
+            before: &[],
         };
         let mut routes = Vec::new();
         if self.rewriting(here, server.directive.inner(), &mut routes) {
@@ -791,7 +792,7 @@ impl<'a> Translator<'a> {
             .filter(|l| l.kind != location::Kind::Named)
             .cloned()
             .collect();
-        routes.extend(self.ordered(server, door, &server.scope, &locations, other, 0));
+        routes.extend(self.ordered(here, &locations, other));
         let routes = simplified(routes);
         // Named locations that nothing leads to are looked at all the same.
         for location in server

@@ -6,6 +6,7 @@
 
 use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
+use super::super::sources::Spot;
 use super::Translator;
 use super::content::{Here, whole};
 use super::location::{self, Location, answer, redirect};
@@ -209,13 +210,7 @@ impl<'a> Translator<'a> {
             contents.push((spot, routes));
         }
         let other = self.there(here, None)?;
-        let mut content = |location: &Location<'_>| {
-            let found = contents
-                .iter()
-                .find(|(spot, _)| *spot == location.directive.spot);
-            found.map(|(_, routes)| routes.clone()).unwrap_or_default()
-        };
-        Some(location::order(&found, &mut content, &mut |_| None, other))
+        Some(location::order(&found, &mut Made(contents), &[], other))
     }
 
     /// What a location does for a path that was rewritten, or the server where there is none. `None` where it asks what the
@@ -228,6 +223,22 @@ impl<'a> Translator<'a> {
         };
         let mut tables = routes.iter().map(|route| &route.table);
         (!tables.any(moved::looks_at_path)).then_some(routes)
+    }
+}
+
+/// What locations do with a path that was rewritten, by their spots.
+struct Made(Vec<(Spot, Vec<Route>)>);
+
+impl<'a> location::Contents<'a> for Made {
+    fn content(&mut self, location: &Location<'a>, before: &[Route]) -> Vec<Route> {
+        let spot = location.directive.spot;
+        let made = self.0.iter().find(|(made, _)| *made == spot);
+        let made = made.map_or(&[][..], |(_, routes)| routes);
+        [before, made].concat()
+    }
+
+    fn slash(&mut self, _: &Location<'a>) -> Option<Route> {
+        None
     }
 }
 
