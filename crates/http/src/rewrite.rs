@@ -10,8 +10,8 @@ use crate::cookies;
 use crate::field::{Kind, members};
 use crate::handler::CookieEdits;
 use crate::head::{BodyLength, Head};
+use crate::policy::Edits;
 use crate::policy::compress::Coded;
-use crate::policy::{Edits, FieldEdits};
 use crate::response::ResponseHead;
 
 /// A request on its way to a server.
@@ -197,7 +197,7 @@ pub(crate) struct Returned<'a> {
     /// Internal fields pass.
     pub to_node: bool,
     /// What policies change.
-    pub edits: Option<&'a FieldEdits>,
+    pub edits: Option<&'a Edits>,
     /// What keeps the client with its server.
     pub cookies: Option<&'a CookieEdits>,
     /// What compression does.
@@ -243,7 +243,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
         cookies::response(out, prefix, head.fields.values(bytes, Kind::SetCookie));
     }
     if let Some(edits) = edits {
-        edits.apply(out, fields);
+        edits.answer(head.status(), out, fields);
     }
     if let Some(coded) = coded {
         coded.apply(out, fields);

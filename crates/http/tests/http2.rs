@@ -669,6 +669,7 @@ fn policies_hold_as_for_http1() {
             headers: Headers {
                 request: set("X-User", "{user}"),
                 response: set("X-Asked", "{method} {scheme}://{host}{uri}"),
+                ..Headers::default()
             },
             auth: Some(Auth::Basic(Users {
                 realm: "r".into(),

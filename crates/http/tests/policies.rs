@@ -70,6 +70,7 @@ fn headers() -> Headers {
             remove: vec!["server".into(), "X-Debug-*".into()],
             ..set(&[("X-Request-ID", "{request-id}"), ("Vary", "B")])
         },
+        ..Headers::default()
     }
 }
 
@@ -169,6 +170,52 @@ fn answers_of_our_own_and_later_ones_are_changed_too() {
             assert_eq!(field(&answer, "x-request-id")[0].len(), 32);
             assert!(answer.ends_with(body), "{answer}");
         }
+    });
+}
+
+#[test]
+fn values_of_fields_are_replaced_on_both_ways_and_errors_are_left_out_of_success() {
+    let rules = |name: &str, from: Replaced, to: &str| {
+        let rules = vec![Substitution {
+            from,
+            to: template(to),
+        }];
+        FieldChanges {
+            replace: [(name.into(), rules)].into(),
+            ..FieldChanges::default()
+        }
+    };
+    run(async move {
+        let (server, heard) = listening().await;
+        let inner = Policies {
+            headers: Headers {
+                request: rules(
+                    "X-Id",
+                    Replaced::Regex("^user-([0-9]+)$".into()),
+                    "{1}@{host}",
+                ),
+                response: rules("Server", Replaced::Prefix("secret".into()), "public"),
+                success: set(&[("Cache-Control", "max-age=60")]),
+            },
+            ..Policies::default()
+        };
+        let forward = forward_to(vec![upstream(server)], &Heard::default());
+        let gone = handler(|_| Plan::Bytes(Reply::text(404, &Arc::from("www"), "nothing")));
+        for (handler, status) in [(forward, 200), (gone, 404)] {
+            let rig = Rig::new(config(under(&inner, handler)));
+            let answer = rig
+                .talk("GET /x HTTP/1.1\r\nHost: a\r\nx-id: user-17\r\nX-Id: other\r\nConnection: close\r\n\r\n")
+                .await;
+            assert_eq!(status_of(&answer), status);
+            let (server, kept): (&[&str], &[&str]) = match status {
+                200 => (&["public/1"], &["max-age=60"]),
+                _ => (&[], &[]),
+            };
+            assert_eq!(field(&answer, "server"), server);
+            assert_eq!(field(&answer, "cache-control"), kept);
+        }
+        let sent = heard.lock().unwrap().remove(0);
+        assert_eq!(field(&sent, "x-id"), ["17@a", "other"]);
     });
 }
 
@@ -493,6 +540,7 @@ fn a_password_lets_in_and_the_server_learns_who_it_is() {
             headers: Headers {
                 request: set(&[("X-User", "{user}")]),
                 response: set(&[("X-Everywhere", "1")]),
+                ..Headers::default()
             },
             ..Policies::default()
         };

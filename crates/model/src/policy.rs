@@ -129,7 +129,7 @@ pub enum PathChange {
     Rewrite(Vec<Substitution>),
 }
 
-/// One way to rewrite a path.
+/// One way to rewrite a path, or the value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Substitution {
     /// What is replaced.
@@ -156,13 +156,18 @@ pub struct Headers {
     pub request: FieldChanges,
     /// To answers on their way to clients.
     pub response: FieldChanges,
+    /// To those of a status below 400, after these.
+    pub success: FieldChanges,
 }
 
-/// Changes to the fields of a head: first what is removed, then what is set, then what is added.
+/// Changes to the fields of a head: first what is removed, then what is replaced, then what is set, then what is added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldChanges {
     /// These fields go; a `*` at the end of a name stands for any rest.
     pub remove: Vec<String>,
+    /// Values of these fields become others: the beginning that is named, or the whole of what an expression finds
+    /// something in.
+    pub replace: BTreeMap<String, Vec<Substitution>>,
     /// These fields have this value and no other.
     pub set: BTreeMap<String, Template>,
     /// These fields come on top of those that are there.

@@ -123,10 +123,17 @@ fn answer(name: &str, stream: TcpStream) {
                 let _ = writeln!(said, "{field}: {value}");
             }
         }
+        // What it is told to say.
+        let mut more = String::new();
+        for (asked, field) in [("x-location", "Location"), ("x-cookie", "Set-Cookie")] {
+            if let Some(value) = fields.get(asked) {
+                let _ = write!(more, "{field}: {value}\r\n");
+            }
+        }
         let sent = if method == "HEAD" { "" } else { &said };
         let status = target.strip_prefix("/status/").unwrap_or("200");
         let answer = format!(
-            "HTTP/1.1 {status} So\r\nContent-Type: text/plain\r\nX-Server: {name}\r\nX-Remove: me\r\nContent-Length: {}\r\n\r\n{sent}",
+            "HTTP/1.1 {status} So\r\nContent-Type: text/plain\r\nX-Server: {name}\r\nX-Remove: me\r\n{more}Content-Length: {}\r\n\r\n{sent}",
             said.len()
         );
         if stream.write_all(answer.as_bytes()).is_err() {

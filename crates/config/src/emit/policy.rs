@@ -19,22 +19,14 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
             pairs.put("rewrite", list(to));
         }
         Some(PathChange::Rewrite(changes)) => {
-            let mut table = Pairs::default();
-            for change in changes {
-                let to = quoted(&change.to.to_string());
-                match &change.from {
-                    Replaced::All => table.put("~^.*$", to),
-                    Replaced::Prefix(prefix) => table.put(prefix, to),
-                    Replaced::Regex(regex) => table.put(&format!("~{regex}"), to),
-                }
-            }
-            pairs.put("rewrite", table.inline());
+            pairs.put("rewrite", substitutions(changes));
         }
     }
     let mut headers = Pairs::default();
     for (side, changes) in [
         ("request", &policies.headers.request),
         ("response", &policies.headers.response),
+        ("success", &policies.headers.success),
     ] {
         if !changes.is_empty() {
             headers.put(side, self::changes(changes));
@@ -150,6 +142,13 @@ fn changes(changes: &FieldChanges) -> String {
             list(changes.remove.iter().map(|name| quoted(name))),
         );
     }
+    if !changes.replace.is_empty() {
+        let mut replace = Pairs::default();
+        for (name, rules) in &changes.replace {
+            replace.put(name, substitutions(rules));
+        }
+        table.put("replace", replace.inline());
+    }
     if !changes.set.is_empty() {
         table.put("set", fields(&changes.set));
     }
@@ -160,6 +159,20 @@ fn changes(changes: &FieldChanges) -> String {
             add.put(name, list(values));
         }
         table.put("add", add.inline());
+    }
+    table.inline()
+}
+
+/// A table of what becomes what.
+fn substitutions(changes: &[Substitution]) -> String {
+    let mut table = Pairs::default();
+    for change in changes {
+        let to = quoted(&change.to.to_string());
+        match &change.from {
+            Replaced::All => table.put("~^.*$", to),
+            Replaced::Prefix(prefix) => table.put(prefix, to),
+            Replaced::Regex(regex) => table.put(&format!("~{regex}"), to),
+        }
     }
     table.inline()
 }

@@ -499,6 +499,15 @@ impl Maker {
     fn changes(&mut self) -> FieldChanges {
         FieldChanges {
             remove: self.some(2, |_| "X-Internal-*".into()),
+            replace: (self.maybe(|_| {
+                let rules = vec![
+                    substitution(Replaced::Prefix("http://old:1/".into()), "/"),
+                    substitution(Replaced::Regex("^(.*)x$".into()), "{1}{host}"),
+                ];
+                ("Location".to_owned(), rules)
+            }))
+            .into_iter()
+            .collect(),
             set: self.templates(),
             add: self
                 .templates()
@@ -523,10 +532,6 @@ impl Maker {
     }
 
     fn policies(&mut self) -> Policies {
-        let substitution = |from, to| Substitution {
-            from,
-            to: Template::parse(to).unwrap(),
-        };
         Policies {
             path: match self.below(4) {
                 0 => Some(PathChange::Strip("/r".into())),
@@ -543,6 +548,7 @@ impl Maker {
             headers: Headers {
                 request: self.changes(),
                 response: self.changes(),
+                success: self.changes(),
             },
             auth: match self.below(3) {
                 0 => Some(Auth::Off),
@@ -849,4 +855,11 @@ memory = "128 MiB"
 fn a_file_without_nodes_stays_one() {
     let text = emit(&example("one-machine.toml"));
     assert!(!text.contains("[nodes]") && !text.contains("on "), "{text}");
+}
+
+fn substitution(from: Replaced, to: &str) -> Substitution {
+    Substitution {
+        from,
+        to: Template::parse(to).unwrap(),
+    }
 }

@@ -1,6 +1,7 @@
 //! Policies of a route: what is done to its requests and to their answers.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use tandem_model::policy::untouchable;
 use tandem_model::{
@@ -112,12 +113,23 @@ pub(crate) static HEADERS: Table<Headers> = Table {
             "Of answers on their way to clients, errors among them.",
             |h: &mut Headers, v| h.response = v.value,
         ),
+        &key(
+            "success",
+            Kind {
+                text: "table",
+                read: |reader, item| changes(reader, item, Side::Response),
+            },
+            Else("as they came"),
+            "Of answers that are no errors, of a status below 400: after `response`.",
+            |h: &mut Headers, v| h.success = v.value,
+        ),
     ],
 };
 
 #[derive(Default)]
 pub(crate) struct ChangesDraft {
     remove: Vec<crate::span::At<String>>,
+    replace: Vec<(crate::span::At<String>, Vec<Substitution>)>,
     set: Vec<Field>,
     add: Vec<Field>,
 }
@@ -129,9 +141,9 @@ struct Field {
 }
 
 pub(crate) static CHANGES: Table<ChangesDraft> = Table {
-    heading: "request = { ... } and response = { ... }",
+    heading: "request = { ... }, response = { ... } and success = { ... }",
     label: "`headers`",
-    doc: "First fields are removed, then set, then added. Values may have [variables](#variables); a field whose value turns out empty is left out.",
+    doc: "First fields are removed, then values replaced, then fields set, then added. Values may have [variables](#variables); a field whose value turns out empty is left out.",
     keys: &[
         &key(
             "remove",
@@ -144,6 +156,16 @@ pub(crate) static CHANGES: Table<ChangesDraft> = Table {
             Else("nothing"),
             "These fields go. A `*` at the end of a name stands for any rest.",
             |d: &mut ChangesDraft, v| d.remove = v.value,
+        ),
+        &key(
+            "replace",
+            Kind {
+                text: "table of tables",
+                read: replaced_fields,
+            },
+            Else("nothing"),
+            "Values of these fields become others, by the first that fits: of the value's beginning (`{ Location = { \"http://10.0.0.1:8080/\" = \"/\" } }`), which is replaced, or of an expression, which stands for the whole value (`{ Set-Cookie = { \"~^(.*); Secure(.*)$\" = \"{1}{2}\" } }`).",
+            |d: &mut ChangesDraft, v| d.replace = v.value,
         ),
         &key(
             "set",
@@ -198,16 +220,15 @@ fn fields(
 fn changes(reader: &mut Reader<'_>, item: &Item<'_>, side: Side) -> Option<FieldChanges> {
     let draft = CHANGES.read_item(reader, item)?.draft;
     let mut seen: Vec<&str> = Vec::new();
-    for field in draft.set.iter().chain(&draft.add) {
-        if field.name.value.ends_with('*') {
-            reader.wrong(
-                &field.name.span,
-                "a `*` stands for a rest in `remove` alone",
-            );
+    let replaced = draft.replace.iter().map(|(name, _)| name);
+    let named = (draft.set.iter().chain(&draft.add)).map(|field| &field.name);
+    for name in named.chain(replaced.clone()) {
+        if name.value.ends_with('*') {
+            reader.wrong(&name.span, "a `*` stands for a rest in `remove` alone");
         }
     }
     let names = draft.set.iter().chain(&draft.add).map(|field| &field.name);
-    for name in draft.remove.iter().chain(names) {
+    for name in draft.remove.iter().chain(names).chain(replaced) {
         if let Some(why) = untouchable(&name.value, side) {
             reader.wrong(&name.span, why);
         }
@@ -232,6 +253,9 @@ fn changes(reader: &mut Reader<'_>, item: &Item<'_>, side: Side) -> Option<Field
     let by_name = |fields: Vec<Field>| fields.into_iter().map(|f| (f.name.value, f.values));
     Some(FieldChanges {
         remove: values(&draft.remove),
+        replace: (draft.replace.into_iter())
+            .map(|(name, rules)| (name.value, rules))
+            .collect(),
         set: by_name(draft.set)
             .filter_map(|(name, mut values)| Some((name, values.pop()?)))
             .collect(),
@@ -272,7 +296,7 @@ pub(crate) fn template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Templ
     let template = any_template(reader, item)?;
     if template.captures() > 0 {
         let why = format!(
-            "{{{}}} is filled in by an expression of `rewrite` alone",
+            "{{{}}} is filled in by an expression of `rewrite` or `replace` alone",
             template.captures()
         );
         reader.wrong(&item.span(), why);
@@ -334,16 +358,9 @@ fn rewrite(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<Substitution>
     let mut list = Vec::new();
     for (name, item) in in_order(table) {
         let from = match name.value.strip_prefix('~') {
-            Some(regex) => match regex::Regex::new(regex) {
-                Ok(_) => Replaced::Regex(regex.to_owned()),
-                Err(error) => {
-                    let message = error.to_string();
-                    let last = message.lines().last().unwrap_or_default();
-                    let reason = last.strip_prefix("error: ").unwrap_or(last);
-                    let why = format!("this is no regular expression: {reason}");
-                    reader.wrong(&name.span, why);
-                    continue;
-                }
+            Some(regex) => match expression(reader, &name.span, regex) {
+                Some(regex) => Replaced::Regex(regex),
+                None => continue,
             },
             None => {
                 if let Err(why) = is_prefix(name.value) {
@@ -367,7 +384,60 @@ fn rewrite(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<Substitution>
     Some(list)
 }
 
-fn replacement(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Option<Template> {
+/// A regular expression that is one.
+fn expression(reader: &mut Reader<'_>, span: &Range<usize>, text: &str) -> Option<String> {
+    let error = match regex::Regex::new(text) {
+        Ok(_) => return Some(text.to_owned()),
+        Err(error) => error.to_string(),
+    };
+    // The last line of the message says what; the others draw the place.
+    let last = error.lines().last().unwrap_or_default();
+    let reason = last.strip_prefix("error: ").unwrap_or(last);
+    let why = format!("this is no regular expression: {reason}");
+    reader.wrong(span, why);
+    None
+}
+
+/// Fields, and what of their values becomes what.
+fn replaced_fields(
+    reader: &mut Reader<'_>,
+    item: &Item<'_>,
+) -> Option<Vec<(crate::span::At<String>, Vec<Substitution>)>> {
+    let DeValue::Table(table) = item.get_ref() else {
+        reader.expected(
+            item,
+            "a table of fields like { Location = { \"http://old/\" = \"/\" } }",
+        );
+        return None;
+    };
+    let mut fields = Vec::new();
+    for (name, item) in in_order(table) {
+        let DeValue::Table(rules) = item.get_ref() else {
+            reader.expected(item, "a table like { \"http://old/\" = \"/\" }");
+            continue;
+        };
+        if rules.is_empty() {
+            reader.wrong(&item.span(), "this table is empty");
+        }
+        let mut list = Vec::new();
+        for (old, item) in in_order(rules) {
+            let from = match old.value.strip_prefix('~') {
+                Some(regex) => expression(reader, &old.span, regex).map(Replaced::Regex),
+                None => Some(Replaced::Prefix(old.value.to_owned())),
+            };
+            if let Some(from) = from
+                && let Some(to) = filled_by(reader, item, &from)
+            {
+                list.push(Substitution { from, to });
+            }
+        }
+        fields.push((crate::span::At::new(name.value.to_owned(), name.span), list));
+    }
+    Some(fields)
+}
+
+/// A template that an expression may fill in.
+fn filled_by(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Option<Template> {
     let to = any_template(reader, item)?;
     let groups = match from {
         Replaced::Regex(text) => {
@@ -383,6 +453,11 @@ fn replacement(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Opt
         reader.wrong(&item.span(), format!("{{{}}}: {why}", to.captures()));
         return None;
     }
+    Some(to)
+}
+
+fn replacement(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Option<Template> {
+    let to = filled_by(reader, item, from)?;
     if to.variables().any(|variable| *variable == Variable::Uri) {
         reader.wrong_hint(
             &item.span(),

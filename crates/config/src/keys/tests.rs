@@ -30,7 +30,7 @@ fn around(heading: &str) -> &'static str {
         "headers = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true, headers = { PAIR } } }"
         }
-        "request = { ... } and response = { ... }" => {
+        "request = { ... }, response = { ... } and success = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true, headers = { request = { PAIR } } } }"
         }
         "errors = { 503 = { ... } }" => {

@@ -138,7 +138,7 @@ impl Download<'_, '_> {
         if !self.response.is_dated() {
             self.x.conn.shared().date.line(&mut date);
         }
-        let edits = self.x.edits.as_deref().map(|edits| &edits.response);
+        let edits = self.x.edits.as_deref();
         let cookies = self.upstream.cookies.as_deref();
         rewrite::response(
             self.out,

@@ -60,7 +60,7 @@ fn head(
     let from = out.len();
     out.extend_from_slice(fields);
     if let Some(edits) = edits {
-        edits.response.apply(out, from);
+        edits.answer(status, out, from);
     }
     if let Some(length) = length {
         content_length(out, length);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::compress::Compress;
 use super::errors::ErrorPages;
+use super::replace::Replacing;
 use crate::handler::Plan;
 
 /// Changes to one request and its answer. The engine applies them wherever it writes a head.
@@ -17,6 +18,8 @@ pub struct Edits {
     pub request: FieldEdits,
     /// To the head of the final answer, whoever gives it.
     pub response: FieldEdits,
+    /// To that of one of a status below 400, after these.
+    pub success: FieldEdits,
     /// Pages of errors, before those of the listener.
     pub errors: Option<Arc<ErrorPages>>,
     /// What becomes of a server's answer that is text.
@@ -47,6 +50,7 @@ impl Edits {
         self.host = later.host.or(self.host.take());
         self.request.then(later.request);
         self.response.then(later.response);
+        self.success.then(later.success);
         self.errors = later.errors.or(self.errors.take());
         self.compress = later.compress.or(self.compress.take());
         for (text, later) in [(&mut self.user, later.user), (&mut self.id, later.id)] {
@@ -56,13 +60,22 @@ impl Edits {
         }
         self.keeps_page |= later.keeps_page;
     }
+
+    /// Applies the changes to an answer's lines, as [`FieldEdits::apply`].
+    pub fn answer(&self, status: u16, out: &mut Vec<u8>, from: usize) {
+        self.response.apply(out, from);
+        if status < 400 {
+            self.success.apply(out, from);
+        }
+    }
 }
 
-/// Changes to the fields of one head: first some are removed, then lines are added.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Changes to the fields of one head: first some are removed, then values replaced, then lines added.
+#[derive(Clone, Debug, Default)]
 pub struct FieldEdits {
     /// Names, each ended by a line feed.
     remove: Vec<u8>,
+    replace: Vec<Replacing>,
     /// Complete lines.
     lines: Vec<u8>,
 }
@@ -77,9 +90,7 @@ impl FieldEdits {
     /// Adds a field unless its value is empty or could end its line: spaces around it are left out.
     pub fn add(&mut self, name: &str, value: &[u8]) {
         let value = value.trim_ascii();
-        // RFC 9110 section 5.5: CR, LF and NUL would be read differently by others; no other control byte is wanted.
-        let sound = |&b: &u8| b == b'\t' || b >= b' ' && b != 0x7f;
-        if value.is_empty() || !value.iter().all(sound) {
+        if value.is_empty() || !is_sound(value) {
             return;
         }
         self.lines.extend_from_slice(name.as_bytes());
@@ -88,8 +99,14 @@ impl FieldEdits {
         self.lines.extend_from_slice(b"\r\n");
     }
 
+    /// Replaces values of fields as they came, not those of lines that are added.
+    pub(super) fn replace(&mut self, replacing: Replacing) {
+        self.replace.push(replacing);
+    }
+
     /// Adds changes that come after these.
     pub fn then(&mut self, later: Self) {
+        self.replace.extend(later.replace);
         strip(&mut self.lines, 0, &later.remove);
         self.remove.extend_from_slice(&later.remove);
         self.lines.extend_from_slice(&later.lines);
@@ -97,14 +114,24 @@ impl FieldEdits {
 
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.lines.is_empty()
+        self.remove.is_empty() && self.replace.is_empty() && self.lines.is_empty()
     }
 
     /// Applies the changes to the lines that `out` holds from `from` on, each ended by CRLF.
     pub fn apply(&self, out: &mut Vec<u8>, from: usize) {
         strip(out, from, &self.remove);
+        for replacing in &self.replace {
+            replacing.apply(out, from);
+        }
         out.extend_from_slice(&self.lines);
     }
+}
+
+/// Whether a field may have this value. RFC 9110 section 5.5: CR, LF and NUL would be read differently by others; no other
+/// control byte is wanted.
+pub(super) fn is_sound(value: &[u8]) -> bool {
+    let sound = |&b: &u8| b == b'\t' || b >= b' ' && b != 0x7f;
+    value.iter().all(sound)
 }
 
 /// Takes the lines out of which the name is one of `names`.
@@ -137,7 +164,7 @@ fn is_one(name: &[u8], names: &[u8]) -> bool {
 }
 
 /// Equal without case, and with `_` as `-`: CGI, WSGI and PHP give `X_User` and `X-User` to the application as one.
-fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     let fold = |b: u8| match b {
         b'_' => b'-',
         b => b.to_ascii_lowercase(),

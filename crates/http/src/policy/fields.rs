@@ -1,14 +1,18 @@
 //! Changes to heads as routes say them, made ready for requests.
 
+use std::sync::Arc;
+
 use tandem_model::{FieldChanges, Side, policy::untouchable};
 
 use super::edits::FieldEdits;
+use super::replace::Replace;
 use super::values::{Ready, Values};
 
 /// The changes of one route to one kind of head.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Changes {
     remove: Vec<Box<str>>,
+    replace: Vec<Arc<Replace>>,
     add: Vec<(Box<str>, Ready)>,
     /// What becomes of the Host field of a request.
     host: Option<Ready>,
@@ -18,8 +22,8 @@ impl Changes {
     /// Compiles what a route says.
     pub(super) fn new(changes: &FieldChanges, side: Side) -> Result<Self, String> {
         let mut ready = Self::default();
-        let names = changes.remove.iter().chain(changes.set.keys());
-        for name in names.chain(changes.add.keys()) {
+        let names = changes.remove.iter().chain(changes.replace.keys());
+        for name in names.chain(changes.set.keys()).chain(changes.add.keys()) {
             if let Some(why) = untouchable(name, side) {
                 return Err(format!("{name}: {why}"));
             }
@@ -27,6 +31,9 @@ impl Changes {
         ready
             .remove
             .extend(changes.remove.iter().map(|name| name.as_str().into()));
+        for (name, rules) in &changes.replace {
+            ready.replace.push(Arc::new(Replace::new(name, rules)?));
+        }
         for (name, template) in &changes.set {
             let value = Ready::new(template);
             if side == Side::Request && name.eq_ignore_ascii_case("host") {
@@ -46,7 +53,10 @@ impl Changes {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.add.is_empty() && self.host.is_none()
+        self.remove.is_empty()
+            && self.replace.is_empty()
+            && self.add.is_empty()
+            && self.host.is_none()
     }
 
     /// What they are for one request.
@@ -54,6 +64,9 @@ impl Changes {
         let mut edits = FieldEdits::default();
         for name in &self.remove {
             edits.remove(name);
+        }
+        for rule in &self.replace {
+            edits.replace(rule.filled(values));
         }
         let mut text = Vec::new();
         for (name, value) in &self.add {

@@ -60,6 +60,7 @@ impl Governance {
         }
         then(&mut here.headers.request, &policies.headers.request);
         then(&mut here.headers.response, &policies.headers.response);
+        then(&mut here.headers.success, &policies.headers.success);
         if !policies.errors.is_empty() {
             let outer = self.errors.as_deref().cloned().unwrap_or_default();
             here.errors = outer.and(&policies.errors)?.map(Arc::new);
@@ -109,11 +110,14 @@ impl Governance {
         }
         let request = Changes::new(&self.headers.request, Side::Request)?;
         let response = Changes::new(&self.headers.response, Side::Response)?;
+        let success = Changes::new(&self.headers.success, Side::Response)?;
+        let changes = [&request, &response, &success];
         let pages = self.errors.is_some() || self.compress.is_some();
-        if !request.is_empty() || !response.is_empty() || pages {
+        if changes.iter().any(|changes| !changes.is_empty()) || pages {
             handler = Arc::new(Shaped {
                 request,
                 response,
+                success,
                 errors: self.errors.clone(),
                 compress: self.compress.clone(),
                 authenticated: self.auth.is_some(),
@@ -161,6 +165,10 @@ fn then(first: &mut FieldChanges, later: &FieldChanges) {
             .iter()
             .map(|(name, value)| (name.clone(), value.clone())),
     );
+    for (name, rules) in &later.replace {
+        let all = first.replace.entry(name.clone()).or_default();
+        all.extend(rules.iter().cloned());
+    }
     for (name, values) in &later.add {
         first
             .add

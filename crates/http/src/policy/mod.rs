@@ -27,6 +27,7 @@ mod password;
 mod path;
 mod rate;
 mod redirect;
+mod replace;
 mod respond;
 mod shape;
 mod values;

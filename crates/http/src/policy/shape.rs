@@ -15,6 +15,7 @@ use crate::handler::{Cx, Handler, Plan, Step};
 pub(super) struct Shaped {
     pub request: Changes,
     pub response: Changes,
+    pub success: Changes,
     pub errors: Option<Arc<ErrorPages>>,
     pub compress: Option<Arc<Rules>>,
     /// The route asks for a password.
@@ -30,6 +31,7 @@ impl Handler for Shaped {
             host: self.request.host(&values),
             request: self.request.edits(&values),
             response: self.response.edits(&values),
+            success: self.success.edits(&values),
             errors: self.errors.clone(),
             compress: (self.compress.as_ref()).map(|rules| Compress::new(rules, request)),
             ..Edits::default()

@@ -87,6 +87,11 @@ impl Ready {
         Self(template.parts().to_vec())
     }
 
+    /// One part of a template.
+    pub(super) fn of(part: Part) -> Self {
+        Self(vec![part])
+    }
+
     /// Appends text and values as they are.
     pub(super) fn plain(&self, values: &Values<'_>, out: &mut Vec<u8>) {
         for part in &self.0 {

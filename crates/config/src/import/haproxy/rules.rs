@@ -288,6 +288,11 @@ impl Rule<'_> {
             ("http-request", "set-header") => Effect::Set(name, value()),
             ("http-request", "add-header") => Effect::Add(name, value()),
             ("http-request", "del-header") => Effect::Remove(name),
+            // What it is then is known for each request only.
+            ("http-request", "replace-header") => {
+                let value = format!("{{header:{name}}}");
+                Effect::Set(name, value)
+            }
             ("http-request", "set-path") => match template(&name, self.line.spot) {
                 Ok(to) => Effect::Path(to),
                 Err(_) => return Vec::new(),
@@ -309,6 +314,25 @@ impl Rule<'_> {
             _ => return Vec::new(),
         };
         vec![one]
+    }
+
+    /// `replace-header NAME REGEX TO`: the whole value of a field in which the expression finds something.
+    fn replaced(&self, side: &str) -> Result<Table, Refusal> {
+        let (name, regex, to) = (self.word(1), self.word(2), self.word(3));
+        super::patterns::checked(regex).map_err(|message| Refusal::new(self.at(2), message))?;
+        if self.words.len() != 4 || to.contains("\\0") {
+            let message = "replace-header NAME REGEX VALUE, with \\1 for what parentheses find";
+            return Err(Refusal::new(self.at(0), message));
+        }
+        let to = captures(&template(to, self.at(3))?);
+        let rule = Table::default().with(&format!("~{regex}"), Value::text(to));
+        let mut table = Table::default();
+        table
+            .table("headers")
+            .table(side)
+            .table("replace")
+            .put(name, Value::Table(rule));
+        Ok(table)
     }
 
     /// The expression of `replace-path`, for the whole path, and what takes its place.
@@ -405,6 +429,13 @@ impl Rule<'_> {
                 }
                 Deed::Change(removed("request", name))
             }
+            "replace-header" => {
+                if name.eq_ignore_ascii_case("host") {
+                    let message = "a request has one Host: http-request set-header Host VALUE";
+                    return Err(Refusal::new(self.at(1), message));
+                }
+                Deed::Change(self.replaced("request")?)
+            }
             "set-path" => {
                 let to = template(name, self.at(1))?;
                 Deed::Change(Table::default().with("rewrite", Value::text(to)))
@@ -452,6 +483,7 @@ impl Rule<'_> {
                 Deed::Change(self.field("response", "add", verdicts)?.unwrap_or_default())
             }
             "del-header" if self.word(2) != "-m" => Deed::Change(removed("response", self.word(1))),
+            "replace-header" => Deed::Change(self.replaced("response")?),
             "allow" => return Ok(None),
             action if is_idle(action) => {
                 verdicts.without(
@@ -464,7 +496,10 @@ impl Rule<'_> {
                 return Err(Refusal {
                     at: self.at(0),
                     message: format!("'{} {action}' is not translated", self.line.word(0)),
-                    hint: did_you_mean(action, ["set-header", "add-header", "del-header"]),
+                    hint: did_you_mean(
+                        action,
+                        ["set-header", "add-header", "del-header", "replace-header"],
+                    ),
                 });
             }
         }))
