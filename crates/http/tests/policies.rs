@@ -181,7 +181,7 @@ fn values_of_fields_are_replaced_on_both_ways_and_errors_are_left_out_of_success
             to: template(to),
         }];
         FieldChanges {
-            replace: [(name.into(), rules)].into(),
+            replace: [(name.into(), vec![rules])].into(),
             ..FieldChanges::default()
         }
     };

@@ -165,9 +165,9 @@ pub struct Headers {
 pub struct FieldChanges {
     /// These fields go; a `*` at the end of a name stands for any rest.
     pub remove: Vec<String>,
-    /// Values of these fields become others: the beginning that is named, or the whole of what an expression finds
-    /// something in.
-    pub replace: BTreeMap<String, Vec<Substitution>>,
+    /// Values of these fields become others, step by step: in each by the first that fits, of the beginning that is named,
+    /// or of the whole of what an expression finds something in.
+    pub replace: BTreeMap<String, Vec<Vec<Substitution>>>,
     /// These fields have this value and no other.
     pub set: BTreeMap<String, Template>,
     /// These fields come on top of those that are there.

@@ -144,8 +144,9 @@ fn changes(changes: &FieldChanges) -> String {
     }
     if !changes.replace.is_empty() {
         let mut replace = Pairs::default();
-        for (name, rules) in &changes.replace {
-            replace.put(name, substitutions(rules));
+        for (name, steps) in &changes.replace {
+            let steps = steps.iter().map(|rules| substitutions(rules));
+            replace.put(name, list(steps));
         }
         table.put("replace", replace.inline());
     }

@@ -504,7 +504,7 @@ impl Maker {
                     substitution(Replaced::Prefix("http://old:1/".into()), "/"),
                     substitution(Replaced::Regex("^(.*)x$".into()), "{1}{host}"),
                 ];
-                ("Location".to_owned(), rules)
+                ("Location".to_owned(), vec![rules; 2])
             }))
             .into_iter()
             .collect(),

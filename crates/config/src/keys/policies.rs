@@ -129,10 +129,13 @@ pub(crate) static HEADERS: Table<Headers> = Table {
 #[derive(Default)]
 pub(crate) struct ChangesDraft {
     remove: Vec<crate::span::At<String>>,
-    replace: Vec<(crate::span::At<String>, Vec<Substitution>)>,
+    replace: Vec<ReplacedField>,
     set: Vec<Field>,
     add: Vec<Field>,
 }
+
+/// A field's name, where it stands, and what of its values becomes what, step by step.
+type ReplacedField = (crate::span::At<String>, Vec<Vec<Substitution>>);
 
 /// A field's name, where it stands, and its values.
 struct Field {
@@ -160,11 +163,11 @@ pub(crate) static CHANGES: Table<ChangesDraft> = Table {
         &key(
             "replace",
             Kind {
-                text: "table of tables",
+                text: "table of tables, or of lists of them",
                 read: replaced_fields,
             },
             Else("nothing"),
-            "Values of these fields become others, by the first that fits: of the value's beginning (`{ Location = { \"http://10.0.0.1:8080/\" = \"/\" } }`), which is replaced, or of an expression, which stands for the whole value (`{ Set-Cookie = { \"~^(.*); Secure(.*)$\" = \"{1}{2}\" } }`).",
+            "Values of these fields become others, by the first that fits: of the value's beginning (`{ Location = { \"http://10.0.0.1:8080/\" = \"/\" } }`), which is replaced, or of an expression, which stands for the whole value (`{ Set-Cookie = { \"~^(.*); Secure(.*)$\" = \"{1}{2}\" } }`). A list of such tables: one after the other.",
             |d: &mut ChangesDraft, v| d.replace = v.value,
         ),
         &key(
@@ -398,11 +401,8 @@ fn expression(reader: &mut Reader<'_>, span: &Range<usize>, text: &str) -> Optio
     None
 }
 
-/// Fields, and what of their values becomes what.
-fn replaced_fields(
-    reader: &mut Reader<'_>,
-    item: &Item<'_>,
-) -> Option<Vec<(crate::span::At<String>, Vec<Substitution>)>> {
+/// Fields, and what of their values becomes what, step by step.
+fn replaced_fields(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<ReplacedField>> {
     let DeValue::Table(table) = item.get_ref() else {
         reader.expected(
             item,
@@ -412,28 +412,37 @@ fn replaced_fields(
     };
     let mut fields = Vec::new();
     for (name, item) in in_order(table) {
-        let DeValue::Table(rules) = item.get_ref() else {
-            reader.expected(item, "a table like { \"http://old/\" = \"/\" }");
-            continue;
-        };
-        if rules.is_empty() {
-            reader.wrong(&item.span(), "this table is empty");
-        }
-        let mut list = Vec::new();
-        for (old, item) in in_order(rules) {
-            let from = match old.value.strip_prefix('~') {
-                Some(regex) => expression(reader, &old.span, regex).map(Replaced::Regex),
-                None => Some(Replaced::Prefix(old.value.to_owned())),
-            };
-            if let Some(from) = from
-                && let Some(to) = filled_by(reader, item, &from)
-            {
-                list.push(Substitution { from, to });
-            }
-        }
-        fields.push((crate::span::At::new(name.value.to_owned(), name.span), list));
+        let steps = values(&reader.list(item, replaced_values));
+        fields.push((
+            crate::span::At::new(name.value.to_owned(), name.span),
+            steps,
+        ));
     }
     Some(fields)
+}
+
+/// What of a field's values becomes what.
+fn replaced_values(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<Substitution>> {
+    let DeValue::Table(rules) = item.get_ref() else {
+        reader.expected(item, "a table like { \"http://old/\" = \"/\" }");
+        return None;
+    };
+    if rules.is_empty() {
+        reader.wrong(&item.span(), "this table is empty");
+    }
+    let mut list = Vec::new();
+    for (old, item) in in_order(rules) {
+        let from = match old.value.strip_prefix('~') {
+            Some(regex) => expression(reader, &old.span, regex).map(Replaced::Regex),
+            None => Some(Replaced::Prefix(old.value.to_owned())),
+        };
+        if let Some(from) = from
+            && let Some(to) = filled_by(reader, item, &from)
+        {
+            list.push(Substitution { from, to });
+        }
+    }
+    Some(list)
 }
 
 /// A template that an expression may fill in.

@@ -31,8 +31,10 @@ impl Changes {
         ready
             .remove
             .extend(changes.remove.iter().map(|name| name.as_str().into()));
-        for (name, rules) in &changes.replace {
-            ready.replace.push(Arc::new(Replace::new(name, rules)?));
+        for (name, steps) in &changes.replace {
+            for rules in steps {
+                ready.replace.push(Arc::new(Replace::new(name, rules)?));
+            }
         }
         for (name, template) in &changes.set {
             let value = Ready::new(template);

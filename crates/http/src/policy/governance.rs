@@ -165,9 +165,9 @@ fn then(first: &mut FieldChanges, later: &FieldChanges) {
             .iter()
             .map(|(name, value)| (name.clone(), value.clone())),
     );
-    for (name, rules) in &later.replace {
+    for (name, steps) in &later.replace {
         let all = first.replace.entry(name.clone()).or_default();
-        all.extend(rules.iter().cloned());
+        all.extend(steps.iter().cloned());
     }
     for (name, values) in &later.add {
         first

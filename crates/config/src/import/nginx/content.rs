@@ -726,6 +726,7 @@ impl<'a> Translator<'a> {
         let mut table = Table::default().with("to", Value::Text(service));
         self.uri(here, &target, directive, &mut table);
         self.request_fields(here, &target, &mut table);
+        self.renamed(here, &target, &mut table);
         self.error_pages(here, false, &mut Files::default(), &mut table);
         if let Some(rules) = here.scope.compression() {
             table.put("compress", Value::Table(rules));
@@ -863,13 +864,16 @@ impl<'a> Translator<'a> {
     pub fn dressed(&mut self, here: Here<'_, 'a>, mut routes: Vec<Route>) -> Vec<Route> {
         self.own_errors(here, &mut routes);
         self.entry(here.scope, &mut routes);
-        let mut add: Vec<(String, Value)> = Vec::new();
+        let mut add: Vec<(&str, String, Value)> = Vec::new();
         for field in &here.scope.add_headers {
             if field.value.is_empty() {
                 continue;
             }
             match template(&field.value, &here.context()) {
-                Ok(value) => add.push((field.name.clone(), Value::Text(value))),
+                Ok(value) => {
+                    let which = if field.always { "response" } else { "success" };
+                    add.push((which, field.name.clone(), Value::Text(value)));
+                }
                 Err(variable) => self.verdicts.refuse(
                     field.spot,
                     field.spot,
@@ -913,11 +917,12 @@ impl<'a> Translator<'a> {
                     }
                     Expires::For(_) | Expires::Off => None,
                 };
-                fields.extend(value.map(|value| ("Cache-Control".to_owned(), Value::Text(value))));
+                let name = "Cache-Control".to_owned();
+                fields.extend(value.map(|value| ("success", name, Value::Text(value))));
             }
             if !fields.is_empty() {
-                let add = route.table.table("headers").table("response").table("add");
-                for (name, value) in fields {
+                for (which, name, value) in fields {
+                    let add = route.table.table("headers").table(which).table("add");
                     match add.0.iter_mut().find(|(known, _)| *known == name) {
                         Some((_, Value::List(list))) => list.push(value),
                         Some((_, old)) => *old = Value::List(vec![old.clone(), value]),

@@ -14,6 +14,7 @@ mod listen;
 mod location;
 mod moved;
 mod names;
+mod renamed;
 mod rewriting;
 mod scope;
 mod site;

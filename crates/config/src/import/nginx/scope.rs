@@ -8,6 +8,7 @@ use super::super::document::{Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::entry::{Limit, Zone};
+use super::renamed::Renaming;
 use super::tree::Directive;
 use super::units;
 
@@ -53,6 +54,8 @@ pub(crate) struct Access {
 pub(crate) struct Field {
     pub name: String,
     pub value: String,
+    /// Whatever the answer's status is.
+    pub always: bool,
     pub spot: Spot,
 }
 
@@ -90,6 +93,9 @@ pub(crate) struct Scope {
     pub trust: Vec<Set<String>>,
     pub proxy_headers: Vec<Field>,
     pub hidden_headers: Vec<Set<String>>,
+    pub redirects: Vec<Renaming>,
+    pub cookie_paths: Vec<Renaming>,
+    pub cookie_domains: Vec<Renaming>,
     pub connect_timeout: Option<Set<Duration>>,
     pub read_timeout: Option<Set<Duration>>,
     pub next_upstream: Option<Set<bool>>,
@@ -254,12 +260,19 @@ impl Scope {
                 own.add_headers.push(Field {
                     name: arg(0),
                     value: arg(1),
+                    always: directive.arg(2) == "always",
                     spot,
                 });
             }
+            "proxy_redirect" => own.redirects.extend(Renaming::read(directive, verdicts)),
+            "proxy_cookie_path" => own.cookie_paths.extend(Renaming::read(directive, verdicts)),
+            "proxy_cookie_domain" => own
+                .cookie_domains
+                .extend(Renaming::read(directive, verdicts)),
             "proxy_set_header" => own.proxy_headers.push(Field {
                 name: arg(0),
                 value: arg(1),
+                always: true,
                 spot,
             }),
             "proxy_hide_header" => own.hidden_headers.extend(text()),
@@ -396,6 +409,9 @@ struct Own {
     rates: Vec<Limit>,
     proxy_headers: Vec<Field>,
     hidden_headers: Vec<Set<String>>,
+    redirects: Vec<Renaming>,
+    cookie_paths: Vec<Renaming>,
+    cookie_domains: Vec<Renaming>,
     trust: Vec<Set<String>>,
     certificates: Vec<Set<String>>,
     keys: Vec<Set<String>>,
@@ -414,6 +430,9 @@ impl Own {
         take(self.rates, &mut scope.rates);
         take(self.proxy_headers, &mut scope.proxy_headers);
         take(self.hidden_headers, &mut scope.hidden_headers);
+        take(self.redirects, &mut scope.redirects);
+        take(self.cookie_paths, &mut scope.cookie_paths);
+        take(self.cookie_domains, &mut scope.cookie_domains);
         take(self.trust, &mut scope.trust);
         take(self.certificates, &mut scope.certificates);
         take(self.keys, &mut scope.keys);

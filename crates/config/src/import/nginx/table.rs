@@ -569,7 +569,7 @@ const ANSWERS: &[Row] = &[
         "add_header",
         HSLI,
         (2, 3),
-        "`headers.response` of routes, whatever the status",
+        "`headers.success` of routes, with `always` `headers.response`",
     ),
     to(
         "allow",
@@ -772,11 +772,23 @@ const PROXYING: &[Row] = &[
         (1, 1),
         "bodies pass; `off` is refused",
     ),
-    without(
+    to(
         "proxy_redirect",
         HSL,
         (1, 2),
-        "a Location passes as the application said it: it knows the host from X-Forwarded-Host",
+        "`headers.response.replace` of routes: `Location`",
+    ),
+    to(
+        "proxy_cookie_path",
+        HSL,
+        (1, 2),
+        "`headers.response.replace` of routes: `Set-Cookie`",
+    ),
+    to(
+        "proxy_cookie_domain",
+        HSL,
+        (1, 2),
+        "`headers.response.replace` of routes: `Set-Cookie`",
     ),
     without(
         "proxy_next_upstream_timeout",
