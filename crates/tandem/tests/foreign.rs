@@ -142,6 +142,28 @@ fn haproxy_runs_as_a_daemon_and_is_taken_over_from() {
 }
 
 #[test]
+fn a_second_start_that_fails_leaves_the_pid_file_to_the_server_that_runs() {
+    let place = Place::new("twice");
+    let port = free_port();
+    let file = place.write(
+        "h.cfg",
+        &format!("defaults\n mode http\nlisten l\n bind 127.0.0.1:{port}\n http-request return status 200 content-type text/plain string one\n"),
+    );
+    let pid_file = place.pid_file().display().to_string();
+    let start = || tandem(&["haproxy", "-D", "-f", &file, "-p", &pid_file]);
+    assert!(start().status.success());
+    let first = place.pid();
+    assert!(!start().status.success(), "its address is taken");
+    assert_eq!(place.pid(), first);
+    assert_eq!(body(port), "one");
+    // And where there is none, none is left behind.
+    let other = place.0.join("other-pid").display().to_string();
+    let failed = tandem(&["haproxy", "-D", "-f", &file, "-p", &other]);
+    assert!(!failed.status.success());
+    assert!(!Path::new(&other).exists());
+}
+
+#[test]
 fn haproxy_says_what_is_wrong_in_its_own_words() {
     let place = Place::new("haproxy-wrong");
     let file = place.write("h.cfg", "listen l\n bnid 127.0.0.1:1\n");

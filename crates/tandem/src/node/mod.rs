@@ -190,10 +190,10 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let checks = checks
             .unwrap_or_else(|| tokio::task::spawn_local(services.checks(seen.clone())));
         let mut earlier = Vec::new();
+        for file in &pid_files {
+            upgrade::claim(file)?;
+        }
         if let Some(mut predecessor) = predecessor {
-            for file in &pid_files {
-                upgrade::claim(file)?;
-            }
             predecessor.serves().await;
             sessions.adopt(predecessor.clients());
             earlier = predecessor.lines();
@@ -289,7 +289,7 @@ fn pid_files(
             .and_then(|predecessor| predecessor.pid_file(path));
         files.push(match left {
             Some(file) => file,
-            None if options.follows && path != own => PidFile::create(path).map_err(|error| {
+            None if options.follows && path != own => PidFile::open(path).map_err(|error| {
                 Failure::usage(format!("cannot write {}: {error}", path.display()))
             })?,
             None => pid_file(path)?,

@@ -21,6 +21,8 @@ pub struct PidFile {
     path: PathBuf,
     /// Open, and locked if it was asked for.
     file: File,
+    /// There was none before.
+    made: bool,
 }
 
 /// What a pid file says.
@@ -35,10 +37,19 @@ pub enum Holder {
 }
 
 impl PidFile {
+    /// Opens it, whatever is there, which stays until [`claim`](Self::claim): whoever is named there serves until then.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let made = !path.exists();
+        let file = open(path)?;
+        let path = path.to_owned();
+        Ok(Self { path, file, made })
+    }
+
     /// Writes it, whatever was there.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let file = open(path)?;
-        Self::write(path, file)
+        let file = Self::open(path)?;
+        file.claim()?;
+        Ok(file)
     }
 
     /// Locks it and writes it.
@@ -55,12 +66,12 @@ impl PidFile {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Self::write(path, file)
-    }
-
-    fn write(path: &Path, file: File) -> io::Result<Self> {
         let path = path.to_owned();
-        let this = Self { path, file };
+        let this = Self {
+            path,
+            file,
+            made: false,
+        };
         this.claim()?;
         Ok(this)
     }
@@ -68,7 +79,11 @@ impl PidFile {
     /// Takes over the lock of another process, whose number stays until [`claim`](Self::claim).
     pub fn take_over(path: PathBuf, file: OwnedFd) -> Self {
         let file = file.into();
-        Self { path, file }
+        Self {
+            path,
+            file,
+            made: false,
+        }
     }
 
     /// From now on it has this process's number. At no moment it has none.
@@ -106,7 +121,8 @@ impl Drop for PidFile {
             .file
             .rewind()
             .and_then(|()| self.file.read_to_string(&mut text));
-        if read.is_ok() && text.trim() == std::process::id().to_string() {
+        let ours = text.trim() == std::process::id().to_string() || self.made && text.is_empty();
+        if read.is_ok() && ours {
             // Whoever dropped privileges may not remove it any more, but may still empty it.
             let _ = self.file.set_len(0);
             let _ = fs::remove_file(&self.path);
