@@ -19,6 +19,8 @@ pub(crate) enum Subject {
     Sni,
     /// How often a client asks. No condition of routes does: rules that ask it become something else.
     Excess(Excess),
+    /// Whether the client is one of a list, by its password. Likewise.
+    Users(String),
 }
 
 /// A client asked more often than this, in the time in which it is counted.
@@ -213,6 +215,7 @@ fn conditions(asked: Vec<(Subject, Vec<String>)>) -> Table {
             Subject::Sni => table.put("sni", value),
             // Refused before; a file with it would not be taken.
             Subject::Excess(excess) => table.put("excess", Value::plain(excess.most)),
+            Subject::Users(list) => table.put("users", Value::text(list)),
             Subject::Header(name) => table.table("header").put(&name, value),
             Subject::Query(name) => table.table("query").put(&name, value),
             Subject::Cookie(name) => table.table("cookie").put(&name, value),

@@ -356,7 +356,15 @@ impl Criterion {
             text_question(subject, &fetch, &values, in_list)
         };
         match fetch.name.as_str() {
-            "path" | "pathq" | "url" | "capture.req.uri" => text(note, Subject::Path, false),
+            "path" => text(note, Subject::Path, false),
+            "pathq" | "url" | "capture.req.uri" => {
+                let begins = fetch.how == Match::Begins;
+                if !begins || values.iter().any(|value| value.text.contains('?')) {
+                    let message = "this compares the query, too, and routes compare the path: write path_beg and the like, and urlp()";
+                    return Err(Refusal::new(first.spot, message));
+                }
+                text(note, Subject::Path, false)
+            }
             "base" => base(&fetch, &values, first.spot),
             "hdr" => {
                 let name = fetch
@@ -431,6 +439,12 @@ impl Criterion {
                 note("a connection counts as one of TLS when it says which name it wants");
                 Ok(literal(Subject::Sni, vec!["*".into()]))
             }
+            "http_auth" => match &fetch.arg {
+                Some(list) if values.is_empty() => {
+                    Ok(literal(Subject::Users(list.clone()), Vec::new()))
+                }
+                _ => Err(Refusal::new(first.spot, "which list? http_auth(LIST)")),
+            },
             "src" => networks(&values),
             "always_true" => Ok(Either::always()),
             "always_false" => Ok(Either::never()),
@@ -535,7 +549,14 @@ fn text_question(
     let inline_fold = fetch.fold && !has_switch && !folded;
     let mut list = Vec::new();
     for value in values {
-        let pattern = patterns::pattern(fetch.how, &value.text, inline_fold, in_list)
+        // A path is compared decoded.
+        let decoded = match subject {
+            Subject::Path => decoded(&value.text, fetch.how == Match::Regex)
+                .map_err(|message| Refusal::new(value.spot, message))?,
+            _ => None,
+        };
+        let text = decoded.as_deref().unwrap_or(&value.text);
+        let pattern = patterns::pattern(fetch.how, text, inline_fold, in_list)
             .map_err(|message| Refusal::new(value.spot, message))?;
         match pattern {
             Some(pattern) => list.push(pattern),
@@ -557,6 +578,35 @@ fn text_question(
         fold: has_switch && fetch.fold,
         not: false,
     }))
+}
+
+/// A pattern without its percent-encoding, if it has any.
+fn decoded(text: &str, is_regex: bool) -> Result<Option<String>, &'static str> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    let mut encoded = false;
+    while let Some((&first, after)) = rest.split_first() {
+        let hex = |at: usize| Some(char::from(*after.get(at)?).to_digit(16)? as u8);
+        match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(high << 4 | low);
+                (encoded, rest) = (true, &after[2..]);
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    if !encoded {
+        return Ok(None);
+    }
+    if is_regex {
+        return Err("a path is compared decoded: write the characters that % stands for");
+    }
+    let text = String::from_utf8(bytes);
+    text.map(Some)
+        .map_err(|_| "a path is compared decoded, and this is no text then")
 }
 
 /// Host and path in one: `base_beg www.example.com/static`.

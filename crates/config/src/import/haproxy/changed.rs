@@ -217,9 +217,11 @@ impl Changed {
                 Some(field) if field.is_gone() => Found::Holds(false),
                 Some(field) => return Err(field.unforeseen("Cookie")),
             },
-            Subject::Method | Subject::Source | Subject::Sni | Subject::Excess(_) => {
-                Found::AsItCame
-            }
+            Subject::Method
+            | Subject::Source
+            | Subject::Sni
+            | Subject::Excess(_)
+            | Subject::Users(_) => Found::AsItCame,
         };
         Ok(match found {
             Found::Holds(holds) => Found::Holds(holds != literal.not),

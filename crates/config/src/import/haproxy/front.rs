@@ -99,7 +99,6 @@ impl Translator<'_> {
                 // HAProxy believes whoever connects to such an address.
                 out.put_at("trust", Value::texts(["0.0.0.0/0", "::/0"]), door.spot);
             }
-            self.limits(proxy, &mut out);
             self.client_timeouts(proxy, &mut out);
             let pages = proxy.all("errorfile");
             if let Some((table, spot)) = self.error_pages(proxy.name(), &pages) {
@@ -147,17 +146,6 @@ impl Translator<'_> {
             table.put("min", Value::text("1.3"));
         }
         out.put_at("tls", Value::Table(table), door.spot);
-    }
-
-    fn limits(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
-        let line = proxy.get("maxconn").or(self.max_connections);
-        if let Some(line) = line
-            && let Some(most) = self.number(line, 1)
-            && most > 0
-        {
-            let table = Table::default().with("connections", Value::plain(most));
-            out.put_at("limits", Value::Table(table), line.spot);
-        }
     }
 
     fn client_timeouts(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
@@ -253,6 +241,9 @@ impl Translator<'_> {
             steps.push(Step::new(when, deed, line.spot));
         }
         let last = proxy.get("default_backend");
+        if proxy.is_listen() && last.is_none() {
+            steps.extend(self.server_steps(proxy, &acls, connection));
+        }
         let (name, spot, at) = match last {
             Some(line) => (line.word(1).to_owned(), line.spot, line.at(1)),
             None => (

@@ -27,6 +27,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod units;
+mod users;
 mod words;
 
 use std::cell::RefCell;
@@ -69,7 +70,6 @@ pub(crate) fn translate(
         listeners: Names::default(),
         process: Process::default(),
         files: BTreeMap::new(),
-        max_connections: None,
         bases: Bases {
             directory: options.directory.clone(),
             sockets: options.sockets.clone(),
@@ -105,8 +105,6 @@ struct Translator<'a> {
     listeners: Names,
     process: Process,
     files: BTreeMap<String, Vec<u8>>,
-    /// `maxconn` of global.
-    max_connections: Option<&'a Line>,
     bases: Bases,
     options: &'a Options,
     /// Where statistics are shown, which the admin pages do.
@@ -158,11 +156,6 @@ impl<'a> Translator<'a> {
                     "nbthread" => {
                         if let Some(workers) = self.number(line, 1) {
                             out.put_at("workers", Value::plain(workers), line.spot);
-                        }
-                    }
-                    "maxconn" => {
-                        if self.number(line, 1).is_some() {
-                            self.max_connections = Some(line);
                         }
                     }
                     "log" => {}

@@ -35,7 +35,9 @@ impl Translator<'_> {
                 if names.contains(&rules::kind(line).as_str()) {
                     let step = rules::step(line, acls, connection, &mut self.verdicts);
                     if let Some(step) = step {
-                        steps.extend(self.limited(proxy, step, acls, connection));
+                        for step in self.limited(proxy, step, acls, connection) {
+                            steps.extend(self.authenticated(proxy, step));
+                        }
                     }
                 }
             }
@@ -104,6 +106,11 @@ impl Translator<'_> {
                     }]
                 }
                 Deed::To(name) => self.way_into_backend(name, connection, &now, step.spot, budget),
+                // Another deed by now; nobody comes in otherwise.
+                Deed::Auth(_) => vec![Route {
+                    table: rules::deny(403),
+                    spot: step.spot,
+                }],
                 // Nothing is left out.
                 Deed::Done if after.iter().all(|other| other.ruleset != step.ruleset) => continue,
                 Deed::Done => {
@@ -204,7 +211,7 @@ impl Translator<'_> {
                         self.look_at_path(&steps, connection)
                     }
                     Deed::Answer(table) | Deed::Change(table) => reads_path(table),
-                    Deed::Done => false,
+                    Deed::Done | Deed::Auth(_) => false,
                 }
         })
     }
@@ -295,7 +302,7 @@ impl Translator<'_> {
     }
 
     /// `use-server NAME if ...`: a backend of this server alone.
-    fn server_steps(
+    pub fn server_steps(
         &mut self,
         proxy: &Proxy<'_>,
         acls: &Acls,

@@ -18,6 +18,8 @@ pub(crate) enum Deed {
     Answer(Table),
     /// The request goes on, changed: what goes with a route.
     Change(Table),
+    /// It goes on if the client has a password, as the realm is called.
+    Auth(Option<String>),
     /// It goes on to a backend.
     To(String),
     /// The rules of this section end here.
@@ -97,7 +99,7 @@ pub(crate) fn split(words: &[Word]) -> (&[Word], Option<(bool, &[Word])>) {
     }
 }
 
-/// The condition of a rule; none always holds. It does not ask how often a client came.
+/// The condition of a rule; none always holds. It asks neither how often a client came nor who it is.
 pub(crate) fn when(
     condition: Option<(bool, &[Word])>,
     acls: &Acls,
@@ -394,6 +396,10 @@ impl Rule<'_> {
         Ok(Some(match self.word(0) {
             "reject" => Deed::Answer(closed()),
             "silent-drop" => Deed::Answer(self.dropped(verdicts)),
+            "deny" | "tarpit" if self.has_content() => {
+                let usual = if self.word(0) == "tarpit" { 500 } else { 403 };
+                Deed::Answer(self.reply(usual)?)
+            }
             "deny" | "tarpit" => {
                 let usual = if self.word(0) == "tarpit" { 500 } else { 403 };
                 if self.word(0) == "tarpit" {
@@ -407,9 +413,10 @@ impl Rule<'_> {
                 Deed::Answer(deny(status))
             }
             "allow" => Deed::Done,
+            "auth" => Deed::Auth(self.option("realm").map(|word| word.text.clone())),
             "track-sc0" | "track-sc1" | "track-sc2" => return self.tracked(1),
             "redirect" => return self.redirect(&self.words[1..]),
-            "return" => Deed::Answer(self.reply()?),
+            "return" => Deed::Answer(self.reply(200)?),
             "set-header" => {
                 Deed::Change(self.field("request", "set", verdicts)?.unwrap_or_default())
             }
@@ -542,12 +549,32 @@ impl Rule<'_> {
         Ok(Some(header(side, how, name, value)))
     }
 
+    /// Whether an answer is more than a status.
+    fn has_content(&self) -> bool {
+        let content = [
+            "string",
+            "lf-string",
+            "file",
+            "lf-file",
+            "errorfile",
+            "content-type",
+            "hdr",
+        ];
+        content.iter().any(|name| self.option(name).is_some())
+    }
+
     /// `return status 200 content-type "text/plain" string "x"`.
-    fn reply(&self) -> Result<Table, Refusal> {
-        let status = match self.option("status") {
+    fn reply(&self, usual: u16) -> Result<Table, Refusal> {
+        let status = self.option("status").or_else(|| self.option("deny_status"));
+        let status = match status {
             Some(word) => status_of(word)?,
-            None => 200,
+            None => usual,
         };
+        if let Some(word) = self.option("errorfile").or_else(|| self.option("lf-file")) {
+            let message =
+                "the text of an answer is fixed, and its head is said here: string or file";
+            return Err(Refusal::new(word.spot, message));
+        }
         let mut respond = Table::default().with("status", Value::plain(status));
         if let Some(word) = self.option("string") {
             respond.put("body", Value::text(word.text.clone()));
@@ -557,7 +584,7 @@ impl Rule<'_> {
                 return Err(Refusal::new(word.spot, "the text of an answer is fixed"));
             }
             respond.put("body", Value::text(word.text.clone()));
-        } else if let Some(word) = self.option("file").or_else(|| self.option("errorfile")) {
+        } else if let Some(word) = self.option("file") {
             respond.put("file", Value::text(word.text.clone()));
         }
         let mut headers = Table::default();

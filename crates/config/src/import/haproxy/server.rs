@@ -90,7 +90,6 @@ const WITHOUT: &[(&str, usize, &str)] = &[
         1,
         "a name that cannot be looked up is tried again",
     ),
-    ("track", 1, "each backend checks its own servers"),
     (
         "pool-max-conn",
         1,
@@ -283,6 +282,14 @@ fn settings(
             | "no-send-proxy-v2-ssl-cn" => settings.proxy = None,
             "check-send-proxy" => {}
             "proto" if argument == "h1" => at += 1,
+            "track" => {
+                at += 1;
+                verdicts.refuse(
+                    line.spot,
+                    word.spot,
+                    "each backend checks its own servers: `check` in place of `track`",
+                );
+            }
             "addr" => {
                 at += 1;
                 verdicts.refuse(

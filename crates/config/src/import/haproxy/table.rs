@@ -61,11 +61,11 @@ const PROCESS: &[Row] = &[
         "the pid file of `tandem haproxy`, as with -p",
     ),
     to("nbthread", GLOBAL, (1, 1), "`[cluster] workers`"),
-    to(
+    without(
         "maxconn",
         GLOBAL | DFRONT,
         (1, 1),
-        "`limits` of the listeners: connections at most",
+        "HAProxy lets connections beyond it wait; `limits.connections` of a listener would answer them 503",
     ),
     without(
         "set-var",

@@ -55,8 +55,13 @@ impl Excess {
     }
 }
 
-/// Refuses conditions on rates, where nothing here can ask about them.
+/// Refuses conditions on rates and on users, where nothing here can ask about them.
 pub(crate) fn without_rates(when: Either, at: Spot) -> Result<Either, Refusal> {
+    if super::users::asks(&when) {
+        let message =
+            "who a client is, is asked by `http-request auth unless { http_auth(LIST) }` alone";
+        return Err(Refusal::new(at, message));
+    }
     if when.0.iter().all(|together| Excess::of(together).is_none()) {
         return Ok(when);
     }

@@ -540,3 +540,60 @@ fn servers_are_told_of_clients_alike() {
     let told = text(" server s2 127.0.0.1:83 send-proxy no-send-proxy");
     assert!(!told.contains("send-proxy ="), "{told}");
 }
+
+#[test]
+fn what_would_pass_by_a_rule_without_a_word_is_refused() {
+    for (rules, why) in [
+        (
+            "http-request deny if { url_sub -i union }",
+            "compares the query, too",
+        ),
+        (
+            "http-request deny if { url_reg \\?x= }",
+            "compares the query, too",
+        ),
+        ("http-request deny if { url /x }", "compares the query, too"),
+        (
+            "http-request deny if { url_beg /x?y }",
+            "compares the query, too",
+        ),
+        (
+            "http-request deny if { path_reg /a%20b }",
+            "compared decoded",
+        ),
+        (
+            "http-request return status 200 errorfile /e.http",
+            "its head is said here",
+        ),
+        ("http-request auth", "who is not in a list"),
+        (
+            "http-request auth if { http_auth(u) }",
+            "who is not in a list",
+        ),
+        (
+            "http-request auth unless { http_auth(nobody) }",
+            "there is no userlist 'nobody'",
+        ),
+        (
+            "http-request deny unless { http_auth(u) }",
+            "nothing else is done to",
+        ),
+        (
+            "use_backend b2 if { http_auth(u) }",
+            "is asked by `http-request auth",
+        ),
+    ] {
+        let said = refused(
+            &format!("{rules}\ndefault_backend b1"),
+            "userlist u\n user a password $6$x",
+        );
+        assert!(said.contains(why), "{rules}: {said}");
+    }
+    let said = refused("default_backend b1", " server s2 127.0.0.1:83 track b2/s2");
+    assert!(said.contains("checks its own servers"), "{said}");
+    let said = refused(
+        "http-request auth unless { http_auth(u) }\ndefault_backend b1",
+        "userlist u\n user a insecure-password b",
+    );
+    assert!(said.contains("passwords are hashed here"), "{said}");
+}
