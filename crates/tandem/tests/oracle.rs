@@ -40,6 +40,9 @@ impl Scratch {
             ("a.txt", "a text of some length\n"),
             ("app.js", "var a = 1;\n"),
             ("unknown.zzz", "who knows\n"),
+            ("notes.md", "# notes\n"),
+            ("data.CSV", "a,b\n"),
+            ("feed.xml", "<a/>\n"),
             ("404.html", "our own 404\n"),
             ("403.html", "our own 403\n"),
             ("50x.html", "our own 50x\n"),
@@ -396,9 +399,11 @@ fn ask(front: u16, request: &Request) -> String {
                 None => value.replacen("http://front.example", "", 1),
             };
             let value = value.replace(":FRONT", "");
-            let value = value
-                .replace("; charset=utf-8", "")
-                .replace("application/javascript", "text/javascript");
+            let value = if own {
+                value.replace("; charset=utf-8", "")
+            } else {
+                value
+            };
             let _ = writeln!(said, "{name}: {value}");
         }
     }

@@ -7,6 +7,7 @@ use super::location::{self, Kind, Location, answer, redirect};
 use super::scope::{Expires, Scope, YEAR};
 use super::site::Files;
 use super::tree::Directive;
+use super::types;
 use super::upstream::{self, Target};
 use super::variables::{Context, template};
 use super::{Door, Server, Translator};
@@ -188,11 +189,14 @@ impl<'a> Translator<'a> {
                 let mut respond = Table::default()
                     .with("status", Value::plain(code))
                     .with("body", Value::text(text));
-                let kind = here
-                    .scope
-                    .default_type
-                    .as_ref()
-                    .map_or("text/plain", |set| &set.value);
+                let exact = here.location.filter(|l| l.kind == Kind::Exact);
+                let kind = types::of_text(here.scope, exact.map(|l| l.text.as_str()));
+                if exact.is_none() {
+                    self.verdicts.note(
+                        spot,
+                        format!("the type is {kind} whatever the path ends with: nginx has it by `types`"),
+                    );
+                }
                 let headers = Table::default().with("Content-Type", Value::text(kind));
                 respond.put("headers", Value::Table(headers));
                 Some(Table::default().with("respond", Value::Table(respond)))
@@ -723,6 +727,12 @@ impl<'a> Translator<'a> {
             }
         };
         let service = self.backend(&target, here.scope, spot);
+        if let Some(set) = here.scope.charset.as_ref().filter(|set| set.value != "off") {
+            self.verdicts.note(
+                set.spot,
+                "what servers answer has the charset that they say, and none else",
+            );
+        }
         let mut table = Table::default().with("to", Value::Text(service));
         self.uri(here, &target, directive, &mut table);
         self.request_fields(here, &target, &mut table);

@@ -18,7 +18,10 @@ mod rewriting;
 mod scope;
 mod site;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod tree;
+mod types;
 mod units;
 mod upstream;
 mod variables;

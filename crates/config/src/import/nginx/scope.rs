@@ -1,7 +1,6 @@
 //! What holds at a place: settings of the blocks around it, and its own. A setting that is a list is replaced as a
 //! whole by one that stands further in, as nginx has it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::document::{Table, Value};
@@ -9,6 +8,7 @@ use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::entry::{Limit, Zone};
 use super::tree::Directive;
+use super::types::Types;
 use super::units;
 
 /// A setting and where it stands.
@@ -63,11 +63,10 @@ pub(crate) struct Scope {
     pub index: Option<Set<Vec<String>>>,
     pub autoindex: Option<Set<bool>>,
     pub expires: Option<Set<Expires>>,
-    pub types: Option<Set<BTreeMap<String, String>>>,
-    /// The types come from the file that nginx brings along.
-    pub usual_types: bool,
+    pub types: Option<Set<Types>>,
     pub default_type: Option<Set<String>>,
     pub charset: Option<Set<String>>,
+    pub charset_types: Option<Set<Vec<String>>>,
     pub gzip: Option<Set<bool>>,
     pub gzip_static: Option<Set<bool>>,
     pub gzip_types: Option<Set<Vec<String>>>,
@@ -220,6 +219,13 @@ impl Scope {
                     verdicts.note(spot, "TLS 1.2 is the oldest version spoken");
                 }
             }
+            "charset_types" => {
+                let types = directive.args.iter().map(|word| word.text.clone());
+                self.charset_types = Some(Set {
+                    value: types.collect(),
+                    spot,
+                });
+            }
             "index" => {
                 let names = directive
                     .args
@@ -229,16 +235,11 @@ impl Scope {
                 self.index = Some(Set { value: names, spot });
             }
             "types" => {
-                let mut types = BTreeMap::new();
-                for entry in directive.inner() {
-                    for suffix in &entry.args {
-                        types.insert(suffix.text.clone(), entry.name.text.clone());
-                    }
-                }
-                let first = directive.inner().first();
-                let file = first.map_or(String::new(), |entry| file_of(entry.spot));
-                self.usual_types = file.ends_with("mime.types");
-                self.types = Some(Set { value: types, spot });
+                let types = own.types.get_or_insert_with(|| Set {
+                    value: Types::default(),
+                    spot,
+                });
+                types.value.read(directive, file_of);
             }
             "expires" => self.expires(directive, verdicts),
             "error_page" => own.error_pages.extend(error_page(directive, verdicts)),
@@ -390,6 +391,7 @@ impl Scope {
 /// Lists of the block itself, which replace those of the blocks around it.
 #[derive(Default)]
 struct Own {
+    types: Option<Set<Types>>,
     error_pages: Vec<ErrorPage>,
     add_headers: Vec<Field>,
     access: Vec<Access>,
@@ -407,6 +409,9 @@ impl Own {
             if !own.is_empty() {
                 *outer = own;
             }
+        }
+        if self.types.is_some() {
+            scope.types = self.types;
         }
         take(self.error_pages, &mut scope.error_pages);
         take(self.add_headers, &mut scope.add_headers);

@@ -159,7 +159,7 @@ const BLOCKS: &[Row] = &[
         "routes with `path`: exact ones first, then as nginx chooses",
     ),
     to("upstream", HTTP | STREAM, (1, 1), "a `[backend.NAME]`"),
-    to("types", HSL, (0, 0), "`types` of sites"),
+    to("types", HSL, (0, 0), "`types` and `only-types` of sites"),
     to(
         "if",
         SL,
@@ -458,7 +458,12 @@ const FILES: &[Row] = &[
         (1, 1),
         "the listing has its own form",
     ),
-    without("charset_types", HSL, (1, MANY), "text has a charset"),
+    to(
+        "charset_types",
+        HSL,
+        (1, MANY),
+        "`types` of a site with their charset",
+    ),
     without(
         "override_charset",
         HSLI,
