@@ -86,7 +86,10 @@ pub(crate) struct Scope {
     pub header_timeout: Option<Set<Duration>>,
     pub body_timeout: Option<Set<Duration>>,
     pub keepalive: Option<Set<Duration>>,
+    /// `set_real_ip_from`.
     pub trust: Vec<Set<String>>,
+    pub real_ip_header: Option<Set<String>>,
+    pub real_ip_recursive: Option<Set<bool>>,
     pub proxy_headers: Vec<Field>,
     pub hidden_headers: Vec<Set<String>>,
     pub connect_timeout: Option<Set<Duration>>,
@@ -178,6 +181,8 @@ impl Scope {
                     );
                 }
             }
+            "real_ip_header" => self.real_ip_header = text(),
+            "real_ip_recursive" => self.real_ip_recursive = switch(),
             "proxy_ssl_verify" => self.verify = switch(),
             "auth_basic" => self.realm = text(),
             "auth_basic_user_file" => self.users = text(),

@@ -226,18 +226,23 @@ const SERVERS: &[Row] = &[
         (1, 2),
         "`timeouts.idle` of the listener",
     ),
-    to("set_real_ip_from", HSL, (1, 1), "`trust` of the listener"),
-    without(
+    to(
+        "set_real_ip_from",
+        HSL,
+        (1, 1),
+        "`trust` of the listener, with `real_ip_header X-Forwarded-For` or `proxy_protocol`",
+    ),
+    to(
         "real_ip_header",
         HSL,
         (1, 1),
-        "X-Forwarded-For is what is believed, and PROXY headers",
+        "X-Forwarded-For and `proxy_protocol`: `trust` of the listener; others are refused",
     ),
-    without(
+    to(
         "real_ip_recursive",
         HSL,
         (1, 1),
-        "the last address that is not in `trust` is the client",
+        "`on`: the last address that is not in `trust` is the client; `off` is told",
     ),
     without(
         "send_timeout",
