@@ -4,6 +4,7 @@ use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
 use super::location::{self, Kind, Location, answer, redirect};
+use super::rewriting::{Redirect, own_host};
 use super::scope::{Expires, Scope, YEAR};
 use super::site::Files;
 use super::tree::Directive;
@@ -72,7 +73,7 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
             return None;
         }
         let path = location.text.replace('{', "{{").replace('}', "}}");
-        let to = format!("{{scheme}}://{{header:Host}}{path}");
+        let to = format!("{}{path}", own_host(self.around.scope));
         Some(answer(redirect(to, 301), location.directive.spot))
     }
 }
@@ -169,10 +170,7 @@ impl<'a> Translator<'a> {
             None
         };
         if let (301 | 302 | 303 | 307 | 308, Some(text)) = (code, text) {
-            return match fill(&absolute(text)) {
-                Ok(to) => Some(redirect(to, code)),
-                Err(variable) => refused(self, variable),
-            };
+            return self.returned_url(here, directive, text, code);
         }
         if code == 444 {
             return Some(Table::default().with("deny", Value::text("close")));
@@ -203,6 +201,57 @@ impl<'a> Translator<'a> {
             }
             Ok(_) => refused(self, "the text of an answer is fixed: a variable".into()),
             Err(variable) => refused(self, variable),
+        }
+    }
+
+    /// `return 301 URL`.
+    fn returned_url(
+        &mut self,
+        here: Here<'_, 'a>,
+        directive: &Directive,
+        text: &str,
+        code: u16,
+    ) -> Option<Table> {
+        // What an expression of the location has found.
+        let expression = here.location.and_then(|location| match location.kind {
+            Kind::Regex { fold } => {
+                let flag = if fold { "(?i)" } else { "" };
+                Some(format!("{flag}{}", whole(&location.text)))
+            }
+            _ => None,
+        });
+        let context = Context {
+            captures: expression.is_some(),
+            ..here.context()
+        };
+        let ending = ["$is_args$args", "$is_args$query_string"]
+            .iter()
+            .find_map(|ending| text.strip_suffix(ending));
+        let keeps_query = ending.is_some();
+        match template(ending.unwrap_or(text), &context) {
+            Ok(to) => {
+                let own = if to.starts_with('/') {
+                    own_host(here.scope)
+                } else {
+                    ""
+                };
+                let to = format!("{own}{to}");
+                let sent = Redirect {
+                    to: &to,
+                    expression: expression.as_deref().unwrap_or("^.*$"),
+                    keeps_query,
+                    status: code,
+                };
+                self.redirected(&sent, directive)
+            }
+            Err(variable) => {
+                self.verdicts.refuse(
+                    directive.spot,
+                    directive.at(directive.args.len() - 1),
+                    format!("{variable} cannot be filled in here"),
+                );
+                None
+            }
         }
     }
 
@@ -949,15 +998,6 @@ impl<'a> Translator<'a> {
             }
         }
         routes
-    }
-}
-
-/// A redirect that names a path only is to the host that was asked.
-fn absolute(text: &str) -> String {
-    if text.starts_with('/') {
-        format!("$scheme://$http_host{text}")
-    } else {
-        text.to_owned()
     }
 }
 

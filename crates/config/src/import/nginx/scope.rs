@@ -62,6 +62,7 @@ pub(crate) struct Scope {
     pub root: Option<Set<String>>,
     pub index: Option<Set<Vec<String>>>,
     pub autoindex: Option<Set<bool>>,
+    pub absolute_redirect: Option<Set<bool>>,
     pub expires: Option<Set<Expires>>,
     pub types: Option<Set<Types>>,
     pub default_type: Option<Set<String>>,
@@ -157,6 +158,7 @@ impl Scope {
         };
         match directive.name.text.as_str() {
             "root" => self.root = text(),
+            "absolute_redirect" => self.absolute_redirect = switch(),
             "autoindex" => self.autoindex = switch(),
             "gzip" => self.gzip = switch(),
             "gzip_static" => self.gzip_static = switch(),

@@ -314,11 +314,11 @@ const SERVERS: &[Row] = &[
         (1, 1),
         "redirects name the port that was asked",
     ),
-    without(
+    to(
         "absolute_redirect",
         HSL,
         (1, 1),
-        "redirects to a directory are relative to the host that was asked",
+        "`redirect` to a URL, or with `off` to a path; redirects to a directory always name a path",
     ),
     without(
         "ignore_invalid_headers",
