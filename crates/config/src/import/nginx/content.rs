@@ -396,6 +396,7 @@ impl<'a> Translator<'a> {
         }
         let mut table = Table::default();
         let mut routes = Vec::new();
+        self.index_elsewhere(here);
         self.captured_alias(here, &mut files, &mut table);
         self.try_files(here, &mut files, &mut table, &mut routes);
         self.error_pages(here, true, &mut files, &mut table);
@@ -510,6 +511,14 @@ impl<'a> Translator<'a> {
             return;
         }
         let path = text.split('?').next().unwrap_or(text);
+        let path = path.split("$is_args").next().unwrap_or(path);
+        if path.contains('$') {
+            return self.verdicts.refuse(
+                spot,
+                last.spot,
+                format!("\"{text}\" is worked out for each request, which is not translated"),
+            );
+        }
         let next = if text.starts_with('@') {
             here.server
                 .locations
@@ -529,11 +538,21 @@ impl<'a> Translator<'a> {
         if !before.iter().any(|word| word.text.ends_with('/')) {
             self.verdicts.note(
                 spot,
-                "directories are looked for, too, as if $uri/ were named: those with an index are served",
+                "directories are looked for, too, as if $uri/ were named: one is redirected to with a slash, and its index is sent",
             );
         }
         if let Some(next) = proxied {
-            let mut inner = self.of_location(here, next);
+            if !text.starts_with('@') {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    format!(
+                        "the application would be asked for the path that came, not for {text}: if it looks at that one \
+                         itself, pass to it by a named location, `try_files $uri $uri/ @app`"
+                    ),
+                );
+            }
+            let inner = self.of_location(here, next);
             let service = match &inner[..] {
                 [only] => match only.table.get("to") {
                     Some(Value::Text(service)) => Some(service.clone()),
@@ -548,13 +567,10 @@ impl<'a> Translator<'a> {
                     "a location that does more than pass requests on cannot be fallen back to",
                 );
             };
-            if !text.starts_with('@') {
-                // The application is asked for the path that is named.
-                if let Some(only) = inner.first_mut() {
-                    only.table.put("rewrite", Value::text(path));
-                }
-                self.verdicts.note(spot, "the application sees the path that was asked for, not the one that is named here");
-            }
+            self.verdicts.note(
+                spot,
+                "other methods than GET and HEAD go to the application, also where there is a file",
+            );
             // Other methods have no files to find.
             let reads = Literal {
                 subject: Subject::Method,
@@ -577,6 +593,7 @@ impl<'a> Translator<'a> {
                     "the file that is fallen back to has another root",
                 );
             }
+            self.file_elsewhere(here, path, spot, last.spot);
             files.fallback = Some(path.trim_start_matches('/').to_owned());
             return;
         }
@@ -609,7 +626,7 @@ impl<'a> Translator<'a> {
         }
         for (key, value) in inner.iter().flat_map(|route| &route.table.0) {
             match (key.as_str(), value) {
-                ("to" | "rewrite" | "log", _) => {}
+                ("to" | "log", _) => {}
                 ("compress", _) => table.put(key, value.clone()),
                 ("errors", Value::Table(pages)) => {
                     let errors = table.table("errors");
@@ -652,7 +669,7 @@ impl<'a> Translator<'a> {
                 let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
                 let proxied =
                     next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
-                if let (true, Some(next)) = (only_404, proxied) {
+                if let (true, Some(next), true) = (only_404, proxied, page.to.starts_with('@')) {
                     let inner = self.of_location(here, next);
                     if let [only] = &inner[..]
                         && let Some(to) = only.table.get("to")
@@ -666,7 +683,9 @@ impl<'a> Translator<'a> {
                     && is_site
                     && page.status.as_deref() == Some("200")
                     && page.to.starts_with('/')
+                    && proxied.is_none()
                 {
+                    self.file_elsewhere(here, &page.to, page.spot, page.spot);
                     files.fallback = Some(page.to.trim_start_matches('/').to_owned());
                     continue;
                 }
@@ -685,6 +704,7 @@ impl<'a> Translator<'a> {
                 );
                 continue;
             }
+            self.file_elsewhere(here, &page.to, page.spot, page.spot);
             let theirs = self.page_root(here, &page.to);
             let same = theirs == self.root_of(here.scope) && files.root.is_none();
             let pages: Vec<u16> = page

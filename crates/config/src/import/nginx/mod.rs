@@ -8,6 +8,7 @@
 mod check;
 mod condition;
 mod content;
+mod elsewhere;
 mod entry;
 mod glob;
 mod listen;
