@@ -127,7 +127,12 @@ fn answer(name: &str, stream: TcpStream) {
             }
         }
         let sent = if method == "HEAD" { "" } else { &said };
-        let status = target.strip_prefix("/status/").unwrap_or("200");
+        // Of all servers, or of this one.
+        let own = format!("/status-{name}/");
+        let status = ["/status/", &own]
+            .iter()
+            .find_map(|path| target.strip_prefix(path));
+        let status = status.unwrap_or("200");
         let answer = format!(
             "HTTP/1.1 {status} So\r\nContent-Type: text/plain\r\nX-Server: {name}\r\nX-Remove: me\r\nContent-Length: {}\r\n\r\n{sent}",
             said.len()

@@ -10,6 +10,7 @@ use super::entry::{Limit, Zone};
 use super::tree::Directive;
 use super::types::Types;
 use super::units;
+use super::upstream::NextUpstream;
 
 /// A setting and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +96,7 @@ pub(crate) struct Scope {
     pub hidden_headers: Vec<Set<String>>,
     pub connect_timeout: Option<Set<Duration>>,
     pub read_timeout: Option<Set<Duration>>,
-    pub next_upstream: Option<Set<bool>>,
+    pub next_upstream: Option<Set<NextUpstream>>,
     pub tries: Option<Set<u64>>,
     pub verify: Option<Set<bool>>,
     pub tls_name: Option<Set<String>>,
@@ -333,10 +334,8 @@ impl Scope {
                 }
             }
             "proxy_next_upstream" => {
-                self.next_upstream = Some(Set {
-                    value: directive.arg(0) != "off",
-                    spot,
-                });
+                let value = NextUpstream::read(directive, verdicts);
+                self.next_upstream = Some(Set { value, spot });
             }
             "proxy_next_upstream_tries" => match directive.arg(0).parse() {
                 Ok(value) => self.tries = Some(Set { value, spot }),

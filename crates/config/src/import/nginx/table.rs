@@ -725,7 +725,7 @@ const PROXYING: &[Row] = &[
         "proxy_next_upstream",
         HSL,
         (1, MANY),
-        "`retry = 0` when it is off",
+        "`retry.on` of the backend, and `retry = 0` when it is off",
     ),
     to(
         "proxy_next_upstream_tries",
