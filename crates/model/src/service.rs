@@ -81,6 +81,8 @@ pub struct Site {
     pub aliases: BTreeMap<String, PathBuf>,
     /// More types by suffix (without the dot), before the built-in table; `*` is the type of every other file.
     pub types: BTreeMap<String, String>,
+    /// The built-in table is not asked: types are those of `types` alone.
+    pub only_types: bool,
     /// The charset that text of the built-in table is said to be in; `None` is UTF-8, empty says nothing.
     pub charset: Option<String>,
     /// How long clients may keep files, by media type (`text/css`, `image/*`, `*`).

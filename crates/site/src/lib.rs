@@ -137,7 +137,7 @@ impl SiteHandler {
         for place in places.all() {
             place.say_if_closed(&telemetry.events);
         }
-        let types = Types::new(&site.types, site.charset.as_deref());
+        let types = Types::new(&site.types, site.only_types, site.charset.as_deref());
         let types = types.map_err(|suffix| fault(Fault::Type(suffix)))?;
         let worker = |_| Worker {
             cache: Cache::share(workers.max(1)),

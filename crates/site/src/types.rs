@@ -8,15 +8,19 @@ use crate::media;
 /// The types of one site: its own before the table.
 pub(crate) struct Types {
     own: BTreeMap<String, String>,
+    /// The table is not asked.
+    only_own: bool,
     /// What is said of the text of the table.
     charset: String,
 }
 
 impl Types {
-    /// Takes a site's own types, by suffix without the dot, `*` for every other; and the charset that text of the table
-    /// is said to be in. The suffix of a type that could not be sent as a field's value is the error.
+    /// Takes a site's own types, by suffix without the dot, `*` for every other; whether there are no others; and the
+    /// charset that text of the table is said to be in. The suffix of a type that could not be sent as a field's value is
+    /// the error.
     pub(crate) fn new(
         own: &BTreeMap<String, String>,
+        only_own: bool,
         charset: Option<&str>,
     ) -> Result<Self, String> {
         let sendable = |kind: &str| {
@@ -32,6 +36,7 @@ impl Types {
                         (suffix, kind.clone())
                     })
                     .collect(),
+                only_own,
                 charset: match charset.unwrap_or("utf-8") {
                     "" => String::new(),
                     charset => format!("; charset={charset}"),
@@ -51,7 +56,7 @@ impl Types {
             if let Some(own) = self.own.get(suffix).filter(|_| suffix != "*") {
                 return Cow::Borrowed(own);
             }
-            kind = media::by_suffix(suffix);
+            kind = (!self.only_own).then(|| media::by_suffix(suffix)).flatten();
             rest = suffix;
         }
         match kind {
@@ -75,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_last_suffix_decides_and_text_has_a_charset() {
-        let types = Types::new(&BTreeMap::new(), None).unwrap();
+        let types = Types::new(&BTreeMap::new(), false, None).unwrap();
         for (name, kind) in [
             ("index.html", "text/html; charset=utf-8"),
             ("a/b.c/STYLE.CSS", "text/css; charset=utf-8"),
@@ -97,7 +102,7 @@ mod tests {
     #[test]
     fn a_sites_own_types_come_first() {
         let types = own(&[("TAR.gz", "application/x-tgz"), (".md", "text/html")]);
-        let types = Types::new(&types, None).unwrap();
+        let types = Types::new(&types, false, None).unwrap();
         assert_eq!(types.of(b"a.tar.gz"), "application/x-tgz");
         assert_eq!(types.of(b"b.gz"), "application/gzip");
         assert_eq!(types.of(b"c.md"), "text/html");
@@ -106,22 +111,39 @@ mod tests {
     #[test]
     fn the_default_type_and_the_charset_are_the_sites() {
         let types = own(&[("*", "text/plain"), ("md", "text/markdown")]);
-        let types = Types::new(&types, Some("koi8-r")).unwrap();
+        let types = Types::new(&types, false, Some("koi8-r")).unwrap();
         assert_eq!(types.of(b"README"), "text/plain");
         assert_eq!(types.of(b"a.unknown"), "text/plain");
         assert_eq!(types.of(b"a.*"), "text/plain");
         assert_eq!(types.of(b"a.html"), "text/html; charset=koi8-r");
         assert_eq!(types.of(b"a.md"), "text/markdown");
         assert_eq!(types.of(b"a.png"), "image/png");
-        let silent = Types::new(&BTreeMap::new(), Some("")).unwrap();
+        let silent = Types::new(&BTreeMap::new(), false, Some("")).unwrap();
         assert_eq!(silent.of(b"a.html"), "text/html");
+    }
+
+    #[test]
+    fn there_are_no_other_types_where_a_site_has_all_of_them() {
+        let own_types = own(&[("html", "text/html"), ("*", "text/plain")]);
+        let types = Types::new(&own_types, true, None).unwrap();
+        for (name, kind) in [
+            ("a.html", "text/html"),
+            ("a.tar.html", "text/html"),
+            ("a.css", "text/plain"),
+            ("a.html.css", "text/plain"),
+            ("README", "text/plain"),
+        ] {
+            assert_eq!(types.of(name.as_bytes()), kind, "{name}");
+        }
+        let none = Types::new(&BTreeMap::new(), true, None).unwrap();
+        assert_eq!(none.of(b"a.html"), "application/octet-stream");
     }
 
     #[test]
     fn a_type_that_would_break_the_head_is_refused() {
         for kind in ["a/b\r\nSet-Cookie: x", "", "te\u{e9}t/x"] {
             assert_eq!(
-                Types::new(&own(&[("x", kind)]), None).err(),
+                Types::new(&own(&[("x", kind)]), false, None).err(),
                 Some("x".into())
             );
         }

@@ -40,6 +40,9 @@ impl Scratch {
             ("a.txt", "a text of some length\n"),
             ("app.js", "var a = 1;\n"),
             ("unknown.zzz", "who knows\n"),
+            ("notes.md", "# notes\n"),
+            ("data.CSV", "a,b\n"),
+            ("feed.xml", "<a/>\n"),
             ("404.html", "our own 404\n"),
             ("403.html", "our own 403\n"),
             ("50x.html", "our own 50x\n"),
@@ -131,7 +134,12 @@ fn answer(name: &str, stream: TcpStream) {
             }
         }
         let sent = if method == "HEAD" { "" } else { &said };
-        let status = target.strip_prefix("/status/").unwrap_or("200");
+        // Of all servers, or of this one.
+        let own = format!("/status-{name}/");
+        let status = ["/status/", &own]
+            .iter()
+            .find_map(|path| target.strip_prefix(path));
+        let status = status.unwrap_or("200");
         let answer = format!(
             "HTTP/1.1 {status} So\r\nContent-Type: text/plain\r\nX-Server: {name}\r\nX-Remove: me\r\n{more}Content-Length: {}\r\n\r\n{sent}",
             said.len()
@@ -403,9 +411,11 @@ fn ask(front: u16, request: &Request) -> String {
                 None => value.replacen("http://front.example", "", 1),
             };
             let value = value.replace(":FRONT", "");
-            let value = value
-                .replace("; charset=utf-8", "")
-                .replace("application/javascript", "text/javascript");
+            let value = if own {
+                value.replace("; charset=utf-8", "")
+            } else {
+                value
+            };
             let _ = writeln!(said, "{name}: {value}");
         }
     }

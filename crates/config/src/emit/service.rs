@@ -64,6 +64,12 @@ fn of_site(pairs: &mut Pairs, mine: &Site) {
     let aliases = aliases.map(|(at, dir)| (at.clone(), dir.to_string_lossy().into_owned()));
     put_map(pairs, "aliases", &aliases.collect());
     put_map(pairs, "types", &mine.types);
+    pairs.put_unless(
+        "only-types",
+        &mine.only_types,
+        &usual.only_types,
+        ToString::to_string,
+    );
     match mine.charset.as_deref() {
         None => {}
         Some("") => pairs.put("charset", "false"),

@@ -217,6 +217,7 @@ impl Maker {
                     .into_iter()
                     .collect(),
                 types: self.map(),
+                only_types: self.often(),
                 expires: self
                     .maybe(|m| ("image/*".into(), m.duration()))
                     .into_iter()

@@ -93,6 +93,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             |d: &mut Draft, v| d.site.types = v.value,
         ),
         &key(
+            "only-types",
+            BOOL,
+            Is("false"),
+            "No other types than those of `types`: the built-in table is not asked, and every other file is of the type `\"*\"`.",
+            |d: &mut Draft, v| d.site.only_types = v.value,
+        ),
+        &key(
             "charset",
             CHARSET,
             Is("\"utf-8\""),

@@ -4,9 +4,11 @@ use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
 use super::location::{self, Kind, Location, answer, redirect};
+use super::rewriting::{Redirect, own_host};
 use super::scope::{Expires, Scope, YEAR};
 use super::site::Files;
 use super::tree::Directive;
+use super::types;
 use super::upstream::{self, Target};
 use super::variables::{Context, template};
 use super::{Door, Server, Translator};
@@ -71,7 +73,7 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
             return None;
         }
         let path = location.text.replace('{', "{{").replace('}', "}}");
-        let to = format!("{{scheme}}://{{header:Host}}{path}");
+        let to = format!("{}{path}", own_host(self.around.scope));
         Some(answer(redirect(to, 301), location.directive.spot))
     }
 }
@@ -168,10 +170,7 @@ impl<'a> Translator<'a> {
             None
         };
         if let (301 | 302 | 303 | 307 | 308, Some(text)) = (code, text) {
-            return match fill(&absolute(text)) {
-                Ok(to) => Some(redirect(to, code)),
-                Err(variable) => refused(self, variable),
-            };
+            return self.returned_url(here, directive, text, code);
         }
         if code == 444 {
             return Some(Table::default().with("deny", Value::text("close")));
@@ -188,17 +187,71 @@ impl<'a> Translator<'a> {
                 let mut respond = Table::default()
                     .with("status", Value::plain(code))
                     .with("body", Value::text(text));
-                let kind = here
-                    .scope
-                    .default_type
-                    .as_ref()
-                    .map_or("text/plain", |set| &set.value);
+                let exact = here.location.filter(|l| l.kind == Kind::Exact);
+                let kind = types::of_text(here.scope, exact.map(|l| l.text.as_str()));
+                if exact.is_none() {
+                    self.verdicts.note(
+                        spot,
+                        format!("the type is {kind} whatever the path ends with: nginx has it by `types`"),
+                    );
+                }
                 let headers = Table::default().with("Content-Type", Value::text(kind));
                 respond.put("headers", Value::Table(headers));
                 Some(Table::default().with("respond", Value::Table(respond)))
             }
             Ok(_) => refused(self, "the text of an answer is fixed: a variable".into()),
             Err(variable) => refused(self, variable),
+        }
+    }
+
+    /// `return 301 URL`.
+    fn returned_url(
+        &mut self,
+        here: Here<'_, 'a>,
+        directive: &Directive,
+        text: &str,
+        code: u16,
+    ) -> Option<Table> {
+        // What an expression of the location has found.
+        let expression = here.location.and_then(|location| match location.kind {
+            Kind::Regex { fold } => {
+                let flag = if fold { "(?i)" } else { "" };
+                Some(format!("{flag}{}", whole(&location.text)))
+            }
+            _ => None,
+        });
+        let context = Context {
+            captures: expression.is_some(),
+            ..here.context()
+        };
+        let ending = ["$is_args$args", "$is_args$query_string"]
+            .iter()
+            .find_map(|ending| text.strip_suffix(ending));
+        let keeps_query = ending.is_some();
+        match template(ending.unwrap_or(text), &context) {
+            Ok(to) => {
+                let own = if to.starts_with('/') {
+                    own_host(here.scope)
+                } else {
+                    ""
+                };
+                let to = format!("{own}{to}");
+                let sent = Redirect {
+                    to: &to,
+                    expression: expression.as_deref().unwrap_or("^.*$"),
+                    keeps_query,
+                    status: code,
+                };
+                self.redirected(&sent, directive)
+            }
+            Err(variable) => {
+                self.verdicts.refuse(
+                    directive.spot,
+                    directive.at(directive.args.len() - 1),
+                    format!("{variable} cannot be filled in here"),
+                );
+                None
+            }
         }
     }
 
@@ -343,6 +396,7 @@ impl<'a> Translator<'a> {
         }
         let mut table = Table::default();
         let mut routes = Vec::new();
+        self.index_elsewhere(here);
         self.captured_alias(here, &mut files, &mut table);
         self.try_files(here, &mut files, &mut table, &mut routes);
         self.error_pages(here, true, &mut files, &mut table);
@@ -457,6 +511,14 @@ impl<'a> Translator<'a> {
             return;
         }
         let path = text.split('?').next().unwrap_or(text);
+        let path = path.split("$is_args").next().unwrap_or(path);
+        if path.contains('$') {
+            return self.verdicts.refuse(
+                spot,
+                last.spot,
+                format!("\"{text}\" is worked out for each request, which is not translated"),
+            );
+        }
         let next = if text.starts_with('@') {
             here.server
                 .locations
@@ -476,11 +538,21 @@ impl<'a> Translator<'a> {
         if !before.iter().any(|word| word.text.ends_with('/')) {
             self.verdicts.note(
                 spot,
-                "directories are looked for, too, as if $uri/ were named: those with an index are served",
+                "directories are looked for, too, as if $uri/ were named: one is redirected to with a slash, and its index is sent",
             );
         }
         if let Some(next) = proxied {
-            let mut inner = self.of_location(here, next);
+            if !text.starts_with('@') {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    format!(
+                        "the application would be asked for the path that came, not for {text}: if it looks at that one \
+                         itself, pass to it by a named location, `try_files $uri $uri/ @app`"
+                    ),
+                );
+            }
+            let inner = self.of_location(here, next);
             let service = match &inner[..] {
                 [only] => match only.table.get("to") {
                     Some(Value::Text(service)) => Some(service.clone()),
@@ -495,13 +567,10 @@ impl<'a> Translator<'a> {
                     "a location that does more than pass requests on cannot be fallen back to",
                 );
             };
-            if !text.starts_with('@') {
-                // The application is asked for the path that is named.
-                if let Some(only) = inner.first_mut() {
-                    only.table.put("rewrite", Value::text(path));
-                }
-                self.verdicts.note(spot, "the application sees the path that was asked for, not the one that is named here");
-            }
+            self.verdicts.note(
+                spot,
+                "other methods than GET and HEAD go to the application, also where there is a file",
+            );
             // Other methods have no files to find.
             let reads = Literal {
                 subject: Subject::Method,
@@ -524,6 +593,7 @@ impl<'a> Translator<'a> {
                     "the file that is fallen back to has another root",
                 );
             }
+            self.file_elsewhere(here, path, spot, last.spot);
             files.fallback = Some(path.trim_start_matches('/').to_owned());
             return;
         }
@@ -556,7 +626,7 @@ impl<'a> Translator<'a> {
         }
         for (key, value) in inner.iter().flat_map(|route| &route.table.0) {
             match (key.as_str(), value) {
-                ("to" | "rewrite" | "log", _) => {}
+                ("to" | "log", _) => {}
                 ("compress", _) => table.put(key, value.clone()),
                 ("errors", Value::Table(pages)) => {
                     let errors = table.table("errors");
@@ -599,7 +669,7 @@ impl<'a> Translator<'a> {
                 let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
                 let proxied =
                     next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
-                if let (true, Some(next)) = (only_404, proxied) {
+                if let (true, Some(next), true) = (only_404, proxied, page.to.starts_with('@')) {
                     let inner = self.of_location(here, next);
                     if let [only] = &inner[..]
                         && let Some(to) = only.table.get("to")
@@ -613,7 +683,9 @@ impl<'a> Translator<'a> {
                     && is_site
                     && page.status.as_deref() == Some("200")
                     && page.to.starts_with('/')
+                    && proxied.is_none()
                 {
+                    self.file_elsewhere(here, &page.to, page.spot, page.spot);
                     files.fallback = Some(page.to.trim_start_matches('/').to_owned());
                     continue;
                 }
@@ -632,6 +704,7 @@ impl<'a> Translator<'a> {
                 );
                 continue;
             }
+            self.file_elsewhere(here, &page.to, page.spot, page.spot);
             let theirs = self.page_root(here, &page.to);
             let same = theirs == self.root_of(here.scope) && files.root.is_none();
             let pages: Vec<u16> = page
@@ -723,6 +796,12 @@ impl<'a> Translator<'a> {
             }
         };
         let service = self.backend(&target, here.scope, spot);
+        if let Some(set) = here.scope.charset.as_ref().filter(|set| set.value != "off") {
+            self.verdicts.note(
+                set.spot,
+                "what servers answer has the charset that they say, and none else",
+            );
+        }
         let mut table = Table::default().with("to", Value::Text(service));
         self.uri(here, &target, directive, &mut table);
         self.request_fields(here, &target, &mut table);
@@ -944,15 +1023,6 @@ impl<'a> Translator<'a> {
             }
         }
         routes
-    }
-}
-
-/// A redirect that names a path only is to the host that was asked.
-fn absolute(text: &str) -> String {
-    if text.starts_with('/') {
-        format!("$scheme://$http_host{text}")
-    } else {
-        text.to_owned()
     }
 }
 

@@ -8,18 +8,23 @@
 mod check;
 mod condition;
 mod content;
+mod elsewhere;
 mod entry;
 mod glob;
 mod listen;
 mod location;
 mod moved;
 mod names;
+mod real_ip;
 mod renamed;
 mod rewriting;
 mod scope;
 mod site;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod tree;
+mod types;
 mod units;
 mod upstream;
 mod variables;
@@ -260,6 +265,7 @@ impl<'a> Translator<'a> {
 
     /// The settings within a location.
     pub fn inner_scope(&mut self, outer: &Scope, location: &Location<'_>) -> Scope {
+        self.refuse_real_ip(location.directive.inner());
         self.scope(outer, location.directive.inner())
     }
 
@@ -454,16 +460,7 @@ impl<'a> Translator<'a> {
             out.put_at("proxy-protocol", Value::plain(true), listen.spot);
         }
         let scope = &default.scope;
-        let mut trust: Vec<String> = Vec::new();
-        for set in members.iter().flat_map(|server| &server.scope.trust) {
-            if !trust.contains(&set.value) {
-                trust.push(set.value.clone());
-            }
-        }
-        if proxy && trust.is_empty() {
-            // nginx takes the header from whoever connects.
-            trust = vec!["0.0.0.0/0".into(), "::/0".into()];
-        }
+        let trust = self.trust(listen, members, proxy);
         if !trust.is_empty() {
             out.put("trust", Value::texts(trust));
         }

@@ -11,6 +11,7 @@ use super::Translator;
 use super::content::{Here, whole};
 use super::location::{self, Location, answer, redirect};
 use super::moved::{self, Moved};
+use super::scope::Scope;
 use super::tree::Directive;
 use super::variables::{Context, template};
 
@@ -91,23 +92,21 @@ impl<'a> Translator<'a> {
         };
         if outside || matches!(flag, "redirect" | "permanent") {
             let status = if flag == "permanent" { 301 } else { 302 };
-            let rest = if keeps_query { "{uri}" } else { "{path}" };
-            let captures = (1..=9).any(|n| template.contains(&format!("{{{n}}}")));
-            let (base, path) = split_url(&template);
-            let base = if outside {
-                base.to_owned()
+            let to = if outside {
+                template
             } else {
-                "{scheme}://{header:Host}".into()
+                format!("{}{template}", own_host(here.scope))
             };
-            let mut table = Table::default();
-            if captures || keeps_query {
-                table.put("rewrite", rules(path));
-                table.0.extend(redirect(format!("{base}{rest}"), status).0);
-            } else {
-                table = redirect(format!("{base}{path}"), status);
+            let sent = Redirect {
+                to: &to,
+                expression: &whole(regex),
+                keeps_query,
+                status,
+            };
+            if let Some(table) = self.redirected(&sent, directive) {
+                let redirected = self.dressed(here, vec![answer(table, spot)]);
+                routes.extend(guard(&when, &redirected, spot));
             }
-            let redirected = self.dressed(here, vec![answer(table, spot)]);
-            routes.extend(guard(&when, &redirected, spot));
             return;
         }
         if flag.is_empty() && !self.is_last(directive, to, later) {
@@ -143,6 +142,54 @@ impl<'a> Translator<'a> {
             changed.push(route);
         }
         routes.extend(guard(&when, &changed, spot));
+    }
+
+    /// The actions of a redirect.
+    pub fn redirected(&mut self, sent: &Redirect<'_>, directive: &Directive) -> Option<Table> {
+        let Redirect {
+            to,
+            expression,
+            keeps_query,
+            status,
+        } = *sent;
+        let spot = directive.spot;
+        let has_captures = |text: &str| (1..=9).any(|n| text.contains(&format!("{{{n}}}")));
+        let (base, path) = split_url(to);
+        if has_captures(base) {
+            let message = "what an expression has found is filled in in paths, not in a host";
+            self.verdicts.refuse(spot, spot, message);
+            return None;
+        }
+        if path == "{uri}" && keeps_query {
+            self.verdicts.note(
+                spot,
+                "$request_uri has the query, which nginx says twice then: once here, as with a `?` at the end",
+            );
+        }
+        let is_fixed = !has_captures(path);
+        if path == "{uri}" || (is_fixed && !keeps_query) {
+            return Some(redirect(to.to_owned(), status));
+        }
+        if is_fixed && path == "{path}" {
+            return Some(redirect(format!("{base}{{uri}}"), status));
+        }
+        let has_query = path.contains('?');
+        if has_query && !keeps_query {
+            self.verdicts.note(
+                spot,
+                "the query that a client sends follows the new one: a `?` at the end drops it where there is no other",
+            );
+        }
+        let path = if path.is_empty() { "/" } else { path };
+        let rules = Table::default().with(&format!("~{expression}"), Value::text(path));
+        let rest = if keeps_query || has_query {
+            "{uri}"
+        } else {
+            "{path}"
+        };
+        let mut table = Table::default().with("rewrite", Value::Table(rules));
+        table.0.extend(redirect(format!("{base}{rest}"), status).0);
+        Some(table)
     }
 
     /// Whether a `rewrite` without a flag does what one with `last` does: nothing behind it looks at the new path.
@@ -249,12 +296,59 @@ fn is_at(here: Here<'_, '_>, location: &Location<'_>) -> bool {
         .is_some_and(|here| here.directive.spot == spot)
 }
 
-/// `https://host/path` in two.
+/// A redirect.
+pub(crate) struct Redirect<'t> {
+    /// The URL as a template, or the path.
+    pub to: &'t str,
+    /// What finds the whole path, for what is filled in of it.
+    pub expression: &'t str,
+    /// The client's query follows.
+    pub keeps_query: bool,
+    pub status: u16,
+}
+
+/// What a redirect to a path begins with.
+pub(crate) fn own_host(scope: &Scope) -> &'static str {
+    let relative = scope.absolute_redirect.as_ref();
+    if relative.is_some_and(|set| !set.value) {
+        ""
+    } else {
+        "{scheme}://{header:Host}"
+    }
+}
+
+/// `https://host/path` in two; the path may be a variable.
 fn split_url(template: &str) -> (&str, &str) {
-    let after = template.find("://").map_or(0, |at| at + 3);
-    match template[after..].find('/') {
-        Some(at) if after > 0 => template.split_at(after + at),
-        _ if after > 0 => (template, "/"),
-        _ => ("", template),
+    let after = match template.find("://") {
+        Some(at) => at + 3,
+        None => return ("", template),
+    };
+    let rest = &template[after..];
+    let starts = ["/", "?", "{uri}", "{path}"].map(|start| rest.find(start));
+    match starts.into_iter().flatten().min() {
+        Some(at) => template.split_at(after + at),
+        None => (template, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_host_and_a_path() {
+        for (url, parts) in [
+            ("https://h/a/b", ("https://h", "/a/b")),
+            ("https://h{uri}", ("https://h", "{uri}")),
+            (
+                "{scheme}://{header:Host}{path}",
+                ("{scheme}://{header:Host}", "{path}"),
+            ),
+            ("https://h", ("https://h", "")),
+            ("https://h?a=/", ("https://h", "?a=/")),
+            ("/a/b", ("", "/a/b")),
+        ] {
+            assert_eq!(split_url(url), parts);
+        }
     }
 }

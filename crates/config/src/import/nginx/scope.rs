@@ -1,7 +1,6 @@
 //! What holds at a place: settings of the blocks around it, and its own. A setting that is a list is replaced as a
 //! whole by one that stands further in, as nginx has it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::document::{Table, Value};
@@ -10,7 +9,9 @@ use super::super::sources::Spot;
 use super::entry::{Limit, Zone};
 use super::renamed::Renaming;
 use super::tree::Directive;
+use super::types::Types;
 use super::units;
+use super::upstream::NextUpstream;
 
 /// A setting and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +66,12 @@ pub(crate) struct Scope {
     pub root: Option<Set<String>>,
     pub index: Option<Set<Vec<String>>>,
     pub autoindex: Option<Set<bool>>,
+    pub absolute_redirect: Option<Set<bool>>,
     pub expires: Option<Set<Expires>>,
-    pub types: Option<Set<BTreeMap<String, String>>>,
-    /// The types come from the file that nginx brings along.
-    pub usual_types: bool,
+    pub types: Option<Set<Types>>,
     pub default_type: Option<Set<String>>,
     pub charset: Option<Set<String>>,
+    pub charset_types: Option<Set<Vec<String>>>,
     pub gzip: Option<Set<bool>>,
     pub gzip_static: Option<Set<bool>>,
     pub gzip_types: Option<Set<Vec<String>>>,
@@ -90,7 +91,10 @@ pub(crate) struct Scope {
     pub header_timeout: Option<Set<Duration>>,
     pub body_timeout: Option<Set<Duration>>,
     pub keepalive: Option<Set<Duration>>,
+    /// `set_real_ip_from`.
     pub trust: Vec<Set<String>>,
+    pub real_ip_header: Option<Set<String>>,
+    pub real_ip_recursive: Option<Set<bool>>,
     pub proxy_headers: Vec<Field>,
     pub hidden_headers: Vec<Set<String>>,
     pub redirects: Vec<Renaming>,
@@ -98,7 +102,7 @@ pub(crate) struct Scope {
     pub cookie_domains: Vec<Renaming>,
     pub connect_timeout: Option<Set<Duration>>,
     pub read_timeout: Option<Set<Duration>>,
-    pub next_upstream: Option<Set<bool>>,
+    pub next_upstream: Option<Set<NextUpstream>>,
     pub tries: Option<Set<u64>>,
     pub verify: Option<Set<bool>>,
     pub tls_name: Option<Set<String>>,
@@ -161,6 +165,7 @@ impl Scope {
         };
         match directive.name.text.as_str() {
             "root" => self.root = text(),
+            "absolute_redirect" => self.absolute_redirect = switch(),
             "autoindex" => self.autoindex = switch(),
             "gzip" => self.gzip = switch(),
             "gzip_static" => self.gzip_static = switch(),
@@ -185,6 +190,8 @@ impl Scope {
                     );
                 }
             }
+            "real_ip_header" => self.real_ip_header = text(),
+            "real_ip_recursive" => self.real_ip_recursive = switch(),
             "proxy_ssl_verify" => self.verify = switch(),
             "auth_basic" => self.realm = text(),
             "auth_basic_user_file" => self.users = text(),
@@ -226,6 +233,13 @@ impl Scope {
                     verdicts.note(spot, "TLS 1.2 is the oldest version spoken");
                 }
             }
+            "charset_types" => {
+                let types = directive.args.iter().map(|word| word.text.clone());
+                self.charset_types = Some(Set {
+                    value: types.collect(),
+                    spot,
+                });
+            }
             "index" => {
                 let names = directive
                     .args
@@ -235,16 +249,11 @@ impl Scope {
                 self.index = Some(Set { value: names, spot });
             }
             "types" => {
-                let mut types = BTreeMap::new();
-                for entry in directive.inner() {
-                    for suffix in &entry.args {
-                        types.insert(suffix.text.clone(), entry.name.text.clone());
-                    }
-                }
-                let first = directive.inner().first();
-                let file = first.map_or(String::new(), |entry| file_of(entry.spot));
-                self.usual_types = file.ends_with("mime.types");
-                self.types = Some(Set { value: types, spot });
+                let types = own.types.get_or_insert_with(|| Set {
+                    value: Types::default(),
+                    spot,
+                });
+                types.value.read(directive, file_of);
             }
             "expires" => self.expires(directive, verdicts),
             "error_page" => own.error_pages.extend(error_page(directive, verdicts)),
@@ -338,10 +347,8 @@ impl Scope {
                 }
             }
             "proxy_next_upstream" => {
-                self.next_upstream = Some(Set {
-                    value: directive.arg(0) != "off",
-                    spot,
-                });
+                let value = NextUpstream::read(directive, verdicts);
+                self.next_upstream = Some(Set { value, spot });
             }
             "proxy_next_upstream_tries" => match directive.arg(0).parse() {
                 Ok(value) => self.tries = Some(Set { value, spot }),
@@ -403,6 +410,7 @@ impl Scope {
 /// Lists of the block itself, which replace those of the blocks around it.
 #[derive(Default)]
 struct Own {
+    types: Option<Set<Types>>,
     error_pages: Vec<ErrorPage>,
     add_headers: Vec<Field>,
     access: Vec<Access>,
@@ -423,6 +431,9 @@ impl Own {
             if !own.is_empty() {
                 *outer = own;
             }
+        }
+        if self.types.is_some() {
+            scope.types = self.types;
         }
         take(self.error_pages, &mut scope.error_pages);
         take(self.add_headers, &mut scope.add_headers);

@@ -84,7 +84,7 @@ impl Translator<'_> {
         if scope.autoindex.as_ref().is_some_and(|set| set.value) {
             table.put("listing", Value::plain(true));
         }
-        self.types(scope, &mut table);
+        self.types(scope, server.directive.spot, &mut table);
         if let Some(set) = &scope.expires {
             let time = match set.value {
                 // Said by the route.
@@ -115,20 +115,8 @@ impl Translator<'_> {
             table.put("errors", Value::Table(errors));
         }
         if self.options.direct {
-            // nginx hides no names and says no charset of its own.
+            // nginx hides no names.
             table.put("hidden", Value::plain(true));
-            if let Some(set) = scope.charset.as_ref().filter(|set| set.value != "off") {
-                table.put("charset", Value::text(&set.value));
-            } else {
-                table.put("charset", Value::plain(false));
-            }
-        } else if let Some(set) = &scope.charset {
-            let value = if set.value == "off" {
-                Value::plain(false)
-            } else {
-                Value::text(&set.value)
-            };
-            table.put("charset", value);
         }
         if let Some(same) = self.sites.iter().find(|site| site.table == table) {
             return same.name.clone();
@@ -161,35 +149,6 @@ impl Translator<'_> {
             section,
         });
         name
-    }
-
-    fn types(&mut self, scope: &Scope, table: &mut Table) {
-        let mut types = Table::default();
-        match &scope.types {
-            Some(set) if scope.usual_types => {
-                self.verdicts.note(
-                    set.spot,
-                    "the built-in table of types is used, which has what this file has",
-                );
-            }
-            Some(set) => {
-                for (suffix, kind) in &set.value {
-                    types.put(suffix, Value::text(kind));
-                }
-            }
-            None => {}
-        }
-        let usual = match (&scope.default_type, self.options.direct) {
-            (Some(set), _) => set.value.as_str(),
-            (None, true) => "text/plain",
-            (None, false) => "application/octet-stream",
-        };
-        if usual != "application/octet-stream" {
-            types.put("*", Value::text(usual));
-        }
-        if !types.is_empty() {
-            table.put("types", Value::Table(types));
-        }
     }
 
     /// A path of the file, which is relative to the prefix.

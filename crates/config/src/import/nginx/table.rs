@@ -159,7 +159,7 @@ const BLOCKS: &[Row] = &[
         "routes with `path`: exact ones first, then as nginx chooses",
     ),
     to("upstream", HTTP | STREAM, (1, 1), "a `[backend.NAME]`"),
-    to("types", HSL, (0, 0), "`types` of sites"),
+    to("types", HSL, (0, 0), "`types` and `only-types` of sites"),
     to(
         "if",
         SL,
@@ -226,18 +226,23 @@ const SERVERS: &[Row] = &[
         (1, 2),
         "`timeouts.idle` of the listener",
     ),
-    to("set_real_ip_from", HSL, (1, 1), "`trust` of the listener"),
-    without(
+    to(
+        "set_real_ip_from",
+        HSL,
+        (1, 1),
+        "`trust` of the listener, with `real_ip_header X-Forwarded-For` or `proxy_protocol`",
+    ),
+    to(
         "real_ip_header",
         HSL,
         (1, 1),
-        "X-Forwarded-For is what is believed, and PROXY headers",
+        "X-Forwarded-For and `proxy_protocol`: `trust` of the listener; others are refused",
     ),
-    without(
+    to(
         "real_ip_recursive",
         HSL,
         (1, 1),
-        "the last address that is not in `trust` is the client",
+        "`on`: the last address that is not in `trust` is the client; `off` is told",
     ),
     without(
         "send_timeout",
@@ -309,11 +314,11 @@ const SERVERS: &[Row] = &[
         (1, 1),
         "redirects name the port that was asked",
     ),
-    without(
+    to(
         "absolute_redirect",
         HSL,
         (1, 1),
-        "redirects to a directory are relative to the host that was asked",
+        "`redirect` to a URL, or with `off` to a path; redirects to a directory always name a path",
     ),
     without(
         "ignore_invalid_headers",
@@ -458,7 +463,12 @@ const FILES: &[Row] = &[
         (1, 1),
         "the listing has its own form",
     ),
-    without("charset_types", HSL, (1, MANY), "text has a charset"),
+    to(
+        "charset_types",
+        HSL,
+        (1, MANY),
+        "`types` of a site with their charset",
+    ),
     without(
         "override_charset",
         HSLI,
@@ -715,7 +725,7 @@ const PROXYING: &[Row] = &[
         "proxy_next_upstream",
         HSL,
         (1, MANY),
-        "`retry = 0` when it is off",
+        "`retry.on` of the backend, and `retry = 0` when it is off",
     ),
     to(
         "proxy_next_upstream_tries",

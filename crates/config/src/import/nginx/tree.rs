@@ -206,10 +206,29 @@ impl Reader<'_> {
             }
             match self.open(&path) {
                 Ok(file) => list.extend(self.file(file, depth + 1)),
-                Err(_) if !self.needs_types && path.ends_with("mime.types") => self.verdicts.note(
-                    directive.spot,
-                    "the file is not here: the built-in table of types is used, which has what nginx's has",
-                ),
+                Err(_) if !self.needs_types && path.ends_with("mime.types") => {
+                    self.verdicts.note(
+                        directive.spot,
+                        "the file is not here: nothing is known of types that you may have added to it",
+                    );
+                    // A block that says no more than where its entries are.
+                    let name = |text: &str| Word {
+                        text: text.to_owned(),
+                        spot: word.spot,
+                    };
+                    let entry = Directive {
+                        name: name("mime.types"),
+                        args: Vec::new(),
+                        block: None,
+                        spot: word.spot,
+                    };
+                    list.push(Directive {
+                        name: name("types"),
+                        args: Vec::new(),
+                        block: Some(vec![entry]),
+                        spot: directive.spot,
+                    });
+                }
                 Err(error) => {
                     let reason = match error.raw_os_error() {
                         Some(2) => "2: No such file or directory".to_owned(),

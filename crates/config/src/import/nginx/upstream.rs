@@ -1,6 +1,7 @@
 //! `proxy_pass` and `upstream`: backends.
 
 use super::super::document::{Section, Table, Value};
+use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::scope::Scope;
 use super::tree::Directive;
@@ -51,30 +52,119 @@ pub(crate) fn target(text: &str) -> Result<Target, String> {
     Ok(Target { tls, host, uri })
 }
 
+/// `proxy_next_upstream`: when a request goes to another server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NextUpstream {
+    off: bool,
+    /// Answers that are tried again.
+    on: Vec<u16>,
+}
+
+impl NextUpstream {
+    pub fn read(directive: &Directive, verdicts: &mut Verdicts) -> Self {
+        const WORDS: [&str; 6] = [
+            "error",
+            "timeout",
+            "invalid_header",
+            "non_idempotent",
+            "off",
+            "updating",
+        ];
+        let spot = directive.spot;
+        let mut next = Self::default();
+        let named = |word: &str| directive.args.iter().any(|arg| arg.text == word);
+        for word in &directive.args {
+            match word.text.strip_prefix("http_").map(str::parse::<u16>) {
+                Some(Ok(status @ (403 | 404 | 429 | 500 | 502 | 503 | 504))) => {
+                    next.on.push(status);
+                }
+                None if word.text == "off" => next.off = true,
+                None if WORDS[..4].contains(&&*word.text) => {}
+                _ => verdicts.refuse_hint(
+                    spot,
+                    word.spot,
+                    format!("invalid value \"{}\"", word.text),
+                    did_you_mean(&word.text, WORDS[..5].iter().copied()),
+                ),
+            }
+        }
+        if next.off {
+            next.on.clear();
+            return next;
+        }
+        for (word, is_named, what) in [
+            (
+                "error",
+                false,
+                "a server that cannot be reached is tried again elsewhere, though `error` is not named",
+            ),
+            (
+                "timeout",
+                false,
+                "a server that does not answer in time is tried again elsewhere, though `timeout` is not named",
+            ),
+            (
+                "invalid_header",
+                true,
+                "an answer that cannot be read is not tried again: it is 502",
+            ),
+            (
+                "non_idempotent",
+                true,
+                "a request whose method may not be repeated is tried again as long as nothing of it was sent",
+            ),
+        ] {
+            if named(word) == is_named {
+                verdicts.note(spot, what);
+            }
+        }
+        next
+    }
+}
+
+/// `retry` of a backend with so many servers.
+fn retry(scope: &Scope, servers: usize) -> Option<Value> {
+    let next = scope.next_upstream.as_ref().map(|set| &set.value);
+    if next.is_some_and(|next| next.off) {
+        return Some(Value::plain(0));
+    }
+    let said = scope.tries.as_ref().filter(|set| set.value > 0);
+    let said = said.map(|set| set.value - 1);
+    match next {
+        // Each server once.
+        Some(next) if !next.on.is_empty() && servers > 1 => {
+            let each = u64::try_from(servers - 1).unwrap_or(u64::MAX);
+            let tries = said.map_or(each, |said| said.min(each));
+            let on = next.on.iter().map(Value::plain).collect();
+            let table = Table::default().with("tries", Value::plain(tries));
+            Some(Value::Table(table.with("on", Value::List(on))))
+        }
+        _ => said.map(Value::plain),
+    }
+}
+
 impl Translator<'_> {
     /// The backend for a target under the settings of a place, by its name.
     pub fn backend(&mut self, target: &Target, scope: &Scope, spot: Spot) -> String {
         let mut table = Table::default();
         let upstream = self.upstreams.get(&target.host).copied();
-        let several = match upstream {
+        let servers = match upstream {
             Some(upstream) => self.upstream(upstream, &mut table),
             None => {
                 let address = with_port(&target.host, target.tls);
                 table.put("servers", Value::text(address));
-                false
+                1
             }
         };
         // nginx has no checks; with one server there is no other to go to.
-        if !several {
+        if servers < 2 {
             table.put("check", Value::plain(false));
         }
         if target.tls {
             table.put("tls", tls(scope));
         }
-        if scope.next_upstream.as_ref().is_some_and(|set| !set.value) {
-            table.put("retry", Value::plain(0));
-        } else if let Some(tries) = scope.tries.as_ref().filter(|set| set.value > 0) {
-            table.put("retry", Value::plain(tries.value - 1));
+        if let Some(retry) = retry(scope, servers) {
+            table.put("retry", retry);
         }
         let mut timeouts = Table::default();
         if let Some(set) = &scope.connect_timeout {
@@ -118,8 +208,8 @@ impl Translator<'_> {
         name
     }
 
-    /// `upstream NAME { ... }`; whether it has several servers.
-    fn upstream(&mut self, upstream: &Directive, table: &mut Table) -> bool {
+    /// `upstream NAME { ... }`; how many servers it has.
+    fn upstream(&mut self, upstream: &Directive, table: &mut Table) -> usize {
         let mut servers = Vec::new();
         let mut errors = None;
         let mut balance = None;
@@ -197,7 +287,7 @@ impl Translator<'_> {
             self.verdicts.translated(spot);
         }
         self.verdicts.translated(upstream.spot);
-        let several = servers.len() > 1;
+        let count = servers.len();
         if servers.is_empty() {
             self.verdicts.refuse(
                 upstream.spot,
@@ -212,11 +302,11 @@ impl Translator<'_> {
         if let Some(stick) = stick {
             table.put("stick", stick);
         }
-        if let (true, Some(errors)) = (several, errors) {
+        if let (true, Some(errors)) = (count > 1, errors) {
             let check = Table::default().with("errors", Value::plain(errors));
             table.put("check", Value::Table(check));
         }
-        several
+        count
     }
 
     /// `server ADDRESS ...` of an upstream, and its `max_fails`.
@@ -299,6 +389,52 @@ fn tls(scope: &Scope) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_tried_again_is_said_of_the_backend() {
+        let retry = |lines: &str| {
+            let upstream =
+                "upstream u { server 127.0.0.1:82; server 127.0.0.1:83; server 127.0.0.1:84; }";
+            let made = super::super::tests::direct(&format!(
+                "{upstream} server {{ listen 81; location / {{ {lines} proxy_pass http://u; }} }}"
+            ));
+            let line = made.text.lines().find(|line| line.starts_with("retry"));
+            line.map_or(String::new(), |line| {
+                line.split_once("= ").unwrap().1.to_owned()
+            })
+        };
+        for (lines, wanted) in [
+            ("", ""),
+            ("proxy_next_upstream error timeout;", ""),
+            ("proxy_next_upstream off;", "0"),
+            (
+                "proxy_next_upstream error timeout http_500 http_503;",
+                "{ tries = 2, on = [500, 503] }",
+            ),
+            (
+                "proxy_next_upstream error timeout http_404; proxy_next_upstream_tries 2;",
+                "{ tries = 1, on = 404 }",
+            ),
+            ("proxy_next_upstream_tries 2;", "1"),
+        ] {
+            assert_eq!(retry(lines), wanted, "{lines}");
+        }
+        let server = |words: &str| {
+            format!(
+                "server {{ listen 81; location / {{ proxy_next_upstream {words}; proxy_pass http://127.0.0.1:82; }} }}"
+            )
+        };
+        super::super::tests::are_noted(&[
+            (&server("timeout"), "though `error` is not named"),
+            (&server("error"), "though `timeout` is not named"),
+            (&server("error timeout invalid_header"), "it is 502"),
+            (
+                &server("error timeout non_idempotent"),
+                "nothing of it was sent",
+            ),
+        ]);
+        super::super::tests::are_refused(&[(&server("http_501"), "invalid value \"http_501\"")]);
+    }
 
     #[test]
     fn targets_are_taken_apart() {

@@ -53,7 +53,7 @@ fn variable(name: &str, context: &Context<'_>) -> Option<String> {
         "host" => "{host}".into(),
         "http_host" => "{header:Host}".into(),
         "server_name" | "hostname" => braces(context.server_name),
-        "remote_addr" | "realip_remote_addr" | "binary_remote_addr" => "{client}".into(),
+        "remote_addr" => "{client}".into(),
         "request_uri" => "{uri}".into(),
         "uri" | "document_uri" => "{path}".into(),
         "args" | "query_string" => "{query}".into(),

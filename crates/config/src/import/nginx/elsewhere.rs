@@ -1,0 +1,182 @@
+//! Files that nginx looks for another location for: an index of a directory, and what `try_files` and `error_page` end in.
+//!
+//! A site finds both by itself, in the place that the path as it came is in. That is the same where the other location
+//! says no more than where files are; what else it says is told, and what answers otherwise there is refused.
+
+use super::super::sources::Spot;
+use super::Translator;
+use super::content::Here;
+use super::location::{self, Kind, Location};
+
+/// What a location says of the files in it.
+enum Says {
+    /// Nothing that the place which leads to it does not.
+    Nothing,
+    /// How they are sent.
+    Settings(String),
+    /// That something else answers, or who may ask.
+    Answers(String),
+}
+
+impl<'a> Translator<'a> {
+    /// An index that belongs to another location.
+    pub fn index_elsewhere(&mut self, here: Here<'_, 'a>) {
+        // Where no root is named nobody means files.
+        if here.scope.root.is_none() {
+            return;
+        }
+        let directory = match here.location {
+            Some(location) => match location.kind {
+                Kind::Prefix | Kind::Final => match location.text.rfind('/') {
+                    Some(slash) => &location.text[..=slash],
+                    None => return,
+                },
+                Kind::Exact if location.text.ends_with('/') => &location.text,
+                Kind::Exact | Kind::Regex { .. } | Kind::Named => return,
+            },
+            // Of which nothing is left where a location has all paths.
+            None if here.server.locations.iter().any(|l| l.text == "/") => return,
+            None => "/",
+        };
+        let usual = ["index.html".to_owned()];
+        let (names, spot) = match &here.scope.index {
+            Some(set) => (&set.value[..], set.spot),
+            None => (&usual[..], here.spot),
+        };
+        for name in names {
+            let path = format!("{directory}{name}");
+            let Some(next) = location::choose(&here.server.locations, &path) else {
+                continue;
+            };
+            let shown = next.directive.shown();
+            match says(here, next) {
+                Says::Nothing => {}
+                Says::Settings(what) => self.verdicts.note(
+                    next.directive.spot,
+                    format!("`{what}` holds for the file that is asked for by its name, not for a directory whose index it is"),
+                ),
+                // A file that nobody may see must not be the index of a directory.
+                Says::Answers(what) => self.verdicts.refuse(
+                    spot,
+                    spot,
+                    format!(
+                        "an index `{name}` belongs to `{shown}`, whose `{what}` would not be asked here: leave it out of \
+                         `index`, or let that location have paths that end in a slash, too"
+                    ),
+                ),
+            }
+        }
+    }
+
+    /// A file that is fallen back to, which belongs to another location.
+    pub fn file_elsewhere(&mut self, here: Here<'_, 'a>, path: &str, directive: Spot, at: Spot) {
+        let Some(next) = location::choose(&here.server.locations, path) else {
+            return;
+        };
+        let shown = next.directive.shown();
+        match says(here, next) {
+            Says::Nothing => {}
+            Says::Settings(what) => self.verdicts.note(
+                next.directive.spot,
+                format!("`{what}` holds for the file that is asked for by its name, not where it is fallen back to"),
+            ),
+            Says::Answers(what) => self.verdicts.refuse(
+                directive,
+                at,
+                format!("{path} belongs to `{shown}`, whose `{what}` would not be asked here"),
+            ),
+        }
+    }
+}
+
+fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
+    let is_here = here
+        .location
+        .is_some_and(|here| has(next, here.directive.spot));
+    if is_here {
+        return Says::Nothing;
+    }
+    let mut settings = None;
+    for inner in next.directive.inner() {
+        match inner.name.text.as_str() {
+            // Where files are is seen by who looks for them; what comes from within may come here.
+            "root" | "internal" | "index" | "access_log" | "try_files" => {}
+            "return" | "rewrite" | "if" | "allow" | "deny" | "auth_basic" | "limit_req"
+            | "limit_except" | "proxy_pass" | "alias" | "stub_status" | "location" | "break" => {
+                return Says::Answers(inner.shown());
+            }
+            _ => settings = settings.or_else(|| Some(inner.shown())),
+        }
+    }
+    settings.map_or(Says::Nothing, Says::Settings)
+}
+
+/// Whether a location is the one at a spot, or has it within.
+fn has(location: &Location<'_>, spot: Spot) -> bool {
+    location.directive.spot == spot || location.children.iter().any(|inner| has(inner, spot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{are_noted, are_refused};
+
+    const APP: &str = "proxy_pass http://127.0.0.1:82;";
+
+    #[test]
+    fn an_index_that_something_else_answers_for_is_refused() {
+        let server = |lines: &str| format!("server {{ listen 81; root /srv; {lines} }}");
+        are_refused(&[
+            (
+                &server(&format!("index index.php; location ~ \\.php$ {{ {APP} }}")),
+                "an index `index.php` belongs to `location ~ \\.php$`",
+            ),
+            (
+                &server(&format!("location = / {{ }} location / {{ {APP} }}")),
+                "whose `proxy_pass",
+            ),
+            (
+                &server("location / { } location ~ \\.html$ { deny all; }"),
+                "whose `deny all`",
+            ),
+            (
+                &server(
+                    "location / { try_files $uri /a.html; } location = /a.html { auth_basic x; }",
+                ),
+                "whose `auth_basic x`",
+            ),
+        ]);
+        are_noted(&[
+            (
+                &server("location / { } location ~ \\.html$ { expires 1h; }"),
+                "not for a directory whose index it is",
+            ),
+            (
+                &server(
+                    "location / { try_files $uri $uri/ /a.html; } location = /a.html { add_header X-A b; }",
+                ),
+                "not where it is fallen back to",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn what_is_fallen_back_to_is_asked_for_the_path_that_came_or_refused() {
+        let server = |last: &str| {
+            format!(
+                "server {{ listen 81; root /srv; location / {{ try_files $uri $uri/ {last}; }} location = /index.php {{ {APP} }} location @app {{ rewrite ^ /index.php break; {APP} }} }}"
+            )
+        };
+        are_refused(&[
+            (&server("/index.php"), "by a named location"),
+            (&server("/index.php?$args"), "by a named location"),
+            (&server("/index.php?q=$uri&$args"), "by a named location"),
+            (&server("/index.php$is_args$args"), "by a named location"),
+            (&server("/$host.html"), "worked out for each request"),
+            (&server("@app"), "does more than pass requests on"),
+        ]);
+        are_noted(&[(
+            "server { listen 81; root /srv; location / { try_files $uri @app; } location @app { proxy_pass http://127.0.0.1:82; } }",
+            "other methods than GET and HEAD",
+        )]);
+    }
+}

@@ -1,0 +1,101 @@
+//! What becomes of files that say something which is not the same everywhere.
+
+use super::super::{Input, Options, Part, Translation, Verdict, nginx, set_up};
+
+fn file(http: &str) -> Input {
+    Input {
+        name: "/etc/nginx/nginx.conf".into(),
+        text: format!("events {{ }}\nhttp {{ {http} }}\n"),
+    }
+}
+
+/// As `tandem nginx` takes it.
+pub(super) fn direct(http: &str) -> Translation {
+    let options = Options {
+        direct: true,
+        directory: "/usr/share/nginx".into(),
+        ..Options::default()
+    };
+    nginx(&file(http), None, &options, &|_| None)
+}
+
+/// As `tandem import` makes a cluster file of it.
+pub(super) fn imported(http: &str) -> Translation {
+    let part = Part {
+        input: file(http),
+        of: None,
+    };
+    set_up(&[part], None, &|_| None)
+}
+
+/// What is said of a file.
+pub(super) fn said(made: &Translation, verdict: Verdict) -> Vec<String> {
+    let said = made.report.of(verdict);
+    said.map(|entry| entry.message.clone()).collect()
+}
+
+/// Each file is refused with a sentence that has these words in it.
+pub(super) fn are_refused(files: &[(&str, &str)]) {
+    for (http, words) in files {
+        let refused = said(&direct(http), Verdict::Refused);
+        assert!(
+            refused.iter().any(|message| message.contains(words)),
+            "{http}: {refused:?}"
+        );
+    }
+}
+
+/// Each file is taken, and a note has these words in it.
+pub(super) fn are_noted(files: &[(&str, &str)]) {
+    for (http, words) in files {
+        let made = direct(http);
+        let refused = said(&made, Verdict::Refused);
+        assert!(refused.is_empty(), "{http}: {refused:?}");
+        let noted = said(&made, Verdict::Noted);
+        assert!(
+            noted.iter().any(|message| message.contains(words)),
+            "{http}: {noted:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_added_to_the_types_of_nginx_is_in_the_cluster_file() {
+    let made = imported(
+        "include mime.types; types { text/markdown md; text/css css; text/x-mine html; } \
+         server { root /srv/a; }",
+    );
+    assert!(
+        made.text.contains(
+            "types = { html = \"text/x-mine\", md = \"text/markdown\", \"*\" = \"text/plain\" }"
+        ),
+        "{}",
+        made.text
+    );
+    assert!(!made.text.contains("only-types"), "{}", made.text);
+    let noted = said(&made, Verdict::Noted);
+    assert!(
+        noted.iter().any(|note| note.contains("built-in table")),
+        "{noted:?}"
+    );
+}
+
+#[test]
+fn types_take_the_place_of_all_there_are() {
+    let made = imported(
+        "types { text/html html; } server { root /srv/a; location /up/ { types { } default_type application/octet-stream; } }",
+    );
+    let loaded = made.loaded.expect("it is taken");
+    let sites = loaded
+        .cluster
+        .services
+        .iter()
+        .filter_map(|service| match service {
+            tandem_model::Service::Site(site) => Some(site),
+            _ => None,
+        });
+    let types: Vec<(bool, usize)> = sites
+        .map(|site| (site.only_types, site.types.len()))
+        .collect();
+    assert_eq!(types, [(true, 2), (true, 0)]);
+}
