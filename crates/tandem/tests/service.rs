@@ -112,6 +112,19 @@ fn a_killed_node_is_told_from_a_stopped_one() {
 }
 
 #[test]
+fn a_node_that_is_started_in_the_moment_of_its_death_runs_afterwards() {
+    let machine = Machine::new();
+    assert_eq!(machine.verb(&["start"]).0, 0);
+    for _ in 0..10 {
+        let pid = machine.pid();
+        send(pid, Signal::KILL);
+        let (code, said) = machine.verb(&["start"]);
+        assert!(code == 0 && said.contains("started"), "{said}");
+        assert!(!runs(pid) && runs(machine.pid()));
+    }
+}
+
+#[test]
 fn what_does_not_start_says_why() {
     let machine = Machine::new();
     let _taken = TcpListener::bind(machine.address).expect("the port is free");

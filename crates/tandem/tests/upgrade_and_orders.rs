@@ -25,24 +25,28 @@ fn started() -> Machine {
 
 /// A binary that becomes the real one when [`open`](Gate::open) was called.
 struct Gate {
-    gate: String,
+    opened: String,
     pid: String,
     binary: String,
 }
 
 impl Gate {
     fn new(machine: &Machine) -> Self {
-        let (gate, pid) = (machine.at("gate"), machine.at("successor.pid"));
+        let (opened, pid) = (machine.at("opened"), machine.at("successor.pid"));
         let tandem = env!("CARGO_BIN_EXE_tandem");
         let script = format!(
-            "#!/bin/sh\necho $$ > {pid}\nwhile [ ! -e {gate} ]; do sleep 0.02; done\nexec {tandem} \"$@\"\n"
+            "#!/bin/sh\necho $$ > {pid}\nwhile [ ! -e {opened} ]; do sleep 0.02; done\nexec {tandem} \"$@\"\n"
         );
         let binary = machine.script("gated", &script);
-        Self { gate, pid, binary }
+        Self {
+            opened,
+            pid,
+            binary,
+        }
     }
 
     fn open(&self) {
-        fs::write(&self.gate, "").expect("the gate opens");
+        fs::write(&self.opened, "").expect("the gate opens");
     }
 
     /// The process that waits before it.
