@@ -56,11 +56,26 @@ pub enum Ask {
 /// An answer to come. How long that may take is the matter of whoever gives it.
 pub type Told = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
+/// Why an order was not carried out. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It cannot be done, for this reason.
+    No(String),
+    /// Another process takes this one's place, or has it: whoever orders it again reaches the one that serves.
+    Again(String),
+}
+
 /// How an order went: JSON, or why not.
-pub type Done = Pin<Box<dyn Future<Output = Result<Value, String>> + Send>>;
+pub type Done = Pin<Box<dyn Future<Output = Result<Value, Refusal>> + Send>>;
 
 /// Whoever runs the node.
 pub trait Operations: Send + Sync {
+    /// Whether changes are for this process: not while another one takes its place, nor afterwards, nor while it stops.
+    ///
+    /// # Errors
+    /// Says what to do instead.
+    fn takes_changes(&self) -> Result<(), Refusal>;
+
     /// Gives an order. The answer comes when it was carried out; how long that may take is the order's own matter.
     fn order(&self, order: Order) -> Done;
 
@@ -80,8 +95,13 @@ pub trait Others: Send + Sync {
 pub struct Fixed;
 
 impl Operations for Fixed {
+    fn takes_changes(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     fn order(&self, _: Order) -> Done {
-        Box::pin(ready(Err("this cannot be ordered here".into())))
+        let why = "this cannot be ordered here";
+        Box::pin(ready(Err(Refusal::No(why.into()))))
     }
 
     fn sessions(&self, _: Ask) -> Told {

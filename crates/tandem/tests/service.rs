@@ -2,76 +2,13 @@
 
 mod common;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
+use common::machine::Machine;
 use common::{Dir, PATIENCE, get, has, runs, send, stderr, stdout, tandem, wait_until};
 use rustix::process::Signal;
-use serde_json::Value;
-
-/// A machine: its /etc/tandem, its pid file, its log. What was started on it is stopped at the end.
-struct Machine {
-    dir: Dir,
-    address: SocketAddr,
-}
-
-impl Machine {
-    fn new() -> Self {
-        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = held.local_addr().expect("an address");
-        let machine = Self {
-            dir: Dir::new(),
-            address,
-        };
-        machine.configure("respond = { status = 200, body = \"first\" }");
-        machine
-    }
-
-    /// Writes the cluster file, with a route that does this.
-    fn configure(&self, deed: &str) {
-        let text = format!(
-            "[cluster]\nstate = \"{}/state\"\nadmin = false\n[listener.web]\nbind = \"{}\"\nroute = [{{ {deed} }}]\n",
-            self.dir.path().display(),
-            self.address
-        );
-        self.dir.file("etc/cluster.toml", &text);
-    }
-
-    fn at(&self, name: &str) -> String {
-        self.dir.path().join(name).to_string_lossy().into_owned()
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = tandem();
-        command
-            .args(args)
-            .stdin(Stdio::null())
-            .env("TANDEM_ETC", self.at("etc"))
-            .env("TANDEM_PID_FILE", self.at("run/tandem.pid"))
-            .env("TANDEM_LOG", self.at("log"));
-        command
-    }
-
-    /// Runs a verb; its exit code and what it said.
-    fn verb(&self, args: &[&str]) -> (i32, String) {
-        let done: Output = self.command(args).output().expect("the binary runs");
-        let said = stdout(&done) + &stderr(&done);
-        (done.status.code().expect("it exits"), said)
-    }
-
-    fn pid(&self) -> u32 {
-        let (_, said) = self.verb(&["status", "--json"]);
-        let status: Value = serde_json::from_str(&said).expect("JSON");
-        status["pid"].as_u64().expect("it runs") as u32
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.command(&["stop"]).output();
-    }
-}
 
 #[test]
 fn verbs_do_what_init_scripts_expect() {
@@ -172,6 +109,19 @@ fn a_killed_node_is_told_from_a_stopped_one() {
     assert_eq!(code, 1, "{said}");
     assert_eq!(machine.verb(&["start"]).0, 0, "its pid file is no obstacle");
     assert_eq!(machine.verb(&["status"]).0, 0);
+}
+
+#[test]
+fn a_node_that_is_started_in_the_moment_of_its_death_runs_afterwards() {
+    let machine = Machine::new();
+    assert_eq!(machine.verb(&["start"]).0, 0);
+    for _ in 0..10 {
+        let pid = machine.pid();
+        send(pid, Signal::KILL);
+        let (code, said) = machine.verb(&["start"]);
+        assert!(code == 0 && said.contains("started"), "{said}");
+        assert!(!runs(pid) && runs(machine.pid()));
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::operations::Order;
 /// How long a process drains whose place was taken, unless told otherwise, in seconds: long enough for what people watch
 /// and upload, short enough that an old version is not there for ever.
 const DRAIN: u32 = 300;
+/// Where an upgrade is ordered.
+pub(super) const UPGRADE: &str = "/api/v1/node/upgrade";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
@@ -43,7 +45,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         changes: true,
-        path: "/api/v1/node/upgrade",
+        path: UPGRADE,
         parameters: "`binary=PATH`, `drain=SECONDS` (300)",
         what: "Let the program at PATH take the process's place, and drain so long. Answers when the new process serves, or 409 with why it does not, and then nothing was changed. By the socket in the state directory only: whoever may order this runs programs as the node's user.",
         run: upgrade,
@@ -70,7 +72,7 @@ impl Api {
         Outcome::Later(Box::pin(async move {
             match pending.await {
                 Ok(body) => Answer { status: 200, body },
-                Err(why) => Answer::error(409, why),
+                Err(refusal) => Answer::refused(refusal),
             }
         }))
     }

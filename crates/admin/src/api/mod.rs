@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tandem_telemetry::Telemetry;
 
+use crate::operations::Refusal;
 use crate::{NodeInfo, Operations, Others};
 
 pub use reference::reference;
@@ -74,6 +75,24 @@ impl Answer {
     pub(crate) fn error(status: u16, why: impl Into<String>) -> Self {
         let body = json!({ "error": why.into() });
         Self { status, body }
+    }
+
+    /// 409, or 503 with `"again": true` when the same call is to be made once more.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::No(why) => Self::error(409, why),
+            Refusal::Again(why) => {
+                let mut answer = Self::error(503, why);
+                answer.body["again"] = true.into();
+                answer
+            }
+        }
+    }
+
+    /// Nothing was done since another process is taking the place of the one that was asked: the same call, made again,
+    /// is for the one that serves.
+    pub fn is_again(&self) -> bool {
+        self.status == 503 && self.body["again"] == true
     }
 }
 
@@ -142,6 +161,9 @@ impl Api {
 
     /// Answers a call; `None` when the answer takes a while.
     pub(crate) fn call(&self, call: &Call) -> Outcome {
+        if let Some(refused) = self.refused(call) {
+            return refused.into();
+        }
         match call.parameter("nodes") {
             Some(nodes) => everywhere::call(self, call, nodes),
             None => self.here(call),
@@ -150,10 +172,23 @@ impl Api {
 
     /// Answers a call that another node passed on: for this node alone.
     pub async fn answer(&self, call: &Call) -> Answer {
+        if let Some(refused) = self.refused(call) {
+            return refused;
+        }
         match self.here(call) {
             Outcome::Now(answer) => answer,
             Outcome::Later(pending) => pending.await,
         }
+    }
+
+    /// What is said to a change that another process is to be asked for: here it would be lost.
+    fn refused(&self, call: &Call) -> Option<Answer> {
+        // What is to be said to an upgrade is said by whoever carries it out.
+        if !call.changes || call.path == changes::UPGRADE {
+            return None;
+        }
+        let refusal = self.operations().takes_changes().err()?;
+        Some(Answer::refused(refusal))
     }
 
     fn here(&self, call: &Call) -> Outcome {

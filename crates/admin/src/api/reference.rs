@@ -13,6 +13,9 @@ pub fn reference() -> String {
          state directory, which only its user and root can open. GET reads, POST changes; parameters are in the query.\n\
          An error has a status of 400 and above and a body `{\"error\": \"why\"}`; a change `{\"done\": \"what\"}`. Within\n\
          version 1 fields are added, never renamed or taken away.\n\n\
+         A change that meets an upgrade is answered with 503 and `{\"error\", \"again\": true}` while the new process takes\n\
+         over, and by the old one afterwards: nothing was done, and the same call made again reaches the process that\n\
+         serves. Commands do that by themselves.\n\n\
          Every endpoint takes `nodes=all` or `nodes=edge,app1`: the node passes the call on over the cluster port and\n\
          answers with an object that has for each node `{\"status\", \"body\"}`.\n\n\
          At any address but a loopback one or a Unix socket the API needs `[cluster] admin-token`, and every request\n\

@@ -36,6 +36,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tandem_admin::operations::Refusal;
 use tandem_admin::{Access, AdminHandler, Api, NodeInfo};
 use tandem_model::{LogFormat, LogLevel, LogTo, NodePlan};
 use tandem_net::ClientRule;
@@ -176,7 +177,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         }
         let most = doors::connections(descriptors - clients as u64, workers);
         let roles = info.roles.join(", ");
-        let (orders, mut given) = orders::channel(keyspace::Keyspace::start(sessions.operator()));
+        let (orders, mut inbox) = orders::channel(keyspace::Keyspace::start(sessions.operator()));
         let others = Arc::new(others::Peers::start(&plan, &port.key));
         let api = Api::new(info, telemetry.clone(), Arc::new(orders), others.clone());
         let answering = port
@@ -228,26 +229,28 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let why = loop {
             let order = tokio::select! {
                 order = end.wait() => order,
-                Some(given) = given.recv() => {
+                Some(given) = inbox.next() => {
                     if let tandem_admin::Order::Upgrade { binary, drain } = &given.order {
                         manager.reloading();
                         match node.hand_over(binary, &options.succession).await {
                             Ok((successor, told)) => {
                                 manager.succeeded_by(successor.pid);
                                 successor.lead().await;
+                                inbox.succeeded_by(successor.pid);
                                 let _ = given.outcome.send(Ok(told));
                                 node.retire(successor, *drain, &mut end).await;
                                 return Ok(ExitCode::SUCCESS);
                             }
                             Err(why) => {
                                 manager.ready_again();
-                                let _ = given.outcome.send(Err(why));
+                                inbox.goes_on();
+                                let _ = given.outcome.send(Err(Refusal::No(why)));
                             }
                         }
                         continue;
                     }
                     let outcome = node.obey(given.order, &options, &manager).await;
-                    let _ = given.outcome.send(outcome);
+                    let _ = given.outcome.send(outcome.map_err(Refusal::No));
                     continue;
                 }
             };
@@ -263,6 +266,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
                 }
             }
         };
+        inbox.close();
         manager.stopping(why);
         telemetry.events.info("node", format!("stops: {why}"));
         tokio::select! {

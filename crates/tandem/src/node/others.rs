@@ -8,7 +8,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tandem_admin::{Answer, Api, Call, Others};
@@ -16,6 +16,7 @@ use tandem_model::NodePlan;
 use tandem_net::cluster::{self, Accepted, ClusterKey, Link, LinkOptions, Purposes, serve};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
+use tokio::time::sleep;
 
 use super::cluster_port::one_address;
 
@@ -23,6 +24,8 @@ use super::cluster_port::one_address;
 const PURPOSE: &str = "admin";
 /// How long another node may take: a reload that starts programs.
 const LIMIT: Duration = Duration::from_secs(40);
+/// From a word that a call is to be made again until it is.
+const AGAIN: Duration = Duration::from_millis(50);
 /// Calls that wait for the control thread.
 const QUEUE: usize = 64;
 
@@ -137,10 +140,18 @@ async fn ask(link: &Link, call: &Call) -> Answer {
         Ok(body) => Bytes::from(body),
         Err(error) => return failed(error.to_string()),
     };
-    match link.request(body, LIMIT).await {
-        Ok(answer) => serde_json::from_slice(&answer)
-            .unwrap_or_else(|error| failed(format!("its answer is not understood: {error}"))),
-        Err(error) => failed(error.to_string()),
+    let begun = Instant::now();
+    loop {
+        let answer: Answer = match link.request(body.clone(), LIMIT).await {
+            Ok(answer) => serde_json::from_slice(&answer)
+                .unwrap_or_else(|error| failed(format!("its answer is not understood: {error}"))),
+            Err(error) => failed(error.to_string()),
+        };
+        if !answer.is_again() || begun.elapsed() >= LIMIT {
+            return answer;
+        }
+        // It is being upgraded: by then the link may end at the process that serves.
+        sleep(AGAIN).await;
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use tandem_app::Handed;
 use tandem_model::Address;
@@ -214,8 +215,13 @@ impl Running {
     pub async fn retire(self, successor: Successor, drain: Duration, end: &mut End) {
         // One that came while the place was being taken is for whoever has it.
         while let Some(order) = end.wait().now_or_never() {
-            if let (Order::Stop(_) | Order::StopNow(_), Some(pid)) = (order, pid(&successor)) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let signal = match order {
+                Order::Stop(_) | Order::StopNow(_) => Signal::TERM,
+                Order::Reload => Signal::HUP,
+                Order::ReopenLogs => Signal::USR1,
+            };
+            if let Some(pid) = pid(&successor) {
+                let _ = kill_process(pid, signal);
             }
         }
         if let Some(answering) = &self.answering {

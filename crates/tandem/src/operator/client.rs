@@ -4,17 +4,20 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tandem_model::Address;
 
 use crate::exit::{Failure, Result};
+use crate::service::exit_codes::forbidden;
 
 /// For an answer to an order: a reload or an upgrade may take a while.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// For one to a question: the node asks others for a second or two, and the leader of the sessions for five.
 const PROMPT: Duration = Duration::from_secs(15);
+/// From a word that a call is to be made again until it is.
+const AGAIN: Duration = Duration::from_millis(50);
 /// The largest answer that is read, in bytes.
 const MOST: u64 = 64 << 20;
 
@@ -36,11 +39,17 @@ pub struct Reply {
 impl Reply {
     /// The body of an answer that is no refusal.
     pub fn good(self) -> Result<Value> {
-        if self.status < 400 {
-            Ok(self.body)
-        } else {
-            Err(Failure::failed(super::refusal(&self.body)))
+        match self.status {
+            ..400 => Ok(self.body),
+            // The words of the command are wrong, whichever node is asked.
+            400 => Err(Failure::usage(super::refusal(&self.body))),
+            _ => Err(Failure::failed(super::refusal(&self.body))),
         }
+    }
+
+    /// Nothing was done: another process is taking, or has taken, the place of the one that answered.
+    fn is_again(&self) -> bool {
+        self.status == 503 && self.body["again"] == true
     }
 }
 
@@ -63,13 +72,15 @@ impl Client {
 
     /// Reads.
     pub fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Reply> {
-        self.call("GET", path, parameters)
+        of_whoever_serves(|| self.call("GET", path, parameters))
     }
 
     /// Changes. A node that hangs is not waited for as long as an order may take: whether it answers at all is asked first.
     pub fn post(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Reply> {
-        self.get("/api/v1/node", &[])?;
-        self.call("POST", path, parameters)
+        of_whoever_serves(|| {
+            self.call("GET", "/api/v1/node", &[])?;
+            self.call("POST", path, parameters)
+        })
     }
 
     fn call(&self, method: &str, path: &str, parameters: &[(&str, &str)]) -> Result<Reply> {
@@ -105,6 +116,12 @@ impl Client {
                     "it took the connection and said nothing for {} s: it hangs, is stopped, or has no descriptors left",
                     limit.as_secs()
                 ),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                    "its process ended before it answered, and whether it did what was asked is not known: `tandem \
+                     status` says whether it runs, `tandem logs` why it ended"
+                        .into()
+                }
+                ErrorKind::PermissionDenied => return not_allowed(&self.address.to_string()),
                 _ => error.to_string(),
             };
             Failure::failed(format!("no answer from the node at {}: {why}", self.address))
@@ -131,12 +148,49 @@ impl Client {
         stream.write_all(head.as_bytes())?;
         let mut answer = Vec::new();
         stream.take(MOST).read_to_end(&mut answer)?;
+        if !is_whole(&answer) {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
         parse(&answer).ok_or_else(|| std::io::Error::other("it is not understood"))
     }
 }
 
+/// Calls again until the answer is that of the process that serves: during an upgrade another one may be asked, which says
+/// so and does nothing.
+fn of_whoever_serves(call: impl Fn() -> Result<Reply>) -> Result<Reply> {
+    let begun = Instant::now();
+    loop {
+        let reply = call()?;
+        if !reply.is_again() || begun.elapsed() >= PATIENCE {
+            return Ok(reply);
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// What is said to a user who may not ask a node.
+pub fn not_allowed(address: &str) -> Failure {
+    forbidden(format!(
+        "the node's socket {address} may be opened by root and by the node's user only: run this as one of them (sudo), or \
+         ask the node at its admin address with --admin HOST:PORT"
+    ))
+}
+
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
+
+/// Whether there is an end of the head and as much behind it as the head says. What is no answer at all is for [`parse`].
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return !b"HTTP/1.1 ".starts_with(answer) && !answer.starts_with(b"HTTP/1.1 ");
+    };
+    let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"));
+    let length = length.and_then(|length| length.trim().parse::<usize>().ok());
+    length.is_none_or(|length| answer.len() >= end + 4 + length)
+}
 
 /// The API's answers have a Content-Length and JSON.
 fn parse(answer: &[u8]) -> Option<Reply> {
@@ -192,5 +246,17 @@ mod tests {
         assert_eq!(reply.status, 409);
         assert!(reply.good().is_err());
         assert!(parse(b"HTTP/1.1 200 OK\r\n\r\nnot json").is_none());
+        let wrong = parse(b"HTTP/1.1 400 Bad Request\r\n\r\n{\"error\":\"no\"}\n").unwrap();
+        assert_eq!(wrong.good().unwrap_err().code, crate::exit::USAGE);
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_off_is_told_from_one_that_is_none() {
+        let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+        assert!(is_whole(whole));
+        for end in 0..whole.len() {
+            assert!(!is_whole(&whole[..end]), "{end}");
+        }
+        assert!(is_whole(b"220 mail.example ESMTP\r\n"));
     }
 }

@@ -26,7 +26,9 @@ use crate::process::Holder;
 
 /// `start`: success also when it runs already.
 pub fn start(settings: &Settings) -> Result {
-    if let Holder::Runs(pid) = settings.holder()? {
+    if let Holder::Runs(pid) = settings.holder()?
+        && !stop::was_killed(settings, pid)?
+    {
         return cli::say(&format!("tandem runs already (pid {pid})\n"));
     }
     plan::checked(settings)?;

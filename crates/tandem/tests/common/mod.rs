@@ -5,6 +5,7 @@
 pub mod calls;
 pub mod certificate;
 pub mod loopback;
+pub mod machine;
 pub mod namespaces;
 pub mod node;
 pub mod origin;
