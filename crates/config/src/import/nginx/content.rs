@@ -307,11 +307,20 @@ impl<'a> Translator<'a> {
         let ends = self.rewriting(within, directive.inner(), &mut inner);
         if !ends && within.find("proxy_pass").is_some() {
             inner.extend(self.handler(within));
+        } else if !ends && let Some(end) = within.find("break") {
+            if here.location.is_none() {
+                return self.verdicts.refuse(
+                    end.spot,
+                    end.spot,
+                    "a `break` in an if of a server leads to its locations: write what is asked otherwise with the opposite condition",
+                );
+            }
+            inner.extend(self.handler(here));
         }
         if let Some(other) = directive
             .inner()
             .iter()
-            .find(|d| !matches!(d.name.text.as_str(), "return" | "rewrite" | "proxy_pass"))
+            .find(|d| !matches!(&*d.name.text, "return" | "rewrite" | "break" | "proxy_pass"))
         {
             self.verdicts.refuse(
                 other.spot,
@@ -997,7 +1006,17 @@ impl<'a> Translator<'a> {
                     Expires::For(_) | Expires::Off => None,
                 };
                 let name = "Cache-Control".to_owned();
-                fields.extend(value.map(|value| ("success", name, Value::Text(value))));
+                match value {
+                    // What a server says of it is replaced.
+                    Some(value) if proxied => {
+                        let success = route.table.table("headers").table("success");
+                        success.put("remove", Value::texts(["Expires"]));
+                        success.table("set").put(&name, Value::Text(value));
+                    }
+                    value => {
+                        fields.extend(value.map(|value| ("success", name, Value::Text(value))));
+                    }
+                }
             }
             if !fields.is_empty() {
                 for (which, name, value) in fields {

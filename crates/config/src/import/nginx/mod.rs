@@ -583,6 +583,7 @@ impl<'a> Translator<'a> {
         default: &Server<'a>,
         out: &mut document::Section,
     ) {
+        self.client_certificates(members, default);
         let mut certs: Vec<String> = Vec::new();
         // The first answers for unknown names.
         let rest = members
@@ -633,6 +634,29 @@ impl<'a> Translator<'a> {
         } else {
             table.0.insert(0, ("certs".into(), certs));
             out.put_at("tls", Value::Table(table), listen.spot);
+        }
+    }
+
+    /// A listener asks all clients for certificates, or none.
+    fn client_certificates(&mut self, members: &[&Server<'a>], default: &Server<'a>) {
+        let asked = |server: &Server<'_>| {
+            let scope = &server.scope;
+            let asks = scope.verify_client.as_ref().is_some_and(|set| set.value);
+            asks.then(|| scope.client_ca.as_ref().map(|set| set.value.clone()))
+        };
+        for server in members {
+            if asked(server) != asked(default) {
+                let set = server.scope.verify_client.as_ref();
+                let set = set.or(default.scope.verify_client.as_ref());
+                let spot = set.map_or(server.directive.spot, |set| set.spot);
+                self.verdicts.refuse(
+                    spot,
+                    spot,
+                    "all servers of an address ask clients for a certificate of the same authorities, or none does: give \
+                     this one an address of its own",
+                );
+                return;
+            }
         }
     }
 

@@ -16,13 +16,13 @@ use super::tree::Directive;
 use super::variables::{Context, template};
 
 /// What rewrites and answers without a handler.
-const REWRITING: [&str; 3] = ["return", "rewrite", "if"];
+const REWRITING: [&str; 4] = ["return", "rewrite", "if", "break"];
 
 const UNKNOWN: &str = "the location of the new path is not known before a request: let the expression end in `(.*)$` and \
                        the new path in `$1`, or say here what is done with it";
 
 impl<'a> Translator<'a> {
-    /// `return`, `rewrite` and `if`, in their order, with what goes with them; whether nothing comes after them.
+    /// `return`, `rewrite`, `if` and `break`, in their order, with what goes with them; whether nothing comes after them.
     pub fn rewriting(
         &mut self,
         here: Here<'_, 'a>,
@@ -42,6 +42,17 @@ impl<'a> Translator<'a> {
                     return true;
                 }
                 "rewrite" => self.rewrite(here, directive, &all[at + 1..], routes),
+                "break" => {
+                    self.verdicts.translated(directive.spot);
+                    for never in &all[at + 1..] {
+                        let why = format!("`{}`: a `break` is before it", never.name.text);
+                        self.verdicts.without(never.spot, why);
+                        for inner in never.inner() {
+                            self.verdicts.without(inner.spot, "it is never asked");
+                        }
+                    }
+                    return false;
+                }
                 _ => self.conditional(here, directive, routes),
             }
         }

@@ -167,6 +167,10 @@ impl Scope {
             "root" => self.root = text(),
             "absolute_redirect" => self.absolute_redirect = switch(),
             "autoindex" => self.autoindex = switch(),
+            "autoindex_format" if directive.arg(0) != "html" => {
+                wrong("a listing is a page for browsers: html");
+            }
+            "autoindex_format" => {}
             "gzip" => self.gzip = switch(),
             "gzip_static" => self.gzip_static = switch(),
             "gzip_types" => {

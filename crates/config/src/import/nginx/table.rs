@@ -457,11 +457,11 @@ const FILES: &[Row] = &[
         (1, 1),
         "the listing has its own form",
     ),
-    without(
+    to(
         "autoindex_format",
         HSL,
         (1, 1),
-        "the listing has its own form",
+        "`html` is what is sent; others are refused",
     ),
     to(
         "charset_types",
@@ -595,11 +595,11 @@ const ANSWERS: &[Row] = &[
     ),
     to("internal", LOCATION, (0, 0), "a route that answers 404"),
     without("satisfy", HSL, (1, 1), "all that is asked must hold"),
-    without(
+    to(
         "break",
         SL | IF_SERVER | IF,
         (0, 0),
-        "a rule that matches is the last",
+        "the rules behind it are not asked",
     ),
     without("rewrite_log", SL | HTTP | IF_SERVER | IF, (1, 1), LOG),
     without(

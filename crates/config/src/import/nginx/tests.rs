@@ -99,3 +99,37 @@ fn types_take_the_place_of_all_there_are() {
         .collect();
     assert_eq!(types, [(true, 2), (true, 0)]);
 }
+
+#[test]
+fn what_one_server_asks_of_its_clients_is_not_asked_or_left_out_of_another() {
+    let server = |more: &str| {
+        format!(
+            "server {{ listen 443 ssl; server_name a{}.test; ssl_certificate /c.pem; ssl_certificate_key /c.pem; {more} return 204; }}\n",
+            more.len()
+        )
+    };
+    let asks = "ssl_client_certificate /ca.pem; ssl_verify_client on;";
+    let words = "all servers of an address ask clients for a certificate";
+    are_refused(&[
+        (&(server("") + &server(asks)), words),
+        (&(server(asks) + &server("")), words),
+        (
+            &(server(asks) + &server("ssl_client_certificate /other.pem; ssl_verify_client on;")),
+            words,
+        ),
+    ]);
+}
+
+#[test]
+fn a_listing_that_programs_read_and_a_break_that_leads_to_locations_are_refused() {
+    are_refused(&[
+        (
+            "server { listen 80; root /; autoindex on; autoindex_format json; }",
+            "a page for browsers",
+        ),
+        (
+            "server { listen 80; if ($http_x) { break; } return 403; }",
+            "a `break` in an if of a server",
+        ),
+    ]);
+}

@@ -211,17 +211,13 @@ impl Translator<'_> {
     /// `upstream NAME { ... }`; how many servers it has.
     fn upstream(&mut self, upstream: &Directive, table: &mut Table) -> usize {
         let mut servers = Vec::new();
-        let mut errors = None;
         let mut balance = None;
         let mut stick = None;
         for directive in upstream.inner() {
             let spot = directive.spot;
             match directive.name.text.as_str() {
                 "server" => {
-                    if let Some((server, fails)) = self.server_of(directive) {
-                        servers.push(server);
-                        errors = errors.or(fails);
-                    }
+                    servers.extend(self.server_of(directive));
                     continue;
                 }
                 "ip_hash" => balance = Some("source".to_owned()),
@@ -302,20 +298,15 @@ impl Translator<'_> {
         if let Some(stick) = stick {
             table.put("stick", stick);
         }
-        if let (true, Some(errors)) = (count > 1, errors) {
-            let check = Table::default().with("errors", Value::plain(errors));
-            table.put("check", Value::Table(check));
-        }
         count
     }
 
-    /// `server ADDRESS ...` of an upstream, and its `max_fails`.
-    fn server_of(&mut self, directive: &Directive) -> Option<(Value, Option<u32>)> {
+    /// `server ADDRESS ...` of an upstream.
+    fn server_of(&mut self, directive: &Directive) -> Option<Value> {
         let spot = directive.spot;
         self.verdicts.translated(spot);
         let address = with_port(directive.arg(0), false);
         let mut table = Table::default().with("address", Value::text(&address));
-        let mut fails = None;
         for word in directive.args.iter().skip(1) {
             let (name, value) = word.text.split_once('=').unwrap_or((&word.text, ""));
             let number = value.parse::<u32>().ok();
@@ -325,7 +316,10 @@ impl Translator<'_> {
                         table.put("weight", Value::plain(weight.min(256)));
                     }
                 }
-                ("max_fails", Some(count)) => fails = Some(count),
+                ("max_fails", Some(_)) => self.verdicts.note(
+                    spot,
+                    "`max_fails` has no effect: a server is out when its checks fail, and what it answers does not count",
+                ),
                 ("max_conns", Some(0)) => {}
                 ("max_conns", Some(most)) => table.put("max-connections", Value::plain(most)),
                 ("backup", _) if value.is_empty() => table.put("backup", Value::plain(true)),
@@ -346,12 +340,11 @@ impl Translator<'_> {
                 }
             }
         }
-        let value = if table.0.len() == 1 {
+        Some(if table.0.len() == 1 {
             Value::text(address)
         } else {
             Value::Table(table)
-        };
-        Some((value, fails))
+        })
     }
 }
 
