@@ -494,6 +494,59 @@ fn django_with_pylibmc() {
     }
 }
 
+const FLASK: &str = r#"
+import os, time
+from flask import Flask, session
+from flask_session import Session
+
+app = Flask(__name__)
+app.config.from_pyfile("recipe.py")
+Session(app)
+steps = os.environ["STEPS"]
+
+@app.route("/count")
+def count():
+    session["n"] = session.get("n", 0) + 1
+    return "%d %s" % (session["n"], os.environ["TANDEM_NODE"])
+
+@app.route("/who")
+def who():
+    return "somebody" if "n" in session else "nobody"
+
+@app.route("/slow")
+def slow():
+    session["late"] = session["n"]
+    open(steps + "/entered", "w").close()
+    while not os.path.exists(steps + "/leave"):
+        time.sleep(0.01)
+    return "late"
+
+@app.route("/logout")
+def logout():
+    session.clear()
+    return "bye"
+
+app.run(host=os.environ["HOST"], port=int(os.environ["PORT"]), threaded=True)
+"#;
+
+#[test]
+fn flask_with_flask_session() {
+    let python = clients().join("venv/bin/python3").display().to_string();
+    if !has(&python, &["-c", "import flask_session, pymemcache"]) {
+        return;
+    }
+    let dir = Dir::new();
+    dir.file("recipe.py", &block("flask", "python"));
+    dir.file("app.py", FLASK);
+    let recipe = Recipe {
+        page: "flask",
+        run: vec![python, "app.py".into()],
+        env: vec![("STEPS", dir.path().display().to_string())],
+    };
+    play(&dir, &recipe, false);
+    logs_nobody_out(&dir, &recipe, 500);
+}
+
 const RACK: &str = r##"
 run lambda { |env|
   session = env["rack.session"]

@@ -7,7 +7,7 @@ use tandem_model::{AccessFormat, Address, Admin, Cluster, LogFormat, LogLevel, L
 use toml::de::DeValue;
 
 use crate::keys::access_log::FORMAT;
-use crate::kinds::{NAME, PATH, PORT, WORKERS, server};
+use crate::kinds::{NAME, PATH, PORT, WORKERS, address};
 use crate::reader::Reader;
 use crate::span::{At, Item};
 use crate::table::Need::{Default as Is, Else};
@@ -190,7 +190,14 @@ pub(crate) static KEYS: Table<Draft> = Table {
 fn admin(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Admin> {
     match item.get_ref() {
         DeValue::Boolean(false) => Some(Admin::Off),
-        DeValue::String(_) => server(reader, item).map(Admin::At),
+        DeValue::String(_) => {
+            let address = address(reader, item)?;
+            if address.port() == Some(0) {
+                reader.wrong(&item.span(), "the port of the admin pages is not 0");
+                return None;
+            }
+            Some(Admin::At(address))
+        }
         _ => {
             reader.expected(item, "an address like \"127.0.0.1:8404\", or false");
             None
