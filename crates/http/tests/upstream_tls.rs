@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -86,6 +87,43 @@ fn a_server_must_be_who_it_should_be() {
         let plain = server(None, false);
         let (status, ..) = ask(over_tls(plain.address, "a", &trusting(ca.ca()))).await;
         assert_eq!(status, 502);
+    });
+}
+
+/// A certificate that a server signed itself, as an authority's; with its key, as one file.
+fn own(dir: &Path, file: &str, name: &str, year: i32) -> PathBuf {
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_before = rcgen::date_time_ymd(year, 1, 1);
+    params.not_after = rcgen::date_time_ymd(year + 10, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let signed = params.self_signed(&key).unwrap();
+    let path = dir.join(file);
+    std::fs::write(&path, signed.pem() + &key.serialize_pem()).unwrap();
+    path
+}
+
+#[test]
+fn a_server_whose_own_certificate_is_named_is_trusted_with_that_one_by_its_name_and_in_its_time() {
+    run(async {
+        let place = Authority::new("own");
+        let named = own(&place.dir, "named.pem", "inside.example", 2024);
+        let twin = own(&place.dir, "twin.pem", "inside.example", 2024);
+        let old = own(&place.dir, "old.pem", "inside.example", 2004);
+        for (server_has, trusted, host, expected) in [
+            (&named, &named, "inside.example", 200),
+            (&named, &named, "elsewhere.example", 502),
+            (&twin, &named, "inside.example", 502),
+            (&old, &old, "inside.example", 502),
+        ] {
+            let rig = server(Some(&certs(std::slice::from_ref(server_has))), false);
+            let tls = BackendTls {
+                ca: Some(trusted.clone()),
+                ..BackendTls::default()
+            };
+            let (status, ..) = ask(over_tls(rig.address, host, &tls)).await;
+            assert_eq!(status, expected, "{server_has:?} {trusted:?} {host}");
+        }
     });
 }
 

@@ -8,6 +8,7 @@
 mod certificates;
 mod client;
 mod expiry;
+mod named;
 mod session;
 mod words;
 

@@ -82,7 +82,7 @@ pub(crate) static BACKEND: Table<BackendTls> = Table {
             "ca",
             PATH,
             Else("the authorities that this machine trusts"),
-            "A PEM file of authorities: every server's certificate must be signed by one of them.",
+            "A PEM file of authorities: every server's certificate must be signed by one of them, or be one of them.",
             |t: &mut BackendTls, v| t.ca = Some(v.value),
         ),
         &key(

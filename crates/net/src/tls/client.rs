@@ -8,10 +8,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::ring::default_provider;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tandem_model::BackendTls;
 
 use super::certificates::{File, chain_and_key};
+use super::named::Named;
 use super::{Digest, TlsError, digest, roots, unusable};
 
 /// Where Debian, Fedora, SUSE and Alpine keep the authorities that the machine trusts.
@@ -80,7 +82,8 @@ impl ClientTls {
                 TlsError(format!("`{name}` is no name that a certificate can have"))
             })?),
         };
-        let config = client_config(authorities.as_ref(), own.as_ref())?;
+        let named = settings.ca.is_some();
+        let config = client_config(authorities.as_ref(), named, own.as_ref())?;
         Ok(Arc::new(Self {
             config: Arc::new(config),
             name,
@@ -119,12 +122,24 @@ fn authorities(settings: &BackendTls) -> Result<File, TlsError> {
     }
 }
 
-fn client_config(authorities: Option<&File>, own: Option<&File>) -> Result<ClientConfig, TlsError> {
+/// `named`: the authorities are not the machine's, but those that were chosen for these servers.
+fn client_config(
+    authorities: Option<&File>,
+    named: bool,
+    own: Option<&File>,
+) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?;
     let builder = match authorities {
+        Some(file) if named => {
+            let certificates = CertificateDer::pem_slice_iter(&file.text).filter_map(Result::ok);
+            let verifier = Named::new(roots(file)?, certificates.collect(), provider)?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+        }
         Some(file) => builder.with_root_certificates(roots(file)?),
         None => builder
             .dangerous()

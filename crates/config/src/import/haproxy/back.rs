@@ -556,8 +556,13 @@ impl Translator<'_> {
         } else if let Some(ca) = tls.ca.as_ref().filter(|ca| !ca.starts_with('@')) {
             table.put("ca", Value::text(self.bases.authority(ca)));
         }
-        if let Some(name) = &tls.sni {
-            table.put("name", Value::text(name));
+        match &tls.sni {
+            Some(name) => table.put("name", Value::text(name)),
+            None if tls.verify => self.verdicts.note(
+                *spot,
+                "a certificate must have the server's name or address as written here; HAProxy looks at it with `verifyhost` only",
+            ),
+            None => {}
         }
         if let Some(cert) = &tls.cert {
             table.put("cert", Value::text(self.bases.certificate(cert)));
