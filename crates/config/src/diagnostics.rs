@@ -101,6 +101,7 @@ impl<'a> IntoIterator for &'a Diagnostics {
 }
 
 /// Where the lines of a text begin.
+#[derive(Clone, Debug)]
 pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
@@ -117,11 +118,7 @@ impl Lines {
 
 impl Place {
     /// The place of some bytes of a text.
-    pub(crate) fn find(text: &str, span: &Span) -> Self {
-        Self::of(text, &Lines::of(text), span)
-    }
-
-    fn of(text: &str, lines: &Lines, span: &Span) -> Self {
+    pub(crate) fn of(text: &str, lines: &Lines, span: &Span) -> Self {
         let start = floor(text, span.start);
         let end = floor(text, span.end).max(start);
         let line_start = text[..start].rfind('\n').map_or(0, |i| i + 1);

@@ -1,6 +1,6 @@
 //! The files that are translated, and places in them.
 
-use crate::diagnostics::Place;
+use crate::diagnostics::{Lines, Place};
 
 /// A file of another program.
 #[derive(Clone, Debug)]
@@ -8,6 +8,7 @@ pub(crate) struct Source {
     /// As it was named.
     pub name: String,
     pub text: String,
+    lines: Lines,
 }
 
 /// All files of one translation: those named, and those they include.
@@ -39,9 +40,11 @@ impl Spot {
 impl Sources {
     /// Adds a file and gives its number.
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> usize {
+        let text = text.into();
         self.0.push(Source {
             name: name.into(),
-            text: text.into(),
+            lines: Lines::of(&text),
+            text,
         });
         self.0.len() - 1
     }
@@ -79,12 +82,17 @@ impl Sources {
 
     /// The line of a spot, from 1.
     pub fn line(&self, spot: Spot) -> usize {
-        self.place(spot).line
+        let source = self.0.get(spot.file);
+        source.map_or(1, |source| source.lines.line(spot.start))
     }
 
     /// The spot with line, column and source, as messages show it.
     pub fn place(&self, spot: Spot) -> Place {
-        Place::find(self.text(spot.file), &(spot.start..spot.end))
+        let span = spot.start..spot.end;
+        match self.0.get(spot.file) {
+            Some(source) => Place::of(&source.text, &source.lines, &span),
+            None => Place::of("", &Lines::of(""), &span),
+        }
     }
 
     /// `FILE:LINE`, with the file's own name only.

@@ -1,5 +1,8 @@
 //! From lines to sections; conditional lines (`.if`) are decided here.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::table::{BACKEND, DEFAULTS, FRONTEND, GLOBAL, LANGUAGE, LISTEN, USERLIST};
@@ -164,22 +167,35 @@ fn open(kind: u16, line: Line, sections: &mut Vec<Section>, verdicts: &mut Verdi
 
 /// The name of a directive: its first two words if the table has them, else its first. `no ` before an option is not
 /// part of it.
-pub(crate) fn name_of(line: &Line) -> String {
-    let skip = usize::from(line.word(0) == "no" && line.word(1) != "log");
-    let two = format!("{} {}", line.word(skip), line.word(skip + 1));
-    if line.words.len() > skip + 1 && LANGUAGE.rows().any(|row| row.name == two) {
+pub(crate) fn name_of(line: &Line) -> &str {
+    /// Directives of two words: the second ones of each first. Each line is asked for its name very often.
+    static TWO: LazyLock<HashMap<&str, Vec<&str>>> = LazyLock::new(|| {
+        let mut two: HashMap<&str, Vec<&str>> = HashMap::new();
+        for row in LANGUAGE.rows() {
+            if let Some((first, _)) = row.name.split_once(' ') {
+                two.entry(first).or_default().push(row.name);
+            }
+        }
         two
-    } else {
-        line.word(skip).to_owned()
-    }
+    });
+    let skip = usize::from(line.word(0) == "no" && line.word(1) != "log");
+    let (first, second) = (line.word(skip), line.word(skip + 1));
+    let is_named = |name: &&&str| {
+        let rest = name
+            .strip_prefix(first)
+            .and_then(|rest| rest.strip_prefix(' '));
+        rest == Some(second)
+    };
+    let two = TWO.get(first).and_then(|names| names.iter().find(is_named));
+    two.copied().unwrap_or(first)
 }
 
 /// Looks a directive up. What the table alone decides is decided here, and `false` returned.
 fn is_known(line: &Line, kind: u16, verdicts: &mut Verdicts) -> bool {
     use super::super::directives::How;
     let name = name_of(line);
-    let Some(row) = LANGUAGE.find(&name, kind) else {
-        return unknown(line, kind, &name, verdicts);
+    let Some(row) = LANGUAGE.find(name, kind) else {
+        return unknown(line, kind, name, verdicts);
     };
     if row.places & kind == 0 {
         // HAProxy ignores options of the other side with a warning; so do we.
