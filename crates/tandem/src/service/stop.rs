@@ -6,8 +6,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Settings, exit_codes};
 use crate::exit::{Failure, Result};
+use crate::node::OWN_SOCKET;
+use crate::operator::Client;
 use crate::process::Holder;
 
+/// For a node that can be asked to say so.
+const PROMPT: Duration = Duration::from_secs(5);
+/// How long one may take that was sent a signal, beyond what is in flight: its applications are stopped.
+const REST: Duration = Duration::from_secs(20);
 /// How often the pid file is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// A SIGKILL that was sent is taken, and shows in what `/proc` says, within this time.
@@ -29,15 +35,22 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
     })
 }
 
-/// SIGTERM, and SIGKILL when it has not ended within `within`. Returns when it no longer holds its pid file.
+/// Has it end, with `within` for what is in flight, and kills it when it hangs. Returns when it no longer holds its pid
+/// file.
 pub fn stop(settings: &Settings, pid: u32, within: Duration) -> Result<()> {
-    signal(pid, Signal::TERM)?;
-    if gone(settings, pid, within)? {
+    let (pid, at_most) = match ordered(settings, pid, within) {
+        Some(ordered) => ordered,
+        None => {
+            signal(pid, Signal::TERM)?;
+            (pid, within.saturating_add(REST))
+        }
+    };
+    if gone(settings, pid, at_most)? {
         return Ok(());
     }
     eprintln!(
         "tandem: the process {pid} has not ended after {} s: it is killed",
-        within.as_secs()
+        at_most.as_secs()
     );
     signal(pid, Signal::KILL)?;
     if gone(settings, pid, KILLED)? {
@@ -45,6 +58,24 @@ pub fn stop(settings: &Settings, pid: u32, within: Duration) -> Result<()> {
         return Ok(());
     }
     Err(Failure::failed(format!("the process {pid} does not end")))
+}
+
+/// Orders it from the node itself, which knows how long it takes at most; by then it is another process, perhaps. A node that
+/// does not answer, or is not found by the file as it is now, can be sent a signal: then its own limit holds.
+fn ordered(settings: &Settings, pid: u32, within: Duration) -> Option<(u32, Duration)> {
+    let plan = super::plan::checked(settings).ok()?;
+    let node = Client::at(&plan.state.join(OWN_SOCKET)).prompt(PROMPT);
+    let told = node.get("/api/v1/node", &[]).ok()?.good().ok()?;
+    if told["pid"] != pid {
+        return None;
+    }
+    let seconds = within.as_secs().to_string();
+    let told = node.post("/api/v1/node/stop", &[("within", &seconds)]);
+    let told = told.ok()?.good().ok()?;
+    let pid = told["pid"]
+        .as_u64()
+        .and_then(|pid| u32::try_from(pid).ok())?;
+    Some((pid, Duration::from_secs(told["ends_within"].as_u64()?)))
 }
 
 fn gone(settings: &Settings, pid: u32, within: Duration) -> Result<bool> {
