@@ -243,6 +243,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
                                 manager.succeeded_by(successor.pid);
                                 successor.lead().await;
                                 inbox.succeeded_by(successor.pid);
+                                process::name::drains();
                                 let _ = given.outcome.send(Ok(told));
                                 node.retire(successor, *drain, &mut end).await;
                                 return Ok(ExitCode::SUCCESS);
@@ -270,6 +271,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             }
         };
         inbox.close();
+        process::name::stops();
         manager.stopping(why, node.ends_within(within));
         let seconds = within.as_secs();
         telemetry.events.info(

@@ -2,6 +2,7 @@
 
 pub mod daemon;
 mod limits;
+pub mod name;
 pub mod notify;
 mod pid_file;
 mod usage;
@@ -9,6 +10,7 @@ mod usage;
 pub use limits::{
     RESERVED, most_descriptors, needed_descriptors, raise_descriptor_limit, too_few_descriptors,
 };
+pub use name::is_stopping;
 pub use pid_file::{Holder, PidFile, holder};
 pub use usage::{Usage, WORKER};
 

@@ -8,7 +8,7 @@ use super::{Settings, exit_codes};
 use crate::exit::{Failure, Result};
 use crate::node::OWN_SOCKET;
 use crate::operator::Client;
-use crate::process::Holder;
+use crate::process::{self, Holder};
 
 /// For a node that can be asked to say so.
 const PROMPT: Duration = Duration::from_secs(5);
@@ -16,6 +16,8 @@ const PROMPT: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(20);
 /// How often the pid file is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// For one that stops, whose requests in flight and applications have their time.
+const STOPPING: Duration = Duration::from_mins(2);
 /// A SIGKILL that was sent is taken, and shows in what `/proc` says, within this time.
 const TAKEN: Duration = Duration::from_millis(100);
 /// How long the kernel may take to end a killed process.
@@ -35,9 +37,18 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
     })
 }
 
-/// Has it end, with `within` for what is in flight, and kills it when it hangs. Returns when it no longer holds its pid
-/// file.
-pub fn stop(settings: &Settings, pid: u32, within: Duration) -> Result<()> {
+/// Has the node end, with `within` for what is in flight, and kills it when it hangs. Returns when nobody holds its pid file,
+/// with the process that did so last.
+pub fn stop(settings: &Settings, within: Duration) -> Result<Option<u32>> {
+    let mut stopped = None;
+    // Whoever took its place in an upgrade that was under way ends, too.
+    while let Holder::Runs(pid) = settings.holder()? {
+        stopped = Some(stop_one(settings, pid, within)?);
+    }
+    Ok(stopped)
+}
+
+fn stop_one(settings: &Settings, pid: u32, within: Duration) -> Result<u32> {
     let (pid, at_most) = match ordered(settings, pid, within) {
         Some(ordered) => ordered,
         None => {
@@ -46,7 +57,7 @@ pub fn stop(settings: &Settings, pid: u32, within: Duration) -> Result<()> {
         }
     };
     if gone(settings, pid, at_most)? {
-        return Ok(());
+        return Ok(pid);
     }
     eprintln!(
         "tandem: the process {pid} has not ended after {} s: it is killed",
@@ -55,7 +66,7 @@ pub fn stop(settings: &Settings, pid: u32, within: Duration) -> Result<()> {
     signal(pid, Signal::KILL)?;
     if gone(settings, pid, KILLED)? {
         let _ = std::fs::remove_file(&settings.pid_file);
-        return Ok(());
+        return Ok(pid);
     }
     Err(Failure::failed(format!("the process {pid} does not end")))
 }
@@ -66,7 +77,7 @@ fn ordered(settings: &Settings, pid: u32, within: Duration) -> Option<(u32, Dura
     let plan = super::plan::checked(settings).ok()?;
     let node = Client::at(&plan.state.join(OWN_SOCKET)).prompt(PROMPT);
     let told = node.get("/api/v1/node", &[]).ok()?.good().ok()?;
-    if told["pid"] != pid {
+    if told["pid"] != pid && settings.holder().ok()? == Holder::Runs(pid) {
         return None;
     }
     let seconds = within.as_secs().to_string();
@@ -92,21 +103,29 @@ fn gone(settings: &Settings, pid: u32, within: Duration) -> Result<bool> {
     }
 }
 
-/// Whether the process that holds the pid file is being torn down by the kernel, after a SIGKILL or a crash; its end is
-/// waited for then.
-pub fn was_killed(settings: &Settings, pid: u32) -> Result<bool> {
+/// Whether the process that holds the pid file is about to end: it stops, or is torn down by the kernel after a SIGKILL or a
+/// crash. Its end is waited for then.
+pub fn ends(settings: &Settings, pid: u32) -> Result<bool> {
     let begun = Instant::now();
-    while !is_dying(pid) {
+    let within = loop {
+        if is_dying(pid) {
+            break KILLED;
+        }
+        if process::is_stopping(pid) {
+            eprintln!("tandem: process {pid} is stopping: waits for its end");
+            break STOPPING;
+        }
         if begun.elapsed() >= TAKEN {
             return Ok(false);
         }
         std::thread::sleep(TAKEN / 10);
-    }
-    if gone(settings, pid, KILLED)? {
+    };
+    if gone(settings, pid, within)? {
         return Ok(true);
     }
     Err(Failure::failed(format!(
-        "the process {pid} was killed and does not end: it waits for a disk or another device, perhaps"
+        "the process {pid} ends, and has not done so after {} s: `tandem stop --within 0` ends it, then start again",
+        within.as_secs()
     )))
 }
 
