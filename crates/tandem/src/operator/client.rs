@@ -77,9 +77,9 @@ impl Client {
         self
     }
 
-    /// Whether somebody listens there.
-    pub fn answers(&self) -> bool {
-        self.connect(self.prompt).is_ok()
+    /// Finds out whether somebody listens there whom this user may ask.
+    pub fn reach(&self) -> std::io::Result<()> {
+        self.connect(self.prompt).map(drop)
     }
 
     /// Reads.

@@ -69,7 +69,7 @@ pub fn reload(settings: &Settings) -> Result {
     let plan = plan::checked(settings)?;
     let socket = plan.state.join(OWN_SOCKET);
     let node = Client::at(&socket);
-    if node.answers() {
+    if node.reach().is_ok() {
         // It says what became of it: there is more that can be wrong than a file tells.
         let body = node.post("/api/v1/node/reload", &[])?.good()?;
         let waits = next_start(&body);
