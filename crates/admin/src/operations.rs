@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::api::{Answer, Call};
 
+/// How long what is in flight may take to finish when a node is stopped and nothing else is said.
+pub const STOP: Duration = Duration::from_secs(30);
+
 /// What a node can be ordered, apart from its single servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -22,6 +25,11 @@ pub enum Order {
         binary: PathBuf,
         /// How long this process may drain.
         drain: Duration,
+    },
+    /// End in order.
+    Stop {
+        /// How long what is in flight may take to finish.
+        within: Duration,
     },
     /// Say what configuration is in effect.
     Configuration,

@@ -5,8 +5,10 @@ mod common;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use common::machine::Machine;
+use common::origin::{Origin, fine};
 use common::{Dir, PATIENCE, get, has, runs, send, stderr, stdout, tandem, wait_until};
 use rustix::process::Signal;
 
@@ -122,6 +124,48 @@ fn a_node_that_is_started_in_the_moment_of_its_death_runs_afterwards() {
         assert!(code == 0 && said.contains("started"), "{said}");
         assert!(!runs(pid) && runs(machine.pid()));
     }
+}
+
+#[test]
+fn a_node_that_is_started_while_it_stops_runs_afterwards() {
+    let (machine, origin) = (Machine::new(), Origin::http("a", fine));
+    machine.configure(&format!(
+        "to = \"shop\" }}]\n[backend.shop]\ncheck = false\nservers = \"{}\"\n#[{{",
+        origin.address
+    ));
+    assert_eq!(machine.verb(&["start"]).0, 0);
+    let pid = machine.pid();
+    thread::scope(|threads| {
+        let held = threads.spawn(|| get(machine.address, "/hold").status);
+        wait_until("it is in flight", || !origin.heads().is_empty());
+        send(pid, Signal::TERM);
+        wait_until("it stops", || machine.log().contains("stops: SIGTERM"));
+        let start = threads.spawn(|| machine.verb(&["start"]));
+        origin.release();
+        let (code, said) = start.join().expect("no panic");
+        assert!(code == 0 && said.contains("started"), "{said}");
+        assert_eq!(held.join().expect("no panic"), 200);
+    });
+    assert_ne!(machine.pid(), pid);
+    assert_eq!(get(machine.address, "/").status, 200);
+}
+
+#[test]
+fn a_node_that_becomes_another_user_is_started_as_any_other() {
+    if !rustix::process::getuid().is_root() {
+        println!("skipped: only root becomes another user");
+        return;
+    }
+    let machine = Machine::new();
+    let text = std::fs::read_to_string(machine.at("etc/cluster.toml")).expect("its file");
+    let text = text.replacen("[cluster]\n", "[cluster]\nuser = \"nobody\"\n", 1);
+    machine.dir.file("etc/cluster.toml", &text);
+    let (code, said) = machine.verb(&["start"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(get(machine.address, "/").text(), "first");
+    let (code, said) = machine.verb(&["restart"]);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(machine.verb(&["stop"]).0, 0);
 }
 
 #[test]

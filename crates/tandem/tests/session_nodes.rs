@@ -196,3 +196,18 @@ fn a_session_node_that_hears_nobody_says_why_and_takes_nothing_on_its_disk_for_t
         assert_eq!(voter["health"] == "up", voter["node"] == alone, "{voter}");
     }
 }
+
+#[test]
+fn who_must_be_restarted_before_a_change_of_session_nodes_goes_on_is_said() {
+    let mut tier = Tier::start();
+    // It runs, and has an agent alone.
+    tier.write(&["a", "b", "app"]);
+    tier.reload();
+    wait_until("it is said what the change waits for", || {
+        let leads = tier.cluster.leader(&["a", "b", "c"]).unwrap_or("a");
+        let (_, said) = tier.cluster.asked(leads, &["sessions"]);
+        said.contains("waits for app") && said.contains("if its file gives it one, restart it")
+    });
+    tier.run("app");
+    tier.leader(&["a", "b", "app"]);
+}

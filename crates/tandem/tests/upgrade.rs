@@ -364,6 +364,9 @@ fn a_websocket_is_kept_to_the_deadline_and_the_old_process_ends_then() {
     socket.read_to_end(&mut rest).unwrap_or_default();
     assert!(rest.is_empty());
     wait_until("the old process ends", || !runs(first));
+    let log = node.log();
+    assert!(log.contains("1 connection cut"), "{log}");
+    assert!(log.contains("ends: its time is over"), "{log}");
     assert_eq!(get(node.at(0), "/x").text(), "0");
 }
 
@@ -377,6 +380,10 @@ fn stopping_the_node_ends_those_that_drain_too_however_many_came_between() {
     let third = node.upgrade(&[]);
     wait_until("the second has nothing left", || !runs(second));
     assert!(runs(first), "it has a WebSocket");
+    send(third, Signal::TERM);
+    wait_until("it stops", || node.log().contains("stops: SIGTERM"));
+    assert!(runs(first), "what is in flight has the same time there");
+    // A second one is for those in a hurry.
     send(third, Signal::TERM);
     wait_until("both have ended", || !runs(third) && !runs(first));
 }

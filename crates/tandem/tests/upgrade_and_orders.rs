@@ -141,7 +141,6 @@ fn an_order_that_reaches_the_old_process_is_told_at_once_who_serves() {
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     let serves = format!("process {} serves now", machine.pid());
     assert!(answer.contains(&serves), "{answer}");
-    assert!(answer.contains("Connection: close"), "{answer}");
     drop(kept);
     wait_until("the old process ends", || !runs(old));
 }
@@ -176,4 +175,26 @@ fn a_command_whose_node_ends_while_it_waits_says_so() {
         gate.open();
         wait_until("nothing is left", || !runs(waits));
     });
+}
+
+#[test]
+fn a_node_that_is_restarted_or_stopped_while_an_upgrade_is_under_way_is_afterwards_what_was_said() {
+    for (verb, runs_then) in [("restart", true), ("stop", false)] {
+        let machine = started();
+        let (old, gate) = (machine.pid(), Gate::new(&machine));
+        thread::scope(|threads| {
+            let upgrade = threads.spawn(|| machine.verb(&["upgrade", "--binary", &gate.binary]));
+            let successor = gate.pid();
+            let other = threads.spawn(|| machine.verb(&[verb]));
+            gate.open();
+            let (code, said) = upgrade.join().expect("no panic");
+            // The order to stop may be the first, or the end of the old process.
+            assert!(code == 0 || said.contains("the node stop"), "{said}");
+            let (code, said) = other.join().expect("no panic");
+            assert_eq!(code, 0, "{said}");
+            assert!(!said.contains("already"), "{said}");
+            wait_until("both have ended", || !runs(old) && !runs(successor));
+        });
+        assert_eq!(machine.verb(&["status"]).0 == 0, runs_then);
+    }
 }

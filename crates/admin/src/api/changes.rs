@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem_telemetry::{ControlError, Severity};
 
 use super::{Answer, Api, Call, Endpoint, Outcome};
-use crate::operations::Order;
+use crate::operations::{Order, STOP};
 
 /// How long a process drains whose place was taken, unless told otherwise, in seconds: long enough for what people watch
 /// and upload, short enough that an old version is not there for ever.
@@ -49,6 +49,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         parameters: "`binary=PATH`, `drain=SECONDS` (300)",
         what: "Let the program at PATH take the process's place, and drain so long. Answers when the new process serves, or 409 with why it does not, and then nothing was changed. By the socket in the state directory only: whoever may order this runs programs as the node's user.",
         run: upgrade,
+    },
+    Endpoint {
+        changes: true,
+        path: "/api/v1/node/stop",
+        parameters: "`within=SECONDS` (30)",
+        what: "End in order, as by SIGTERM: doors are closed, requests in flight finish within that time or are cut. Answers at once, with the process (`pid`) and how many seconds it takes at most (`ends_within`). By the socket in the state directory only.",
+        run: stop,
     },
     Endpoint {
         changes: true,
@@ -163,6 +170,19 @@ fn upgrade(api: &Api, call: &Call, _: &[&str]) -> Outcome {
     let what = format!("upgrade to {}", binary.display());
     let drain = Duration::from_secs(seconds.into());
     api.audited(call, &what, Order::Upgrade { binary, drain })
+}
+
+fn stop(api: &Api, call: &Call, _: &[&str]) -> Outcome {
+    if !call.by_owner {
+        let why = "only by the socket admin.sock in the node's state directory";
+        return Answer::error(403, why).into();
+    }
+    let within = match call.parameter("within").map(str::parse) {
+        None => STOP,
+        Some(Ok(seconds)) => Duration::from_secs(u32::into(seconds)),
+        Some(Err(_)) => return Answer::error(400, "within is a number of seconds").into(),
+    };
+    api.audited(call, "stop", Order::Stop { within })
 }
 
 fn log_level(api: &Api, call: &Call, _: &[&str]) -> Outcome {

@@ -236,7 +236,7 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     // Only now, so that a stranger cannot ask what a node does.
     if !known(&transcript.purpose) {
         let why = format!(
-            "node {server} has nothing to do with {:?}",
+            "node {server} runs without a part in this ({:?}); if its file gives it one, restart it: a reload does not do that",
             transcript.purpose
         );
         return Err(refuse(stream, &why).await);

@@ -182,7 +182,11 @@ async fn a_wrong_key_is_refused_in_words_on_both_sides() {
 async fn another_purpose_or_another_node_than_expected_is_refused_in_words() {
     let (address, _) = echo(b"secret").await;
     for (peer, purpose, expected) in [
-        ("b", "raft", "nothing to do with"),
+        (
+            "b",
+            "raft",
+            "runs without a part in this (\"raft\"); if its file gives it one, restart it",
+        ),
         ("c", "echo", "this is node b"),
     ] {
         let link = link(address, b"secret", peer, purpose);

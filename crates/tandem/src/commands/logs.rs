@@ -8,13 +8,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use lexopt::Arg::{Long, Short};
-use tandem_model::LogTo;
+use tandem_model::{LogTo, NodePlan};
 
 use crate::cli::{Command, Opt};
 use crate::commands::load;
 use crate::exit::{Failure, Result};
+use crate::operator::find::no_such_node;
+use crate::process::{self, Holder};
 use crate::rehearsal::state::running;
-use crate::service::settings::Given;
+use crate::service::settings::{Given, Settings};
 
 /// How much is read of the end of a file to find its last lines, in bytes.
 const END: u64 = 1 << 20;
@@ -68,11 +70,6 @@ fn main(mut args: lexopt::Parser) -> Result {
         }
     }
     let mut files = files(access, node.as_deref())?;
-    if files.is_empty() {
-        return Err(Failure::failed(
-            "no logs are found here: neither is there a /etc/tandem/cluster.toml nor a rehearsal",
-        ));
-    }
     let several = files.len() > 1;
     for file in &mut files {
         let text = file.end(count);
@@ -158,31 +155,14 @@ impl Followed {
     }
 }
 
-/// The logs of this machine.
+/// The logs of this machine that can be read; else why there are none.
 fn files(access: bool, node: Option<&str>) -> Result<Vec<Followed>> {
     let settings = Given::default().complete()?;
-    let mut found = Vec::new();
     let is_wanted = |name: &str| node.is_none_or(|node| node == name);
-    if settings.file.exists() {
-        let loaded = load(&settings.file, &|name| settings.variable(name))?;
-        let mut cluster = loaded.cluster;
-        cluster.start_in(&loaded.base);
-        for name in cluster.nodes.iter().map(|node| node.name.as_str()) {
-            let Some(plan) = cluster.for_node(name).filter(|_| is_wanted(name)) else {
-                continue;
-            };
-            if access {
-                let logs = plan
-                    .listeners
-                    .iter()
-                    .filter_map(|listener| listener.log.as_ref());
-                found.extend(logs.map(|path| Followed::new(name, path)));
-            } else if let LogTo::File(path) = &plan.log {
-                found.push(Followed::new(name, Path::new(path)));
-            } else {
-                found.push(Followed::new(name, &settings.log));
-            }
-        }
+    let of_file = of_file(&settings, access, node);
+    let mut found = Vec::new();
+    if let Ok(files) = &of_file {
+        found.extend(files.iter().map(|(name, path)| Followed::new(name, path)));
     }
     for state in running() {
         let dir = if access {
@@ -212,8 +192,77 @@ fn files(access: bool, node: Option<&str>) -> Result<Vec<Followed>> {
             }
         }
     }
-    found.retain(|file| file.path.exists());
     found.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
     found.dedup_by(|a, b| a.path == b.path);
-    Ok(found)
+    let mut missing = Vec::new();
+    found.retain(|file| match File::open(&file.path) {
+        Ok(_) => true,
+        Err(error) => {
+            missing.push(format!("{} ({error})", file.path.display()));
+            false
+        }
+    });
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    of_file?;
+    Err(Failure::failed(if missing.is_empty() {
+        format!(
+            "no logs are found here: there is neither {} nor a rehearsal",
+            settings.file.display()
+        )
+    } else {
+        format!(
+            "no logs can be read: {}. What systemd runs logs to its journal: `journalctl -u tandem`",
+            missing.join(", ")
+        )
+    }))
+}
+
+/// Where the nodes of this machine's file write, by their names. A file that nobody named need not be there.
+fn of_file(
+    settings: &Settings,
+    access: bool,
+    node: Option<&str>,
+) -> Result<Vec<(String, PathBuf)>> {
+    if !settings.file_is_named && !settings.file.exists() {
+        return Ok(Vec::new());
+    }
+    let loaded = load(&settings.file, &|name| settings.variable(name))?;
+    let mut cluster = loaded.cluster;
+    cluster.start_in(&loaded.base);
+    let mut found = Vec::new();
+    let names = cluster.nodes.iter().map(|node| node.name.as_str());
+    let plans: Vec<NodePlan> = names
+        .filter(|name| node.is_none_or(|node| node == *name))
+        .filter_map(|name| cluster.for_node(name))
+        .collect();
+    for plan in &plans {
+        let name = || plan.node.clone();
+        if access {
+            let logs = plan
+                .listeners
+                .iter()
+                .filter_map(|listener| listener.log.as_ref());
+            found.extend(logs.map(|path| (name(), path.into())));
+        } else if let LogTo::File(path) = &plan.log {
+            found.push((name(), path.into()));
+        } else {
+            let path = standard_error(plan).unwrap_or_else(|| settings.log.clone());
+            found.push((name(), path));
+        }
+    }
+    match node {
+        Some(node) if plans.is_empty() => Err(no_such_node(node, &settings.file, &cluster)),
+        _ => Ok(found),
+    }
+}
+
+/// The file that the node which runs by this plan has as its standard error: whoever started it has chosen it.
+fn standard_error(plan: &NodePlan) -> Option<PathBuf> {
+    let Ok(Holder::Runs(pid)) = process::holder(&plan.state.join("tandem.pid")) else {
+        return None;
+    };
+    let path = std::fs::read_link(format!("/proc/{pid}/fd/2")).ok()?;
+    path.is_file().then_some(path)
 }

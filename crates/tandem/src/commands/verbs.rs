@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use lexopt::Arg::Long;
+use tandem_admin::operations::STOP;
 
 use crate::cli::{Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::service::settings::{FILE, Given, LOG, NODE, PID_FILE};
 use crate::service::{self, Settings};
-
-/// How long a node may take to stop before it is killed.
-const STOP: Duration = Duration::from_secs(30);
 
 /// Where the verbs look, for each one's help.
 const ABOUT_SETTINGS: &str = "\
@@ -22,7 +20,7 @@ run; 1 it did not work; 2 the command line is wrong.
 
 const WITHIN: Opt = Opt {
     form: "--within SECONDS",
-    text: "how long it may take to stop before it is killed (30)",
+    text: "how long what is in flight may take to finish before it is cut (30); 0 cuts it at once",
 };
 const JSON: Opt = Opt {
     form: "--json",
@@ -48,7 +46,10 @@ pub const STOP_COMMAND: Command = Command {
     summary: "stop it: requests in flight finish",
     usage: &["stop [--within SECONDS] [--pid-file FILE]"],
     about: "\
-Stops the node in order and returns when it has ended. One that does not run is no failure.
+Stops the node in order and returns when it has ended: doors are closed, requests in flight finish within --within, what
+is left then is cut, and the node's log says how many; then its applications end, each within its stop-timeout. What an
+upgrade left draining has the same time. A node that hangs beyond that is killed. One that does not run is no failure.
+SIGTERM does the same with 30 s, whatever was given here; a second one ends it at once.
 ",
     options: &[WITHIN, PID_FILE],
     notes: ABOUT_SETTINGS,
@@ -76,7 +77,8 @@ pub const RESTART: Command = Command {
         "restart [--within SECONDS] [--file FILE] [--node NAME] [--pid-file FILE] [--log FILE]",
     ],
     about: "\
-Tests the configuration first: one that is wrong stops nothing. What does not run is started.
+Tests the configuration first: one that is wrong stops nothing. What does not run is started. It is stopped as by
+`tandem stop`, and doors are closed from then until it serves again: `tandem upgrade` has no such gap.
 ",
     options: &[WITHIN, FILE, NODE, PID_FILE, LOG],
     notes: ABOUT_SETTINGS,
@@ -181,9 +183,9 @@ fn verb(mut args: lexopt::Parser, act: fn(&Settings, &More) -> Result) -> Result
             "within" => {
                 let text = args.value()?.to_string_lossy().into_owned();
                 let seconds = text
-                    .parse()
+                    .parse::<u32>()
                     .map_err(|_| Failure::usage(format!("--within takes seconds, not `{text}`")))?;
-                more.within = Duration::from_secs(seconds);
+                more.within = Duration::from_secs(seconds.into());
             }
             _ if given.take(&name, &mut args)? => {}
             _ => {

@@ -7,6 +7,8 @@ mod sockets;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +32,7 @@ use crate::process;
 use sockets::{all_or_none, bind_all};
 
 /// How long workers may take beyond draining.
-const GRACE: Duration = Duration::from_secs(2);
+pub const GRACE: Duration = Duration::from_secs(2);
 
 /// What callers of the admin address must prove.
 pub fn access(plan: &NodePlan) -> Access {
@@ -57,6 +59,8 @@ pub struct Doors {
     telemetry: Telemetry,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     workers: Workers,
+    /// Connections that had not ended when their worker did.
+    cut: Arc<AtomicUsize>,
     /// The sockets that the workers listen at, for a process that takes this one's place.
     held: Vec<Held>,
 }
@@ -125,11 +129,12 @@ impl Doors {
         let (orders, queues): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let queues: Mutex<Vec<_>> = Mutex::new(queues.into_iter().map(Some).collect());
-        let reports = telemetry.clone();
+        let (reports, cut) = (telemetry.clone(), Arc::new(AtomicUsize::new(0)));
+        let left = cut.clone();
         let work = move |cx: WorkerCx| {
             let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
             let queue = queues.get_mut(cx.index).and_then(Option::take);
-            worker(cx, queue, most, reports.clone())
+            worker(cx, queue, most, reports.clone(), left.clone())
         };
         let workers = workers::start(process::WORKER, workers, work)
             .map_err(|error| Failure::failed(format!("cannot start the workers: {error}")))?;
@@ -139,6 +144,7 @@ impl Doors {
             telemetry: telemetry.clone(),
             orders,
             workers,
+            cut,
             held: Vec::new(),
         };
         let (admin_at, own_at) = (sockets.admin.take(), sockets.own.take());
@@ -287,8 +293,8 @@ impl Doors {
         self.held.iter().map(shared).collect()
     }
 
-    /// Stops listening, lets requests in flight finish, ends the workers.
-    pub async fn stop(mut self, how: Closing, telemetry: &Telemetry) {
+    /// Stops listening, lets requests in flight finish, ends the workers. Returns how many connections were cut off.
+    pub async fn stop(mut self, how: Closing, telemetry: &Telemetry) -> usize {
         self.held.clear();
         for worker in &self.orders {
             let _ = worker.send(Order::End(how));
@@ -302,6 +308,7 @@ impl Doors {
             let what = format!("workers did not end in order: {unclean:?}");
             telemetry.events.warning("node", what);
         }
+        self.cut.load(Relaxed)
     }
 }
 
@@ -310,10 +317,12 @@ async fn worker(
     orders: Option<mpsc::UnboundedReceiver<Order>>,
     most: usize,
     telemetry: Telemetry,
+    cut: Arc<AtomicUsize>,
 ) {
     let engine = Engine::new(cx.index, most, telemetry.clone());
     let mut open = Vec::new();
-    let end = Cell::new(Closing::Within(super::DRAIN));
+    // Whoever drops the doors without a word has nobody left to wait for.
+    let end = Cell::new(Closing::Within(Duration::ZERO));
     let carry_out = async {
         let Some(mut orders) = orders else { return };
         while let Some(order) = orders.recv().await {
@@ -354,8 +363,9 @@ async fn worker(
         () = carry_out => cx.stop.ordered().await,
         () = stop.ordered() => {}
     }
-    match end.get() {
+    let left = match end.get() {
         Closing::Within(drain) => engine.drain(drain).await,
         Closing::Succeeded(drain) => engine.retire(drain).await,
     };
+    cut.fetch_add(left, Relaxed);
 }

@@ -11,6 +11,9 @@ use tokio::task::JoinHandle;
 use super::doors::Pulse;
 use crate::process::notify::{Notify, watchdog};
 
+/// The longest between two signs of life.
+const LONGEST: Duration = Duration::from_secs(10);
+
 /// Tells whoever started this node how it is. Without a manager it tells nobody.
 pub struct Manager {
     notify: Option<Notify>,
@@ -28,7 +31,7 @@ impl Manager {
                     if pulse.beats(every).await {
                         notify.say("WATCHDOG=1");
                     }
-                    tokio::time::sleep(every.min(Duration::from_secs(10))).await;
+                    tokio::time::sleep(every.min(LONGEST)).await;
                 }
             }))
         });
@@ -68,9 +71,25 @@ impl Manager {
         }
     }
 
-    /// It ends.
-    pub fn stopping(&self, why: &str) {
-        self.say(&format!("STOPPING=1\nSTATUS=stops: {why}"));
+    /// It ends, which takes so long at most, whatever the unit says. Workers no longer answer: that it does not hang is
+    /// said by that limit.
+    pub fn stopping(&mut self, why: &str, at_most: Duration) {
+        let micros = at_most.as_micros();
+        self.say(&format!(
+            "STOPPING=1\nSTATUS=stops: {why}\nEXTEND_TIMEOUT_USEC={micros}"
+        ));
+        if let Some(alive) = self.alive.take() {
+            alive.abort();
+        }
+        let watched = watchdog().zip(Notify::from_environment());
+        self.alive = watched.map(|(every, notify)| {
+            tokio::task::spawn_local(async move {
+                loop {
+                    notify.say("WATCHDOG=1");
+                    tokio::time::sleep(every.min(LONGEST)).await;
+                }
+            })
+        });
     }
 }
 

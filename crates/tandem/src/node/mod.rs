@@ -19,6 +19,7 @@ mod others;
 mod reload;
 mod services;
 mod sessions;
+mod stop;
 mod succession;
 mod upgrade;
 mod warm;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tandem_admin::operations::Refusal;
+use tandem_admin::operations::{Refusal, STOP};
 use tandem_admin::{Access, AdminHandler, Api, NodeInfo};
 use tandem_model::{LogFormat, LogLevel, LogTo, NodePlan};
 use tandem_net::ClientRule;
@@ -50,8 +51,8 @@ use cluster_port::ClusterPort;
 use crate::exit::{Failure, Result};
 use crate::process::{self, PidFile};
 
-/// How long requests in flight may take to finish when the node stops.
-const DRAIN: Duration = Duration::from_secs(8);
+/// How long requests in flight may take to finish when a node of a rehearsal stops, whose supervisor waits 10 s.
+const REHEARSED: Duration = Duration::from_secs(8);
 /// How long the control thread waits for stragglers (a hung resolver) at the very end.
 const LAST: Duration = Duration::from_millis(200);
 
@@ -188,8 +189,8 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let admin = AdminHandler::node(api.clone(), access);
         let owner = AdminHandler::node(api, Access::Owner);
         let doors = doors::Doors::open(bound, configs, [admin, owner], workers, most, &telemetry)?;
-        let checks = checks
-            .unwrap_or_else(|| tokio::task::spawn_local(services.checks(seen.clone())));
+        let checks =
+            checks.unwrap_or_else(|| tokio::task::spawn_local(services.checks(seen.clone())));
         let mut earlier = Vec::new();
         for file in &pid_files {
             upgrade::claim(file)?;
@@ -225,11 +226,16 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             pid_files,
             earlier,
         };
-        let mut at_once = false;
-        let why = loop {
+        let usual = if options.tethered { REHEARSED } else { STOP };
+        let (why, within) = loop {
             let order = tokio::select! {
                 order = end.wait() => order,
                 Some(given) = inbox.next() => {
+                    if let tandem_admin::Order::Stop { within } = given.order {
+                        let told = node.last_words(within);
+                        let _ = given.outcome.send(Ok(told));
+                        break ("by order", within);
+                    }
                     if let tandem_admin::Order::Upgrade { binary, drain } = &given.order {
                         manager.reloading();
                         match node.hand_over(binary, &options.succession).await {
@@ -237,6 +243,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
                                 manager.succeeded_by(successor.pid);
                                 successor.lead().await;
                                 inbox.succeeded_by(successor.pid);
+                                process::name::drains();
                                 let _ = given.outcome.send(Ok(told));
                                 node.retire(successor, *drain, &mut end).await;
                                 return Ok(ExitCode::SUCCESS);
@@ -255,23 +262,31 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
                 }
             };
             match order {
-                end::Order::Stop(why) => break why,
+                end::Order::Stop(why) => break (why, usual),
                 end::Order::ReopenLogs => node.reopen_logs(),
-                end::Order::StopNow(why) => {
-                    at_once = true;
-                    break why;
-                }
+                end::Order::StopNow(why) => break (why, Duration::ZERO),
                 end::Order::Reload => {
                     let _ = node.reload(&*options.reread, &manager).await;
                 }
             }
         };
         inbox.close();
-        manager.stopping(why);
-        telemetry.events.info("node", format!("stops: {why}"));
+        process::name::stops();
+        manager.stopping(why, node.ends_within(within));
+        let seconds = within.as_secs();
+        telemetry.events.info(
+            "node",
+            format!("stops: {why}; what is in flight has {seconds} s"),
+        );
+        let earlier = node.earlier.clone();
         tokio::select! {
-            () = node.stop(if at_once { Duration::ZERO } else { DRAIN }) => {}
-            why = end.wait_again() => telemetry.events.warning("node", format!("stops at once: {why}")),
+            () = node.stop(within) => {}
+            why = end.wait_again() => {
+                telemetry.events.warning("node", format!("stops at once: {why}"));
+                for line in earlier {
+                    line.stops(Duration::ZERO);
+                }
+            }
         }
         Ok(ExitCode::SUCCESS)
     });

@@ -7,7 +7,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tandem_admin::Order;
@@ -18,7 +17,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 
 use super::apps::Apps;
 use super::cluster_port::{ClusterPort, Serving};
-use super::doors::{self, Closing, Doors};
+use super::doors::{self, Doors};
 use super::manager::Manager;
 use super::others::Peers;
 use super::services::Services;
@@ -83,7 +82,7 @@ impl Running {
                 self.reopen_logs();
                 Ok(json!({ "done": "the logs are opened anew" }))
             }
-            Order::Upgrade { .. } => Err("it was not understood".into()),
+            Order::Upgrade { .. } | Order::Stop { .. } => Err("it was not understood".into()),
             Order::Configuration => Ok(configuration::told(&self.text)),
             Order::Difference => {
                 let read = (options.reread)();
@@ -184,15 +183,6 @@ impl Running {
         configuration::publish(&text, &self.telemetry);
         self.text = text;
         Ok(waits)
-    }
-
-    /// Stops everything, in order; requests in flight may finish within `drain`.
-    pub async fn stop(self, drain: Duration) {
-        let how = Closing::Within(drain);
-        self.doors.stop(how, &self.telemetry).await;
-        self.checks.abort();
-        self.apps.stop().await;
-        self.sessions.stop().await;
     }
 }
 

@@ -10,20 +10,23 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
+use tandem_admin::operations::STOP;
 use tandem_app::Handed;
 use tandem_model::Address;
 use tandem_telemetry::{Health, Telemetry};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::apps::Released;
 use super::doors::Closing;
 use super::end::{End, Order};
 use super::reload::Running;
+use super::stop::cut_off;
 use super::succession::{App, CONVERSATION, Estate, Orders, Role, Sockets, Successor, Way, pack};
 use crate::exit::{Failure, Result};
 use crate::process::PidFile;
@@ -119,7 +122,7 @@ impl Running {
     }
 
     /// All that can be shared with another process, and words about it.
-    fn estate(&self) -> std::io::Result<(Estate, Vec<OwnedFd>)> {
+    fn estate(&mut self) -> std::io::Result<(Estate, Vec<OwnedFd>)> {
         let (mut sockets, mut descriptors) = (Vec::new(), Vec::new());
         let mut put = |role, address: String, shared: Vec<OwnedFd>| {
             sockets.push(Sockets {
@@ -143,6 +146,8 @@ impl Running {
         for file in &self.pid_files {
             descriptors.push(file.share()?);
         }
+        // Those that have ended by now are forgotten.
+        self.earlier.retain(|line| !line.has_ended());
         for line in &self.earlier {
             descriptors.push(line.share()?);
         }
@@ -232,15 +237,39 @@ impl Running {
         let (agent, checks) = (self.sessions.retire(successor.line(), drain), self.checks);
         let drained = async {
             let doors = self.doors.stop(Closing::Succeeded(drain), &self.telemetry);
-            tokio::join!(doors, agent);
+            let (cut, ()) = tokio::join!(doors, agent);
             self.apps.stop().await;
+            cut
         };
-        let why = tokio::select! {
-            () = drained => "nothing is left to be answered",
-            why = end.wait_again() => why,
-            () = successor.gone() => "the process that took its place has ended",
+        let open = || self.telemetry.counters.totals().open;
+        let mut drained = pin!(drained);
+        let (mut stops, mut lives) = (successor.stops(), true);
+        // When the node stops, by which what is in flight may have less than an upgrade gives it.
+        let mut stop: Option<(Instant, Duration)> = None;
+        let (why, cut, within) = loop {
+            let (until, left) = stop.unwrap_or((Instant::now(), drain));
+            tokio::select! {
+                cut = &mut drained => {
+                    let why = if cut == 0 { "nothing is left to be answered" } else { "its time is over" };
+                    break (why, cut as u64, drain);
+                }
+                why = end.wait_again() => break (why, open(), Duration::ZERO),
+                told = stops.recv(), if lives => {
+                    // One that ends without a word was killed, and what is in flight here is not the worse for it.
+                    lives = told.is_some();
+                    let left = told.unwrap_or(STOP);
+                    let until = Instant::now() + left;
+                    if stop.is_none_or(|(before, _)| until < before) {
+                        stop = Some((until, left));
+                    }
+                }
+                () = sleep_until(until), if stop.is_some() => break ("the node stops", open(), left),
+            }
         };
         checks.abort();
+        if cut > 0 {
+            events.warning("node", cut_off(cut, within));
+        }
         events.info("node", format!("ends: {why}"));
     }
 }

@@ -25,6 +25,8 @@ const MOST: u64 = 64 << 20;
 pub struct Client {
     address: Address,
     token: Option<String>,
+    /// For an answer to a question.
+    prompt: Duration,
 }
 
 /// What it answered.
@@ -56,7 +58,11 @@ impl Reply {
 impl Client {
     /// Asks at this address.
     pub fn new(address: Address, token: Option<String>) -> Self {
-        Self { address, token }
+        Self {
+            address,
+            token,
+            prompt: PROMPT,
+        }
     }
 
     /// Asks a node of this machine by its own socket.
@@ -65,9 +71,15 @@ impl Client {
         Self::new(Address::Unix(path), None)
     }
 
-    /// Whether somebody listens there.
-    pub fn answers(&self) -> bool {
-        self.connect(PROMPT).is_ok()
+    /// Waits so long for an answer to a question.
+    pub fn prompt(mut self, limit: Duration) -> Self {
+        self.prompt = limit;
+        self
+    }
+
+    /// Finds out whether somebody listens there whom this user may ask.
+    pub fn reach(&self) -> std::io::Result<()> {
+        self.connect(self.prompt).map(drop)
     }
 
     /// Reads.
@@ -107,7 +119,7 @@ impl Client {
         let waits = parameters.iter().find(|(name, _)| *name == "wait");
         let waits = waits.and_then(|(_, seconds)| seconds.parse().ok());
         let limit = match method {
-            "GET" => PROMPT + Duration::from_secs(waits.unwrap_or(0)),
+            "GET" => self.prompt + Duration::from_secs(waits.unwrap_or(0)),
             _ => PATIENCE,
         };
         self.exchange(&head, limit).map_err(|error| {

@@ -1,16 +1,19 @@
 //! Which node a command asks: the one that was named, this machine's service, or a node of the rehearsal that runs.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
-use tandem_model::Address;
+use tandem_model::{Address, Cluster};
 
 use super::Client;
+use super::client::not_allowed;
 use crate::cli::Opt;
-use crate::commands::load;
+use crate::commands::{load, node_names};
 use crate::exit::{Failure, Result};
 use crate::node::OWN_SOCKET;
+use crate::process::Holder;
 use crate::rehearsal::state::{State, running};
-use crate::service::settings::Given;
+use crate::service::settings::{Given, Settings};
 
 /// The options by which every command finds its node; [`Wanted::take`] reads them.
 pub const ADMIN: Opt = Opt {
@@ -43,7 +46,7 @@ impl Wanted {
         Ok(())
     }
 
-    /// The node, if one is to be found that answers.
+    /// The node, if one is to be found that answers; else why not.
     pub fn client(self) -> Result<Client> {
         let token = std::env::var("TANDEM_ADMIN_TOKEN").ok();
         let named = self.admin.or_else(|| std::env::var("TANDEM_ADMIN").ok());
@@ -51,37 +54,81 @@ impl Wanted {
             return Ok(Client::new(address(&text)?, token));
         }
         let settings = self.file.complete()?;
-        let mut tried = Vec::new();
-        if settings.file.exists() {
-            let loaded = load(&settings.file, &|name| settings.variable(name))?;
-            let mut cluster = loaded.cluster;
-            cluster.start_in(&loaded.base);
-            let names = cluster.nodes.iter().map(|node| node.name.clone());
-            let wanted = self.node.clone().or_else(|| settings.node.clone());
-            for name in names.filter(|name| wanted.as_ref().is_none_or(|wanted| wanted == name)) {
-                if let Some(plan) = cluster.for_node(&name) {
-                    tried.push(plan.state.join(OWN_SOCKET));
-                }
-            }
-        }
+        let wanted = self.node.clone().or_else(|| settings.node.clone());
+        let of_file = of_file(&settings, wanted.as_deref());
+        let mut tried = of_file.as_ref().map_or(Vec::new(), Clone::clone);
         for state in running() {
             tried.extend(sockets(&state, self.node.as_deref()));
         }
-        let clients = tried.iter().map(|path| Client::at(path));
-        if let Some(client) = clients.into_iter().find(Client::answers) {
-            return Ok(client);
+        let mut refused = None;
+        for path in &tried {
+            let client = Client::at(path);
+            match client.reach() {
+                Ok(()) => return Ok(client),
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    refused = refused.or(Some(not_allowed(&path.display().to_string())));
+                }
+                Err(_) => {}
+            }
         }
-        Err(Failure::failed(if tried.is_empty() {
-            "no node runs here: neither is there a /etc/tandem/cluster.toml nor a rehearsal; --admin ADDRESS names one"
-                .to_owned()
-        } else {
-            let places: Vec<String> = tried
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect();
-            format!("no node answers at {}", places.join(", "))
-        }))
+        // What is wrong with the file is why nobody is found by it.
+        of_file?;
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        if tried.is_empty() {
+            return Err(Failure::failed(format!(
+                "no node runs here: there is neither {} nor a rehearsal; --admin ADDRESS names one",
+                settings.file.display()
+            )));
+        }
+        let places: Vec<String> = tried
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let hint = match settings.holder() {
+            Ok(Holder::Runs(pid)) => format!(
+                "; process {pid} runs by {}: if [cluster] state or the node was another one when it started, --admin \
+                 unix:STATE/{OWN_SOCKET} asks it",
+                settings.pid_file.display()
+            ),
+            _ => String::new(),
+        };
+        Err(Failure::failed(format!(
+            "no node answers at {}{hint}",
+            places.join(", ")
+        )))
     }
+}
+
+/// The sockets of the nodes that this machine's file has, or of the one that is wanted. A file that nobody named need not be
+/// there; nor need a node be in it that is one of a rehearsal.
+fn of_file(settings: &Settings, wanted: Option<&str>) -> Result<Vec<PathBuf>> {
+    if !settings.file_is_named && !settings.file.exists() {
+        return Ok(Vec::new());
+    }
+    let loaded = load(&settings.file, &|name| settings.variable(name))?;
+    let mut cluster = loaded.cluster;
+    cluster.start_in(&loaded.base);
+    let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
+    let names = cluster.nodes.iter().map(|node| node.name.as_str());
+    let plans = names
+        .filter(|name| is_wanted(name))
+        .filter_map(|name| cluster.for_node(name));
+    let sockets: Vec<PathBuf> = plans.map(|plan| plan.state.join(OWN_SOCKET)).collect();
+    match wanted {
+        Some(wanted) if sockets.is_empty() => Err(no_such_node(wanted, &settings.file, &cluster)),
+        _ => Ok(sockets),
+    }
+}
+
+/// What is said of a node that a file does not have.
+pub fn no_such_node(wanted: &str, file: &Path, cluster: &Cluster) -> Failure {
+    Failure::usage(format!(
+        "there is no node `{wanted}` in {}; there are {}",
+        file.display(),
+        node_names(cluster)
+    ))
 }
 
 /// The sockets of a rehearsal's nodes.

@@ -1,14 +1,18 @@
 //! What a process settles with its system: descriptors, its log, its user, the pid file, its service manager.
 
 pub mod daemon;
+mod dying;
 mod limits;
+pub mod name;
 pub mod notify;
 mod pid_file;
 mod usage;
 
+pub use dying::is_dying;
 pub use limits::{
     RESERVED, most_descriptors, needed_descriptors, raise_descriptor_limit, too_few_descriptors,
 };
+pub use name::is_stopping;
 pub use pid_file::{Holder, PidFile, holder};
 pub use usage::{Usage, WORKER};
 

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use super::is_dying;
+
 /// Longer than anyone holds the lock who only looks.
 const LOOKING: Duration = Duration::from_millis(200);
 
@@ -130,7 +132,8 @@ impl Drop for PidFile {
     }
 }
 
-/// How long a process may take from its lock to its number, and from taking back its number to its end.
+/// How long a process may take from its lock to its number, from taking back its number to its end, and from its death to the
+/// end of its lock.
 const BETWEEN: Duration = Duration::from_secs(2);
 
 /// Who holds a pid file that is locked by its process.
@@ -146,6 +149,10 @@ pub fn holder(path: &Path) -> io::Result<Holder> {
         file.read_to_string(&mut text)?;
         match flock(&file, FlockOperation::NonBlockingLockShared) {
             Err(Errno::WOULDBLOCK) => match text.trim().parse() {
+                // It is about to let go.
+                Ok(pid) if is_dying(pid) && begun.elapsed() < BETWEEN => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
                 Ok(pid) => return Ok(Holder::Runs(pid)),
                 // It is about to write it, or about to end.
                 Err(_) if begun.elapsed() < BETWEEN => {

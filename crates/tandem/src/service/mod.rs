@@ -24,33 +24,30 @@ use crate::node::OWN_SOCKET;
 use crate::operator::{Client, next_start};
 use crate::process::Holder;
 
-/// `start`: success also when it runs already.
+/// `start`: success also when it runs already; one that is about to end is waited for.
 pub fn start(settings: &Settings) -> Result {
     if let Holder::Runs(pid) = settings.holder()?
-        && !stop::was_killed(settings, pid)?
+        && !stop::ends(settings, pid)?
     {
         return cli::say(&format!("tandem runs already (pid {pid})\n"));
     }
-    plan::checked(settings)?;
-    let pid = start::start(settings)?;
+    let plan = plan::checked(settings)?;
+    let pid = start::start(settings, &plan)?;
     cli::say(&format!("started tandem (pid {pid})\n"))
 }
 
 /// `stop`: success also when it does not run.
 pub fn stop(settings: &Settings, within: Duration) -> Result {
-    let Holder::Runs(pid) = settings.holder()? else {
-        return cli::say("tandem does not run\n");
-    };
-    stop::stop(settings, pid, within)?;
-    cli::say(&format!("stopped tandem (pid {pid})\n"))
+    match stop::stop(settings, within)? {
+        Some(pid) => cli::say(&format!("stopped tandem (pid {pid})\n")),
+        None => cli::say("tandem does not run\n"),
+    }
 }
 
 /// `restart`: a configuration that is wrong stops nothing.
 pub fn restart(settings: &Settings, within: Duration) -> Result {
     plan::checked(settings)?;
-    if let Holder::Runs(pid) = settings.holder()? {
-        stop::stop(settings, pid, within)?;
-    }
+    stop::stop(settings, within)?;
     start(settings)
 }
 
@@ -72,7 +69,7 @@ pub fn reload(settings: &Settings) -> Result {
     let plan = plan::checked(settings)?;
     let socket = plan.state.join(OWN_SOCKET);
     let node = Client::at(&socket);
-    if node.answers() {
+    if node.reach().is_ok() {
         // It says what became of it: there is more that can be wrong than a file tells.
         let body = node.post("/api/v1/node/reload", &[])?.good()?;
         let waits = next_start(&body);

@@ -44,6 +44,8 @@ pub struct Given {
 pub struct Settings {
     /// The cluster file.
     pub file: PathBuf,
+    /// It was named, by an option or the environment, and is not just where one would be.
+    pub file_is_named: bool,
     /// The node, when it was named.
     pub node: Option<String>,
     /// The pid file.
@@ -84,7 +86,9 @@ impl Given {
                 .unwrap_or(otherwise);
             std::path::absolute(&path).unwrap_or(path)
         };
+        let file_is_named = self.file.is_some() || find("TANDEM_FILE").is_some();
         Ok(Settings {
+            file_is_named,
             file: path(self.file, "TANDEM_FILE", etc.join("cluster.toml")),
             pid_file: path(
                 self.pid_file,

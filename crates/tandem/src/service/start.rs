@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tandem_model::NodePlan;
+
 use super::Settings;
 use crate::exit::{Failure, Result};
+use crate::process;
 
 /// How long a node may take until it serves: a large session log has to be read.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -21,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const LAST_WORDS: u64 = 8 * 1024;
 
 /// Starts it. Returns its process when it serves.
-pub fn start(settings: &Settings) -> Result<u32> {
+pub fn start(settings: &Settings, plan: &NodePlan) -> Result<u32> {
     let cannot = |what: &str, path: &Path, error: std::io::Error| {
         Failure::failed(format!("cannot {what} {}: {error}", path.display()))
     };
@@ -40,7 +43,7 @@ pub fn start(settings: &Settings) -> Result<u32> {
     if let Some(dir) = settings.pid_file.parent() {
         std::fs::create_dir_all(dir).map_err(|error| cannot("make the directory", dir, error))?;
     }
-    let (ear, ear_path) = ear()?;
+    let (ear, ear_path) = ear(plan)?;
 
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("cannot find the program: {error}")))?;
@@ -79,8 +82,8 @@ pub fn start(settings: &Settings) -> Result<u32> {
     })
 }
 
-/// A socket to listen at, which only this user may write to.
-fn ear() -> Result<(UnixDatagram, PathBuf)> {
+/// A socket to listen at, which only this user may write to, and the one that the node becomes.
+fn ear(plan: &NodePlan) -> Result<(UnixDatagram, PathBuf)> {
     let path = std::env::temp_dir().join(format!("tandem-start-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let failed = |error: std::io::Error| {
@@ -88,6 +91,11 @@ fn ear() -> Result<(UnixDatagram, PathBuf)> {
     };
     let ear = UnixDatagram::bind(&path).map_err(failed)?;
     ear.set_read_timeout(Some(LOOK)).map_err(failed)?;
+    let given = process::give(&path, plan.user.as_deref(), plan.group.as_deref());
+    if let Err(error) = given {
+        let _ = std::fs::remove_file(&path);
+        return Err(failed(error));
+    }
     Ok((ear, path))
 }
 

@@ -43,7 +43,8 @@ WatchdogSec=30s
 Restart=on-failure
 RestartSec=1s
 TimeoutStartSec=120s
-TimeoutStopSec=30s
+# What is in flight has 30 s; the node says itself when it needs more.
+TimeoutStopSec=60s
 # Applications are stopped by the node; what it leaves is killed.
 KillMode=mixed
 

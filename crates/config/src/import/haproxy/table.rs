@@ -239,7 +239,7 @@ const PROCESS: &[Row] = &[
         "hard-stop-after",
         GLOBAL,
         (1, 1),
-        "requests in flight have eight seconds to finish",
+        "requests in flight have 30 s to finish",
     ),
     without(
         "grace",

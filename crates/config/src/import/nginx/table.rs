@@ -107,7 +107,7 @@ const PROCESS: &[Row] = &[
         "worker_shutdown_timeout",
         MAIN,
         (1, 1),
-        "requests in flight have eight seconds to finish",
+        "requests in flight have 30 s to finish",
     ),
     without("worker_priority", MAIN, (1, 1), WORKERS),
     without("worker_cpu_affinity", MAIN, (1, MANY), WORKERS),

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tandem_net::parcel;
@@ -56,6 +57,20 @@ impl Line {
             serde_json::from_slice(&parcel.text)?,
             parcel.descriptors,
         )))
+    }
+
+    /// Whether the other side has ended.
+    pub fn has_ended(&self) -> bool {
+        self.wait_for_end(Duration::ZERO)
+    }
+
+    /// Waits for the end of the other side, and says whether it came. What it says meanwhile is left unread.
+    pub fn wait_for_end(&self, within: Duration) -> bool {
+        let limit = Timespec::try_from(within).ok();
+        // The end is told whatever is asked for.
+        let mut end = [PollFd::new(&*self.0, PollFlags::empty())];
+        let told = rustix::io::retry_on_intr(|| poll(&mut end, limit.as_ref()));
+        told.is_ok_and(|count| count > 0)
     }
 
     /// For a process that takes this one's place.

@@ -10,14 +10,16 @@
 //! new -> running    Serves    the replica runs, the doors are open                     or Failed: all is taken back
 //! running -> new    Lead      the service manager knows the new process
 //! running -> new    Clients   connections of the agent, as they fall idle
+//! new -> running    Stops     the node stops: what is in flight has so long
 //! ```
 //!
 //! Nothing that is listened at is closed at any moment: both have each socket, and each socket's queue. The content of
 //! a session node goes by way of its state directory: a process that follows another on the same machine finds there
 //! all that was acknowledged, as after a restart ([`tandem_session`]).
 //!
-//! The line stays open. Its end tells the old process, which drains, that whoever took its place has ended too, so that
-//! stopping a node stops all of it. A process that is succeeded itself hands the lines of those before it on.
+//! The line stays open. A node that stops tells the old process over it, which drains, and waits for its end, so that
+//! stopping a node stops all of it; an end without a word tells it that its successor was killed. A process that is
+//! succeeded itself hands the lines of those before it on.
 
 mod line;
 mod predecessor;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tandem_app::{Handed, Pipes};
 use tandem_model::{Address, NodePlan};
@@ -220,6 +221,13 @@ impl Line {
         let why = failure.to_string().trim().to_owned();
         // One that is gone, or serves by itself again, need not know.
         let _ = self.say(&Answer::Failed { why }, &[]);
+    }
+
+    /// Tells a process that drains that its successor stops, and how long what is in flight has.
+    pub fn stops(&self, within: Duration) {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        // One that is gone has nothing in flight.
+        let _ = self.say(&Answer::Stops { within_ms }, &[]);
     }
 }
 

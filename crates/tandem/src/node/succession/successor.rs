@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tandem_app::Handed;
 use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 
 use super::line::Line;
 use super::words::{Answer, App, Estate, Order};
@@ -73,7 +74,7 @@ impl Successor {
         match self.exchange(estate, descriptors, PREPARE).await? {
             Answer::Ready { version } => Ok(version),
             Answer::Failed { why } => Err(why),
-            Answer::Serves => Err("it serves before its time".into()),
+            Answer::Serves | Answer::Stops { .. } => Err("it serves before its time".into()),
         }
     }
 
@@ -83,7 +84,7 @@ impl Successor {
         match self.exchange(order, pipes, SERVE).await? {
             Answer::Serves => Ok(()),
             Answer::Failed { why } => Err(why),
-            Answer::Ready { .. } => Err("it is ready twice".into()),
+            Answer::Ready { .. } | Answer::Stops { .. } => Err("it is ready twice".into()),
         }
     }
 
@@ -98,12 +99,24 @@ impl Successor {
         self.line.clone()
     }
 
-    /// Returns when it has ended, and whoever took its place.
-    pub async fn gone(&self) {
+    /// How long this process has from then on, each time that it, or whoever took its place, says that it stops. Ends
+    /// when they have ended.
+    pub fn stops(&self) -> mpsc::UnboundedReceiver<Duration> {
+        let (tell, told) = mpsc::unbounded_channel();
         let line = self.line();
-        // It says nothing more: what comes is the end.
-        let end = tokio::task::spawn_blocking(move || line.hear::<Answer>(None).map(drop));
-        let _ = end.await;
+        // A thread of its own: reading cannot be called off.
+        let listen = move || {
+            while let Ok(Some((Answer::Stops { within_ms }, _))) = line.hear::<Answer>(None) {
+                if tell.send(Duration::from_millis(within_ms)).is_err() {
+                    return;
+                }
+            }
+        };
+        // Without the thread it is as if they had ended.
+        let _ = std::thread::Builder::new()
+            .name("successor".into())
+            .spawn(listen);
+        told
     }
 
     /// Ends it, so that nothing of it is left. Its descriptors are closed then, and its locks free.

@@ -87,6 +87,11 @@ pub enum Answer {
         /// Why.
         why: String,
     },
+    /// It served, and stops now: what is in flight in the process whose place it took has this long, too.
+    Stops {
+        /// In milliseconds.
+        within_ms: u64,
+    },
 }
 
 /// What the running node says once the new one is ready.

@@ -11,6 +11,7 @@ mod names;
 mod others;
 mod ports;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -31,6 +32,8 @@ struct Patient {
     text: String,
     /// What the node says that runs here, if one does.
     running: Option<Value>,
+    /// This user may not ask whether one does.
+    is_hidden: bool,
 }
 
 /// Looks at this machine and, from it, at the others.
@@ -53,11 +56,14 @@ pub fn look(file: Option<PathBuf>, node: Option<String>) -> Result<Findings> {
     let cluster = loaded.cluster.clone();
     let plan = run::plan(loaded, &name)?;
     let running = running(&plan);
+    let reached = own(&plan).reach();
+    let is_hidden = reached.is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
     let patient = Patient {
         cluster,
         plan,
         text,
         running,
+        is_hidden,
     };
     let mut findings = Findings::default();
     findings.about("file");
@@ -76,6 +82,11 @@ pub fn look(file: Option<PathBuf>, node: Option<String>) -> Result<Findings> {
         Some(told) => findings.good(format!(
             "Node {name} runs here, version {}.",
             told["version"].as_str().unwrap_or("unknown")
+        )),
+        None if is_hidden => findings.note(format!(
+            "Whether node {name} runs here cannot be seen: its socket {} may be opened by root and by the node's user only. \
+             Run this as one of them (sudo).",
+            patient.plan.state.join(OWN_SOCKET).display()
         )),
         None => findings.note(format!(
             "Node {name} does not run here (nothing answers at {}): `tandem start` starts it.",

@@ -25,7 +25,7 @@ pub fn look(patient: &Patient, findings: &mut Findings) {
     }
     let agent = plan.sessions.as_ref().and_then(|part| part.agent.clone());
     wanted.extend(agent.map(|at| ("the sessions' agent".into(), at)));
-    let mut good = Vec::new();
+    let (mut good, mut taken) = (Vec::new(), Vec::new());
     for (what, at) in wanted {
         // Binding one would take its name away from whoever has it.
         if matches!(at, Address::Unix(_)) {
@@ -41,8 +41,17 @@ pub fn look(patient: &Patient, findings: &mut Findings) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && runs => {
                 good.push(at.to_string());
             }
+            Err(error) if error.kind() == ErrorKind::AddrInUse && patient.is_hidden => {
+                taken.push(at.to_string());
+            }
             Err(error) => findings.wrong(format!("For {what}: {error}.")),
         }
+    }
+    if !taken.is_empty() {
+        findings.note(format!(
+            "Addresses that are taken, by the node or by another program, which this user cannot see: {}.",
+            taken.join(", ")
+        ));
     }
     if !good.is_empty() {
         let state = match patient.running {
