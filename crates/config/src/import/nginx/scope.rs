@@ -158,6 +158,13 @@ impl Scope {
             }
         };
         match directive.name.text.as_str() {
+            "root" if directive.arg(0).contains('$') => {
+                verdicts.refuse(
+                    spot,
+                    directive.at(0),
+                    "a directory is named, not worked out for each request: a server for each host has one of its own",
+                );
+            }
             "root" => self.root = text(),
             "absolute_redirect" => self.absolute_redirect = switch(),
             "autoindex" => self.autoindex = switch(),
