@@ -291,7 +291,8 @@ impl<'a> Translator<'a> {
         let spot = directive.spot;
         self.verdicts.translated(spot);
         let note = &mut |text| self.verdicts.note(spot, text);
-        let condition = match super::condition::read(directive, here.door, note) {
+        let made = &mut self.made;
+        let condition = match super::condition::read(directive, here.door, made, note) {
             Ok(condition) => condition,
             Err(message) => return self.verdicts.refuse(spot, directive.at(0), message),
         };

@@ -13,6 +13,7 @@ mod entry;
 mod glob;
 mod listen;
 mod location;
+mod made;
 mod moved;
 mod names;
 mod real_ip;
@@ -40,6 +41,7 @@ use super::{Options, Outcome, Process};
 use content::Here;
 use listen::Listen;
 use location::Location;
+use made::Made;
 use scope::Scope;
 use tree::Directive;
 
@@ -84,6 +86,7 @@ pub(crate) struct Translator<'a> {
     /// The number of the main file.
     main: usize,
     upstreams: BTreeMap<String, &'a Directive>,
+    made: Made,
     services: Names,
     listeners: Names,
     sites: Vec<Site>,
@@ -132,6 +135,7 @@ pub(crate) fn translate(
         prefix: options.directory.clone(),
         main: file,
         upstreams: BTreeMap::new(),
+        made: Made::default(),
         services: Names::default(),
         listeners: Names::default(),
         sites: Vec::new(),
@@ -290,6 +294,7 @@ impl<'a> Translator<'a> {
                 );
             }
         }
+        self.made = Made::read(http.inner(), &mut self.verdicts);
         let mut servers = Vec::new();
         for directive in http
             .inner()
@@ -299,6 +304,7 @@ impl<'a> Translator<'a> {
             servers.push(self.server(directive, &outer));
         }
         self.listeners(&servers);
+        self.made.tell(&mut self.verdicts);
         for (_, upstream) in self.upstreams.clone() {
             if !self.verdicts.has(upstream.spot) {
                 self.verdicts.without(

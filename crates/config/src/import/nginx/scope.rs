@@ -311,6 +311,13 @@ impl Scope {
             },
             "access_log" => {
                 self.access_log = text();
+                if directive
+                    .args
+                    .iter()
+                    .any(|word| word.text.starts_with("if="))
+                {
+                    verdicts.note(spot, "every request is logged, whatever `if=` says");
+                }
                 if directive.args.len() > 1 && !matches!(directive.arg(1), "combined" | "main") {
                     verdicts.note(
                         spot,

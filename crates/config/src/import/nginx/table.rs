@@ -173,17 +173,17 @@ const BLOCKS: &[Row] = &[
         "a route with `not = { method = [...] }`",
     ),
     to("stream", MAIN, (0, 0), "listeners with `mode = \"tcp\"`"),
-    refused(
+    to(
         "map",
         HTTP,
         (2, 2),
-        "variables are not made here: routes have conditions",
+        "conditions of routes, where an `if` asks for its variable; elsewhere it cannot be filled in",
     ),
-    refused(
+    to(
         "geo",
         HTTP,
         (1, 2),
-        "variables are not made here: routes have `source`",
+        "`source` of routes, where an `if` asks for its variable; elsewhere it cannot be filled in",
     ),
     refused(
         "split_clients",
