@@ -308,17 +308,33 @@ impl<'a> Translator<'a> {
         let ends = self.rewriting(within, directive.inner(), &mut inner);
         if !ends && within.find("proxy_pass").is_some() {
             inner.extend(self.handler(within));
+        } else if !ends && let Some(last) = within.find("break") {
+            if here.location.is_none() {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    "`break` here would have the locations asked, and nothing between: turn the condition round",
+                );
+            }
+            // What the location does, without the rules that come after this one.
+            let here = Here {
+                scope: &scope,
+                ..here
+            };
+            self.limit_except(here, &mut inner);
+            inner.extend(self.handler(here));
         }
-        if let Some(other) = directive
-            .inner()
-            .iter()
-            .find(|d| !matches!(d.name.text.as_str(), "return" | "rewrite" | "proxy_pass"))
-        {
+        if let Some(other) = directive.inner().iter().find(|d| {
+            !matches!(
+                d.name.text.as_str(),
+                "return" | "rewrite" | "proxy_pass" | "break"
+            )
+        }) {
             self.verdicts.refuse(
                 other.spot,
                 other.spot,
                 format!(
-                    "\"{}\" in an if is not translated: `return`, `rewrite` and `proxy_pass` are",
+                    "\"{}\" in an if is not translated: `return`, `rewrite`, `break` and `proxy_pass` are",
                     other.name.text
                 ),
             );

@@ -851,6 +851,14 @@ impl<'a> Translator<'a> {
                 let Some(listen) = listen::read(listen, &mut self.verdicts) else {
                     continue;
                 };
+                if listen.tls || listen.proxy {
+                    let what = if listen.tls { "ssl" } else { "proxy_protocol" };
+                    self.verdicts.refuse(
+                        listen.spot,
+                        listen.spot,
+                        format!("`listen ... {what}` in a stream is not translated: connections are passed on as they are"),
+                    );
+                }
                 let name = self.listeners.name(
                     &listen.address,
                     &format!("tcp-{}", listen.port.unwrap_or(0)),

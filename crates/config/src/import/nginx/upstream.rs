@@ -80,6 +80,8 @@ impl NextUpstream {
                     next.on.push(status);
                 }
                 None if word.text == "off" => next.off = true,
+                // In a stream.
+                None if word.text == "on" && directive.args.len() == 1 => return next,
                 None if WORDS[..4].contains(&&*word.text) => {}
                 _ => verdicts.refuse_hint(
                     spot,
