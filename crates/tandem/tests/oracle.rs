@@ -808,3 +808,47 @@ fn the_files_that_debian_ships_are_taken() {
         assert!(takes(ours));
     }
 }
+
+#[test]
+fn the_page_of_502_is_shown_where_no_server_is_left() {
+    if !has("nginx", &["-v"]) {
+        return;
+    }
+    let scratch = Scratch::new("nginx-gone");
+    let text = "daemon off; pid @DIR@/@NAME@.pid; error_log @DIR@/@NAME@.err; events { }\n\
+                http { access_log off; upstream u { server 127.0.0.1:@DEAD@; server 127.0.0.1:@GONE@; }\n\
+                server { listen 127.0.0.1:@FRONT@; root @ROOT@; error_page 502 /50x.html; location = /50x.html { }\n\
+                location / { proxy_pass http://u; } } }\n";
+    let case = Case {
+        name: "gone".into(),
+        text: text.into(),
+        requests: Vec::new(),
+    };
+    let ports = [("@DEAD@", free_port()), ("@GONE@", free_port())];
+    let request = Request {
+        bodies: true,
+        ..request("#? GET /").unwrap()
+    };
+    let page = |who: &str, mut command: Command, options: &[&str]| {
+        let front = free_port();
+        let path = write(&case, who, &scratch.0, &ports, front, "conf");
+        command
+            .args(options)
+            .arg(path)
+            .current_dir(&scratch.0)
+            .env("TMPDIR", &scratch.0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut program = Program(command.spawn().unwrap());
+        wait(front, &mut program, who);
+        // Of several, since the first ones try the servers; without the status, which is 503 here.
+        let said = (0..8).map(|_| ask(front, &request)).collect::<Vec<_>>();
+        let mut pages = said
+            .iter()
+            .map(|said| said.split_once('\n').unwrap_or_default().1);
+        assert!(pages.all(|page| page == "our own 50x\n"), "{who}: {said:?}");
+    };
+    page("real", Command::new("nginx"), &["-e", "stderr", "-c"]);
+    page("tandem", tandem(), &["nginx", "-c"]);
+}

@@ -14,11 +14,13 @@ pub(crate) enum How {
     Without(&'static str),
     /// It is known and cannot be translated; the words say why, or what to do.
     Refused(&'static str),
+    /// The same, unless it is switched off: `off` or `0`.
+    RefusedOn(&'static str),
 }
 
 /// One directive.
 pub(crate) struct Row {
-    /// Its word or words: `option httplog`.
+    /// Its word or words: `option httplog`; with a star at its end all words that begin so.
     pub name: &'static str,
     /// Where it may stand: bits, whose names the table knows.
     pub places: u16,
@@ -67,6 +69,20 @@ pub(crate) const fn refused(
     }
 }
 
+pub(crate) const fn refused_on(
+    name: &'static str,
+    places: u16,
+    args: (u8, u8),
+    why: &'static str,
+) -> Row {
+    Row {
+        name,
+        places,
+        args,
+        how: How::RefusedOn(why),
+    }
+}
+
 /// A language: its rows, and the names of the places they may stand at.
 pub(crate) struct Language {
     pub title: &'static str,
@@ -86,6 +102,23 @@ impl Language {
         named()
             .find(|row| row.places & place != 0)
             .or_else(|| named().next())
+            .or_else(|| self.family(name))
+    }
+
+    /// The row of all words that begin alike. A word that is nearly one with a row of its own was meant to be that one.
+    fn family(&self, name: &str) -> Option<&'static Row> {
+        let begins = |row: &&Row| {
+            let prefix = row.name.strip_suffix('*');
+            prefix.is_some_and(|prefix| name.starts_with(prefix))
+        };
+        let family = self.rows().find(begins)?;
+        let prefix = family.name.trim_end_matches('*');
+        // One that would be refused: the others change nothing.
+        let own = self
+            .rows()
+            .filter(|row| row.name.starts_with(prefix) && matches!(row.how, How::Refused(_)))
+            .map(|row| row.name);
+        nearest(name, own).is_none().then_some(family)
     }
 
     /// The sentence for a word that is no directive.
@@ -113,22 +146,23 @@ impl Language {
             "# {}\n\n<!-- Made from the table of directives (crates/config/src/import): change it there. -->\n\n{}\n",
             self.title, self.introduction
         );
-        type Pick = fn(&How) -> Option<&'static str>;
+        type Pick = fn(&How) -> Option<String>;
         let kinds: [(&str, &str, Pick); 3] = [
             ("Translated", "becomes", |how| match how {
-                How::To(words) => Some(words),
+                How::To(words) => Some((*words).to_owned()),
                 _ => None,
             }),
             (
                 "Accepted, without effect here",
                 "because",
                 |how| match how {
-                    How::Without(words) => Some(words),
+                    How::Without(words) => Some((*words).to_owned()),
                     _ => None,
                 },
             ),
             ("Refused", "because", |how| match how {
-                How::Refused(words) => Some(words),
+                How::Refused(words) => Some((*words).to_owned()),
+                How::RefusedOn(words) => Some(format!("unless it is `off`: {words}")),
                 _ => None,
             }),
         ];

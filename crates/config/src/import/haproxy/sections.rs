@@ -249,7 +249,7 @@ fn is_known(line: &Line, kind: u16, verdicts: &mut Verdicts) -> bool {
     match row.how {
         How::To(_) => return true,
         How::Without(why) => verdicts.without(line.spot, format!("`{}`: {why}", line.shown())),
-        How::Refused(why) => {
+        How::Refused(why) | How::RefusedOn(why) => {
             verdicts.refuse(
                 line.spot,
                 line.at(0),

@@ -112,7 +112,17 @@ fn one(directive: &Directive, place: u16, verdicts: &mut Verdicts) -> Option<boo
             verdicts.without(spot, format!("`{}`: {why}", directive.shown()));
             None
         }
-        How::Refused(why) => {
+        How::RefusedOn(_)
+            if given > 0
+                && directive
+                    .args
+                    .iter()
+                    .all(|word| matches!(word.text.as_str(), "off" | "0")) =>
+        {
+            verdicts.without(spot, format!("`{}`: so it is", directive.shown()));
+            None
+        }
+        How::Refused(why) | How::RefusedOn(why) => {
             verdicts.refuse(spot, at, format!("\"{name}\" is not translated: {why}"));
             None
         }

@@ -2,13 +2,15 @@
 
 use super::super::logic::{Either, Literal, Subject};
 use super::Door;
+use super::made::Made;
 use super::tree::Directive;
 use super::variables::field_name;
 
-/// Reads the words between the parentheses. `note` is told what is worth knowing.
+/// Reads the words between the parentheses. `made` are the variables of the file; `note` is told what is worth knowing.
 pub(crate) fn read(
     directive: &Directive,
     door: &Door,
+    made: &mut Made,
     note: &mut dyn FnMut(&'static str),
 ) -> Result<Either, String> {
     let words: Vec<&str> = directive
@@ -47,10 +49,26 @@ pub(crate) fn read(
         "!~*" => (Wanted::Regex(true), true),
         other => return Err(format!("unexpected \"{other}\" in condition")),
     };
-    let refused = || Err(format!("a condition on \"{subject}\" is not translated"));
     if let Wanted::Regex(_) = matched {
         super::super::haproxy::checked(value)?;
     }
+    if made.has(variable) {
+        let holds = |found: &str| matched.holds(value, found) != not;
+        return made.condition(variable, &holds, door, note);
+    }
+    asked(variable, matched, value, not, door, note)
+}
+
+/// A condition on one of nginx's own variables.
+pub(crate) fn asked(
+    variable: &str,
+    matched: Wanted,
+    value: &str,
+    not: bool,
+    door: &Door,
+    note: &mut dyn FnMut(&'static str),
+) -> Result<Either, String> {
+    let refused = || Err(format!("a condition on \"${variable}\" is not translated"));
     // What is known of the connection is decided now.
     let constant = match variable {
         "scheme" => Some(if door.tls { "https" } else { "http" }.to_owned()),
@@ -59,15 +77,7 @@ pub(crate) fn read(
         _ => None,
     };
     if let Some(constant) = constant {
-        let held = match matched {
-            Wanted::Present => !constant.is_empty(),
-            Wanted::Equal => constant == value,
-            Wanted::Regex(fold) => regex::RegexBuilder::new(value)
-                .case_insensitive(fold)
-                .build()
-                .is_ok_and(|regex| regex.is_match(&constant)),
-        };
-        return Ok(Either::constant(held != not));
+        return Ok(Either::constant(matched.holds(value, &constant) != not));
     }
     let literal = |subject: Subject, patterns: Vec<String>| {
         Ok(Either::of(Literal {
@@ -153,9 +163,26 @@ pub(crate) fn read(
     }
 }
 
+/// How a variable is compared.
 #[derive(Clone, Copy, PartialEq)]
-enum Wanted {
+pub(crate) enum Wanted {
+    /// It is neither empty nor `0`.
     Present,
     Equal,
+    /// With regard to case, or without.
     Regex(bool),
+}
+
+impl Wanted {
+    /// Whether it holds for what is found.
+    pub fn holds(self, value: &str, found: &str) -> bool {
+        match self {
+            Self::Present => !matches!(found, "" | "0"),
+            Self::Equal => found == value,
+            Self::Regex(fold) => regex::RegexBuilder::new(value)
+                .case_insensitive(fold)
+                .build()
+                .is_ok_and(|regex| regex.is_match(found)),
+        }
+    }
 }

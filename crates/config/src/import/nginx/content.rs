@@ -5,7 +5,7 @@ use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
 use super::location::{self, Kind, Location, answer, redirect};
 use super::rewriting::{Redirect, own_host};
-use super::scope::{Expires, Scope, YEAR};
+use super::scope::{ErrorPage, Expires, Scope, YEAR};
 use super::site::Files;
 use super::tree::Directive;
 use super::types;
@@ -291,7 +291,8 @@ impl<'a> Translator<'a> {
         let spot = directive.spot;
         self.verdicts.translated(spot);
         let note = &mut |text| self.verdicts.note(spot, text);
-        let condition = match super::condition::read(directive, here.door, note) {
+        let made = &mut self.made;
+        let condition = match super::condition::read(directive, here.door, made, note) {
             Ok(condition) => condition,
             Err(message) => return self.verdicts.refuse(spot, directive.at(0), message),
         };
@@ -307,26 +308,33 @@ impl<'a> Translator<'a> {
         let ends = self.rewriting(within, directive.inner(), &mut inner);
         if !ends && within.find("proxy_pass").is_some() {
             inner.extend(self.handler(within));
-        } else if !ends && let Some(end) = within.find("break") {
+        } else if !ends && let Some(last) = within.find("break") {
             if here.location.is_none() {
                 return self.verdicts.refuse(
-                    end.spot,
-                    end.spot,
-                    "a `break` in an if of a server leads to its locations: write what is asked otherwise with the opposite condition",
+                    spot,
+                    last.spot,
+                    "`break` here would have the locations asked, and nothing between: turn the condition round",
                 );
             }
+            // What the location does, without the rules that come after this one.
+            let here = Here {
+                scope: &scope,
+                ..here
+            };
+            self.limit_except(here, &mut inner);
             inner.extend(self.handler(here));
         }
-        if let Some(other) = directive
-            .inner()
-            .iter()
-            .find(|d| !matches!(&*d.name.text, "return" | "rewrite" | "break" | "proxy_pass"))
-        {
+        if let Some(other) = directive.inner().iter().find(|d| {
+            !matches!(
+                d.name.text.as_str(),
+                "return" | "rewrite" | "proxy_pass" | "break"
+            )
+        }) {
             self.verdicts.refuse(
                 other.spot,
                 other.spot,
                 format!(
-                    "\"{}\" in an if is not translated: `return`, `rewrite` and `proxy_pass` are",
+                    "\"{}\" in an if is not translated: `return`, `rewrite`, `break` and `proxy_pass` are",
                     other.name.text
                 ),
             );
@@ -410,7 +418,23 @@ impl<'a> Translator<'a> {
         self.try_files(here, &mut files, &mut table, &mut routes);
         self.error_pages(here, true, &mut files, &mut table);
         let site = self.site(here.scope, here.location, here.server, files, here.spot);
-        let mut last = Table::default().with("to", Value::text(site));
+        let mut last = match (site, table.get("missing").cloned()) {
+            (Some(site), _) => Table::default().with("to", Value::text(site)),
+            // What is asked where there is no file.
+            (None, Some(other)) => {
+                table.0.retain(|(key, _)| key != "missing");
+                Table::default().with("to", other)
+            }
+            (None, None) => {
+                let mut none = vec![answer(
+                    Table::default().with("respond", Value::plain(404)),
+                    here.spot,
+                )];
+                self.own_errors(here, &mut none);
+                routes.extend(none);
+                return routes;
+            }
+        };
         last.0.extend(table.0);
         // The others have what goes with their own place.
         routes.extend(self.dressed(here, vec![answer(last, here.spot)]));
@@ -734,9 +758,14 @@ impl<'a> Translator<'a> {
                         .entry(status)
                         .or_insert_with(|| page.to.trim_start_matches('/').to_owned());
                 } else {
-                    let errors = table.table("errors");
-                    if !errors.has(&status.to_string()) {
-                        let file = format!("{}{}", theirs.trim_end_matches('/'), page.to);
+                    let has = table.get("errors").is_some_and(
+                        |errors| matches!(errors, Value::Table(table) if table.has(&status.to_string())),
+                    );
+                    if !has {
+                        let Some(file) = self.page_file(&theirs, &page) else {
+                            continue;
+                        };
+                        let errors = table.table("errors");
                         let of_servers = here.scope.intercept.as_ref();
                         let page = if !is_site && of_servers.is_some_and(|set| set.value) {
                             let page = Table::default().with("file", Value::Text(file));
@@ -748,6 +777,9 @@ impl<'a> Translator<'a> {
                     }
                 }
             }
+        }
+        if !is_site {
+            servers_gone(table);
         }
     }
 
@@ -774,10 +806,26 @@ impl<'a> Translator<'a> {
                 continue;
             }
             let root = self.page_root(here, &page.to);
-            let file = format!("{}{}", root.trim_end_matches('/'), page.to);
+            let page = page.clone();
+            let Some(file) = self.page_file(&root, &page) else {
+                continue;
+            };
             let errors = route.table.table("errors");
             errors.put(&status.to_string(), Value::Text(file));
         }
+    }
+
+    /// The file of a page; `None` where it is not there, and the file is to be run at once.
+    fn page_file(&mut self, root: &str, page: &ErrorPage) -> Option<String> {
+        let file = format!("{}{}", root.trim_end_matches('/'), page.to);
+        let is_missing = self.options.direct && std::path::Path::new(&file).metadata().is_err();
+        if is_missing {
+            let message = format!(
+                "{file} is not here: the usual page is shown until a reload finds it, and the status stays"
+            );
+            self.verdicts.note(page.spot, message);
+        }
+        (!is_missing).then_some(file)
     }
 
     /// The root of the place where the page of an error is.
@@ -1042,6 +1090,20 @@ impl<'a> Translator<'a> {
             }
         }
         routes
+    }
+}
+
+/// Where no server can be used the answer is 503, and nginx's is 502: its page is shown.
+fn servers_gone(table: &mut Table) {
+    let Some(Value::Table(errors)) = table.get("errors") else {
+        return;
+    };
+    let file = match errors.get("502") {
+        Some(Value::Table(page)) => page.get("file").cloned(),
+        page => page.cloned(),
+    };
+    if let (Some(file), false) = (file, errors.has("503")) {
+        table.table("errors").put("503", file);
     }
 }
 

@@ -13,6 +13,7 @@ mod entry;
 mod glob;
 mod listen;
 mod location;
+mod made;
 mod moved;
 mod names;
 mod real_ip;
@@ -41,6 +42,7 @@ use super::{Options, Outcome, Process};
 use content::Here;
 use listen::Listen;
 use location::Location;
+use made::Made;
 use scope::Scope;
 use tree::Directive;
 
@@ -85,6 +87,7 @@ pub(crate) struct Translator<'a> {
     /// The number of the main file.
     main: usize,
     upstreams: BTreeMap<String, &'a Directive>,
+    made: Made,
     services: Names,
     listeners: Names,
     sites: Vec<Site>,
@@ -133,6 +136,7 @@ pub(crate) fn translate(
         prefix: options.directory.clone(),
         main: file,
         upstreams: BTreeMap::new(),
+        made: Made::default(),
         services: Names::default(),
         listeners: Names::default(),
         sites: Vec::new(),
@@ -291,6 +295,7 @@ impl<'a> Translator<'a> {
                 );
             }
         }
+        self.made = Made::read(http.inner(), &mut self.verdicts);
         let mut servers = Vec::new();
         for directive in http
             .inner()
@@ -300,6 +305,7 @@ impl<'a> Translator<'a> {
             servers.push(self.server(directive, &outer));
         }
         self.listeners(&servers);
+        self.made.tell(&mut self.verdicts);
         for (_, upstream) in self.upstreams.clone() {
             if !self.verdicts.has(upstream.spot) {
                 self.verdicts.without(
@@ -870,6 +876,14 @@ impl<'a> Translator<'a> {
                 let Some(listen) = listen::read(listen, &mut self.verdicts) else {
                     continue;
                 };
+                if listen.tls || listen.proxy {
+                    let what = if listen.tls { "ssl" } else { "proxy_protocol" };
+                    self.verdicts.refuse(
+                        listen.spot,
+                        listen.spot,
+                        format!("`listen ... {what}` in a stream is not translated: connections are passed on as they are"),
+                    );
+                }
                 let name = self.listeners.name(
                     &listen.address,
                     &format!("tcp-{}", listen.port.unwrap_or(0)),

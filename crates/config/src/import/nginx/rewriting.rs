@@ -41,22 +41,26 @@ impl<'a> Translator<'a> {
                     }
                     return true;
                 }
-                "rewrite" => self.rewrite(here, directive, &all[at + 1..], routes),
                 "break" => {
                     self.verdicts.translated(directive.spot);
-                    for never in &all[at + 1..] {
-                        let why = format!("`{}`: a `break` is before it", never.name.text);
-                        self.verdicts.without(never.spot, why);
-                        for inner in never.inner() {
-                            self.verdicts.without(inner.spot, "it is never asked");
-                        }
-                    }
+                    self.not_asked(&all[at + 1..]);
                     return false;
                 }
+                "rewrite" => self.rewrite(here, directive, &all[at + 1..], routes),
                 _ => self.conditional(here, directive, routes),
             }
         }
         false
+    }
+
+    /// What comes after a `break`.
+    fn not_asked(&mut self, list: &[&Directive]) {
+        for directive in list {
+            let inner = directive.inner().iter().map(|inner| inner.spot);
+            for spot in inner.chain([directive.spot]) {
+                self.verdicts.without(spot, "a `break` comes before it");
+            }
+        }
     }
 
     /// `rewrite REGEX REPLACEMENT [FLAG]`; `later` comes after it where it has no flag.
@@ -69,6 +73,10 @@ impl<'a> Translator<'a> {
     ) {
         let spot = directive.spot;
         let (regex, to, flag) = (directive.arg(0), directive.arg(1), directive.arg(2));
+        let flag = match later.first() {
+            Some(next) if flag.is_empty() && next.is("break") => "break",
+            _ => flag,
+        };
         self.verdicts.translated(spot);
         if let Err(message) = super::super::haproxy::checked(regex) {
             return self.verdicts.refuse(spot, directive.at(0), message);

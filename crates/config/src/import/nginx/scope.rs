@@ -164,6 +164,13 @@ impl Scope {
             }
         };
         match directive.name.text.as_str() {
+            "root" if directive.arg(0).contains('$') => {
+                verdicts.refuse(
+                    spot,
+                    directive.at(0),
+                    "a directory is named, not worked out for each request: a server for each host has one of its own",
+                );
+            }
             "root" => self.root = text(),
             "absolute_redirect" => self.absolute_redirect = switch(),
             "autoindex" => self.autoindex = switch(),
@@ -321,6 +328,13 @@ impl Scope {
             },
             "access_log" => {
                 self.access_log = text();
+                if directive
+                    .args
+                    .iter()
+                    .any(|word| word.text.starts_with("if="))
+                {
+                    verdicts.note(spot, "every request is logged, whatever `if=` says");
+                }
                 if directive.args.len() > 1 && !matches!(directive.arg(1), "combined" | "main") {
                     verdicts.note(
                         spot,

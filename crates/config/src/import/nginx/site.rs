@@ -1,6 +1,7 @@
 //! Files: what `root`, `alias`, `index` and their like make of a place.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::super::document::{Section, Table, Value};
 use super::super::names::normal;
@@ -24,7 +25,7 @@ pub(crate) struct Files {
 }
 
 impl Translator<'_> {
-    /// The site for a place, by its name.
+    /// The site for a place, by its name; `None` where its directory is not there, and the file is to be run at once.
     pub fn site(
         &mut self,
         scope: &Scope,
@@ -32,7 +33,7 @@ impl Translator<'_> {
         server: &Server<'_>,
         files: Files,
         spot: Spot,
-    ) -> String {
+    ) -> Option<String> {
         let mut table = Table::default();
         let usual = self.path("html");
         let root = scope.root.as_ref().map(|set| self.path(&set.value));
@@ -50,6 +51,34 @@ impl Translator<'_> {
             (None, None, Some((_, directory))) => directory.clone(),
             (None, None, None) => usual,
         };
+        let directory = alias.as_ref().map_or(&root, |(_, directory)| directory);
+        let mut root = root.clone();
+        if is_missing(directory) {
+            let said = scope.root.as_ref().map_or(spot, |set| set.spot);
+            let said = if alias.is_some() { spot } else { said };
+            if !self.options.direct {
+                if Path::new(directory).is_absolute() {
+                    let message =
+                        format!("{directory} is not here: where it is not either, no site starts");
+                    self.verdicts.note(said, message);
+                }
+            } else if files.status.is_none() {
+                let message = format!(
+                    "{directory} is not here: requests are answered 404 until a reload finds it"
+                );
+                self.verdicts.note(said, message);
+                return None;
+            } else if location.is_some_and(|l| l.kind == Kind::Exact) {
+                // Nothing but the page of counters is asked for.
+                "/".clone_into(&mut root);
+            } else {
+                let message = "the page of counters has one path: `location = /...`, or a `root` that is there";
+                self.verdicts.refuse(spot, spot, message);
+            }
+        } else if alias.is_some() && is_missing(&root) {
+            // All paths are below the other one.
+            root.clone_from(directory);
+        }
         table.put("root", Value::text(trimmed(&root)));
         if let Some((at, directory)) = alias {
             let at = at.trim_end_matches('/');
@@ -119,7 +148,7 @@ impl Translator<'_> {
             table.put("hidden", Value::plain(true));
         }
         if let Some(same) = self.sites.iter().find(|site| site.table == table) {
-            return same.name.clone();
+            return Some(same.name.clone());
         }
         // The first is what a server is about; others are for single locations.
         let host = server.names.iter().map(|(name, _)| name.as_str());
@@ -148,7 +177,7 @@ impl Translator<'_> {
             table,
             section,
         });
-        name
+        Some(name)
     }
 
     /// A path of the file, which is relative to the prefix.
@@ -158,6 +187,14 @@ impl Translator<'_> {
         } else {
             format!("{}/{path}", self.prefix.trim_end_matches('/'))
         }
+    }
+}
+
+/// Whether there is no such directory.
+fn is_missing(directory: &str) -> bool {
+    match std::fs::metadata(directory) {
+        Ok(found) => !found.is_dir(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
 }
 

@@ -1,6 +1,13 @@
 //! The directives of nginx.conf.
 
-use super::super::directives::{Language, MANY, Row, refused, to, without};
+mod modules;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+use super::super::directives::{Language, MANY, Row, refused, refused_on, to, without};
+use modules::MODULES;
+use streams::STREAMS;
 
 pub(crate) const MAIN: u16 = 1;
 pub(crate) const EVENTS: u16 = 2;
@@ -26,7 +33,7 @@ const SL: u16 = SERVER | LOCATION;
 /// The language.
 pub(crate) const LANGUAGE: Language = Language {
     title: "nginx.conf, as understood",
-    introduction: "What `tandem nginx` and `tandem import` make of each directive. A word that is not here is refused, with the\nnearest one that is.",
+    introduction: "What `tandem nginx` and `tandem import` make of each directive. A word that is not here is refused, with the\nnearest one that is. A star stands for what words end in.",
     places: &[
         (MAIN, "main"),
         (EVENTS, "events"),
@@ -42,11 +49,12 @@ pub(crate) const LANGUAGE: Language = Language {
     ],
     rows: &[
         PROCESS, BLOCKS, SERVERS, FILES, ANSWERS, TUNING, PROXYING, UPSTREAMS, LOGS, TLS, NOT_HERE,
+        FAMILIES, MODULES, STREAMS,
     ],
 };
 
 /// Directives that have a block.
-pub(crate) const BLOCK_NAMES: [&str; 13] = [
+pub(crate) const BLOCK_NAMES: [&str; 14] = [
     "events",
     "http",
     "server",
@@ -58,6 +66,7 @@ pub(crate) const BLOCK_NAMES: [&str; 13] = [
     "map",
     "geo",
     "split_clients",
+    "charset_map",
     "stream",
     "mail",
 ];
@@ -173,17 +182,17 @@ const BLOCKS: &[Row] = &[
         "a route with `not = { method = [...] }`",
     ),
     to("stream", MAIN, (0, 0), "listeners with `mode = \"tcp\"`"),
-    refused(
+    to(
         "map",
         HTTP,
         (2, 2),
-        "variables are not made here: routes have conditions",
+        "conditions of routes, where an `if` asks for its variable; elsewhere it cannot be filled in",
     ),
-    refused(
+    to(
         "geo",
         HTTP,
         (1, 2),
-        "variables are not made here: routes have `source`",
+        "`source` of routes, where an `if` asks for its variable; elsewhere it cannot be filled in",
     ),
     refused(
         "split_clients",
@@ -599,7 +608,7 @@ const ANSWERS: &[Row] = &[
         "break",
         SL | IF_SERVER | IF,
         (0, 0),
-        "the rules behind it are not asked",
+        "no route of what comes after it; in an `if` a route to what the location does",
     ),
     without("rewrite_log", SL | HTTP | IF_SERVER | IF, (1, 1), LOG),
     without(
@@ -657,7 +666,6 @@ const TUNING: &[Row] = &[
         "a client that is gone ends its request",
     ),
     without("proxy_socket_keepalive", HSL, (1, 1), KERNEL),
-    without("proxy_headers_hash", HSL, (1, 1), BUFFERS),
     to(
         "proxy_intercept_errors",
         HSL,
@@ -669,24 +677,6 @@ const TUNING: &[Row] = &[
         HSL,
         (1, 1),
         "servers get the bodies that clients send",
-    ),
-    without(
-        "fastcgi_temp_path",
-        HSL,
-        (1, 4),
-        "answers are passed as they come, never written to disk",
-    ),
-    without(
-        "uwsgi_temp_path",
-        HSL,
-        (1, 4),
-        "answers are passed as they come, never written to disk",
-    ),
-    without(
-        "scgi_temp_path",
-        HSL,
-        (1, 4),
-        "answers are passed as they come, never written to disk",
     ),
 ];
 
@@ -940,7 +930,7 @@ const TLS: &[Row] = &[
     without("ssl_verify_depth", HS, (1, 1), RUSTLS),
     without("ssl_conf_command", HS, (2, 2), RUSTLS),
     without("ssl_early_data", HS, (1, 1), RUSTLS),
-    refused(
+    refused_on(
         "ssl",
         HS,
         (1, 1),
@@ -985,9 +975,7 @@ const NOT_HERE: &[Row] = &[
         (1, 1),
         "HTTP/1.1 is spoken to servers",
     ),
-    without("fastcgi_param", HSL, (2, 3), "FastCGI is not spoken yet"),
-    without("fastcgi_index", HSL, (1, 1), "FastCGI is not spoken yet"),
-    refused("proxy_cache", HSL, (1, 1), "answers are not cached"),
+    refused_on("proxy_cache", HSL, (1, 1), "answers are not cached"),
     without(
         "proxy_cache_path",
         HTTP,
@@ -1014,7 +1002,7 @@ const NOT_HERE: &[Row] = &[
         (1, MANY),
         "answers are not cached",
     ),
-    refused("proxy_store", HSL, (1, 1), "answers are not stored"),
+    refused_on("proxy_store", HSL, (1, 1), "answers are not stored"),
     to(
         "auth_basic",
         HSL | LIMIT_EXCEPT,
@@ -1027,7 +1015,7 @@ const NOT_HERE: &[Row] = &[
         (1, 1),
         "`auth.file` of routes; plain passwords, `{SHA}` and DES are refused",
     ),
-    refused(
+    refused_on(
         "auth_request",
         HSL,
         (1, 1),
@@ -1069,36 +1057,36 @@ const NOT_HERE: &[Row] = &[
         (2, 2),
         "`limits` of a listener limits connections",
     ),
-    refused(
+    refused_on(
         "limit_rate",
         HSLI,
         (1, 1),
         "answers are sent as fast as clients take them",
     ),
-    refused(
+    refused_on(
         "limit_rate_after",
         HSLI,
         (1, 1),
         "answers are sent as fast as clients take them",
     ),
     refused("sub_filter", HSL, (2, 2), "answers pass as they are"),
-    refused("ssi", HSLI, (1, 1), "answers pass as they are"),
+    refused_on("ssi", HSLI, (1, 1), "answers pass as they are"),
     refused(
         "mp4",
         LOCATION,
         (0, 0),
         "sites send Flash video from the middle, MP4 by ranges",
     ),
-    refused("dav_methods", HSL, (1, MANY), "sites are read"),
-    refused("mirror", HSL, (1, 1), "requests go to one place"),
-    refused(
+    refused_on("dav_methods", HSL, (1, MANY), "sites are read"),
+    refused_on("mirror", HSL, (1, 1), "requests go to one place"),
+    refused_on(
         "random_index",
         LOCATION,
         (1, 1),
         "a directory has one index",
     ),
     refused("secure_link", HSL, (1, 1), "links are not signed"),
-    refused(
+    refused_on(
         "image_filter",
         LOCATION,
         (1, MANY),
@@ -1111,4 +1099,40 @@ const NOT_HERE: &[Row] = &[
         "an application does what scripts did",
     ),
     refused("empty_gif", LOCATION, (0, 0), "a site has files"),
+];
+
+/// Protocols that are not spoken: what is said of them has no effect, as what would speak them is refused.
+const FAMILIES: &[Row] = &[
+    without(
+        "fastcgi_*",
+        HSL,
+        (0, MANY),
+        "FastCGI is not spoken yet: `fastcgi_pass` is refused",
+    ),
+    // These look like slips in others.
+    without(
+        "fastcgi_bind",
+        HSL,
+        (1, 2),
+        "FastCGI is not spoken yet: `fastcgi_pass` is refused",
+    ),
+    without(
+        "fastcgi_cache",
+        HSL,
+        (1, 1),
+        "FastCGI is not spoken yet: `fastcgi_pass` is refused",
+    ),
+    without(
+        "fastcgi_param",
+        HSL,
+        (2, 3),
+        "FastCGI is not spoken yet: `fastcgi_pass` is refused",
+    ),
+    without("memcached_bind", HSL, (1, 2), "`memcached_pass` is refused"),
+    without("scgi_param", HSL, (2, 3), "`scgi_pass` is refused"),
+    without("uwsgi_param", HSL, (2, 3), "`uwsgi_pass` is refused"),
+    without("uwsgi_*", HSL, (0, MANY), "`uwsgi_pass` is refused"),
+    without("scgi_*", HSL, (0, MANY), "`scgi_pass` is refused"),
+    without("grpc_*", HSL, (0, MANY), "`grpc_pass` is refused"),
+    without("memcached_*", HSL, (0, MANY), "`memcached_pass` is refused"),
 ];

@@ -129,7 +129,48 @@ fn a_listing_that_programs_read_and_a_break_that_leads_to_locations_are_refused(
         ),
         (
             "server { listen 80; if ($http_x) { break; } return 403; }",
-            "a `break` in an if of a server",
+            "would have the locations asked",
+        ),
+    ]);
+}
+
+#[test]
+fn the_page_of_502_is_also_that_of_no_server_that_is_left() {
+    let errors = |lines: &str| {
+        let made = imported(&format!(
+            "server {{ root /srv; location / {{ proxy_pass http://127.0.0.1:82; {lines} }} }}"
+        ));
+        let at = made.text.find("errors = ").expect("there are pages");
+        let end = made.text[at..].find('}').expect("it ends") + at;
+        made.text[at..=end].to_owned()
+    };
+    assert_eq!(
+        errors("error_page 502 504 /50x.html;"),
+        "errors = { 502 = \"/srv/50x.html\", 504 = \"/srv/50x.html\", 503 = \"/srv/50x.html\" }"
+    );
+    assert_eq!(
+        errors("error_page 502 /a.html; error_page 503 /b.html;"),
+        "errors = { 502 = \"/srv/a.html\", 503 = \"/srv/b.html\" }"
+    );
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_told() {
+    let server = "server { listen 81; root /nonexistent/www; }";
+    are_noted(&[(server, "answered 404 until a reload finds it")]);
+    let noted = said(&imported(server), Verdict::Noted);
+    assert!(
+        noted.iter().any(|note| note.contains("no site starts")),
+        "{noted:?}"
+    );
+    are_refused(&[
+        (
+            "server { root /srv/$host; }",
+            "not worked out for each request",
+        ),
+        (
+            "server { root /nonexistent; location /s { stub_status; } }",
+            "has one path",
         ),
     ]);
 }

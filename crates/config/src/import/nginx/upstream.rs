@@ -39,12 +39,13 @@ pub(crate) fn target(text: &str) -> Result<Target, String> {
             None => (rest.to_owned(), None),
         }
     };
-    if host.is_empty() {
+    if host.is_empty() && !rest.starts_with('$') {
         return Err("no host in upstream".into());
     }
     // All of the request's own path is what passes anyway.
     let uri = uri.filter(|uri| !matches!(uri.as_str(), "$request_uri" | ""));
-    if host.contains('$') || uri.as_deref().is_some_and(|uri| uri.contains('$')) {
+    if host.is_empty() || host.contains('$') || uri.as_deref().is_some_and(|uri| uri.contains('$'))
+    {
         return Err(format!(
             "\"{text}\" is worked out for each request, which is not translated"
         ));
@@ -79,6 +80,8 @@ impl NextUpstream {
                     next.on.push(status);
                 }
                 None if word.text == "off" => next.off = true,
+                // In a stream.
+                None if word.text == "on" && directive.args.len() == 1 => return next,
                 None if WORDS[..4].contains(&&*word.text) => {}
                 _ => verdicts.refuse_hint(
                     spot,

@@ -1,0 +1,429 @@
+//! `map` and `geo`: variables that a file makes of others, as conditions on those.
+//!
+//! A route asks what a request has, not what a variable made of it; so `if ($made = x)` becomes the question whether an
+//! entry holds whose value is `x`, and none that nginx would have taken before it.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::super::logic::{Either, Literal, Subject, TooMany};
+use super::super::report::Verdicts;
+use super::super::sources::Spot;
+use super::Door;
+use super::condition::{self, Wanted};
+use super::tree::Directive;
+
+/// Variables by their names.
+#[derive(Default)]
+pub(crate) struct Made(BTreeMap<String, Variable>);
+
+struct Variable {
+    spot: Spot,
+    /// What it is made of, without the dollar.
+    source: String,
+    default: String,
+    /// In the order in which nginx asks: the first that holds has the value.
+    entries: Vec<(When, String)>,
+    /// Why no condition can ask for it.
+    wrong: Option<String>,
+    is_asked: bool,
+}
+
+/// When an entry holds.
+enum When {
+    /// The text, without regard to case.
+    Is(String),
+    Matches {
+        regex: String,
+        fold: bool,
+    },
+    From(IpNet),
+}
+
+type Note<'n> = &'n mut dyn FnMut(&'static str);
+
+impl Made {
+    /// The variables of the `http` block.
+    pub fn read(list: &[Directive], verdicts: &mut Verdicts) -> Self {
+        let mut made = Self::default();
+        for directive in list {
+            let variable = match directive.name.text.as_str() {
+                "map" => map(directive, verdicts),
+                "geo" => geo(directive, verdicts),
+                _ => continue,
+            };
+            let name = directive.args.last().map_or("", |word| &word.text);
+            match name.strip_prefix('$') {
+                Some(name) => {
+                    made.0.insert(name.to_owned(), variable);
+                }
+                None => verdicts.refuse(
+                    directive.spot,
+                    directive.spot,
+                    format!("invalid variable name \"{name}\""),
+                ),
+            }
+        }
+        made
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// When a variable has a value for which something holds.
+    pub fn condition(
+        &mut self,
+        name: &str,
+        holds: &dyn Fn(&str) -> bool,
+        door: &Door,
+        note: Note<'_>,
+    ) -> Result<Either, String> {
+        self.within(name, holds, door, note, 0)
+    }
+
+    fn within(
+        &mut self,
+        name: &str,
+        holds: &dyn Fn(&str) -> bool,
+        door: &Door,
+        note: Note<'_>,
+        depth: usize,
+    ) -> Result<Either, String> {
+        if depth > 8 {
+            return Err(format!("\"${name}\" is made of itself"));
+        }
+        if let Some(variable) = self.0.get_mut(name) {
+            variable.is_asked = true;
+        }
+        let Some(variable) = self.0.get(name) else {
+            return Err(format!("unknown \"{name}\" variable"));
+        };
+        if let Some(wrong) = &variable.wrong {
+            return Err(format!(
+                "a condition on \"${name}\" is not translated: {wrong}"
+            ));
+        }
+        if self.has(&variable.source) {
+            // What the other may be is known, and so is what becomes of it.
+            let source = variable.source.clone();
+            let outcomes: Vec<(String, bool)> = self.0[&source]
+                .values()
+                .map(|value| (value.to_owned(), holds(self.0[name].of(value))))
+                .collect();
+            let inner = |value: &str| outcomes.iter().any(|(known, held)| known == value && *held);
+            return self.within(&source, &inner, door, note, depth + 1);
+        }
+        variable.condition(holds, door, note)
+    }
+
+    /// Says of variables that no condition asks for that nothing comes of them: whatever else names them is told there.
+    pub fn tell(&self, verdicts: &mut Verdicts) {
+        for (name, variable) in &self.0 {
+            if variable.is_asked {
+                verdicts.translated(variable.spot);
+            } else {
+                verdicts.without(
+                    variable.spot,
+                    format!("no condition asks for ${name}, and connections to servers are upgraded by themselves"),
+                );
+            }
+        }
+    }
+}
+
+impl Variable {
+    fn values(&self) -> impl Iterator<Item = &str> {
+        let entries = self.entries.iter().map(|(_, value)| value.as_str());
+        entries.chain(std::iter::once(self.default.as_str()))
+    }
+
+    /// The value for a text.
+    fn of(&self, text: &str) -> &str {
+        let mut entries = self.entries.iter();
+        let found = entries.find(|(when, _)| match when {
+            When::Is(known) => known.eq_ignore_ascii_case(text),
+            When::Matches { regex, fold } => Wanted::Regex(*fold).holds(regex, text),
+            When::From(_) => false,
+        });
+        found.map_or(&self.default, |(_, value)| value)
+    }
+
+    fn condition(
+        &self,
+        holds: &dyn Fn(&str) -> bool,
+        door: &Door,
+        note: Note<'_>,
+    ) -> Result<Either, String> {
+        let many = |_: TooMany| "this condition has too many alternatives".to_owned();
+        if let Some(value) = self.values().find(|value| value.contains('$')) {
+            return Err(format!("\"{value}\" is worked out for each request"));
+        }
+        let mut either = Either::constant(holds(&self.default));
+        // Those that say the same one after the other are one list.
+        let held: Vec<bool> = self.entries.iter().map(|(_, value)| holds(value)).collect();
+        let mut end = self.entries.len();
+        while end > 0 {
+            let truth = held[end - 1];
+            let start = held[..end].iter().rposition(|held| *held != truth);
+            let start = start.map_or(0, |at| at + 1);
+            let mut any = Either::never();
+            for (when, _) in &self.entries[start..end] {
+                any = any.or(self.asked(when, door, note)?).map_err(many)?;
+            }
+            either = if truth {
+                any.or(either).map_err(many)?
+            } else {
+                any.negated().map_err(many)?.and(&either).map_err(many)?
+            };
+            end = start;
+        }
+        Ok(either)
+    }
+
+    fn asked(&self, when: &When, door: &Door, note: Note<'_>) -> Result<Either, String> {
+        let mut ask =
+            |wanted, value: &str| condition::asked(&self.source, wanted, value, false, door, note);
+        match when {
+            When::From(network) => Ok(Either::of(Literal {
+                subject: Subject::Source,
+                patterns: vec![network.to_string()],
+                fold: false,
+                not: false,
+            })),
+            When::Is(text) => match self.source.as_str() {
+                "host" => ask(Wanted::Equal, &text.to_lowercase()),
+                "request_method" => ask(Wanted::Equal, &text.to_uppercase()),
+                "remote_addr" | "scheme" | "https" | "server_port" => ask(Wanted::Equal, text),
+                _ if !text.contains(|c: char| c.is_ascii_alphabetic()) => ask(Wanted::Equal, text),
+                _ => ask(Wanted::Regex(true), &format!("^{}$", regex::escape(text))),
+            },
+            When::Matches { regex, fold } => {
+                super::super::haproxy::checked(regex)?;
+                ask(Wanted::Regex(*fold), regex)
+            }
+        }
+    }
+}
+
+/// `map $source $made { ... }`.
+fn map(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
+    let text = directive.arg(0);
+    let source = text.strip_prefix('$').unwrap_or_default();
+    let source = source
+        .strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+        .unwrap_or(source);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let wrong = (source.is_empty() || !source.chars().all(is_name))
+        .then(|| format!("it is made of \"{text}\", which is more than one variable"));
+    let has_masks = directive.inner().iter().any(|entry| entry.is("hostnames"));
+    let (mut exact, mut leading, mut trailing, mut regexes) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut default = String::new();
+    for entry in directive.inner() {
+        let name = entry.name.text.as_str();
+        if entry.args.is_empty() && matches!(name, "hostnames" | "volatile") {
+            continue;
+        }
+        let [value] = &entry.args[..] else {
+            verdicts.refuse(
+                entry.spot,
+                entry.spot,
+                "invalid number of the map parameters",
+            );
+            continue;
+        };
+        let value = value.text.clone();
+        let name = match name {
+            "default" => {
+                default = value;
+                continue;
+            }
+            // A backslash takes its meaning from a word.
+            _ => name.strip_prefix('\\').unwrap_or(name),
+        };
+        if let Some(regex) = name.strip_prefix('~').filter(|_| entry.name.text == name) {
+            let (regex, fold) = match regex.strip_prefix('*') {
+                Some(regex) => (regex, true),
+                None => (regex, false),
+            };
+            let regex = regex.to_owned();
+            regexes.push((When::Matches { regex, fold }, value));
+            continue;
+        }
+        let mask = |regex: String| When::Matches { regex, fold: true };
+        if let (true, Some(rest)) = (has_masks, name.strip_prefix("*.")) {
+            leading.push((
+                name.len(),
+                mask(format!(r"^.+\.{}$", regex::escape(rest))),
+                value,
+            ));
+        } else if let (true, Some(rest)) = (has_masks, name.strip_prefix('.')) {
+            leading.push((
+                name.len(),
+                mask(format!(r"^.+\.{}$", regex::escape(rest))),
+                value.clone(),
+            ));
+            exact.push((When::Is(rest.to_owned()), value));
+        } else if let (true, Some(rest)) = (has_masks, name.strip_suffix(".*")) {
+            trailing.push((
+                name.len(),
+                mask(format!(r"^{}\..+$", regex::escape(rest))),
+                value,
+            ));
+        } else {
+            exact.push((When::Is(name.to_owned()), value));
+        }
+    }
+    let mut entries = exact;
+    for mut masks in [leading, trailing] {
+        masks.sort_by_key(|(length, ..)| std::cmp::Reverse(*length));
+        entries.extend(masks.into_iter().map(|(_, when, value)| (when, value)));
+    }
+    entries.extend(regexes);
+    Variable {
+        spot: directive.spot,
+        source: source.to_owned(),
+        default,
+        entries,
+        wrong,
+        is_asked: false,
+    }
+}
+
+/// `geo [$address] $made { ... }`.
+fn geo(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
+    let mut wrong = None;
+    if directive.args.len() > 1 && directive.arg(0) != "$remote_addr" {
+        wrong = Some(format!(
+            "it is made of {}, and the client's address is what is asked",
+            directive.arg(0)
+        ));
+    }
+    let mut networks: Vec<(IpNet, String)> = Vec::new();
+    let mut default = String::new();
+    for entry in directive.inner() {
+        let name = entry.name.text.as_str();
+        match (name, &entry.args[..]) {
+            ("ranges", []) => wrong = Some("networks are asked, not ranges of addresses".into()),
+            ("proxy" | "proxy_recursive", _) => {
+                wrong = Some(format!(
+                    "`{name}` is said to the listener: `set_real_ip_from` with `real_ip_header X-Forwarded-For`"
+                ));
+            }
+            ("default", [value]) => default.clone_from(&value.text),
+            ("delete", [network]) => {
+                if let Some(network) = network_of(&network.text) {
+                    networks.retain(|(known, _)| *known != network);
+                }
+            }
+            (_, [value]) => match network_of(name) {
+                Some(network) => {
+                    networks.retain(|(known, _)| *known != network);
+                    networks.push((network, value.text.clone()));
+                }
+                None if wrong.is_some() => {}
+                None => {
+                    verdicts.refuse(
+                        entry.spot,
+                        entry.spot,
+                        format!("invalid network \"{name}\""),
+                    );
+                }
+            },
+            _ => verdicts.refuse(
+                entry.spot,
+                entry.spot,
+                "invalid number of the geo parameters",
+            ),
+        }
+    }
+    networks.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+    let entries = networks
+        .into_iter()
+        .map(|(network, value)| (When::From(network), value));
+    Variable {
+        spot: directive.spot,
+        source: "remote_addr".into(),
+        default,
+        entries: entries.collect(),
+        wrong,
+        is_asked: false,
+    }
+}
+
+fn network_of(text: &str) -> Option<IpNet> {
+    let network = super::super::haproxy::network(text)?;
+    let parsed = network.parse::<IpNet>().ok();
+    let parsed = parsed.or_else(|| network.parse::<std::net::IpAddr>().ok().map(IpNet::from));
+    parsed.map(|network| network.trunc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Verdict;
+    use super::super::tests::{are_refused, direct, said};
+
+    #[test]
+    fn a_variable_that_nothing_asks_for_has_no_effect() {
+        let made = direct(
+            "map $http_upgrade $connection_upgrade { default upgrade; '' close; } \
+             server { listen 81; location / { proxy_pass http://127.0.0.1:82; \
+             proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; } }",
+        );
+        assert!(said(&made, Verdict::Refused).is_empty());
+        let without = said(&made, Verdict::Without);
+        assert!(
+            without
+                .iter()
+                .any(|text| text.contains("$connection_upgrade")),
+            "{without:?}"
+        );
+    }
+
+    #[test]
+    fn a_variable_is_refused_where_it_is_used_otherwise() {
+        let map = "map $uri $new { /a /b; }";
+        let server = |lines: &str| format!("{map} server {{ listen 81; root /srv; {lines} }}");
+        let asks = |made: &str| {
+            format!(
+                "{made} server {{ listen 81; location / {{ if ($m) {{ return 403; }} return 404; }} }}"
+            )
+        };
+        are_refused(&[
+            (&server("return 301 $new;"), "$new cannot be filled in"),
+            (
+                &server("return 301 https://h$new;"),
+                "$new cannot be filled in",
+            ),
+            (
+                &server("add_header X-New $new;"),
+                "$new cannot be filled in",
+            ),
+            (
+                &server("location / { proxy_pass http://$new; }"),
+                "worked out for each request",
+            ),
+            (&asks("map $host$uri $m { a 1; }"), "more than one variable"),
+            (
+                &asks("map $uri $m { /a $host; }"),
+                "worked out for each request",
+            ),
+            (&asks("map $geoip_city $m { a 1; }"), "$geoip_city"),
+            (&asks("map $uri $m { ~(?=a) 1; }"), "look"),
+            (
+                &asks("geo $m { ranges; 10.0.0.1-10.0.0.9 1; }"),
+                "not ranges",
+            ),
+            (
+                &asks("geo $http_x $m { 10.0.0.1 1; }"),
+                "the client's address",
+            ),
+            (&asks("geo $m { proxy 10.0.0.1; }"), "said to the listener"),
+            (&asks("geo $m { banana 1; }"), "invalid network"),
+            (&asks("map $uri $m { a 1 2; }"), "invalid number"),
+        ]);
+    }
+}
