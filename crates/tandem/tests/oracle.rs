@@ -55,6 +55,12 @@ impl Scratch {
             ("v.flv", "FLV-0123456789-0123456789-0123456789\n"),
             // The password is "secret".
             ("users", "alice:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\n"),
+            (
+                "hosts.map",
+                "# hosts\na.example b1\nB.example b2\n\nc.example\tb3\n",
+            ),
+            ("paths.map", "/img b2\n/img/big b3\n/api b1\n"),
+            ("ends.map", ".php b1\n.php5 b2\n.a.php b3\n"),
             ("patterns.lst", "# a comment\n/alpha\n/Beta\n"),
             (
                 "extra/one.conf",

@@ -106,6 +106,7 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a'b\r\n\r\n",
         ] {
             assert_eq!(location("https://{host}/", head), None, "{head}");
+            assert_eq!(location("http://{header:Host}/a", head), None, "{head}");
         }
     }
 }

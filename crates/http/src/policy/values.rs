@@ -74,6 +74,15 @@ impl<'a> Values<'a> {
     }
 }
 
+/// The host that was asked for, without its port or with it.
+fn is_host(variable: &Variable) -> bool {
+    match variable {
+        Variable::Host => true,
+        Variable::Header(name) => name.eq_ignore_ascii_case("host"),
+        _ => false,
+    }
+}
+
 fn scheme(request: &Request<'_>) -> &'static [u8] {
     if request.secure { b"https" } else { b"http" }
 }
@@ -111,8 +120,11 @@ impl Ready {
         for part in &self.0 {
             match part {
                 Part::Text(text) => escape(out, text.as_bytes(), |b| b.is_ascii_graphic()),
-                Part::Variable(Variable::Host) => {
-                    let host = values.request.host();
+                Part::Variable(variable) if is_host(variable) => {
+                    let host = match variable {
+                        Variable::Host => values.request.host(),
+                        _ => values.request.field("host").unwrap_or_default(),
+                    };
                     if host.is_empty() || !host.iter().all(|&b| is_name(b)) {
                         return false;
                     }

@@ -441,6 +441,12 @@ impl Translator<'_> {
                 table.put("secure", Value::plain(true));
             }
         }
+        if by == "cookie" && !has("indirect") {
+            self.verdicts.note(
+                line.spot,
+                "servers do not see the cookie, as with `indirect`",
+            );
+        }
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.text.as_str() {

@@ -228,6 +228,10 @@ impl Translator<'_> {
                 );
                 continue;
             };
+            if let Some(mapped) = self.mapped(line, backend, condition, &acls, connection) {
+                steps.extend(mapped);
+                continue;
+            }
             let when =
                 match rules::when(condition, &acls, connection, line.spot, &mut self.verdicts) {
                     Ok(when) => when,

@@ -13,6 +13,7 @@ mod elements;
 mod foresee;
 mod format;
 mod front;
+mod maps;
 mod order;
 mod patterns;
 mod policies;

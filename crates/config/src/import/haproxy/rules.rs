@@ -225,7 +225,7 @@ fn removed(side: &str, name: &str) -> Table {
 }
 
 /// Actions that are known, for suggestions.
-const REQUEST: [&str; 18] = [
+const REQUEST: [&str; 17] = [
     "deny",
     "reject",
     "silent-drop",
@@ -243,7 +243,6 @@ const REQUEST: [&str; 18] = [
     "replace-header",
     "set-log-level",
     "capture",
-    "set-uri",
 ];
 
 struct Rule<'a> {
@@ -613,16 +612,18 @@ impl Rule<'_> {
 
     /// `redirect location|prefix|scheme TO [code N] [drop-query] ...`.
     fn redirect(&self, words: &[Word]) -> Done {
-        let word = |at: usize| words.get(at).map_or("", |word| word.text.as_str());
-        let spot = |at: usize| words.get(at).map_or(self.line.spot, |word| word.spot);
-        let rest = words.get(2..).unwrap_or_default();
         let mut code = 302;
         let mut drop_query = false;
+        let mut kind: Option<(&Word, Option<&Word>)> = None;
         let mut at = 0;
-        while let Some(option) = rest.get(at) {
+        while let Some(option) = words.get(at) {
             match option.text.as_str() {
+                "location" | "prefix" | "scheme" if kind.is_none() => {
+                    kind = Some((option, words.get(at + 1)));
+                    at += 1;
+                }
                 "code" => {
-                    let Some(word) = rest.get(at + 1) else {
+                    let Some(word) = words.get(at + 1) else {
                         return Err(Refusal::new(option.spot, "a status follows 'code'"));
                     };
                     code = status_of(word)?;
@@ -649,6 +650,9 @@ impl Rule<'_> {
                         hint: did_you_mean(
                             other,
                             [
+                                "location",
+                                "prefix",
+                                "scheme",
                                 "code",
                                 "drop-query",
                                 "append-slash",
@@ -662,28 +666,22 @@ impl Rule<'_> {
             at += 1;
         }
         let rest = if drop_query { "{path}" } else { "{uri}" };
-        let target = match word(0) {
-            _ if words.len() < 2 => {
-                return Err(Refusal::new(
-                    self.line.spot,
-                    "'redirect' wants location, prefix or scheme, and where to",
-                ));
-            }
-            "location" => template(word(1), spot(1))?,
-            "prefix" if word(1) == "/" => rest.to_owned(),
-            "prefix" => format!("{}{rest}", template(word(1), spot(1))?),
-            "scheme" => {
+        let Some((kind, Some(to))) = kind else {
+            return Err(Refusal::new(
+                self.line.spot,
+                "'redirect' wants location, prefix or scheme, and where to",
+            ));
+        };
+        let filled = template(&to.text, to.spot)?;
+        let target = match kind.text.as_str() {
+            "location" => filled,
+            "prefix" if to.text == "/" => rest.to_owned(),
+            "prefix" => format!("{filled}{rest}"),
+            _ => {
                 // The usual ports are not named in Host.
                 let usual = matches!(self.connection.port, Some(80 | 443));
                 let host = if usual { "{host}" } else { "{header:Host}" };
-                format!("{}://{host}{rest}", template(word(1), spot(1))?)
-            }
-            other => {
-                return Err(Refusal {
-                    at: spot(0),
-                    message: format!("'redirect {other}' is not known"),
-                    hint: did_you_mean(other, ["location", "prefix", "scheme"]),
-                });
+                format!("{filled}://{host}{rest}")
             }
         };
         let to = if code == 302 {

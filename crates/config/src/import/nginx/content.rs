@@ -90,7 +90,10 @@ impl<'a> Translator<'a> {
             return Vec::new();
         }
         if let Some(directive) = here.find("internal") {
-            self.verdicts.translated(directive.spot);
+            self.verdicts.note(
+                directive.spot,
+                "nobody outside gets it, and X-Accel-Redirect does not lead to it: what an application says in that passes to the client",
+            );
             let table = Table::default().with("respond", Value::plain(404));
             let mut routes = vec![answer(table, here.spot)];
             self.own_errors(here, &mut routes);
