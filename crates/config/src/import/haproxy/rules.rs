@@ -1,5 +1,8 @@
 //! `http-request`, `http-response`, `redirect` and what they were called before: steps on the way of a request.
 
+mod answers;
+mod fields;
+
 use super::super::document::{Table, Value};
 use super::super::logic::Either;
 use super::super::report::Verdicts;
@@ -10,6 +13,10 @@ use super::format::{literal, template};
 use super::tables::without_rates;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
+
+pub(crate) use answers::deny;
+use answers::{closed, status_of};
+use fields::removed;
 
 /// What is done when the condition holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,39 +198,6 @@ pub(crate) fn step(
     }
 }
 
-/// No answer at all.
-fn closed() -> Table {
-    Table::default().with("deny", Value::text("close"))
-}
-
-pub(crate) fn deny(status: u16) -> Table {
-    if status == 403 {
-        Table::default().with("deny", Value::plain(true))
-    } else {
-        Table::default().with("respond", Value::plain(status))
-    }
-}
-
-/// `headers = { SIDE = { HOW = { NAME = "VALUE" } } }`
-fn header(side: &str, how: &str, name: &str, value: String) -> Table {
-    let mut table = Table::default();
-    table
-        .table("headers")
-        .table(side)
-        .table(how)
-        .put(name, Value::text(value));
-    table
-}
-
-fn removed(side: &str, name: &str) -> Table {
-    let mut table = Table::default();
-    table
-        .table("headers")
-        .table(side)
-        .put("remove", Value::texts([name]));
-    table
-}
-
 /// Actions that are known, for suggestions.
 const REQUEST: [&str; 17] = [
     "deny",
@@ -268,19 +242,6 @@ impl Rule<'_> {
         self.words.get(at + 1)
     }
 
-    /// Whether a text has `%[hdr(NAME)]`; there is one Host.
-    fn fills_in_a_list(&self) -> bool {
-        self.words.iter().any(|word| {
-            word.text.split("%[").skip(1).any(|fetch| {
-                let fetch = fetch.to_ascii_lowercase();
-                let name = ["hdr(", "req.hdr(", "req.fhdr("]
-                    .iter()
-                    .find_map(|name| fetch.strip_prefix(name));
-                name.is_some_and(|name| !name.starts_with("host"))
-            })
-        })
-    }
-
     /// What the rule changes of what later rules may look at.
     fn effects(&self) -> Vec<Effect> {
         let name = self.word(1).to_owned();
@@ -315,25 +276,6 @@ impl Rule<'_> {
             _ => return Vec::new(),
         };
         vec![one]
-    }
-
-    /// `replace-header NAME REGEX TO`: the whole value of a field in which the expression finds something.
-    fn replaced(&self, side: &str) -> Result<Table, Refusal> {
-        let (name, regex, to) = (self.word(1), self.word(2), self.word(3));
-        super::patterns::checked(regex).map_err(|message| Refusal::new(self.at(2), message))?;
-        if self.words.len() != 4 || to.contains("\\0") {
-            let message = "replace-header NAME REGEX VALUE, with \\1 for what parentheses find";
-            return Err(Refusal::new(self.at(0), message));
-        }
-        let to = captures(&template(to, self.at(3))?);
-        let rule = Table::default().with(&format!("~{regex}"), Value::text(to));
-        let mut table = Table::default();
-        table
-            .table("headers")
-            .table(side)
-            .table("replace")
-            .put(name, Value::Table(rule));
-        Ok(table)
     }
 
     /// The expression of `replace-path`, for the whole path, and what takes its place.
@@ -510,263 +452,6 @@ impl Rule<'_> {
             }
         }))
     }
-
-    /// `set-header NAME VALUE`. `None` for what is always sent.
-    fn field(
-        &self,
-        side: &str,
-        how: &str,
-        verdicts: &mut Verdicts,
-    ) -> Result<Option<Table>, Refusal> {
-        let (name, value) = (self.word(1), self.words.get(2));
-        let Some(value) = value else {
-            return Err(Refusal::new(
-                self.line.spot,
-                format!("'{}' wants a name and a value", self.word(0)),
-            ));
-        };
-        let lower = name.to_ascii_lowercase();
-        // The one thing a condition on the connection decides here is known for each listener.
-        if side == "request" && lower == "x-forwarded-for" {
-            verdicts.note(
-                self.line.spot,
-                "X-Forwarded-For is always sent, and says who the client is",
-            );
-            return Ok(None);
-        }
-        if side == "request"
-            && lower == "x-forwarded-proto"
-            && matches!(value.text.as_str(), "https" | "http")
-        {
-            let right = (value.text == "https") == self.connection.tls;
-            if right {
-                verdicts.note(self.line.spot, "X-Forwarded-Proto is always sent");
-                return Ok(None);
-            }
-        }
-        let value = template(&value.text, value.spot)?;
-        Ok(Some(header(side, how, name, value)))
-    }
-
-    /// Whether an answer is more than a status.
-    fn has_content(&self) -> bool {
-        let content = [
-            "string",
-            "lf-string",
-            "file",
-            "lf-file",
-            "errorfile",
-            "content-type",
-            "hdr",
-        ];
-        content.iter().any(|name| self.option(name).is_some())
-    }
-
-    /// `return status 200 content-type "text/plain" string "x"`.
-    fn reply(&self, usual: u16) -> Result<Table, Refusal> {
-        let status = self.option("status").or_else(|| self.option("deny_status"));
-        let status = match status {
-            Some(word) => status_of(word)?,
-            None => usual,
-        };
-        if let Some(word) = self.option("errorfile").or_else(|| self.option("lf-file")) {
-            let message =
-                "the text of an answer is fixed, and its head is said here: string or file";
-            return Err(Refusal::new(word.spot, message));
-        }
-        let mut respond = Table::default().with("status", Value::plain(status));
-        if let Some(word) = self.option("string") {
-            respond.put("body", Value::text(word.text.clone()));
-        } else if let Some(word) = self.option("lf-string") {
-            let text = template(&word.text, word.spot)?;
-            if text != literal(&word.text) {
-                return Err(Refusal::new(word.spot, "the text of an answer is fixed"));
-            }
-            respond.put("body", Value::text(word.text.clone()));
-        } else if let Some(word) = self.option("file") {
-            respond.put("file", Value::text(word.text.clone()));
-        }
-        let mut headers = Table::default();
-        if let Some(word) = self.option("content-type") {
-            headers.put("Content-Type", Value::text(literal(&word.text)));
-        }
-        let mut at = 0;
-        while at < self.words.len() {
-            if self.word(at) == "hdr" {
-                let value = template(self.word(at + 2), self.at(at + 2))?;
-                headers.put(self.word(at + 1), Value::text(value));
-                at += 2;
-            }
-            at += 1;
-        }
-        if !headers.is_empty() {
-            respond.put("headers", Value::Table(headers));
-        }
-        let answer = if respond.0.len() == 1 {
-            Value::plain(status)
-        } else {
-            Value::Table(respond)
-        };
-        Ok(Table::default().with("respond", answer))
-    }
-
-    /// `redirect location|prefix|scheme TO [code N] [drop-query] ...`.
-    fn redirect(&self, words: &[Word]) -> Done {
-        let mut code = 302;
-        let mut drop_query = false;
-        let mut kind: Option<(&Word, Option<&Word>)> = None;
-        let mut at = 0;
-        while let Some(option) = words.get(at) {
-            match option.text.as_str() {
-                "location" | "prefix" | "scheme" if kind.is_none() => {
-                    kind = Some((option, words.get(at + 1)));
-                    at += 1;
-                }
-                "code" => {
-                    let Some(word) = words.get(at + 1) else {
-                        return Err(Refusal::new(option.spot, "a status follows 'code'"));
-                    };
-                    code = status_of(word)?;
-                    if !matches!(code, 301 | 302 | 303 | 307 | 308) {
-                        return Err(Refusal::new(
-                            word.spot,
-                            "the codes of redirects are 301, 302, 303, 307 and 308",
-                        ));
-                    }
-                    at += 1;
-                }
-                "drop-query" => drop_query = true,
-                "ignore-empty" => {}
-                "append-slash" | "set-cookie" | "clear-cookie" => {
-                    return Err(Refusal::new(
-                        option.spot,
-                        format!("'{}' is not translated", option.text),
-                    ));
-                }
-                other => {
-                    return Err(Refusal {
-                        at: option.spot,
-                        message: format!("'redirect' does not know '{other}'"),
-                        hint: did_you_mean(
-                            other,
-                            [
-                                "location",
-                                "prefix",
-                                "scheme",
-                                "code",
-                                "drop-query",
-                                "append-slash",
-                                "set-cookie",
-                                "ignore-empty",
-                            ],
-                        ),
-                    });
-                }
-            }
-            at += 1;
-        }
-        let rest = if drop_query { "{path}" } else { "{uri}" };
-        let Some((kind, Some(to))) = kind else {
-            return Err(Refusal::new(
-                self.line.spot,
-                "'redirect' wants location, prefix or scheme, and where to",
-            ));
-        };
-        let filled = template(&to.text, to.spot)?;
-        let target = match kind.text.as_str() {
-            "location" => filled,
-            "prefix" if to.text == "/" => rest.to_owned(),
-            "prefix" => format!("{filled}{rest}"),
-            _ => {
-                // The usual ports are not named in Host.
-                let usual = matches!(self.connection.port, Some(80 | 443));
-                let host = if usual { "{host}" } else { "{header:Host}" };
-                format!("{filled}://{host}{rest}")
-            }
-        };
-        let to = if code == 302 {
-            Value::text(target)
-        } else {
-            Value::Table(
-                Table::default()
-                    .with("to", Value::text(target))
-                    .with("status", Value::plain(code)),
-            )
-        };
-        Ok(Some(Deed::Answer(Table::default().with("redirect", to))))
-    }
-
-    /// `reqadd X-A:\ value`.
-    fn add(&self, verdicts: &mut Verdicts) -> Done {
-        let side = if self.line.word(0) == "reqadd" {
-            "request"
-        } else {
-            "response"
-        };
-        let text = self.word(0);
-        let Some((name, value)) = text.split_once(':') else {
-            return Err(Refusal::new(
-                self.at(0),
-                format!("'{text}' is no field: NAME:\\ VALUE"),
-            ));
-        };
-        verdicts.note(
-            self.line.spot,
-            format!(
-                "`{}` is `http-{side} add-header` since HAProxy 2.1",
-                self.line.word(0)
-            ),
-        );
-        let lower = name.to_ascii_lowercase();
-        if side == "request"
-            && lower == "x-forwarded-proto"
-            && (value.trim() == "https") == self.connection.tls
-        {
-            return Ok(None);
-        }
-        Ok(Some(Deed::Change(header(
-            side,
-            "add",
-            name,
-            literal(value.trim()),
-        ))))
-    }
-
-    /// `reqidel ^X-Forwarded-For:.*`: an expression that names one field.
-    fn delete(&self, verdicts: &mut Verdicts) -> Done {
-        let side = if self.line.word(0).starts_with("req") {
-            "request"
-        } else {
-            "response"
-        };
-        let text = self.word(0);
-        let name = text.strip_prefix('^').and_then(|rest| rest.split_once(':'));
-        let token = |name: &str| {
-            !name.is_empty()
-                && name
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        };
-        match name {
-            Some((name, rest)) if token(name) && matches!(rest, "" | ".*" | "\\ .*") => {
-                verdicts.note(
-                    self.line.spot,
-                    format!(
-                        "`{}` is `http-{side} del-header` since HAProxy 2.1",
-                        self.line.word(0)
-                    ),
-                );
-                if side == "request" && name.eq_ignore_ascii_case("x-forwarded-for") {
-                    return Ok(None);
-                }
-                Ok(Some(Deed::Change(removed(side, name))))
-            }
-            _ => Err(Refusal::new(
-                self.at(0),
-                "only an expression for the name of one field is translated: ^NAME:.*",
-            )),
-        }
-    }
 }
 
 /// Actions without effect here.
@@ -790,14 +475,6 @@ fn idle(action: &str) -> &'static str {
         _ if action.starts_with("sc-") => "there are no stick tables",
         _ => "",
     }
-}
-
-fn status_of(word: &Word) -> Result<u16, Refusal> {
-    word.text
-        .parse()
-        .ok()
-        .filter(|status| (200..=599).contains(status))
-        .ok_or_else(|| Refusal::new(word.spot, format!("'{}' is no status", word.text)))
 }
 
 /// An expression that finds the whole path, as HAProxy replaces all of it.

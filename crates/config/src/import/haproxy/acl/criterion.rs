@@ -1,0 +1,302 @@
+//! One criterion: what it looks at, and how that is compared.
+
+use super::super::super::logic::{Either, Excess, Subject};
+use super::super::patterns::Match;
+use super::super::words::Word;
+use super::questions::{base, constant, counted, from_file, networks, numbers, text_question};
+use super::{Connection, Criterion, Refusal, literal};
+use crate::suggest::did_you_mean;
+
+/// A sample fetch taken apart: `req.hdr(host),lower` with its match.
+pub(super) struct Fetch {
+    pub name: String,
+    pub arg: Option<String>,
+    pub how: Match,
+    pub fold: bool,
+    pub counted: bool,
+    /// Of a field, the whole value and not each element of a list.
+    pub whole: bool,
+}
+
+/// Endings of the old names, which say how to match.
+const ENDINGS: [(&str, Match); 7] = [
+    ("_beg", Match::Begins),
+    ("_dir", Match::Dir),
+    ("_dom", Match::Domain),
+    ("_end", Match::Ends),
+    ("_reg", Match::Regex),
+    ("_sub", Match::Contains),
+    ("_len", Match::Length),
+];
+
+impl Fetch {
+    fn read(word: &Word) -> Result<Self, Refusal> {
+        let text = word.text.as_str();
+        let split = text.find([',', '(']).unwrap_or(text.len());
+        let mut name = text[..split].to_owned();
+        let mut rest = &text[split..];
+        let mut arg = None;
+        if let Some(inner) = rest.strip_prefix('(') {
+            let end = inner
+                .find(')')
+                .ok_or_else(|| Refusal::new(word.spot, "a ) closes the arguments"))?;
+            arg = Some(inner[..end].trim_matches(['\'', '"']).to_owned());
+            rest = &inner[end + 1..];
+        }
+        let mut fold = false;
+        for converter in rest.split(',').filter(|c| !c.is_empty()) {
+            match converter {
+                "lower" => fold = true,
+                "url_dec" | "url_dec()" | "normalize" => {}
+                other => {
+                    return Err(Refusal::new(
+                        word.spot,
+                        format!("the converter '{other}' is not translated"),
+                    ));
+                }
+            }
+        }
+        let mut how = Match::Exact;
+        for (ending, ends) in ENDINGS {
+            if let Some(base) = name.strip_suffix(ending) {
+                (name, how) = (base.to_owned(), ends);
+                break;
+            }
+        }
+        let mut counted = false;
+        if let Some(base) = name.strip_suffix("_cnt") {
+            (name, counted) = (base.to_owned(), true);
+        }
+        let whole = matches!(name.as_str(), "req.fhdr" | "fhdr");
+        let name = match name.as_str() {
+            "req.hdr" | "req.fhdr" | "reqhdr" | "fhdr" | "shdr" => "hdr".into(),
+            "req.cook" | "cookie" => "cook".into(),
+            "url_param" => "urlp".into(),
+            "req_ssl_sni" | "req.ssl_sni" => "sni".into(),
+            "req_ssl_hello_type" | "req.ssl_hello_type" => "hello".into(),
+            "ssl_fc_sni" => "sni".into(),
+            "req.ver" | "req_ver" => "version".into(),
+            "req.method" => "method".into(),
+            _ => name,
+        };
+        Ok(Self {
+            name,
+            arg,
+            how,
+            fold,
+            counted,
+            whole,
+        })
+    }
+}
+
+/// What a criterion may begin with, for suggestions.
+const KNOWN: [&str; 24] = [
+    "path",
+    "path_beg",
+    "path_end",
+    "path_dir",
+    "path_sub",
+    "path_reg",
+    "hdr",
+    "hdr_beg",
+    "hdr_end",
+    "hdr_dom",
+    "hdr_sub",
+    "hdr_reg",
+    "hdr_cnt",
+    "method",
+    "src",
+    "url",
+    "url_beg",
+    "url_end",
+    "base",
+    "urlp",
+    "cook",
+    "ssl_fc",
+    "dst_port",
+    "always_true",
+];
+
+impl Criterion {
+    /// What it asks. `note` is told what is worth knowing.
+    pub fn alternatives(
+        &self,
+        connection: Connection,
+        note: &mut dyn FnMut(&'static str),
+    ) -> Result<Either, Refusal> {
+        let Some(first) = self.words.first() else {
+            return Err(Refusal::new(self.line, "a criterion is missing"));
+        };
+        let mut fetch = Fetch::read(first)?;
+        let values = self.values(&mut fetch)?;
+        let words: Vec<&str> = values.iter().map(|value| value.text.as_str()).collect();
+        if let Some(excess) = Excess::read(&fetch.name, fetch.arg.as_deref(), &words, first.spot) {
+            return Ok(literal(Subject::Excess(excess?), Vec::new()));
+        }
+        let text = |note: &mut dyn FnMut(&'static str), subject: Subject, in_list: bool| {
+            if matches!(subject, Subject::Path) && fetch.name == "url" {
+                note("the path alone is compared, without the query");
+            }
+            text_question(subject, &fetch, &values, in_list)
+        };
+        match fetch.name.as_str() {
+            "path" => text(note, Subject::Path, false),
+            "pathq" | "url" | "capture.req.uri" => {
+                let begins = fetch.how == Match::Begins;
+                if !begins || values.iter().any(|value| value.text.contains('?')) {
+                    let message = "this compares the query, too, and routes compare the path: write path_beg and the like, and urlp()";
+                    return Err(Refusal::new(first.spot, message));
+                }
+                text(note, Subject::Path, false)
+            }
+            "base" => base(&fetch, &values, first.spot),
+            "hdr" => {
+                let name = fetch
+                    .arg
+                    .clone()
+                    .filter(|name| !name.is_empty())
+                    .ok_or_else(|| Refusal::new(first.spot, "which field? hdr(NAME)"))?;
+                let (name, which) = name.split_once(',').unwrap_or((&name, ""));
+                let (name, which) = (name.trim().to_owned(), which.trim());
+                let host = name.eq_ignore_ascii_case("host");
+                // There is one Host.
+                if !(which.is_empty() || host && matches!(which, "1" | "-1")) {
+                    return Err(Refusal::new(
+                        first.spot,
+                        format!("one value of several is not picked out: hdr({name}) looks at all"),
+                    ));
+                }
+                if fetch.counted {
+                    return counted(Subject::Header(name), &values, first.spot);
+                }
+                let port = values.iter().any(|value| value.text.contains(':'));
+                if host && !port && fetch.how != Match::Found {
+                    text(note, Subject::Host, false)
+                } else {
+                    if fetch.how == Match::Regex && !fetch.whole {
+                        note(
+                            "each element of the field is compared, and here every comma ends one, also within quotes; \
+                             req.fhdr() compares whole values",
+                        );
+                    }
+                    text(note, Subject::Header(name), !fetch.whole)
+                }
+            }
+            "urlp" | "cook" => {
+                let name = fetch
+                    .arg
+                    .clone()
+                    .filter(|name| !name.is_empty())
+                    .ok_or_else(|| Refusal::new(first.spot, "which name? (NAME)"))?;
+                let subject = if fetch.name == "urlp" {
+                    Subject::Query(name)
+                } else {
+                    Subject::Cookie(name)
+                };
+                if fetch.counted {
+                    return counted(subject, &values, first.spot);
+                }
+                text(note, subject, false)
+            }
+            "method" => Ok(literal(
+                Subject::Method,
+                values
+                    .iter()
+                    .map(|value| {
+                        if fetch.fold {
+                            value.text.to_uppercase()
+                        } else {
+                            value.text.clone()
+                        }
+                    })
+                    .collect(),
+            )),
+            "sni" => {
+                fetch.fold = true;
+                text_question(Subject::Sni, &fetch, &values, false)
+            }
+            "hello" => {
+                if values.len() != 1 || values[0].text != "1" {
+                    let message = "1 is what a client says first: req.ssl_hello_type 1";
+                    return Err(Refusal::new(first.spot, message));
+                }
+                note("a connection counts as one of TLS when it says which name it wants");
+                Ok(literal(Subject::Sni, vec!["*".into()]))
+            }
+            "http_auth" => match &fetch.arg {
+                Some(list) if values.is_empty() => {
+                    Ok(literal(Subject::Users(list.clone()), Vec::new()))
+                }
+                _ => Err(Refusal::new(first.spot, "which list? http_auth(LIST)")),
+            },
+            "src" => networks(&values),
+            "always_true" => Ok(Either::always()),
+            "always_false" => Ok(Either::never()),
+            "bool" | "int" if fetch.arg.is_some() => {
+                let value = fetch.arg.as_deref().unwrap_or_default();
+                Ok(Either::constant(!matches!(value, "0" | "false" | "")))
+            }
+            "ssl_fc" | "ssl_fc_has_sni" => constant(connection.tls, &values, first.spot),
+            "dst_port" => match connection.port {
+                Some(port) => numbers(u64::from(port), &values, first.spot).map(Either::constant),
+                None => Ok(Either::never()),
+            },
+            other => Err(Refusal {
+                at: first.spot,
+                message: format!("'{other}' is not translated as a condition"),
+                hint: did_you_mean(&first.text, KNOWN),
+            }),
+        }
+    }
+
+    /// Takes flags off the words, and gives the values. `-m` changes how they are compared.
+    fn values(&self, fetch: &mut Fetch) -> Result<Vec<Word>, Refusal> {
+        let mut values = Vec::new();
+        let mut words = self.words.iter().skip(1);
+        while let Some(word) = words.next() {
+            let argument = |next: Option<&Word>| {
+                next.cloned().ok_or_else(|| {
+                    Refusal::new(word.spot, format!("something follows {}", word.text))
+                })
+            };
+            match word.text.as_str() {
+                "-i" => fetch.fold = true,
+                "-n" | "-M" => {}
+                "-u" => {
+                    argument(words.next())?;
+                }
+                "-m" => {
+                    let method = argument(words.next())?;
+                    fetch.how = Match::named(&method.text).ok_or_else(|| {
+                        Refusal::new(
+                            method.spot,
+                            format!("'-m {}' is not translated", method.text),
+                        )
+                    })?;
+                }
+                "-f" => {
+                    let file = argument(words.next())?;
+                    values.extend(from_file(&file)?);
+                }
+                "--" => {
+                    values.extend(words.cloned());
+                    break;
+                }
+                flag if flag.starts_with('-') && values.is_empty() && flag.len() == 2 => {
+                    return Err(Refusal::new(
+                        word.spot,
+                        format!("'{flag}' is no flag of an ACL"),
+                    ));
+                }
+                _ => {
+                    values.push(word.clone());
+                    // Flags stand before the values.
+                    values.extend(words.cloned());
+                    break;
+                }
+            }
+        }
+        Ok(values)
+    }
+}

@@ -1,0 +1,228 @@
+//! Values of a criterion as questions that routes can ask.
+
+use std::path::Path;
+
+use super::super::super::logic::{Either, Literal, Subject};
+use super::super::super::sources::Spot;
+use super::super::patterns::{self, Match};
+use super::super::words::Word;
+use super::criterion::Fetch;
+use super::{Refusal, literal};
+
+/// The patterns of a file: one a line, `#` begins a comment line.
+pub(super) fn from_file(word: &Word) -> Result<Vec<Word>, Refusal> {
+    let text = std::fs::read_to_string(Path::new(&word.text)).map_err(|error| {
+        Refusal::new(word.spot, format!("cannot read '{}': {error}", word.text))
+    })?;
+    let lines = text.lines().map(|line| line.trim_matches([' ', '\t']));
+    Ok(lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| Word {
+            text: line.to_owned(),
+            spot: word.spot,
+        })
+        .collect())
+}
+
+pub(super) fn text_question(
+    subject: Subject,
+    fetch: &Fetch,
+    values: &[Word],
+    in_list: bool,
+) -> Result<Either, Refusal> {
+    if fetch.how == Match::Found {
+        if matches!(subject, Subject::Path | Subject::Host | Subject::Method) {
+            return Ok(Either::always());
+        }
+        return Ok(literal(subject, vec!["*".into()]));
+    }
+    // Hosts and server names are compared without case here; only paths have a switch for it.
+    let has_switch = subject == Subject::Path;
+    let folded = matches!(subject, Subject::Host | Subject::Sni);
+    let inline_fold = fetch.fold && !has_switch && !folded;
+    let mut list = Vec::new();
+    for value in values {
+        // A path is compared decoded.
+        let decoded = match subject {
+            Subject::Path => decoded(&value.text, fetch.how == Match::Regex)
+                .map_err(|message| Refusal::new(value.spot, message))?,
+            _ => None,
+        };
+        let text = decoded.as_deref().unwrap_or(&value.text);
+        let pattern = patterns::pattern(fetch.how, text, inline_fold, in_list)
+            .map_err(|message| Refusal::new(value.spot, message))?;
+        match pattern {
+            Some(pattern) => list.push(pattern),
+            // Everything matches that is there.
+            None => match subject {
+                Subject::Header(_) | Subject::Query(_) | Subject::Cookie(_) => {
+                    return Ok(literal(subject, vec!["*".into()]));
+                }
+                _ => return Ok(Either::always()),
+            },
+        }
+    }
+    if list.is_empty() {
+        return Ok(Either::never());
+    }
+    Ok(Either::of(Literal {
+        subject,
+        patterns: list,
+        fold: has_switch && fetch.fold,
+        not: false,
+    }))
+}
+
+/// A pattern without its percent-encoding, if it has any.
+pub(super) fn decoded(text: &str, is_regex: bool) -> Result<Option<String>, &'static str> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    let mut encoded = false;
+    while let Some((&first, after)) = rest.split_first() {
+        let hex = |at: usize| Some(char::from(*after.get(at)?).to_digit(16)? as u8);
+        match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(high << 4 | low);
+                (encoded, rest) = (true, &after[2..]);
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    if !encoded {
+        return Ok(None);
+    }
+    if is_regex {
+        return Err("a path is compared decoded: write the characters that % stands for");
+    }
+    let text = String::from_utf8(bytes);
+    text.map(Some)
+        .map_err(|_| "a path is compared decoded, and this is no text then")
+}
+
+/// Host and path in one: `base_beg www.example.com/static`.
+pub(super) fn base(fetch: &Fetch, values: &[Word], at: Spot) -> Result<Either, Refusal> {
+    let mut all = Either::never();
+    for value in values {
+        let (host, path) = value
+            .text
+            .split_at(value.text.find('/').unwrap_or(value.text.len()));
+        let path = match (fetch.how, path) {
+            (Match::Exact | Match::Begins, path) if !host.is_empty() && !path.is_empty() => path,
+            _ => {
+                return Err(Refusal::new(
+                    value.spot,
+                    "only host and path together are translated: HOST/PATH",
+                ));
+            }
+        };
+        let host = text_question(
+            Subject::Host,
+            &Fetch {
+                name: "hdr".into(),
+                arg: None,
+                how: Match::Exact,
+                fold: true,
+                counted: false,
+                whole: true,
+            },
+            &[Word {
+                text: host.into(),
+                spot: value.spot,
+            }],
+            false,
+        )?;
+        let path = text_question(
+            Subject::Path,
+            fetch,
+            &[Word {
+                text: path.into(),
+                spot: value.spot,
+            }],
+            false,
+        )?;
+        let both = host.and(&path).map_err(Refusal::too_many(at))?;
+        all = all.or(both).map_err(Refusal::too_many(at))?;
+    }
+    Ok(all)
+}
+
+/// How often a field is there: 0, or at least once.
+pub(super) fn counted(subject: Subject, values: &[Word], at: Spot) -> Result<Either, Refusal> {
+    let there = literal(subject, vec!["*".into()]);
+    match (numbers(0, values, at)?, numbers(1, values, at)?) {
+        (false, true) => Ok(there),
+        (true, false) => there.negated().map_err(Refusal::too_many(at)),
+        _ => Err(Refusal::new(
+            at,
+            "a count is translated when it asks for none, or for one at least",
+        )),
+    }
+}
+
+pub(super) fn constant(value: bool, values: &[Word], at: Spot) -> Result<Either, Refusal> {
+    if values.is_empty() {
+        return Ok(Either::constant(value));
+    }
+    numbers(u64::from(value), values, at).map(Either::constant)
+}
+
+/// Whether a number is among those asked for: `80`, `80:90`, `gt 0`.
+pub(super) fn numbers(number: u64, values: &[Word], at: Spot) -> Result<bool, Refusal> {
+    let mut operator = "eq";
+    let mut held = false;
+    if values.is_empty() {
+        return Err(Refusal::new(at, "a number is missing"));
+    }
+    for value in values {
+        let wrong = |_| Refusal::new(value.spot, format!("'{}' is no number", value.text));
+        match value.text.as_str() {
+            op @ ("eq" | "ge" | "gt" | "le" | "lt") => operator = op,
+            "true" => held |= number == 1,
+            "false" => held |= number == 0,
+            text => {
+                if let Some((low, high)) = text.split_once(':') {
+                    let low: u64 = if low.is_empty() {
+                        0
+                    } else {
+                        low.parse().map_err(wrong)?
+                    };
+                    let high: u64 = if high.is_empty() {
+                        u64::MAX
+                    } else {
+                        high.parse().map_err(wrong)?
+                    };
+                    held |= (low..=high).contains(&number);
+                    continue;
+                }
+                let wanted: u64 = text.parse().map_err(wrong)?;
+                held |= match operator {
+                    "ge" => number >= wanted,
+                    "gt" => number > wanted,
+                    "le" => number <= wanted,
+                    "lt" => number < wanted,
+                    _ => number == wanted,
+                };
+            }
+        }
+    }
+    Ok(held)
+}
+
+pub(super) fn networks(values: &[Word]) -> Result<Either, Refusal> {
+    let mut list = Vec::new();
+    for value in values {
+        list.push(patterns::network(&value.text).ok_or_else(|| {
+            Refusal::new(
+                value.spot,
+                format!("'{}' is no address or network", value.text),
+            )
+        })?);
+    }
+    if list.is_empty() {
+        return Ok(Either::never());
+    }
+    Ok(literal(Subject::Source, list))
+}
