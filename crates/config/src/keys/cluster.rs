@@ -7,7 +7,7 @@ use tandem_model::{AccessFormat, Address, Admin, Cluster, LogFormat, LogLevel, L
 use toml::de::DeValue;
 
 use crate::keys::access_log::FORMAT;
-use crate::kinds::{NAME, PATH, PORT, WORKERS, server};
+use crate::kinds::{NAME, PATH, PORT, WORKERS, address};
 use crate::reader::Reader;
 use crate::span::{At, Item};
 use crate::table::Need::{Default as Is, Else};
@@ -127,7 +127,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 read: admin,
             },
             Is("\"127.0.0.1:8404\""),
-            "Where each node serves its admin pages; `\"unix:/path\"` is a socket, `false` is nowhere.",
+            "Where each node serves its admin pages; `\":8404\"` is every address of its machine, `\"unix:/path\"` a socket, `false` nowhere. Where others can reach it, it needs `admin-token`.",
             |d: &mut Draft, v| d.cluster.admin = v.value,
         ),
         &key(
@@ -190,7 +190,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
 fn admin(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Admin> {
     match item.get_ref() {
         DeValue::Boolean(false) => Some(Admin::Off),
-        DeValue::String(_) => server(reader, item).map(Admin::At),
+        DeValue::String(_) => match address(reader, item)? {
+            Address::Tcp { port: 0, .. } => {
+                reader.wrong(&item.span(), "the port of the admin pages is not 0");
+                None
+            }
+            address => Some(Admin::At(address)),
+        },
         _ => {
             reader.expected(item, "an address like \"127.0.0.1:8404\", or false");
             None

@@ -22,7 +22,7 @@ impl Running {
     pub fn ends_within(&self, within: Duration) -> Duration {
         let apps = self.plan.apps.iter().map(|app| match &app.program {
             Program::Run { stop_timeout, .. } => *stop_timeout,
-            _ => Duration::ZERO,
+            Program::Proxy(_) => Duration::ZERO,
         });
         let apps = apps.max().unwrap_or_default();
         within.saturating_add(GRACE + apps + REST)
