@@ -52,7 +52,7 @@ impl Running {
     }
 }
 
-/// What is said of connections that were cut.
+/// What is said of connections that were cut. Where another process listens, idle ones were kept for one more answer.
 pub fn cut_off(count: u64, within: Duration) -> String {
     let connections = if count == 1 {
         "connection"
@@ -60,7 +60,7 @@ pub fn cut_off(count: u64, within: Duration) -> String {
         "connections"
     };
     format!(
-        "{count} {connections} cut: what was in flight there did not finish within {} s",
+        "{count} {connections} cut: not at an end within {} s",
         within.as_secs()
     )
 }
