@@ -69,8 +69,12 @@ pub fn rehearse(cluster: &Cluster, stage: &Stage) -> Rehearsed {
     out.log_format = LogFormat::Text;
     // Nodes are asked how they are by their admin pages, which are at loopback addresses here.
     out.admin_token = None;
-    if out.admin == Admin::Off {
-        out.admin = Admin::At(Address::tcp("127.0.0.1", 8404));
+    let admin_port = match &out.admin {
+        Admin::At(address) => address.port(),
+        Admin::Off => Some(8404),
+    };
+    if let Some(port) = admin_port {
+        out.admin = Admin::At(Address::tcp("127.0.0.1", port));
     }
 
     let mut stand_ins = Vec::new();
@@ -330,6 +334,18 @@ mod tests {
         };
         assert!(matches!(&app.program, Program::Run { command, .. } if command[1] == "demo-app"));
         assert_eq!(app.port, Some(20_002));
+    }
+
+    #[test]
+    fn admin_pages_are_at_the_nodes_own_addresses_wherever_the_file_has_them() {
+        let mut cluster = six();
+        for host in ["", "0.0.0.0", "127.0.0.1"] {
+            cluster.admin = Admin::At(Address::tcp(host, 9_404));
+            cluster.admin_token = Some(Secret::new("t"));
+            let out = rehearse(&cluster, &stage()).cluster;
+            assert_eq!(out.admin, Admin::At(Address::tcp("127.0.0.1", 9_404)));
+            assert_eq!(out.admin_token, None);
+        }
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 mod common;
 
+use common::machine::Machine;
 use common::node::Node;
 use common::origin::{Origin, fine};
-use common::{get, send, stderr, tandem, wait_until};
+use common::{get, request, send, stderr, tandem, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -155,4 +156,29 @@ fn idle_clients_of_the_agent_leave_descriptors_for_everybody_else() {
     let page = node.admin("GET /api/v1/node");
     assert_eq!(page.status, 200);
     assert_eq!(get(node.address(), "/").status, 204);
+}
+
+#[test]
+fn the_pages_are_served_at_every_address_to_those_who_have_the_token() {
+    let machine = Machine::new();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = held.local_addr().expect("an address").port();
+    drop(held);
+    let text = std::fs::read_to_string(machine.at("etc/cluster.toml")).expect("its file");
+    let text = text.replacen("admin = false", &format!("admin = \":{port}\""), 1);
+    machine.dir.file("etc/cluster.toml", &text);
+    let (code, said) = machine.verb(&["start"]);
+    assert!(code == 6 && said.contains("need a token"), "{said}");
+    let token = format!("admin = \":{port}\"\nadmin-token = \"of-this-test\"");
+    let text = text.replacen(&format!("admin = \":{port}\""), &token, 1);
+    machine.dir.file("etc/cluster.toml", &text);
+    let (code, said) = machine.verb(&["start"]);
+    assert_eq!(code, 0, "{said}");
+    for host in [[127, 0, 0, 1], [127, 0, 0, 2]] {
+        let at = (host, port).into();
+        assert_eq!(get(at, "/metrics").status, 401);
+        let token = "Authorization: Bearer of-this-test\r\n";
+        let page = request(at, "GET", "/metrics", token, b"").expect("an answer");
+        assert_eq!(page.status, 200);
+    }
 }

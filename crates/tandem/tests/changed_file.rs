@@ -114,3 +114,30 @@ fn another_cluster_port_is_refused_and_the_nodes_go_on_meeting_at_the_old_one() 
     );
     assert_eq!(answers(&cluster, "a", "b"), Ok(()));
 }
+
+#[test]
+fn what_of_the_sessions_waits_for_a_start_is_named_on_the_nodes_that_it_concerns() {
+    let cluster = Loopback::new();
+    let write = |memory: u32, guard: &str| {
+        let tables = format!(
+            "[sessions]\non = \"a\"\nagents = \"b\"\nagent = \"{}:{}\"\nmemory = \"{memory} MiB\"\n{guard}",
+            cluster.host(2),
+            cluster.port
+        );
+        cluster.write(KEY, &[("a", 1), ("b", 2)], &tables);
+    };
+    write(16, "");
+    let _a = cluster.start("a");
+    let _b = cluster.start("b");
+    write(32, "guard = { keys = \"s:*\", for = \"30s\" }\n");
+    let (code, said) = cluster.reload("a");
+    assert_eq!(code, 0, "{said}");
+    let waits = ["memory", "guard"]
+        .map(|key| format!("[sessions] {key} was changed: it takes effect at the next start\n"));
+    assert!(said.ends_with(&waits.concat()), "{said}");
+    let (code, said) = cluster.reload("b");
+    assert!(
+        code == 0 && said.ends_with(" has taken its file\n"),
+        "{said}"
+    );
+}

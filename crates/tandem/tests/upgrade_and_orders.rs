@@ -7,9 +7,10 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use common::loopback::Loopback;
 use common::machine::Machine;
 use common::node::ask_admin;
-use common::{PATIENCE, get, runs, send, wait_until};
+use common::{Dir, PATIENCE, get, runs, send, wait_until};
 use rustix::process::Signal;
 
 /// A machine whose node runs, with a server that can be given orders.
@@ -32,12 +33,17 @@ struct Gate {
 
 impl Gate {
     fn new(machine: &Machine) -> Self {
-        let (opened, pid) = (machine.at("opened"), machine.at("successor.pid"));
+        Self::within(&machine.dir)
+    }
+
+    fn within(dir: &Dir) -> Self {
+        let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let (opened, pid) = (at("opened"), at("successor.pid"));
         let tandem = env!("CARGO_BIN_EXE_tandem");
         let script = format!(
             "#!/bin/sh\necho $$ > {pid}\nwhile [ ! -e {opened} ]; do sleep 0.02; done\nexec {tandem} \"$@\"\n"
         );
-        let binary = machine.script("gated", &script);
+        let binary = dir.script("gated", &script);
         Self {
             opened,
             pid,
@@ -196,5 +202,42 @@ fn a_node_that_is_restarted_or_stopped_while_an_upgrade_is_under_way_is_afterwar
             wait_until("both have ended", || !runs(old) && !runs(successor));
         });
         assert_eq!(machine.verb(&["status"]).0 == 0, runs_then);
+    }
+}
+
+#[test]
+fn an_order_that_another_node_passes_on_reaches_the_new_process() {
+    let cluster = Loopback::new();
+    let tables = "[listener.web]\non = [\"a\", \"b\"]\nbind = \"127.0.0.1:0\"\nroute = { to = \"shop\" }\n\
+                  [backend.shop]\ncheck = false\nservers = { address = \"127.0.0.1:9\", name = \"s\" }\n";
+    cluster.write("0123456789abcdef0123", &[("a", 1), ("b", 2)], tables);
+    let (_a, _b) = (cluster.start("a"), cluster.start("b"));
+    let gate = Gate::within(&cluster.dir);
+    thread::scope(|threads| {
+        let upgrade = threads.spawn(|| cluster.asked("b", &["upgrade", "--binary", &gate.binary]));
+        let _successor = Ended(gate.pid());
+        let order = threads.spawn(|| cluster.asked("a", &["server", "drain", "shop/s"]));
+        wait_until("a obeys", || {
+            let events = cluster.get("a", "events?subject=audit");
+            events.to_string().contains("shop/s: state drain")
+        });
+        gate.open();
+        let (code, said) = upgrade.join().expect("no panic");
+        assert_eq!(code, 0, "{said}");
+        let (code, said) = order.join().expect("no panic");
+        assert_eq!(code, 0, "{said}");
+        assert!(said.contains("b: server shop/s: state drain"), "{said}");
+        let seen = cluster.get("b", "services");
+        assert_eq!(seen[0]["servers"][0]["health"], "draining", "{seen}");
+    });
+}
+
+/// A process that this test did not start itself, and ends.
+struct Ended(u32);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        send(self.0, Signal::TERM);
+        wait_until("it ends", || !runs(self.0));
     }
 }

@@ -24,6 +24,7 @@ use crate::operations::Refusal;
 use crate::{NodeInfo, Operations, Others};
 
 pub use reference::reference;
+pub use sessions::MOST_KEYS;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

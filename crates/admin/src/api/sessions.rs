@@ -5,6 +5,8 @@ use crate::operations::Ask;
 
 /// Keys that are named when nothing else is wanted.
 const MOST: u32 = 100;
+/// Keys that are named at most.
+pub const MOST_KEYS: u32 = 10_000;
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
@@ -50,8 +52,11 @@ fn keys(api: &Api, call: &Call, _: &[&str]) -> Outcome {
     let text = |name| call.parameter(name).unwrap_or_default().to_owned();
     let most = match call.parameter("most").map(str::parse) {
         None => MOST,
-        Some(Ok(most)) => most,
-        Some(Err(_)) => return Answer::error(400, "most=COUNT takes a number").into(),
+        Some(Ok(most)) if most <= MOST_KEYS => most,
+        Some(_) => {
+            let why = format!("most=COUNT takes a number, at most {MOST_KEYS}");
+            return Answer::error(400, why).into();
+        }
     };
     api.asked(Ask::Find {
         prefix: text("prefix"),

@@ -127,7 +127,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 read: admin,
             },
             Is("\"127.0.0.1:8404\""),
-            "Where each node serves its admin pages; `\"unix:/path\"` is a socket, `false` is nowhere.",
+            "Where each node serves its admin pages; `\":8404\"` is every address of its machine, `\"unix:/path\"` a socket, `false` nowhere. Where others can reach it, it needs `admin-token`.",
             |d: &mut Draft, v| d.cluster.admin = v.value,
         ),
         &key(
@@ -190,14 +190,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
 fn admin(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Admin> {
     match item.get_ref() {
         DeValue::Boolean(false) => Some(Admin::Off),
-        DeValue::String(_) => {
-            let address = address(reader, item)?;
-            if address.port() == Some(0) {
+        DeValue::String(_) => match address(reader, item)? {
+            Address::Tcp { port: 0, .. } => {
                 reader.wrong(&item.span(), "the port of the admin pages is not 0");
-                return None;
+                None
             }
-            Some(Admin::At(address))
-        }
+            address => Some(Admin::At(address)),
+        },
         _ => {
             reader.expected(item, "an address like \"127.0.0.1:8404\", or false");
             None

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lexopt::Arg::{Long, Short};
 use serde_json::Value;
 
+use super::log_level::known_level;
 use crate::cli::{Command, Opt};
 use crate::exit::{Failure, Result};
 use crate::operator::find::{ADMIN, NODE, Wanted};
@@ -55,7 +56,7 @@ Every change of a server's health, of the sessions' leader, of the configuration
 
 fn main(mut args: lexopt::Parser) -> Result {
     let (mut follow, mut count, mut json) = (false, 20usize, false);
-    let (mut level, mut subject, mut wanted) = (String::new(), String::new(), Wanted::default());
+    let (mut level, mut subject, mut wanted) = ("", String::new(), Wanted::default());
     while let Some(arg) = args.next()? {
         match arg {
             Short('f') | Long("follow") => follow = true,
@@ -65,7 +66,10 @@ fn main(mut args: lexopt::Parser) -> Result {
                     .parse()
                     .map_err(|_| Failure::usage(format!("-n takes a number, not `{text}`")))?;
             }
-            Long("level") => level = args.value()?.to_string_lossy().into_owned(),
+            Long("level") => {
+                let name = args.value()?.to_string_lossy().into_owned();
+                level = known_level(&name)?.name();
+            }
             Long("subject") => subject = args.value()?.to_string_lossy().into_owned(),
             Long("json") => json = true,
             Long(name) => {
@@ -78,7 +82,7 @@ fn main(mut args: lexopt::Parser) -> Result {
     let client = wanted.client()?;
     let mut filter = Vec::new();
     if !level.is_empty() {
-        filter.push(("level", level.as_str()));
+        filter.push(("level", level));
     }
     if !subject.is_empty() {
         filter.push(("subject", subject.as_str()));

@@ -1,6 +1,7 @@
 //! `tandem log-level`
 
 use lexopt::Arg::{Long, Value};
+use tandem_telemetry::Severity;
 
 use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result};
@@ -40,9 +41,19 @@ fn main(mut args: lexopt::Parser) -> Result {
     }
     let level =
         level.ok_or_else(|| Failure::usage("which level? debug, info, warning or error"))?;
+    let level = known_level(&level)?.name();
     let client = wanted.client()?;
     let body = client
-        .post("/api/v1/node/log-level", &[("level", &level)])?
+        .post("/api/v1/node/log-level", &[("level", level)])?
         .good()?;
     cli::say(&format!("{}\n", body["done"].as_str().unwrap_or_default()))
+}
+
+/// The level of this name.
+pub fn known_level(name: &str) -> Result<Severity> {
+    Severity::parse(name).ok_or_else(|| {
+        Failure::usage(format!(
+            "`{name}` is no level: debug, info, warning or error"
+        ))
+    })
 }

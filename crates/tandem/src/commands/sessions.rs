@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use lexopt::Arg::{Long, Value as Word};
 use serde_json::Value;
+use tandem_admin::api::MOST_KEYS;
 
 use super::server::aligned;
 use crate::cli::{self, Command, Opt};
@@ -80,7 +81,17 @@ fn main(mut args: lexopt::Parser) -> Result {
         match arg {
             Word(word) => asked.words.push(word.to_string_lossy().into_owned()),
             Long("json") => asked.json = true,
-            Long("most") => asked.most = Some(args.value()?.to_string_lossy().into_owned()),
+            Long("most") => {
+                let text = args.value()?.to_string_lossy().into_owned();
+                if !text
+                    .parse()
+                    .is_ok_and(|most| (1..=MOST_KEYS).contains(&most))
+                {
+                    let why = format!("--most takes a number from 1 to {MOST_KEYS}, not `{text}`");
+                    return Err(Failure::usage(why));
+                }
+                asked.most = Some(text);
+            }
             Long("after") => asked.after = Some(args.value()?.to_string_lossy().into_owned()),
             Long(name) => {
                 let name = name.to_owned();

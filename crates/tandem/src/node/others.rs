@@ -140,19 +140,25 @@ async fn ask(link: &Link, call: &Call) -> Answer {
         Ok(body) => Bytes::from(body),
         Err(error) => return failed(error.to_string()),
     };
-    let begun = Instant::now();
+    let (begun, mut hands_over) = (Instant::now(), false);
     loop {
-        let answer: Answer = match link.request(body.clone(), LIMIT).await {
-            Ok(answer) => serde_json::from_slice(&answer)
-                .unwrap_or_else(|error| failed(format!("its answer is not understood: {error}"))),
-            Err(error) => failed(error.to_string()),
+        let (answer, is_lost) = match link.request(body.clone(), LIMIT).await {
+            Ok(answer) => (understood(&answer), false),
+            Err(error) => (failed(error.to_string()), true),
         };
-        if !answer.is_again() || begun.elapsed() >= LIMIT {
+        // It is being upgraded. By the end of that the link breaks, and the next one is to the process that serves; the old
+        // one has said that it does nothing, so that a call which is lost with the link is not made twice.
+        hands_over = answer.is_again() || (hands_over && is_lost);
+        if !hands_over || begun.elapsed() >= LIMIT {
             return answer;
         }
-        // It is being upgraded: by then the link may end at the process that serves.
         sleep(AGAIN).await;
     }
+}
+
+fn understood(answer: &[u8]) -> Answer {
+    serde_json::from_slice(answer)
+        .unwrap_or_else(|error| failed(format!("its answer is not understood: {error}")))
 }
 
 fn failed(why: String) -> Answer {

@@ -205,17 +205,17 @@ fn at_the_next_start(old: &NodePlan, new: &NodePlan) -> Vec<&'static str> {
     tell(old.admin_token != new.admin_token, "[cluster] admin-token");
     tell(old.log != new.log, "[cluster] log");
     tell(old.key != new.key, "[cluster] key");
-    let fixed = |plan: &NodePlan| {
-        plan.sessions.as_ref().map(|part| {
-            (
-                part.voter,
-                part.agent.clone(),
-                part.memory,
-                part.durable,
-                part.guard.clone(),
-            )
-        })
+    let part = |plan: &NodePlan| {
+        let part = plan.sessions.as_ref();
+        part.map(|part| (part.voter, part.agent.clone()))
     };
-    tell(fixed(old) != fixed(new), "this node's part in [sessions]");
+    tell(part(old) != part(new), "this node's part in [sessions]");
+    // What only those that hold sessions go by.
+    let voter = |plan: &NodePlan| plan.sessions.clone().filter(|part| part.voter);
+    if let (Some(old), Some(new)) = (voter(old), voter(new)) {
+        tell(old.memory != new.memory, "[sessions] memory");
+        tell(old.durable != new.durable, "[sessions] durable");
+        tell(old.guard != new.guard, "[sessions] guard");
+    }
     changed
 }

@@ -22,7 +22,7 @@ impl Running {
     pub fn ends_within(&self, within: Duration) -> Duration {
         let apps = self.plan.apps.iter().map(|app| match &app.program {
             Program::Run { stop_timeout, .. } => *stop_timeout,
-            _ => Duration::ZERO,
+            Program::Proxy(_) => Duration::ZERO,
         });
         let apps = apps.max().unwrap_or_default();
         within.saturating_add(GRACE + apps + REST)
@@ -52,7 +52,7 @@ impl Running {
     }
 }
 
-/// What is said of connections that were cut.
+/// What is said of connections that were cut. Where another process listens, idle ones were kept for one more answer.
 pub fn cut_off(count: u64, within: Duration) -> String {
     let connections = if count == 1 {
         "connection"
@@ -60,7 +60,7 @@ pub fn cut_off(count: u64, within: Duration) -> String {
         "connections"
     };
     format!(
-        "{count} {connections} cut: what was in flight there did not finish within {} s",
+        "{count} {connections} cut: not at an end within {} s",
         within.as_secs()
     )
 }

@@ -71,7 +71,7 @@ pub fn change_everywhere(
 
 /// What came of it: where it was done, and where it was not for another reason than that the object is not there.
 fn outcome(answers: &[(String, u16, Value)], whole: &Value) -> Result<String> {
-    let (mut done, mut failed) = (String::new(), String::new());
+    let (mut done, mut failed) = (String::new(), Vec::new());
     for (node, status, body) in answers {
         match status {
             200 => {
@@ -79,21 +79,34 @@ fn outcome(answers: &[(String, u16, Value)], whole: &Value) -> Result<String> {
                 let _ = writeln!(done, "{node}: {what}");
             }
             404 => {}
-            _ => {
-                let _ = write!(failed, "\nnot at {node}: {}", refusal(body));
-            }
+            _ => failed.push((*status, format!("not at {node}: {}", refusal(body)))),
         }
     }
-    if !done.is_empty() {
-        if failed.is_empty() {
-            return Ok(done);
-        }
-        return Err(Failure::failed(format!("{}{failed}", done.trim_end())));
+    if !done.is_empty() && failed.is_empty() {
+        return Ok(done);
     }
+    // Who has the object and refuses says what is wrong with the order; who does not answer says nothing of it.
+    failed.sort_by_key(|(status, _)| *status >= 500);
+    let is_known = !done.is_empty() || failed.iter().any(|(status, _)| *status < 500);
+    let is_wrong = done.is_empty() && failed.first().is_some_and(|(status, _)| *status == 400);
+    let failed: Vec<String> = failed.into_iter().map(|(_, why)| why).collect();
+    let failed = failed.join("\n");
+    if is_known {
+        let said = done + &failed;
+        return Err(if is_wrong {
+            Failure::usage(said)
+        } else {
+            Failure::failed(said)
+        });
+    }
+    let Some((_, _, unknown)) = answers.iter().find(|(_, status, _)| *status == 404) else {
+        return Err(Failure::failed(match answers {
+            [] => refusal(whole),
+            _ => failed,
+        }));
+    };
     // Those who know nothing of it say what there is.
-    let why = answers.iter().find(|(_, status, _)| *status == 404);
-    let why = why.or(answers.first()).map(|(_, _, body)| body);
-    let mut said = why.map_or_else(|| refusal(whole), refusal);
+    let mut said = refusal(unknown);
     let mut known: Vec<&str> = answers
         .iter()
         .filter_map(|(_, _, body)| body["servers"].as_array())
@@ -105,8 +118,8 @@ fn outcome(answers: &[(String, u16, Value)], whole: &Value) -> Result<String> {
     if !known.is_empty() {
         let _ = write!(said, "; there are {}", known.join(", "));
     }
-    if answers.iter().any(|(_, status, _)| *status == 404) {
-        said += &failed;
+    if !failed.is_empty() {
+        let _ = write!(said, "\n{failed}");
     }
     Err(Failure::failed(said))
 }
@@ -150,7 +163,20 @@ mod tests {
                 "there is no server x\nnot at cache3: connection refused".into()
             )
         );
-        assert_eq!(said(&[down]), (false, "connection refused".into()));
+        assert_eq!(
+            said(std::slice::from_ref(&down)),
+            (false, "not at cache3: connection refused".into())
+        );
+        // What is wrong with the order comes first, and that it was not found elsewhere does not matter.
+        let wrong = ("edge", 400, json!({ "error": "`300` is no weight" }));
+        let (_, told) = said(&[absent("app1"), down, wrong.clone()]);
+        assert_eq!(
+            told,
+            "not at edge: `300` is no weight\nnot at cache3: connection refused"
+        );
+        let (node, status, body) = wrong;
+        let failure = outcome(&[(node.into(), status, body)], &Value::Null).unwrap_err();
+        assert_eq!(failure.code, crate::exit::USAGE);
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -76,13 +75,6 @@ impl Machine {
     /// What the node has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.at("log")).unwrap_or_default()
-    }
-
-    /// Writes a program.
-    pub fn script(&self, name: &str, text: &str) -> String {
-        let path = self.dir.file(name, text);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions");
-        path
     }
 }
 

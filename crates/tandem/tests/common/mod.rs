@@ -15,6 +15,7 @@ pub mod tower;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,6 +79,13 @@ impl Dir {
         }
         fs::write(&path, text).expect("a file");
         path.to_string_lossy().into_owned()
+    }
+
+    /// Writes a program and returns its path.
+    pub fn script(&self, name: &str, text: &str) -> String {
+        let path = self.file(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("permissions");
+        path
     }
 }
 
