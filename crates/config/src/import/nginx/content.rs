@@ -737,6 +737,9 @@ impl<'a> Translator<'a> {
                 );
                 continue;
             }
+            if self.page_is_passed_on(here, &page.to, page.spot) {
+                continue;
+            }
             self.file_elsewhere(here, &page.to, page.spot, page.spot);
             let theirs = self.page_root(here, &page.to);
             let same = theirs == self.root_of(here.scope) && files.root.is_none();
@@ -805,8 +808,9 @@ impl<'a> Translator<'a> {
                 );
                 continue;
             }
-            let root = self.page_root(here, &page.to);
             let page = page.clone();
+            self.file_elsewhere(here, &page.to, page.spot, page.spot);
+            let root = self.page_root(here, &page.to);
             let Some(file) = self.page_file(&root, &page) else {
                 continue;
             };

@@ -27,16 +27,13 @@ impl<'a> Translator<'a> {
         }
         let directory = match here.location {
             Some(location) => match location.kind {
-                Kind::Prefix | Kind::Final => match location.text.rfind('/') {
-                    Some(slash) => &location.text[..=slash],
-                    None => return,
-                },
-                Kind::Exact if location.text.ends_with('/') => &location.text,
+                Kind::Prefix | Kind::Final => location.text.trim_end_matches('/'),
+                Kind::Exact if location.text.ends_with('/') => location.text.trim_end_matches('/'),
                 Kind::Exact | Kind::Regex { .. } | Kind::Named => return,
             },
             // Of which nothing is left where a location has all paths.
             None if here.server.locations.iter().any(|l| l.text == "/") => return,
-            None => "/",
+            None => "",
         };
         let usual = ["index.html".to_owned()];
         let (names, spot) = match &here.scope.index {
@@ -44,7 +41,7 @@ impl<'a> Translator<'a> {
             None => (&usual[..], here.spot),
         };
         for name in names {
-            let path = format!("{directory}{name}");
+            let path = format!("{directory}/{name}");
             let Some(next) = location::choose(&here.server.locations, &path) else {
                 continue;
             };
@@ -66,6 +63,30 @@ impl<'a> Translator<'a> {
                 ),
             }
         }
+    }
+
+    /// Whether the page of an error is passed on by the place itself: what fails there fails for the page, too.
+    pub fn page_is_passed_on(&mut self, here: Here<'_, 'a>, path: &str, spot: Spot) -> bool {
+        let next = location::choose(&here.server.locations, path);
+        let is_passed_on = next.is_some_and(|next| {
+            let mut inner = next.directive.inner().iter();
+            inner.any(|d| d.is("proxy_pass"))
+                && here
+                    .location
+                    .is_some_and(|here| has(next, here.directive.spot))
+        });
+        let intercepted = here.scope.intercept.as_ref().is_some_and(|set| set.value);
+        if is_passed_on && intercepted {
+            let message =
+                format!("{path} would be asked of the servers: an error is answered with a file");
+            self.verdicts.refuse(spot, spot, message);
+        } else if is_passed_on {
+            self.verdicts.note(
+                spot,
+                format!("{path} is passed on itself, by the same location: the usual page is shown where there is no answer"),
+            );
+        }
+        is_passed_on
     }
 
     /// A file that is fallen back to, which belongs to another location.
@@ -127,6 +148,18 @@ mod tests {
         let server = |lines: &str| format!("server {{ listen 81; root /srv; {lines} }}");
         are_refused(&[
             (
+                &server(&format!(
+                    "error_page 403 /403.html; location /no {{ deny all; return 403; }} location / {{ {APP} }}"
+                )),
+                "/403.html belongs to `location /`, whose `proxy_pass",
+            ),
+            (
+                &server(&format!(
+                    "proxy_intercept_errors on; error_page 500 /500.html; location / {{ {APP} }}"
+                )),
+                "/500.html would be asked of the servers",
+            ),
+            (
                 &server(&format!("index index.php; location ~ \\.php$ {{ {APP} }}")),
                 "an index `index.php` belongs to `location ~ \\.php$`",
             ),
@@ -146,6 +179,10 @@ mod tests {
             ),
         ]);
         are_noted(&[
+            (
+                &server(&format!("error_page 502 /502.html; location / {{ {APP} }}")),
+                "is passed on itself",
+            ),
             (
                 &server("location / { } location ~ \\.html$ { expires 1h; }"),
                 "not for a directory whose index it is",

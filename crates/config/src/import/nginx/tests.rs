@@ -104,7 +104,7 @@ fn types_take_the_place_of_all_there_are() {
 fn the_page_of_502_is_also_that_of_no_server_that_is_left() {
     let errors = |lines: &str| {
         let made = imported(&format!(
-            "server {{ root /srv; location / {{ proxy_pass http://127.0.0.1:82; {lines} }} }}"
+            "server {{ root /srv; location / {{ proxy_pass http://127.0.0.1:82; {lines} }} location ~ \\.html$ {{ }} }}"
         ));
         let at = made.text.find("errors = ").expect("there are pages");
         let end = made.text[at..].find('}').expect("it ends") + at;
