@@ -700,6 +700,12 @@ impl<'a> Translator<'a> {
             if page.to.starts_with('@') || page.status.is_some() {
                 let named = here.server.locations.iter().find(|l| l.text == page.to);
                 let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
+                // What answers errors does not answer its own.
+                if here.location.is_some_and(|here| {
+                    next.is_some_and(|next| next.directive.spot == here.directive.spot)
+                }) {
+                    continue;
+                }
                 let proxied =
                     next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
                 if let (true, Some(next), true) = (only_404, proxied, page.to.starts_with('@')) {
@@ -809,6 +815,9 @@ impl<'a> Translator<'a> {
                 continue;
             }
             let page = page.clone();
+            if self.page_is_passed_on(here, &page.to, page.spot) {
+                continue;
+            }
             self.file_elsewhere(here, &page.to, page.spot, page.spot);
             let root = self.page_root(here, &page.to);
             let Some(file) = self.page_file(&root, &page) else {

@@ -65,28 +65,28 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// Whether the page of an error is passed on by the place itself: what fails there fails for the page, too.
+    /// Whether the page of an error would be asked of servers: then the usual one is shown.
     pub fn page_is_passed_on(&mut self, here: Here<'_, 'a>, path: &str, spot: Spot) -> bool {
         let next = location::choose(&here.server.locations, path);
-        let is_passed_on = next.is_some_and(|next| {
+        let Some(next) = next.filter(|next| {
             let mut inner = next.directive.inner().iter();
             inner.any(|d| d.is("proxy_pass"))
-                && here
-                    .location
-                    .is_some_and(|here| has(next, here.directive.spot))
-        });
-        let intercepted = here.scope.intercept.as_ref().is_some_and(|set| set.value);
-        if is_passed_on && intercepted {
-            let message =
-                format!("{path} would be asked of the servers: an error is answered with a file");
-            self.verdicts.refuse(spot, spot, message);
-        } else if is_passed_on {
-            self.verdicts.note(
-                spot,
-                format!("{path} is passed on itself, by the same location: the usual page is shown where there is no answer"),
+        }) else {
+            return false;
+        };
+        let shown = next.directive.shown();
+        if here.scope.intercept.as_ref().is_some_and(|set| set.value) {
+            let message = format!(
+                "{path} would be asked of the servers of `{shown}`: an error is answered with a file"
             );
+            self.verdicts.refuse(spot, spot, message);
+        } else {
+            let message = format!(
+                "{path} would be asked of the servers of `{shown}`: the usual page is shown"
+            );
+            self.verdicts.note(spot, message);
         }
-        is_passed_on
+        true
     }
 
     /// A file that is fallen back to, which belongs to another location.
@@ -149,15 +149,9 @@ mod tests {
         are_refused(&[
             (
                 &server(&format!(
-                    "error_page 403 /403.html; location /no {{ deny all; return 403; }} location / {{ {APP} }}"
-                )),
-                "/403.html belongs to `location /`, whose `proxy_pass",
-            ),
-            (
-                &server(&format!(
                     "proxy_intercept_errors on; error_page 500 /500.html; location / {{ {APP} }}"
                 )),
-                "/500.html would be asked of the servers",
+                "an error is answered with a file",
             ),
             (
                 &server(&format!("index index.php; location ~ \\.php$ {{ {APP} }}")),
@@ -180,8 +174,14 @@ mod tests {
         ]);
         are_noted(&[
             (
+                &server(&format!(
+                    "error_page 403 /403.html; location /no {{ deny all; return 403; }} location / {{ {APP} }}"
+                )),
+                "the usual page is shown",
+            ),
+            (
                 &server(&format!("error_page 502 /502.html; location / {{ {APP} }}")),
-                "is passed on itself",
+                "the usual page is shown",
             ),
             (
                 &server("location / { } location ~ \\.html$ { expires 1h; }"),

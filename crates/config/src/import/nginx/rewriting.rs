@@ -39,11 +39,12 @@ impl<'a> Translator<'a> {
                         let returned = vec![answer(table, directive.spot)];
                         routes.extend(self.dressed(here, returned));
                     }
+                    self.not_asked(&all[at + 1..], "return");
                     return true;
                 }
                 "break" => {
                     self.verdicts.translated(directive.spot);
-                    self.not_asked(&all[at + 1..]);
+                    self.not_asked(&all[at + 1..], "break");
                     return false;
                 }
                 "rewrite" => self.rewrite(here, directive, &all[at + 1..], routes),
@@ -53,12 +54,13 @@ impl<'a> Translator<'a> {
         false
     }
 
-    /// What comes after a `break`.
-    fn not_asked(&mut self, list: &[&Directive]) {
+    /// What comes after a `break` or a `return`.
+    fn not_asked(&mut self, list: &[&Directive], end: &str) {
         for directive in list {
             let inner = directive.inner().iter().map(|inner| inner.spot);
             for spot in inner.chain([directive.spot]) {
-                self.verdicts.without(spot, "a `break` comes before it");
+                self.verdicts
+                    .without(spot, format!("a `{end}` comes before it"));
             }
         }
     }

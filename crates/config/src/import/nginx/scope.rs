@@ -169,7 +169,13 @@ impl Scope {
             "absolute_redirect" => self.absolute_redirect = switch(),
             "autoindex" => self.autoindex = switch(),
             "gzip" => self.gzip = switch(),
-            "gzip_static" => self.gzip_static = switch(),
+            "gzip_static" => {
+                self.gzip_static = switch();
+                if directive.arg(0) == "always" {
+                    let message = "a client that does not take gzip gets the file itself";
+                    verdicts.note(spot, message);
+                }
+            }
             "gzip_types" => {
                 let types = directive.args.iter().map(|word| word.text.clone());
                 self.gzip_types = Some(Set {
