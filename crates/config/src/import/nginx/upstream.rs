@@ -328,15 +328,7 @@ impl Translator<'_> {
                         table.put("weight", Value::plain(weight.min(256)));
                     }
                 }
-                ("max_fails", Some(count)) => {
-                    if count > 0 {
-                        self.verdicts.note(
-                            spot,
-                            "answers with 500, 502, 503 and 504 count as failures, too, whether `proxy_next_upstream` names them or not",
-                        );
-                    }
-                    fails = Some(count);
-                }
+                ("max_fails", Some(count)) => fails = Some(count),
                 ("max_conns", Some(0)) => {}
                 ("max_conns", Some(most)) => table.put("max-connections", Value::plain(most)),
                 ("backup", _) if value.is_empty() => table.put("backup", Value::plain(true)),
