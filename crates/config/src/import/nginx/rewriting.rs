@@ -181,14 +181,15 @@ impl<'a> Translator<'a> {
             self.verdicts.refuse(spot, spot, message);
             return None;
         }
-        if path == "{uri}" && keeps_query {
+        let is_fixed = !has_captures(path);
+        let has_all = is_fixed && path.ends_with("{uri}");
+        if has_all && keeps_query {
             self.verdicts.note(
                 spot,
                 "$request_uri has the query, which nginx says twice then: once here, as with a `?` at the end",
             );
         }
-        let is_fixed = !has_captures(path);
-        if path == "{uri}" || (is_fixed && !keeps_query) {
+        if has_all || (is_fixed && !keeps_query) {
             return Some(redirect(to.to_owned(), status));
         }
         if is_fixed && path == "{path}" {
