@@ -122,6 +122,9 @@ fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
         match inner.name.text.as_str() {
             // Where files are is seen by who looks for them; what comes from within may come here.
             "root" | "internal" | "index" | "access_log" | "try_files" => {}
+            // Nobody is kept out.
+            "allow" if inner.arg(0) == "all" => {}
+            "auth_basic" if inner.arg(0) == "off" => {}
             "return" | "rewrite" | "if" | "allow" | "deny" | "auth_basic" | "limit_req"
             | "limit_except" | "proxy_pass" | "alias" | "stub_status" | "location" | "break" => {
                 return Says::Answers(inner.shown());
@@ -139,7 +142,8 @@ fn has(location: &Location<'_>, spot: Spot) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{are_noted, are_refused};
+    use super::super::super::Verdict;
+    use super::super::tests::{are_noted, are_refused, direct, said};
 
     const APP: &str = "proxy_pass http://127.0.0.1:82;";
 
@@ -172,6 +176,11 @@ mod tests {
                 "whose `auth_basic x`",
             ),
         ]);
+        let page = "error_page 403 /403.html; deny 10.0.0.1; location = /403.html { allow all; auth_basic off; }";
+        assert_eq!(
+            said(&direct(&server(page)), Verdict::Refused),
+            Vec::<String>::new()
+        );
         are_noted(&[
             (
                 &server(&format!(
