@@ -7,6 +7,7 @@ use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
 use super::location::{self, Kind, Location};
+use super::tree::Directive;
 
 /// What a location says of the files in it.
 enum Says {
@@ -42,6 +43,7 @@ impl<'a> Translator<'a> {
         };
         for name in names {
             let path = format!("{directory}/{name}");
+            self.goes_on(here, &path, "a directory whose index it is");
             let Some(next) = location::choose(&here.server.locations, &path) else {
                 continue;
             };
@@ -62,6 +64,31 @@ impl<'a> Translator<'a> {
                     ),
                 ),
             }
+        }
+    }
+
+    /// What a place says of files holds for the one that it leads to, also where nginx has left the place by then.
+    fn goes_on(&mut self, here: Here<'_, 'a>, path: &str, whom: &str) {
+        let next = location::choose(&here.server.locations, path);
+        let Some(location) = here
+            .location
+            .filter(|here| next.is_none_or(|next| !has(next, here.directive.spot)))
+        else {
+            return;
+        };
+        let said_there = |inner: &&Directive| {
+            let there = next.map_or(&[][..], |next| next.directive.inner());
+            there.iter().any(|there| there.shown() == inner.shown())
+        };
+        let own = location.directive.inner().iter();
+        for inner in own.filter(|inner| is_setting(&inner.name.text) && !said_there(inner)) {
+            self.verdicts.note(
+                inner.spot,
+                format!(
+                    "`{}` holds for {path} as {whom}, too: in nginx that file is of another place",
+                    inner.shown()
+                ),
+            );
         }
     }
 
@@ -91,6 +118,7 @@ impl<'a> Translator<'a> {
 
     /// A file that is fallen back to, which belongs to another location.
     pub fn file_elsewhere(&mut self, here: Here<'_, 'a>, path: &str, directive: Spot, at: Spot) {
+        self.goes_on(here, path, "what falls back to it");
         let Some(next) = location::choose(&here.server.locations, path) else {
             return;
         };
@@ -110,6 +138,39 @@ impl<'a> Translator<'a> {
     }
 }
 
+/// What says how files are sent.
+fn is_setting(name: &str) -> bool {
+    !LEADS.contains(&name) && !ANSWERS.contains(&name)
+}
+
+/// Where files are is seen by who looks for them; what comes from within may come to an internal place.
+const LEADS: [&str; 8] = [
+    "break",
+    "root",
+    "internal",
+    "index",
+    "access_log",
+    "error_log",
+    "try_files",
+    "error_page",
+];
+
+const ANSWERS: [&str; 13] = [
+    "return",
+    "rewrite",
+    "if",
+    "allow",
+    "deny",
+    "auth_basic",
+    "auth_basic_user_file",
+    "limit_req",
+    "limit_except",
+    "proxy_pass",
+    "alias",
+    "stub_status",
+    "location",
+];
+
 fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
     let is_here = here
         .location
@@ -120,15 +181,11 @@ fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
     let mut settings = None;
     for inner in next.directive.inner() {
         match inner.name.text.as_str() {
-            // Where files are is seen by who looks for them; what comes from within may come here.
-            "root" | "internal" | "index" | "access_log" | "try_files" => {}
             // Nobody is kept out.
             "allow" if inner.arg(0) == "all" => {}
             "auth_basic" if inner.arg(0) == "off" => {}
-            "return" | "rewrite" | "if" | "allow" | "deny" | "auth_basic" | "limit_req"
-            | "limit_except" | "proxy_pass" | "alias" | "stub_status" | "location" | "break" => {
-                return Says::Answers(inner.shown());
-            }
+            name if LEADS.contains(&name) => {}
+            name if ANSWERS.contains(&name) => return Says::Answers(inner.shown()),
             _ => settings = settings.or_else(|| Some(inner.shown())),
         }
     }
@@ -182,6 +239,12 @@ mod tests {
             Vec::<String>::new()
         );
         are_noted(&[
+            (
+                &server(
+                    "location / { add_header X-A b; try_files $uri /a.html; } location = /a.html { }",
+                ),
+                "`add_header X-A b` holds for /a.html as what falls back to it, too",
+            ),
             (
                 &server(&format!(
                     "error_page 403 /403.html; location /no {{ deny all; return 403; }} location / {{ {APP} }}"

@@ -133,6 +133,12 @@ impl<'a> Translator<'a> {
                 );
             }
             self.file_elsewhere(here, path, spot, last.spot);
+            if before.iter().any(|word| word.text.ends_with('/')) {
+                self.verdicts.note(
+                    spot,
+                    "a directory without an index is answered with the file that is fallen back to, and in nginx with 403",
+                );
+            }
             files.fallback = Some(path.trim_start_matches('/').to_owned());
             return;
         }

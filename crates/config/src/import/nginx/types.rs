@@ -125,8 +125,9 @@ impl Translator<'_> {
                 }
             }
         }
+        let default = with_charset(default);
         if default != "application/octet-stream" {
-            types.put("*", Value::text(with_charset(default)));
+            types.put("*", Value::text(default));
         }
         if !types.is_empty() {
             table.put("types", Value::Table(types));
