@@ -125,7 +125,29 @@ pub(crate) fn asked(
     match variable {
         "host" => literal(Subject::Host, vec![pattern()]),
         "uri" | "document_uri" => literal(Subject::Path, vec![pattern()]),
-        "request_uri" if !value.contains('?') => literal(Subject::Path, vec![pattern()]),
+        "request_uri" => {
+            // Of what a client sent the path alone is asked, in its normal form.
+            let begins = value.strip_prefix('^').unwrap_or_default();
+            let is_prefix = begins.starts_with('/')
+                && begins
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "/_-".contains(c));
+            match matched {
+                Wanted::Regex(_) if is_prefix => {
+                    note("the path is compared in its normal form");
+                }
+                Wanted::Equal if !value.contains('?') => {
+                    note("the path is compared in its normal form, whatever the query is");
+                }
+                Wanted::Present => {}
+                _ => {
+                    return Err(format!(
+                        "\"{value}\" may be found in the query, too: ask for $uri, which is the path, or for $arg_NAME"
+                    ));
+                }
+            }
+            literal(Subject::Path, vec![pattern()])
+        }
         "request_method" => match matched {
             Wanted::Equal => literal(Subject::Method, vec![value.to_owned()]),
             Wanted::Regex(_) => {

@@ -7,6 +7,7 @@ use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
 use super::location::{self, Kind, Location};
+use super::tree::Directive;
 
 /// What a location says of the files in it.
 enum Says {
@@ -27,16 +28,13 @@ impl<'a> Translator<'a> {
         }
         let directory = match here.location {
             Some(location) => match location.kind {
-                Kind::Prefix | Kind::Final => match location.text.rfind('/') {
-                    Some(slash) => &location.text[..=slash],
-                    None => return,
-                },
-                Kind::Exact if location.text.ends_with('/') => &location.text,
+                Kind::Prefix | Kind::Final => location.text.trim_end_matches('/'),
+                Kind::Exact if location.text.ends_with('/') => location.text.trim_end_matches('/'),
                 Kind::Exact | Kind::Regex { .. } | Kind::Named => return,
             },
             // Of which nothing is left where a location has all paths.
             None if here.server.locations.iter().any(|l| l.text == "/") => return,
-            None => "/",
+            None => "",
         };
         let usual = ["index.html".to_owned()];
         let (names, spot) = match &here.scope.index {
@@ -44,7 +42,8 @@ impl<'a> Translator<'a> {
             None => (&usual[..], here.spot),
         };
         for name in names {
-            let path = format!("{directory}{name}");
+            let path = format!("{directory}/{name}");
+            self.goes_on(here, &path, "a directory whose index it is");
             let Some(next) = location::choose(&here.server.locations, &path) else {
                 continue;
             };
@@ -68,8 +67,58 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// What a place says of files holds for the one that it leads to, also where nginx has left the place by then.
+    fn goes_on(&mut self, here: Here<'_, 'a>, path: &str, whom: &str) {
+        let next = location::choose(&here.server.locations, path);
+        let Some(location) = here
+            .location
+            .filter(|here| next.is_none_or(|next| !has(next, here.directive.spot)))
+        else {
+            return;
+        };
+        let said_there = |inner: &&Directive| {
+            let there = next.map_or(&[][..], |next| next.directive.inner());
+            there.iter().any(|there| there.shown() == inner.shown())
+        };
+        let own = location.directive.inner().iter();
+        for inner in own.filter(|inner| is_setting(&inner.name.text) && !said_there(inner)) {
+            self.verdicts.note(
+                inner.spot,
+                format!(
+                    "`{}` holds for {path} as {whom}, too: in nginx that file is of another place",
+                    inner.shown()
+                ),
+            );
+        }
+    }
+
+    /// Whether the page of an error would be asked of servers: then the usual one is shown.
+    pub fn page_is_passed_on(&mut self, here: Here<'_, 'a>, path: &str, spot: Spot) -> bool {
+        let next = location::choose(&here.server.locations, path);
+        let Some(next) = next.filter(|next| {
+            let mut inner = next.directive.inner().iter();
+            inner.any(|d| d.is("proxy_pass"))
+        }) else {
+            return false;
+        };
+        let shown = next.directive.shown();
+        if here.scope.intercept.as_ref().is_some_and(|set| set.value) {
+            let message = format!(
+                "{path} would be asked of the servers of `{shown}`: an error is answered with a file"
+            );
+            self.verdicts.refuse(spot, spot, message);
+        } else {
+            let message = format!(
+                "{path} would be asked of the servers of `{shown}`: the usual page is shown"
+            );
+            self.verdicts.note(spot, message);
+        }
+        true
+    }
+
     /// A file that is fallen back to, which belongs to another location.
     pub fn file_elsewhere(&mut self, here: Here<'_, 'a>, path: &str, directive: Spot, at: Spot) {
+        self.goes_on(here, path, "what falls back to it");
         let Some(next) = location::choose(&here.server.locations, path) else {
             return;
         };
@@ -89,6 +138,39 @@ impl<'a> Translator<'a> {
     }
 }
 
+/// What says how files are sent.
+fn is_setting(name: &str) -> bool {
+    !LEADS.contains(&name) && !ANSWERS.contains(&name)
+}
+
+/// Where files are is seen by who looks for them; what comes from within may come to an internal place.
+const LEADS: [&str; 8] = [
+    "break",
+    "root",
+    "internal",
+    "index",
+    "access_log",
+    "error_log",
+    "try_files",
+    "error_page",
+];
+
+const ANSWERS: [&str; 13] = [
+    "return",
+    "rewrite",
+    "if",
+    "allow",
+    "deny",
+    "auth_basic",
+    "auth_basic_user_file",
+    "limit_req",
+    "limit_except",
+    "proxy_pass",
+    "alias",
+    "stub_status",
+    "location",
+];
+
 fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
     let is_here = here
         .location
@@ -99,12 +181,11 @@ fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
     let mut settings = None;
     for inner in next.directive.inner() {
         match inner.name.text.as_str() {
-            // Where files are is seen by who looks for them; what comes from within may come here.
-            "root" | "internal" | "index" | "access_log" | "try_files" => {}
-            "return" | "rewrite" | "if" | "allow" | "deny" | "auth_basic" | "limit_req"
-            | "limit_except" | "proxy_pass" | "alias" | "stub_status" | "location" | "break" => {
-                return Says::Answers(inner.shown());
-            }
+            // Nobody is kept out.
+            "allow" if inner.arg(0) == "all" => {}
+            "auth_basic" if inner.arg(0) == "off" => {}
+            name if LEADS.contains(&name) => {}
+            name if ANSWERS.contains(&name) => return Says::Answers(inner.shown()),
             _ => settings = settings.or_else(|| Some(inner.shown())),
         }
     }
@@ -118,7 +199,8 @@ fn has(location: &Location<'_>, spot: Spot) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{are_noted, are_refused};
+    use super::super::super::Verdict;
+    use super::super::tests::{are_noted, are_refused, direct, said};
 
     const APP: &str = "proxy_pass http://127.0.0.1:82;";
 
@@ -126,6 +208,12 @@ mod tests {
     fn an_index_that_something_else_answers_for_is_refused() {
         let server = |lines: &str| format!("server {{ listen 81; root /srv; {lines} }}");
         are_refused(&[
+            (
+                &server(&format!(
+                    "proxy_intercept_errors on; error_page 500 /500.html; location / {{ {APP} }}"
+                )),
+                "an error is answered with a file",
+            ),
             (
                 &server(&format!("index index.php; location ~ \\.php$ {{ {APP} }}")),
                 "an index `index.php` belongs to `location ~ \\.php$`",
@@ -145,7 +233,28 @@ mod tests {
                 "whose `auth_basic x`",
             ),
         ]);
+        let page = "error_page 403 /403.html; deny 10.0.0.1; location = /403.html { allow all; auth_basic off; }";
+        assert_eq!(
+            said(&direct(&server(page)), Verdict::Refused),
+            Vec::<String>::new()
+        );
         are_noted(&[
+            (
+                &server(
+                    "location / { add_header X-A b; try_files $uri /a.html; } location = /a.html { }",
+                ),
+                "`add_header X-A b` holds for /a.html as what falls back to it, too",
+            ),
+            (
+                &server(&format!(
+                    "error_page 403 /403.html; location /no {{ deny all; return 403; }} location / {{ {APP} }}"
+                )),
+                "the usual page is shown",
+            ),
+            (
+                &server(&format!("error_page 502 /502.html; location / {{ {APP} }}")),
+                "the usual page is shown",
+            ),
             (
                 &server("location / { } location ~ \\.html$ { expires 1h; }"),
                 "not for a directory whose index it is",

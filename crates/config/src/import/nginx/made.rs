@@ -34,6 +34,7 @@ struct Variable {
 enum When {
     /// The text, without regard to case.
     Is(String),
+    /// An expression, which is not asked about nothing at all.
     Matches {
         regex: String,
         fold: bool,
@@ -144,7 +145,9 @@ impl Variable {
         let mut entries = self.entries.iter();
         let found = entries.find(|(when, _)| match when {
             When::Is(known) => known.eq_ignore_ascii_case(text),
-            When::Matches { regex, fold } => Wanted::Regex(*fold).holds(regex, text),
+            When::Matches { regex, fold } => {
+                !text.is_empty() && Wanted::Regex(*fold).holds(regex, text)
+            }
             When::From(_) => false,
         });
         found.map_or(&self.default, |(_, value)| value)
@@ -156,7 +159,6 @@ impl Variable {
         door: &Door,
         note: Note<'_>,
     ) -> Result<Either, String> {
-        let many = |_: TooMany| "this condition has too many alternatives".to_owned();
         if let Some(value) = self.values().find(|value| value.contains('$')) {
             return Err(format!("\"{value}\" is worked out for each request"));
         }
@@ -201,10 +203,19 @@ impl Variable {
             },
             When::Matches { regex, fold } => {
                 super::super::haproxy::checked(regex)?;
-                ask(Wanted::Regex(*fold), regex)
+                let found = ask(Wanted::Regex(*fold), regex)?;
+                if !Wanted::Regex(*fold).holds(regex, "") {
+                    return Ok(found);
+                }
+                let some = ask(Wanted::Equal, "")?.negated().map_err(many)?;
+                found.and(&some).map_err(many)
             }
         }
     }
+}
+
+fn many(_: TooMany) -> String {
+    "this condition has too many alternatives".to_owned()
 }
 
 /// `map $source $made { ... }`.
@@ -218,13 +229,15 @@ fn map(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let wrong = (source.is_empty() || !source.chars().all(is_name))
         .then(|| format!("it is made of \"{text}\", which is more than one variable"));
-    let has_masks = directive.inner().iter().any(|entry| entry.is("hostnames"));
+    // Of what comes after `hostnames`.
+    let mut has_masks = false;
     let (mut exact, mut leading, mut trailing, mut regexes) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut default = String::new();
     for entry in directive.inner() {
         let name = entry.name.text.as_str();
         if entry.args.is_empty() && matches!(name, "hostnames" | "volatile") {
+            has_masks |= name == "hostnames";
             continue;
         }
         let [value] = &entry.args[..] else {
@@ -313,7 +326,11 @@ fn geo(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
                     "`{name}` is said to the listener: `set_real_ip_from` with `real_ip_header X-Forwarded-For`"
                 ));
             }
-            ("default", [value]) => default.clone_from(&value.text),
+            // The same as all networks.
+            ("default", [value]) => {
+                networks.retain(|(network, _)| network.prefix_len() > 0);
+                default.clone_from(&value.text);
+            }
             ("delete", [network]) => {
                 if let Some(network) = network_of(&network.text) {
                     networks.retain(|(known, _)| *known != network);

@@ -10,6 +10,8 @@ mod condition;
 mod content;
 mod elsewhere;
 mod entry;
+mod errors;
+mod fallback;
 mod glob;
 mod listen;
 mod location;

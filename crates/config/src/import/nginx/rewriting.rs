@@ -39,11 +39,12 @@ impl<'a> Translator<'a> {
                         let returned = vec![answer(table, directive.spot)];
                         routes.extend(self.dressed(here, returned));
                     }
+                    self.not_asked(&all[at + 1..], "return");
                     return true;
                 }
                 "break" => {
                     self.verdicts.translated(directive.spot);
-                    self.not_asked(&all[at + 1..]);
+                    self.not_asked(&all[at + 1..], "break");
                     return false;
                 }
                 "rewrite" => self.rewrite(here, directive, &all[at + 1..], routes),
@@ -53,12 +54,13 @@ impl<'a> Translator<'a> {
         false
     }
 
-    /// What comes after a `break`.
-    fn not_asked(&mut self, list: &[&Directive]) {
+    /// What comes after a `break` or a `return`.
+    fn not_asked(&mut self, list: &[&Directive], end: &str) {
         for directive in list {
             let inner = directive.inner().iter().map(|inner| inner.spot);
             for spot in inner.chain([directive.spot]) {
-                self.verdicts.without(spot, "a `break` comes before it");
+                self.verdicts
+                    .without(spot, format!("a `{end}` comes before it"));
             }
         }
     }
@@ -179,14 +181,15 @@ impl<'a> Translator<'a> {
             self.verdicts.refuse(spot, spot, message);
             return None;
         }
-        if path == "{uri}" && keeps_query {
+        let is_fixed = !has_captures(path);
+        let has_all = is_fixed && path.ends_with("{uri}");
+        if has_all && keeps_query {
             self.verdicts.note(
                 spot,
                 "$request_uri has the query, which nginx says twice then: once here, as with a `?` at the end",
             );
         }
-        let is_fixed = !has_captures(path);
-        if path == "{uri}" || (is_fixed && !keeps_query) {
+        if has_all || (is_fixed && !keeps_query) {
             return Some(redirect(to.to_owned(), status));
         }
         if is_fixed && path == "{path}" {

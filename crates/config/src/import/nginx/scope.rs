@@ -9,7 +9,7 @@ use super::super::sources::Spot;
 use super::entry::{Limit, Zone};
 use super::renamed::Renaming;
 use super::tree::Directive;
-use super::types::Types;
+use super::types::{Types, check_type};
 use super::units;
 use super::upstream::NextUpstream;
 
@@ -179,7 +179,13 @@ impl Scope {
             }
             "autoindex_format" => {}
             "gzip" => self.gzip = switch(),
-            "gzip_static" => self.gzip_static = switch(),
+            "gzip_static" => {
+                self.gzip_static = switch();
+                if directive.arg(0) == "always" {
+                    let message = "a client that does not take gzip gets the file itself";
+                    verdicts.note(spot, message);
+                }
+            }
             "gzip_types" => {
                 let types = directive.args.iter().map(|word| word.text.clone());
                 self.gzip_types = Some(Set {
@@ -208,8 +214,19 @@ impl Scope {
             "auth_basic_user_file" => self.users = text(),
             "limit_req_zone" => self.zones.extend(Zone::read(directive, verdicts)),
             "limit_req" => own.rates.extend(Limit::read(directive, verdicts)),
-            "default_type" => self.default_type = text(),
-            "charset" => self.charset = text(),
+            "default_type" => {
+                self.default_type = text();
+                check_type(directive.arg(0), spot, directive.at(0), verdicts);
+            }
+            "charset" => {
+                self.charset = text();
+                let name = directive.arg(0);
+                let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.:+".contains(c);
+                if name.is_empty() || !name.chars().all(is_name) {
+                    let message = format!("\"{name}\" is no charset");
+                    verdicts.refuse(spot, directive.at(0), message);
+                }
+            }
             "proxy_ssl_name" => self.tls_name = text(),
             "proxy_ssl_trusted_certificate" => self.tls_ca = text(),
             "ssl_client_certificate" => self.client_ca = text(),
@@ -264,7 +281,7 @@ impl Scope {
                     value: Types::default(),
                     spot,
                 });
-                types.value.read(directive, file_of);
+                types.value.read(directive, file_of, verdicts);
             }
             "expires" => self.expires(directive, verdicts),
             "error_page" => own.error_pages.extend(error_page(directive, verdicts)),

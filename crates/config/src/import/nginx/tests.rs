@@ -138,7 +138,7 @@ fn a_listing_that_programs_read_and_a_break_that_leads_to_locations_are_refused(
 fn the_page_of_502_is_also_that_of_no_server_that_is_left() {
     let errors = |lines: &str| {
         let made = imported(&format!(
-            "server {{ root /srv; location / {{ proxy_pass http://127.0.0.1:82; {lines} }} }}"
+            "server {{ root /srv; location / {{ proxy_pass http://127.0.0.1:82; {lines} }} location ~ \\.html$ {{ }} }}"
         ));
         let at = made.text.find("errors = ").expect("there are pages");
         let end = made.text[at..].find('}').expect("it ends") + at;
@@ -173,4 +173,44 @@ fn a_directory_that_is_not_there_is_told() {
             "has one path",
         ),
     ]);
+}
+
+#[test]
+fn a_query_that_is_not_looked_at_is_not_passed_over_in_silence() {
+    let server = |condition: &str| {
+        format!("server {{ listen 81; if ({condition}) {{ return 403; }} root /srv; }}")
+    };
+    for pattern in ["union.*select", "^/a/.*x", r"\.php$", "^/a$", "//"] {
+        are_refused(&[(
+            &server(&format!("$request_uri ~* \"{pattern}\"")),
+            "may be found in the query",
+        )]);
+    }
+    are_refused(&[(&server("$request_uri = /a?b"), "may be found in the query")]);
+    are_noted(&[
+        (&server("$request_uri ~ ^/admin/"), "in its normal form"),
+        (&server("$request_uri = /a"), "whatever the query is"),
+    ]);
+}
+
+#[test]
+fn what_comes_after_a_return_has_no_effect() {
+    let made = direct(
+        "server { listen 81; location / { return 404; rewrite ^/(.*)$ /x/$1 break; if ($arg_a) { return 403; } } }",
+    );
+    assert!(said(&made, Verdict::Refused).is_empty());
+    let without = said(&made, Verdict::Without);
+    let after = without
+        .iter()
+        .filter(|text| text.contains("a `return` comes before it"));
+    assert_eq!(after.count(), 3, "{without:?}");
+}
+
+#[test]
+fn what_answers_errors_does_not_answer_its_own() {
+    let made = direct(
+        "server { listen 81; root /srv; error_page 404 = @app; location / { } location @app { proxy_pass http://127.0.0.1:82; } }",
+    );
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    assert!(made.text.contains("missing = "), "{}", made.text);
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::super::document::{Table, Value};
+use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::Translator;
 use super::scope::{Scope, Set};
@@ -41,8 +42,14 @@ pub(crate) struct Types {
 
 impl Types {
     /// Takes the entries of a block; a suffix that is named again has the last type.
-    pub fn read(&mut self, directive: &Directive, file_of: &dyn Fn(Spot) -> String) {
+    pub fn read(
+        &mut self,
+        directive: &Directive,
+        file_of: &dyn Fn(Spot) -> String,
+        verdicts: &mut Verdicts,
+    ) {
         for entry in directive.inner() {
+            check_type(&entry.name.text, entry.spot, entry.name.spot, verdicts);
             for suffix in &entry.args {
                 self.by_suffix
                     .insert(suffix.text.to_ascii_lowercase(), entry.name.text.clone());
@@ -52,8 +59,9 @@ impl Types {
                 .iter()
                 .any(|name| name.ends_with("mime.types"));
         }
-        // What stands before a name's last dot is never looked at.
-        self.by_suffix.retain(|suffix, _| !suffix.contains('.'));
+        // What stands before a name's last dot is never looked at; a star is the type of other files here.
+        self.by_suffix
+            .retain(|suffix, _| !suffix.contains('.') && suffix != "*");
     }
 }
 
@@ -64,6 +72,15 @@ impl Types {
         let (before, suffix) = name.rsplit_once('.')?;
         let suffix = (!before.is_empty()).then(|| suffix.to_ascii_lowercase())?;
         self.by_suffix.get(&suffix)
+    }
+}
+
+/// Refuses what cannot be sent as the value of a field.
+pub(crate) fn check_type(kind: &str, directive: Spot, at: Spot, verdicts: &mut Verdicts) {
+    let can_be_sent = !kind.is_empty() && kind.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if !can_be_sent {
+        let message = format!("\"{kind}\" is no media type that can be sent");
+        verdicts.refuse(directive, at, message);
     }
 }
 
@@ -108,8 +125,9 @@ impl Translator<'_> {
                 }
             }
         }
+        let default = with_charset(default);
         if default != "application/octet-stream" {
-            types.put("*", Value::text(with_charset(default)));
+            types.put("*", Value::text(default));
         }
         if !types.is_empty() {
             table.put("types", Value::Table(types));
@@ -272,7 +290,19 @@ video/x-msvideo avi
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{are_refused, direct};
     use super::*;
+
+    #[test]
+    fn what_cannot_be_sent_is_refused() {
+        are_refused(&[
+            ("default_type '';", "no media type"),
+            ("types { téxt/x a; }", "no media type"),
+            ("charset $c;", "no charset"),
+        ]);
+        let made = direct("types { x/y * a.b; } server { listen 81; root /; }");
+        assert!(!made.text.contains("x/y"), "{}", made.text);
+    }
 
     #[test]
     fn the_types_that_nginx_brings_along_are_known() {

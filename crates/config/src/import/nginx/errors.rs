@@ -1,0 +1,188 @@
+//! `error_page`: files that are sent with an error, and who is asked where there is no file.
+
+use super::super::document::{Route, Table, Value};
+use super::Translator;
+use super::content::Here;
+use super::location;
+use super::scope::ErrorPage;
+use super::site::Files;
+
+impl<'a> Translator<'a> {
+    /// `error_page`: below the root of the site, or files of their own.
+    pub fn error_pages(
+        &mut self,
+        here: Here<'_, 'a>,
+        is_site: bool,
+        files: &mut Files,
+        table: &mut Table,
+    ) {
+        for page in here.scope.error_pages.clone() {
+            self.verdicts.translated(page.spot);
+            let only_404 = page.statuses == [404];
+            if page.to.starts_with('@') || page.status.is_some() {
+                let named = here.server.locations.iter().find(|l| l.text == page.to);
+                let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
+                // What answers errors does not answer its own.
+                if here.location.is_some_and(|here| {
+                    next.is_some_and(|next| next.directive.spot == here.directive.spot)
+                }) {
+                    continue;
+                }
+                let proxied =
+                    next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
+                if let (true, Some(next), true) = (only_404, proxied, page.to.starts_with('@')) {
+                    let inner = self.of_location(here, next);
+                    if let [only] = &inner[..]
+                        && let Some(to) = only.table.get("to")
+                    {
+                        self.adopt(here, next, &inner, table, page.spot);
+                        table.put("missing", to.clone());
+                        continue;
+                    }
+                }
+                if only_404
+                    && is_site
+                    && page.status.as_deref() == Some("200")
+                    && page.to.starts_with('/')
+                    && proxied.is_none()
+                {
+                    self.file_elsewhere(here, &page.to, page.spot, page.spot);
+                    files.fallback = Some(page.to.trim_start_matches('/').to_owned());
+                    continue;
+                }
+                self.verdicts.refuse(
+                    page.spot,
+                    page.spot,
+                    "an error is answered with a file, or, for 404, by another place",
+                );
+                continue;
+            }
+            if !page.to.starts_with('/') {
+                self.verdicts.refuse(
+                    page.spot,
+                    page.spot,
+                    "an error is answered with a file, not with a redirect",
+                );
+                continue;
+            }
+            if self.page_is_passed_on(here, &page.to, page.spot) {
+                continue;
+            }
+            self.file_elsewhere(here, &page.to, page.spot, page.spot);
+            let theirs = self.page_root(here, &page.to);
+            let same = theirs == self.root_of(here.scope) && files.root.is_none();
+            let pages: Vec<u16> = page
+                .statuses
+                .iter()
+                .copied()
+                .filter(|status| *status >= 400)
+                .collect();
+            if pages.len() < page.statuses.len() {
+                self.verdicts
+                    .note(page.spot, "only errors, from 400 on, have pages");
+            }
+            for status in pages {
+                if is_site && same {
+                    // The first that names a status counts.
+                    files
+                        .errors
+                        .entry(status)
+                        .or_insert_with(|| page.to.trim_start_matches('/').to_owned());
+                } else {
+                    let has = table.get("errors").is_some_and(
+                        |errors| matches!(errors, Value::Table(table) if table.has(&status.to_string())),
+                    );
+                    if !has {
+                        let Some(file) = self.page_file(&theirs, &page) else {
+                            continue;
+                        };
+                        let errors = table.table("errors");
+                        let of_servers = here.scope.intercept.as_ref();
+                        let page = if !is_site && of_servers.is_some_and(|set| set.value) {
+                            let page = Table::default().with("file", Value::Text(file));
+                            Value::Table(page.with("upstream", Value::plain(true)))
+                        } else {
+                            Value::Text(file)
+                        };
+                        errors.put(&status.to_string(), page);
+                    }
+                }
+            }
+        }
+        if !is_site {
+            servers_gone(table);
+        }
+    }
+
+    /// Pages of the errors that routes answer with themselves: `return 404`, `deny all`.
+    pub fn own_errors(&mut self, here: Here<'_, 'a>, routes: &mut [Route]) {
+        for route in routes {
+            let status = match (route.table.get("respond"), route.table.get("deny")) {
+                (Some(Value::Plain(status)), _) => status.parse().unwrap_or(0),
+                (None, Some(Value::Plain(_))) => 403,
+                _ => continue,
+            };
+            let mut pages = here.scope.error_pages.iter();
+            let page = pages.find(|page| status >= 400 && page.statuses.contains(&status));
+            let Some(page) = page.filter(|_| !route.table.has("errors")) else {
+                continue;
+            };
+            self.verdicts.translated(page.spot);
+            if page.status.is_some() || !page.to.starts_with('/') {
+                self.verdicts.refuse(
+                    page.spot,
+                    page.spot,
+                    "an error that is answered here has a file, and no other place",
+                );
+                continue;
+            }
+            let page = page.clone();
+            if self.page_is_passed_on(here, &page.to, page.spot) {
+                continue;
+            }
+            self.file_elsewhere(here, &page.to, page.spot, page.spot);
+            let root = self.page_root(here, &page.to);
+            let Some(file) = self.page_file(&root, &page) else {
+                continue;
+            };
+            let errors = route.table.table("errors");
+            errors.put(&status.to_string(), Value::Text(file));
+        }
+    }
+
+    /// The file of a page; `None` where it is not there, and the file is to be run at once.
+    fn page_file(&mut self, root: &str, page: &ErrorPage) -> Option<String> {
+        let file = format!("{}{}", root.trim_end_matches('/'), page.to);
+        let is_missing = self.options.direct && std::path::Path::new(&file).metadata().is_err();
+        if is_missing {
+            let message = format!(
+                "{file} is not here: the usual page is shown until a reload finds it, and the status stays"
+            );
+            self.verdicts.note(page.spot, message);
+        }
+        (!is_missing).then_some(file)
+    }
+
+    /// The root of the place where the page of an error is.
+    fn page_root(&mut self, here: Here<'_, 'a>, page: &str) -> String {
+        let scope = match location::choose(&here.server.locations, page) {
+            Some(next) => self.inner_scope(&here.server.scope, next),
+            None => here.server.scope.clone(),
+        };
+        self.root_of(&scope)
+    }
+}
+
+/// Where no server can be used the answer is 503, and nginx's is 502: its page is shown.
+fn servers_gone(table: &mut Table) {
+    let Some(Value::Table(errors)) = table.get("errors") else {
+        return;
+    };
+    let file = match errors.get("502") {
+        Some(Value::Table(page)) => page.get("file").cloned(),
+        page => page.cloned(),
+    };
+    if let (Some(file), false) = (file, errors.has("503")) {
+        table.table("errors").put("503", file);
+    }
+}

@@ -1,0 +1,200 @@
+//! `try_files`: what is done where there is no file.
+
+use super::super::document::{Route, Table, Value};
+use super::super::logic::{Literal, Subject, guard};
+use super::super::sources::Spot;
+use super::Translator;
+use super::content::Here;
+use super::location::{self, Kind, Location};
+use super::site::Files;
+
+impl<'a> Translator<'a> {
+    /// `try_files $uri $uri/ /index.html`, `... @app`, `... =404`.
+    pub fn try_files(
+        &mut self,
+        here: Here<'_, 'a>,
+        files: &mut Files,
+        table: &mut Table,
+        routes: &mut Vec<Route>,
+    ) {
+        let Some(directive) = here.find("try_files") else {
+            return;
+        };
+        let spot = directive.spot;
+        self.verdicts.translated(spot);
+        let Some((last, before)) = directive.args.split_last() else {
+            return;
+        };
+        let mut found = false;
+        for word in before {
+            match word.text.as_str() {
+                "$uri" | "$document_uri" => found = true,
+                "$uri/" | "$document_uri/" => {}
+                other => self.verdicts.refuse(
+                    spot,
+                    word.spot,
+                    format!("\"{other}\" is not translated: $uri and $uri/ are looked for"),
+                ),
+            }
+        }
+        if !found && !before.is_empty() {
+            self.verdicts
+                .note(spot, "a file is looked for first, though $uri is not named");
+        }
+        let text = last.text.as_str();
+        if let Some(code) = text.strip_prefix('=') {
+            if code != "404" {
+                self.verdicts
+                    .refuse(spot, last.spot, "where there is no file the answer is 404");
+            }
+            return;
+        }
+        let path = text.split('?').next().unwrap_or(text);
+        let path = path.split("$is_args").next().unwrap_or(path);
+        if path.contains('$') {
+            return self.verdicts.refuse(
+                spot,
+                last.spot,
+                format!("\"{text}\" is worked out for each request, which is not translated"),
+            );
+        }
+        let next = if text.starts_with('@') {
+            here.server
+                .locations
+                .iter()
+                .find(|l| l.kind == Kind::Named && l.text == text)
+        } else {
+            location::choose(&here.server.locations, path)
+        };
+        if text.starts_with('@') && next.is_none() {
+            return self.verdicts.refuse(
+                spot,
+                last.spot,
+                format!("could not find named location \"{text}\""),
+            );
+        }
+        let proxied = next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
+        if !before.iter().any(|word| word.text.ends_with('/')) {
+            self.verdicts.note(
+                spot,
+                "directories are looked for, too, as if $uri/ were named: one is redirected to with a slash, and its index is sent",
+            );
+        }
+        if let Some(next) = proxied {
+            if !text.starts_with('@') {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    format!(
+                        "the application would be asked for the path that came, not for {text}: if it looks at that one \
+                         itself, pass to it by a named location, `try_files $uri $uri/ @app`"
+                    ),
+                );
+            }
+            let inner = self.of_location(here, next);
+            let service = match &inner[..] {
+                [only] => match only.table.get("to") {
+                    Some(Value::Text(service)) => Some(service.clone()),
+                    _ => None,
+                },
+                _ => None,
+            };
+            let Some(service) = service else {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    "a location that does more than pass requests on cannot be fallen back to",
+                );
+            };
+            self.verdicts.note(
+                spot,
+                "other methods than GET and HEAD go to the application, also where there is a file",
+            );
+            // Other methods have no files to find.
+            let reads = Literal {
+                subject: Subject::Method,
+                patterns: vec!["GET".into(), "HEAD".into()],
+                fold: false,
+                not: true,
+            };
+            self.adopt(here, next, &inner, table, spot);
+            routes.extend(guard(&vec![reads], &inner, spot));
+            table.put("missing", Value::Text(service));
+            return;
+        }
+        if text.starts_with('/') {
+            let other = next.map(|next| self.inner_scope(&here.server.scope, next));
+            let same = other.is_none_or(|other| self.root_of(&other) == self.root_of(here.scope));
+            if !same {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    "the file that is fallen back to has another root",
+                );
+            }
+            self.file_elsewhere(here, path, spot, last.spot);
+            if before.iter().any(|word| word.text.ends_with('/')) {
+                self.verdicts.note(
+                    spot,
+                    "a directory without an index is answered with the file that is fallen back to, and in nginx with 403",
+                );
+            }
+            files.fallback = Some(path.trim_start_matches('/').to_owned());
+            return;
+        }
+        self.verdicts.refuse(
+            spot,
+            last.spot,
+            format!("\"{text}\" is not translated as the last resort"),
+        );
+    }
+
+    /// What the application that is asked where there is no file gets and answers by the location that passes it on: it holds
+    /// for the whole route, as files have nothing of it.
+    pub fn adopt(
+        &mut self,
+        here: Here<'_, 'a>,
+        next: &Location<'a>,
+        inner: &[Route],
+        table: &mut Table,
+        spot: Spot,
+    ) {
+        let scope = self.inner_scope(&here.server.scope, next);
+        let refuse = |translator: &mut Self, what: &str| {
+            let message = format!(
+                "the location that is fallen back to {what}: that cannot be said for it alone"
+            );
+            translator.verdicts.refuse(spot, spot, message);
+        };
+        if scope.add_headers != here.scope.add_headers {
+            refuse(self, "has fields of answers of its own");
+        }
+        for (key, value) in inner.iter().flat_map(|route| &route.table.0) {
+            match (key.as_str(), value) {
+                ("to" | "log", _) => {}
+                ("compress", _) => table.put(key, value.clone()),
+                ("errors", Value::Table(pages)) => {
+                    let errors = table.table("errors");
+                    for (status, page) in &pages.0 {
+                        // A file that is not there is not an error, and one that is forbidden is the site's.
+                        if !matches!(status.as_str(), "403" | "404") && !errors.has(status) {
+                            errors.put(status, page.clone());
+                        }
+                    }
+                }
+                ("headers", Value::Table(headers)) => {
+                    if let Some(request) = headers.get("request") {
+                        table.table("headers").put("request", request.clone());
+                    }
+                    if let Some(Value::Table(response)) = headers.get("response")
+                        && let Some(remove) = response.get("remove")
+                    {
+                        let response = table.table("headers").table("response");
+                        response.put("remove", remove.clone());
+                    }
+                }
+                _ => refuse(self, "does more than pass requests on"),
+            }
+        }
+    }
+}
