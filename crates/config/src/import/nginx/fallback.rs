@@ -6,6 +6,7 @@ use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
 use super::location::{self, Kind, Location};
+use super::scope::Scope;
 use super::site::Files;
 
 impl<'a> Translator<'a> {
@@ -169,9 +170,22 @@ impl<'a> Translator<'a> {
         if scope.add_headers != here.scope.add_headers {
             refuse(self, "has fields of answers of its own");
         }
+        if scope.expires != here.scope.expires {
+            refuse(self, "has an `expires` of its own");
+        }
+        // Whoever got here was asked for it before.
+        let who = |scope: &Scope| {
+            (
+                scope.realm.clone(),
+                scope.users.clone(),
+                scope.rates.clone(),
+            )
+        };
+        let is_entered_alike = who(&scope) == who(here.scope);
         for (key, value) in inner.iter().flat_map(|route| &route.table.0) {
             match (key.as_str(), value) {
                 ("to" | "log", _) => {}
+                ("auth" | "rate", _) if is_entered_alike => {}
                 ("compress", _) => table.put(key, value.clone()),
                 ("errors", Value::Table(pages)) => {
                     let errors = table.table("errors");
@@ -186,11 +200,15 @@ impl<'a> Translator<'a> {
                     if let Some(request) = headers.get("request") {
                         table.table("headers").put("request", request.clone());
                     }
-                    if let Some(Value::Table(response)) = headers.get("response")
-                        && let Some(remove) = response.get("remove")
-                    {
-                        let response = table.table("headers").table("response");
-                        response.put("remove", remove.clone());
+                    let response = match headers.get("response") {
+                        Some(Value::Table(response)) => &response.0[..],
+                        _ => &[],
+                    };
+                    for (change, value) in response {
+                        if matches!(change.as_str(), "remove" | "replace") {
+                            let response = table.table("headers").table("response");
+                            response.put(change, value.clone());
+                        }
                     }
                 }
                 _ => refuse(self, "does more than pass requests on"),
