@@ -161,9 +161,7 @@ fn idle_clients_of_the_agent_leave_descriptors_for_everybody_else() {
 #[test]
 fn the_pages_are_served_at_every_address_to_those_who_have_the_token() {
     let machine = Machine::new();
-    let held = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = held.local_addr().expect("an address").port();
-    drop(held);
+    let port = common::ports::free().port();
     let text = std::fs::read_to_string(machine.at("etc/cluster.toml")).expect("its file");
     let text = text.replacen("admin = false", &format!("admin = \":{port}\""), 1);
     machine.dir.file("etc/cluster.toml", &text);

@@ -154,10 +154,7 @@ fn memcached_takes_and_gives() {
     if !has(python, &["-c", "import pymemcache"]) {
         return;
     }
-    let port = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        free.local_addr().unwrap().port().to_string()
-    };
+    let port = common::ports::free().port().to_string();
     let mut server = tandem()
         .args(["memcached", "-p", &port, "-l", "127.0.0.1", "-u", "root"])
         .spawn()

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -16,12 +16,6 @@ use common::origin::{Origin, fine};
 use common::{Dir, certificate, get, request, runs, send, stderr, stdout, tandem, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
-
-/// A port that was free a moment ago.
-fn free() -> SocketAddr {
-    let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-    held.local_addr().expect("an address")
-}
 
 /// One application server: a process that answers with its version.
 struct Server {
@@ -36,7 +30,7 @@ impl Server {
         let mut server = Self {
             name,
             dir: Dir::new(),
-            address: free(),
+            address: common::ports::free(),
             child: None,
         };
         server.run(version);
@@ -232,8 +226,8 @@ fn a_whole_day_of_operating_fails_no_request_and_the_slow_one_is_found() {
     let report = Origin::http("r1", fine);
     let machine = Machine {
         dir: Dir::new(),
-        web: free(),
-        secure: free(),
+        web: common::ports::free(),
+        secure: common::ports::free(),
     };
     let (old, old_root) = certificate::localhost();
     machine.dir.file("etc/cert.pem", &old);

@@ -3,7 +3,6 @@
 mod common;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 
@@ -17,10 +16,7 @@ struct Store {
 
 impl Store {
     fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a free port")
-            .port();
+        let port = common::ports::free().port();
         let child = tandem()
             .args(["memcached", "-u", "root", "-l", "127.0.0.1", "-p"])
             .arg(port.to_string())

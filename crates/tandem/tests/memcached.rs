@@ -19,8 +19,7 @@ fn is_root() -> bool {
 }
 
 fn free_port() -> u16 {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().port()
+    common::ports::free().port()
 }
 
 /// A link to the binary named as memcached is.

@@ -17,10 +17,7 @@ struct Server {
 
 impl Server {
     fn start(more: &[&str]) -> Self {
-        let port = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().port().to_string()
-        };
+        let port = common::ports::free().port().to_string();
         let process = tandem()
             .args(["memcached", "-l", "127.0.0.1", "-u", "root", "-p", &port])
             .args(more)

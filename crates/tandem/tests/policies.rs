@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 
 use common::{Dir, send, tandem, wait_until};
@@ -22,9 +22,7 @@ impl Node {
         let dir = Dir::new();
         dir.file("www/index.html", "a page");
         prepare(&dir);
-        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = held.local_addr().expect("an address").port();
-        drop(held);
+        let port = common::ports::free().port();
         let tables = tables.replace("{port}", &port.to_string());
         let common = "[cluster]\nstate = \"state\"\nadmin = false\nworkers = 2\n[site.www]\nroot = \"www\"\n";
         let file = dir.file("cluster.toml", &format!("{common}{tables}"));

@@ -162,9 +162,7 @@ struct Agent {
 
 impl Agent {
     fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let store = free.local_addr().expect("an address");
-        drop(free);
+        let store = common::ports::free();
         let mut command = tandem();
         command.args([
             "memcached",
@@ -268,9 +266,7 @@ struct Alone {
 impl Alone {
     fn start(dir: &Dir, recipe: &Recipe) -> Self {
         let agent = Agent::start();
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let front = free.local_addr().expect("an address");
-        drop(free);
+        let front = common::ports::free();
         let child = Command::new(&recipe.run[0])
             .args(&recipe.run[1..])
             .current_dir(dir.path())

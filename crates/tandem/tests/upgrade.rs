@@ -38,8 +38,7 @@ impl Node {
     fn start_with(tables: &str, arguments: &[&str], stdin: Stdio) -> Self {
         let dir = Dir::new();
         dir.file("www/index.html", "a page");
-        let held = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
-        let ports = held.map(|listener| listener.local_addr().expect("an address").port());
+        let ports = common::ports::several();
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         let file = dir.file("cluster.toml", &written(tables, ports));
         let first = tandem()
@@ -729,9 +728,7 @@ impl Drop for Machine {
 
 #[test]
 fn the_api_refuses_an_upgrade_that_comes_by_tcp() {
-    let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let admin = held.local_addr().expect("an address");
-    drop(held);
+    let admin = common::ports::free();
     let dir = Dir::new();
     let file = dir.file(
         "cluster.toml",

@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use common::calls::{calls, has_strace};
@@ -26,9 +26,7 @@ impl Nginx {
     fn start(listen: &str, server: &str, prepare: impl FnOnce(&Dir)) -> Self {
         let dir = Dir::new();
         prepare(&dir);
-        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = held.local_addr().expect("an address");
-        drop(held);
+        let address = common::ports::free();
         let path = dir.path().to_string_lossy().into_owned();
         let server = server.replace("{dir}", &path);
         let conf = dir.file(
@@ -203,10 +201,7 @@ fn a_name_is_looked_up_again_and_each_of_its_addresses_is_a_server() {
     if !has("unshare", &private) {
         return;
     }
-    let port = {
-        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-        held.local_addr().expect("an address").port()
-    };
+    let port = common::ports::free().port();
     let serve = |ip: [u8; 4], name: &'static str| {
         Origin::http_at((ip, port).into(), name, common::origin::fine)
     };

@@ -1,6 +1,5 @@
 //! Nodes of one file on loopback addresses of a test's own: real processes whose file the test changes.
 
-use std::net::TcpListener;
 use std::process::{Child, Output, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -22,8 +21,7 @@ impl Loopback {
     /// No two of a process are the same, nor of two processes at the same time, as near as can be.
     pub fn new() -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(0);
-        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = held.local_addr().expect("an address").port();
+        let port = super::ports::free().port();
         let high = 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
         let [.., low] = std::process::id().to_be_bytes();
         Self {

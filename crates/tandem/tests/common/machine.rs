@@ -1,7 +1,7 @@
 //! A machine with a node as its service, and the verbs for it.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -18,8 +18,7 @@ pub struct Machine {
 
 impl Machine {
     pub fn new() -> Self {
-        let held = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = held.local_addr().expect("an address");
+        let address = super::ports::free();
         let machine = Self {
             dir: Dir::new(),
             address,

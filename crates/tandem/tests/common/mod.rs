@@ -10,6 +10,7 @@ pub mod namespaces;
 pub mod node;
 pub mod origin;
 pub mod pausing;
+pub mod ports;
 pub mod tower;
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! A node of one machine whose file a test writes and changes.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -15,12 +15,6 @@ pub struct Node {
     pub dir: Dir,
     child: Child,
     pub ports: [u16; 2],
-}
-
-/// Ports that were free a moment ago.
-fn free_ports() -> [u16; 2] {
-    let held = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    held.map(|listener| listener.local_addr().expect("an address").port())
 }
 
 impl Node {
@@ -65,7 +59,7 @@ impl Node {
     }
 
     fn spawn(dir: Dir, tables: &str, command: &[String]) -> Self {
-        let ports = free_ports();
+        let ports = super::ports::several();
         dir.file("cluster.toml", &text(tables, &dir, ports));
         let log = std::fs::File::create(dir.path().join("log")).expect("a log");
         let child = Command::new(&command[0])
