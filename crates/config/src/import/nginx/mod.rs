@@ -2,9 +2,10 @@
 //!
 //! 1. [`tree`]: the file and what it includes become a tree of directives;
 //! 2. [`check`]: each is looked up in the table ([`table`]), which decides what it can alone;
-//! 3. here: servers are gathered by their addresses into listeners; their names and locations become routes, in the
+//! 3. here: servers are gathered by their addresses into listeners ([`listener`]); their names and locations become routes, in the
 //!    order in which nginx chooses ([`names`], [`location`]); what a location does ([`content`]) is a site or a backend.
 
+mod answers;
 mod check;
 mod condition;
 mod content;
@@ -14,10 +15,12 @@ mod errors;
 mod fallback;
 mod glob;
 mod listen;
+mod listener;
 mod location;
 mod made;
 mod moved;
 mod names;
+mod proxied;
 mod real_ip;
 mod renamed;
 mod rewriting;
@@ -36,7 +39,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::document::{self, Document, Route, Table, Value};
-use super::logic::{Literal, Subject, guard};
 use super::names::Names;
 use super::report::Verdicts;
 use super::sources::{Sources, Spot};
@@ -47,9 +49,6 @@ use location::Location;
 use made::Made;
 use scope::Scope;
 use tree::Directive;
-
-/// What nginx takes of a body where `client_max_body_size` says nothing, in bytes.
-const MOST_BODY: u64 = 1 << 20;
 
 /// A server block.
 pub(crate) struct Server<'a> {
@@ -438,277 +437,6 @@ impl<'a> Translator<'a> {
         }
     }
 
-    fn listener(
-        &mut self,
-        listen: &Listen,
-        members: &[&Server<'a>],
-        default: &Server<'a>,
-        tls: bool,
-        proxy: bool,
-    ) {
-        let wanted = match (tls, listen.port) {
-            (true, Some(443)) => "web-tls".to_owned(),
-            (true, _) => "tls".to_owned(),
-            (false, Some(80)) => "web".to_owned(),
-            (false, Some(port)) => format!("web-{port}"),
-            (false, None) => "web".to_owned(),
-        };
-        let name = self.listeners.name(&listen.address, &wanted);
-        let mut out = document::Section::named("listener", &name, Some(listen.spot));
-        out.comment = format!("listen {}", shown(&listen.address));
-        out.put_at(
-            "bind",
-            Value::List(vec![Value::text(&listen.address)]),
-            listen.spot,
-        );
-        if tls {
-            self.tls(listen, members, default, &mut out);
-        }
-        if proxy {
-            out.put_at("proxy-protocol", Value::plain(true), listen.spot);
-        }
-        let scope = &default.scope;
-        let trust = self.trust(listen, members, proxy);
-        if !trust.is_empty() {
-            out.put("trust", Value::texts(trust));
-        }
-        self.body_limit(members, &mut out);
-        self.listener_limits(scope, &mut out);
-        match scope
-            .access_log
-            .as_ref()
-            .map(|set| (set.value.as_str(), set.spot))
-        {
-            Some(("off", spot)) => out.put_at("log", Value::plain(false), spot),
-            Some((path, spot)) if path.starts_with("syslog:") => {
-                self.verdicts.note(spot, "the access log is a file");
-            }
-            Some((path, spot)) => {
-                let path = self.path(path);
-                out.put_at("log", Value::text(path), spot);
-            }
-            None if self.options.direct => {
-                let path = self.options.access_log.clone();
-                out.put(
-                    "log",
-                    if path.is_empty() {
-                        Value::plain(false)
-                    } else {
-                        Value::text(path)
-                    },
-                );
-            }
-            None => {}
-        }
-        let door = Door {
-            port: listen.port,
-            tls,
-        };
-        let mut routes = Vec::new();
-        for (patterns, server) in self.ranked(members, default) {
-            let inner = self.server_routes(server, &door);
-            let host = Literal {
-                subject: Subject::Host,
-                patterns,
-                fold: false,
-                not: false,
-            };
-            routes.extend(guard(&vec![host], &inner, server.directive.spot));
-        }
-        routes.extend(self.server_routes(default, &door));
-        out.put("route", Value::Routes(routes));
-        self.document.sections.push(out);
-    }
-
-    /// The largest of all that hold at some place: there is one limit for a listener.
-    fn body_limit(&mut self, members: &[&Server<'a>], out: &mut document::Section) {
-        let mut largest: Option<(u64, Option<Spot>)> = None;
-        let mut differ = Vec::new();
-        for server in members {
-            let own = server.scope.max_body.as_ref();
-            let own = own.map_or((MOST_BODY, None), |set| (set.value, Some(set.spot)));
-            let within = server.locations.iter().flat_map(body_limits);
-            for (value, spot) in std::iter::once(own).chain(within) {
-                // 0 is none.
-                let rank = |value: u64| value.wrapping_sub(1);
-                if let Some((known, _)) = largest
-                    && known != value
-                {
-                    differ.extend(spot);
-                }
-                if largest.is_none_or(|(known, _)| rank(known) < rank(value)) {
-                    largest = Some((value, spot));
-                }
-            }
-        }
-        let Some((value, spot)) = largest else { return };
-        for spot in differ {
-            let what = match value {
-                0 => "none".to_owned(),
-                value => units::show_size(value),
-            };
-            self.verdicts.note(
-                spot,
-                format!("a listener has one limit of bodies, the largest that is said for some place of it: {what}"),
-            );
-        }
-        if value == 0 {
-            return;
-        }
-        let limits = Table::default().with("body", Value::text(units::show_size(value)));
-        match spot {
-            Some(spot) => out.put_at("limits", Value::Table(limits), spot),
-            None => out.put("limits", Value::Table(limits)),
-        }
-    }
-
-    fn listener_limits(&mut self, scope: &Scope, out: &mut document::Section) {
-        let mut timeouts = Table::default();
-        let mut spot = None;
-        for (key, set) in [
-            ("head", &scope.header_timeout),
-            ("body", &scope.body_timeout),
-            ("idle", &scope.keepalive),
-        ] {
-            let Some(set) = set else { continue };
-            if set.value.is_zero() {
-                self.verdicts
-                    .note(set.spot, "0 is not translated: the usual time limit holds");
-                continue;
-            }
-            timeouts.put(key, Value::text(crate::duration::show(set.value)));
-            spot = Some(set.spot);
-        }
-        if let Some(spot) = spot {
-            out.put_at("timeouts", Value::Table(timeouts), spot);
-        }
-    }
-
-    fn tls(
-        &mut self,
-        listen: &Listen,
-        members: &[&Server<'a>],
-        default: &Server<'a>,
-        out: &mut document::Section,
-    ) {
-        self.client_certificates(members, default);
-        let mut certs: Vec<String> = Vec::new();
-        // The first answers for unknown names.
-        let rest = members
-            .iter()
-            .copied()
-            .filter(|server| !std::ptr::eq(*server, default));
-        for server in std::iter::once(default).chain(rest) {
-            let scope = &server.scope;
-            if scope.certificates.is_empty() {
-                self.verdicts.refuse(
-                    server.directive.spot,
-                    listen.spot,
-                    "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive",
-                );
-                continue;
-            }
-            for (number, cert) in scope.certificates.iter().enumerate() {
-                let Some(key) = scope.keys.get(number) else {
-                    self.verdicts.refuse(
-                        cert.spot,
-                        cert.spot,
-                        format!(
-                            "no \"ssl_certificate_key\" is defined for certificate \"{}\"",
-                            cert.value
-                        ),
-                    );
-                    continue;
-                };
-                let path = self.certificate(cert, key);
-                if !certs.contains(&path) {
-                    certs.push(path);
-                }
-            }
-        }
-        let scope = &default.scope;
-        let certs = Value::texts(certs);
-        let mut table = Table::default();
-        if let (Some(ca), Some(verify)) = (&scope.client_ca, &scope.verify_client)
-            && verify.value
-        {
-            table.put("client-ca", Value::text(self.path(&ca.value)));
-        }
-        if scope.only_tls13.as_ref().is_some_and(|set| set.value) {
-            table.put("min", Value::text("1.3"));
-        }
-        if table.is_empty() {
-            out.put_at("tls", certs, listen.spot);
-        } else {
-            table.0.insert(0, ("certs".into(), certs));
-            out.put_at("tls", Value::Table(table), listen.spot);
-        }
-    }
-
-    /// A listener asks all clients for certificates, or none.
-    fn client_certificates(&mut self, members: &[&Server<'a>], default: &Server<'a>) {
-        let asked = |server: &Server<'_>| {
-            let scope = &server.scope;
-            let asks = scope.verify_client.as_ref().is_some_and(|set| set.value);
-            asks.then(|| scope.client_ca.as_ref().map(|set| set.value.clone()))
-        };
-        for server in members {
-            if asked(server) != asked(default) {
-                let set = server.scope.verify_client.as_ref();
-                let set = set.or(default.scope.verify_client.as_ref());
-                let spot = set.map_or(server.directive.spot, |set| set.spot);
-                self.verdicts.refuse(
-                    spot,
-                    spot,
-                    "all servers of an address ask clients for a certificate of the same authorities, or none does: give \
-                     this one an address of its own",
-                );
-                return;
-            }
-        }
-    }
-
-    /// A file with both the chain and its key.
-    fn certificate(&mut self, cert: &scope::Set<String>, key: &scope::Set<String>) -> String {
-        let directory = self.config_directory();
-        let full = |path: &str| {
-            if path.starts_with('/') || !self.options.direct {
-                path.to_owned()
-            } else {
-                format!("{directory}/{path}")
-            }
-        };
-        let (chain, secret) = (full(&cert.value), full(&key.value));
-        if chain == secret {
-            return chain;
-        }
-        if !self.options.direct {
-            self.verdicts.note(
-                cert.spot,
-                format!("chain and key are one file here: cat {chain} {secret} > {chain}.pem"),
-            );
-            return format!("{chain}.pem");
-        }
-        let mut both = Vec::new();
-        for (path, set) in [(&chain, cert), (&secret, key)] {
-            match std::fs::read(path) {
-                Ok(text) => {
-                    both.extend(text);
-                    both.push(b'\n');
-                }
-                Err(error) => self.verdicts.refuse(
-                    set.spot,
-                    set.spot,
-                    format!("cannot load \"{path}\": {error}"),
-                ),
-            }
-        }
-        let number = self.files.len();
-        let name = self.options.beside(&format!("tls/{number}.pem"));
-        self.files.insert(name.clone(), both);
-        name
-    }
-
     pub fn config_directory(&self) -> String {
         let name = self.sources.name(self.main);
         name.rsplit_once('/')
@@ -939,16 +667,4 @@ fn uses_port(list: &[Directive]) -> bool {
         };
         directive.args.iter().any(|word| says(&word.text)) || uses_port(directive.inner())
     })
-}
-
-/// What locations, and those within, say of the largest body.
-fn body_limits(location: &Location<'_>) -> Vec<(u64, Option<Spot>)> {
-    let said = location
-        .directive
-        .inner()
-        .iter()
-        .filter(|inner| inner.is("client_max_body_size"));
-    let said = said.filter_map(|inner| Some((units::size(inner.arg(0))?, Some(inner.spot))));
-    let within = location.children.iter().flat_map(body_limits);
-    said.chain(within).collect()
 }

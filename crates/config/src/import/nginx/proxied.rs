@@ -1,0 +1,199 @@
+//! `proxy_pass`: the way to an application, and what it gets to see.
+
+use super::super::document::{Route, Table, Value};
+use super::super::logic::{Literal, Subject, guard};
+use super::Translator;
+use super::content::Here;
+use super::location::{Kind, answer};
+use super::site::Files;
+use super::tree::Directive;
+use super::upstream::{self, Target};
+use super::variables::{Context, template};
+
+impl<'a> Translator<'a> {
+    /// `proxy_pass`.
+    pub fn proxied(&mut self, here: Here<'_, 'a>, directive: &Directive) -> Vec<Route> {
+        let spot = directive.spot;
+        self.verdicts.translated(spot);
+        let target = match upstream::target(directive.arg(0)) {
+            Ok(target) => target,
+            Err(message) => {
+                self.verdicts.refuse(spot, directive.at(0), message);
+                return Vec::new();
+            }
+        };
+        let service = self.backend(&target, here.scope, spot);
+        if let Some(set) = here.scope.charset.as_ref().filter(|set| set.value != "off") {
+            self.verdicts.note(
+                set.spot,
+                "what servers answer has the charset that they say, and none else",
+            );
+        }
+        let mut table = Table::default().with("to", Value::Text(service));
+        self.uri(here, &target, directive, &mut table);
+        self.request_fields(here, &target, &mut table);
+        self.renamed(here, &target, &mut table);
+        self.error_pages(here, false, &mut Files::default(), &mut table);
+        if let Some(rules) = here.scope.compression() {
+            table.put("compress", Value::Table(rules));
+        }
+        let mut routes = Vec::new();
+        for rule in &here.scope.access {
+            let table = if rule.allow {
+                table.clone()
+            } else {
+                Table::default().with("deny", Value::plain(true))
+            };
+            let all = rule.network == "all";
+            let when = if all {
+                Vec::new()
+            } else {
+                vec![Literal {
+                    subject: Subject::Source,
+                    patterns: vec![rule.network.clone()],
+                    fold: false,
+                    not: false,
+                }]
+            };
+            routes.extend(guard(&when, &[answer(table, rule.spot)], rule.spot));
+            if all {
+                return self.dressed(here, simplified(routes));
+            }
+        }
+        routes.push(answer(table, spot));
+        self.dressed(here, simplified(routes))
+    }
+
+    /// The path that the server is asked for: the part that the location names is replaced.
+    fn uri(
+        &mut self,
+        here: Here<'_, 'a>,
+        target: &Target,
+        directive: &Directive,
+        table: &mut Table,
+    ) {
+        let (Some(uri), Some(location)) = (&target.uri, here.location) else {
+            return;
+        };
+        match location.kind {
+            Kind::Regex { .. } | Kind::Named => {
+                self.verdicts.refuse(
+                    directive.spot,
+                    directive.at(0),
+                    "\"proxy_pass\" cannot have URI part in location given by regular expression, or inside named location",
+                );
+            }
+            _ if *uri == location.text => {}
+            Kind::Exact => table.put(
+                "rewrite",
+                Value::text(uri.replace('{', "{{").replace('}', "}}")),
+            ),
+            _ => {
+                let to = uri.replace('{', "{{").replace('}', "}}");
+                let from = location.text.as_str();
+                if from.ends_with('/') && from.len() > 1 && uri == "/" {
+                    table.put("strip", Value::text(from.trim_end_matches('/')));
+                } else if from.ends_with('/') && uri.ends_with('/') {
+                    let from = from.trim_end_matches('/');
+                    let from = if from.is_empty() { "/" } else { from };
+                    let rules = Table::default().with(from, Value::text(to));
+                    table.put("rewrite", Value::Table(rules));
+                } else {
+                    let rules = Table::default()
+                        .with(&format!("~^{}", regex::escape(from)), Value::text(to));
+                    table.put("rewrite", Value::Table(rules));
+                }
+            }
+        }
+    }
+
+    /// `proxy_set_header`, and the Host that nginx sends when it is not told another.
+    fn request_fields(&mut self, here: Here<'_, 'a>, target: &Target, table: &mut Table) {
+        let port = if target.tls { ":443" } else { ":80" };
+        let host = target.host.strip_suffix(port).unwrap_or(&target.host);
+        let host = if host.starts_with("unix:") {
+            "localhost"
+        } else {
+            host
+        };
+        let context = Context {
+            proxy_host: host,
+            ..here.context()
+        };
+        let mut set = Table::default();
+        let mut remove = Vec::new();
+        let mut has_host = false;
+        for field in &here.scope.proxy_headers {
+            let name = field.name.to_ascii_lowercase();
+            has_host |= name == "host";
+            let usual_port = matches!(here.door.port, Some(80 | 443));
+            match (name.as_str(), field.value.as_str()) {
+                ("host", "$http_host") => {}
+                ("host", "$host" | "$host:$server_port") if usual_port => {}
+                // Tandem says these by itself, and passes upgrades on.
+                (
+                    "x-forwarded-for" | "connection" | "upgrade" | "content-length" | "te"
+                    | "expect",
+                    _,
+                ) => {}
+                ("x-forwarded-proto", "$scheme" | "$http_x_forwarded_proto")
+                | ("x-forwarded-host", "$host" | "$http_host") => {}
+                (_, "") => remove.push(field.name.clone()),
+                (_, value) => match template(value, &context) {
+                    Ok(value) => set.put(&field.name, Value::Text(value)),
+                    Err(variable) => self.verdicts.refuse(
+                        field.spot,
+                        field.spot,
+                        format!("{variable} cannot be filled in here"),
+                    ),
+                },
+            }
+        }
+        if !has_host {
+            set.put("Host", Value::text(host));
+        }
+        if !set.is_empty() {
+            table
+                .table("headers")
+                .table("request")
+                .put("set", Value::Table(set));
+        }
+        if !remove.is_empty() {
+            table
+                .table("headers")
+                .table("request")
+                .put("remove", Value::texts(remove));
+        }
+    }
+}
+
+/// `allow A; deny all` is one route that denies others than A.
+fn simplified(routes: Vec<Route>) -> Vec<Route> {
+    let source = |route: &Route| match route.table.get("source") {
+        Some(Value::List(list)) if !route.table.has("deny") => Some(list.clone()),
+        _ => None,
+    };
+    let Some((last, before)) = routes.split_last() else {
+        return routes;
+    };
+    let Some(denied) = last.table.get("deny").cloned() else {
+        return routes;
+    };
+    if last.table.has("source") || before.is_empty() {
+        return routes;
+    }
+    let mut sources = Vec::new();
+    for route in before {
+        match source(route) {
+            Some(list) => sources.extend(list),
+            None => return routes,
+        }
+    }
+    let mut action = before[0].table.clone();
+    action.0.retain(|(key, _)| key != "source");
+    let not = Table::default().with("source", Value::List(sources));
+    let deny = Table::default()
+        .with("not", Value::Table(not))
+        .with("deny", denied);
+    vec![answer(deny, last.spot), answer(action, before[0].spot)]
+}
