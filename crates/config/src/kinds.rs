@@ -248,6 +248,22 @@ pub(crate) fn server(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Address
     Some(address)
 }
 
+/// Whether a text is a regular expression, or why not.
+pub(crate) fn is_expression(text: &str) -> Result<(), String> {
+    regex::Regex::new(text).map(drop).map_err(|error| {
+        format!(
+            "this is no regular expression: {}",
+            short(&error.to_string())
+        )
+    })
+}
+
+/// The last line of an error of the regular expressions' library, which says what is wrong; the others draw the place.
+pub(crate) fn short(error: &str) -> &str {
+    let last = error.lines().last().unwrap_or(error);
+    last.strip_prefix("error: ").unwrap_or(last)
+}
+
 /// A network, or a single address.
 pub(crate) fn net(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<IpNet> {
     reader.parsed(item, "a network like \"192.168.0.0/16\"", |text| {

@@ -1,7 +1,9 @@
 //! `tandem haproxy` and `tandem nginx` as processes: pid files, signals, exit codes and messages as init scripts expect.
 
+mod common;
+
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -55,11 +57,7 @@ fn tandem(args: &[&str]) -> Output {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    common::ports::free().port()
 }
 
 fn body(port: u16) -> String {

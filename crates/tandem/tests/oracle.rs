@@ -6,13 +6,12 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use common::{has, send};
@@ -95,7 +94,7 @@ impl Drop for Scratch {
 
 /// A server that says who it is and what it was asked.
 fn server(name: &'static str) -> u16 {
-    let listener = listener();
+    let listener = TcpListener::bind(common::ports::free()).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -260,20 +259,9 @@ fn given<'l>(line: &'l str, option: &str) -> (bool, &'l str) {
     }
 }
 
-/// A socket at a port that nobody here was given before: HAProxy shares a port with whoever has it, and nobody is told.
-fn listener() -> TcpListener {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if GIVEN.lock().unwrap().insert(port) {
-            return listener;
-        }
-    }
-}
-
+/// A port that nobody here was given before: HAProxy shares a port with whoever has it, and nobody is told.
 fn free_port() -> u16 {
-    listener().local_addr().unwrap().port()
+    common::ports::free().port()
 }
 
 /// Writes the file for one of the two programs.
@@ -298,6 +286,28 @@ fn write(
     let path = scratch.join(format!("{name}.{ending}"));
     std::fs::write(&path, text).unwrap();
     path
+}
+
+/// Starts one of the two programs on its file; where its front is.
+fn launch(
+    case: &Case,
+    who: &str,
+    scratch: &Path,
+    ports: &[(&str, u16)],
+    ending: &str,
+    command: impl FnOnce(&Path) -> Command,
+) -> (u16, Program) {
+    let front = free_port();
+    let path = write(case, who, scratch, ports, front, ending);
+    let program = command(&path)
+        .current_dir(scratch)
+        .env("TMPDIR", scratch)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    (front, Program(program))
 }
 
 fn wait(front: u16, program: &mut Program, what: &str) {
@@ -478,16 +488,7 @@ fn compare(
         .filter(|case| only.as_ref().is_none_or(|only| *only == case.name))
         .collect();
     let start = |case: &Case, who: &str, command: &dyn Fn(&Path) -> Command| {
-        let front = free_port();
-        let path = write(case, who, &scratch.0, &ports, front, ending);
-        let mut command = command(&path);
-        command
-            .current_dir(&scratch.0)
-            .env("TMPDIR", &scratch.0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        (front, Program(command.spawn().unwrap()))
+        launch(case, who, &scratch.0, &ports, ending, command)
     };
     let mut running: Vec<_> = cases
         .iter()
@@ -576,17 +577,10 @@ fn the_page_of_503_is_shown_where_haproxy_shows_it() {
         ..request("#? GET /").unwrap()
     };
     let page = |who: &str, mut command: Command, options: &[&str]| {
-        let front = free_port();
-        let path = write(&case, who, &scratch.0, &ports, front, "cfg");
-        command
-            .args(options)
-            .arg(path)
-            .current_dir(&scratch.0)
-            .env("TMPDIR", &scratch.0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut program = Program(command.spawn().unwrap());
+        let (front, mut program) = launch(&case, who, &scratch.0, &ports, "cfg", |path| {
+            command.args(options).arg(path);
+            command
+        });
         wait(front, &mut program, who);
         // Without the status: of a server that is not checked it is 502 here.
         let said = ask(front, &request);
@@ -836,17 +830,10 @@ fn the_page_of_502_is_shown_where_no_server_is_left() {
         ..request("#? GET /").unwrap()
     };
     let page = |who: &str, mut command: Command, options: &[&str]| {
-        let front = free_port();
-        let path = write(&case, who, &scratch.0, &ports, front, "conf");
-        command
-            .args(options)
-            .arg(path)
-            .current_dir(&scratch.0)
-            .env("TMPDIR", &scratch.0)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut program = Program(command.spawn().unwrap());
+        let (front, mut program) = launch(&case, who, &scratch.0, &ports, "conf", |path| {
+            command.args(options).arg(path);
+            command
+        });
         wait(front, &mut program, who);
         // Of several, since the first ones try the servers; without the status, which is 503 here.
         let said = (0..8).map(|_| ask(front, &request)).collect::<Vec<_>>();

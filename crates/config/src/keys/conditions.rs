@@ -6,7 +6,7 @@ use tandem_model::{Conditions, Pattern, Presence, route::Field};
 use toml::de::DeValue;
 
 use crate::keys::check::method;
-use crate::kinds::{BOOL, NETS};
+use crate::kinds::{BOOL, NETS, is_expression};
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::table::Need::{Default as Is, Else};
@@ -135,13 +135,7 @@ fn pattern(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Pattern> {
     reader.parsed(item, "a pattern", |text| {
         let pattern = Pattern::parse(text).map_err(str::to_owned)?;
         if let Pattern::Regex(regex) = &pattern {
-            regex::Regex::new(regex).map_err(|error| {
-                // The last line of the message says what; the others draw the place.
-                let message = error.to_string();
-                let last = message.lines().last().unwrap_or_default();
-                let reason = last.strip_prefix("error: ").unwrap_or(last);
-                format!("this is no regular expression: {reason}")
-            })?;
+            is_expression(regex)?;
         }
         Ok::<_, String>(pattern)
     })

@@ -12,6 +12,7 @@ use toml::de::DeValue;
 use crate::keys::auth::{AUTH, RATE};
 use crate::keys::compress::COMPRESS;
 use crate::keys::errors::ERRORS;
+use crate::kinds::is_expression;
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::suggest::did_you_mean;
@@ -389,16 +390,13 @@ fn rewrite(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<Substitution>
 
 /// A regular expression that is one.
 fn expression(reader: &mut Reader<'_>, span: &Range<usize>, text: &str) -> Option<String> {
-    let error = match regex::Regex::new(text) {
-        Ok(_) => return Some(text.to_owned()),
-        Err(error) => error.to_string(),
-    };
-    // The last line of the message says what; the others draw the place.
-    let last = error.lines().last().unwrap_or_default();
-    let reason = last.strip_prefix("error: ").unwrap_or(last);
-    let why = format!("this is no regular expression: {reason}");
-    reader.wrong(span, why);
-    None
+    match is_expression(text) {
+        Ok(()) => Some(text.to_owned()),
+        Err(why) => {
+            reader.wrong(span, why);
+            None
+        }
+    }
 }
 
 /// Fields, and what of their values becomes what, step by step.

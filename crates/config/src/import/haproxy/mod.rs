@@ -247,21 +247,7 @@ impl<'a> Translator<'a> {
             let _ = self.policies(proxy);
             let acls = acl::read(&proxy.section.lines, &mut self.verdicts);
             for line in &proxy.section.lines {
-                let names = [
-                    "http-request",
-                    "http-response",
-                    "http-after-response",
-                    "tcp-request",
-                    "redirect",
-                    "block",
-                    "reqadd",
-                    "rspadd",
-                    "reqdel",
-                    "reqidel",
-                    "rspdel",
-                    "rspidel",
-                ];
-                if names.contains(&line.word(0)) && !self.verdicts.has(line.spot) {
+                if order::turn(line).is_some() && !self.verdicts.has(line.spot) {
                     let _ = rules::step(line, &acls, connection, &mut self.verdicts);
                 }
             }

@@ -9,18 +9,21 @@ use super::changed::{Changed, Effect, Unforeseen};
 use super::foresee;
 use super::proxy::Proxy;
 use super::rules::{self, Deed, Step};
+use super::words::Line;
 
-/// Directives that are rules, in the order in which HAProxy asks them.
-const RULES: [&[&str]; 6] = [
-    &["tcp-request connection"],
-    &["tcp-request session"],
-    &["tcp-request content"],
-    &[
-        "block", "reqadd", "reqdel", "reqidel", "rspadd", "rspdel", "rspidel",
-    ],
-    &["http-request", "http-response", "http-after-response"],
-    &["redirect"],
-];
+/// When HAProxy asks a directive that is a rule; `None`: it is none.
+pub(crate) fn turn(line: &Line) -> Option<u8> {
+    Some(match (line.word(0), line.word(1)) {
+        ("tcp-request", "connection") => 0,
+        ("tcp-request", "session") => 1,
+        // Another word than these three is refused where the rule is read.
+        ("tcp-request", _) => 2,
+        ("block" | "reqadd" | "reqdel" | "reqidel" | "rspadd" | "rspdel" | "rspidel", _) => 3,
+        ("http-request" | "http-response" | "http-after-response", _) => 4,
+        ("redirect", _) => 5,
+        _ => return None,
+    })
+}
 
 impl Translator<'_> {
     pub fn acls(&mut self, proxy: &Proxy<'_>) -> Acls {
@@ -29,17 +32,16 @@ impl Translator<'_> {
 
     /// The rules of a section, in the order in which they are asked.
     pub fn steps(&mut self, proxy: &Proxy<'_>, acls: &Acls, connection: Connection) -> Vec<Step> {
+        let lines = proxy.section.lines.iter();
+        let mut rules: Vec<_> = lines.filter_map(|line| Some((turn(line)?, line))).collect();
+        rules.sort_by_key(|(turn, _)| *turn);
         let mut steps = Vec::new();
-        for names in RULES {
-            for line in &proxy.section.lines {
-                if names.contains(&rules::kind(line).as_str()) {
-                    let step = rules::step(line, acls, connection, &mut self.verdicts);
-                    if let Some(step) = step {
-                        for step in self.limited(proxy, step, acls, connection) {
-                            steps.extend(self.authenticated(proxy, step));
-                        }
-                    }
-                }
+        for (_, line) in rules {
+            let Some(step) = rules::step(line, acls, connection, &mut self.verdicts) else {
+                continue;
+            };
+            for step in self.limited(proxy, step, acls, connection) {
+                steps.extend(self.authenticated(proxy, step));
             }
         }
         steps

@@ -109,7 +109,7 @@ pub(crate) fn checked(regex: &str) -> Result<(), String> {
         )),
         Err(error) => Err(format!(
             "'{regex}' is no regular expression: {}",
-            short(&error.to_string())
+            crate::kinds::short(&error.to_string())
         )),
     }
 }
@@ -118,12 +118,6 @@ fn has_look(regex: &str) -> bool {
     ["(?=", "(?!", "(?<=", "(?<!", "(?>", "\\1", "\\2"]
         .iter()
         .any(|look| regex.contains(look))
-}
-
-/// The last line of an error of the library, which says what is wrong.
-fn short(error: &str) -> &str {
-    let last = error.lines().last().unwrap_or(error);
-    last.strip_prefix("error: ").unwrap_or(last)
 }
 
 /// An address or a network, in the normal form of a network. `10.0.0.0/255.0.0.0` is one too.

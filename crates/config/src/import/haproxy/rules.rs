@@ -84,14 +84,6 @@ impl Step {
     }
 }
 
-/// What a line is, in one or two words.
-pub(crate) fn kind(line: &Line) -> String {
-    match line.word(0) {
-        "tcp-request" => format!("tcp-request {}", line.word(1)),
-        other => other.to_owned(),
-    }
-}
-
 /// Cuts the condition off a rule.
 pub(crate) fn split(words: &[Word]) -> (&[Word], Option<(bool, &[Word])>) {
     let at = words

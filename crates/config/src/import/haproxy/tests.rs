@@ -433,6 +433,11 @@ fn rules_of_connections_are_asked_before_those_of_requests_each_kind_for_itself(
         "",
     );
     assert!(said.contains("'tcp-request content set-var"), "{said}");
+    let said = refused("tcp-request contnet reject\ndefault_backend b1", "");
+    assert!(
+        said.contains("'tcp-request contnet' is not translated"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -6,7 +6,6 @@ use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
 use super::location::{self, Kind, Location};
-use super::scope::Scope;
 use super::site::Files;
 
 impl<'a> Translator<'a> {
@@ -174,14 +173,9 @@ impl<'a> Translator<'a> {
             refuse(self, "has an `expires` of its own");
         }
         // Whoever got here was asked for it before.
-        let who = |scope: &Scope| {
-            (
-                scope.realm.clone(),
-                scope.users.clone(),
-                scope.rates.clone(),
-            )
-        };
-        let is_entered_alike = who(&scope) == who(here.scope);
+        let is_entered_alike = scope.realm == here.scope.realm
+            && scope.users == here.scope.users
+            && scope.rates == here.scope.rates;
         for (key, value) in inner.iter().flat_map(|route| &route.table.0) {
             match (key.as_str(), value) {
                 ("to" | "log", _) => {}
