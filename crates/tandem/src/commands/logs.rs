@@ -11,9 +11,8 @@ use lexopt::Arg::{Long, Short};
 use tandem_model::{LogTo, NodePlan};
 
 use crate::cli::{Command, Opt};
-use crate::commands::load;
 use crate::exit::{Failure, Result};
-use crate::operator::find::no_such_node;
+use crate::operator::find::plans;
 use crate::process::{self, Holder};
 use crate::rehearsal::state::running;
 use crate::service::settings::{Given, Settings};
@@ -225,19 +224,8 @@ fn of_file(
     access: bool,
     node: Option<&str>,
 ) -> Result<Vec<(String, PathBuf)>> {
-    if !settings.file_is_named && !settings.file.exists() {
-        return Ok(Vec::new());
-    }
-    let loaded = load(&settings.file, &|name| settings.variable(name))?;
-    let mut cluster = loaded.cluster;
-    cluster.start_in(&loaded.base);
     let mut found = Vec::new();
-    let names = cluster.nodes.iter().map(|node| node.name.as_str());
-    let plans: Vec<NodePlan> = names
-        .filter(|name| node.is_none_or(|node| node == *name))
-        .filter_map(|name| cluster.for_node(name))
-        .collect();
-    for plan in &plans {
+    for plan in &plans(settings, node)? {
         let name = || plan.node.clone();
         if access {
             let logs = plan
@@ -252,10 +240,7 @@ fn of_file(
             found.push((name(), path));
         }
     }
-    match node {
-        Some(node) if plans.is_empty() => Err(no_such_node(node, &settings.file, &cluster)),
-        _ => Ok(found),
-    }
+    Ok(found)
 }
 
 /// The file that the node which runs by this plan has as its standard error: whoever started it has chosen it.

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use tandem_model::{Address, Cluster};
+use tandem_model::{Address, Cluster, NodePlan};
 
 use super::Client;
 use super::client::not_allowed;
@@ -55,8 +55,11 @@ impl Wanted {
         }
         let settings = self.file.complete()?;
         let wanted = self.node.clone().or_else(|| settings.node.clone());
-        let of_file = of_file(&settings, wanted.as_deref());
-        let mut tried = of_file.as_ref().map_or(Vec::new(), Clone::clone);
+        // A node of a rehearsal need not be in it.
+        let of_file = plans(&settings, wanted.as_deref());
+        let mut tried: Vec<PathBuf> = (of_file.iter().flatten())
+            .map(|plan| plan.state.join(OWN_SOCKET))
+            .collect();
         for state in running() {
             tried.extend(sockets(&state, self.node.as_deref()));
         }
@@ -101,29 +104,27 @@ impl Wanted {
     }
 }
 
-/// The sockets of the nodes that this machine's file has, or of the one that is wanted. A file that nobody named need not be
-/// there; nor need a node be in it that is one of a rehearsal.
-fn of_file(settings: &Settings, wanted: Option<&str>) -> Result<Vec<PathBuf>> {
+/// The nodes that this machine's file has, or the one that is wanted. A file that nobody named need not be there.
+pub fn plans(settings: &Settings, wanted: Option<&str>) -> Result<Vec<NodePlan>> {
     if !settings.file_is_named && !settings.file.exists() {
         return Ok(Vec::new());
     }
     let loaded = load(&settings.file, &|name| settings.variable(name))?;
     let mut cluster = loaded.cluster;
     cluster.start_in(&loaded.base);
-    let is_wanted = |name: &str| wanted.is_none_or(|wanted| wanted == name);
     let names = cluster.nodes.iter().map(|node| node.name.as_str());
-    let plans = names
-        .filter(|name| is_wanted(name))
-        .filter_map(|name| cluster.for_node(name));
-    let sockets: Vec<PathBuf> = plans.map(|plan| plan.state.join(OWN_SOCKET)).collect();
+    let plans: Vec<NodePlan> = names
+        .filter(|name| wanted.is_none_or(|wanted| wanted == *name))
+        .filter_map(|name| cluster.for_node(name))
+        .collect();
     match wanted {
-        Some(wanted) if sockets.is_empty() => Err(no_such_node(wanted, &settings.file, &cluster)),
-        _ => Ok(sockets),
+        Some(wanted) if plans.is_empty() => Err(no_such_node(wanted, &settings.file, &cluster)),
+        _ => Ok(plans),
     }
 }
 
 /// What is said of a node that a file does not have.
-pub fn no_such_node(wanted: &str, file: &Path, cluster: &Cluster) -> Failure {
+fn no_such_node(wanted: &str, file: &Path, cluster: &Cluster) -> Failure {
     Failure::usage(format!(
         "there is no node `{wanted}` in {}; there are {}",
         file.display(),
