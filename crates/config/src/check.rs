@@ -2,6 +2,7 @@
 
 mod admin;
 mod apart;
+mod fastcgi;
 mod modes;
 mod names;
 mod placement;
@@ -18,6 +19,7 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
     admin::check(draft, cluster, reader);
     names::check(draft, cluster, reader);
     placement::check(draft, cluster, reader);
+    fastcgi::check(draft, reader);
     ports::check(draft, cluster, reader);
     routes::check(draft, reader);
     modes::check(draft, cluster, reader);

@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod compress;
 pub(crate) mod conditions;
 pub(crate) mod errors;
+pub(crate) mod fastcgi;
 pub(crate) mod file;
 pub(crate) mod limits;
 pub(crate) mod listener;
@@ -51,6 +52,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &app::KEYS,
     &backend::KEYS,
     &backend::SERVER,
+    &fastcgi::KEYS,
     &spread::KEYS,
     &retry::KEYS,
     &retry::QUEUE_KEYS,

@@ -1,5 +1,7 @@
 //! Pools as handlers, and a gateway's word to other nodes: whether it could serve, and that it would rather not.
 
+mod scripts;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -61,7 +63,7 @@ impl PoolHandler {
 impl Handler for PoolHandler {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
         let pool = &self.pool;
-        Step::Plan(if pool.gateway && is_probe(request) {
+        let plan = if pool.gateway && is_probe(request) {
             let standing = match (pool.is_usable(), pool.is_cut_off()) {
                 (false, _) => Standing::Out,
                 (true, true) => Standing::CutOff,
@@ -74,8 +76,12 @@ impl Handler for PoolHandler {
         } else {
             let attempts = PoolAttempts::new(pool.clone(), self.settings(), request);
             let attempts = attempts.on(cx.worker);
+            if let Some(program) = &pool.settings().fastcgi {
+                return scripts::ask(attempts, program, request);
+            }
             Plan::Forward(Box::new(attempts))
-        })
+        };
+        Step::Plan(plan)
     }
 }
 

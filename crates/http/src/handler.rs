@@ -14,6 +14,7 @@ use tandem_model::{ProxyVersion, Timeouts};
 use tandem_net::{ClientTls, Moment, TlsName};
 
 use crate::Request;
+use crate::fastcgi::Call;
 use crate::policy::Edits;
 use crate::request_id::Made;
 
@@ -258,6 +259,8 @@ pub struct Upstream {
     pub host: Option<TlsName>,
     /// Connections to it begin with a PROXY header.
     pub proxy: Option<ProxyVersion>,
+    /// It speaks FastCGI and not HTTP: what it is asked.
+    pub fastcgi: Option<Arc<Call>>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// How long a tunnel may be without a byte either way, where that differs from the listener's limit.

@@ -5,9 +5,10 @@
 use tandem_net::Peer;
 
 use crate::chunked::Chunked;
+use crate::fastcgi::{Answer, Records};
 use crate::head::{Head, HeadError, HeadLimits};
 use crate::path;
-use crate::response::ResponseHead;
+use crate::response::{Delimited, ResponseHead};
 use crate::rewrite::{self, Forwarded, Keep, Returned};
 
 /// Longer inputs show nothing more, and take long when they are cut everywhere.
@@ -197,6 +198,50 @@ pub fn chunked(bytes: &[u8]) {
     }
 }
 
+/// An answer in records of FastCGI: any cut means the same, and what its head becomes is read as a head of HTTP or
+/// refused.
+pub fn fastcgi_answer(bytes: &[u8]) {
+    let bytes = &bytes[..bytes.len().min(MOST)];
+    let whole = records(bytes, bytes.len().max(1));
+    for step in [1, 2, 3, 7, 64] {
+        assert_eq!(whole, records(bytes, step), "by {step}");
+    }
+    cgi_head(bytes);
+    if let Some((output, _)) = whole {
+        cgi_head(&output);
+    }
+}
+
+/// What a program has sent, and whether it has ended; `None` when it is refused.
+fn records(bytes: &[u8], step: usize) -> Option<(Vec<u8>, bool)> {
+    let (mut records, mut output) = (Records::default(), Vec::new());
+    for piece in bytes.chunks(step) {
+        let mut piece = piece.to_vec();
+        let data = records.decode(&mut piece).ok()?;
+        output.extend_from_slice(&piece[..data]);
+    }
+    assert!(output.len() + records.complaints().len() <= bytes.len());
+    Some((output, records.is_over()))
+}
+
+fn cgi_head(bytes: &[u8]) {
+    let whole = Answer::read(bytes);
+    for cut in 0..bytes.len() {
+        match Answer::read(&bytes[..cut]) {
+            Ok(None) => {}
+            part => assert_eq!(whole, part, "cut at {cut}"),
+        }
+    }
+    let Ok(Some((length, made))) = whole else {
+        return;
+    };
+    assert!(length <= bytes.len());
+    let mut head = ResponseHead::default();
+    if head.read(&made).is_ok() {
+        assert!(!head.keep_alive() && head.body(false) != Delimited::Chunked);
+    }
+}
+
 /// Data, trailers, and where the body ended.
 type Decoded = (Vec<u8>, Vec<u8>, Option<usize>);
 
@@ -250,6 +295,11 @@ mod tests {
         replay("chunked", super::chunked);
     }
 
+    #[test]
+    fn the_corpus_of_fastcgi_answers_holds() {
+        replay("fastcgi_answer", super::fastcgi_answer);
+    }
+
     mod any_bytes {
         use proptest::prelude::*;
 
@@ -284,6 +334,15 @@ mod tests {
                 "0", "1", "a", "F", ";x=y", "\r\n", "\n", "\r", "data", "0\r\n\r\n", "A: b\r\n", " ", "1\r\nz\r\n",
             ])) {
                 crate::invariants::chunked(&bytes);
+            }
+
+            #[test]
+            fn fastcgi_answers(bytes in bytes(&[
+                "\x01\x06\0\x01\0\x10\0\0", "\x01\x06\0\x01\0\x02\x01\0", "\x01\x07\0\x01\0\x05\0\0", "\x01\x03\0\x01\0\x08\0\0",
+                "\0\0\0\0\0\0\0\0", "Status: 404 No\r\n", "Location: /\n", "A: b\r\n", "Transfer-Encoding: chunked\n",
+                "Connection: keep-alive\n", "Content-Length: 3\n", "Status: x\n", "\r\n", "\n", ":", "\0", "abc",
+            ])) {
+                crate::invariants::fastcgi_answer(&bytes);
             }
         }
     }

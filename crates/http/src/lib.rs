@@ -13,6 +13,7 @@ pub mod chunked;
 pub mod client;
 mod cookies;
 mod engine;
+pub mod fastcgi;
 mod field;
 pub mod handler;
 pub mod head;

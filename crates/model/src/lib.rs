@@ -45,8 +45,8 @@ pub use route::{
     Action, Conditions, Content, Field, Overrides, Presence, Route, RouteTimeouts, SplitBy,
 };
 pub use service::{
-    Access, App, Backend, BackendServer, BackendTls, Coding, Program, ProxyVersion, RESOLVE,
-    Rehearsal, Service, Site,
+    Access, App, Backend, BackendServer, BackendTls, Coding, FastCgi, Program, ProxyVersion,
+    RESOLVE, Rehearsal, Service, Site,
 };
 pub use spread::{Backups, Balance, Queue, Retry, Spread};
 pub use stick::{Gone, SameSite, Stick, StickBy, StickCookie};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -11,7 +12,7 @@ use crate::cluster::Guard;
 use crate::cluster::Limits;
 use crate::{
     AccessFormat, Action, Address, Admin, App, Auth, BackendTls, Check, Cluster, Conditions,
-    Content, Errors, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode,
+    Content, Errors, FastCgi, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode,
     Overrides, Policies, Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size,
     Spread, Timeouts,
 };
@@ -147,6 +148,8 @@ pub struct PoolPlan {
     pub tls: Option<BackendTls>,
     /// What connections to servers that are no nodes begin with.
     pub send_proxy: Option<ProxyVersion>,
+    /// Servers that are no nodes speak FastCGI and not HTTP.
+    pub fastcgi: Option<Arc<FastCgi>>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What signs the cookies that keep clients with their servers.
@@ -498,6 +501,7 @@ impl View<'_> {
                 resolve: RESOLVE,
                 tls: None,
                 send_proxy: None,
+                fastcgi: None,
                 timeouts: Timeouts::default(),
                 secret: self.cluster.key.clone(),
             }),
@@ -511,6 +515,7 @@ impl View<'_> {
                 resolve: RESOLVE,
                 tls: None,
                 send_proxy: app.send_proxy,
+                fastcgi: app.fastcgi.clone(),
                 timeouts: app.timeouts,
                 secret: self.cluster.key.clone(),
             }),
@@ -536,6 +541,7 @@ impl View<'_> {
                 resolve: backend.resolve,
                 tls: backend.tls.clone(),
                 send_proxy: backend.send_proxy,
+                fastcgi: backend.fastcgi.clone(),
                 timeouts: backend.timeouts,
                 secret: self.cluster.key.clone(),
             }),

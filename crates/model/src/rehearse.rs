@@ -177,7 +177,7 @@ fn play(
     match (rehearsal, &mut *service) {
         (None, Service::App(app)) => {
             if matches!(app.program, Program::Proxy(_)) {
-                app.send_proxy = None;
+                (app.send_proxy, app.fastcgi) = (None, None);
                 app.program = run(stage.stand_in.clone());
                 // The stand-in answers everything, but not with the application's own check page.
                 if let Check::Http(_, timing) | Check::Tls(timing) = app.check {
@@ -188,17 +188,17 @@ fn play(
         }
         (None, _) => {}
         (Some(Rehearsal::Run(command)), Service::App(app)) => {
-            app.send_proxy = None;
+            (app.send_proxy, app.fastcgi) = (None, None);
             app.program = run(command);
         }
         (Some(Rehearsal::Proxy(address)), Service::App(app)) => {
-            app.send_proxy = None;
+            (app.send_proxy, app.fastcgi) = (None, None);
             app.program = Program::Proxy(address);
         }
         (Some(Rehearsal::Root(root)), Service::Site(site)) => site.root = root,
         (Some(Rehearsal::Proxy(address)), Service::Backend(backend)) => {
             let name = address.to_string();
-            (backend.tls, backend.send_proxy) = (None, None);
+            (backend.tls, backend.send_proxy, backend.fastcgi) = (None, None, None);
             backend.servers = vec![BackendServer {
                 name,
                 address,
@@ -247,6 +247,7 @@ fn stand_for(service: &Service, rehearsal: Rehearsal, on: Vec<String>) -> Servic
         max_connections: None,
         check: Check::default(),
         send_proxy: None,
+        fastcgi: None,
         timeouts: Timeouts::default(),
         rehearse: None,
     })

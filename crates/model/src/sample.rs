@@ -106,6 +106,7 @@ pub(crate) fn six() -> Cluster {
                 max_connections: None,
                 check: Check::default(),
                 send_proxy: None,
+                fastcgi: None,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             }),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -132,6 +133,8 @@ pub struct App {
     pub check: Check,
     /// Connections to the program begin with a PROXY header that says who the client is.
     pub send_proxy: Option<ProxyVersion>,
+    /// The program speaks FastCGI and not HTTP.
+    pub fastcgi: Option<Arc<FastCgi>>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.
@@ -193,6 +196,33 @@ pub enum ProxyVersion {
     V2,
 }
 
+/// How a program is asked over FastCGI, and which script of its files it is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FastCgi {
+    /// The directory of its scripts; `None` for a program that answers every path itself.
+    pub root: Option<PathBuf>,
+    /// How the names of scripts end, with the dot.
+    pub extension: String,
+    /// The script of a directory.
+    pub index: String,
+    /// The script that answers where there is none: a path from the root.
+    pub front: Option<String>,
+    /// Parameters beside the usual ones, or in their place.
+    pub params: BTreeMap<String, String>,
+}
+
+impl Default for FastCgi {
+    fn default() -> Self {
+        Self {
+            root: None,
+            extension: ".php".into(),
+            index: "index.php".into(),
+            front: None,
+            params: BTreeMap::new(),
+        }
+    }
+}
+
 /// Servers outside the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
@@ -210,6 +240,8 @@ pub struct Backend {
     pub tls: Option<BackendTls>,
     /// Connections to them begin with a PROXY header that says who the client is.
     pub send_proxy: Option<ProxyVersion>,
+    /// They speak FastCGI and not HTTP.
+    pub fastcgi: Option<Arc<FastCgi>>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.

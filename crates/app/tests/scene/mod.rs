@@ -59,6 +59,7 @@ impl Scene {
             max_connections: None,
             check: Check::default(),
             send_proxy: None,
+            fastcgi: None,
             timeouts: Timeouts::default(),
             rehearse: None,
         };

@@ -58,6 +58,7 @@ fn parent(command: Vec<OsString>) -> ExitCode {
             max_connections: None,
             check: Check::default(),
             send_proxy: None,
+            fastcgi: None,
             timeouts: tandem_model::Timeouts::default(),
             rehearse: None,
         };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use tandem_model::{
-    Access, App, Backend, BackendServer, BackendTls, Check, Program, ProxyVersion, RESOLVE,
-    Rehearsal, Service, Site, Timeouts,
+    Access, App, Backend, BackendServer, BackendTls, Check, FastCgi, Program, ProxyVersion,
+    RESOLVE, Rehearsal, Service, Site, Timeouts,
 };
 
 use super::spread;
@@ -159,6 +159,7 @@ fn of_app(pairs: &mut Pairs, mine: &App) {
     put_max_connections(pairs, mine.max_connections);
     put_check(pairs, &mine.check);
     put_proxy(pairs, mine.send_proxy);
+    put_fastcgi(pairs, mine.fastcgi.as_deref());
     spread::put(pairs, &mine.spread);
     put_timeouts(pairs, &mine.timeouts);
 }
@@ -170,6 +171,28 @@ fn put_proxy(pairs: &mut Pairs, version: Option<ProxyVersion>) {
             ProxyVersion::V2 => "v2",
         };
         pairs.put("send-proxy", quoted(version));
+    }
+}
+
+fn put_fastcgi(pairs: &mut Pairs, fastcgi: Option<&FastCgi>) {
+    let Some(mine) = fastcgi else { return };
+    let usual = FastCgi::default();
+    let mut table = Pairs::default();
+    if let Some(root) = &mine.root {
+        table.put("root", quoted(&root.to_string_lossy()));
+    }
+    if let Some(front) = &mine.front {
+        table.put("front", quoted(front));
+    }
+    table.put_unless("index", &mine.index, &usual.index, |index| quoted(index));
+    table.put_unless("extension", &mine.extension, &usual.extension, |with| {
+        quoted(with)
+    });
+    put_map(&mut table, "params", &mine.params);
+    if table.is_empty() {
+        pairs.put("fastcgi", "true");
+    } else {
+        pairs.put("fastcgi", table.inline());
     }
 }
 
@@ -198,6 +221,7 @@ fn of_backend(pairs: &mut Pairs, mine: &Backend) {
         put_tls(pairs, tls);
     }
     put_proxy(pairs, mine.send_proxy);
+    put_fastcgi(pairs, mine.fastcgi.as_deref());
     spread::put(pairs, &mine.spread);
     pairs.put_unless("resolve", &mine.resolve, &RESOLVE, |every| {
         quoted(&duration::show(*every))

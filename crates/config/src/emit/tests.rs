@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -8,11 +9,11 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
-    Balance, Check, Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck,
-    Limits, ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence,
-    Program, ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite,
-    Service, Site, Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template,
-    Timeouts, Timing, TlsVersion,
+    Balance, Check, Coding, Conditions, Content, FastCgi, FieldChanges, Gone, Guard, Headers,
+    HttpCheck, Limits, ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern, Policies,
+    Presence, Program, ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts,
+    SameSite, Service, Site, Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution,
+    Template, Timeouts, Timing, TlsVersion,
 };
 use tandem_model::{
     Auth, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users,
@@ -204,6 +205,7 @@ impl Maker {
         let name = format!("s{}", self.services);
         let port = Some(20_000 + self.services as u16);
         let on = self.on();
+        let check = self.check();
         match self.below(3) {
             0 => Service::Site(Site {
                 name,
@@ -227,7 +229,7 @@ impl Maker {
                 listing: self.often(),
                 status: self.maybe(|_| "/status".into()),
                 hidden: self.often(),
-                check: self.check(),
+                check,
                 rehearse: self.maybe(Self::rehearsal),
                 charset: self.maybe(|m| ["", "koi8-r"][m.below(2) as usize].into()),
                 errors: self.maybe(|m| (404, m.word())).into_iter().collect(),
@@ -241,7 +243,8 @@ impl Maker {
                 program: self.program(),
                 spread: self.spread(),
                 max_connections: self.maybe(|m| 1 + m.below(500)),
-                check: self.check(),
+                fastcgi: self.fastcgi(&check),
+                check,
                 send_proxy: self.proxy_version(),
                 timeouts: self.timeouts(),
                 rehearse: self.maybe(Self::rehearsal),
@@ -250,7 +253,8 @@ impl Maker {
                 name,
                 servers: (0..=self.below(3)).map(|i| self.server(i)).collect(),
                 spread: self.spread(),
-                check: self.check(),
+                fastcgi: self.fastcgi(&check),
+                check,
                 resolve: self.duration(),
                 tls: self.maybe(|m| BackendTls {
                     ca: m.maybe(|_| "/tls/ca.pem".into()),
@@ -263,6 +267,23 @@ impl Maker {
                 rehearse: self.maybe(Self::rehearsal),
             }),
         }
+    }
+
+    fn fastcgi(&mut self, check: &Check) -> Option<Arc<FastCgi>> {
+        let speaks_http = matches!(check, Check::Http(..));
+        self.maybe(|m| {
+            Arc::new(FastCgi {
+                root: Some("/var/www/shop".into()),
+                extension: [".php", ".cgi"][m.below(2) as usize].into(),
+                index: ["index.php", "main.cgi"][m.below(2) as usize].into(),
+                front: m.maybe(|_| "/index.php".into()),
+                params: m
+                    .maybe(|m| ("APP_ENV".to_owned(), m.word()))
+                    .into_iter()
+                    .collect(),
+            })
+        })
+        .filter(|_| !speaks_http)
     }
 
     fn proxy_version(&mut self) -> Option<ProxyVersion> {

@@ -8,6 +8,7 @@ use tandem_model::{Address, App, Check, Program, Spread, Timeouts};
 use toml::de::DeValue;
 
 use crate::keys::check::CHECK;
+use crate::keys::fastcgi::FASTCGI;
 use crate::keys::rehearse::{COMMAND, REHEARSE};
 use crate::keys::spread;
 use crate::keys::timeouts::TIMEOUTS;
@@ -52,6 +53,7 @@ impl Default for Draft {
                 max_connections: None,
                 check: Check::default(),
                 send_proxy: None,
+                fastcgi: None,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -195,6 +197,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Else("none"),
             "Connections from the gateways to the program begin with a PROXY header that says who the client is.",
             |d: &mut Draft, v| d.app.send_proxy = Some(v.value),
+        ),
+        &key(
+            "fastcgi",
+            FASTCGI,
+            Else("it speaks HTTP"),
+            "The program speaks FastCGI; `true` is short for `{}`.",
+            |d: &mut Draft, v| d.app.fastcgi = v.value,
         ),
         &key(
             "timeouts",

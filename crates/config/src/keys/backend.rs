@@ -4,6 +4,7 @@ use tandem_model::{Address, Backend, BackendServer, Check, RESOLVE, Spread, Time
 use toml::de::DeValue;
 
 use crate::keys::check::CHECK;
+use crate::keys::fastcgi::FASTCGI;
 use crate::keys::rehearse::REHEARSE;
 use crate::keys::spread;
 use crate::keys::timeouts::TIMEOUTS;
@@ -30,6 +31,7 @@ impl Default for Draft {
                 resolve: RESOLVE,
                 tls: None,
                 send_proxy: None,
+                fastcgi: None,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -106,6 +108,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Else("none"),
             "Connections to the servers begin with a PROXY header that says who the client is.",
             |d: &mut Draft, v| d.backend.send_proxy = Some(v.value),
+        ),
+        &key(
+            "fastcgi",
+            FASTCGI,
+            Else("they speak HTTP"),
+            "The servers speak FastCGI; `true` is short for `{}`.",
+            |d: &mut Draft, v| d.backend.fastcgi = v.value,
         ),
     ],
 };

@@ -60,6 +60,9 @@ fn around(heading: &str) -> &'static str {
         "tls = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, tls = { certs = \"a\", PAIR } }"
         }
+        "fastcgi = { ... }" => {
+            "backend.old = { servers = \"a:1\", fastcgi = { root = \"www\", PAIR } }"
+        }
         "retry = { ... }" => "app.shop = { run = \"shop\", retry = { PAIR } }",
         "queue = { ... }" => "app.shop = { run = \"shop\", queue = { PAIR } }",
         "stick = { ... }" => "app.shop = { run = \"shop\", stick = { PAIR } }",

@@ -28,6 +28,7 @@ fn pool(gateway: bool) -> Arc<Pool> {
         resolve: tandem_model::RESOLVE,
         tls: None,
         send_proxy: None,
+        fastcgi: None,
         timeouts: Timeouts::default(),
         secret: None,
     };

@@ -40,6 +40,7 @@ fn pool(check: Check, places: &[Place]) -> Arc<Pool> {
         resolve: tandem_model::RESOLVE,
         tls: None,
         send_proxy: None,
+        fastcgi: None,
         timeouts: Timeouts::default(),
         secret: None,
     };
@@ -290,6 +291,7 @@ async fn instances_that_come_are_checked() {
         resolve: tandem_model::RESOLVE,
         tls: None,
         send_proxy: None,
+        fastcgi: None,
         timeouts: Timeouts::default(),
         secret: None,
     };

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tandem_http::Request;
+use tandem_http::fastcgi::Call;
 use tandem_http::handler::{Attempts, Cause, Failure, Outcome, Queue, Stage, Upstream};
 use tandem_model::Balance;
 use tokio::time::Instant;
@@ -42,6 +43,8 @@ pub(crate) struct PoolAttempts {
     waiter: Option<(Arc<Waiter>, Instant)>,
     /// The worker that it is on.
     worker: usize,
+    /// What a program that speaks FastCGI is asked.
+    call: Option<Arc<Call>>,
 }
 
 impl PoolAttempts {
@@ -75,6 +78,7 @@ impl PoolAttempts {
             busy: false,
             waiter: None,
             worker: 0,
+            call: None,
             settings,
             pool,
         }
@@ -83,6 +87,12 @@ impl PoolAttempts {
     /// Counts with what belongs to this worker.
     pub(crate) fn on(mut self, worker: usize) -> Self {
         self.worker = worker;
+        self
+    }
+
+    /// Asks programs that speak FastCGI this.
+    pub(crate) fn calling(mut self, call: Call) -> Self {
+        self.call = Some(Arc::new(call));
         self
     }
 
@@ -135,6 +145,7 @@ impl PoolAttempts {
             host: tls.as_ref().and_then(|_| server.host.clone()),
             tls,
             proxy: settings.proxy.filter(|_| outside),
+            fastcgi: self.call.clone().filter(|_| outside),
             timeouts: settings.limits(),
             idle: settings.idle,
             retry_on: settings.retry_on.clone().filter(|_| self.left > 0),

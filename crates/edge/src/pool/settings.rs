@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tandem_http::ClientTls;
-use tandem_model::{Check, Overrides, PoolPlan, ProxyVersion, Secret, Spread, Stick, Timeouts};
+use tandem_model::{
+    Check, FastCgi, Overrides, Place, PoolPlan, ProxyVersion, Secret, Spread, Stick, Timeouts,
+};
 use tokio::time::Instant;
 
 use crate::stick::{Sticker, Table};
@@ -18,6 +20,8 @@ pub(crate) struct Settings {
     /// How long a tunnel may be without a byte, where a route says so.
     pub(crate) idle: Option<Duration>,
     pub(crate) proxy: Option<ProxyVersion>,
+    /// Those of its servers that are no nodes speak FastCGI.
+    pub(crate) fastcgi: Option<Arc<FastCgi>>,
     /// Its servers speak TLS.
     pub(super) secure: bool,
     /// How; given by [`super::Pool::secure`].
@@ -78,6 +82,7 @@ impl Settings {
             timeouts: plan.timeouts,
             idle: None,
             proxy: plan.send_proxy,
+            fastcgi: plan.fastcgi.clone().filter(|_| has_programs(plan)),
             secure: plan.tls.is_some(),
             tls: None,
             resolve: plan.resolve,
@@ -129,6 +134,12 @@ impl Settings {
     pub(crate) fn is_ready(&self) -> bool {
         self.tls.is_some() == self.secure
     }
+}
+
+/// Whether some server is a program, and not a node that has one.
+fn has_programs(plan: &PoolPlan) -> bool {
+    let mut places = plan.members.iter().map(|member| &member.place);
+    places.any(|place| !matches!(place, Place::Node(_)))
 }
 
 fn statuses(on: &[u16]) -> Option<Arc<[u16]>> {

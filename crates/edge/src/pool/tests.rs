@@ -39,6 +39,7 @@ fn plan(members: &[Member]) -> PoolPlan {
         resolve: tandem_model::RESOLVE,
         tls: None,
         send_proxy: None,
+        fastcgi: None,
         timeouts: Timeouts::default(),
         secret: None,
     }

@@ -30,6 +30,7 @@ fn pool(name: &str, balance: Balance) -> Arc<Pool> {
         check: Check::Off,
         tls: None,
         send_proxy: None,
+        fastcgi: None,
         resolve: tandem_model::RESOLVE,
         timeouts: Timeouts::default(),
         secret: None,

@@ -122,6 +122,12 @@ impl Buf {
         debug_assert!(self.filled.start <= self.filled.end);
     }
 
+    /// The last `n` filled bytes were none.
+    pub fn drop_last(&mut self, n: usize) {
+        self.filled.end -= n;
+        debug_assert!(self.filled.start <= self.filled.end);
+    }
+
     /// As [`consume`](Self::consume); returns where in [`all`](Self::all) these bytes lie.
     pub fn consume_from(&mut self, n: usize) -> usize {
         let start = self.filled.start;

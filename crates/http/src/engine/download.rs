@@ -11,9 +11,10 @@ use super::buffers::Buf;
 use super::connection::{After, Exchange};
 use super::exchange::{Flow, Waits};
 use super::stream::{End, Moved, PIECE, WORTH, stream};
-use super::upload::emit;
+use super::upload::{Framing, emit};
 use super::{reply, tunnel};
 use crate::chunked::Chunked;
+use crate::fastcgi::{Answer, Records};
 use crate::handler::{Cause, Stage, Upstream};
 use crate::head::MAX_HEAD;
 use crate::policy::compress::Encoder;
@@ -53,6 +54,24 @@ fn unfit(_: std::io::Error) -> Down {
     Down::Server(Cause::Broken)
 }
 
+/// Has what a program complained about written to the node's log, a line each.
+fn complain(x: &Exchange<'_>, complaints: &[u8]) {
+    if complaints.is_empty() {
+        return;
+    }
+    let events = x.conn.shared().telemetry.events.clone();
+    let service = x.record.service.clone().unwrap_or_default();
+    let lines = complaints.to_vec();
+    // The log may make who writes to it wait.
+    tokio::task::spawn_blocking(move || {
+        for line in lines.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_end) {
+            if !line.is_empty() {
+                events.output(&service, line);
+            }
+        }
+    });
+}
+
 /// The way back.
 pub(super) struct Download<'d, 'x> {
     pub x: &'d mut Exchange<'x>,
@@ -64,15 +83,21 @@ pub(super) struct Download<'d, 'x> {
     pub again: bool,
     /// The connection to the client ends with this answer.
     pub is_last: bool,
+    /// Of a program that speaks FastCGI: the records that its answer comes in.
+    pub records: Option<Records>,
     pub response: &'d mut ResponseHead,
     pub out: &'d mut Vec<u8>,
 }
 
 impl Download<'_, '_> {
     pub async fn run(mut self) -> Down {
-        match self.answer().await {
+        let down = match self.answer().await {
             Ok(down) | Err(down) => down,
+        };
+        if let Some(records) = self.records.take() {
+            complain(self.x, records.complaints());
         }
+        down
     }
 
     async fn answer(&mut self) -> Result<Down, Down> {
@@ -81,9 +106,15 @@ impl Download<'_, '_> {
             return Err(Down::Server(Cause::Broken));
         }
         let mut buf = self.x.conn.shared().buffers.small();
-        let length = self.final_head(&mut buf).await?;
+        let (length, made) = match self.records {
+            None => (self.final_head(&mut buf).await?, None),
+            Some(_) => {
+                let (length, head) = self.cgi_head(&mut buf).await?;
+                (length, Some(head))
+            }
+        };
         let status = self.response.status();
-        let head = &buf.filled()[..length];
+        let head = made.as_deref().unwrap_or(&buf.filled()[..length]);
         if status == 101 {
             return self.upgrade(buf, length).await;
         }
@@ -164,6 +195,23 @@ impl Download<'_, '_> {
             after: reply::after(keep),
             reusable: clean && self.response.keep_alive(),
         })
+    }
+
+    /// As [`final_head`](Self::final_head), of a CGI answer; returns also what its head is in HTTP.
+    async fn cgi_head(&mut self, buf: &mut Buf) -> Result<(usize, Vec<u8>), Down> {
+        loop {
+            if let Some((length, head)) = Answer::read(buf.filled())? {
+                self.response.read(&head)?;
+                // There is nothing to go on with in another protocol, and nothing comes before the answer.
+                return match self.response.status() {
+                    ..200 => Err(Down::Server(Cause::Malformed)),
+                    _ => Ok((length, head)),
+                };
+            }
+            if !self.read(buf).await? {
+                return Err(Down::Server(Cause::Malformed));
+            }
+        }
     }
 
     /// Reads until the final answer's head is complete; interim answers are passed on or over. Returns its length.
@@ -284,7 +332,9 @@ impl Download<'_, '_> {
             };
             // All of it was consumed, and a server that takes its time (events, long polls) holds no buffer meanwhile.
             drop(buf);
-            let streams = data >= PIECE && encoder.is_none() && chunked.is_none() && !chunk;
+            let as_it_is =
+                encoder.is_none() && chunked.is_none() && !chunk && self.records.is_none();
+            let streams = data >= PIECE && as_it_is;
             let mut moved = Moved::Waits { streams };
             while moved == (Moved::Waits { streams: true }) && left >= WORTH {
                 moved = self.unseen(&mut left).await?;
@@ -392,14 +442,43 @@ impl Download<'_, '_> {
             client.conclude_with_next_write();
         }
         let took = |_| flow.clock.allow(limit);
-        let sent = emit(client, self.out, data, chunk, last, took).await;
+        let framing = if chunk {
+            Framing::Chunks
+        } else {
+            Framing::Plain
+        };
+        let sent = emit(client, self.out, data, framing, last, took).await;
         flow.download.set(Waits::Server);
         self.x.record.bytes += data.len() as u64;
         sent.map_err(|_| Down::Client(Stopped::Client))
     }
 
-    /// Reads more from the server; `false` at its end.
+    /// Reads more from the server; `false` at its end, which records say.
     async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
+        loop {
+            if self.records.as_ref().is_some_and(Records::is_over) {
+                return Ok(false);
+            }
+            let before = buf.filled().len();
+            match (self.receive(buf).await?, &mut self.records) {
+                (more, None) => return Ok(more),
+                // It breaks off.
+                (false, Some(_)) => return Err(Down::Server(Cause::Broken)),
+                (true, Some(records)) => {
+                    let came = &mut buf.filled_mut()[before..];
+                    let length = came.len();
+                    let data = records.decode(came);
+                    let data = data.map_err(|_| Down::Server(Cause::Malformed))?;
+                    buf.drop_last(length - data);
+                    if data > 0 {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self, buf: &mut Buf) -> Result<bool, Down> {
         self.flow.clock.allow(self.upstream.timeouts.body);
         // The answer's beginning was just waited for; what reads more and more of a body has to mind others' turns.
         let told = if self.flow.heard.get() {

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,13 +15,14 @@ use tandem_net::Socket;
 use tandem_telemetry::{Phase, Stopped};
 
 use super::body::{Body, BodyError};
-use super::clock::Clock;
+use super::clock::{Clock, Elapsed};
 use super::connection::{After, Exchange, Outs};
 use super::download::{Down, Download};
 use super::forward::{failure, is_repeatable};
 use super::gone::Watch;
 use super::reply::TOO_LARGE;
-use super::upload::{UploadError, upload};
+use super::upload::{Framing, UploadError, upload};
+use crate::fastcgi::{self, Call, Records};
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
 use crate::head::BodyLength;
 use crate::request_id::{DIGITS, RequestId};
@@ -92,6 +94,12 @@ pub(super) async fn exchange(
             return Done::Stopped(stopped, Phase::Request);
         }
     }
+    if upstream.fastcgi.is_some()
+        && body.left().is_none()
+        && let Err(done) = gather(x, body).await
+    {
+        return done;
+    }
     let out = &mut *outs.request_out;
     out.clear();
     write_head(x, upstream, body, out);
@@ -105,11 +113,15 @@ pub(super) async fn exchange(
         upload: Cell::new(Waits::Server),
         download: Cell::new(Waits::Server),
     };
-    let chunk = x.request.head.body() == BodyLength::Chunked;
+    let framing = match x.request.head.body() {
+        _ if upstream.fastcgi.is_some() => Framing::Records,
+        BodyLength::Chunked => Framing::Chunks,
+        BodyLength::None | BodyLength::Known(_) => Framing::Plain,
+    };
     let knows_interim = x.request.head.minor() == 1;
     let end = {
         let limit = upstream.timeouts.body;
-        let upload = pin!(upload(conn, socket, body, out, chunk, &flow, limit));
+        let upload = pin!(upload(conn, socket, body, out, framing, &flow, limit));
         let again = is_repeatable(x);
         let download = pin!(
             Download {
@@ -120,6 +132,7 @@ pub(super) async fn exchange(
                 missing,
                 again,
                 is_last: false,
+                records: upstream.fastcgi.as_ref().map(|_| Records::default()),
                 response: outs.response,
                 out: outs.response_out,
             }
@@ -192,7 +205,65 @@ pub(super) async fn exchange(
     }
 }
 
+/// What is said of a body that would have to be held until its length is known.
+const NO_LENGTH: &str = "this program wants to know how long a body is before it begins";
+
+/// Reads a body that does not say its length, which parameters have to, as far as it may be kept.
+async fn gather(x: &Exchange<'_>, body: &mut Body<'_>) -> Result<(), Done> {
+    let (conn, limit) = (x.conn, x.snapshot.config.timeouts.body);
+    while !body.is_complete() {
+        let read = async { body.next(&conn.client).await.map(drop) };
+        match conn.clock.limit(limit, read).await {
+            Ok(Ok(())) if body.can_replay() => {}
+            Ok(Ok(())) => return Err(Done::Refused(411, NO_LENGTH)),
+            Ok(Err(BodyError::Malformed)) => {
+                let rule = strictness::CHUNKS;
+                return Err(Done::Refused(rule.status, rule.words));
+            }
+            Ok(Err(BodyError::TooLarge)) => return Err(Done::Refused(413, TOO_LARGE)),
+            Ok(Err(BodyError::Gone)) => {
+                return Err(Done::Stopped(Stopped::Client, Phase::Request));
+            }
+            Err(Elapsed) => return Err(Done::Refused(408, "the body did not come in time")),
+        }
+    }
+    Ok(())
+}
+
+/// Appends the request as a program gets it that speaks FastCGI: made of the head that a server of HTTP would get.
+fn write_call(x: &Exchange<'_>, call: &Call, head: &[u8], body: &Body<'_>, out: &mut Vec<u8>) {
+    let (first, kept) = body.begun();
+    let begun = (first.len() + kept.len()) as u64;
+    let request = &x.request;
+    // The port of the connection is that of the client only when that opened it.
+    let is_peer = request.client == request.peer.ip().to_canonical();
+    let port = if is_peer { request.peer.port() } else { 0 };
+    fastcgi::write(
+        out,
+        head,
+        &fastcgi::Facts {
+            call,
+            uri: call.uri.as_deref().unwrap_or_else(|| request.target()),
+            version: request.head.version(),
+            client: SocketAddr::new(request.client, port),
+            server: x.conn.client.local_address(),
+            secure: request.secure,
+            user: x.edits.as_deref().map_or("", |edits| &edits.user),
+            length: begun + body.left().unwrap_or(0),
+        },
+    );
+}
+
 fn write_head(x: &Exchange<'_>, upstream: &Upstream, body: &Body<'_>, out: &mut Vec<u8>) {
+    if let Some(call) = &upstream.fastcgi {
+        let mut head = Vec::new();
+        write_http(x, upstream, body, &mut head);
+        return write_call(x, call, &head, body, out);
+    }
+    write_http(x, upstream, body, out);
+}
+
+fn write_http(x: &Exchange<'_>, upstream: &Upstream, body: &Body<'_>, out: &mut Vec<u8>) {
     let address = match &upstream.address {
         // Only a request without a Host field needs it.
         Endpoint::Tcp(at) if x.request.head.host(x.request.bytes).is_empty() => at.to_string(),

@@ -301,7 +301,12 @@ async fn attempt(
     let key = Key::new(upstream, x);
     let now = x.conn.clock.now();
     let alike = x.conn.shared().pool.alike(&key);
-    if let Some(socket) = alike.take(now) {
+    // A program that speaks FastCGI has one request a connection.
+    let idle = match upstream.fastcgi {
+        None => alike.take(now),
+        Some(_) => None,
+    };
+    if let Some(socket) = idle {
         x.record.reuse(now);
         match exchange(x, upstream, &socket, body, missing, outs).await {
             Done::Failed(Failure {

@@ -11,9 +11,21 @@ use super::client::Wire;
 use super::connection::Conn;
 use super::exchange::{Flow, Waits};
 use super::stream::{End, Moved, PIECE, WORTH, stream};
+use crate::fastcgi;
 
 /// Up to this size a piece of a body is copied behind its head, in bytes: cheaper than handing the kernel a list.
 const COPIED: usize = 4096;
+
+/// How pieces of a body are told apart from what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// By a length that was said before, or by the end of the connection.
+    Plain,
+    /// As chunks.
+    Chunks,
+    /// As records of FastCGI.
+    Records,
+}
 
 /// Why a request could not be sent.
 pub(super) enum UploadError {
@@ -29,7 +41,7 @@ pub(super) async fn upload(
     socket: &Socket,
     body: &mut Body<'_>,
     out: &mut Vec<u8>,
-    chunk: bool,
+    framing: Framing,
     flow: &Flow<'_>,
     limit: Duration,
 ) -> Result<(), UploadError> {
@@ -40,18 +52,19 @@ pub(super) async fn upload(
     flow.clock.allow(limit);
     let mut last = body.is_complete();
     let (first, kept) = body.begun();
-    if first.is_empty() {
-        let end = last.then(|| body.trailers());
-        emit(socket, out, kept, chunk, end, took).await
+    let end = last.then(|| body.trailers());
+    if first.is_empty() || kept.is_empty() {
+        let data = if first.is_empty() { kept } else { first };
+        emit(socket, out, data, framing, end, took).await
     } else {
-        // A body of known length: `kept` follows as it is.
-        match emit(socket, out, first, false, None, took).await {
-            Ok(()) if !kept.is_empty() => emit(socket, out, kept, false, None, took).await,
-            sent => sent,
+        match emit(socket, out, first, framing, None, took).await {
+            Ok(()) => emit(socket, out, kept, framing, end, took).await,
+            failed => failed,
         }
     }
     .map_err(|_| UploadError::Server)?;
-    let mut streams = true;
+    let may_stream = framing == Framing::Plain;
+    let mut streams = may_stream;
     while !last {
         flow.upload.set(Waits::Client);
         if streams {
@@ -62,10 +75,10 @@ pub(super) async fn upload(
         }
         let piece = body.next(&conn.client).await.map_err(UploadError::Body)?;
         last = piece.last.is_some();
-        streams = piece.data.len() >= PIECE;
+        streams = may_stream && piece.data.len() >= PIECE;
         flow.clock.allow(limit);
         flow.upload.set(Waits::Server);
-        emit(socket, out, piece.data, chunk, piece.last, took)
+        emit(socket, out, piece.data, framing, piece.last, took)
             .await
             .map_err(|_| UploadError::Server)?;
         flow.left.set(body.left());
@@ -108,31 +121,55 @@ async fn unseen(
     }
 }
 
-/// Sends what is in `out` (and empties it) and `data`, as a chunk if asked; `last` ends a body in chunks, with the trailers
-/// that may be passed on of the lines it holds.
+/// Sends what is in `out` (and empties it) and `data` in its framing; `last` ends a body, in chunks with the trailers that
+/// may be passed on of the lines it holds.
 pub(super) async fn emit(
     to: &impl Wire,
     out: &mut Vec<u8>,
-    data: &[u8],
-    chunk: bool,
+    mut data: &[u8],
+    framing: Framing,
     last: Option<&[u8]>,
     took: impl Fn(usize),
 ) -> io::Result<()> {
-    if chunk && !data.is_empty() {
-        let _ = write!(out, "{:x}\r\n", data.len());
+    while framing == Framing::Records && data.len() > fastcgi::MOST {
+        let (piece, rest) = data.split_at(fastcgi::MOST);
+        out.extend_from_slice(&fastcgi::header(piece.len()));
+        send(to, out, piece, b"", &took).await?;
+        data = rest;
     }
     let end;
-    let tail: &[u8] = match (chunk, data.is_empty(), last) {
-        (true, false, None) => b"\r\n",
-        (true, false, Some(b"")) => b"\r\n0\r\n\r\n",
-        (true, true, Some(b"")) => b"0\r\n\r\n",
-        (true, empty, Some(trailers)) => {
+    let tail: &[u8] = match (framing, data.is_empty(), last) {
+        (Framing::Chunks, false, None) => b"\r\n",
+        (Framing::Chunks, false, Some(b"")) => b"\r\n0\r\n\r\n",
+        (Framing::Chunks, true, Some(b"")) => b"0\r\n\r\n",
+        (Framing::Chunks, empty, Some(trailers)) => {
             let begin: &[u8] = if empty { b"0\r\n" } else { b"\r\n0\r\n" };
             end = [begin, trailers, b"\r\n"].concat();
             &end
         }
+        (Framing::Records, _, Some(_)) => &fastcgi::end_of_body(),
         _ => b"",
     };
+    match framing {
+        Framing::Chunks if !data.is_empty() => {
+            let _ = write!(out, "{:x}\r\n", data.len());
+        }
+        Framing::Records if !data.is_empty() => {
+            out.extend_from_slice(&fastcgi::header(data.len()));
+        }
+        _ => {}
+    }
+    send(to, out, data, tail, &took).await
+}
+
+/// Sends what is in `out` (and empties it), `data` and `tail`.
+async fn send(
+    to: &impl Wire,
+    out: &mut Vec<u8>,
+    data: &[u8],
+    tail: &[u8],
+    took: &impl Fn(usize),
+) -> io::Result<()> {
     let mut sent = 0;
     let mut pieces;
     let mut left: &mut [IoSlice<'_>] = if data.len() <= COPIED {

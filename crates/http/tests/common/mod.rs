@@ -241,6 +241,7 @@ pub fn upstream(to: SocketAddr) -> Upstream {
         tls: None,
         host: None,
         proxy: None,
+        fastcgi: None,
         timeouts: timeouts(),
         idle: None,
         retry_on: None,

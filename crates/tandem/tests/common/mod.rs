@@ -4,6 +4,7 @@
 
 pub mod calls;
 pub mod certificate;
+pub mod fpm;
 pub mod loopback;
 pub mod machine;
 pub mod namespaces;

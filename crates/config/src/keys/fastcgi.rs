@@ -1,0 +1,105 @@
+//! `fastcgi`: how a program is asked that does not speak HTTP, and which of its scripts.
+
+use std::sync::Arc;
+
+use tandem_model::FastCgi;
+use toml::de::DeValue;
+
+use crate::kinds::{MAP, PATH};
+use crate::reader::Reader;
+use crate::span::Item;
+use crate::table::Need::{Default as Is, Else};
+use crate::table::{Kind, Table, key};
+
+/// `None` is HTTP.
+pub(crate) const FASTCGI: Kind<Option<Arc<FastCgi>>> = Kind {
+    text: "true or table",
+    read: |reader, item| match item.get_ref() {
+        DeValue::Boolean(on) => Some(on.then(Arc::default)),
+        DeValue::Table(_) => Some(Some(Arc::new(KEYS.read_item(reader, item)?.draft))),
+        _ => {
+            reader.expected(item, "true or a table like { root = \"/var/www/shop\" }");
+            None
+        }
+    },
+};
+
+pub(crate) static KEYS: Table<FastCgi> = Table {
+    heading: "fastcgi = { ... }",
+    label: "`fastcgi`",
+    doc: "The program speaks FastCGI, as PHP-FPM does. With `root` the path says which script is run: one of its own (`/a/x.php`, and what follows in the path is its `PATH_INFO`), or that of the directory, or `front`; without, the program gets every path as `PATH_INFO`.",
+    keys: &[
+        &key(
+            "root",
+            PATH,
+            Else("the program answers every path itself"),
+            "The directory of its scripts, as the program knows it. Where this node has it too, a script that is not there is answered 404, or by `front`.",
+            |f: &mut FastCgi, v| f.root = Some(v.value),
+        ),
+        &key(
+            "front",
+            Kind {
+                text: "path of a URL",
+                read: |reader, item| front(reader, item),
+            },
+            Else("404"),
+            "The script that answers where there is none for a path: `\"/index.php\"`.",
+            |f: &mut FastCgi, v| f.front = Some(v.value),
+        ),
+        &key(
+            "index",
+            Kind {
+                text: "file name",
+                read: |reader, item| {
+                    reader.parsed(item, "a name like \"index.php\"", |text| {
+                        if text.is_empty() || text.contains(['/', '\0']) {
+                            Err("the script of a directory is a file in it")
+                        } else {
+                            Ok(text.to_owned())
+                        }
+                    })
+                },
+            },
+            Is("\"index.php\""),
+            "The script of a directory.",
+            |f: &mut FastCgi, v| f.index = v.value,
+        ),
+        &key(
+            "extension",
+            Kind {
+                text: "text",
+                read: |reader, item| {
+                    reader.parsed(item, "an extension like \".php\"", |text| {
+                        if text.len() > 1 && text.starts_with('.') && !text.contains(['/', '\0']) {
+                            Ok(text.to_owned())
+                        } else {
+                            Err("an extension begins with a dot: \".php\"")
+                        }
+                    })
+                },
+            },
+            Is("\".php\""),
+            "How the names of scripts end.",
+            |f: &mut FastCgi, v| f.extension = v.value,
+        ),
+        &key(
+            "params",
+            MAP,
+            Else("the usual ones alone"),
+            "Parameters beside the usual ones, or in their place: `{ APP_ENV = \"production\" }`.",
+            |f: &mut FastCgi, v| f.params = v.value,
+        ),
+    ],
+};
+
+fn front(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
+    reader.parsed(item, "a path like \"/index.php\"", |text| {
+        let is_file = text.starts_with('/') && !text.ends_with('/');
+        let climbs = text.split('/').any(|part| matches!(part, "." | ".."));
+        if is_file && !climbs && !text.contains('\0') {
+            Ok(text.to_owned())
+        } else {
+            Err("the script that answers begins with / and names a file below `root`")
+        }
+    })
+}

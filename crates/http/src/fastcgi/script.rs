@@ -1,0 +1,150 @@
+//! Which script a path asks for.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tandem_model::FastCgi;
+
+/// What a program is asked to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What the file says of the program.
+    pub program: Arc<FastCgi>,
+    /// The script, from the root: `SCRIPT_NAME`. Empty for a program that answers every path itself.
+    pub script: Vec<u8>,
+    /// What follows in the path: `PATH_INFO`.
+    pub info: Vec<u8>,
+    /// Path and query for `REQUEST_URI`, where they are not as the client sent them.
+    pub uri: Option<Vec<u8>>,
+}
+
+impl Call {
+    /// What a path in its normal form asks for; `None` is nothing that there is. It may ask the disk, so it is called where
+    /// that may take its time, unless [`is_known`](Self::is_known).
+    pub fn of(program: &Arc<FastCgi>, path: &[u8]) -> Option<Self> {
+        let root = program.root.as_deref();
+        match root.filter(|root| root.is_dir()) {
+            Some(root) => Self::find(program, path, |script| below(root, script).is_file()),
+            // Its files are elsewhere, where the program runs: it will say itself what is not there.
+            None => Self::find(program, path, |script| is_plausible(program, path, script)),
+        }
+    }
+
+    /// Whether no disk is asked.
+    pub fn is_known(program: &FastCgi) -> bool {
+        program.root.is_none()
+    }
+
+    fn find(program: &Arc<FastCgi>, path: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Option<Self> {
+        let call = |script: &[u8], info: &[u8]| Self {
+            program: program.clone(),
+            script: script.into(),
+            info: info.into(),
+            uri: None,
+        };
+        if program.root.is_none() {
+            return Some(call(b"", path));
+        }
+        let own = split(path, program.extension.as_bytes());
+        if let Some((script, info)) = own.filter(|(script, _)| is_there(script)) {
+            return Some(call(script, info));
+        }
+        if path.ends_with(b"/") {
+            let script = [path, program.index.as_bytes()].concat();
+            if is_there(&script) {
+                return Some(call(&script, b""));
+            }
+        }
+        let front = program.front.as_deref()?;
+        Some(call(front.as_bytes(), b""))
+    }
+
+    /// The script's file, as the program knows it.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let root = self.program.root.as_deref()?;
+        Some(below(root, &self.script))
+    }
+}
+
+/// The path up to the first part of it that is called like a script, and what follows.
+fn split<'a>(path: &'a [u8], extension: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let ends = memchr::memmem::find_iter(path, extension).map(|at| at + extension.len());
+    let mut ends = ends.filter(|&end| matches!(path.get(end), None | Some(b'/')));
+    ends.next().map(|end| path.split_at(end))
+}
+
+/// Of a program whose files are not here: what is called like a script is one; of a directory nothing is known where `front`
+/// would answer for it.
+fn is_plausible(program: &FastCgi, path: &[u8], script: &[u8]) -> bool {
+    path.starts_with(script) || program.front.is_none()
+}
+
+fn below(root: &Path, script: &[u8]) -> PathBuf {
+    let script = script.strip_prefix(b"/").unwrap_or(script);
+    root.join(std::ffi::OsStr::from_bytes(script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THERE: [&[u8]; 4] = [b"/index.php", b"/a/x.php", b"/admin/index.php", b"/v.php/y"];
+
+    fn program(front: Option<&str>) -> Arc<FastCgi> {
+        Arc::new(FastCgi {
+            root: Some("/no/such/directory".into()),
+            front: front.map(str::to_owned),
+            ..FastCgi::default()
+        })
+    }
+
+    fn asked(front: Option<&str>, path: &str) -> Option<(String, String)> {
+        let call = Call::find(&program(front), path.as_bytes(), |script| {
+            THERE.contains(&script)
+        });
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        call.map(|call| (text(call.script), text(call.info)))
+    }
+
+    #[test]
+    fn a_script_is_what_is_called_like_one_and_there_and_the_rest_is_its_path() {
+        let script = |script: &str, info: &str| Some((script.to_owned(), info.to_owned()));
+        assert_eq!(asked(None, "/a/x.php"), script("/a/x.php", ""));
+        assert_eq!(asked(None, "/a/x.php/b/c"), script("/a/x.php", "/b/c"));
+        assert_eq!(asked(None, "/a/x.php/"), script("/a/x.php", "/"));
+        assert_eq!(asked(None, "/admin/"), script("/admin/index.php", ""));
+        assert_eq!(asked(None, "/"), script("/index.php", ""));
+        for nothing in ["/a/none.php", "/a/x.phps", "/admin", "/image.png", "/a/"] {
+            assert_eq!(asked(None, nothing), None, "{nothing}");
+            let front = asked(Some("/index.php"), nothing);
+            assert_eq!(front, script("/index.php", ""), "{nothing}");
+        }
+        // Where the first is no file, a later one is not taken for it.
+        assert_eq!(asked(None, "/image.php.png/x.php"), None);
+    }
+
+    #[test]
+    fn of_files_that_are_elsewhere_names_alone_are_known() {
+        let asked = |front, path: &str| {
+            let call = Call::of(&program(front), path.as_bytes());
+            call.map(|call| String::from_utf8(call.script).unwrap())
+        };
+        assert_eq!(asked(None, "/a/x.php/b").as_deref(), Some("/a/x.php"));
+        assert_eq!(asked(None, "/a/").as_deref(), Some("/a/index.php"));
+        assert_eq!(asked(None, "/image.png"), None);
+        let front = Some("/main.php");
+        assert_eq!(asked(front, "/a/x.php/b").as_deref(), Some("/a/x.php"));
+        assert_eq!(asked(front, "/a/").as_deref(), Some("/main.php"));
+    }
+
+    #[test]
+    fn a_program_without_a_root_answers_every_path() {
+        let program = Arc::new(FastCgi::default());
+        let call = Call::of(&program, b"/a/x.php").unwrap();
+        assert_eq!(
+            (&*call.script, &*call.info, call.file()),
+            (&b""[..], &b"/a/x.php"[..], None)
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! Programs that speak FastCGI, from outside: PHP-FPM as servers, and `php-cgi` as an application.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use common::fpm::{self, Fpm};
+use common::node::Node;
+use common::{Dir, PATIENCE, get, has, raw, request, send, wait_until};
+use rustix::process::Signal;
+
+const SHOW: &str = r#"<?php
+$all = $_SERVER;
+ksort($all);
+header("Content-Type: application/json");
+echo json_encode(["server" => $all, "get" => $_GET, "post" => $_POST, "length" => strlen(file_get_contents("php://input"))]);
+"#;
+
+/// Files of a small shop, below `www`.
+fn shop(dir: &Dir) {
+    dir.file("www/show.php", SHOW);
+    dir.file("www/style.css", "body {}\n");
+    dir.file(
+        "www/index.php",
+        "<?php echo 'front ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];",
+    );
+    dir.file("www/admin/index.php", "<?php echo 'admin';");
+    dir.file(
+        "www/status.php",
+        "<?php http_response_code(410); header('X-A: 1'); echo 'gone';",
+    );
+    dir.file("www/echo.php", "<?php readfile('php://input');");
+    dir.file("www/there.php", "<?php header('Location: /here');");
+    dir.file(
+        "www/large.php",
+        "<?php for ($i = 0; $i < 500; $i++) echo str_repeat(chr(65 + $i % 26), 10000);",
+    );
+    dir.file(
+        "www/complain.php",
+        "<?php error_log('this is wrong'); echo 'fine';",
+    );
+    dir.file("www/slow.php", "<?php echo str_repeat('x', 70000); flush(); if (ob_get_level()) ob_flush(); usleep(20000000); echo 'end';");
+    dir.file("www/sleep.php", "<?php for ($i = 0; $i < 2000 && !file_exists('gate'); $i++) { usleep(10000); clearstatcache(); } echo 'done';");
+    dir.file("www/pid.php", "<?php echo getmypid();");
+    // The page of the test's own directory would answer for the front.
+    let _ = std::fs::remove_file(dir.path().join("www/index.html"));
+}
+
+/// A node before one PHP-FPM.
+fn node(keys: &str, processes: u32) -> (Node, Fpm) {
+    let mut fpm = None;
+    let text = format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [\n\
+         {{ path = [\"~\\\\.php(/|$)\", \"*/\"], to = \"php\" }},\n\
+         {{ method = [\"GET\", \"HEAD\"], to = \"www\", missing = \"php\" }},\n{{ to = \"php\" }} ]\n\
+         [site.www]\nroot = \"www\"\n\
+         [backend.php]\nservers = [\"unix:{{dir}}/php.sock\"]\nfastcgi = {{ root = \"{{dir}}/www\", {keys} }}\n"
+    );
+    let node = Node::start_with(&text, |dir| {
+        shop(dir);
+        fpm = Some(Fpm::start(dir, "php", processes));
+    });
+    // The node's own page is written after what a test prepares.
+    let _ = std::fs::remove_file(node.dir.path().join("www/index.html"));
+    (node, fpm.expect("it was started"))
+}
+
+#[test]
+fn php_gets_a_request_as_a_web_server_gives_it() {
+    if !fpm::is_here() {
+        return;
+    }
+    let (node, _fpm) = node(
+        "params = { APP_ENV = \"test\", SERVER_SOFTWARE = \"mine\" }",
+        2,
+    );
+    let page = request(
+        node.address(),
+        "GET",
+        "/show.php/more/%61?q=1&r=%20",
+        "Cookie: a=1\r\nX-Mine: yes\r\nProxy: http://evil\r\nX_Mine: no\r\nX-Forwarded-For: 6.6.6.6\r\n",
+        b"",
+    );
+    let shown = page.expect("an answer").json();
+    let server = &shown["server"];
+    let root = node.dir.path().join("www").to_string_lossy().into_owned();
+    for (name, value) in [
+        ("REQUEST_METHOD", "GET"),
+        ("REQUEST_URI", "/show.php/more/%61?q=1&r=%20"),
+        ("SCRIPT_NAME", "/show.php"),
+        ("PATH_INFO", "/more/a"),
+        ("QUERY_STRING", "q=1&r=%20"),
+        ("SCRIPT_FILENAME", &format!("{root}/show.php")),
+        ("DOCUMENT_ROOT", &root),
+        ("HTTP_HOST", "test.example"),
+        ("HTTP_COOKIE", "a=1"),
+        ("HTTP_X_MINE", "yes"),
+        ("HTTP_X_FORWARDED_FOR", "127.0.0.1"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("SERVER_NAME", "test.example"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("SERVER_SOFTWARE", "mine"),
+        ("APP_ENV", "test"),
+    ] {
+        assert_eq!(server[name], value, "{name} of {server}");
+    }
+    for name in ["HTTP_PROXY", "HTTPS", "REMOTE_USER"] {
+        assert!(server.get(name).is_none(), "{name} of {server}");
+    }
+    assert_eq!(shown["get"]["r"], " ");
+    // What PHP sees of the request's id is what the log has.
+    let id = server["HTTP_X_REQUEST_ID"].as_str().expect("an id");
+    wait_until("the log has it", || node.access_log().contains(id));
+}
+
+#[test]
+fn bodies_reach_php_whole_whatever_their_framing() {
+    if !fpm::is_here() {
+        return;
+    }
+    let (node, _fpm) = node("", 2);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let page =
+        request(node.address(), "POST", "/show.php", form, b"a=1&b=%C3%BC").expect("an answer");
+    let shown = page.json();
+    assert_eq!(
+        (&shown["post"]["a"], &shown["post"]["b"]),
+        (&"1".into(), &"ü".into())
+    );
+    assert_eq!(shown["server"]["CONTENT_LENGTH"], "12");
+    // Longer than a record, and than what is kept for another try.
+    let large: Vec<u8> = (0..3_000_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
+    let page = request(node.address(), "PUT", "/echo.php", "", &large).expect("an answer");
+    assert!(page.body == large, "{} bytes came back", page.body.len());
+    let small = b"POST /show.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n";
+    let answer = raw(node.address(), small).expect("an answer");
+    let shown = common::parse(&answer).expect("a whole answer").json();
+    assert_eq!(
+        (&shown["length"], &shown["server"]["CONTENT_LENGTH"]),
+        (&11.into(), &"11".into())
+    );
+    // Too long to be held until its length is known.
+    let mut stream = TcpStream::connect(node.address()).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    stream
+        .write_all(b"POST /show.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .expect("a head");
+    let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+    let _ = stream
+        .write_all(&chunk)
+        .and_then(|()| stream.write_all(&chunk));
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).expect("an answer");
+    assert_eq!(&head, b"HTTP/1.1 411");
+}
+
+#[test]
+fn answers_of_php_come_whole_with_their_status() {
+    if !fpm::is_here() {
+        return;
+    }
+    let (node, _fpm) = node("", 2);
+    let large = get(node.address(), "/large.php");
+    assert_eq!(large.body.len(), 5_000_000);
+    let right = large.body.chunks(10_000).enumerate();
+    for (i, part) in right {
+        assert!(part.iter().all(|&b| usize::from(b) == 65 + i % 26), "{i}");
+    }
+    let gone = get(node.address(), "/status.php");
+    assert_eq!(
+        (gone.status, gone.field("X-A"), &*gone.text()),
+        (410, Some("1"), "gone")
+    );
+    let there = get(node.address(), "/there.php");
+    assert_eq!(
+        (there.status, there.field("Location")),
+        (302, Some("/here"))
+    );
+    let head = request(node.address(), "HEAD", "/large.php", "", b"").expect("an answer");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    // HTTP/1.0 has no chunks: the end of the connection is the end.
+    let old = raw(node.address(), b"GET /large.php HTTP/1.0\r\n\r\n").expect("an answer");
+    assert!(old.len() > 5_000_000);
+    assert_eq!(get(node.address(), "/complain.php").text(), "fine");
+    wait_until("the complaint is in the log", || {
+        node.log().contains("this is wrong")
+    });
+}
+
+#[test]
+fn files_are_the_sites_scripts_are_phps_and_the_front_answers_the_rest() {
+    if !fpm::is_here() {
+        return;
+    }
+    let (node, _fpm) = node("front = \"/index.php\"", 2);
+    let text = |path: &str| get(node.address(), path).text();
+    assert_eq!(text("/style.css"), "body {}\n");
+    assert_eq!(text("/"), "front / /index.php");
+    assert_eq!(text("/cart/7?x=1"), "front /cart/7?x=1 /index.php");
+    assert_eq!(text("/none.php"), "front /none.php /index.php");
+    assert_eq!(text("/admin/"), "admin");
+    assert_eq!(
+        get(node.address(), "/admin").field("Location"),
+        Some("/admin/")
+    );
+    let post = request(node.address(), "POST", "/cart", "", b"a=1").expect("an answer");
+    assert_eq!(post.text(), "front /cart /index.php");
+    // The source of a script is never sent, however its path is written.
+    for path in [
+        "/index.php",
+        "/index%2ephp",
+        "/index.php/",
+        "//index.php",
+        "/admin/../index.php",
+        "/INDEX.PHP",
+        "/index.php%00",
+        "/index.php%20",
+    ] {
+        let page = get(node.address(), path);
+        assert!(!page.text().contains("<?php"), "{path}: {}", page.text());
+    }
+}
+
+#[test]
+fn without_a_front_what_is_not_there_is_not_found_and_php_is_not_asked() {
+    if !fpm::is_here() {
+        return;
+    }
+    let (node, fpm) = node("", 1);
+    assert_eq!(get(node.address(), "/").text(), "front / /index.php");
+    fpm.kill();
+    for path in ["/none.php", "/none", "/style.css/x.php"] {
+        assert_eq!(get(node.address(), path).status, 404, "{path}");
+    }
+    let down = get(node.address(), "/show.php").status;
+    assert!((502..504).contains(&down), "{down}");
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
+    if !fpm::is_here() {
+        return;
+    }
+    let (node, fpm) = node("", 1);
+    let mut stream = TcpStream::connect(node.address()).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    stream
+        .write_all(b"GET /slow.php HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("a request");
+    let mut begun = [0; 1000];
+    stream.read_exact(&mut begun).expect("the answer begins");
+    for process in fpm.processes() {
+        send(process, Signal::KILL);
+    }
+    let mut rest = Vec::new();
+    let ended = stream.read_to_end(&mut rest);
+    let whole = [&begun[..], &rest].concat();
+    assert!(
+        ended.is_err() || !whole.ends_with(b"\r\n0\r\n\r\n"),
+        "a client can tell"
+    );
+    wait_until("the log says who ended it", || {
+        node.access_log().contains("server-failed/body")
+    });
+}
+
+#[test]
+fn a_get_is_asked_again_where_another_php_is_and_a_post_is_not() {
+    if !fpm::is_here() {
+        return;
+    }
+    let mut fpms = Vec::new();
+    let text = "[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = { to = \"php\" }\n\
+                [backend.php]\nservers = [\"unix:{dir}/one.sock\", \"unix:{dir}/two.sock\"]\n\
+                fastcgi = { root = \"{dir}/www\" }\nbalance = \"first\"\n";
+    let node = Node::start_with(text, |dir| {
+        shop(dir);
+        fpms.push(Fpm::start(dir, "one", 2));
+        fpms.push(Fpm::start(dir, "two", 2));
+    });
+    let address = node.address();
+    let busy = |server: &str| {
+        let series =
+            |line: &str| line.starts_with("tandem_server_in_flight") && line.contains(server);
+        let text = node.admin("GET /metrics").text();
+        text.lines()
+            .any(|line| series(line) && line.ends_with(" 1"))
+    };
+    for (method, status) in [("POST", 502), ("GET", 200)] {
+        let asked = std::thread::spawn(move || {
+            request(address, method, "/sleep.php", "", b"").map(|page| page.status)
+        });
+        wait_until("the first has it", || busy("one.sock"));
+        for process in fpms[0].processes() {
+            send(process, Signal::KILL);
+        }
+        if status == 200 {
+            wait_until("the second has it", || busy("two.sock"));
+            node.dir.file("www/gate", "");
+        }
+        let answered = asked.join().expect("no panic").expect("an answer");
+        assert_eq!(answered, status, "{method}");
+        wait_until("PHP-FPM has new processes", || {
+            fpms.iter().all(|fpm| fpm.processes().len() == 2)
+        });
+    }
+    // One that is gone is no failure as long as another is there.
+    fpms.remove(0).kill();
+    for _ in 0..20 {
+        assert_eq!(get(address, "/pid.php").status, 200);
+    }
+}
+
+#[test]
+fn an_application_may_be_a_program_that_speaks_fastcgi() {
+    if !has("php-cgi", &["-v"]) {
+        return;
+    }
+    let node = Node::start_with(
+        "[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = { to = \"shop\" }\n\
+         [app.shop]\nrun = [\"php-cgi\", \"-b\", \"{host}:{port}\"]\nenv = { PHP_FCGI_CHILDREN = \"2\" }\n\
+         fastcgi = { root = \"{dir}/www\", front = \"/index.php\" }\n",
+        shop,
+    );
+    wait_until("the program answers", || {
+        get(node.address(), "/a").text() == "front /a /index.php"
+    });
+}
