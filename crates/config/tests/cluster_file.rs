@@ -62,7 +62,7 @@ fn the_six_machines_load() {
         ["sessions: 3 copies, on cache1, cache2, edge; the third voter is on edge: any 1 may die"]
     );
     let routes = &cluster.listeners[0].routes;
-    assert_eq!(routes[0].missing.as_deref(), Some("shop"));
+    assert_eq!(routes[0].missing, ["shop"]);
     assert_eq!(routes[0].line, routes[1].line - 1);
 }
 

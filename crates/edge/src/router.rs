@@ -157,11 +157,11 @@ impl Compiler<'_> {
                 let level = Level::new(&route.when).map_err(error)?;
                 here.levels.push(Arc::new(level));
             }
-            if let Some(service) = &route.missing {
-                here.governance.missing = {
-                    let plain = Overrides::default();
-                    Some(self.service(service, &plain).map_err(error)?)
-                };
+            if !route.missing.is_empty() {
+                let plain = Overrides::default();
+                let others = route.missing.iter();
+                let others = others.map(|service| self.service(service, &plain).map_err(error));
+                here.governance.missing = others.collect::<Result<_, _>>()?;
             }
             let deed: Arc<dyn Handler> = match &route.action {
                 Action::Routes(nested) => {

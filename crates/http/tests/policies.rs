@@ -234,7 +234,7 @@ fn a_service_sees_the_changed_path_and_so_does_the_one_asked_in_its_place() {
         });
         let name = Arc::from("test");
         let mut governance = Governance::new(&name).and(&policies).unwrap();
-        governance.missing = Some(forward_to(vec![upstream(server)], &Heard::default()));
+        governance.missing = vec![forward_to(vec![upstream(server)], &Heard::default())];
         let rig = Rig::new(config(governance.around(nothing).unwrap()));
         let answer = rig
             .talk("GET /shop//x/../a%20b?c HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")

@@ -250,7 +250,7 @@ fn collect_files<'a>(routes: &'a [Route], files: &mut Vec<&'a Path>) {
 
 fn collect<'a>(routes: &'a [Route], names: &mut BTreeSet<&'a str>) {
     for route in routes {
-        names.extend(route.missing.as_deref());
+        names.extend(route.missing.iter().map(String::as_str));
         match &route.action {
             Action::To(service) => {
                 names.insert(service);
@@ -462,7 +462,7 @@ impl View<'_> {
                 name: None,
                 when: Conditions::default(),
                 action: Action::To(name.into()),
-                missing: None,
+                missing: Vec::new(),
                 policies: Policies::default(),
                 log: true,
                 over: Overrides::default(),

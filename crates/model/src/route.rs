@@ -18,7 +18,7 @@ pub struct Route {
     /// What it does.
     pub action: Action,
     /// A service that is asked when the answer to a GET or HEAD is 404.
-    pub missing: Option<String>,
+    pub missing: Vec<String>,
     /// What is done to requests on the way, and to their answers.
     pub policies: Policies,
     /// Whether requests are written to the access log.

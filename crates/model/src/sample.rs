@@ -29,7 +29,7 @@ pub(crate) fn route(path: &str, to: &str) -> Route {
         name: None,
         when,
         action: Action::To(to.into()),
-        missing: None,
+        missing: Vec::new(),
         policies: crate::Policies::default(),
         log: true,
         over: Overrides::default(),

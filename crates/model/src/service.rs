@@ -201,12 +201,14 @@ pub enum ProxyVersion {
 pub struct FastCgi {
     /// The directory of its scripts; `None` for a program that answers every path itself.
     pub root: Option<PathBuf>,
-    /// How the names of scripts end, with the dot.
+    /// How the names of scripts end, with the dot; empty where every file is one.
     pub extension: String,
     /// The script of a directory.
     pub index: String,
     /// The script that answers where there is none: a path from the root.
     pub front: Option<String>,
+    /// The one script that answers every path.
+    pub script: Option<String>,
     /// Parameters beside the usual ones, or in their place.
     pub params: BTreeMap<String, String>,
 }
@@ -218,6 +220,7 @@ impl Default for FastCgi {
             extension: ".php".into(),
             index: "index.php".into(),
             front: None,
+            script: None,
             params: BTreeMap::new(),
         }
     }

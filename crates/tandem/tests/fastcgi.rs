@@ -327,3 +327,132 @@ fn an_application_may_be_a_program_that_speaks_fastcgi() {
         get(node.address(), "/a").text() == "front /a /index.php"
     });
 }
+
+/// What a usual shop's nginx.conf says, in a place of its own.
+const NGINX: &str = r"
+daemon off; master_process off; worker_processes 1; pid {dir}/{name}.pid; error_log {dir}/{name}.errors;
+events { worker_connections 64; }
+http {
+  access_log off; client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
+  uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
+  server {
+    listen {address}; server_name shop.example; root {dir}/www; index index.php index.html;
+    location / { try_files $uri $uri/ /index.php?$query_string; }
+    location ~ \.php$ {
+      fastcgi_split_path_info ^(.+?\.php)(/.*)$;
+      try_files $fastcgi_script_name =404;
+      set $path_info $fastcgi_path_info;
+      fastcgi_param PATH_INFO $path_info;
+      fastcgi_index index.php;
+      fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+      fastcgi_param QUERY_STRING $query_string;
+      fastcgi_param REQUEST_METHOD $request_method;
+      fastcgi_param CONTENT_TYPE $content_type;
+      fastcgi_param CONTENT_LENGTH $content_length;
+      fastcgi_param SCRIPT_NAME $fastcgi_script_name;
+      fastcgi_param REQUEST_URI $request_uri;
+      fastcgi_param DOCUMENT_ROOT $document_root;
+      fastcgi_param HTTPS $https if_not_empty;
+      fastcgi_param REMOTE_ADDR $remote_addr;
+      fastcgi_param APP_ENV production;
+      fastcgi_pass unix:{dir}/php.sock;
+    }
+    location ~ ^/admin/secret { deny all; }
+    location /cgi/ {
+      fastcgi_param SCRIPT_FILENAME {dir}/www/one.php; fastcgi_param REQUEST_METHOD $request_method;
+      fastcgi_param QUERY_STRING $query_string; fastcgi_pass unix:{dir}/php.sock;
+    }
+  }
+}";
+
+/// A program that ends with the test.
+struct Peer(std::process::Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        send(self.0.id(), Signal::TERM);
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn nginx_conf_for_php_means_the_same_here() {
+    if !fpm::is_here() || !has("nginx", &["-v"]) {
+        return;
+    }
+    let dir = Dir::new();
+    shop(&dir);
+    dir.file("www/one.php", "<?php echo 'one ', $_GET['a'] ?? '';");
+    dir.file("www/static/index.html", "static");
+    dir.file("www/both/index.html", "html");
+    dir.file("www/both/index.php", "<?php echo 'script';");
+    dir.file("www/empty/file", "");
+    let _fpm = Fpm::start(&dir, "php", 3);
+    let path = dir.path().to_string_lossy().into_owned();
+    let ports = common::ports::several::<2>();
+    let peers = [("nginx", ports[0]), ("tandem", ports[1])].map(|(name, port)| {
+        let text = NGINX
+            .replace("{dir}", &path)
+            .replace("{name}", name)
+            .replace("{address}", &format!("127.0.0.1:{port}"));
+        let file = dir.file(&format!("{name}.conf"), &text);
+        let mut command = match name {
+            "nginx" => std::process::Command::new("nginx"),
+            _ => {
+                let mut command = common::tandem();
+                command.arg("nginx");
+                command
+            }
+        };
+        let child = command
+            .args(["-c", &file])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let peer = Peer(child.expect("it starts"));
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        wait_until("it listens", || TcpStream::connect(address).is_ok());
+        (peer, address)
+    });
+    for path in ["/", "/style.css", "/cart", "/admin/", "/none.php"] {
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let [nginx, tandem] = [&peers[0], &peers[1]].map(|peer| {
+            let answer = raw(peer.1, head.as_bytes()).expect("an answer");
+            assert!(answer.ends_with(b"\r\n\r\n"), "no body: {path}");
+            String::from_utf8_lossy(&answer[..12]).into_owned()
+        });
+        assert_eq!(nginx, tandem, "HEAD {path}");
+    }
+    let asked = |address, method: &str, path: &str| {
+        let page = request(address, method, path, "", b"").expect("an answer");
+        let text = page.text();
+        // Pages of errors are each one's own.
+        let text = if page.status < 400 && !text.contains("<html") && !text.contains("<!doctype") {
+            text
+        } else {
+            String::new()
+        };
+        let to = page.field("Location").unwrap_or_default();
+        let to = to.rsplit_once("test.example").map_or(to, |(_, path)| path);
+        let to = to.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit());
+        (page.status, to.to_owned(), text)
+    };
+    for (method, paths) in [
+        (
+            "GET",
+            "/ /style.css /cart/7?x=1 /admin /admin/ /admin/index.php /admin/index.php/x /admin/secret/x.php /static/ /both/ \
+             /empty/ /empty /none.php /none/ /status.php /there.php /index.php/foo /index.php/ /style.css/x.php \
+             /index%2ephp /INDEX.PHP //index.php /admin/../index.php /cgi/any/thing?a=7 /cgi/",
+        ),
+        (
+            "POST",
+            "/ /cart/7 /admin/ /admin/index.php /none.php /none/ /cgi/x",
+        ),
+    ] {
+        for path in paths.split_whitespace() {
+            let [nginx, tandem] = [&peers[0], &peers[1]].map(|peer| asked(peer.1, method, path));
+            assert_eq!(nginx, tandem, "{method} {path}");
+        }
+    }
+}

@@ -40,8 +40,12 @@ fn one(
         let hint = "`check = \"tcp\"` opens a connection";
         reader.wrong_hint(&place("check"), message, Some(hint.into()));
     }
-    if fastcgi.front.is_some() && fastcgi.root.is_none() {
-        let message = "`front` is a script below `root`, and there is no `root`";
+    if fastcgi.root.is_none() && (fastcgi.front.is_some() || fastcgi.script.is_some()) {
+        let message = "`front` and `script` are below `root`, and there is no `root`";
+        reader.wrong(&place("fastcgi"), message);
+    }
+    if fastcgi.front.is_some() && fastcgi.script.is_some() {
+        let message = "with `script` no other one runs: there is nothing left for `front`";
         reader.wrong(&place("fastcgi"), message);
     }
 }

@@ -156,7 +156,7 @@ fn of_tcp(route: &route::Draft, ends_tls: bool, cluster: &Cluster, reader: &mut 
     if !route.split.is_empty() {
         let message = "requests are split, and `mode = \"tcp\"` knows none";
         reader.wrong(&route.span, message);
-    } else if route.missing.is_some() {
+    } else if !route.missing.is_empty() {
         reader.wrong(
             &route.span,
             "`missing` is of requests, and `mode = \"tcp\"` knows none",

@@ -135,13 +135,18 @@ fn targets(reader: &mut Reader<'_>, services: &[Service<'_>], route: &route::Dra
     for name in route.to.iter().chain(split).chain(&route.missing) {
         service(reader, services, name);
     }
-    if let (Some(to), Some(missing)) = (&route.to, &route.missing)
-        && to.value == missing.value
-    {
-        reader.wrong(
-            &missing.span,
-            format!("`{}` is asked already: `missing` is another one", to.value),
-        );
+    let mut asked: Vec<&str> = route.to.iter().map(|to| to.value.as_str()).collect();
+    for missing in &route.missing {
+        if asked.contains(&missing.value.as_str()) {
+            reader.wrong(
+                &missing.span,
+                format!(
+                    "`{}` is asked already: `missing` is another one",
+                    missing.value
+                ),
+            );
+        }
+        asked.push(&missing.value);
     }
     for route in route.nested.iter().flatten() {
         targets(reader, services, route);

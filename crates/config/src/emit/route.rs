@@ -68,8 +68,11 @@ pub(crate) fn route(route: &Route) -> Pairs {
     if let Some(name) = &route.name {
         pairs.put("name", quoted(name));
     }
-    if let Some(missing) = &route.missing {
-        pairs.put("missing", quoted(missing));
+    if !route.missing.is_empty() {
+        pairs.put(
+            "missing",
+            list(route.missing.iter().map(|name| quoted(name))),
+        );
     }
     if let Some(stick) = &route.over.stick {
         pairs.put("stick", spread::stick(stick));

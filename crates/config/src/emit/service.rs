@@ -11,7 +11,7 @@ use tandem_model::{
 use super::spread;
 use super::text::{Pairs, array, list, quoted};
 use crate::duration;
-use crate::keys::{app, check, site};
+use crate::keys::{app, check, fastcgi, site};
 
 pub(crate) fn service(service: &Service, implied_on: &[String]) -> String {
     let mut pairs = Pairs::default();
@@ -184,9 +184,16 @@ fn put_fastcgi(pairs: &mut Pairs, fastcgi: Option<&FastCgi>) {
     if let Some(front) = &mine.front {
         table.put("front", quoted(front));
     }
+    if let Some(script) = &mine.script {
+        table.put("script", quoted(script));
+    }
     table.put_unless("index", &mine.index, &usual.index, |index| quoted(index));
     table.put_unless("extension", &mine.extension, &usual.extension, |with| {
-        quoted(with)
+        quoted(if with.is_empty() {
+            fastcgi::EVERY
+        } else {
+            with
+        })
     });
     put_map(&mut table, "params", &mine.params);
     if table.is_empty() {

@@ -271,12 +271,14 @@ impl Maker {
 
     fn fastcgi(&mut self, check: &Check) -> Option<Arc<FastCgi>> {
         let speaks_http = matches!(check, Check::Http(..));
+        let front = self.maybe(|_| "/index.php".to_owned());
         self.maybe(|m| {
             Arc::new(FastCgi {
                 root: Some("/var/www/shop".into()),
-                extension: [".php", ".cgi"][m.below(2) as usize].into(),
+                extension: [".php", ".cgi", ""][m.below(3) as usize].into(),
                 index: ["index.php", "main.cgi"][m.below(2) as usize].into(),
-                front: m.maybe(|_| "/index.php".into()),
+                front: front.clone(),
+                script: m.maybe(|_| "/app.php".into()).filter(|_| front.is_none()),
                 params: m
                     .maybe(|m| ("APP_ENV".to_owned(), m.word()))
                     .into_iter()
@@ -450,9 +452,13 @@ impl Maker {
         let missing = match &action {
             Action::To(to) if self.services > 1 => {
                 let other = if to == "s1" { "s2" } else { "s1" };
-                self.maybe(|_| other.to_owned())
+                let mut missing = self.some(1, |_| other.to_owned());
+                if self.services > 2 && !missing.is_empty() && to != "s3" {
+                    missing.push("s3".into());
+                }
+                missing
             }
-            _ => None,
+            _ => Vec::new(),
         };
         Route {
             name: self.maybe(|_| "route-1".to_owned()),
@@ -472,7 +478,7 @@ impl Maker {
             name: None,
             when,
             action: Action::To(to.into()),
-            missing: None,
+            missing: Vec::new(),
             policies: Policies::default(),
             log: true,
             over: Overrides::default(),

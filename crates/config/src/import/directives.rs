@@ -113,10 +113,11 @@ impl Language {
         };
         let family = self.rows().find(begins)?;
         let prefix = family.name.trim_end_matches('*');
-        // One that would be refused: the others change nothing.
+        // One that would do something, or be refused: the others change nothing.
         let own = self
             .rows()
-            .filter(|row| row.name.starts_with(prefix) && matches!(row.how, How::Refused(_)))
+            .filter(|row| row.name.starts_with(prefix))
+            .filter(|row| matches!(row.how, How::Refused(_) | How::To(_)))
             .map(|row| row.name);
         nearest(name, own).is_none().then_some(family)
     }

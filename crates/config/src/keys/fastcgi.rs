@@ -11,6 +11,9 @@ use crate::span::Item;
 use crate::table::Need::{Default as Is, Else};
 use crate::table::{Kind, Table, key};
 
+/// The extension of every file.
+pub(crate) const EVERY: &str = "*";
+
 /// `None` is HTTP.
 pub(crate) const FASTCGI: Kind<Option<Arc<FastCgi>>> = Kind {
     text: "true or table",
@@ -27,7 +30,7 @@ pub(crate) const FASTCGI: Kind<Option<Arc<FastCgi>>> = Kind {
 pub(crate) static KEYS: Table<FastCgi> = Table {
     heading: "fastcgi = { ... }",
     label: "`fastcgi`",
-    doc: "The program speaks FastCGI, as PHP-FPM does. With `root` the path says which script is run: one of its own (`/a/x.php`, and what follows in the path is its `PATH_INFO`), or that of the directory, or `front`; without, the program gets every path as `PATH_INFO`.",
+    doc: "The program speaks FastCGI, as PHP-FPM does. With `root` the path says which script is run: one of its own (`/a/x.php`, and what follows in the path is its `PATH_INFO`), or that of the directory, or `front`, or always `script`; without, the program gets every path as `PATH_INFO`.",
     keys: &[
         &key(
             "root",
@@ -45,6 +48,16 @@ pub(crate) static KEYS: Table<FastCgi> = Table {
             Else("404"),
             "The script that answers where there is none for a path: `\"/index.php\"`.",
             |f: &mut FastCgi, v| f.front = Some(v.value),
+        ),
+        &key(
+            "script",
+            Kind {
+                text: "path of a URL",
+                read: |reader, item| front(reader, item),
+            },
+            Else("the path says which"),
+            "The one script that answers every path, whatever else is there: `\"/index.php\"`.",
+            |f: &mut FastCgi, v| f.script = Some(v.value),
         ),
         &key(
             "index",
@@ -70,16 +83,17 @@ pub(crate) static KEYS: Table<FastCgi> = Table {
                 text: "text",
                 read: |reader, item| {
                     reader.parsed(item, "an extension like \".php\"", |text| {
-                        if text.len() > 1 && text.starts_with('.') && !text.contains(['/', '\0']) {
-                            Ok(text.to_owned())
-                        } else {
-                            Err("an extension begins with a dot: \".php\"")
+                        let is_dotted = text.len() > 1 && text.starts_with('.');
+                        match text {
+                            EVERY => Ok(String::new()),
+                            _ if is_dotted && !text.contains(['/', '\0']) => Ok(text.to_owned()),
+                            _ => Err("an extension begins with a dot: \".php\"; with \"*\" every file is a script"),
                         }
                     })
                 },
             },
             Is("\".php\""),
-            "How the names of scripts end.",
+            "How the names of scripts end; with `\"*\"` every file is one.",
             |f: &mut FastCgi, v| f.extension = v.value,
         ),
         &key(

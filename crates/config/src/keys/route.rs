@@ -11,9 +11,9 @@ use toml::de::DeValue;
 use crate::keys::retry::RETRY;
 use crate::keys::stick::STICK;
 use crate::keys::{conditions, policies, timeouts};
-use crate::kinds::{BOOL, NAME, PATH, STATUS};
+use crate::kinds::{BOOL, NAME, NAMES, PATH, STATUS};
 use crate::reader::Reader;
-use crate::span::{At, Item, Span};
+use crate::span::{At, Item, Span, values};
 use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else, Required};
 use crate::table::{Kind, Part, Section, Table, in_order, key};
@@ -31,7 +31,7 @@ pub(crate) struct Draft {
     split_by: Option<SplitBy>,
     pub nested: Option<Vec<Draft>>,
     other: Option<Action>,
-    pub missing: Option<At<String>>,
+    pub missing: Vec<At<String>>,
     pub policies: Policies,
     pub log: bool,
     pub over: Overrides,
@@ -51,7 +51,7 @@ impl Default for Draft {
             split_by: None,
             nested: None,
             other: None,
-            missing: None,
+            missing: Vec::new(),
             policies: Policies::default(),
             log: true,
             over: Overrides::default(),
@@ -98,7 +98,7 @@ impl Draft {
             name: self.name.clone(),
             when: self.when.clone(),
             action,
-            missing: self.missing.as_ref().map(|at| at.value.clone()),
+            missing: values(&self.missing),
             policies: self.policies.clone(),
             log,
             over: self.over.clone(),
@@ -182,11 +182,11 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "missing",
-            NAME,
+            NAMES,
             Else("the 404 stands"),
-            "A service that is asked when the answer to a GET or HEAD is 404.",
+            "A service that is asked when the answer to a GET or HEAD is 404; of several each when the one before it has nothing.",
             |d: &mut Draft, v| {
-                d.missing = Some(v);
+                d.missing = v.value;
             },
         ),
         &key(

@@ -42,7 +42,7 @@ pub(super) fn route(when: Conditions, action: Action) -> Route {
         name: None,
         when,
         action,
-        missing: None,
+        missing: Vec::new(),
         policies: Policies::default(),
         log: true,
         over: tandem_model::Overrides::default(),
@@ -397,7 +397,7 @@ fn nested_routes_add_up_and_fall_through() {
             ),
         ]),
     );
-    nested.missing = Some("d".into());
+    nested.missing = vec!["d".into()];
     nested.log = false;
     let router = router(vec![nested, to(path(&["/*"]), "c")]);
     let host = &["Host: shop.example"][..];
@@ -438,11 +438,22 @@ fn policies_of_a_group_hold_for_its_routes_and_a_routes_own_come_last() {
 #[test]
 fn missing_is_asked_for_reads_only() {
     let mut files = to(path(&["/static*"]), "a");
-    files.missing = Some("b".into());
+    files.missing = vec!["b".into()];
     let router = router(vec![files]);
     assert_eq!(ask(&router, "GET /static/x", &[]), "a 200 or else b 200");
     assert_eq!(ask(&router, "HEAD /static/x", &[]), "a 200 or else b 200");
     assert_eq!(ask(&router, "POST /static/x", &[]), "a 200");
+}
+
+#[test]
+fn of_several_each_is_asked_when_the_one_before_it_has_nothing() {
+    let mut files = to(path(&["/static*"]), "a");
+    files.missing = vec!["b".into(), "c".into()];
+    let router = router(vec![files]);
+    assert_eq!(
+        ask(&router, "GET /static/x", &[]),
+        "a 200 or else b 200 or else c 200"
+    );
 }
 
 #[test]
@@ -452,7 +463,7 @@ fn a_split_route_hands_requests_to_its_services_by_their_shares() {
         by: None,
     };
     let mut split = route(Conditions::default(), split);
-    split.missing = Some("c".into());
+    split.missing = vec!["c".into()];
     let router = router(vec![split]);
     let mut answers: Vec<_> = (0..3).map(|_| ask(&router, "GET /", &[])).collect();
     answers.sort();

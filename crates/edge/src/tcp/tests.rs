@@ -44,7 +44,7 @@ fn route(when: Conditions, action: Action) -> Route {
         name: None,
         when,
         action,
-        missing: None,
+        missing: Vec::new(),
         log: true,
         policies: tandem_model::Policies::default(),
         over: Overrides::default(),

@@ -33,7 +33,7 @@ impl Call {
 
     /// Whether no disk is asked.
     pub fn is_known(program: &FastCgi) -> bool {
-        program.root.is_none()
+        program.root.is_none() || program.script.is_some()
     }
 
     fn find(program: &Arc<FastCgi>, path: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Option<Self> {
@@ -46,8 +46,14 @@ impl Call {
         if program.root.is_none() {
             return Some(call(b"", path));
         }
-        let own = split(path, program.extension.as_bytes());
-        if let Some((script, info)) = own.filter(|(script, _)| is_there(script)) {
+        if let Some(script) = &program.script {
+            return Some(call(script.as_bytes(), b""));
+        }
+        let own = match program.extension.as_bytes() {
+            b"" => ends(path).find(|(script, _)| is_there(script)),
+            extension => split(path, extension).filter(|(script, _)| is_there(script)),
+        };
+        if let Some((script, info)) = own {
             return Some(call(script, info));
         }
         if path.ends_with(b"/") {
@@ -65,6 +71,16 @@ impl Call {
         let root = self.program.root.as_deref()?;
         Some(below(root, &self.script))
     }
+}
+
+/// The path as a whole, and up to each of its parts from the last one on.
+fn ends(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let slashes = memchr::memrchr_iter(b'/', path).filter(|&at| at > 0);
+    let whole = (!path.ends_with(b"/")).then_some(path.len());
+    whole
+        .into_iter()
+        .chain(slashes)
+        .map(|end| path.split_at(end))
 }
 
 /// The path up to the first part of it that is called like a script, and what follows.
@@ -122,6 +138,43 @@ mod tests {
         }
         // Where the first is no file, a later one is not taken for it.
         assert_eq!(asked(None, "/image.php.png/x.php"), None);
+    }
+
+    #[test]
+    fn one_script_answers_every_path() {
+        let program = Arc::new(FastCgi {
+            script: Some("/app.php".into()),
+            ..(*program(None)).clone()
+        });
+        assert!(Call::is_known(&program));
+        for path in ["/", "/a/x.php", "/a/x.php/more", "/none/"] {
+            let call = Call::of(&program, path.as_bytes()).unwrap();
+            assert_eq!((&*call.script, &*call.info), (&b"/app.php"[..], &b""[..]));
+        }
+    }
+
+    #[test]
+    fn without_an_extension_every_file_is_a_script() {
+        let program = Arc::new(FastCgi {
+            extension: String::new(),
+            index: "main".into(),
+            ..(*program(None)).clone()
+        });
+        let there: [&[u8]; 3] = [b"/a/x", b"/a/x.pl", b"/main"];
+        let asked = |path: &str| {
+            let call = Call::find(&program, path.as_bytes(), |script| there.contains(&script))?;
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            Some((text(call.script), text(call.info)))
+        };
+        let script = |script: &str, info: &str| Some((script.to_owned(), info.to_owned()));
+        assert_eq!(asked("/a/x"), script("/a/x", ""));
+        assert_eq!(asked("/a/x/b/c"), script("/a/x", "/b/c"));
+        assert_eq!(asked("/a/x.pl/"), script("/a/x.pl", "/"));
+        assert_eq!(asked("/"), script("/main", ""));
+        assert_eq!((asked("/a"), asked("/a/y")), (None, None));
+        // Where they are elsewhere a path is one as a whole.
+        let call = Call::of(&program, b"/a/y/z").unwrap();
+        assert_eq!((&*call.script, &*call.info), (&b"/a/y/z"[..], &b""[..]));
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub struct Governance {
     auth: Option<Arc<Auth>>,
     /// Of each level that has one; shared by all routes of the level.
     rates: Vec<Arc<Rate>>,
-    /// Who is asked where there is nothing.
-    pub missing: Option<Arc<dyn Handler>>,
+    /// Who is asked where there is nothing, one after the other.
+    pub missing: Vec<Arc<dyn Handler>>,
     /// Whether requests are written to the access log.
     pub log: bool,
 }
@@ -43,7 +43,7 @@ impl Governance {
             compress: None,
             auth: None,
             rates: Vec::new(),
-            missing: None,
+            missing: Vec::new(),
             log: true,
         }
     }
@@ -89,7 +89,7 @@ impl Governance {
     /// In words: what cannot be compiled.
     pub fn around(&self, deed: Arc<dyn Handler>) -> Result<Arc<dyn Handler>, String> {
         let mut handler = self.moved(deed);
-        if let Some(missing) = &self.missing {
+        for missing in &self.missing {
             handler = Arc::new(OrElse {
                 first: handler,
                 then: self.moved(missing.clone()),

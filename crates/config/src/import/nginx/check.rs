@@ -106,6 +106,11 @@ fn one(directive: &Directive, place: u16, verdicts: &mut Verdicts) -> Option<boo
     if (MAIN | EVENTS | HTTP) & place != 0 && matches!(name, "events" | "http" | "stream") {
         verdicts.translated(spot);
     }
+    if name == "set" && directive.arg(1) == "$fastcgi_path_info" {
+        // As Debian's snippet for PHP has it: for PATH_INFO, which programs get anyway.
+        verdicts.translated(spot);
+        return None;
+    }
     match row.how {
         How::To(_) => Some(true),
         How::Without(why) => {

@@ -67,7 +67,9 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
 
     fn slash(&mut self, location: &Location<'a>) -> Option<Route> {
         let mut list = location.directive.inner().iter();
-        if !location.text.ends_with('/') || !list.any(|directive| directive.is("proxy_pass")) {
+        let passes =
+            |directive: &Directive| directive.is("proxy_pass") || directive.is("fastcgi_pass");
+        if !location.text.ends_with('/') || !list.any(passes) {
             return None;
         }
         let path = location.text.replace('{', "{{").replace('}', "}}");
@@ -274,6 +276,9 @@ impl<'a> Translator<'a> {
         if let Some(directive) = here.find("proxy_pass") {
             return self.proxied(here, directive);
         }
+        if let Some(directive) = here.find("fastcgi_pass") {
+            return self.called(here, directive);
+        }
         let mut files = Files::default();
         if let Some(directive) = here.find("flv") {
             self.verdicts.translated(directive.spot);
@@ -291,7 +296,7 @@ impl<'a> Translator<'a> {
         }
         let mut table = Table::default();
         let mut routes = Vec::new();
-        self.index_elsewhere(here);
+        let script_index = self.index_elsewhere(here);
         self.captured_alias(here, &mut files, &mut table);
         self.try_files(here, &mut files, &mut table, &mut routes);
         self.error_pages(here, true, &mut files, &mut table);
@@ -314,6 +319,10 @@ impl<'a> Translator<'a> {
             }
         };
         last.0.extend(table.0);
+        if let Some(index) = script_index {
+            // They go before what is said of other methods.
+            routes.splice(..0, index.before(&last));
+        }
         // The others have what goes with their own place.
         routes.extend(self.dressed(here, vec![answer(last, here.spot)]));
         routes

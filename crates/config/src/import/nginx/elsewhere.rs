@@ -6,6 +6,7 @@
 use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
+use super::fastcgi::ScriptIndex;
 use super::location::{self, Kind, Location};
 use super::tree::Directive;
 
@@ -21,19 +22,19 @@ enum Says {
 
 impl<'a> Translator<'a> {
     /// An index that belongs to another location.
-    pub fn index_elsewhere(&mut self, here: Here<'_, 'a>) {
+    ///
+    /// Returns the one that a script is.
+    pub fn index_elsewhere(&mut self, here: Here<'_, 'a>) -> Option<ScriptIndex> {
         // Where no root is named nobody means files.
-        if here.scope.root.is_none() {
-            return;
-        }
+        here.scope.root.as_ref()?;
         let directory = match here.location {
             Some(location) => match location.kind {
                 Kind::Prefix | Kind::Final => location.text.trim_end_matches('/'),
                 Kind::Exact if location.text.ends_with('/') => location.text.trim_end_matches('/'),
-                Kind::Exact | Kind::Regex { .. } | Kind::Named => return,
+                Kind::Exact | Kind::Regex { .. } | Kind::Named => return None,
             },
             // Of which nothing is left where a location has all paths.
-            None if here.server.locations.iter().any(|l| l.text == "/") => return,
+            None if here.server.locations.iter().any(|l| l.text == "/") => return None,
             None => "",
         };
         let usual = ["index.html".to_owned()];
@@ -41,7 +42,9 @@ impl<'a> Translator<'a> {
             Some(set) => (&set.value[..], set.spot),
             None => (&usual[..], here.spot),
         };
-        for name in names {
+        let script = self.script_index(here, directory);
+        let is_script = |name: &String| script.as_ref().is_some_and(|s| s.names.contains(name));
+        for name in names.iter().filter(|name| !is_script(name)) {
             let path = format!("{directory}/{name}");
             self.goes_on(here, &path, "a directory whose index it is");
             let Some(next) = location::choose(&here.server.locations, &path) else {
@@ -65,6 +68,7 @@ impl<'a> Translator<'a> {
                 ),
             }
         }
+        script
     }
 
     /// What a place says of files holds for the one that it leads to, also where nginx has left the place by then.
@@ -155,7 +159,7 @@ const LEADS: [&str; 8] = [
     "error_page",
 ];
 
-const ANSWERS: [&str; 13] = [
+const ANSWERS: [&str; 14] = [
     "return",
     "rewrite",
     "if",
@@ -166,6 +170,7 @@ const ANSWERS: [&str; 13] = [
     "limit_req",
     "limit_except",
     "proxy_pass",
+    "fastcgi_pass",
     "alias",
     "stub_status",
     "location",
@@ -185,6 +190,7 @@ fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
             "allow" if inner.arg(0) == "all" => {}
             "auth_basic" if inner.arg(0) == "off" => {}
             name if LEADS.contains(&name) => {}
+            name if name.starts_with("fastcgi_") && name != "fastcgi_pass" => {}
             name if ANSWERS.contains(&name) => return Says::Answers(inner.shown()),
             _ => settings = settings.or_else(|| Some(inner.shown())),
         }

@@ -5,8 +5,10 @@ use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
+use super::fastcgi::{fixed, runs};
 use super::location::{self, Kind, Location};
 use super::site::Files;
+use super::tree::{Directive, Word};
 
 impl<'a> Translator<'a> {
     /// `try_files $uri $uri/ /index.html`, `... @app`, `... =404`.
@@ -51,6 +53,11 @@ impl<'a> Translator<'a> {
         }
         let path = text.split('?').next().unwrap_or(text);
         let path = path.split("$is_args").next().unwrap_or(path);
+        if let Some(next) = location::choose(&here.server.locations, path)
+            && runs(next).is_some()
+        {
+            return self.script_instead(here, (next, last), table, routes, spot);
+        }
         if path.contains('$') {
             return self.verdicts.refuse(
                 spot,
@@ -73,7 +80,8 @@ impl<'a> Translator<'a> {
                 format!("could not find named location \"{text}\""),
             );
         }
-        let proxied = next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
+        let passes = |d: &Directive| d.is("proxy_pass") || d.is("fastcgi_pass");
+        let proxied = next.filter(|l| l.directive.inner().iter().any(passes));
         if !before.iter().any(|word| word.text.ends_with('/')) {
             self.verdicts.note(
                 spot,
@@ -106,21 +114,7 @@ impl<'a> Translator<'a> {
                     "a location that does more than pass requests on cannot be fallen back to",
                 );
             };
-            self.verdicts.note(
-                spot,
-                "other methods than GET and HEAD go to the application, also where there is a file",
-            );
-            // Other methods have no files to find.
-            let reads = Literal {
-                subject: Subject::Method,
-                patterns: vec!["GET".into(), "HEAD".into()],
-                fold: false,
-                not: true,
-            };
-            self.adopt(here, next, &inner, table, spot);
-            routes.extend(guard(&vec![reads], &inner, spot));
-            table.put("missing", Value::Text(service));
-            return;
+            return self.instead(here, (next, &inner), service, table, routes, spot);
         }
         if text.starts_with('/') {
             let other = next.map(|next| self.inner_scope(&here.server.scope, next));
@@ -147,6 +141,58 @@ impl<'a> Translator<'a> {
             last.spot,
             format!("\"{text}\" is not translated as the last resort"),
         );
+    }
+
+    /// `/index.php?$query_string`: a script that answers where there is no file.
+    fn script_instead(
+        &mut self,
+        here: Here<'_, 'a>,
+        (next, last): (&Location<'a>, &Word),
+        table: &mut Table,
+        routes: &mut Vec<Route>,
+        spot: Spot,
+    ) {
+        let Some(path) = fixed(&last.text) else {
+            let message = format!(
+                "\"{}\" has a query that is worked out for each request, which is not translated: scripts get the one that came",
+                last.text
+            );
+            return self.verdicts.refuse(spot, last.spot, message);
+        };
+        let Some((service, inner)) = self.fallen_back_to(here, next, path) else {
+            return;
+        };
+        if inner.len() != 1 {
+            let message = "a location that does more than run scripts cannot be fallen back to";
+            return self.verdicts.refuse(spot, last.spot, message);
+        }
+        self.instead(here, (next, &inner), service, table, routes, spot);
+    }
+
+    /// Has a service asked where there is no file, and for what no file answers.
+    fn instead(
+        &mut self,
+        here: Here<'_, 'a>,
+        (next, inner): (&Location<'a>, &[Route]),
+        service: String,
+        table: &mut Table,
+        routes: &mut Vec<Route>,
+        spot: Spot,
+    ) {
+        self.verdicts.note(
+            spot,
+            "other methods than GET and HEAD go to the application, also where there is a file",
+        );
+        // Other methods have no files to find.
+        let reads = Literal {
+            subject: Subject::Method,
+            patterns: vec!["GET".into(), "HEAD".into()],
+            fold: false,
+            not: true,
+        };
+        self.adopt(here, next, inner, table, spot);
+        routes.extend(guard(&vec![reads], inner, spot));
+        table.put("missing", Value::Text(service));
     }
 
     /// What the application that is asked where there is no file gets and answers by the location that passes it on: it holds

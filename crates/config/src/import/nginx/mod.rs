@@ -13,6 +13,7 @@ mod elsewhere;
 mod entry;
 mod errors;
 mod fallback;
+mod fastcgi;
 mod glob;
 mod listen;
 mod listener;
@@ -601,7 +602,7 @@ impl<'a> Translator<'a> {
                 host: pass.arg(0).to_owned(),
                 uri: None,
             };
-            let service = self.backend(&target, &scope, pass.spot);
+            let service = self.backend(&target, &scope, None, pass.spot);
             for listen in server.inner().iter().filter(|inner| inner.is("listen")) {
                 let Some(listen) = listen::read(listen, &mut self.verdicts) else {
                     continue;

@@ -2,6 +2,7 @@
 
 use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
+use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
 use super::location::{Kind, answer};
@@ -22,17 +23,22 @@ impl<'a> Translator<'a> {
                 return Vec::new();
             }
         };
-        let service = self.backend(&target, here.scope, spot);
+        let service = self.backend(&target, here.scope, None, spot);
+        let mut table = Table::default().with("to", Value::Text(service));
+        self.uri(here, &target, directive, &mut table);
+        self.request_fields(here, &target, &mut table);
+        self.renamed(here, &target, &mut table);
+        self.passed(here, table, spot)
+    }
+
+    /// The routes that pass requests on as `table` says, with what holds at their place.
+    pub fn passed(&mut self, here: Here<'_, 'a>, mut table: Table, spot: Spot) -> Vec<Route> {
         if let Some(set) = here.scope.charset.as_ref().filter(|set| set.value != "off") {
             self.verdicts.note(
                 set.spot,
                 "what servers answer has the charset that they say, and none else",
             );
         }
-        let mut table = Table::default().with("to", Value::Text(service));
-        self.uri(here, &target, directive, &mut table);
-        self.request_fields(here, &target, &mut table);
-        self.renamed(here, &target, &mut table);
         self.error_pages(here, false, &mut Files::default(), &mut table);
         if let Some(rules) = here.scope.compression() {
             table.put("compress", Value::Table(rules));

@@ -7,6 +7,7 @@ use super::super::document::{Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::entry::{Limit, Zone};
+use super::fastcgi;
 use super::renamed::Renaming;
 use super::tree::Directive;
 use super::types::{Types, check_type};
@@ -104,6 +105,7 @@ pub(crate) struct Scope {
     pub read_timeout: Option<Set<Duration>>,
     pub next_upstream: Option<Set<NextUpstream>>,
     pub tries: Option<Set<u64>>,
+    pub fastcgi: fastcgi::Settings,
     pub verify: Option<Set<bool>>,
     pub tls_name: Option<Set<String>>,
     pub tls_ca: Option<Set<String>>,
@@ -389,7 +391,9 @@ impl Scope {
                 Ok(value) => self.tries = Some(Set { value, spot }),
                 Err(_) => wrong("it is no number"),
             },
-            _ => return false,
+            _ => {
+                return self.fastcgi.read(directive, &mut own.fastcgi, verdicts);
+            }
         }
         true
     }
@@ -458,6 +462,7 @@ struct Own {
     trust: Vec<Set<String>>,
     certificates: Vec<Set<String>>,
     keys: Vec<Set<String>>,
+    fastcgi: fastcgi::Settings,
 }
 
 impl Own {
@@ -482,6 +487,7 @@ impl Own {
         take(self.trust, &mut scope.trust);
         take(self.certificates, &mut scope.certificates);
         take(self.keys, &mut scope.keys);
+        scope.fastcgi.replace(self.fastcgi);
     }
 }
 

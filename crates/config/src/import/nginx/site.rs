@@ -98,11 +98,18 @@ impl Translator<'_> {
                     "names with variables, and paths, are left out of the index",
                 );
             }
-            let names: Vec<String> = names
+            let (scripts, names): (Vec<&String>, Vec<&String>) = names
                 .into_iter()
                 .filter(|name| !name.starts_with('/'))
-                .cloned()
-                .collect();
+                .partition(|name| is_passed_on(&server.locations, name));
+            let is_run = location.is_none_or(|l| !matches!(l.kind, Kind::Regex { .. }));
+            if let (false, Some(name)) = (is_run, scripts.first()) {
+                let message = format!(
+                    "`{name}` is not sent as the index of a directory here: it belongs to another location"
+                );
+                self.verdicts.note(index.spot, message);
+            }
+            let names: Vec<String> = names.into_iter().cloned().collect();
             if names != ["index.html"] {
                 table.put("index", Value::texts(names));
             }
@@ -188,6 +195,25 @@ impl Translator<'_> {
             format!("{}/{path}", self.prefix.trim_end_matches('/'))
         }
     }
+}
+
+/// Whether files of this name are handed to a program, in some directory: then none of them may be sent as it is.
+fn is_passed_on(locations: &[Location<'_>], name: &str) -> bool {
+    let passes = |location: &Location<'_>| {
+        let mut inner = location.directive.inner().iter();
+        inner.any(|d| d.is("fastcgi_pass") || d.is("proxy_pass"))
+    };
+    locations.iter().any(|location| {
+        let is_meant = match location.kind {
+            Kind::Regex { fold } => regex::RegexBuilder::new(&location.text)
+                .case_insensitive(fold)
+                .build()
+                .is_ok_and(|regex| regex.is_match(&format!("/{name}"))),
+            Kind::Exact => location.text.rsplit('/').next() == Some(name),
+            Kind::Prefix | Kind::Final | Kind::Named => false,
+        };
+        is_meant && passes(location) || is_passed_on(&location.children, name)
+    })
 }
 
 /// Whether there is no such directory.

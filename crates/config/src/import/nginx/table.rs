@@ -1,11 +1,13 @@
 //! The directives of nginx.conf.
 
+mod fastcgi;
 mod modules;
 mod streams;
 #[cfg(test)]
 mod tests;
 
 use super::super::directives::{Language, MANY, Row, refused, refused_on, to, without};
+use fastcgi::FASTCGI;
 use modules::MODULES;
 use streams::STREAMS;
 
@@ -49,7 +51,7 @@ pub(crate) const LANGUAGE: Language = Language {
     ],
     rows: &[
         PROCESS, BLOCKS, SERVERS, FILES, ANSWERS, TUNING, PROXYING, UPSTREAMS, LOGS, TLS, NOT_HERE,
-        FAMILIES, MODULES, STREAMS,
+        FAMILIES, FASTCGI, MODULES, STREAMS,
     ],
 };
 
@@ -946,12 +948,6 @@ const TLS: &[Row] = &[
 
 const NOT_HERE: &[Row] = &[
     refused(
-        "fastcgi_pass",
-        LOCATION | IF,
-        (1, 1),
-        "FastCGI is not spoken yet: let the program speak HTTP, or `run` it in an `[app]`",
-    ),
-    refused(
         "uwsgi_pass",
         LOCATION | IF,
         (1, 1),
@@ -1103,31 +1099,6 @@ const NOT_HERE: &[Row] = &[
 
 /// Protocols that are not spoken: what is said of them has no effect, as what would speak them is refused.
 const FAMILIES: &[Row] = &[
-    without(
-        "fastcgi_*",
-        HSL,
-        (0, MANY),
-        "FastCGI is not spoken yet: `fastcgi_pass` is refused",
-    ),
-    // These look like slips in others.
-    without(
-        "fastcgi_bind",
-        HSL,
-        (1, 2),
-        "FastCGI is not spoken yet: `fastcgi_pass` is refused",
-    ),
-    without(
-        "fastcgi_cache",
-        HSL,
-        (1, 1),
-        "FastCGI is not spoken yet: `fastcgi_pass` is refused",
-    ),
-    without(
-        "fastcgi_param",
-        HSL,
-        (2, 3),
-        "FastCGI is not spoken yet: `fastcgi_pass` is refused",
-    ),
     without("memcached_bind", HSL, (1, 2), "`memcached_pass` is refused"),
     without("scgi_param", HSL, (2, 3), "`scgi_pass` is refused"),
     without("uwsgi_param", HSL, (2, 3), "`uwsgi_pass` is refused"),

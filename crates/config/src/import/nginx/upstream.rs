@@ -148,7 +148,20 @@ fn retry(scope: &Scope, servers: usize) -> Option<Value> {
 
 impl Translator<'_> {
     /// The backend for a target under the settings of a place, by its name.
-    pub fn backend(&mut self, target: &Target, scope: &Scope, spot: Spot) -> String {
+    ///
+    /// `scripts` is what a program runs that speaks FastCGI.
+    pub fn backend(
+        &mut self,
+        target: &Target,
+        scope: &Scope,
+        scripts: Option<Table>,
+        spot: Spot,
+    ) -> String {
+        let pass = if scripts.is_some() {
+            "fastcgi_pass"
+        } else {
+            "proxy_pass"
+        };
         let mut table = Table::default();
         let upstream = self.upstreams.get(&target.host).copied();
         let servers = match upstream {
@@ -165,6 +178,11 @@ impl Translator<'_> {
         }
         if target.tls {
             table.put("tls", tls(scope));
+        }
+        match scripts {
+            Some(scripts) if scripts.is_empty() => table.put("fastcgi", Value::plain(true)),
+            Some(scripts) => table.put("fastcgi", Value::Table(scripts)),
+            None => {}
         }
         if let Some(retry) = retry(scope, servers) {
             table.put("retry", retry);
@@ -198,7 +216,7 @@ impl Translator<'_> {
             .name(&format!("backend/{}", self.backends.len()), &wanted);
         let (spot, comment) = match upstream {
             Some(upstream) => (upstream.spot, upstream.shown()),
-            None => (spot, format!("proxy_pass {}", target.host)),
+            None => (spot, format!("{pass} {}", target.host)),
         };
         let mut section = Section::named("backend", &name, Some(spot));
         section.comment = comment;

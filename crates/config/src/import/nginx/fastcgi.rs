@@ -1,0 +1,659 @@
+//! `fastcgi_pass`: the way to PHP, and which script it runs.
+//!
+//! nginx hands a program whatever the file lists; the cluster file's backends send what CGI has by themselves. So the
+//! lines that say the usual are left out, a `SCRIPT_FILENAME` becomes the root of the scripts, and what is fixed is a
+//! parameter.
+
+use super::super::document::{Route, Table, Value};
+use super::super::logic::{Literal, Subject, guard};
+use super::super::report::Verdicts;
+use super::super::sources::Spot;
+use super::content::Here;
+use super::location::{self, Kind, Location, answer};
+use super::scope::{Field, Scope, Set};
+use super::tree::Directive;
+use super::upstream::{NextUpstream, Target};
+use super::{Translator, units};
+use crate::keys::fastcgi::EVERY;
+
+/// What a place says of programs that speak FastCGI.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    params: Vec<Field>,
+    index: Option<Set<String>>,
+    split: Option<Set<String>>,
+    hidden: Vec<Set<String>>,
+    intercept: Option<Set<bool>>,
+    connect_timeout: Option<Set<std::time::Duration>>,
+    read_timeout: Option<Set<std::time::Duration>>,
+    next_upstream: Option<Set<NextUpstream>>,
+    tries: Option<Set<u64>>,
+}
+
+impl Settings {
+    /// Reads a directive of a block; lists go to `own`, as they replace those of the blocks around it.
+    pub fn read(&mut self, directive: &Directive, own: &mut Self, verdicts: &mut Verdicts) -> bool {
+        let spot = directive.spot;
+        let text = directive.arg(0).to_owned();
+        let mut wrong = |what: &str| {
+            let message = format!("invalid value \"{text}\": {what}");
+            verdicts.refuse(spot, directive.at(0), message);
+        };
+        match directive.name.text.as_str() {
+            "fastcgi_param" => own.params.push(Field {
+                name: directive.arg(0).to_owned(),
+                value: directive.arg(1).to_owned(),
+                always: directive.arg(2) != "if_not_empty",
+                spot,
+            }),
+            "fastcgi_hide_header" => own.hidden.push(Set { value: text, spot }),
+            "fastcgi_index" => self.index = Some(Set { value: text, spot }),
+            "fastcgi_split_path_info" => self.split = Some(Set { value: text, spot }),
+            "fastcgi_intercept_errors" => match &*text {
+                "on" | "off" => {
+                    let value = text == "on";
+                    self.intercept = Some(Set { value, spot });
+                }
+                _ => wrong("it must be \"on\" or \"off\""),
+            },
+            "fastcgi_connect_timeout" | "fastcgi_read_timeout" => match units::time(&text) {
+                Some(value) if directive.is("fastcgi_read_timeout") => {
+                    self.read_timeout = Some(Set { value, spot });
+                }
+                Some(value) => self.connect_timeout = Some(Set { value, spot }),
+                None => wrong("it is no time"),
+            },
+            "fastcgi_next_upstream" => {
+                let value = NextUpstream::read(directive, verdicts);
+                self.next_upstream = Some(Set { value, spot });
+            }
+            "fastcgi_next_upstream_tries" => match text.parse() {
+                Ok(value) => self.tries = Some(Set { value, spot }),
+                Err(_) => wrong("it is no number"),
+            },
+            _ => return false,
+        }
+        true
+    }
+
+    /// Puts the lists of a block in the place of those around it.
+    pub fn replace(&mut self, own: Self) {
+        if !own.params.is_empty() {
+            self.params = own.params;
+        }
+        if !own.hidden.is_empty() {
+            self.hidden = own.hidden;
+        }
+    }
+}
+
+/// The settings of a place with what it says of FastCGI where it speaks of proxies.
+fn as_proxied(scope: &Scope) -> Scope {
+    let said = &scope.fastcgi;
+    Scope {
+        hidden_headers: said.hidden.clone(),
+        intercept: said.intercept.clone(),
+        connect_timeout: said.connect_timeout.clone(),
+        read_timeout: said.read_timeout.clone(),
+        next_upstream: said.next_upstream.clone(),
+        tries: said.tries.clone(),
+        proxy_headers: Vec::new(),
+        redirects: Vec::new(),
+        cookie_paths: Vec::new(),
+        cookie_domains: Vec::new(),
+        ..scope.clone()
+    }
+}
+
+impl<'a> Translator<'a> {
+    /// `fastcgi_pass`.
+    pub fn called(&mut self, here: Here<'_, 'a>, directive: &Directive) -> Vec<Route> {
+        let spot = directive.spot;
+        self.verdicts.translated(spot);
+        let scope = as_proxied(here.scope);
+        let here = Here {
+            scope: &scope,
+            ..here
+        };
+        let front = self.own_try_files(here);
+        let Some(scripts) = self.scripts(here, front, None, None) else {
+            return Vec::new();
+        };
+        let Some(service) = self.program(here, directive, scripts) else {
+            return Vec::new();
+        };
+        self.passed(
+            here,
+            Table::default().with("to", Value::Text(service)),
+            spot,
+        )
+    }
+
+    /// The backend of a program.
+    fn program(
+        &mut self,
+        here: Here<'_, 'a>,
+        directive: &Directive,
+        scripts: Table,
+    ) -> Option<String> {
+        let host = directive.arg(0);
+        if host.contains('$') {
+            let message =
+                format!("\"{host}\" is worked out for each request, which is not translated");
+            self.verdicts
+                .refuse(directive.spot, directive.at(0), message);
+            return None;
+        }
+        let target = Target {
+            tls: false,
+            host: host.to_owned(),
+            uri: None,
+        };
+        Some(self.backend(&target, here.scope, Some(scripts), directive.spot))
+    }
+
+    /// `try_files` where scripts are run: `=404` is what happens anyway; returns the script that is fallen back to.
+    fn own_try_files(&mut self, here: Here<'_, 'a>) -> Option<String> {
+        let directive = here.find("try_files")?;
+        self.verdicts.translated(directive.spot);
+        let (last, before) = directive.args.split_last()?;
+        for word in before {
+            if !matches!(
+                word.text.as_str(),
+                "$uri" | "$document_uri" | "$fastcgi_script_name"
+            ) {
+                let message = format!(
+                    "\"{}\" is not translated: the script is looked for",
+                    word.text
+                );
+                self.verdicts.refuse(directive.spot, word.spot, message);
+            }
+        }
+        match fixed(&last.text) {
+            _ if last.text == "=404" => None,
+            Some(path) => Some(path.to_owned()),
+            None => {
+                let message = format!("\"{}\" is not translated as the last resort", last.text);
+                self.verdicts.refuse(directive.spot, last.spot, message);
+                None
+            }
+        }
+    }
+
+    /// What the lines of a place say of scripts. `front` answers where there is none, `one` for all of them; `index` is that
+    /// of directories.
+    fn scripts(
+        &mut self,
+        here: Here<'_, 'a>,
+        front: Option<String>,
+        one: Option<String>,
+        index: Option<&str>,
+    ) -> Option<Table> {
+        let said = &here.scope.fastcgi;
+        let file = said.params.iter().rev();
+        let file = file.clone().find(|param| param.name == "SCRIPT_FILENAME");
+        let mut only = None;
+        let mut root = None;
+        if let Some(file) = file {
+            match self.script_root(here, &file.value) {
+                Some((directory, script)) => {
+                    root = Some(directory);
+                    only = script;
+                }
+                None => {
+                    let message = format!(
+                        "\"{}\" is not translated: there are $document_root$fastcgi_script_name and fixed paths",
+                        file.value
+                    );
+                    self.verdicts.refuse(file.spot, file.spot, message);
+                    return None;
+                }
+            }
+        }
+        let mut table = Table::default();
+        if let Some(root) = &root {
+            table.put("root", Value::text(root));
+            if let Some(only) = only.or(one) {
+                table.put("script", Value::text(only));
+                return self.params(here, table);
+            }
+            if let Some(front) = front {
+                table.put("front", Value::text(front));
+            }
+            let index = index.or(said.index.as_ref().map(|set| &*set.value));
+            if let Some(index) = index.filter(|index| *index != "index.php" && !index.is_empty()) {
+                table.put("index", Value::text(index));
+            }
+            let extension = self.extension(here)?;
+            if extension != ".php" {
+                let extension = if extension.is_empty() {
+                    EVERY
+                } else {
+                    &extension
+                };
+                table.put("extension", Value::text(extension));
+            }
+        }
+        self.params(here, table)
+    }
+
+    /// With the parameters of a place that are not the usual ones.
+    fn params(&mut self, here: Here<'_, 'a>, mut table: Table) -> Option<Table> {
+        let mut params = Table::default();
+        for param in &here.scope.fastcgi.params {
+            if param.name == "SCRIPT_FILENAME" || is_usual(param) {
+                continue;
+            }
+            if param.name == "SERVER_NAME" && param.value == "$server_name" {
+                // Where a server has one name, clients ask for that.
+                if let [(first, _), _, ..] = &here.server.names[..] {
+                    params.put("SERVER_NAME", Value::text(first));
+                }
+            } else if param.value.contains('$') {
+                let message = format!(
+                    "`{}` is worked out for each request: programs get what CGI has, and what is fixed",
+                    param.name
+                );
+                self.verdicts.refuse(param.spot, param.spot, message);
+            } else if param.always || !param.value.is_empty() {
+                params.put(&param.name, Value::text(&param.value));
+            }
+        }
+        if !params.is_empty() {
+            table.put("params", Value::Table(params));
+        }
+        Some(table)
+    }
+
+    /// The directory of scripts by a `SCRIPT_FILENAME`, and the script if it is always the same.
+    fn script_root(&self, here: Here<'_, 'a>, value: &str) -> Option<(String, Option<String>)> {
+        let has_alias = here
+            .location
+            .is_some_and(|l| l.directive.inner().iter().any(|d| d.is("alias")));
+        let documents = || (!has_alias).then(|| self.root_of(here.scope));
+        if value == "$request_filename" {
+            return Some((documents()?, None));
+        }
+        let (directory, rest) = ["$document_root", "$realpath_root"]
+            .iter()
+            .find_map(|known| Some((documents()?, value.strip_prefix(known)?)))
+            .unwrap_or((String::new(), value));
+        let rest_of = |rest: &str| rest.strip_suffix("$fastcgi_script_name").map(str::to_owned);
+        match rest_of(rest) {
+            Some(more) if !more.contains('$') => {
+                let more = more.trim_end_matches('/');
+                let root = format!("{directory}{more}");
+                root.starts_with('/').then_some((root, None))
+            }
+            None if !rest.contains('$') && rest.starts_with('/') => {
+                if directory.is_empty() {
+                    let (directory, script) = rest.rsplit_once('/')?;
+                    return Some((directory.to_owned(), Some(format!("/{script}"))));
+                }
+                Some((directory, Some(rest.to_owned())))
+            }
+            _ => None,
+        }
+    }
+
+    /// How the names of a place's scripts end.
+    fn extension(&mut self, here: Here<'_, 'a>) -> Option<String> {
+        let named = |text: &str| {
+            let from = text.find("\\.")? + 2;
+            let rest = &text[from..];
+            let end = rest
+                .find(|c: char| !c.is_ascii_alphanumeric())
+                .unwrap_or(rest.len());
+            (end > 0).then(|| format!(".{}", &rest[..end]))
+        };
+        if let Some(split) = &here.scope.fastcgi.split {
+            return match named(&split.value) {
+                Some(extension) => Some(extension),
+                None => {
+                    let message = "where a path is split is told by the end of a script's name: ^(.+\\.php)(/.*)$";
+                    self.verdicts.refuse(split.spot, split.spot, message);
+                    None
+                }
+            };
+        }
+        Some(match here.location {
+            // Every file of the place is one.
+            Some(location) => match location.kind {
+                Kind::Regex { .. } => named(&location.text).unwrap_or_default(),
+                Kind::Named => ".php".to_owned(),
+                _ => String::new(),
+            },
+            None => String::new(),
+        })
+    }
+
+    /// `try_files $uri $uri/ /index.php?$query_string` where that script is run: the program that is asked where there is
+    /// no file, and what its place does.
+    pub fn fallen_back_to(
+        &mut self,
+        here: Here<'_, 'a>,
+        next: &Location<'a>,
+        path: &str,
+    ) -> Option<(String, Vec<Route>)> {
+        let directive = runs(next)?;
+        let scope = as_proxied(&self.inner_scope(&here.server.scope, next));
+        let there = Here {
+            scope: &scope,
+            location: Some(next),
+            list: next.directive.inner(),
+            spot: next.directive.spot,
+            ..here
+        };
+        let scripts = self.scripts(there, None, Some(path.to_owned()), None)?;
+        let service = self.program(there, directive, scripts)?;
+        let table = Table::default().with("to", Value::text(&service));
+        let routes = self.passed(there, table, directive.spot);
+        Some((service, routes))
+    }
+
+    /// The program that runs the index of directories, for names of `index` that scripts have; and these names.
+    pub fn script_index(&mut self, here: Here<'_, 'a>, directory: &str) -> Option<ScriptIndex> {
+        let index = here.scope.index.as_ref()?;
+        let mut found: Option<ScriptIndex> = None;
+        for name in &index.value {
+            let path = format!("{directory}/{name}");
+            let Some(next) = location::choose(&here.server.locations, &path) else {
+                continue;
+            };
+            let Some(directive) = runs(next) else {
+                continue;
+            };
+            if let Some(found) = &mut found {
+                let message = format!(
+                    "of several scripts `{}` alone is the index of a directory",
+                    found.names[0]
+                );
+                self.verdicts.note(index.spot, message);
+                found.names.push(name.clone());
+                continue;
+            }
+            let scope = as_proxied(&self.inner_scope(&here.server.scope, next));
+            if self.root_of(&scope) != self.root_of(here.scope) {
+                let message = format!("an index `{name}` is run below another root");
+                self.verdicts.refuse(index.spot, index.spot, message);
+                continue;
+            }
+            let there = Here {
+                scope: &scope,
+                location: Some(next),
+                list: next.directive.inner(),
+                spot: next.directive.spot,
+                ..here
+            };
+            if index.value.first() != Some(name) {
+                let message = format!("`{name}` goes before the files that are named before it");
+                self.verdicts.note(index.spot, message);
+            }
+            let scripts = self.scripts(there, None, None, Some(name))?;
+            let service = self.program(there, directive, scripts)?;
+            found = Some(ScriptIndex {
+                service,
+                names: vec![name.clone()],
+                spot: index.spot,
+            });
+        }
+        found
+    }
+}
+
+/// The index of directories that is a script.
+pub(crate) struct ScriptIndex {
+    /// The program that runs it.
+    pub service: String,
+    /// Names that no site may send.
+    pub names: Vec<String>,
+    pub spot: Spot,
+}
+
+impl ScriptIndex {
+    /// The routes of directories, before those of files. `last` is the route to the files.
+    pub fn before(self, last: &Table) -> Vec<Route> {
+        let literal = |subject, patterns: &[&str], not| Literal {
+            subject,
+            patterns: patterns.iter().map(|&pattern| pattern.into()).collect(),
+            fold: false,
+            not,
+        };
+        let name = &self.names[0];
+        let extension = name.rfind('.').map_or("", |dot| &name[dot..]);
+        let when = [
+            literal(Subject::Path, &["*/"], false),
+            // What follows a script is its path, and not a directory.
+            literal(
+                Subject::Path,
+                &[&*format!("~{}/", regex::escape(extension))],
+                true,
+            ),
+        ];
+        let program = Table::default().with("to", Value::Text(self.service));
+        let front = last.get("missing").cloned();
+        let files = last.get("to").cloned();
+        let mut routes = Vec::new();
+        if let Some(front) = &front {
+            // What is not read has no files to find.
+            let reads = literal(Subject::Method, &["GET", "HEAD"], true);
+            let table = program.clone().with("missing", front.clone());
+            let when = [&when[..], &[reads]].concat();
+            routes.extend(guard(&when, &[answer(table, self.spot)], self.spot));
+        }
+        let others: Vec<Value> = files.into_iter().chain(front).collect();
+        let table = program.with("missing", Value::List(others));
+        routes.extend(guard(
+            &when.to_vec(),
+            &[answer(table, self.spot)],
+            self.spot,
+        ));
+        routes
+    }
+}
+
+/// The directive by which a place runs scripts.
+pub(crate) fn runs<'l>(location: &'l Location<'_>) -> Option<&'l Directive> {
+    let mut inner = location.directive.inner().iter();
+    inner.find(|directive| directive.is("fastcgi_pass"))
+}
+
+/// A path that is known, with the query that came: `/index.php?$args`.
+pub(crate) fn fixed(text: &str) -> Option<&str> {
+    let path = [
+        "?$query_string",
+        "?$args",
+        "$is_args$args",
+        "$is_args$query_string",
+    ]
+    .iter()
+    .find_map(|query| text.strip_suffix(query))
+    .unwrap_or(text);
+    (path.starts_with('/') && !path.contains(['$', '?'])).then_some(path)
+}
+
+/// Whether a parameter says what programs get anyway.
+fn is_usual(param: &Field) -> bool {
+    let value = param.value.as_str();
+    match param.name.as_str() {
+        "QUERY_STRING" => matches!(value, "$query_string" | "$args"),
+        "REQUEST_METHOD" => value == "$request_method",
+        "CONTENT_TYPE" => matches!(value, "$content_type" | "$http_content_type"),
+        "CONTENT_LENGTH" => matches!(value, "$content_length" | "$http_content_length"),
+        "SCRIPT_NAME" => matches!(value, "$fastcgi_script_name" | "$uri"),
+        "REQUEST_URI" => value == "$request_uri",
+        "DOCUMENT_URI" => matches!(value, "$document_uri" | "$uri"),
+        "DOCUMENT_ROOT" => matches!(value, "$document_root" | "$realpath_root"),
+        "SERVER_PROTOCOL" => value == "$server_protocol",
+        "REQUEST_SCHEME" => value == "$scheme",
+        "HTTPS" => value == "$https",
+        "GATEWAY_INTERFACE" => value == "CGI/1.1",
+        "SERVER_SOFTWARE" => value.starts_with("nginx"),
+        "REMOTE_ADDR" => value == "$remote_addr",
+        "REMOTE_PORT" => value == "$remote_port",
+        "REMOTE_USER" => value == "$remote_user",
+        "SERVER_ADDR" => value == "$server_addr",
+        "SERVER_PORT" => value == "$server_port",
+        "SERVER_NAME" => matches!(value, "$host" | "$http_host"),
+        "REDIRECT_STATUS" => value == "200",
+        "PATH_INFO" => matches!(
+            value,
+            "$fastcgi_path_info" | "$path_info" | "$fastcgi_script_name"
+        ),
+        "PATH_TRANSLATED" => true,
+        // Fields never become it.
+        "HTTP_PROXY" => value.is_empty(),
+        "HTTP_HOST" => matches!(value, "$http_host" | "$host"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Verdict;
+    use super::super::tests::{are_noted, are_refused, direct, said};
+
+    const PARAMS: &str = "fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name; \
+                          fastcgi_param QUERY_STRING $query_string; fastcgi_param HTTPS $https if_not_empty;";
+
+    fn server(lines: &str) -> String {
+        format!("server {{ listen 81; root /srv; {lines} }}")
+    }
+
+    fn php(more: &str) -> String {
+        format!("location ~ \\.php$ {{ {PARAMS} {more} fastcgi_pass unix:/run/php.sock; }}")
+    }
+
+    /// The parts of the file that was made which have these words.
+    #[track_caller]
+    fn has(lines: &str, words: &[&str]) {
+        let made = direct(&server(lines));
+        assert_eq!(
+            said(&made, Verdict::Refused),
+            Vec::<String>::new(),
+            "{lines}"
+        );
+        let text = made.text;
+        for word in words {
+            assert!(text.contains(word), "{word} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_passes_to_php_is_a_backend_that_speaks_fastcgi() {
+        has(
+            &php(
+                "fastcgi_param APP_ENV prod; fastcgi_read_timeout 7s; fastcgi_hide_header X-Powered-By;",
+            ),
+            &[
+                "servers  = \"unix:/run/php.sock\"",
+                "fastcgi  = { root = \"/srv\", params = { APP_ENV = \"prod\" } }",
+                "first-byte = \"7s\"",
+                "X-Powered-By",
+            ],
+        );
+        // What is said of proxies is not of programs, and the other way round.
+        has(
+            &format!("proxy_read_timeout 3s; {}", php("")),
+            &["fastcgi = { root = \"/srv\" }"],
+        );
+        has(
+            "location /cgi/ { fastcgi_param SCRIPT_FILENAME /usr/lib$fastcgi_script_name; fastcgi_pass 127.0.0.1:9000; }",
+            &["root = \"/usr/lib\", extension = \"*\""],
+        );
+        has(
+            "location / { fastcgi_pass 127.0.0.1:9000; }",
+            &["fastcgi = true"],
+        );
+        has(
+            "location / { fastcgi_param SCRIPT_FILENAME $document_root/app.php; fastcgi_pass 127.0.0.1:9000; }",
+            &["fastcgi = { root = \"/srv\", script = \"/app.php\" }"],
+        );
+    }
+
+    #[test]
+    fn the_script_that_is_fallen_back_to_answers_alone() {
+        // Else `/admin/x.php/` would be run by it, past a location that forbids `\.php$`.
+        let files = "location / { try_files $uri $uri/ /index.php?$query_string; }";
+        has(
+            &format!("{files} {}", php("try_files $uri =404;")),
+            &[
+                "fastcgi = { root = \"/srv\", script = \"/index.php\" }",
+                "missing = \"php-sock-2\"",
+            ],
+        );
+        are_refused(&[(
+            &server(&format!(
+                "location / {{ try_files $uri /index.php?q=$uri; }} {}",
+                php("")
+            )),
+            "scripts get the one that came",
+        )]);
+    }
+
+    #[test]
+    fn the_index_of_a_directory_is_run_and_never_sent() {
+        has(
+            &format!("index index.php index.html; location / {{ }} {}", php("")),
+            &[
+                "{ path = \"*/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\", missing = \"www\" }",
+            ],
+        );
+        for files in [
+            format!("index index.php; location ~ ^/files/ {{ }} {}", php("")),
+            format!(
+                "index index.php; location / {{ location ~ \\.php$ {{ {PARAMS} fastcgi_pass 127.0.0.1:9000; }} }}"
+            ),
+            format!(
+                "index index.php; location ~* ^/FILES/ {{ }} location / {{ {} }}",
+                php("")
+            ),
+        ] {
+            let made = direct(&server(&files));
+            let text = made.text;
+            assert!(
+                !text.contains("index = \"index.php\"") && !text.contains("[\"index.php"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_programs_do_not_get_as_nginx_gives_it_is_refused() {
+        are_refused(&[
+            (
+                &server(
+                    "location / { fastcgi_param SCRIPT_FILENAME $foo/x.php; fastcgi_pass 127.0.0.1:9000; }",
+                ),
+                "is not translated: there are $document_root$fastcgi_script_name",
+            ),
+            (
+                &server(&php("fastcgi_param ROLE $upstream_addr;")),
+                "`ROLE` is worked out for each request",
+            ),
+            (
+                &server(&php("fastcgi_cache one;")),
+                "answers are not cached",
+            ),
+            (
+                &server("location / { fastcgi_pass $pool; }"),
+                "worked out for each request",
+            ),
+            (
+                &server(&php("fastcgi_split_path_info ^(.+)(/.*)$;")),
+                "where a path is split",
+            ),
+            (
+                &server("location / { fastcgi_pas a:1; }"),
+                "unknown directive",
+            ),
+        ]);
+        are_noted(&[(
+            &server(&format!(
+                "index index.html index.php; location / {{ }} {}",
+                php("")
+            )),
+            "`index.php` goes before the files that are named before it",
+        )]);
+    }
+}
