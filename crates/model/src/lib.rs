@@ -11,6 +11,7 @@ pub mod access_log;
 pub mod auth;
 pub mod check;
 pub mod cluster;
+mod on_node;
 pub mod pattern;
 pub mod plan;
 pub mod policy;

@@ -403,7 +403,7 @@ impl View<'_> {
                 limits: listener.limits,
                 proxy_protocol: listener.proxy_protocol,
                 trust: listener.trust.clone(),
-                routes: listener.routes.clone(),
+                routes: crate::on_node::routes(&listener.routes, self.node),
                 targets: names,
                 errors: listener.errors.clone(),
                 maintenance: (listener.mode == Mode::Http)

@@ -415,6 +415,10 @@ impl Maker {
                 body: match self.maybe(Self::word) {
                     Some(word) => Content::Text(word),
                     None if self.often() => Content::File("/srv/page.html".into()),
+                    None if self.often() => {
+                        let text = "{client}:{client-port}\n{{{arg:x}}}\t{?query}${node}";
+                        Content::Template(Template::parse_lines(text).unwrap())
+                    }
                     None => Content::Text(String::new()),
                 },
                 headers: self.templates(),

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use tandem_model::policy::untouchable;
 use tandem_model::{
-    FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution, Template, Variable,
+    FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution, Template,
+    TemplateError, Variable,
 };
 use toml::de::DeValue;
 
@@ -297,7 +298,7 @@ pub(crate) fn answer_fields(
 
 /// A text with variables.
 pub(crate) fn template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
-    let template = any_template(reader, item)?;
+    let template = any_template(reader, item, Template::parse)?;
     if template.captures() > 0 {
         let why = format!(
             "{{{}}} is filled in by an expression of `rewrite` or `replace` alone",
@@ -309,9 +310,14 @@ pub(crate) fn template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Templ
     Some(template)
 }
 
-fn any_template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
+/// A text with variables, read by `parse`.
+pub(crate) fn any_template(
+    reader: &mut Reader<'_>,
+    item: &Item<'_>,
+    parse: fn(&str) -> Result<Template, TemplateError>,
+) -> Option<Template> {
     let text = reader.text(item, "text")?;
-    let error = match Template::parse(&text) {
+    let error = match parse(&text) {
         Ok(template) => return Some(template),
         Err(error) => error,
     };
@@ -445,7 +451,7 @@ fn replaced_values(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<Subst
 
 /// A template that an expression may fill in.
 fn filled_by(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Option<Template> {
-    let to = any_template(reader, item)?;
+    let to = any_template(reader, item, Template::parse)?;
     let groups = match from {
         Replaced::Regex(text) => {
             regex::Regex::new(text).map_or(0, |regex| regex.captures_len() - 1)
@@ -465,7 +471,7 @@ fn filled_by(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Optio
 
 fn replacement(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Option<Template> {
     let to = filled_by(reader, item, from)?;
-    if to.variables().any(|variable| *variable == Variable::Uri) {
+    if (to.variables()).any(|v| matches!(v, Variable::Uri | Variable::QueryBehindMark)) {
         reader.wrong_hint(
             &item.span(),
             "the query stays anyway",

@@ -406,6 +406,7 @@ impl<'a> Exchange<'a> {
                 from_node: peer == Peer::Node,
                 trusted: peer != Peer::Stranger,
                 secure,
+                port: conn.door.port,
             },
             peer,
             cx: Cx::new(conn.shared().worker, now),

@@ -59,6 +59,21 @@ pub(crate) fn read(
     asked(variable, matched, value, not, door, note)
 }
 
+/// The expression that an `if` asks whether it fits: of which variable, and whether without regard to case.
+pub(crate) fn asked_expression(directive: &Directive) -> Option<(&str, &str, bool)> {
+    let mut words = directive.args.iter().map(|word| word.text.as_str());
+    let variable = words.next()?.trim_start_matches('(').strip_prefix('$')?;
+    let fold = match words.next()? {
+        "~" => false,
+        "~*" => true,
+        _ => return None,
+    };
+    let regex = words.next()?;
+    let is_last = directive.args.len() == 3;
+    let regex = regex.strip_suffix(')').filter(|_| is_last).unwrap_or(regex);
+    Some((variable, regex.trim_matches(['"', '\'']), fold))
+}
+
 /// A condition on one of nginx's own variables.
 pub(crate) fn asked(
     variable: &str,

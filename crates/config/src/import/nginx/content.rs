@@ -8,7 +8,7 @@ use super::rewriting::own_host;
 use super::scope::{Expires, Scope, YEAR};
 use super::site::Files;
 use super::tree::Directive;
-use super::variables::{Context, template};
+use super::variables::Context;
 use super::{Door, Server, Translator};
 
 /// Where content is worked out.
@@ -24,6 +24,36 @@ pub(crate) struct Here<'h, 'a> {
     pub depth: usize,
     /// What is asked before it.
     pub before: &'h [Route],
+    /// The expression that has found something in the path last.
+    pub found: Option<Found<'h>>,
+}
+
+/// An expression that the path fits.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'h> {
+    regex: &'h str,
+    /// Without regard to case.
+    fold: bool,
+}
+
+impl<'h> Found<'h> {
+    pub fn new(regex: &'h str, fold: bool) -> Self {
+        Self { regex, fold }
+    }
+
+    /// That of a location.
+    fn by(location: &'h Location<'_>) -> Option<Self> {
+        match location.kind {
+            Kind::Regex { fold } => Some(Self::new(&location.text, fold)),
+            _ => None,
+        }
+    }
+
+    /// As an expression that finds the whole path.
+    pub fn whole(self) -> String {
+        let flag = if self.fold { "(?i)" } else { "" };
+        format!("{flag}{}", whole(self.regex))
+    }
 }
 
 /// Locations that lead to one another, at most.
@@ -36,6 +66,14 @@ impl<'h> Here<'h, '_> {
             port: self.door.port,
             tls: self.door.tls,
             ..Context::default()
+        }
+    }
+
+    /// Of a text that is no part of a URL.
+    pub fn plain(&self) -> Context<'h> {
+        Context {
+            plain: true,
+            ..self.context()
         }
     }
 
@@ -62,6 +100,7 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
             spot: location.directive.spot,
             depth: self.around.depth,
             before,
+            found: Found::by(location),
         })
     }
 
@@ -143,6 +182,7 @@ impl<'a> Translator<'a> {
             spot: next.directive.spot,
             depth: here.depth + 1,
             before: &[],
+            found: Found::by(next),
             ..here
         })
     }
@@ -155,6 +195,7 @@ impl<'a> Translator<'a> {
             list: here.server.directive.inner(),
             spot: here.server.directive.spot,
             depth: here.depth + 1,
+            found: None,
             ..here
         })
     }
@@ -178,9 +219,19 @@ impl<'a> Translator<'a> {
         let scope = here
             .scope
             .within(directive.inner(), &|_| String::new(), &mut self.verdicts);
+        let asked = super::condition::asked_expression(directive);
+        let found = match &asked {
+            // It finds nothing: what was found before stays.
+            None => here.found,
+            Some((variable, regex, fold)) if matches!(*variable, "uri" | "document_uri") => {
+                Some(Found::new(regex, *fold))
+            }
+            Some(_) => None,
+        };
         let within = Here {
             scope: &scope,
             list: directive.inner(),
+            found,
             ..here
         };
         let ends = self.rewriting(within, directive.inner(), &mut inner);
@@ -345,7 +396,7 @@ impl<'a> Translator<'a> {
                     captures: true,
                     ..here.context()
                 };
-                match template(rest, &context) {
+                match self.template(rest, &context) {
                     Ok(to) => {
                         let flag = if fold { "(?i)" } else { "" };
                         let rules = Table::default().with(
@@ -394,7 +445,7 @@ impl<'a> Translator<'a> {
             if field.value.is_empty() {
                 continue;
             }
-            match template(&field.value, &here.context()) {
+            match self.template(&field.value, &here.plain()) {
                 Ok(value) => {
                     let which = if field.always { "response" } else { "success" };
                     add.push((which, field.name.clone(), Value::Text(value)));

@@ -49,6 +49,7 @@ use location::Location;
 use made::Made;
 use scope::Scope;
 use tree::Directive;
+use variables::Context;
 
 /// A server block.
 pub(crate) struct Server<'a> {
@@ -96,6 +97,8 @@ pub(crate) struct Translator<'a> {
     process: Process,
     files: BTreeMap<String, Vec<u8>>,
     document: Document,
+    /// The name of this machine, where the file is run on it.
+    machine: Option<String>,
 }
 
 /// Translates a file and what it includes. `extra` are directives given on the command line, as of the main block.
@@ -148,6 +151,7 @@ pub(crate) fn translate(
         },
         files: BTreeMap::new(),
         document: Document::default(),
+        machine: options.direct.then(machine).flatten(),
     };
     translator.run(&tree);
     if !tree.iter().any(|directive| directive.is("events")) && options.direct {
@@ -437,6 +441,15 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// A text with variables as a template; or the variable that there is not.
+    pub fn template(&self, text: &str, context: &Context<'_>) -> Result<String, String> {
+        let context = Context {
+            machine: self.machine.as_deref(),
+            ..*context
+        };
+        variables::template(text, &context)
+    }
+
     pub fn config_directory(&self) -> String {
         let name = self.sources.name(self.main);
         name.rsplit_once('/')
@@ -521,6 +534,7 @@ impl<'a> Translator<'a> {
             spot: server.directive.spot,
             depth: 0,
             before: &[],
+            found: None,
         };
         let mut routes = Vec::new();
         if self.rewriting(here, server.directive.inner(), &mut routes) {
@@ -627,6 +641,13 @@ impl<'a> Translator<'a> {
             }
         }
     }
+}
+
+/// The name of this machine.
+fn machine() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    // As nginx has it.
+    Some(name.trim().to_lowercase())
 }
 
 /// Without routes that do what would be done without them: those before the last that lead where it leads.

@@ -8,7 +8,7 @@ use super::location::{Kind, answer};
 use super::site::Files;
 use super::tree::Directive;
 use super::upstream::{self, Target};
-use super::variables::{Context, template};
+use super::variables::Context;
 
 impl<'a> Translator<'a> {
     /// `proxy_pass`.
@@ -118,7 +118,7 @@ impl<'a> Translator<'a> {
         };
         let context = Context {
             proxy_host: host,
-            ..here.context()
+            ..here.plain()
         };
         let mut set = Table::default();
         let mut remove = Vec::new();
@@ -139,7 +139,7 @@ impl<'a> Translator<'a> {
                 ("x-forwarded-proto", "$scheme" | "$http_x_forwarded_proto")
                 | ("x-forwarded-host", "$host" | "$http_host") => {}
                 (_, "") => remove.push(field.name.clone()),
-                (_, value) => match template(value, &context) {
+                (_, value) => match self.template(value, &context) {
                     Ok(value) => set.put(&field.name, Value::Text(value)),
                     Err(variable) => self.verdicts.refuse(
                         field.spot,

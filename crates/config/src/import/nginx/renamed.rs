@@ -9,7 +9,7 @@ use super::content::Here;
 use super::location::Kind;
 use super::tree::Directive;
 use super::upstream::Target;
-use super::variables::{Context, template};
+use super::variables::Context;
 
 /// `proxy_redirect off`, `default`, `FROM TO`; `proxy_cookie_path FROM TO` and the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl<'a> Translator<'a> {
             captures,
             ..here.context()
         };
-        template(text, &context)
+        self.template(text, &context)
             .map_err(|variable| {
                 let message = format!("{variable} cannot be filled in here");
                 self.verdicts.refuse(spot, spot, message);

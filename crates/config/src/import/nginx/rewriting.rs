@@ -13,7 +13,7 @@ use super::location::{self, Location, answer, redirect};
 use super::moved::{self, Moved};
 use super::scope::Scope;
 use super::tree::Directive;
-use super::variables::{Context, template};
+use super::variables::Context;
 
 /// What rewrites and answers without a handler.
 const REWRITING: [&str; 4] = ["return", "rewrite", "if", "break"];
@@ -31,6 +31,7 @@ impl<'a> Translator<'a> {
     ) -> bool {
         let of_rewriting = |directive: &&Directive| REWRITING.contains(&&*directive.name.text);
         let all: Vec<&Directive> = list.iter().filter(of_rewriting).collect();
+        let mut here = here;
         for (at, directive) in all.iter().enumerate() {
             match directive.name.text.as_str() {
                 "return" => {
@@ -47,11 +48,27 @@ impl<'a> Translator<'a> {
                     self.not_asked(&all[at + 1..], "break");
                     return false;
                 }
-                "rewrite" => self.rewrite(here, directive, &all[at + 1..], routes),
-                _ => self.conditional(here, directive, routes),
+                "rewrite" => {
+                    self.rewrite(here, directive, &all[at + 1..], routes);
+                    here.found = None;
+                }
+                _ => {
+                    self.conditional(here, directive, routes);
+                    // An expression that finds nothing takes away what another one has found.
+                    if self.asks_expression(directive) {
+                        here.found = None;
+                    }
+                }
             }
         }
         false
+    }
+
+    /// Whether an `if` looks for an expression, itself or by what its variable is made of.
+    fn asks_expression(&self, directive: &Directive) -> bool {
+        let operator = directive.args.get(1).map_or("", |word| &word.text);
+        let variable = directive.arg(0).trim_start_matches("($");
+        operator.contains('~') || self.made.has(variable.trim_end_matches(')'))
     }
 
     /// What comes after a `break` or a `return`.
@@ -98,7 +115,7 @@ impl<'a> Translator<'a> {
         }];
         let keeps_query = !to.ends_with('?');
         let to = to.trim_end_matches('?');
-        let template = match template(to, &context) {
+        let template = match self.template(to, &context) {
             Ok(template) => template,
             Err(variable) => {
                 return self.verdicts.refuse(
@@ -139,6 +156,7 @@ impl<'a> Translator<'a> {
                 "the query that a client sends stays: a `?` at the end drops it in redirects only",
             );
         }
+        let drops_query = to.contains('?');
         let inner = if flag == "break" && here.location.is_some() {
             self.handler(here)
         } else {
@@ -155,6 +173,13 @@ impl<'a> Translator<'a> {
                     spot,
                     directive.at(1),
                     "the new path leads to a location that changes it again: say here what it does",
+                );
+            }
+            if let Some(variable) = moved::asks_old_path(table, drops_query) {
+                return self.verdicts.refuse(
+                    spot,
+                    directive.at(1),
+                    format!("what comes of it has {variable}, which would be that of the path that came, and in nginx is that of the new one: $request_uri is the one that came"),
                 );
             }
             if !table.has("respond") && !table.has("deny") {
@@ -291,7 +316,8 @@ impl<'a> Translator<'a> {
             None => self.of_server(here),
         };
         let mut tables = routes.iter().map(|route| &route.table);
-        (!tables.any(moved::looks_at_path)).then_some(routes)
+        let asks = |table| moved::looks_at_path(table) || moved::asks_finds(table);
+        (!tables.any(asks)).then_some(routes)
     }
 }
 

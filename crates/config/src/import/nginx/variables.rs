@@ -11,14 +11,19 @@ pub(crate) fn template(text: &str, context: &Context<'_>) -> Result<String, Stri
             let end = inner.find('}').ok_or_else(|| text.to_owned())?;
             (&inner[..end], &inner[end + 1..])
         } else {
-            let end = if rest.starts_with(|c: char| c.is_ascii_digit()) {
-                1
-            } else {
-                rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-                    .unwrap_or(rest.len())
-            };
-            (&rest[..end], &rest[end..])
+            rest.split_at(name_end(rest))
         };
+        // A question mark, if there is a query: known together with it.
+        if name == "is_args" {
+            let query = ["$args", "${args}", "$query_string", "${query_string}"];
+            let after = query.iter().find_map(|query| {
+                let rest = after.strip_prefix(query)?;
+                (query.ends_with('}') || name_end(rest) == 0).then_some(rest)
+            });
+            rest = after.ok_or_else(|| "$is_args without $args behind it".to_owned())?;
+            out.push_str("{?query}");
+            continue;
+        }
         if name.is_empty() {
             out.push('$');
             continue;
@@ -42,6 +47,19 @@ pub(crate) struct Context<'a> {
     pub proxy_host: &'a str,
     /// Parentheses of a regular expression can be filled in.
     pub captures: bool,
+    /// It is no part of a URL: the path is filled in decoded, as nginx has it.
+    pub plain: bool,
+    /// The name of this machine, where the file is run on it.
+    pub machine: Option<&'a str>,
+}
+
+/// Where the name of a variable ends that a text begins with.
+fn name_end(text: &str) -> usize {
+    if text.starts_with(|c: char| c.is_ascii_digit()) {
+        return 1;
+    }
+    text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or(text.len())
 }
 
 fn braces(text: &str) -> String {
@@ -52,9 +70,16 @@ fn variable(name: &str, context: &Context<'_>) -> Option<String> {
     Some(match name {
         "host" => "{host}".into(),
         "http_host" => "{header:Host}".into(),
-        "server_name" | "hostname" => braces(context.server_name),
+        "server_name" => braces(context.server_name),
+        "hostname" => context.machine.map_or_else(|| "{node}".into(), braces),
         "remote_addr" => "{client}".into(),
+        "remote_port" => "{client-port}".into(),
         "request_uri" => "{uri}".into(),
+        "request" => "{method} {uri} {version}".into(),
+        "server_protocol" => "{version}".into(),
+        "time_iso8601" => "{time}".into(),
+        "msec" => "{epoch}".into(),
+        "uri" | "document_uri" if context.plain => "{normal-path}".into(),
         "uri" | "document_uri" => "{path}".into(),
         "args" | "query_string" => "{query}".into(),
         "request_method" => "{method}".into(),
@@ -62,10 +87,12 @@ fn variable(name: &str, context: &Context<'_>) -> Option<String> {
         "request_id" => "{request-id}".into(),
         "remote_user" => "{user}".into(),
         "https" => if context.tls { "on" } else { "" }.into(),
-        "server_port" => context.port?.to_string(),
+        "server_port" => context
+            .port
+            .map_or_else(|| "{port}".into(), |port| port.to_string()),
         "proxy_host" => braces(context.proxy_host),
-        "nginx_version" => "1.22.1".into(),
         "content_type" => "{header:Content-Type}".into(),
+        "content_length" => "{header:Content-Length}".into(),
         _ if name.len() == 1 && name.as_bytes()[0].is_ascii_digit() && context.captures => {
             format!("{{{name}}}")
         }
@@ -74,6 +101,8 @@ fn variable(name: &str, context: &Context<'_>) -> Option<String> {
                 format!("{{header:{}}}", field_name(field))
             } else if let Some(cookie) = name.strip_prefix("cookie_") {
                 format!("{{cookie:{cookie}}}")
+            } else if let Some(arg) = name.strip_prefix("arg_").filter(|arg| !arg.is_empty()) {
+                format!("{{arg:{arg}}}")
             } else {
                 return None;
             }
@@ -111,12 +140,29 @@ mod tests {
             ("$http_user_agent {}", "{header:User-Agent} {{}}"),
             ("$server_name:$server_port", "a.example:8080"),
             ("5$", "5$"),
+            ("$uri$is_args$args-$arg_page", "{path}{?query}-{arg:page}"),
+            ("${is_args}${query_string}x", "{?query}x"),
+            ("$hostname:$remote_port", "{node}:{client-port}"),
         ] {
             assert_eq!(template(text, &context).as_deref(), Ok(wanted));
         }
-        assert_eq!(
-            template("$upstream_addr", &context),
-            Err("$upstream_addr".into())
-        );
+        for unknown in [
+            "$upstream_addr",
+            "$nginx_version",
+            "$arg_",
+            "$binary_remote_addr",
+        ] {
+            assert_eq!(template(unknown, &context), Err(unknown.into()));
+        }
+        for text in ["$is_args", "/x${is_args}a=b", "$is_args$args_b"] {
+            assert!(template(text, &context).is_err(), "{text}");
+        }
+        let plain = Context {
+            plain: true,
+            machine: Some("m{1}"),
+            ..context
+        };
+        let filled = template("$uri $hostname", &plain);
+        assert_eq!(filled.as_deref(), Ok("{normal-path} m{{1}}"));
     }
 }
