@@ -33,7 +33,9 @@ fn fill(route: &mut Route, node: &str) {
 
 fn templates(policies: &mut Policies, each: &mut dyn FnMut(&mut Template)) {
     if let Some(PathChange::Rewrite(list)) = &mut policies.path {
-        list.iter_mut().for_each(|one| each(&mut one.to));
+        for one in list {
+            each(&mut one.to);
+        }
     }
     let headers = &mut policies.headers;
     for changes in [

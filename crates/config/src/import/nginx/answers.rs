@@ -19,9 +19,9 @@ impl<'a> Translator<'a> {
         let code = first.parse::<u16>().ok();
         let (code, text) = match (code, directive.args.len()) {
             (Some(code), 1) => (code, None),
-            (Some(code), _) => (code, Some(directive.arg(1))),
+            (Some(code), _) => (code, Some(self.known(directive.arg(1)))),
             (None, 1) if first.starts_with("http") || first.starts_with("$scheme") => {
-                (302, Some(first))
+                (302, Some(self.known(first)))
             }
             _ => {
                 self.verdicts.refuse(
@@ -40,6 +40,7 @@ impl<'a> Translator<'a> {
             );
             return None;
         }
+        let text = text.as_deref();
         if let (301 | 302 | 303 | 307 | 308, Some(text)) = (code, text) {
             return self.returned_url(here, directive, text, code);
         }

@@ -7,12 +7,15 @@
 
 mod answers;
 mod check;
+mod choices;
+mod chosen;
 mod condition;
 mod content;
 mod elsewhere;
 mod entry;
 mod errors;
 mod fallback;
+mod given;
 mod glob;
 mod listen;
 mod listener;
@@ -39,11 +42,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::document::{self, Document, Route, Table, Value};
+use super::logic::Literal;
 use super::names::Names;
 use super::report::Verdicts;
 use super::sources::{Sources, Spot};
 use super::{Options, Outcome, Process};
 use content::Here;
+use given::Given;
 use listen::Listen;
 use location::Location;
 use made::Made;
@@ -99,6 +104,14 @@ pub(crate) struct Translator<'a> {
     document: Document,
     /// The name of this machine, where the file is run on it.
     machine: Option<String>,
+    /// Variables that are set.
+    given: Given,
+    /// The values that variables have where something is done for each of them.
+    bound: BTreeMap<String, String>,
+    /// What is known of requests there.
+    assumed: Vec<(Literal, bool)>,
+    /// How many routes that has made.
+    cases: usize,
 }
 
 /// Translates a file and what it includes. `extra` are directives given on the command line, as of the main block.
@@ -132,7 +145,8 @@ pub(crate) fn translate(
         &mut verdicts,
     ));
     let mut seen = Vec::new();
-    let tree = check::check(tree, table::MAIN, &mut verdicts, &mut seen);
+    let mut tree = check::check(tree, table::MAIN, &mut verdicts, &mut seen);
+    given::fill(&mut tree);
     let mut translator = Translator {
         sources,
         verdicts,
@@ -152,7 +166,12 @@ pub(crate) fn translate(
         files: BTreeMap::new(),
         document: Document::default(),
         machine: options.direct.then(machine).flatten(),
+        given: Given::default(),
+        bound: BTreeMap::new(),
+        assumed: Vec::new(),
+        cases: 0,
     };
+    translator.given.name_all(&tree);
     translator.run(&tree);
     if !tree.iter().any(|directive| directive.is("events")) && options.direct {
         let spot = Spot {
@@ -447,7 +466,7 @@ impl<'a> Translator<'a> {
             machine: self.machine.as_deref(),
             ..*context
         };
-        variables::template(text, &context)
+        variables::template(&self.known(text), &context)
     }
 
     pub fn config_directory(&self) -> String {
@@ -536,8 +555,12 @@ impl<'a> Translator<'a> {
             before: &[],
             found: None,
         };
+        let has_pages = !server.scope.error_pages.is_empty();
+        self.given.begin(&server.locations, has_pages);
         let mut routes = Vec::new();
-        if self.rewriting(here, server.directive.inner(), &mut routes) {
+        let ends = self.rewriting(here, server.directive.inner(), &mut routes);
+        self.given.end_of_server();
+        if ends {
             for location in &server.locations {
                 self.verdicts
                     .without(location.directive.spot, "the server answers before");

@@ -16,30 +16,36 @@ use super::tree::Directive;
 use super::variables::Context;
 
 /// What rewrites and answers without a handler.
-const REWRITING: [&str; 4] = ["return", "rewrite", "if", "break"];
+const REWRITING: [&str; 5] = ["return", "rewrite", "if", "break", "set"];
 
 const UNKNOWN: &str = "the location of the new path is not known before a request: let the expression end in `(.*)$` and \
                        the new path in `$1`, or say here what is done with it";
 
 impl<'a> Translator<'a> {
-    /// `return`, `rewrite`, `if` and `break`, in their order, with what goes with them; whether nothing comes after them.
+    /// `return`, `rewrite`, `if`, `set` and `break`, in their order, with what goes with them; whether nothing comes after them.
     pub fn rewriting(
         &mut self,
         here: Here<'_, 'a>,
-        list: &[Directive],
+        list: &'a [Directive],
         routes: &mut Vec<Route>,
     ) -> bool {
         let of_rewriting = |directive: &&Directive| REWRITING.contains(&&*directive.name.text);
-        let all: Vec<&Directive> = list.iter().filter(of_rewriting).collect();
+        let all: Vec<&'a Directive> = list.iter().filter(of_rewriting).collect();
         let mut here = here;
         for (at, directive) in all.iter().enumerate() {
             match directive.name.text.as_str() {
                 "return" => {
                     self.verdicts.translated(directive.spot);
-                    if let Some(table) = self.returned(here, directive) {
-                        let returned = vec![answer(table, directive.spot)];
-                        routes.extend(self.dressed(here, returned));
-                    }
+                    let mut texts = here.added();
+                    texts.extend(directive.args.iter().map(|word| word.text.clone()));
+                    let spot = directive.spot;
+                    let returned = &mut |translator: &mut Self, here: Here<'_, 'a>| match translator
+                        .returned(here, directive)
+                    {
+                        Some(table) => translator.dressed(here, vec![answer(table, spot)]),
+                        None => Vec::new(),
+                    };
+                    routes.extend(self.each_value(here, spot, &texts, returned));
                     self.not_asked(&all[at + 1..], "return");
                     return true;
                 }
@@ -49,10 +55,27 @@ impl<'a> Translator<'a> {
                     return false;
                 }
                 "rewrite" => {
-                    self.rewrite(here, directive, &all[at + 1..], routes);
+                    let (spot, later) = (directive.spot, &all[at + 1..]);
+                    let texts = [directive.arg(1).to_owned()];
+                    let rewritten = &mut |translator: &mut Self, here: Here<'_, 'a>| {
+                        let mut routes = Vec::new();
+                        translator.rewrite(here, directive, later, &mut routes);
+                        routes
+                    };
+                    routes.extend(self.each_value(here, spot, &texts, rewritten));
                     here.found = None;
                 }
+                "set" => self.set(directive),
                 _ => {
+                    let passes = directive.inner().iter().any(|d| d.is("proxy_pass"));
+                    let sets =
+                        |d: &&Directive| d.is("set") || d.inner().iter().any(|d| d.is("set"));
+                    if let Some(later) = all[at + 1..].iter().copied().find(sets).filter(|_| passes)
+                    {
+                        let message =
+                            "what an `if` passes on before it gets this value, too: set it first";
+                        self.verdicts.refuse(later.spot, later.spot, message);
+                    }
                     self.conditional(here, directive, routes);
                     // An expression that finds nothing takes away what another one has found.
                     if self.asks_expression(directive) {
@@ -68,7 +91,7 @@ impl<'a> Translator<'a> {
     fn asks_expression(&self, directive: &Directive) -> bool {
         let operator = directive.args.get(1).map_or("", |word| &word.text);
         let variable = directive.arg(0).trim_start_matches("($");
-        operator.contains('~') || self.made.has(variable.trim_end_matches(')'))
+        operator.contains('~') || self.made.asks_expression(variable.trim_end_matches(')'))
     }
 
     /// What comes after a `break` or a `return`.
@@ -91,7 +114,9 @@ impl<'a> Translator<'a> {
         routes: &mut Vec<Route>,
     ) {
         let spot = directive.spot;
-        let (regex, to, flag) = (directive.arg(0), directive.arg(1), directive.arg(2));
+        let (regex, flag) = (directive.arg(0), directive.arg(2));
+        let to = self.known(directive.arg(1));
+        let to = to.as_str();
         let flag = match later.first() {
             Some(next) if flag.is_empty() && next.is("break") => "break",
             _ => flag,

@@ -186,13 +186,13 @@ const BLOCKS: &[Row] = &[
         "map",
         HTTP,
         (2, 2),
-        "conditions of routes, where an `if` asks for its variable; elsewhere it cannot be filled in",
+        "conditions of routes, where an `if` asks for its variable; where it is filled in a route for each value",
     ),
     to(
         "geo",
         HTTP,
         (1, 2),
-        "`source` of routes, where an `if` asks for its variable; elsewhere it cannot be filled in",
+        "`source` of routes, where an `if` asks for its variable; where it is filled in a route for each value",
     ),
     refused(
         "split_clients",
@@ -617,11 +617,11 @@ const ANSWERS: &[Row] = &[
         (1, 1),
         LOG,
     ),
-    refused(
+    to(
         "set",
         SL | IF_SERVER | IF,
         (2, 2),
-        "variables are not made here: routes have conditions",
+        "what is filled in where its variable is named; in an `if` routes with the condition",
     ),
 ];
 

@@ -1,5 +1,103 @@
 //! nginx's variables, as those of the cluster file.
 
+/// A piece of a text with variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'t> {
+    Text(&'t str),
+    /// A variable's name, and how it is written.
+    Name {
+        name: &'t str,
+        written: &'t str,
+    },
+}
+
+impl<'t> Piece<'t> {
+    pub fn name(&self) -> Option<&'t str> {
+        match self {
+            Self::Text(_) => None,
+            Self::Name { name, .. } => Some(name),
+        }
+    }
+}
+
+/// The pieces of a text; in words why it has none.
+pub(crate) fn pieces(text: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(found) = rest.find('$') {
+        if found > 0 {
+            pieces.push(Piece::Text(&rest[..found]));
+        }
+        let (written, name) = match rest[found + 1..].strip_prefix('{') {
+            Some(inner) => {
+                let end = inner.find('}');
+                let end =
+                    end.ok_or_else(|| format!("the closing bracket in \"{text}\" is missing"))?;
+                (&rest[found..found + end + 3], &inner[..end])
+            }
+            None => {
+                let end = found + 1 + name_end(&rest[found + 1..]);
+                (&rest[found..end], &rest[found + 1..end])
+            }
+        };
+        pieces.push(if name.is_empty() {
+            Piece::Text(written)
+        } else {
+            Piece::Name { name, written }
+        });
+        rest = &rest[found + written.len()..];
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest));
+    }
+    Ok(pieces)
+}
+
+/// A text in which the variables that `value` knows are replaced.
+pub(crate) fn replaced(text: &str, value: &dyn Fn(&str) -> Option<String>) -> String {
+    let Ok(pieces) = pieces(text) else {
+        return text.to_owned();
+    };
+    let mut out = String::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        match piece {
+            Piece::Text(text) => out.push_str(text),
+            Piece::Name { name, written } => match value(name) {
+                None => out.push_str(written),
+                Some(value) => {
+                    out.push_str(&value);
+                    // A name at its end must not go on with what follows.
+                    if at + 1 < pieces.len()
+                        && let Ok(inner) = self::pieces(&value)
+                        && let Some(Piece::Name { name, written }) = inner.last()
+                        && !written.ends_with('}')
+                    {
+                        out.truncate(out.len() - written.len());
+                        out.extend(["${", name, "}"]);
+                    }
+                }
+            },
+        }
+    }
+    out
+}
+
+/// Whether nginx has a variable of this name by itself, as far as is known here.
+pub(crate) fn is_built_in(name: &str) -> bool {
+    let families = [
+        "arg_",
+        "http_",
+        "cookie_",
+        "sent_http_",
+        "upstream_",
+        "ssl_",
+    ];
+    name == "is_args"
+        || name == "limit_rate"
+        || families.iter().any(|family| name.starts_with(family))
+        || variable(name, &Context::default()).is_some()
+}
+
 /// What a text with variables becomes: a template; or the variable that there is not.
 pub(crate) fn template(text: &str, context: &Context<'_>) -> Result<String, String> {
     let mut out = String::new();
@@ -125,6 +223,26 @@ pub(crate) fn field_name(variable: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_are_replaced_and_do_not_run_into_what_follows() {
+        let value = |name: &str| match name {
+            "a" => Some("$host".to_owned()),
+            "b" => Some("x".to_owned()),
+            _ => None,
+        };
+        for (text, wanted) in [
+            ("$a/$b", "${host}/x"),
+            ("/$a", "/$host"),
+            ("${a}y", "${host}y"),
+            ("${b}y$c", "xy$c"),
+            ("$a$b", "${host}x"),
+            ("5$ $", "5$ $"),
+        ] {
+            assert_eq!(replaced(text, &value), wanted, "{text}");
+        }
+        assert!(pieces("${a").is_err());
+    }
 
     #[test]
     fn variables_have_their_counterparts() {
