@@ -15,7 +15,8 @@ use tandem_model::{
     Timeouts, Timing, TlsVersion,
 };
 use tandem_model::{
-    Auth, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users,
+    Auth, BodyLimit, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy,
+    Statuses, Users,
 };
 
 use super::*;
@@ -548,6 +549,11 @@ impl Maker {
                     substitution(Replaced::Regex("^/(\\d+)".into()), "/{1}?a={1}"),
                     substitution(Replaced::Prefix("/a b".into()), "/b"),
                 ])),
+                _ => None,
+            },
+            body: match self.below(3) {
+                0 => Some(BodyLimit::Unlimited),
+                1 => Some(BodyLimit::Most(Size(10 << 20))),
                 _ => None,
             },
             headers: Headers {

@@ -13,6 +13,7 @@ use toml::de::DeValue;
 use crate::keys::auth::{AUTH, RATE};
 use crate::keys::compress::COMPRESS;
 use crate::keys::errors::ERRORS;
+use crate::keys::limits;
 use crate::kinds::is_expression;
 use crate::reader::Reader;
 use crate::span::{Item, values};
@@ -72,6 +73,13 @@ pub(crate) static KEYS: Table<Policies> = Table {
             Else("as often as it likes"),
             "How often each client may ask: `\"10/s\"`, `{ limit = \"100/m\", burst = 20 }`. That of a group is one for all its routes, and holds beside their own.",
             |p: &mut Policies, v| p.rate = Some(v.value),
+        ),
+        &key(
+            "limits",
+            limits::OF_ROUTE,
+            Else("as the listener"),
+            "How large the bodies of requests may be: `{ body = \"10 MiB\" }`, more or less than the listener says.",
+            |p: &mut Policies, v| p.body = Some(v.value),
         ),
         &key(
             "compress",

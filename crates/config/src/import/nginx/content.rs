@@ -11,7 +11,7 @@ use super::scope::{Expires, Scope, YEAR};
 use super::site::Files;
 use super::tree::Directive;
 use super::variables::{self, Context};
-use super::{Door, Server, Translator, choices, proxied};
+use super::{Door, Server, Translator, choices, listener, proxied};
 
 /// Where content is worked out.
 #[derive(Clone, Copy)]
@@ -584,6 +584,7 @@ impl<'a> Translator<'a> {
             .access_log
             .as_ref()
             .is_some_and(|set| set.value == "off");
+        let limits = listener::route_limits(here.scope, here.door);
         for route in &mut routes {
             if !["to", "respond", "redirect"]
                 .iter()
@@ -592,6 +593,9 @@ impl<'a> Translator<'a> {
                 continue;
             }
             let proxied = matches!(route.table.get("to"), Some(Value::Text(name)) if self.backends.iter().any(|b| b.name == *name));
+            if let Some(limits) = &limits {
+                route.table.put("limits", Value::Table(limits.clone()));
+            }
             let mut fields = add.clone();
             let leads = route.table.has("to");
             if let Some(set) = here.scope.expires.as_ref().filter(|_| leads) {

@@ -70,6 +70,8 @@ pub(crate) struct Server<'a> {
 pub(crate) struct Door {
     pub port: Option<u16>,
     pub tls: bool,
+    /// What it takes of a body, in bytes; 0 is all of it.
+    pub body: u64,
 }
 
 /// A site that was made, and what for.

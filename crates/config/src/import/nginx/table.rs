@@ -215,7 +215,7 @@ const SERVERS: &[Row] = &[
         "client_max_body_size",
         HSL,
         (1, 1),
-        "`limits.body` of the listener; 1 MiB without it",
+        "`limits.body` of the listener, and of the routes of places that say otherwise; 1 MiB without it",
     ),
     to(
         "client_header_timeout",
