@@ -54,6 +54,7 @@ fn ask(admin: &AdminHandler, line: &str, fields: &str) -> Reply {
         from_node: false,
         trusted: false,
         secure: false,
+        port: 80,
     };
     let cx = Cx::new(0, tandem_http::Moment::now());
     let Step::Plan(Plan::Unlogged(plan)) = admin.step(&request, &cx) else {

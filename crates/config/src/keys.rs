@@ -60,6 +60,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &check::KEYS,
     &timeouts::KEYS,
     &limits::KEYS,
+    &limits::ROUTE,
     &timeouts::ROUTE,
     &tls::KEYS,
     &tls::BACKEND,

@@ -15,9 +15,10 @@ mod term;
 use std::fmt;
 use std::sync::Arc;
 
-use tandem_http::policy::{Close, Governance, Redirect, Respond};
+use regex::bytes::Regex;
+use tandem_http::policy::{Close, Governance, Redirect, Respond, regex};
 use tandem_http::{Cx, Handler, Request, Step};
-use tandem_model::{Action, ListenerPlan, Overrides, Route, TargetId};
+use tandem_model::{Action, Conditions, ListenerPlan, Overrides, Pattern, Route, TargetId};
 
 use index::Index;
 pub(crate) use label::Label;
@@ -84,6 +85,7 @@ impl Router {
             governance: Governance::new(&name),
             over: Overrides::default(),
             label: Label::default(),
+            found: None,
         };
         compiler.routes(&plan.routes, &top)?;
         let rules = compiler.rules;
@@ -136,6 +138,8 @@ struct Above {
     governance: Governance,
     over: Overrides,
     label: Label,
+    /// The expression of the nearest `path`, when that is one.
+    found: Option<Arc<Regex>>,
 }
 
 impl Compiler<'_> {
@@ -151,7 +155,11 @@ impl Compiler<'_> {
                 governance: above.governance.and(&route.policies).map_err(error)?,
                 over: route.over.within(&above.over),
                 label: above.label.and(route),
+                found: above.found.clone(),
             };
+            if !route.when.path.is_empty() {
+                here.found = found(&route.when).map_err(error)?;
+            }
             here.governance.log &= route.log;
             if !route.when.is_empty() {
                 let level = Level::new(&route.when).map_err(error)?;
@@ -181,7 +189,11 @@ impl Compiler<'_> {
                     status,
                     body,
                     headers,
-                } => Arc::new(Respond::new(*status, body, headers, &self.name).map_err(error)?),
+                } => {
+                    let found = here.found.as_ref();
+                    let respond = Respond::new(*status, body, headers, found, &self.name);
+                    Arc::new(respond.map_err(error)?)
+                }
                 Action::Redirect { to, status } => Arc::new(Redirect::new(to, *status, &self.name)),
                 Action::Deny => Arc::new(Respond::denied(&self.name)),
                 Action::Close => Arc::new(Close::new(&self.name)),
@@ -200,6 +212,14 @@ impl Compiler<'_> {
             Some(&id) => Ok((self.handler)(id, over)),
             None => Err(format!("there is no service {name}")),
         }
+    }
+}
+
+/// The expression whose finds a content may have: one that is the only path of a route.
+fn found(when: &Conditions) -> Result<Option<Arc<Regex>>, String> {
+    match &when.path[..] {
+        [Pattern::Regex(text)] => Ok(Some(Arc::new(regex(text, when.ignore_case)?))),
+        _ => Ok(None),
     }
 }
 

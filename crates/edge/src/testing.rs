@@ -29,6 +29,7 @@ pub(crate) fn with_request_from<T>(
         from_node,
         trusted: from_node,
         secure: false,
+        port: 80,
     })
 }
 

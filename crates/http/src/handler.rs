@@ -56,6 +56,10 @@ pub struct Cx {
     pub now: Moment,
     /// What the request counts for; its number, or one of the two that are none.
     taken: Cell<u32>,
+    /// How large its body may be by its route, in bytes; `None` is as large as its listener takes.
+    body: Cell<Option<u64>>,
+    /// It is larger.
+    too_large: Cell<bool>,
     /// What tells the request from all others, unless it came with that.
     pub(crate) made: Made,
 }
@@ -83,6 +87,8 @@ impl Cx {
             worker,
             now,
             taken: Cell::new(NO_ROUTE),
+            body: Cell::new(None),
+            too_large: Cell::new(false),
             made: Made::next(),
         }
     }
@@ -95,6 +101,22 @@ impl Cx {
     /// The request counts for no route and no service: it is a word between nodes.
     pub fn leave_uncounted(&self) {
         self.taken.set(UNCOUNTED);
+    }
+
+    /// The body may have so many bytes, whatever the listener takes; `is_larger` when it is known to have more.
+    pub(crate) fn limit_body(&self, most: u64, is_larger: bool) {
+        self.body.set(Some(most));
+        self.too_large.set(is_larger);
+    }
+
+    /// How many bytes the body may have by its route.
+    pub(crate) fn most_body(&self) -> Option<u64> {
+        self.body.get()
+    }
+
+    /// Whether its body is larger than its route takes.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.too_large.get()
     }
 
     pub(crate) fn taken(&self) -> Taken {

@@ -21,6 +21,8 @@ pub struct Request<'a> {
     pub trusted: bool,
     /// The client came by TLS (as this node or a trusted peer knows).
     pub secure: bool,
+    /// The port of the listener that was asked; 0 where it has none.
+    pub port: u16,
 }
 
 impl<'a> Request<'a> {
@@ -60,6 +62,20 @@ impl<'a> Request<'a> {
     pub fn query(&self) -> &'a [u8] {
         let target = self.target();
         memchr::memchr(b'?', target).map_or(b"", |at| &target[at + 1..])
+    }
+
+    /// The first parameter of the query of this name that has a value, not decoded. The case of the name does not matter.
+    pub fn arg(&self, name: &str) -> Option<&'a [u8]> {
+        self.query().split(|&b| b == b'&').find_map(|pair| {
+            let (known, value) = pair.split_at_checked(name.len())?;
+            let value = value.strip_prefix(b"=")?;
+            known.eq_ignore_ascii_case(name.as_bytes()).then_some(value)
+        })
+    }
+
+    /// The client's port, unless a proxy stated who the client is.
+    pub fn client_port(&self) -> Option<u16> {
+        (self.client.to_canonical() == self.peer.ip().to_canonical()).then(|| self.peer.port())
     }
 
     /// The host without port, in the case it came; empty for HTTP/1.0 without one.

@@ -712,3 +712,44 @@ fn policies_hold_as_for_http1() {
         );
     });
 }
+
+#[test]
+fn a_route_takes_larger_bodies_than_its_listener_on_streams_too() {
+    run(async {
+        let server = origin(|mut stream, _| async move {
+            while read_request(&mut stream).await.is_some() {
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(answer).await.unwrap();
+            }
+        })
+        .await;
+        let policies = tandem_model::Policies {
+            body: Some(tandem_model::BodyLimit::Most(tandem_model::Size(10))),
+            ..tandem_model::Policies::default()
+        };
+        let governance = tandem_http::policy::Governance::new(&"web".into());
+        let forward = forward_to(vec![upstream(server)], &Heard::default());
+        let handler = governance.and(&policies).unwrap().around(forward).unwrap();
+        let rig = Rig::new(speaking(config(handler)));
+        let mut client = client(&rig).await;
+        for (length, stated, status) in [
+            (10, true, 200),
+            (10, false, 200),
+            (11, true, 413),
+            (11, false, 413),
+        ] {
+            let mut request = post("/x");
+            if stated {
+                request
+                    .headers_mut()
+                    .insert("content-length", length.into());
+            }
+            let (answer, mut stream) = client.send_request(request, false).unwrap();
+            stream
+                .send_data(Bytes::from(vec![b'x'; length]), true)
+                .unwrap();
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), status, "{length} {stated}");
+        }
+    });
+}

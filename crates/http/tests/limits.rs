@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
+use tandem_http::policy::Governance;
 use tandem_http::{ListenerConfig, Plan, Reply};
-use tandem_model::{Limits, Size, Timeouts};
+use tandem_model::{BodyLimit, Limits, Policies, Size, Timeouts};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 
@@ -429,6 +430,52 @@ fn a_body_larger_than_it_may_be_is_a_413() {
             assert!(answer.contains("Connection: close\r\n"), "{answer}");
         }
         assert_eq!(heard.failures(), []);
+    });
+}
+
+#[test]
+fn a_route_takes_larger_or_smaller_bodies_than_its_listener() {
+    run(async {
+        let heard = Heard::default();
+        let server = origin(|mut stream, _| async move {
+            while read_request(&mut stream).await.is_some() {
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(answer).await.unwrap();
+            }
+        })
+        .await;
+        for (listener, route, body, status) in [
+            (Some(100), BodyLimit::Most(Size(10)), 10, 200),
+            (Some(100), BodyLimit::Most(Size(10)), 11, 413),
+            (None, BodyLimit::Most(Size(10)), 11, 413),
+            (None, BodyLimit::Unlimited, 11, 200),
+        ] {
+            let policies = Policies {
+                body: Some(route),
+                rate: Some("1/s".parse().unwrap()),
+                ..Policies::default()
+            };
+            let governance = Governance::new(&"web".into()).and(&policies).unwrap();
+            let forward = forward_to(vec![upstream(server)], &heard);
+            let rig = Rig::new(ListenerConfig {
+                limits: Limits {
+                    body: listener.map(Size),
+                    ..Limits::default()
+                },
+                ..config(governance.around(forward).unwrap())
+            });
+            let data = "x".repeat(body);
+            let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+            let known = format!("{head}Content-Length: {body}\r\n\r\n{data}");
+            let answer = rig.talk(known).await;
+            assert_eq!(status_of(&answer), status, "{route:?}: {answer}");
+            // What is refused by its length did not count.
+            let again =
+                format!("{head}Transfer-Encoding: chunked\r\n\r\n{body:x}\r\n{data}\r\n0\r\n\r\n");
+            let answer = rig.talk(again).await;
+            let expected = if status == 413 { 413 } else { 429 };
+            assert_eq!(status_of(&answer), expected, "{route:?}: {answer}");
+        }
     });
 }
 

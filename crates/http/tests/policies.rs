@@ -150,7 +150,7 @@ fn answers_of_our_own_and_later_ones_are_changed_too() {
             ("X-Uri".into(), template("{uri}")),
         ];
         let name = Arc::from("test");
-        let gone = Respond::new(410, &text, &fields.into(), &name).unwrap();
+        let gone = Respond::new(410, &text, &fields.into(), None, &name).unwrap();
         for (handler, status, body) in [
             (Arc::new(gone) as Arc<dyn Handler>, 410, "gone"),
             (Arc::new(Later), 200, "later"),
@@ -363,7 +363,8 @@ fn errors_of_our_own_have_their_pages_and_those_of_servers_where_it_is_said() {
                 ours.errors("4xx", true),
                 None,
                 Arc::new(
-                    Respond::new(410, &Content::Text("gone".into()), &[].into(), &name).unwrap(),
+                    Respond::new(410, &Content::Text("gone".into()), &[].into(), None, &name)
+                        .unwrap(),
                 ),
                 "410 gone",
             ),

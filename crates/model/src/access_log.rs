@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::template::{Part, TemplateError, is_token, parts, show};
+use crate::template::{Part, TemplateError, is_line, is_token, parts, show};
 
 /// The form of an access log's lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl AccessTemplate {
     /// # Errors
     /// A brace that is not closed, a variable that there is not, a control character.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        parts(text, AccessVariable::parse).map(Self)
+        parts(text, is_line, AccessVariable::parse).map(Self)
     }
 
     /// Its pieces, in order.

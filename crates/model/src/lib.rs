@@ -9,8 +9,10 @@
 
 pub mod access_log;
 pub mod auth;
+mod body_limits;
 pub mod check;
 pub mod cluster;
+mod on_node;
 pub mod pattern;
 pub mod plan;
 pub mod policy;
@@ -37,8 +39,8 @@ pub use plan::{
     ListenerPlan, Member, NodePlan, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
 };
 pub use policy::{
-    Compress, Compression, ErrorPage, Errors, FieldChanges, Headers, Maintenance, PathChange,
-    Policies, Replaced, Side, Statuses, Substitution,
+    BodyLimit, Compress, Compression, ErrorPage, Errors, FieldChanges, Headers, Maintenance,
+    PathChange, Policies, Replaced, Side, Statuses, Substitution,
 };
 pub use rehearse::{Rehearsed, Stage};
 pub use route::{

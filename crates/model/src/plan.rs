@@ -396,6 +396,9 @@ impl View<'_> {
                 });
                 names.insert(name.to_owned(), id);
             }
+            let mut routes = crate::on_node::routes(&listener.routes, self.node);
+            let mut limits = listener.limits;
+            limits.body = crate::body_limits::of_routes(&mut routes, limits.body);
             plans.push(ListenerPlan {
                 name: listener.name.clone(),
                 internal: false,
@@ -403,10 +406,10 @@ impl View<'_> {
                 mode: listener.mode,
                 tls: listener.tls.clone(),
                 http2: listener.http2.unwrap_or(listener.tls.is_some()),
-                limits: listener.limits,
+                limits,
                 proxy_protocol: listener.proxy_protocol,
                 trust: listener.trust.clone(),
-                routes: listener.routes.clone(),
+                routes,
                 targets: names,
                 errors: listener.errors.clone(),
                 maintenance: (listener.mode == Mode::Http)

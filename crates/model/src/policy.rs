@@ -23,8 +23,34 @@ pub struct Policies {
     pub rate: Option<Rate>,
     /// Which answers of servers are compressed.
     pub compress: Option<Compress>,
+    /// How large the bodies of its requests may be, whatever its listener says.
+    pub body: Option<BodyLimit>,
     /// Pages of errors; a group's hold where the route has none of its own.
     pub errors: Errors,
+}
+
+/// How large bodies may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLimit {
+    /// As large as they come.
+    Unlimited,
+    /// This large at most.
+    Most(Size),
+}
+
+impl BodyLimit {
+    /// Of a listener, where `None` is no limit.
+    pub fn of(most: Option<Size>) -> Self {
+        most.map_or(Self::Unlimited, Self::Most)
+    }
+
+    /// The largest body, in bytes.
+    pub fn most(self) -> u64 {
+        match self {
+            Self::Unlimited => u64::MAX,
+            Self::Most(size) => size.0,
+        }
+    }
 }
 
 /// What a route says of compression.

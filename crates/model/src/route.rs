@@ -170,6 +170,9 @@ pub enum Content {
     Text(String),
     /// What is in this file.
     File(PathBuf),
+    /// This text, with variables that each request fills in; a `{1}` is what the expression in `path` has found, of the route or
+    /// of the nearest group around it that has a path.
+    Template(Template),
 }
 
 /// What decides on a client's share.

@@ -25,14 +25,32 @@ pub enum Variable {
     Uri,
     /// The path, encoded.
     Path,
+    /// The path in its normal form, decoded.
+    NormalPath,
     /// The query without the question mark.
     Query,
+    /// The query with its question mark; empty without one.
+    QueryBehindMark,
+    /// The first parameter of this name, as it came.
+    Arg(String),
     /// `GET`, `POST`, ...
     Method,
     /// `https` or `http`, as the client came.
     Scheme,
+    /// `HTTP/1.1`, ...
+    Version,
+    /// The listener's port.
+    Port,
     /// The client's address.
     Client,
+    /// The client's port.
+    ClientPort,
+    /// The node that answers; known when its plan is made.
+    Node,
+    /// When the request came.
+    Time,
+    /// The same in seconds since 1970.
+    Epoch,
     /// The user that `auth` let in.
     User,
     /// What tells this request from all others.
@@ -73,10 +91,37 @@ impl Variable {
         ),
         ("uri", "path and query"),
         ("path", "the path, percent-encoded"),
+        (
+            "normal-path",
+            "the path in its normal form, as routes compare it: decoded, without dots and doubled slashes",
+        ),
         ("query", "the query without the question mark"),
+        (
+            "?query",
+            "the query with its question mark; empty without a query",
+        ),
+        (
+            "arg:NAME",
+            "the first parameter of the query of this name, as it came (not decoded); the name's case does not matter",
+        ),
         ("method", "`GET`, `POST`, ..."),
         ("scheme", "`https` or `http`, as the client came"),
+        ("version", "`HTTP/1.1`, `HTTP/2.0`, ..."),
+        ("port", "the port of the listener that was asked"),
         ("client", "the client's address"),
+        (
+            "client-port",
+            "the client's port; empty where a proxy states the client's address alone",
+        ),
+        ("node", "the name of the node that answers"),
+        (
+            "time",
+            "when it is filled in, UTC: `2026-11-23T14:05:09.123Z`",
+        ),
+        (
+            "epoch",
+            "the same in seconds since 1970, with milliseconds: `1795442709.123`",
+        ),
         ("user", "the user that `auth` let in; empty without `auth`"),
         (
             "request-id",
@@ -86,7 +131,7 @@ impl Variable {
         ("cookie:NAME", "the cookie of this name"),
         (
             "1",
-            "in `rewrite`: what the first parentheses of the expression have found; up to `{9}`",
+            "what the first parentheses of an expression have found, up to `{9}`: in `rewrite` and `replace` of theirs, in `respond.template` of that in `path`",
         ),
     ];
 
@@ -96,15 +141,24 @@ impl Variable {
             "host" => Self::Host,
             "uri" => Self::Uri,
             "path" => Self::Path,
+            "normal-path" => Self::NormalPath,
             "query" => Self::Query,
+            "?query" => Self::QueryBehindMark,
             "method" => Self::Method,
             "scheme" => Self::Scheme,
+            "version" => Self::Version,
+            "port" => Self::Port,
             "client" => Self::Client,
+            "client-port" => Self::ClientPort,
+            "node" => Self::Node,
+            "time" => Self::Time,
+            "epoch" => Self::Epoch,
             "user" => Self::User,
             "request-id" => Self::RequestId,
             _ => match name.split_once(':') {
                 Some(("header", field)) if is_token(field) => Self::Header(field.into()),
                 Some(("cookie", cookie)) if is_token(cookie) => Self::Cookie(cookie.into()),
+                Some(("arg", arg)) if is_token(arg) && !arg.contains('&') => Self::Arg(arg.into()),
                 Some(_) => return None,
                 None => match name.as_bytes() {
                     [digit @ b'1'..=b'9'] => Self::Capture(digit - b'0'),
@@ -121,10 +175,19 @@ impl fmt::Display for Variable {
             Self::Host => "host",
             Self::Uri => "uri",
             Self::Path => "path",
+            Self::NormalPath => "normal-path",
             Self::Query => "query",
+            Self::QueryBehindMark => "?query",
+            Self::Arg(name) => return write!(f, "arg:{name}"),
             Self::Method => "method",
             Self::Scheme => "scheme",
+            Self::Version => "version",
+            Self::Port => "port",
             Self::Client => "client",
+            Self::ClientPort => "client-port",
+            Self::Node => "node",
+            Self::Time => "time",
+            Self::Epoch => "epoch",
             Self::User => "user",
             Self::RequestId => "request-id",
             Self::Header(name) => return write!(f, "header:{name}"),
@@ -148,7 +211,24 @@ impl Template {
     /// # Errors
     /// A brace that is not closed, a variable that there is not, a control character.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        parts(text, Variable::parse).map(Self)
+        parts(text, is_line, Variable::parse).map(Self)
+    }
+
+    /// Reads a template of several lines, with tabs if need be: for a content, where no line break can end a field.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_lines(text: &str) -> Result<Self, TemplateError> {
+        parts(text, is_in_lines, Variable::parse).map(Self)
+    }
+
+    /// Fills in what is known of the node before any request.
+    pub(crate) fn on_node(&mut self, node: &str) {
+        for part in &mut self.0 {
+            if matches!(part, Part::Variable(Variable::Node)) {
+                *part = Part::Text(node.into());
+            }
+        }
     }
 
     /// A template without variables.
@@ -179,9 +259,20 @@ impl Template {
     }
 }
 
-/// Reads a text with variables, of which `variable` knows the names.
+/// What may stand in one line.
+pub(crate) fn is_line(c: char) -> bool {
+    !c.is_control()
+}
+
+/// What may stand in several.
+fn is_in_lines(c: char) -> bool {
+    !c.is_control() || matches!(c, '\n' | '\r' | '\t')
+}
+
+/// Reads a text with variables, of which `variable` knows the names; `may_stand` which characters it may have.
 pub(crate) fn parts<V>(
     text: &str,
+    may_stand: fn(char) -> bool,
     variable: impl Fn(&str) -> Option<V>,
 ) -> Result<Vec<Part<V>>, TemplateError> {
     let error = |at: Range<usize>, what: &str| TemplateError {
@@ -189,7 +280,7 @@ pub(crate) fn parts<V>(
         what: what.into(),
         unknown: None,
     };
-    if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control()) {
+    if let Some((at, c)) = text.char_indices().find(|(_, c)| !may_stand(*c)) {
         return Err(error(
             at..at + c.len_utf8(),
             "there is a control character in it",
@@ -274,6 +365,7 @@ mod tests {
             "https://{host}{uri}",
             "{{\"a\":1}}",
             "{header:X-A}{cookie:b}{1}",
+            "{arg:page}{?query}",
             "{{{host}}}",
         ] {
             let template = Template::parse(text).unwrap();
@@ -293,6 +385,7 @@ mod tests {
             ("a}b", 1..2, None),
             ("a\r\nb", 1..2, None),
             ("{header:}", 0..9, Some("header:")),
+            ("{arg:a&b}", 0..9, Some("arg:a&b")),
             ("{header:a b}", 0..12, Some("header:a b")),
             ("{0}", 0..3, Some("0")),
             ("{}", 0..2, Some("")),
@@ -303,6 +396,16 @@ mod tests {
                 (at, unknown),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_content_has_several_lines() {
+        assert!(Template::parse("a\nb").is_err());
+        let content = Template::parse_lines("a {host}\r\n\tb\n").unwrap();
+        assert_eq!(content.to_string(), "a {host}\r\n\tb\n");
+        for text in ["a\0b", "a\u{7f}", "a\u{1b}[0m"] {
+            assert!(Template::parse_lines(text).is_err(), "{text:?}");
         }
     }
 

@@ -2,7 +2,8 @@
 //! body and the server that was chosen agree.
 //!
 //! Each file of `tests/oracle` ends with its table: lines `#? [TIMES] METHOD TARGET [FIELD: VALUE]`. `@FRONT@`, `@B1@`
-//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS.
+//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS. A `Content-Length: N` has
+//! so many bytes behind it, and `Transfer-Encoding: chunked` has 3,000.
 
 mod common;
 
@@ -369,13 +370,18 @@ fn ask(front: u16, request: &Request) -> String {
     } else {
         format!("{field}\r\n")
     };
-    let body = if request.method == "POST" {
-        "Content-Length: 0\r\n"
-    } else {
-        ""
+    let length = field.strip_prefix("Content-Length: ");
+    let (delimited, sent) = match (length.and_then(|n| n.parse().ok()), field) {
+        (Some(length), _) => ("", "x".repeat(length)),
+        (None, "Transfer-Encoding: chunked") => {
+            let chunk = format!("{:x}\r\n{}\r\n", 1500, "x".repeat(1500));
+            ("", format!("{chunk}{chunk}0\r\n\r\n"))
+        }
+        (None, _) if request.method == "POST" => ("Content-Length: 0\r\n", String::new()),
+        (None, _) => ("", String::new()),
     };
     let asked = format!(
-        "{} {} HTTP/1.1\r\n{host}{line}{body}Connection: close\r\n\r\n",
+        "{} {} HTTP/1.1\r\n{host}{line}{delimited}Connection: close\r\n\r\n{sent}",
         request.method, request.target
     );
     let answer = if request.tls {

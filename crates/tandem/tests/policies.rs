@@ -94,11 +94,15 @@ fn paths_heads_redirects_and_answers_are_as_the_file_says() {
         r#"
         [listener.web]
         bind = "127.0.0.1:{port}"
+        limits = { body = "100 B" }
         route = [
           { path = "/pages/*", strip = "/pages", to = "www", headers = { response = { set = { X-Id = "{request-id}", Cache-Control = "no-store" }, remove = "ETag" } } },
           { path = "/old/*", rewrite = { "~^/old/(\\w+)$" = "/new/{1}" }, redirect = { to = "https://{host}{uri}", status = 308 } },
           { path = "/robots.txt", respond = { status = 200, file = "robots.txt", headers = { X-Asked = "{method} {uri}" } } },
-          { path = "/tea", respond = { status = 418, body = "short and stout" } },
+          { path = "/tea", respond = { status = 418, body = "short and {stout}" } },
+          { path = "~^/user/(\\w+)$", respond = { status = 200, template = "{1} {arg:q} {port} {node} {version}\n{{{client}}}", headers = { X-Asked = "{header:X-A}" } } },
+          { path = "/small", limits = { body = "10 B" }, route = { respond = { status = 200, body = "small" } } },
+          { path = "/large", limits = { body = false }, respond = { status = 200, body = "large" } },
           { path = "/nobody", deny = "close" },
           { deny = true },
         ]
@@ -141,7 +145,26 @@ fn paths_heads_redirects_and_answers_are_as_the_file_says() {
         "{robots}"
     );
     assert!(robots.ends_with("\r\n\r\nUser-agent: *"), "{robots}");
-    assert!(node.ask("GET /tea", &[]).ends_with("short and stout"));
+    assert!(node.ask("GET /tea", &[]).ends_with("short and {stout}"));
+    let filled = node.ask("GET /user/%61lice?q=%0d%0aX:y", &["X-A: 7"]);
+    let expected = format!(
+        "\r\n\r\nalice %0d%0aX:y {} local HTTP/1.1\n{{127.0.0.1}}",
+        node.port
+    );
+    assert!(filled.ends_with(&expected), "{filled}");
+    assert!(filled.contains("\r\nX-Asked: 7\r\n"), "{filled}");
+    for (path, length, status) in [
+        ("/small", 10, 200),
+        ("/small", 11, 413),
+        ("/large", 101, 200),
+        ("/tea", 101, 413),
+        ("/tea", 100, 418),
+    ] {
+        let length = format!("Content-Length: {length}");
+        let answer = node.ask(&format!("POST {path}"), &[&length]);
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected), "{path} {length}: {answer}");
+    }
     assert!(node.ask("GET /else", &[]).starts_with("HTTP/1.1 403 "));
     assert_eq!(node.ask("GET /nobody", &[]), "");
     node.wait_until_logged(|line| line.contains("\"GET /nobody HTTP/1.1\" 0 0 "));

@@ -5,7 +5,7 @@ mod index;
 #[cfg(test)]
 mod tests;
 
-use tandem_model::Conditions;
+use tandem_model::{Conditions, Pattern};
 
 use self::covers::covers;
 pub(super) use self::covers::lowered;
@@ -25,6 +25,7 @@ struct Leaf<'a> {
 pub(crate) fn check(draft: &Draft, reader: &mut Reader<'_>) {
     for listener in &draft.listeners {
         let mut leaves = Vec::new();
+        finds(&listener.section.draft.routes, None, false, reader);
         flatten(&listener.section.draft.routes, &[], true, &mut leaves);
         let leaves: Vec<Leaf<'_>> = leaves.into_iter().filter(|leaf| leaf.known).collect();
         let mut earlier = Index::default();
@@ -48,6 +49,34 @@ pub(crate) fn check(draft: &Draft, reader: &mut Reader<'_>) {
             }
             earlier.add(i, &later.when);
         }
+    }
+}
+
+/// What an expression has found is filled in where there is one that finds it. `groups` is how many parentheses that of the
+/// nearest path has; `moved` whether the path is changed before a content sees it.
+fn finds(routes: &[route::Draft], groups: Option<usize>, moved: bool, reader: &mut Reader<'_>) {
+    for route in routes {
+        let moved = moved || route.policies.path.is_some();
+        let groups = match &route.when.path[..] {
+            [] => groups,
+            [Pattern::Regex(text)] => regex::Regex::new(text)
+                .ok()
+                .map(|regex| regex.captures_len() - 1),
+            _ => None,
+        };
+        let nested = route.nested.as_deref().unwrap_or_default();
+        finds(nested, groups, moved, reader);
+        let wanted = route.captures();
+        if wanted == 0 || route.broken {
+            continue;
+        }
+        let why = match groups {
+            _ if moved => "the path is changed before it could be looked at again".to_owned(),
+            Some(groups) if usize::from(wanted) <= groups => continue,
+            Some(groups) => format!("the expression in `path` has {groups} parentheses"),
+            None => "there is no expression in `path`, or one of several".to_owned(),
+        };
+        reader.wrong(&route.span, format!("{{{wanted}}}: {why}"));
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tandem_model::auth::REALM;
 use tandem_model::{
-    Auth, Compress, Compression, Errors, FieldChanges, Maintenance, PathChange, Policies, Replaced,
-    Substitution, Template, Users,
+    Auth, BodyLimit, Compress, Compression, Errors, FieldChanges, Maintenance, PathChange,
+    Policies, Replaced, Substitution, Template, Users,
 };
 
 use super::text::{Pairs, list, quoted};
@@ -48,6 +48,15 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
             let burst = rate.burst;
             pairs.put("rate", format!("{{ limit = {limit}, burst = {burst} }}"));
         }
+    }
+    if let Some(body) = policies.body {
+        let body = match body {
+            BodyLimit::Unlimited => "false".to_owned(),
+            BodyLimit::Most(size) => quoted(&size.to_string()),
+        };
+        let mut table = Pairs::default();
+        table.put("body", body);
+        pairs.put("limits", table.inline());
     }
     match &policies.compress {
         None => {}

@@ -43,6 +43,7 @@ pub(crate) fn route(route: &Route) -> Pairs {
                 Content::Text(body) if body.is_empty() => {}
                 Content::Text(body) => table.put("body", quoted(body)),
                 Content::File(path) => table.put("file", quoted(&path.to_string_lossy())),
+                Content::Template(text) => table.put("template", quoted(&text.to_string())),
             }
             if !headers.is_empty() {
                 table.put("headers", policy::fields(headers));

@@ -16,7 +16,8 @@ use tandem_model::{
     Template, Timeouts, Timing, TlsVersion,
 };
 use tandem_model::{
-    Auth, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users,
+    Auth, BodyLimit, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy,
+    Statuses, Users,
 };
 
 use super::*;
@@ -438,6 +439,10 @@ impl Maker {
                 body: match self.maybe(Self::word) {
                     Some(word) => Content::Text(word),
                     None if self.often() => Content::File("/srv/page.html".into()),
+                    None if self.often() => {
+                        let text = "{client}:{client-port}\n{{{arg:x}}}\t{?query}${node}";
+                        Content::Template(Template::parse_lines(text).unwrap())
+                    }
                     None => Content::Text(String::new()),
                 },
                 headers: self.templates(),
@@ -571,6 +576,11 @@ impl Maker {
                     substitution(Replaced::Regex("^/(\\d+)".into()), "/{1}?a={1}"),
                     substitution(Replaced::Prefix("/a b".into()), "/b"),
                 ])),
+                _ => None,
+            },
+            body: match self.below(3) {
+                0 => Some(BodyLimit::Unlimited),
+                1 => Some(BodyLimit::Most(Size(10 << 20))),
                 _ => None,
             },
             headers: Headers {

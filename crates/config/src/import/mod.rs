@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_takes_the_largest_body_of_its_places_and_that_is_told() {
+    fn the_largest_body_is_said_where_it_differs_from_that_of_the_listener() {
         let nginx = |server: &str| {
             let part = Part {
                 input: Input {
@@ -401,23 +401,27 @@ mod tests {
             };
             let made = set_up(&[part], None, &|_| None);
             let loaded = made.loaded.expect("it is checked");
-            let told = made.report.of(Verdict::Noted);
-            let told = told.filter(|note| note.message.contains("one limit of bodies"));
+            let limits = made.text.split("limits = { body = ").skip(1);
+            let limits = limits.map(|rest| rest.split(" }").next().unwrap_or_default().to_owned());
             let listener = &loaded.cluster.listeners[0];
-            (listener.limits.body.map(|body| body.0), told.count())
+            let body = listener.limits.body.map(|body| body.0);
+            (body, limits.collect::<Vec<_>>().join(" "))
         };
         let up = "location /up { client_max_body_size 8m; }";
-        assert_eq!(nginx("location / { }"), (Some(1 << 20), 0));
-        assert_eq!(nginx(up), (Some(8 << 20), 1));
+        let said = |body, limits: &str| (body, limits.to_owned());
+        assert_eq!(nginx("location / { }"), said(Some(1 << 20), "\"1 MiB\""));
+        let expected = "\"1 MiB\" \"8 MiB\"";
+        assert_eq!(nginx(up), said(Some(1 << 20), expected));
         assert_eq!(
             nginx(&format!("client_max_body_size 8m; {up}")),
-            (Some(8 << 20), 0)
+            said(Some(8 << 20), "\"8 MiB\"")
         );
-        let small = "client_max_body_size 9m; location / { client_max_body_size 10; }";
-        assert_eq!(nginx(&format!("{small}{up}")), (Some(9 << 20), 2));
+        let small = "client_max_body_size 0; location / { client_max_body_size 10; }";
+        let expected = "\"8 MiB\" \"10 B\"";
+        assert_eq!(nginx(&format!("{small}{up}")), said(None, expected));
         assert_eq!(
             nginx("location /a { location /a/b { client_max_body_size 0; } }"),
-            (None, 1)
+            said(Some(1 << 20), "\"1 MiB\" false")
         );
     }
 

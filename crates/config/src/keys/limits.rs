@@ -1,6 +1,7 @@
-//! `limits` of a listener: how much clients may ask for.
+//! `limits` of a listener, and of a route: how much clients may ask for.
 
-use tandem_model::{Limits, Size};
+use tandem_model::{BodyLimit, Limits, Size};
+use toml::de::DeValue;
 
 use crate::kinds::CONNECTIONS;
 use crate::reader::Reader;
@@ -87,6 +88,41 @@ pub(crate) static KEYS: Table<Limits> = Table {
             |l: &mut Limits, v| l.streams = v.value,
         ),
     ],
+};
+
+/// `limits` of a route.
+pub(crate) const OF_ROUTE: Kind<BodyLimit> = Kind {
+    text: LIMITS.text,
+    read: |reader, item| {
+        let section = ROUTE.read_item(reader, item)?;
+        if section.draft.0.is_none() && !section.broken {
+            reader.wrong(&item.span(), "`limits` of a route are those of its `body`");
+        }
+        section.draft.0
+    },
+};
+
+/// How large the bodies of a route may be.
+#[derive(Default)]
+pub(crate) struct RouteLimits(Option<BodyLimit>);
+
+pub(crate) static ROUTE: Table<RouteLimits> = Table {
+    heading: "route = [{ limits = { ... } }]",
+    label: "`limits`",
+    doc: "What a route takes, whatever its listener says: more or less. That of a group holds for each of its routes that does not say otherwise.",
+    keys: &[&key(
+        "body",
+        Kind {
+            text: "size, or false",
+            read: |reader, item| match item.get_ref() {
+                DeValue::Boolean(false) => Some(BodyLimit::Unlimited),
+                _ => (crate::kinds::SIZE.read)(reader, item).map(BodyLimit::Most),
+            },
+        },
+        Else("as the listener"),
+        "A request's body; `false` is no limit. A larger one is answered 413.",
+        |l: &mut RouteLimits, v| l.0 = Some(v.value),
+    )],
 };
 
 fn size(

@@ -5,13 +5,15 @@ use std::ops::Range;
 
 use tandem_model::policy::untouchable;
 use tandem_model::{
-    FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution, Template, Variable,
+    FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution, Template,
+    TemplateError, Variable,
 };
 use toml::de::DeValue;
 
 use crate::keys::auth::{AUTH, RATE};
 use crate::keys::compress::COMPRESS;
 use crate::keys::errors::ERRORS;
+use crate::keys::limits;
 use crate::kinds::is_expression;
 use crate::reader::Reader;
 use crate::span::{Item, values};
@@ -71,6 +73,13 @@ pub(crate) static KEYS: Table<Policies> = Table {
             Else("as often as it likes"),
             "How often each client may ask: `\"10/s\"`, `{ limit = \"100/m\", burst = 20 }`. That of a group is one for all its routes, and holds beside their own.",
             |p: &mut Policies, v| p.rate = Some(v.value),
+        ),
+        &key(
+            "limits",
+            limits::OF_ROUTE,
+            Else("as the listener"),
+            "How large the bodies of requests may be: `{ body = \"10 MiB\" }`, more or less than the listener says.",
+            |p: &mut Policies, v| p.body = Some(v.value),
         ),
         &key(
             "compress",
@@ -297,7 +306,7 @@ pub(crate) fn answer_fields(
 
 /// A text with variables.
 pub(crate) fn template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
-    let template = any_template(reader, item)?;
+    let template = any_template(reader, item, Template::parse)?;
     if template.captures() > 0 {
         let why = format!(
             "{{{}}} is filled in by an expression of `rewrite` or `replace` alone",
@@ -309,9 +318,14 @@ pub(crate) fn template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Templ
     Some(template)
 }
 
-fn any_template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
+/// A text with variables, read by `parse`.
+pub(crate) fn any_template(
+    reader: &mut Reader<'_>,
+    item: &Item<'_>,
+    parse: fn(&str) -> Result<Template, TemplateError>,
+) -> Option<Template> {
     let text = reader.text(item, "text")?;
-    let error = match Template::parse(&text) {
+    let error = match parse(&text) {
         Ok(template) => return Some(template),
         Err(error) => error,
     };
@@ -445,7 +459,7 @@ fn replaced_values(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<Subst
 
 /// A template that an expression may fill in.
 fn filled_by(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Option<Template> {
-    let to = any_template(reader, item)?;
+    let to = any_template(reader, item, Template::parse)?;
     let groups = match from {
         Replaced::Regex(text) => {
             regex::Regex::new(text).map_or(0, |regex| regex.captures_len() - 1)
@@ -465,7 +479,7 @@ fn filled_by(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Optio
 
 fn replacement(reader: &mut Reader<'_>, item: &Item<'_>, from: &Replaced) -> Option<Template> {
     let to = filled_by(reader, item, from)?;
-    if to.variables().any(|variable| *variable == Variable::Uri) {
+    if (to.variables()).any(|v| matches!(v, Variable::Uri | Variable::QueryBehindMark)) {
         reader.wrong_hint(
             &item.span(),
             "the query stays anyway",

@@ -71,6 +71,17 @@ impl Draft {
         }
     }
 
+    /// The highest number of a find that its content has; 0 when it has none.
+    pub fn captures(&self) -> u8 {
+        match &self.other {
+            Some(Action::Respond {
+                body: Content::Template(template),
+                ..
+            }) => template.captures(),
+            _ => 0,
+        }
+    }
+
     /// Whether it turns away whoever it matches.
     pub fn denies(&self) -> bool {
         matches!(self.other, Some(Action::Deny | Action::Close))
@@ -284,6 +295,7 @@ pub(crate) static REDIRECT: Table<RedirectDraft> = Table {
 pub(crate) struct RespondDraft {
     status: Option<u16>,
     body: String,
+    template: Option<Template>,
     file: Option<PathBuf>,
     headers: BTreeMap<String, Template>,
 }
@@ -311,6 +323,16 @@ pub(crate) static RESPOND: Table<RespondDraft> = Table {
             Is("\"\""),
             "The text sent with it.",
             |d: &mut RespondDraft, v| d.body = v.value,
+        ),
+        &key(
+            "template",
+            Kind {
+                text: "text",
+                read: content,
+            },
+            Else("`body`"),
+            "A text sent with it in place of `body`, in which [variables](#variables) are filled in; nothing is escaped. `{1}` is what the expression in `path` has found, of the route or of the nearest group around it that has a path.",
+            |d: &mut RespondDraft, v| d.template = Some(v.value),
         ),
         &key(
             "file",
@@ -443,6 +465,18 @@ fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
     Some(to)
 }
 
+/// A text of several lines with variables.
+fn content(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
+    let template = policies::any_template(reader, item, Template::parse_lines)?;
+    let has_user = template.variables().any(|v| *v == Variable::User);
+    if has_user {
+        let hint = Some("a service gets it by `headers`".into());
+        reader.wrong_hint(&item.span(), "`respond` knows no {user}", hint);
+        return None;
+    }
+    Some(template)
+}
+
 fn redirect(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Action> {
     let draft = match item.get_ref() {
         DeValue::Table(_) => REDIRECT.read_item(reader, item)?.draft,
@@ -461,9 +495,12 @@ fn respond(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Action> {
     let draft = match item.get_ref() {
         DeValue::Table(_) => {
             let section = RESPOND.read_item(reader, item)?;
-            if section.has("body") && section.has("file") {
-                let place = section.place("file");
-                reader.wrong(&place, "an answer has one content: `body` or `file`");
+            let contents = ["body", "template", "file"].into_iter();
+            let contents: Vec<&str> = contents.filter(|key| section.has(key)).collect();
+            if let [first, second, ..] = contents[..] {
+                let place = section.place(second);
+                let why = format!("an answer has one content: `{first}` or `{second}`");
+                reader.wrong(&place, why);
             }
             section.draft
         }
@@ -474,9 +511,10 @@ fn respond(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Action> {
     };
     Some(Action::Respond {
         status: draft.status?,
-        body: match draft.file {
-            Some(file) => Content::File(file),
-            None => Content::Text(draft.body),
+        body: match (draft.file, draft.template) {
+            (Some(file), _) => Content::File(file),
+            (None, Some(template)) => Content::Template(template),
+            (None, None) => Content::Text(draft.body),
         },
         headers: draft.headers,
     })

@@ -70,6 +70,9 @@ fn around(heading: &str) -> &'static str {
             "listener.web = { bind = \":80\", route = { deny = true, timeouts = { PAIR } } }"
         }
         "tls = { ... } of a backend" => "backend.old = { servers = \"a:1\", tls = { PAIR } }",
+        "route = [{ limits = { ... } }]" => {
+            "listener.web = { bind = \":80\", route = { deny = true, limits = { body = \"1 KiB\", PAIR } } }"
+        }
         "limits = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, limits = { PAIR } }"
         }

@@ -222,6 +222,7 @@ proptest! {
                 from_node: false,
                 trusted: false,
                 secure: true,
+                port: 80,
             };
             let _ = answer(&router, &request);
         }

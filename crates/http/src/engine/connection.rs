@@ -406,6 +406,7 @@ impl<'a> Exchange<'a> {
                 from_node: peer == Peer::Node,
                 trusted: peer != Peer::Stranger,
                 secure,
+                port: conn.door.port,
             },
             peer,
             cx: Cx::new(conn.shared().worker, now),
@@ -441,6 +442,9 @@ impl<'a> Exchange<'a> {
 /// Asks the handler, and those it hands on to, and carries out the plan.
 async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -> After {
     let mut step = x.snapshot.config.handler.step(&x.request, &x.cx);
+    if let Some(most) = x.cx.most_body() {
+        body.allow(most);
+    }
     let mut fallbacks = Vec::new();
     let mut later = None;
     for _ in 0..MOST_STEPS {
@@ -470,6 +474,7 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 }
                 Step::Plan(*first)
             }
+            Plan::Bytes(_) if x.cx.is_too_large() => return too_large(x, body, outs).await,
             Plan::Bytes(reply) => match fallbacks.pop() {
                 Some(then) if reply.status == 404 => then.step(&x.request, &x.cx),
                 _ => return reply::memory(x, body, reply, outs).await,

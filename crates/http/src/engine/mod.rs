@@ -150,6 +150,8 @@ struct Door {
     /// As it is now; whether it is another one costs a look.
     config: RefCell<Cache<Arc<ArcSwap<ListenerConfig>>, Arc<ListenerConfig>>>,
     seen: RefCell<Rc<Snapshot>>,
+    /// Of its socket; 0 where that has none.
+    port: u16,
     closed: Cell<bool>,
     /// Connections that came by it and are open.
     open: Cell<u64>,
@@ -207,6 +209,7 @@ impl Engine {
         let door = Rc::new(Door {
             config: RefCell::new(Cache::new(config)),
             seen,
+            port: address.map_or(0, |address| address.port()),
             closed: Cell::new(false),
             open: Cell::new(0),
             handshakes: opening::Failed::default(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tandem_model::{self as model, FieldChanges, Headers, Policies, Side};
 
 use super::auth::{Auth, Authenticated};
+use super::bounded::Bounded;
 use super::compress::Rules;
 use super::errors::ErrorPages;
 use super::fields::Changes;
@@ -23,6 +24,8 @@ pub struct Governance {
     headers: Headers,
     errors: Option<Arc<ErrorPages>>,
     compress: Option<Arc<Rules>>,
+    /// How large bodies may be, where that is said.
+    body: Option<model::BodyLimit>,
     auth: Option<Arc<Auth>>,
     /// Of each level that has one; shared by all routes of the level.
     rates: Vec<Arc<Rate>>,
@@ -41,6 +44,7 @@ impl Governance {
             headers: Headers::default(),
             errors: None,
             compress: None,
+            body: None,
             auth: None,
             rates: Vec::new(),
             missing: Vec::new(),
@@ -70,6 +74,7 @@ impl Governance {
             Some(model::Compress::Off) => here.compress = None,
             Some(model::Compress::On(said)) => here.compress = Some(Arc::new(Rules::new(said))),
         }
+        here.body = policies.body.or(here.body);
         match &policies.auth {
             None => {}
             Some(model::Auth::Off) => here.auth = None,
@@ -106,6 +111,13 @@ impl Governance {
             handler = Arc::new(Limited {
                 rate: rate.clone(),
                 inner: handler,
+            });
+        }
+        if let Some(body) = self.body {
+            handler = Arc::new(Bounded {
+                most: body.most(),
+                inner: handler,
+                name: self.name.clone(),
             });
         }
         let request = Changes::new(&self.headers.request, Side::Request)?;

@@ -6,13 +6,14 @@
 //! one action say and puts the policies around it:
 //!
 //! ```text
-//! shape (heads, errors)  ->  rate  ->  auth  ->  missing  ->  path  ->  what the route does
+//! shape (heads, errors)  ->  bounded (bodies)  ->  rate  ->  auth  ->  missing  ->  path  ->  what the route does
 //! ```
 //!
 //! A route without policies is its bare handler: it costs nothing.
 
 mod auth;
 mod basic;
+mod bounded;
 pub mod coding;
 pub(crate) mod compress;
 mod edits;

@@ -31,6 +31,7 @@ pub(crate) fn request<T>(
         from_node: false,
         trusted,
         secure: false,
+        port: 80,
     })
 }
 

@@ -2,8 +2,11 @@
 
 use std::cell::OnceCell;
 use std::io::Write as _;
+use std::time::Duration;
 
+use regex::bytes::Captures;
 use tandem_model::{Part, Template, Variable};
+use time::OffsetDateTime;
 
 use super::basic::credentials;
 use crate::request_id::{DIGITS, RequestId};
@@ -48,11 +51,36 @@ impl<'a> Values<'a> {
             Variable::Host => out.extend_from_slice(request.host()),
             Variable::Uri => out.extend_from_slice(request.target()),
             Variable::Path => out.extend_from_slice(request.encoded_path()),
+            Variable::NormalPath => out.extend_from_slice(request.path()),
             Variable::Query => out.extend_from_slice(request.query()),
+            Variable::QueryBehindMark => {
+                let query = request.query();
+                if !query.is_empty() {
+                    out.push(b'?');
+                    out.extend_from_slice(query);
+                }
+            }
+            Variable::Arg(name) => out.extend_from_slice(request.arg(name).unwrap_or_default()),
             Variable::Method => out.extend_from_slice(request.method()),
             Variable::Scheme => out.extend_from_slice(scheme(request)),
+            Variable::Version => out.extend_from_slice(request.head.version().as_bytes()),
+            Variable::Port => {
+                if request.port != 0 {
+                    let _ = write!(out, "{}", request.port);
+                }
+            }
             Variable::Client => {
                 let _ = write!(out, "{}", request.client.to_canonical());
+            }
+            Variable::ClientPort => {
+                if let Some(port) = request.client_port() {
+                    let _ = write!(out, "{port}");
+                }
+            }
+            Variable::Time => rfc3339(out, tandem_net::coarse_time()),
+            Variable::Epoch => {
+                let now = tandem_net::coarse_time();
+                let _ = write!(out, "{}.{:03}", now.as_secs(), now.subsec_millis());
             }
             Variable::User => {
                 if self.authenticated
@@ -68,8 +96,8 @@ impl<'a> Values<'a> {
             Variable::Cookie(name) => {
                 out.extend_from_slice(request.cookie(name).unwrap_or_default());
             }
-            // Of an expression's own template alone; others are refused when the file is read.
-            Variable::Capture(_) => {}
+            // Of an expression's own template alone; others are refused when the file is read. The node is filled in before.
+            Variable::Capture(_) | Variable::Node => {}
         }
     }
 }
@@ -85,6 +113,22 @@ fn is_host(variable: &Variable) -> bool {
 
 fn scheme(request: &Request<'_>) -> &'static [u8] {
     if request.secure { b"https" } else { b"http" }
+}
+
+/// A time since 1970 as the access log has it.
+fn rfc3339(out: &mut Vec<u8>, now: Duration) {
+    let t = OffsetDateTime::UNIX_EPOCH + now;
+    let _ = write!(
+        out,
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        t.year(),
+        u8::from(t.month()),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second(),
+        t.millisecond()
+    );
 }
 
 /// A template, ready to be filled in.
@@ -109,6 +153,27 @@ impl Ready {
                 Part::Variable(variable) => values.append(variable, out),
             }
         }
+    }
+
+    /// Appends a content and what an expression has found, until it has more than `most` bytes. `false` when it has.
+    pub(super) fn content(
+        &self,
+        values: &Values<'_>,
+        found: Option<&Captures<'_>>,
+        most: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        self.0.iter().all(|part| {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Variable(Variable::Capture(number)) => {
+                    let group = found.and_then(|found| found.get(usize::from(*number)));
+                    out.extend_from_slice(group.map_or(b"", |group| group.as_bytes()));
+                }
+                Part::Variable(variable) => values.append(variable, out),
+            }
+            out.len() <= most
+        })
     }
 
     /// Appends an address. `false` when the request names no usable host and the address needs one.
@@ -238,6 +303,11 @@ mod tests {
             ("{header:x-a}{header:None}", "7"),
             ("{cookie:id}{cookie:none}", "z"),
             ("{{{user}}}", "{}"),
+            ("{normal-path}", "/a b/c"),
+            ("{?query}{arg:X}{arg:y}", "?x=11"),
+            ("{version} {port}", "HTTP/1.1 80"),
+            // A proxy said who the client is.
+            ("{client-port}", ""),
         ] {
             assert_eq!(filled(template, head), expected, "{template}");
         }
@@ -247,5 +317,32 @@ mod tests {
             "{id}"
         );
         assert_eq!(filled("{request-id}{request-id}", head).len(), 64);
+    }
+
+    #[test]
+    fn the_first_parameter_that_has_a_value_is_filled_in_as_it_came() {
+        for (query, expected) in [
+            ("", ""),
+            ("?a=1&a=2", "1"),
+            ("?aa=1&A=%20x", "%20x"),
+            ("?a&b=a=1&a=", ""),
+            ("?b&a&a=3", "3"),
+        ] {
+            let head = format!("GET /{query} HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert_eq!(filled("{arg:a}", &head), expected, "{query}");
+        }
+        let head = "GET / HTTP/1.0\r\n\r\n";
+        assert_eq!(filled("{?query}|{version}", head), "|HTTP/1.0");
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_rfc() {
+        let mut out = Vec::new();
+        rfc3339(&mut out, Duration::from_millis(784_111_777_009));
+        assert_eq!(out, b"1994-11-06T08:49:37.009Z");
+        let head = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let epoch: f64 = filled("{epoch}", head).parse().unwrap();
+        let now = tandem_net::coarse_time().as_secs_f64();
+        assert!((epoch - now).abs() < 60.0, "{epoch} {now}");
     }
 }

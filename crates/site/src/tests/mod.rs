@@ -185,6 +185,7 @@ async fn ask_in(
         from_node: false,
         trusted: false,
         secure: false,
+        port: 80,
     };
     let (later, plan) = match handler.step(&request, &cx) {
         Step::Plan(plan) => (false, plan),

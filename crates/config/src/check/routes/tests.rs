@@ -78,3 +78,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_no_expression_finds_is_told_of() {
+    let errors = |route: &str| {
+        let text = format!("[listener.web]\nbind = \":80\"\nroute = [{{ {route} }}]\n");
+        match crate::parse(&text, "test", std::path::Path::new("/base"), &|_| None) {
+            Ok(_) => String::new(),
+            Err(errors) => errors.to_string(),
+        }
+    };
+    let respond = r#"respond = { status = 200, template = "{1}" }"#;
+    for route in [
+        format!(r#"path = "~^/(a)", {respond}"#),
+        format!(r#"path = "~^/(a)", route = [{{ method = "GET", {respond} }}]"#),
+        format!(r#"path = "/a", route = [{{ path = "~(.)", {respond} }}]"#),
+    ] {
+        assert_eq!(errors(&route), "", "{route}");
+    }
+    for (route, words) in [
+        (respond.to_owned(), "there is no expression"),
+        (
+            format!(r#"path = ["~^/(a)", "/b"], {respond}"#),
+            "or one of several",
+        ),
+        (format!(r#"path = "~^/a", {respond}"#), "has 0 parentheses"),
+        (
+            format!(r#"path = "~^/(a)", route = [{{ path = "/*", {respond} }}]"#),
+            "there is no expression",
+        ),
+        (
+            format!(r#"strip = "/a", route = [{{ path = "~^/(a)", {respond} }}]"#),
+            "the path is changed before",
+        ),
+        (
+            r#"path = "~^/(a)", respond = { status = 200, template = "{user}" }"#.to_owned(),
+            "knows no {user}",
+        ),
+        (
+            r#"respond = { status = 200, template = "x", body = "y" }"#.to_owned(),
+            "an answer has one content",
+        ),
+    ] {
+        let told = errors(&route);
+        assert!(told.contains(words), "{route}: {told}");
+    }
+}

@@ -1,18 +1,30 @@
 //! `if (...)`: conditions on the request.
 
 use super::super::logic::{Either, Literal, Subject};
-use super::Door;
-use super::made::Made;
+use super::super::sources::Spot;
+use super::content::Here;
 use super::tree::Directive;
 use super::variables::field_name;
+use super::{Door, Translator};
 
-/// Reads the words between the parentheses. `made` are the variables of the file; `note` is told what is worth knowing.
-pub(crate) fn read(
-    directive: &Directive,
-    door: &Door,
-    made: &mut Made,
-    note: &mut dyn FnMut(&'static str),
-) -> Result<Either, String> {
+/// What an `if` asks.
+pub(crate) struct Asked {
+    /// Without the dollar.
+    pub variable: String,
+    pub wanted: Wanted,
+    pub value: String,
+    pub not: bool,
+}
+
+impl Asked {
+    /// Whether it holds for a value.
+    pub fn holds(&self, found: &str) -> bool {
+        self.wanted.holds(&self.value, found) != self.not
+    }
+}
+
+/// Reads the words between the parentheses.
+pub(crate) fn read(directive: &Directive) -> Result<Asked, String> {
     let words: Vec<&str> = directive
         .args
         .iter()
@@ -39,7 +51,7 @@ pub(crate) fn read(
             "\"if {text}\" is not translated: files are looked for by `try_files`"
         ));
     };
-    let (matched, not) = match operator {
+    let (wanted, not) = match operator {
         "" => (Wanted::Present, false),
         "=" => (Wanted::Equal, false),
         "!=" => (Wanted::Equal, true),
@@ -49,14 +61,60 @@ pub(crate) fn read(
         "!~*" => (Wanted::Regex(true), true),
         other => return Err(format!("unexpected \"{other}\" in condition")),
     };
-    if let Wanted::Regex(_) = matched {
+    if let Wanted::Regex(_) = wanted {
         super::super::haproxy::checked(value)?;
     }
-    if made.has(variable) {
-        let holds = |found: &str| matched.holds(value, found) != not;
-        return made.condition(variable, &holds, door, note);
+    let variable = variable
+        .strip_prefix('{')
+        .and_then(|v| v.strip_suffix('}'))
+        .unwrap_or(variable);
+    Ok(Asked {
+        variable: variable.to_owned(),
+        wanted,
+        value: value.to_owned(),
+        not,
+    })
+}
+
+impl<'a> Translator<'a> {
+    /// When it holds. What the value has of variables that are set is filled in.
+    pub fn condition(
+        &mut self,
+        here: Here<'_, 'a>,
+        asked: &Asked,
+        spot: Spot,
+    ) -> Result<Either, String> {
+        let name = asked.variable.as_str();
+        let note = &mut |text| self.verdicts.note(spot, text);
+        match self.given.get(name) {
+            Some(chosen) => chosen.when(&|found| asked.holds(found)),
+            None if self.made.has(name) => {
+                let holds = |found: &str| asked.holds(found);
+                self.made.condition(name, &holds, here.door, note)
+            }
+            None => {
+                let Asked {
+                    wanted, value, not, ..
+                } = asked;
+                self::asked(name, *wanted, value, *not, here.door, note)
+            }
+        }
     }
-    asked(variable, matched, value, not, door, note)
+}
+
+/// The expression that an `if` asks whether it fits: of which variable, and whether without regard to case.
+pub(crate) fn asked_expression(directive: &Directive) -> Option<(&str, &str, bool)> {
+    let mut words = directive.args.iter().map(|word| word.text.as_str());
+    let variable = words.next()?.trim_start_matches('(').strip_prefix('$')?;
+    let fold = match words.next()? {
+        "~" => false,
+        "~*" => true,
+        _ => return None,
+    };
+    let regex = words.next()?;
+    let is_last = directive.args.len() == 3;
+    let regex = regex.strip_suffix(')').filter(|_| is_last).unwrap_or(regex);
+    Some((variable, regex.trim_matches(['"', '\'']), fold))
 }
 
 /// A condition on one of nginx's own variables.

@@ -3,13 +3,15 @@
 use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
+use super::chosen::is_something;
+use super::condition::{Asked, Wanted};
 use super::location::{self, Kind, Location, answer, redirect};
 use super::rewriting::own_host;
 use super::scope::{Expires, Scope, YEAR};
 use super::site::Files;
 use super::tree::Directive;
-use super::variables::{Context, template};
-use super::{Door, Server, Translator};
+use super::variables::{self, Context};
+use super::{Door, Server, Translator, choices, listener, proxied};
 
 /// Where content is worked out.
 #[derive(Clone, Copy)]
@@ -18,18 +20,51 @@ pub(crate) struct Here<'h, 'a> {
     pub door: &'h Door,
     pub scope: &'h Scope,
     pub location: Option<&'h Location<'a>>,
-    pub list: &'h [Directive],
+    pub list: &'a [Directive],
     pub spot: Spot,
     /// How many locations led here, one to the other.
     pub depth: usize,
     /// What is asked before it.
     pub before: &'h [Route],
+    /// The expression that has found something in the path last.
+    pub found: Option<Found<'h>>,
 }
+
+/// An expression that the path fits.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'h> {
+    regex: &'h str,
+    /// Without regard to case.
+    fold: bool,
+}
+
+impl<'h> Found<'h> {
+    pub fn new(regex: &'h str, fold: bool) -> Self {
+        Self { regex, fold }
+    }
+
+    /// That of a location.
+    fn by(location: &'h Location<'_>) -> Option<Self> {
+        match location.kind {
+            Kind::Regex { fold } => Some(Self::new(&location.text, fold)),
+            _ => None,
+        }
+    }
+
+    /// As an expression that finds the whole path.
+    pub fn whole(self) -> String {
+        let flag = if self.fold { "(?i)" } else { "" };
+        format!("{flag}{}", whole(self.regex))
+    }
+}
+
+/// Values for which an `if` does something, at most.
+const MOST_VALUES: usize = 64;
 
 /// Locations that lead to one another, at most.
 const DEEPEST: usize = 8;
 
-impl<'h> Here<'h, '_> {
+impl<'h, 'a> Here<'h, 'a> {
     pub fn context(&self) -> Context<'h> {
         Context {
             server_name: self.server.names.first().map_or("", |(name, _)| name),
@@ -39,7 +74,21 @@ impl<'h> Here<'h, '_> {
         }
     }
 
-    pub fn find(&self, name: &str) -> Option<&'h Directive> {
+    /// Of a text that is no part of a URL.
+    pub fn plain(&self) -> Context<'h> {
+        Context {
+            plain: true,
+            ..self.context()
+        }
+    }
+
+    /// The values of the fields that it adds to answers.
+    pub fn added(&self) -> Vec<String> {
+        let fields = self.scope.add_headers.iter();
+        fields.map(|field| field.value.clone()).collect()
+    }
+
+    pub fn find(&self, name: &str) -> Option<&'a Directive> {
         self.list.iter().find(|directive| directive.is(name))
     }
 }
@@ -62,6 +111,7 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
             spot: location.directive.spot,
             depth: self.around.depth,
             before,
+            found: Found::by(location),
         })
     }
 
@@ -89,6 +139,11 @@ impl<'a> Translator<'a> {
             );
             return Vec::new();
         }
+        let at = here.location.map(|l| l.directive.spot);
+        self.elsewhere(at, |translator| translator.content_by(here))
+    }
+
+    fn content_by(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
         if let Some(directive) = here.find("internal") {
             self.verdicts.note(
                 directive.spot,
@@ -145,37 +200,120 @@ impl<'a> Translator<'a> {
             spot: next.directive.spot,
             depth: here.depth + 1,
             before: &[],
+            found: Found::by(next),
             ..here
         })
     }
 
     /// What the server does where there is no location.
     pub fn of_server(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
-        self.handler(Here {
+        let here = Here {
             scope: &here.server.scope,
             location: None,
             list: here.server.directive.inner(),
             spot: here.server.directive.spot,
             depth: here.depth + 1,
+            found: None,
             ..here
-        })
+        };
+        self.elsewhere(None, |translator| translator.handler(here))
     }
 
     /// `if (...) { return ...; }`
     pub fn conditional(
         &mut self,
         here: Here<'_, 'a>,
-        directive: &Directive,
+        directive: &'a Directive,
         routes: &mut Vec<Route>,
     ) {
         let spot = directive.spot;
         self.verdicts.translated(spot);
-        let note = &mut |text| self.verdicts.note(spot, text);
-        let made = &mut self.made;
-        let condition = match super::condition::read(directive, here.door, made, note) {
+        let mut asked = match super::condition::read(directive) {
+            Ok(asked) => asked,
+            Err(message) => return self.verdicts.refuse(spot, directive.at(0), message),
+        };
+        if asked.wanted == Wanted::Equal {
+            asked.value = self.known(&asked.value);
+            let pieces = variables::pieces(&asked.value).unwrap_or_default();
+            if pieces.iter().any(|piece| piece.name().is_some()) {
+                let message = format!("\"{}\" is worked out for each request", asked.value);
+                return self.verdicts.refuse(spot, spot, message);
+            }
+        }
+        let name = asked.variable.clone();
+        let is_filled_in = mentions(directive.inner(), &name) && self.has_values(&name);
+        if is_filled_in && !directive.inner().iter().any(|d| d.is("set")) {
+            return self.by_value(here, directive, &asked, routes);
+        }
+        let condition = match self.condition(here, &asked, spot) {
             Ok(condition) => condition,
             Err(message) => return self.verdicts.refuse(spot, directive.at(0), message),
         };
+        let expression = super::condition::asked_expression(directive);
+        let found = match &expression {
+            // It finds nothing: what was found before stays.
+            None => here.found,
+            Some((variable, regex, fold)) if matches!(*variable, "uri" | "document_uri") => {
+                Some(Found::new(regex, *fold))
+            }
+            Some(_) => None,
+        };
+        let before = self.given.clone();
+        let (inner, ends) = self.block(Here { found, ..here }, directive);
+        let within = std::mem::replace(&mut self.given, before);
+        if !ends && directive.inner().iter().any(|d| d.is("set")) {
+            if let Some(other) = directive.inner().iter().find(|d| !d.is("set")) {
+                let message = "an `if` sets variables, or it does something";
+                return self.verdicts.refuse(spot, other.spot, message);
+            }
+            if let Err(message) = self.given.merge(&within, &condition) {
+                self.verdicts.refuse(spot, spot, message);
+            }
+            return;
+        }
+        for together in &condition.0 {
+            routes.extend(guard(together, &inner, spot));
+        }
+    }
+
+    /// `if ($made) { return 301 $made; }`: what is done for each value for which it is done.
+    fn by_value(
+        &mut self,
+        here: Here<'_, 'a>,
+        directive: &'a Directive,
+        asked: &Asked,
+        routes: &mut Vec<Route>,
+    ) {
+        let (spot, name) = (directive.spot, asked.variable.as_str());
+        let holds = |value: &str| match asked.wanted {
+            Wanted::Present => is_something(value),
+            _ if value.contains('$') => None,
+            _ => Some(asked.holds(value)),
+        };
+        let held = match self.held(name, here, spot, &holds) {
+            Ok(held) => held,
+            Err(message) => {
+                let message = format!("a condition on \"${name}\" is not translated: {message}");
+                return self.verdicts.refuse(spot, directive.at(0), message);
+            }
+        };
+        if held.entries.len() > MOST_VALUES {
+            let message = format!("${name} has more than {MOST_VALUES} values here");
+            return self.verdicts.refuse(spot, spot, message);
+        }
+        for (when, value, found) in choices::cases(&held) {
+            let here = Here { found, ..here };
+            let (inner, _) =
+                self.with_value(name, value, |translator| translator.block(here, directive));
+            for together in &when.0 {
+                routes.extend(guard(together, &inner, spot));
+            }
+        }
+    }
+
+    /// What is done within an `if`, and whether nothing comes after it.
+    fn block(&mut self, here: Here<'_, 'a>, directive: &'a Directive) -> (Vec<Route>, bool) {
+        let spot = directive.spot;
         let mut inner = Vec::new();
         let scope = here
             .scope
@@ -190,11 +328,12 @@ impl<'a> Translator<'a> {
             inner.extend(self.handler(within));
         } else if !ends && let Some(last) = within.find("break") {
             if here.location.is_none() {
-                return self.verdicts.refuse(
+                self.verdicts.refuse(
                     spot,
                     last.spot,
                     "`break` here would have the locations asked, and nothing between: turn the condition round",
                 );
+                return (Vec::new(), ends);
             }
             // What the location does, without the rules that come after this one.
             let here = Here {
@@ -207,21 +346,19 @@ impl<'a> Translator<'a> {
         if let Some(other) = directive.inner().iter().find(|d| {
             !matches!(
                 d.name.text.as_str(),
-                "return" | "rewrite" | "proxy_pass" | "break"
+                "return" | "rewrite" | "proxy_pass" | "break" | "set"
             )
         }) {
             self.verdicts.refuse(
                 other.spot,
                 other.spot,
                 format!(
-                    "\"{}\" in an if is not translated: `return`, `rewrite`, `break` and `proxy_pass` are",
+                    "\"{}\" in an if is not translated: `return`, `rewrite`, `set`, `break` and `proxy_pass` are",
                     other.name.text
                 ),
             );
         }
-        for together in &condition.0 {
-            routes.extend(guard(together, &inner, spot));
-        }
+        (inner, ends)
     }
 
     /// `limit_except GET { deny all; }`
@@ -271,8 +408,32 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// What gives the answer: an application, counters or files.
+    /// What gives the answer, for each value of what is filled in in it.
     pub fn handler(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+        let mut texts = here.added();
+        let pass = here.find("proxy_pass");
+        if let Some(directive) = pass {
+            texts.push(directive.arg(0).to_owned());
+            let fields = here.scope.proxy_headers.iter();
+            let fields = fields.filter(|field| !proxied::is_ours(&field.name));
+            texts.extend(fields.map(|field| field.value.clone()));
+        }
+        let spot = pass.map_or(here.spot, |directive| directive.spot);
+        let mut calls = 0;
+        let made = &mut |translator: &mut Self, here: Here<'_, 'a>| {
+            calls += 1;
+            translator.handled(here)
+        };
+        let routes = self.each_value(here, spot, &texts, made);
+        if calls > 1 {
+            choices::one_rate(routes, spot)
+        } else {
+            routes
+        }
+    }
+
+    /// What gives the answer: an application, counters or files.
+    fn handled(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
         if let Some(directive) = here.find("proxy_pass") {
             return self.proxied(here, directive);
         }
@@ -354,7 +515,7 @@ impl<'a> Translator<'a> {
                     captures: true,
                     ..here.context()
                 };
-                match template(rest, &context) {
+                match self.template(rest, &context) {
                     Ok(to) => {
                         let flag = if fold { "(?i)" } else { "" };
                         let rules = Table::default().with(
@@ -403,7 +564,7 @@ impl<'a> Translator<'a> {
             if field.value.is_empty() {
                 continue;
             }
-            match template(&field.value, &here.context()) {
+            match self.template(&field.value, &here.plain()) {
                 Ok(value) => {
                     let which = if field.always { "response" } else { "success" };
                     add.push((which, field.name.clone(), Value::Text(value)));
@@ -432,6 +593,7 @@ impl<'a> Translator<'a> {
             .access_log
             .as_ref()
             .is_some_and(|set| set.value == "off");
+        let limits = listener::route_limits(here.scope, here.door);
         for route in &mut routes {
             if !["to", "respond", "redirect"]
                 .iter()
@@ -440,6 +602,9 @@ impl<'a> Translator<'a> {
                 continue;
             }
             let proxied = matches!(route.table.get("to"), Some(Value::Text(name)) if self.backends.iter().any(|b| b.name == *name));
+            if let Some(limits) = &limits {
+                route.table.put("limits", Value::Table(limits.clone()));
+            }
             let mut fields = add.clone();
             let leads = route.table.has("to");
             if let Some(set) = here.scope.expires.as_ref().filter(|_| leads) {
@@ -489,6 +654,18 @@ impl<'a> Translator<'a> {
         }
         routes
     }
+}
+
+/// Whether a variable is named in a block.
+fn mentions(list: &[Directive], name: &str) -> bool {
+    list.iter().any(|directive| {
+        let mut words = directive.args.iter();
+        let named = words.any(|word| {
+            let pieces = variables::pieces(&word.text).unwrap_or_default();
+            pieces.iter().any(|piece| piece.name() == Some(name))
+        });
+        named || mentions(directive.inner(), name)
+    })
 }
 
 /// An expression that finds the whole path, as nginx replaces all of it.

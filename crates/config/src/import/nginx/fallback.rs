@@ -224,7 +224,8 @@ impl<'a> Translator<'a> {
             && scope.rates == here.scope.rates;
         for (key, value) in inner.iter().flat_map(|route| &route.table.0) {
             match (key.as_str(), value) {
-                ("to" | "log", _) => {}
+                // Files are asked for without a body.
+                ("to" | "log" | "limits", _) => {}
                 ("auth" | "rate", _) if is_entered_alike => {}
                 ("compress", _) => table.put(key, value.clone()),
                 ("errors", Value::Table(pages)) => {

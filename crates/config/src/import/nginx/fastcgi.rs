@@ -136,7 +136,7 @@ impl<'a> Translator<'a> {
         directive: &Directive,
         scripts: Table,
     ) -> Option<String> {
-        let host = directive.arg(0);
+        let host = self.known(directive.arg(0));
         if host.contains('$') {
             let message =
                 format!("\"{host}\" is worked out for each request, which is not translated");
@@ -146,7 +146,7 @@ impl<'a> Translator<'a> {
         }
         let target = Target {
             tls: false,
-            host: host.to_owned(),
+            host,
             uri: None,
         };
         Some(self.backend(&target, here.scope, Some(scripts), directive.spot))
@@ -195,7 +195,7 @@ impl<'a> Translator<'a> {
         let mut only = None;
         let mut root = None;
         if let Some(file) = file {
-            match self.script_root(here, &file.value) {
+            match self.script_root(here, &self.known(&file.value)) {
                 Some((directory, script)) => {
                     root = Some(directory);
                     only = script;
@@ -241,6 +241,10 @@ impl<'a> Translator<'a> {
     fn params(&mut self, here: Here<'_, 'a>, mut table: Table) -> Option<Table> {
         let mut params = Table::default();
         for param in &here.scope.fastcgi.params {
+            let param = &Field {
+                value: self.known(&param.value),
+                ..param.clone()
+            };
             if param.name == "SCRIPT_FILENAME" || is_usual(param) {
                 continue;
             }

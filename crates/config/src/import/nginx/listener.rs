@@ -2,14 +2,27 @@
 
 use super::super::document::{self, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
-use super::super::sources::Spot;
 use super::listen::Listen;
-use super::location::Location;
 use super::scope::{self, Scope};
 use super::{Door, Server, Translator, shown, units};
 
 /// What nginx takes of a body where `client_max_body_size` says nothing, in bytes.
 const MOST_BODY: u64 = 1 << 20;
+
+/// What a place takes of a body; 0 is all of it.
+fn max_body(scope: &Scope) -> u64 {
+    scope.max_body.as_ref().map_or(MOST_BODY, |set| set.value)
+}
+
+/// `limits` of the routes of a place that takes other bodies than its listener.
+pub(crate) fn route_limits(scope: &Scope, door: &Door) -> Option<Table> {
+    let body = match max_body(scope) {
+        same if same == door.body => return None,
+        0 => Value::plain(false),
+        most => Value::text(units::show_size(most)),
+    };
+    Some(Table::default().with("body", body))
+}
 
 impl<'a> Translator<'a> {
     pub fn listener(
@@ -46,7 +59,7 @@ impl<'a> Translator<'a> {
         if !trust.is_empty() {
             out.put("trust", Value::texts(trust));
         }
-        self.body_limit(members, &mut out);
+        let body = Self::body_limit(default, &mut out);
         self.listener_limits(scope, &mut out);
         match scope
             .access_log
@@ -77,6 +90,7 @@ impl<'a> Translator<'a> {
         let door = Door {
             port: listen.port,
             tls,
+            body,
         };
         let mut routes = Vec::new();
         for (patterns, server) in self.ranked(members, default) {
@@ -94,46 +108,19 @@ impl<'a> Translator<'a> {
         self.document.sections.push(out);
     }
 
-    /// The largest of all that hold at some place: there is one limit for a listener.
-    fn body_limit(&mut self, members: &[&Server<'a>], out: &mut document::Section) {
-        let mut largest: Option<(u64, Option<Spot>)> = None;
-        let mut differ = Vec::new();
-        for server in members {
-            let own = server.scope.max_body.as_ref();
-            let own = own.map_or((MOST_BODY, None), |set| (set.value, Some(set.spot)));
-            let within = server.locations.iter().flat_map(body_limits);
-            for (value, spot) in std::iter::once(own).chain(within) {
-                // 0 is none.
-                let rank = |value: u64| value.wrapping_sub(1);
-                if let Some((known, _)) = largest
-                    && known != value
-                {
-                    differ.extend(spot);
-                }
-                if largest.is_none_or(|(known, _)| rank(known) < rank(value)) {
-                    largest = Some((value, spot));
-                }
-            }
-        }
-        let Some((value, spot)) = largest else { return };
-        for spot in differ {
-            let what = match value {
-                0 => "none".to_owned(),
-                value => units::show_size(value),
-            };
-            self.verdicts.note(
-                spot,
-                format!("a listener has one limit of bodies, the largest that is said for some place of it: {what}"),
-            );
-        }
+    /// What the default server takes; routes of places that say otherwise have their own.
+    fn body_limit(default: &Server<'a>, out: &mut document::Section) -> u64 {
+        let said = default.scope.max_body.as_ref();
+        let value = max_body(&default.scope);
         if value == 0 {
-            return;
+            return value;
         }
         let limits = Table::default().with("body", Value::text(units::show_size(value)));
-        match spot {
-            Some(spot) => out.put_at("limits", Value::Table(limits), spot),
+        match said {
+            Some(set) => out.put_at("limits", Value::Table(limits), set.spot),
             None => out.put("limits", Value::Table(limits)),
         }
+        value
     }
 
     fn listener_limits(&mut self, scope: &Scope, out: &mut document::Section) {
@@ -282,16 +269,4 @@ impl<'a> Translator<'a> {
         self.files.insert(name.clone(), both);
         name
     }
-}
-
-/// What locations, and those within, say of the largest body.
-fn body_limits(location: &Location<'_>) -> Vec<(u64, Option<Spot>)> {
-    let said = location
-        .directive
-        .inner()
-        .iter()
-        .filter(|inner| inner.is("client_max_body_size"));
-    let said = said.filter_map(|inner| Some((units::size(inner.arg(0))?, Some(inner.spot))));
-    let within = location.children.iter().flat_map(body_limits);
-    said.chain(within).collect()
 }

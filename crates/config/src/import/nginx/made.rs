@@ -1,16 +1,18 @@
 //! `map` and `geo`: variables that a file makes of others, as conditions on those.
 //!
 //! A route asks what a request has, not what a variable made of it; so `if ($made = x)` becomes the question whether an
-//! entry holds whose value is `x`, and none that nginx would have taken before it.
+//! entry holds whose value is `x`, and none that nginx would have taken before it. Where the variable is filled in there is a
+//! route for each value ([`super::choices`]).
 
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::super::logic::{Either, Literal, Subject, TooMany};
+use super::super::logic::{Either, Literal, Subject};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::Door;
+use super::chosen::{Chosen, Entry, many};
 use super::condition::{self, Wanted};
 use super::tree::Directive;
 
@@ -116,7 +118,44 @@ impl Made {
             let inner = |value: &str| outcomes.iter().any(|(known, held)| known == value && *held);
             return self.within(&source, &inner, door, note, depth + 1);
         }
-        variable.condition(holds, door, note)
+        variable.chosen(door, note)?.when(holds)
+    }
+
+    /// The values of a variable and when it has them.
+    pub fn chosen(&mut self, name: &str, door: &Door, note: Note<'_>) -> Result<Chosen, String> {
+        let Some(variable) = self.0.get_mut(name) else {
+            return Err(format!("unknown \"{name}\" variable"));
+        };
+        variable.is_asked = true;
+        if let Some(wrong) = &variable.wrong {
+            return Err(wrong.clone());
+        }
+        if !self.has(&self.0[name].source) {
+            return self.0[name].chosen(door, note);
+        }
+        // By what the other one is.
+        let default = self.0[name].default.clone();
+        let mut values: Vec<String> = Vec::new();
+        for (_, value) in &self.0[name].entries {
+            if *value != default && !values.contains(value) {
+                values.push(value.clone());
+            }
+        }
+        let mut entries = Vec::new();
+        for value in values {
+            let when = self.condition(name, &|found| found == value, door, &mut *note)?;
+            entries.push(Entry::new(when, value));
+        }
+        Ok(Chosen { entries, default })
+    }
+
+    /// Whether an expression is looked for to find out what a variable is.
+    pub fn asks_expression(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|variable| {
+            let mut entries = variable.entries.iter();
+            entries.any(|(when, _)| matches!(when, When::Matches { .. }))
+                || (variable.source != name && self.asks_expression(&variable.source))
+        })
     }
 
     /// Says of variables that no condition asks for that nothing comes of them: whatever else names them is told there.
@@ -127,7 +166,7 @@ impl Made {
             } else {
                 verdicts.without(
                     variable.spot,
-                    format!("no condition asks for ${name}, and connections to servers are upgraded by themselves"),
+                    format!("nothing asks for ${name}, and connections to servers are upgraded by themselves"),
                 );
             }
         }
@@ -153,35 +192,29 @@ impl Variable {
         found.map_or(&self.default, |(_, value)| value)
     }
 
-    fn condition(
-        &self,
-        holds: &dyn Fn(&str) -> bool,
-        door: &Door,
-        note: Note<'_>,
-    ) -> Result<Either, String> {
-        if let Some(value) = self.values().find(|value| value.contains('$')) {
-            return Err(format!("\"{value}\" is worked out for each request"));
-        }
-        let mut either = Either::constant(holds(&self.default));
-        // Those that say the same one after the other are one list.
-        let held: Vec<bool> = self.entries.iter().map(|(_, value)| holds(value)).collect();
-        let mut end = self.entries.len();
-        while end > 0 {
-            let truth = held[end - 1];
-            let start = held[..end].iter().rposition(|held| *held != truth);
-            let start = start.map_or(0, |at| at + 1);
-            let mut any = Either::never();
-            for (when, _) in &self.entries[start..end] {
-                any = any.or(self.asked(when, door, note)?).map_err(many)?;
+    fn chosen(&self, door: &Door, note: Note<'_>) -> Result<Chosen, String> {
+        let mut entries = Vec::new();
+        for (when, value) in &self.entries {
+            let mut entry = Entry::new(self.asked(when, door, &mut *note)?, value.clone());
+            let finds = ('1'..='9').any(|n| value.contains(&format!("${n}")));
+            match when {
+                When::Matches { regex, fold } if finds => {
+                    if !matches!(self.source.as_str(), "uri" | "document_uri") {
+                        return Err(format!(
+                            "\"{value}\" has what an expression finds elsewhere than in $uri"
+                        ));
+                    }
+                    entry.found = Some((regex.clone(), *fold));
+                }
+                _ if finds => return Err(format!("\"{value}\": no expression finds it")),
+                _ => {}
             }
-            either = if truth {
-                any.or(either).map_err(many)?
-            } else {
-                any.negated().map_err(many)?.and(&either).map_err(many)?
-            };
-            end = start;
+            entries.push(entry);
         }
-        Ok(either)
+        Ok(Chosen {
+            entries,
+            default: self.default.clone(),
+        })
     }
 
     fn asked(&self, when: &When, door: &Door, note: Note<'_>) -> Result<Either, String> {
@@ -212,10 +245,6 @@ impl Variable {
             }
         }
     }
-}
-
-fn many(_: TooMany) -> String {
-    "this condition has too many alternatives".to_owned()
 }
 
 /// `map $source $made { ... }`.
@@ -401,28 +430,45 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_is_refused_where_it_is_used_otherwise() {
-        let map = "map $uri $new { /a /b; }";
-        let server = |lines: &str| format!("{map} server {{ listen 81; root /srv; {lines} }}");
+    fn values_make_routes_up_to_a_bound_and_count_a_client_once() {
+        let map = |count: usize| {
+            let entries: Vec<String> = (0..count).map(|n| format!("{n} v{n};")).collect();
+            format!("map $arg_n $m {{ {} }}", entries.join(" "))
+        };
+        let fills = |count| format!("{} server {{ listen 81; return 200 $m; }}", map(count));
+        assert_eq!(said(&direct(&fills(64)), Verdict::Refused), [""; 0]);
+        are_refused(&[(&fills(65), "more than 64 routes")]);
+        let made = direct(&format!(
+            "{} limit_req_zone $binary_remote_addr zone=z:1m rate=1r/s; server {{ listen 81; location / \
+             {{ limit_req zone=z; proxy_set_header X-M $m; proxy_pass http://127.0.0.1:82; }} }}",
+            map(3)
+        ));
+        assert_eq!(made.text.matches("rate = ").count(), 1, "{}", made.text);
+        assert_eq!(made.text.matches("X-M = ").count(), 4, "{}", made.text);
+    }
+
+    #[test]
+    fn two_variables_of_one_thing_ask_for_it_once() {
+        let made = direct(
+            "map $host $a { a.test 1; b.test 2; } map $host $b { a.test x; default y; } \
+             server { listen 81; location / { return 200 \"$a $b\"; } }",
+        );
+        assert_eq!(said(&made, Verdict::Refused), [""; 0]);
+        assert!(made.loaded.is_some());
+        for body in ["\"1 x\"", "\"2 y\"", "\" y\""] {
+            assert_eq!(made.text.matches(body).count(), 1, "{}", made.text);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_cannot_be_asked_for_is_refused_where_it_is_used() {
+        let fills = |made: &str| format!("{made} server {{ listen 81; return 200 $m; }}");
         let asks = |made: &str| {
             format!(
                 "{made} server {{ listen 81; location / {{ if ($m) {{ return 403; }} return 404; }} }}"
             )
         };
         are_refused(&[
-            (&server("return 301 $new;"), "$new cannot be filled in"),
-            (
-                &server("return 301 https://h$new;"),
-                "$new cannot be filled in",
-            ),
-            (
-                &server("add_header X-New $new;"),
-                "$new cannot be filled in",
-            ),
-            (
-                &server("location / { proxy_pass http://$new; }"),
-                "worked out for each request",
-            ),
             (&asks("map $host$uri $m { a 1; }"), "more than one variable"),
             (
                 &asks("map $uri $m { /a $host; }"),
@@ -441,6 +487,28 @@ mod tests {
             (&asks("geo $m { proxy 10.0.0.1; }"), "said to the listener"),
             (&asks("geo $m { banana 1; }"), "invalid network"),
             (&asks("map $uri $m { a 1 2; }"), "invalid number"),
+            (
+                &fills("map $ssl_cipher $m { a 1; }"),
+                "$m cannot be filled in here: a condition on \"$ssl_cipher\"",
+            ),
+            (
+                &fills("map $http_x $m { ~(a) $1; }"),
+                "elsewhere than in $uri",
+            ),
+            (&fills("map $uri $m { /a $1; }"), "no expression finds it"),
+            (&fills("map $uri $m { /a $n; }"), "$n cannot be filled in"),
+            (
+                &fills("map $arg_a $m { default $n; } map $arg_b $n { default $m; }"),
+                "is made of itself",
+            ),
+            (
+                "map $uri $m { ~a 1; } server { listen 81; location ~ ^/(x) { return 200 $1$m; } }",
+                "takes away what another one has found",
+            ),
+            (
+                "map $arg_p $p { 1 h/x; } server { listen 81; location / { proxy_pass http://$p; } }",
+                "takes the place of path and query",
+            ),
         ]);
     }
 }

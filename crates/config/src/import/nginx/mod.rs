@@ -7,6 +7,8 @@
 
 mod answers;
 mod check;
+mod choices;
+mod chosen;
 mod condition;
 mod content;
 mod elsewhere;
@@ -14,6 +16,7 @@ mod entry;
 mod errors;
 mod fallback;
 mod fastcgi;
+mod given;
 mod glob;
 mod listen;
 mod listener;
@@ -40,16 +43,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::document::{self, Document, Route, Table, Value};
+use super::logic::Literal;
 use super::names::Names;
 use super::report::Verdicts;
 use super::sources::{Sources, Spot};
 use super::{Options, Outcome, Process};
 use content::Here;
+use given::Given;
 use listen::Listen;
 use location::Location;
 use made::Made;
 use scope::Scope;
 use tree::Directive;
+use variables::Context;
 
 /// A server block.
 pub(crate) struct Server<'a> {
@@ -65,6 +71,8 @@ pub(crate) struct Server<'a> {
 pub(crate) struct Door {
     pub port: Option<u16>,
     pub tls: bool,
+    /// What it takes of a body, in bytes; 0 is all of it.
+    pub body: u64,
 }
 
 /// A site that was made, and what for.
@@ -97,6 +105,16 @@ pub(crate) struct Translator<'a> {
     process: Process,
     files: BTreeMap<String, Vec<u8>>,
     document: Document,
+    /// The name of this machine, where the file is run on it.
+    machine: Option<String>,
+    /// Variables that are set.
+    given: Given,
+    /// The values that variables have where something is done for each of them.
+    bound: BTreeMap<String, String>,
+    /// What is known of requests there.
+    assumed: Vec<(Literal, bool)>,
+    /// How many routes that has made.
+    cases: usize,
 }
 
 /// Translates a file and what it includes. `extra` are directives given on the command line, as of the main block.
@@ -130,7 +148,8 @@ pub(crate) fn translate(
         &mut verdicts,
     ));
     let mut seen = Vec::new();
-    let tree = check::check(tree, table::MAIN, &mut verdicts, &mut seen);
+    let mut tree = check::check(tree, table::MAIN, &mut verdicts, &mut seen);
+    given::fill(&mut tree);
     let mut translator = Translator {
         sources,
         verdicts,
@@ -149,7 +168,13 @@ pub(crate) fn translate(
         },
         files: BTreeMap::new(),
         document: Document::default(),
+        machine: options.direct.then(machine).flatten(),
+        given: Given::default(),
+        bound: BTreeMap::new(),
+        assumed: Vec::new(),
+        cases: 0,
     };
+    translator.given.name_all(&tree);
     translator.run(&tree);
     if !tree.iter().any(|directive| directive.is("events")) && options.direct {
         let spot = Spot {
@@ -438,6 +463,15 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// A text with variables as a template; or the variable that there is not.
+    pub fn template(&self, text: &str, context: &Context<'_>) -> Result<String, String> {
+        let context = Context {
+            machine: self.machine.as_deref(),
+            ..*context
+        };
+        variables::template(&self.known(text), &context)
+    }
+
     pub fn config_directory(&self) -> String {
         let name = self.sources.name(self.main);
         name.rsplit_once('/')
@@ -522,9 +556,14 @@ impl<'a> Translator<'a> {
             spot: server.directive.spot,
             depth: 0,
             before: &[],
+            found: None,
         };
+        let has_pages = !server.scope.error_pages.is_empty();
+        self.given.begin(&server.locations, has_pages);
         let mut routes = Vec::new();
-        if self.rewriting(here, server.directive.inner(), &mut routes) {
+        let ends = self.rewriting(here, server.directive.inner(), &mut routes);
+        self.given.end_of_server();
+        if ends {
             for location in &server.locations {
                 self.verdicts
                     .without(location.directive.spot, "the server answers before");
@@ -628,6 +667,13 @@ impl<'a> Translator<'a> {
             }
         }
     }
+}
+
+/// The name of this machine.
+fn machine() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    // As nginx has it.
+    Some(name.trim().to_lowercase())
 }
 
 /// Without routes that do what would be done without them: those before the last that lead where it leads.

@@ -132,6 +132,62 @@ pub(crate) fn looks_at_path(table: &Table) -> bool {
     })
 }
 
+/// Whether what an expression has found is a part of the answer.
+pub(crate) fn asks_finds(table: &Table) -> bool {
+    any(table, &|table| {
+        let finds = |text: &str| (1..=9).any(|n| text.contains(&format!("{{{n}}}")));
+        contents(table).any(finds)
+    })
+}
+
+/// A variable of the path, or of the query where that changes, in what a route sends or says: there it is that of the path
+/// that came.
+pub(crate) fn asks_old_path(table: &Table, has_query: bool) -> Option<&'static str> {
+    let names = [
+        ("{normal-path}", "$uri"),
+        ("{query}", "$args"),
+        ("{?query}", "$args"),
+        ("{arg:", "$arg_NAME"),
+    ];
+    let names = if has_query { &names[..] } else { &names[..1] };
+    let has = |name: &str| {
+        any(table, &|table| {
+            let headers = table
+                .get("headers")
+                .is_some_and(|value| has_text(value, name));
+            headers || contents(table).any(|text| text.contains(name))
+        })
+    };
+    names
+        .iter()
+        .find_map(|(name, shown)| has(name).then_some(*shown))
+}
+
+/// The content that a route answers with, if that is filled in.
+fn contents(table: &Table) -> impl Iterator<Item = &str> {
+    let respond = match table.get("respond") {
+        Some(Value::Table(respond)) => respond.get("template"),
+        _ => None,
+    };
+    respond.into_iter().filter_map(|value| match value {
+        Value::Text(text) => Some(text.as_str()),
+        _ => None,
+    })
+}
+
+/// Whether a text within has this in it.
+fn has_text(value: &Value, wanted: &str) -> bool {
+    match value {
+        Value::Text(text) => text.contains(wanted),
+        Value::Plain(_) => false,
+        Value::List(list) | Value::Array(list) => list.iter().any(|one| has_text(one, wanted)),
+        Value::Table(table) => table.0.iter().any(|(_, one)| has_text(one, wanted)),
+        Value::Routes(routes) => (routes.iter())
+            .flat_map(|route| &route.table.0)
+            .any(|(_, one)| has_text(one, wanted)),
+    }
+}
+
 /// Whether it holds for a route, or for one of those within.
 fn any(table: &Table, holds: &dyn Fn(&Table) -> bool) -> bool {
     holds(table)

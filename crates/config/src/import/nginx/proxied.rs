@@ -9,20 +9,35 @@ use super::location::{Kind, answer};
 use super::site::Files;
 use super::tree::Directive;
 use super::upstream::{self, Target};
-use super::variables::{Context, template};
+use super::variables::Context;
 
 impl<'a> Translator<'a> {
     /// `proxy_pass`.
     pub fn proxied(&mut self, here: Here<'_, 'a>, directive: &Directive) -> Vec<Route> {
         let spot = directive.spot;
         self.verdicts.translated(spot);
-        let target = match upstream::target(directive.arg(0)) {
+        let given = directive.arg(0);
+        let pass = self.known(given);
+        if given != pass && matches!(pass.as_str(), "http://" | "https://") {
+            // A value that names nobody.
+            let table = Table::default().with("respond", Value::plain(500));
+            return self.dressed(here, vec![answer(table, spot)]);
+        }
+        let target = match upstream::target(&pass) {
             Ok(target) => target,
             Err(message) => {
                 self.verdicts.refuse(spot, directive.at(0), message);
                 return Vec::new();
             }
         };
+        if given != pass && target.uri.is_some() {
+            self.verdicts.refuse(
+                spot,
+                directive.at(0),
+                "a path behind a variable takes the place of path and query: leave it out, or rewrite the path",
+            );
+            return Vec::new();
+        }
         let service = self.backend(&target, here.scope, None, spot);
         let mut table = Table::default().with("to", Value::Text(service));
         self.uri(here, &target, directive, &mut table);
@@ -124,7 +139,7 @@ impl<'a> Translator<'a> {
         };
         let context = Context {
             proxy_host: host,
-            ..here.context()
+            ..here.plain()
         };
         let mut set = Table::default();
         let mut remove = Vec::new();
@@ -136,16 +151,11 @@ impl<'a> Translator<'a> {
             match (name.as_str(), field.value.as_str()) {
                 ("host", "$http_host") => {}
                 ("host", "$host" | "$host:$server_port") if usual_port => {}
-                // Tandem says these by itself, and passes upgrades on.
-                (
-                    "x-forwarded-for" | "connection" | "upgrade" | "content-length" | "te"
-                    | "expect",
-                    _,
-                ) => {}
+                (name, _) if is_ours(name) => {}
                 ("x-forwarded-proto", "$scheme" | "$http_x_forwarded_proto")
                 | ("x-forwarded-host", "$host" | "$http_host") => {}
                 (_, "") => remove.push(field.name.clone()),
-                (_, value) => match template(value, &context) {
+                (_, value) => match self.template(value, &context) {
                     Ok(value) => set.put(&field.name, Value::Text(value)),
                     Err(variable) => self.verdicts.refuse(
                         field.spot,
@@ -171,6 +181,20 @@ impl<'a> Translator<'a> {
                 .put("remove", Value::texts(remove));
         }
     }
+}
+
+/// Fields that Tandem says by itself; upgrades are passed on.
+pub(crate) fn is_ours(name: &str) -> bool {
+    [
+        "x-forwarded-for",
+        "connection",
+        "upgrade",
+        "content-length",
+        "te",
+        "expect",
+    ]
+    .iter()
+    .any(|ours| name.eq_ignore_ascii_case(ours))
 }
 
 /// `allow A; deny all` is one route that denies others than A.

@@ -9,7 +9,7 @@ use super::content::Here;
 use super::location::Kind;
 use super::tree::Directive;
 use super::upstream::Target;
-use super::variables::{Context, template};
+use super::variables::Context;
 
 /// `proxy_redirect off`, `default`, `FROM TO`; `proxy_cookie_path FROM TO` and the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,10 +71,14 @@ impl<'a> Translator<'a> {
     fn locations(&mut self, here: Here<'_, 'a>, target: &Target) -> Table {
         let given = &here.scope.redirects;
         let mut rules = Table::default();
-        // A server that is told another host than its own does not name its own.
+        // A server that is told another host than its own does not name its own,
         let mut hosts = (here.scope.proxy_headers.iter())
             .filter(|field| field.name.eq_ignore_ascii_case("host"));
-        if given.is_empty() && hosts.all(|field| field.value == "$proxy_host") {
+        // nor does nginx know one that variables are filled in in.
+        let varies = here
+            .find("proxy_pass")
+            .is_some_and(|d| d.arg(0).contains('$'));
+        if given.is_empty() && !varies && hosts.all(|field| field.value == "$proxy_host") {
             rules.0.extend(usual(here, target));
         }
         for renaming in given {
@@ -126,7 +130,7 @@ impl<'a> Translator<'a> {
             captures,
             ..here.context()
         };
-        template(text, &context)
+        self.template(text, &context)
             .map_err(|variable| {
                 let message = format!("{variable} cannot be filled in here");
                 self.verdicts.refuse(spot, spot, message);

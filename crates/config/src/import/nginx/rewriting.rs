@@ -13,32 +13,39 @@ use super::location::{self, Location, answer, redirect};
 use super::moved::{self, Moved};
 use super::scope::Scope;
 use super::tree::Directive;
-use super::variables::{Context, template};
+use super::variables::Context;
 
 /// What rewrites and answers without a handler.
-const REWRITING: [&str; 4] = ["return", "rewrite", "if", "break"];
+const REWRITING: [&str; 5] = ["return", "rewrite", "if", "break", "set"];
 
 const UNKNOWN: &str = "the location of the new path is not known before a request: let the expression end in `(.*)$` and \
                        the new path in `$1`, or say here what is done with it";
 
 impl<'a> Translator<'a> {
-    /// `return`, `rewrite`, `if` and `break`, in their order, with what goes with them; whether nothing comes after them.
+    /// `return`, `rewrite`, `if`, `set` and `break`, in their order, with what goes with them; whether nothing comes after them.
     pub fn rewriting(
         &mut self,
         here: Here<'_, 'a>,
-        list: &[Directive],
+        list: &'a [Directive],
         routes: &mut Vec<Route>,
     ) -> bool {
         let of_rewriting = |directive: &&Directive| REWRITING.contains(&&*directive.name.text);
-        let all: Vec<&Directive> = list.iter().filter(of_rewriting).collect();
+        let all: Vec<&'a Directive> = list.iter().filter(of_rewriting).collect();
+        let mut here = here;
         for (at, directive) in all.iter().enumerate() {
             match directive.name.text.as_str() {
                 "return" => {
                     self.verdicts.translated(directive.spot);
-                    if let Some(table) = self.returned(here, directive) {
-                        let returned = vec![answer(table, directive.spot)];
-                        routes.extend(self.dressed(here, returned));
-                    }
+                    let mut texts = here.added();
+                    texts.extend(directive.args.iter().map(|word| word.text.clone()));
+                    let spot = directive.spot;
+                    let returned = &mut |translator: &mut Self, here: Here<'_, 'a>| match translator
+                        .returned(here, directive)
+                    {
+                        Some(table) => translator.dressed(here, vec![answer(table, spot)]),
+                        None => Vec::new(),
+                    };
+                    routes.extend(self.each_value(here, spot, &texts, returned));
                     self.not_asked(&all[at + 1..], "return");
                     return true;
                 }
@@ -47,11 +54,44 @@ impl<'a> Translator<'a> {
                     self.not_asked(&all[at + 1..], "break");
                     return false;
                 }
-                "rewrite" => self.rewrite(here, directive, &all[at + 1..], routes),
-                _ => self.conditional(here, directive, routes),
+                "rewrite" => {
+                    let (spot, later) = (directive.spot, &all[at + 1..]);
+                    let texts = [directive.arg(1).to_owned()];
+                    let rewritten = &mut |translator: &mut Self, here: Here<'_, 'a>| {
+                        let mut routes = Vec::new();
+                        translator.rewrite(here, directive, later, &mut routes);
+                        routes
+                    };
+                    routes.extend(self.each_value(here, spot, &texts, rewritten));
+                    here.found = None;
+                }
+                "set" => self.set(directive),
+                _ => {
+                    let passes = directive.inner().iter().any(|d| d.is("proxy_pass"));
+                    let sets =
+                        |d: &&Directive| d.is("set") || d.inner().iter().any(|d| d.is("set"));
+                    if let Some(later) = all[at + 1..].iter().copied().find(sets).filter(|_| passes)
+                    {
+                        let message =
+                            "what an `if` passes on before it gets this value, too: set it first";
+                        self.verdicts.refuse(later.spot, later.spot, message);
+                    }
+                    self.conditional(here, directive, routes);
+                    // An expression that finds nothing takes away what another one has found.
+                    if self.asks_expression(directive) {
+                        here.found = None;
+                    }
+                }
             }
         }
         false
+    }
+
+    /// Whether an `if` looks for an expression, itself or by what its variable is made of.
+    fn asks_expression(&self, directive: &Directive) -> bool {
+        let operator = directive.args.get(1).map_or("", |word| &word.text);
+        let variable = directive.arg(0).trim_start_matches("($");
+        operator.contains('~') || self.made.asks_expression(variable.trim_end_matches(')'))
     }
 
     /// What comes after a `break` or a `return`.
@@ -74,7 +114,9 @@ impl<'a> Translator<'a> {
         routes: &mut Vec<Route>,
     ) {
         let spot = directive.spot;
-        let (regex, to, flag) = (directive.arg(0), directive.arg(1), directive.arg(2));
+        let (regex, flag) = (directive.arg(0), directive.arg(2));
+        let to = self.known(directive.arg(1));
+        let to = to.as_str();
         let flag = match later.first() {
             Some(next) if flag.is_empty() && next.is("break") => "break",
             _ => flag,
@@ -98,7 +140,7 @@ impl<'a> Translator<'a> {
         }];
         let keeps_query = !to.ends_with('?');
         let to = to.trim_end_matches('?');
-        let template = match template(to, &context) {
+        let template = match self.template(to, &context) {
             Ok(template) => template,
             Err(variable) => {
                 return self.verdicts.refuse(
@@ -139,6 +181,7 @@ impl<'a> Translator<'a> {
                 "the query that a client sends stays: a `?` at the end drops it in redirects only",
             );
         }
+        let drops_query = to.contains('?');
         let inner = if flag == "break" && here.location.is_some() {
             self.handler(here)
         } else {
@@ -155,6 +198,13 @@ impl<'a> Translator<'a> {
                     spot,
                     directive.at(1),
                     "the new path leads to a location that changes it again: say here what it does",
+                );
+            }
+            if let Some(variable) = moved::asks_old_path(table, drops_query) {
+                return self.verdicts.refuse(
+                    spot,
+                    directive.at(1),
+                    format!("what comes of it has {variable}, which would be that of the path that came, and in nginx is that of the new one: $request_uri is the one that came"),
                 );
             }
             if !table.has("respond") && !table.has("deny") {
@@ -291,7 +341,8 @@ impl<'a> Translator<'a> {
             None => self.of_server(here),
         };
         let mut tables = routes.iter().map(|route| &route.table);
-        (!tables.any(moved::looks_at_path)).then_some(routes)
+        let asks = |table| moved::looks_at_path(table) || moved::asks_finds(table);
+        (!tables.any(asks)).then_some(routes)
     }
 }
 

@@ -188,13 +188,13 @@ const BLOCKS: &[Row] = &[
         "map",
         HTTP,
         (2, 2),
-        "conditions of routes, where an `if` asks for its variable; elsewhere it cannot be filled in",
+        "conditions of routes, where an `if` asks for its variable; where it is filled in a route for each value",
     ),
     to(
         "geo",
         HTTP,
         (1, 2),
-        "`source` of routes, where an `if` asks for its variable; elsewhere it cannot be filled in",
+        "`source` of routes, where an `if` asks for its variable; where it is filled in a route for each value",
     ),
     refused(
         "split_clients",
@@ -217,7 +217,7 @@ const SERVERS: &[Row] = &[
         "client_max_body_size",
         HSL,
         (1, 1),
-        "`limits.body` of the listener; 1 MiB without it",
+        "`limits.body` of the listener, and of the routes of places that say otherwise; 1 MiB without it",
     ),
     to(
         "client_header_timeout",
@@ -619,11 +619,11 @@ const ANSWERS: &[Row] = &[
         (1, 1),
         LOG,
     ),
-    refused(
+    to(
         "set",
         SL | IF_SERVER | IF,
         (2, 2),
-        "variables are not made here: routes have conditions",
+        "what is filled in where its variable is named; in an `if` routes with the condition",
     ),
 ];
 

@@ -207,6 +207,63 @@ fn what_comes_after_a_return_has_no_effect() {
 }
 
 #[test]
+fn what_is_not_known_of_a_request_is_not_filled_in() {
+    let server = |lines: &str| format!("server {{ listen 81; root /srv; {lines} }}");
+    let api = "location /api { proxy_pass http://127.0.0.1:82; ";
+    are_refused(&[
+        (
+            &server("return 200 $upstream_addr;"),
+            "$upstream_addr cannot",
+        ),
+        (
+            &server("return 200 $nginx_version;"),
+            "$nginx_version cannot",
+        ),
+        (
+            &server("return 200 $remote_user;"),
+            "before a password was asked for",
+        ),
+        (
+            &server("return 200 \"a$is_args\";"),
+            "without $args behind it",
+        ),
+        // What an expression has found.
+        (&server("location / { return 200 $1; }"), "$1 cannot"),
+        (
+            &server("location ~ ^/(a) { return 200 $2; }"),
+            "has 1 parentheses",
+        ),
+        (
+            &server("location ~ ^/(a) { if ($http_x ~ (b)) { return 200 $1; } }"),
+            "$1 cannot",
+        ),
+        (
+            &server("location ~ ^/(a) { if ($http_x ~ b) { return 403; } return 200 $1; }"),
+            "$1 cannot",
+        ),
+        (
+            &server(
+                "location ~ ^/u/(a|b)$ { return 200 $1; } location /r { rewrite ^ /u/a last; }",
+            ),
+            "location of the new path",
+        ),
+        // The path that came is not the new one.
+        (
+            &server(&format!(
+                "{api} proxy_set_header X-A $uri; }} rewrite ^/v1/(.*)$ /api/$1 last;"
+            )),
+            "$uri, which would be that of the path that came",
+        ),
+        (
+            &server(&format!(
+                "{api} proxy_set_header X-A $arg_a; }} rewrite ^/v1/(.*)$ /api/$1?a=b last;"
+            )),
+            "$arg_NAME, which would be",
+        ),
+    ]);
+}
+
+#[test]
 fn what_answers_errors_does_not_answer_its_own() {
     let made = direct(
         "server { listen 81; root /srv; error_page 404 = @app; location / { } location @app { proxy_pass http://127.0.0.1:82; } }",

@@ -1,0 +1,99 @@
+//! What templates say of the node they are filled in on, which is known before any request.
+
+use crate::{Action, Content, Policies, Route, Template, policy::PathChange};
+
+/// The routes as this node has them.
+pub(crate) fn routes(routes: &[Route], node: &str) -> Vec<Route> {
+    let mut routes = routes.to_vec();
+    for route in &mut routes {
+        fill(route, node);
+    }
+    routes
+}
+
+fn fill(route: &mut Route, node: &str) {
+    let mut on_node = |template: &mut Template| template.on_node(node);
+    match &mut route.action {
+        Action::Redirect { to, .. } => on_node(to),
+        Action::Respond { body, headers, .. } => {
+            headers.values_mut().for_each(&mut on_node);
+            if let Content::Template(body) = body {
+                on_node(body);
+            }
+        }
+        Action::Routes(nested) => {
+            for route in nested {
+                fill(route, node);
+            }
+        }
+        Action::To(_) | Action::Split { .. } | Action::Deny | Action::Close => {}
+    }
+    templates(&mut route.policies, &mut on_node);
+}
+
+fn templates(policies: &mut Policies, each: &mut dyn FnMut(&mut Template)) {
+    if let Some(PathChange::Rewrite(list)) = &mut policies.path {
+        for one in list {
+            each(&mut one.to);
+        }
+    }
+    let headers = &mut policies.headers;
+    for changes in [
+        &mut headers.request,
+        &mut headers.response,
+        &mut headers.success,
+    ] {
+        changes.set.values_mut().for_each(&mut *each);
+        changes.add.values_mut().flatten().for_each(&mut *each);
+        for one in changes.replace.values_mut().flatten().flatten() {
+            each(&mut one.to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Conditions, Overrides};
+
+    fn route(action: Action, policies: Policies) -> Route {
+        Route {
+            name: None,
+            when: Conditions::default(),
+            action,
+            missing: Vec::new(),
+            policies,
+            log: true,
+            over: Overrides::default(),
+            line: 1,
+        }
+    }
+
+    #[test]
+    fn the_node_is_filled_in_wherever_a_template_may_stand() {
+        let template = || Template::parse("{node} {host}").unwrap();
+        let mut policies = Policies::default();
+        let response = &mut policies.headers.response;
+        response.set.insert("A".into(), template());
+        response.add.insert("B".into(), vec![template()]);
+        let body = Content::Template(template());
+        let headers = [("C".to_owned(), template())].into();
+        let respond = Action::Respond {
+            status: 200,
+            body,
+            headers,
+        };
+        let redirect = Action::Redirect {
+            to: template(),
+            status: 301,
+        };
+        let within = Action::Routes(vec![
+            route(respond, policies),
+            route(redirect, Policies::default()),
+        ]);
+        let filled = routes(&[route(within, Policies::default())], "edge");
+        let shown = format!("{filled:?}");
+        assert_eq!(shown.matches("Text(\"edge\")").count(), 5, "{shown}");
+        assert!(!shown.contains("Variable(Node)"), "{shown}");
+    }
+}
