@@ -29,8 +29,8 @@ pub use access_log::{AccessFormat, AccessTemplate, AccessVariable, NamedVariable
 pub use auth::{Auth, Rate, Users};
 pub use check::{Check, HttpCheck, Timing};
 pub use cluster::{
-    Admin, Cluster, Guard, Limits, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode, Node,
-    Sessions, Timeouts, TlsVersion,
+    Admin, Beyond, Cluster, Guard, Limits, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode,
+    Node, Sessions, Timeouts, TlsVersion,
 };
 pub use pattern::Pattern;
 pub use plan::{

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
-    Balance, Check, Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers, HttpCheck,
-    Limits, ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence,
-    Program, ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite,
-    Service, Site, Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template,
-    Timeouts, Timing, TlsVersion,
+    Balance, Beyond, Check, Coding, Conditions, Content, FieldChanges, Gone, Guard, Headers,
+    HttpCheck, Limits, ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern, Policies,
+    Presence, Program, ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts,
+    SameSite, Service, Site, Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution,
+    Template, Timeouts, Timing, TlsVersion,
 };
 use tandem_model::{
     Auth, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy, Statuses, Users,
@@ -602,6 +602,7 @@ impl Maker {
             _ => Some(self.word()),
         };
         let format = (log.is_some() && self.often()).then(|| self.access_format());
+        let connections = self.maybe(|m| 1 + m.below(1_000));
         Listener {
             name: format!("web-{i}"),
             on: self.on(),
@@ -618,7 +619,9 @@ impl Maker {
             }),
             http2: self.maybe(Self::often),
             limits: Limits {
-                connections: self.maybe(|m| 1 + m.below(1_000)),
+                connections,
+                beyond: [Beyond::Refuse, Beyond::Wait]
+                    [usize::from(connections.is_some() && self.often())],
                 per_source: self.maybe(|m| 1 + m.below(1_000)),
                 head: Size(1024 << self.below(7)),
                 fields: 10 + self.below(241) as u16,

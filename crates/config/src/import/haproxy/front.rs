@@ -100,6 +100,7 @@ impl Translator<'_> {
                 out.put_at("trust", Value::texts(["0.0.0.0/0", "::/0"]), door.spot);
             }
             self.client_timeouts(proxy, &mut out);
+            self.most_connections(proxy, several, &mut out);
             let pages = proxy.all("errorfile");
             if let Some((table, spot)) = self.error_pages(proxy.name(), &pages) {
                 out.put_at("errors", Value::Table(table), spot);
@@ -173,6 +174,31 @@ impl Translator<'_> {
             }
             out.put_at("timeouts", Value::Table(table), spot);
         }
+    }
+
+    /// `maxconn`, of the section or of all: what is beyond waits.
+    fn most_connections(&mut self, proxy: &Proxy<'_>, several: bool, out: &mut Section) {
+        let own = proxy.get("maxconn").and_then(|line| {
+            let number = self.number(line, 1)?;
+            // 0 is the usual number.
+            (number > 0).then_some((line.spot, number))
+        });
+        // Both hold: the smaller one counts, and the section's where they are the same.
+        let both = own.into_iter().chain(self.maxconn);
+        let Some((spot, most)) = both.min_by_key(|(_, number)| *number) else {
+            return;
+        };
+        if several {
+            let what =
+                "each listener has so many connections, where HAProxy counts those of all together";
+            self.verdicts.note(spot, what);
+        }
+        // More than any node has.
+        let most = most.min(1_000_000);
+        let limits = Table::default()
+            .with("connections", Value::plain(most))
+            .with("beyond", Value::text("wait"));
+        out.put_at("limits", Value::Table(limits), spot);
     }
 
     fn logs(&mut self, proxy: &Proxy<'_>) -> bool {

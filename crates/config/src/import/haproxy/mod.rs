@@ -77,6 +77,7 @@ pub(crate) fn translate(
             ..Bases::default()
         },
         options,
+        maxconn: None,
         admin: None,
     };
     translator.run();
@@ -108,6 +109,8 @@ struct Translator<'a> {
     files: BTreeMap<String, Vec<u8>>,
     bases: Bases,
     options: &'a Options,
+    /// The connections of all listeners.
+    maxconn: Option<(Spot, u64)>,
     /// Where statistics are shown, which the admin pages do.
     admin: Option<(String, Spot)>,
 }
@@ -159,6 +162,7 @@ impl<'a> Translator<'a> {
                             out.put_at("workers", Value::plain(workers), line.spot);
                         }
                     }
+                    "maxconn" => self.maxconn(line),
                     "log" => {}
                     "crt-base" => line.word(1).clone_into(&mut self.bases.certificates),
                     "ca-base" => line.word(1).clone_into(&mut self.bases.authorities),
@@ -177,6 +181,18 @@ impl<'a> Translator<'a> {
             out.comment = "global".into();
         }
         self.document.sections.push(out);
+    }
+
+    /// `maxconn` of the process: each listener has so many connections at most.
+    fn maxconn(&mut self, line: &Line) {
+        let number = self.number(line, 1).filter(|number| *number > 0);
+        self.maxconn = number.map(|number| (line.spot, number)).or(self.maxconn);
+        let fronts = self.sections.iter();
+        if fronts.filter(|s| s.kind & (FRONTEND | LISTEN) != 0).count() > 1 {
+            let what =
+                "each listener has so many connections, where HAProxy counts those of all together";
+            self.verdicts.note(line.spot, what);
+        }
     }
 
     fn front(&mut self, proxy: &Proxy<'a>) {

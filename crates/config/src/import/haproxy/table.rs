@@ -61,11 +61,11 @@ const PROCESS: &[Row] = &[
         "the pid file of `tandem haproxy`, as with -p",
     ),
     to("nbthread", GLOBAL, (1, 1), "`[cluster] workers`"),
-    without(
+    to(
         "maxconn",
         GLOBAL | DFRONT,
         (1, 1),
-        "HAProxy lets connections beyond it wait; `limits.connections` of a listener would answer them 503",
+        "`limits` of listeners: `connections`, and `beyond = \"wait\"`; that of global is one for each listener",
     ),
     without(
         "set-var",
