@@ -2,7 +2,8 @@
 //! body and the server that was chosen agree.
 //!
 //! Each file of `tests/oracle` ends with its table: lines `#? [TIMES] METHOD TARGET [FIELD: VALUE]`. `@FRONT@`, `@B1@`
-//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS.
+//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS;
+//! `#?soon` asks again until both agree, since the first checks of servers take their time.
 
 mod common;
 
@@ -18,6 +19,9 @@ use common::{has, send};
 
 /// How long a program may take until it listens. Many start at once.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long two programs may take until they agree where checks decide.
+const SOON: Duration = Duration::from_secs(10);
 
 fn oracle(program: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -208,6 +212,7 @@ struct Request {
     field: Option<String>,
     bodies: bool,
     tls: bool,
+    soon: bool,
 }
 
 fn cases(program: &str) -> Vec<Case> {
@@ -232,6 +237,7 @@ fn request(line: &str) -> Option<Request> {
     let rest = line.strip_prefix("#?")?;
     let (bodies, rest) = given(rest, "body");
     let (tls, rest) = given(rest, "tls");
+    let (soon, rest) = given(rest, "soon");
     let mut words = rest.split_whitespace();
     let mut first = words.next()?;
     let mut times = 1;
@@ -248,6 +254,7 @@ fn request(line: &str) -> Option<Request> {
         field: (!field.is_empty()).then_some(field),
         bodies,
         tls,
+        soon,
     })
 }
 
@@ -506,7 +513,12 @@ fn compare(
                 answers.sort();
                 answers
             };
-            let (theirs, mine) = (all(*real_front), all(*our_front));
+            let (mut theirs, mut mine) = (all(*real_front), all(*our_front));
+            let begun = Instant::now();
+            while request.soon && theirs != mine && begun.elapsed() < SOON {
+                std::thread::sleep(Duration::from_millis(50));
+                (theirs, mine) = (all(*real_front), all(*our_front));
+            }
             if theirs != mine {
                 let Request {
                     method,

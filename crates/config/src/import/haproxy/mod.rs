@@ -9,6 +9,7 @@ mod acl;
 mod back;
 mod bind;
 mod changed;
+mod checks;
 mod elements;
 mod foresee;
 mod format;

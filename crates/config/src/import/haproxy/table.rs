@@ -416,7 +416,7 @@ const PROCESS: &[Row] = &[
         "external-check",
         GLOBAL,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
 ];
 
@@ -682,11 +682,11 @@ const BACKENDS: &[Row] = &[
         (1, MANY),
         "use `cookie`, or balance by `source`",
     ),
-    refused(
+    to(
         "tcp-check",
-        BACK,
+        DBACK,
         (1, MANY),
-        "checks are by connection or by HTTP",
+        "`check` of the backend: a turn of its talk",
     ),
     refused("dispatch", BACK, (1, 1), "name it as a `server`"),
     refused("transparent", DBACK, (0, 0), "servers are named"),
@@ -706,7 +706,7 @@ const BACKENDS: &[Row] = &[
         "external-check",
         DBACK,
         (1, MANY),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
 ];
 
@@ -865,53 +865,53 @@ const OPTIONS: &[Row] = &[
         (0, 0),
         "HTTP/2 without TLS is spoken on request only",
     ),
-    refused(
+    to(
         "option tcp-check",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP; plain `check` opens a connection",
+        "`check` of the backend: `send` and `expect`, or `talk`, of the `tcp-check` rules; without them a connection is opened",
     ),
     refused(
         "option ssl-hello-chk",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
     refused(
         "option mysql-check",
         DBACK,
         (0, MANY),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
     refused(
         "option pgsql-check",
         DBACK,
         (0, MANY),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
-    refused(
+    to(
         "option redis-check",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "`check = { send = ..., expect = ... }` of the backend: PING and +PONG",
     ),
-    refused(
+    to(
         "option smtpchk",
         DBACK,
         (0, MANY),
-        "checks are by connection or by HTTP",
+        "`check = { talk = [...] }` of the backend: a greeting, and answers that begin with 2",
     ),
     refused(
         "option ldap-check",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
     refused(
         "option external-check",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
 ];
 

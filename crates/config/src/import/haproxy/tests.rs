@@ -602,3 +602,104 @@ fn what_would_pass_by_a_rule_without_a_word_is_refused() {
     );
     assert!(said.contains("passwords are hashed here"), "{said}");
 }
+
+/// The line of the file that this is in, of the backend with these lines.
+fn line_of_backend(lines: &str, key: &str) -> String {
+    let made = made(
+        "default_backend b1",
+        &format!(" server c 127.0.0.1:83 check\n{lines}"),
+    );
+    let said = refusals(&made);
+    assert!(said.is_empty(), "{lines}: {said:?}");
+    let section = made
+        .text
+        .split("\n[")
+        .find(|text| text.starts_with("backend.b1]"));
+    let mut lines = section.unwrap_or_default().lines();
+    let line = lines.find(|line| line.starts_with(key));
+    let (_, value) = line
+        .unwrap_or_default()
+        .split_once("= ")
+        .unwrap_or_default();
+    value.to_owned()
+}
+
+#[test]
+fn checks_ask_what_they_ask_in_haproxy() {
+    for (lines, wanted) in [
+        (
+            "option redis-check",
+            r#"{ send = "*1\r\n$4\r\nPING\r\n", expect = "+PONG\r\n" }"#,
+        ),
+        (
+            "option smtpchk EHLO a.example",
+            r#"{ talk = [{ expect = "~^2[0-9][0-9]" }, { send = "EHLO a.example\r\n", expect = "~^2[0-9][0-9]" }, { send = "QUIT\r\n" }] }"#,
+        ),
+        (
+            "option tcp-check\ntcp-check connect\ntcp-check send PING\\r\\n\ntcp-check expect string +PONG\ntcp-check send QUIT\\r\\n",
+            r#"{ talk = [{ send = "PING\r\n", expect = "+PONG" }, { send = "QUIT\r\n" }] }"#,
+        ),
+        (
+            "option tcp-check\ntcp-check send-binary FF00\ntcp-check expect binary 4f4b",
+            r#"{ send = "hex:ff00", expect = "OK" }"#,
+        ),
+        ("option tcp-check", ""),
+        (
+            "option httpchk GET /a\nhttp-check expect ! status 500-599",
+            r#"{ path = "/a", status = "100-499" }"#,
+        ),
+        (
+            "option httpchk GET /a\nhttp-check expect rstatus ^2[0-9][02]$",
+            r#"{ path = "/a", status = [200, 202, 210, 212, 220, 222, 230, 232, 240, 242, 250, 252, 260, 262, 270, 272, 280, 282, 290, 292] }"#,
+        ),
+        (
+            "option httpchk GET /a\nhttp-check expect status 200\nhttp-check expect ! rstring (?i)error",
+            r#"{ path = "/a", status = 200, lacks = "~(?i)error" }"#,
+        ),
+        // The last one counts.
+        (
+            "option redis-check\noption httpchk GET /a\nhttp-check expect string OK",
+            r#"{ path = "/a", status = "100-599", contains = "OK" }"#,
+        ),
+    ] {
+        assert_eq!(line_of_backend(lines, "check "), wanted, "{lines}");
+    }
+    for (lines, words) in [
+        (
+            "option tcp-check\ntcp-check expect ! string x",
+            "say what has to come",
+        ),
+        (
+            "option tcp-check\ntcp-check connect port 80",
+            "one connection",
+        ),
+        (
+            "option tcp-check\ntcp-check send-lf %[src]",
+            "'tcp-check send-lf' is not translated",
+        ),
+        ("option tcp-check\ntcp-check send \\xff", "in hexadecimal"),
+        (
+            "option httpchk\nhttp-check expect hdr name x",
+            "'http-check expect hdr'",
+        ),
+        (
+            "option httpchk\nhttp-check expect string a\nhttp-check expect string b",
+            "one text",
+        ),
+        (
+            "option httpchk\nhttp-check send uri /a\nhttp-check send uri /b",
+            "one request",
+        ),
+        (
+            "option httpchk\nhttp-check expect min-recv 5 string a",
+            "'min-recv'",
+        ),
+        ("option mysql-check", "by what `tcp-check` sends"),
+    ] {
+        let said = refused(
+            "default_backend b1",
+            &format!(" server c 127.0.0.1:83 check\n{lines}"),
+        );
+        assert!(said.contains(words), "{lines}: {said}");
+    }
+}
