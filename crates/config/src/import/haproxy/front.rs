@@ -245,6 +245,14 @@ impl Translator<'_> {
             steps.insert(0, Step::new(when, Deed::Answer(answer), line.spot));
         }
         for line in proxy.own("use_backend") {
+            let expanded = match acls.vars.expand(line) {
+                Ok(expanded) => expanded,
+                Err(refusal) => {
+                    refusal.tell(line.spot, &mut self.verdicts);
+                    continue;
+                }
+            };
+            let line = expanded.as_ref().unwrap_or(line);
             let (words, condition) = rules::split(line.from(1));
             let Some(backend) = words.first() else {
                 self.verdicts.refuse(

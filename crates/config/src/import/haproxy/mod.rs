@@ -30,10 +30,12 @@ mod tables;
 mod tests;
 mod units;
 mod users;
+mod variables;
 mod words;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::document::{self, Document, Value};
 use super::names::Names;
@@ -45,6 +47,7 @@ use proxy::Proxy;
 use sections::Section;
 use server::Server;
 use table::{BACKEND, DEFAULTS, FRONTEND, GLOBAL, LISTEN};
+use variables::Vars;
 use words::Line;
 
 /// Translates files that are read one after the other.
@@ -66,6 +69,7 @@ pub(crate) fn translate(
         sources,
         sections: &sections,
         used: &used,
+        vars: Rc::new(Vars::collect(&sections)),
         verdicts,
         document: Document::default(),
         services: Names::default(),
@@ -102,6 +106,7 @@ struct Translator<'a> {
     sources: &'a Sources,
     sections: &'a [Section],
     used: &'a RefCell<BTreeSet<Spot>>,
+    vars: Rc<Vars>,
     verdicts: Verdicts,
     document: Document,
     services: Names,
@@ -164,6 +169,7 @@ impl<'a> Translator<'a> {
                         }
                     }
                     "maxconn" => self.maxconn(line),
+                    "set-var" | "set-var-fmt" => self.vars.tell(line, &mut self.verdicts),
                     "log" => {}
                     "crt-base" => line.word(1).clone_into(&mut self.bases.certificates),
                     "ca-base" => line.word(1).clone_into(&mut self.bases.authorities),
@@ -262,7 +268,7 @@ impl<'a> Translator<'a> {
         if !proxy.is_listen() {
             let connection = acl::Connection { tls: false, port };
             let _ = self.policies(proxy);
-            let acls = acl::read(&proxy.section.lines, &mut self.verdicts);
+            let acls = acl::read(&proxy.section.lines, &self.vars, &mut self.verdicts);
             for line in &proxy.section.lines {
                 if order::turn(line).is_some() && !self.verdicts.has(line.spot) {
                     let _ = rules::step(line, &acls, connection, &mut self.verdicts);

@@ -67,17 +67,17 @@ const PROCESS: &[Row] = &[
         (1, 1),
         "`limits` of listeners: `connections`, and `beyond = \"wait\"`; that of global is one for each listener",
     ),
-    without(
+    to(
         "set-var",
         GLOBAL,
         (2, MANY),
-        "nothing here reads variables of requests: what does is refused",
+        "what it is set to is put where it is read",
     ),
-    without(
+    to(
         "set-var-fmt",
         GLOBAL,
         (2, MANY),
-        "nothing here reads variables of requests: what does is refused",
+        "what it is set to is put where it is read",
     ),
     without(
         "close-spread-time",

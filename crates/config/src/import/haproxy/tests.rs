@@ -429,10 +429,10 @@ fn rules_of_connections_are_asked_before_those_of_requests_each_kind_for_itself(
         "route    = [\n{ source = \"10.1.0.0/16\", route = [\n{ path = \"/a\", deny = true },\n{ to = \"b1\" },\n] },\n{ deny = \"close\" },"
     );
     let said = refused(
-        "tcp-request content set-var(sess.a) src\ndefault_backend b1",
+        "tcp-request content set-priority-class int(1)\ndefault_backend b1",
         "",
     );
-    assert!(said.contains("'tcp-request content set-var"), "{said}");
+    assert!(said.contains("'tcp-request content set-priority"), "{said}");
     let said = refused("tcp-request contnet reject\ndefault_backend b1", "");
     assert!(
         said.contains("'tcp-request contnet' is not translated"),
@@ -701,5 +701,116 @@ fn checks_ask_what_they_ask_in_haproxy() {
             &format!(" server c 127.0.0.1:83 check\n{lines}"),
         );
         assert!(said.contains(words), "{lines}: {said}");
+    }
+}
+
+#[test]
+fn what_a_variable_is_set_to_is_put_where_it_is_read() {
+    for (front, rest, wanted) in [
+        (
+            "http-request set-var(txn.host) req.hdr(host),lower\nuse_backend b2 if { var(txn.host) -m str a.example }\ndefault_backend b1",
+            "",
+            "route    = [\n{ host = \"a.example\", to = \"b2\" },\n{ to = \"b1\" },",
+        ),
+        (
+            "http-request set-var(req.at) path\nhttp-request set-header X-At %[var(req.at)]\ndefault_backend b1",
+            "",
+            "route    = [\n{ to = \"b1\", headers = { request = { set = { X-At = \"{path}\" } } } },",
+        ),
+        // Under a condition: the condition is asked for.
+        (
+            "http-request set-var(txn.bad) bool(true) if { path_beg /x }\nhttp-request deny if { var(txn.bad) -m bool }\ndefault_backend b1",
+            "",
+            "route    = [\n{ path = \"/x*\", deny = true },\n{ to = \"b1\" },",
+        ),
+        // The last one that is set counts.
+        (
+            "http-request set-var(txn.to) str(one)\nhttp-request set-var(txn.to) str(two) if { method POST }\nuse_backend b2 if { var(txn.to) -m str two }\ndefault_backend b1",
+            "",
+            "route    = [\n{ method = \"POST\", to = \"b2\" },\n{ to = \"b1\" },",
+        ),
+        (
+            "http-request set-var-fmt(txn.all) %[src]/%[method]\nhttp-response set-header X-All %[var(txn.all)]\ndefault_backend b1",
+            "",
+            "route    = [\n{ to = \"b1\", headers = { response = { set = { X-All = \"{client}/{method}\" } } } },",
+        ),
+        // In the backend that the section leads to.
+        (
+            "http-request set-var(txn.at) path\ndefault_backend b1",
+            "http-request deny if { var(txn.at) -m beg /x }",
+            "route    = [\n{ path = \"/x*\", deny = true },\n{ to = \"b1\" },",
+        ),
+    ] {
+        let found = routes(front, rest);
+        assert_eq!(found, wanted, "{front}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_known_for_each_request_only_is_refused_where_it_is_read() {
+    for (front, rest, words) in [
+        (
+            "http-request deny if { var(txn.a) -m found }",
+            "",
+            "nothing sets the variable 'txn.a'",
+        ),
+        (
+            "http-request deny if { var(txn.a) -m found }\nhttp-request set-var(txn.a) path",
+            "",
+            "it is set behind this",
+        ),
+        (
+            "http-request set-var(txn.a) path if { method GET }\nhttp-request set-header X-A %[var(txn.a)]",
+            "",
+            "set under a condition",
+        ),
+        (
+            "http-request set-var(txn.a) path\nhttp-request set-path /b\nhttp-request deny if { var(txn.a) -m beg /x }",
+            "",
+            "'txn.a' is made of the path, which a rule changes",
+        ),
+        (
+            "http-request set-var(txn.a) bool(1) if { hdr(X-A) 1 }\nhttp-request del-header X-A\nhttp-request deny if { var(txn.a) -m bool }",
+            "",
+            "made of the field x-a",
+        ),
+        (
+            "http-request allow if { path /a }\nhttp-request set-var(txn.a) path\nuse_backend b2 if { var(txn.a) -m beg /x }",
+            "",
+            "may end the rules",
+        ),
+        (
+            "http-request set-var(txn.a) req.hdr(X-A)\nhttp-request deny if { var(txn.a) -m str 1 }",
+            "",
+            "the last of several values",
+        ),
+        (
+            "http-request set-var(sess.a) bool(1) if { path /a }\nhttp-request deny if { var(sess.a) -m bool }",
+            "",
+            "a request before on the same connection",
+        ),
+        (
+            "http-request set-var(proc.a) path\nhttp-request deny if { var(proc.a) -m found }",
+            "",
+            "that of all requests",
+        ),
+        (
+            "http-request set-var(req.a) path\nhttp-response set-header X-A %[var(req.a)]",
+            "",
+            "an answer does not see it",
+        ),
+        (
+            "http-request set-var(txn.a) path\ndefault_backend b1\nfrontend other\nbind 127.0.0.1:8081\ndefault_backend b1",
+            "http-request deny if { var(txn.a) -m beg /x }",
+            "more than one section",
+        ),
+        (
+            "http-request set-var(txn.a) var(txn.a)\nhttp-request deny if { var(txn.a) -m found }",
+            "",
+            "it is set behind this",
+        ),
+    ] {
+        let said = refused(front, rest);
+        assert!(said.contains(words), "{front}: {said}");
     }
 }
