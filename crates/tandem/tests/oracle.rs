@@ -73,6 +73,14 @@ impl Scratch {
                 "503.http",
                 "HTTP/1.0 503 Busy\r\nContent-Type: text/html\r\n\r\nour own 503\n",
             ),
+            (
+                "403.http",
+                "HTTP/1.0 403 No\r\nContent-Type: text/html\r\n\r\nour own 403\n",
+            ),
+            (
+                "404.http",
+                "HTTP/1.0 404 No\r\nContent-Type: text/plain\r\n\r\nour own 404\n",
+            ),
         ] {
             let path = root.join(file);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

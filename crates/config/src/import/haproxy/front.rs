@@ -6,6 +6,7 @@ use super::Translator;
 use super::acl::Connection;
 use super::bind::{self, Door};
 use super::changed::Changed;
+use super::pages::PAGES;
 use super::proxy::Proxy;
 use super::rules::{self, Deed, Step};
 
@@ -101,8 +102,8 @@ impl Translator<'_> {
             }
             self.client_timeouts(proxy, &mut out);
             self.most_connections(proxy, several, &mut out);
-            let pages = proxy.all("errorfile");
-            if let Some((table, spot)) = self.error_pages(proxy.name(), &pages) {
+            let pages = PAGES.iter().flat_map(|name| proxy.all(name)).collect();
+            if let Some((table, spot)) = self.error_pages(proxy.name(), pages) {
                 out.put_at("errors", Value::Table(table), spot);
             }
             let logs = self.logs(proxy);

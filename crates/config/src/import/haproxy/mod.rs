@@ -16,6 +16,7 @@ mod format;
 mod front;
 mod maps;
 mod order;
+mod pages;
 mod patterns;
 mod policies;
 pub(crate) use patterns::{checked, network};
@@ -387,6 +388,9 @@ impl<'a> Translator<'a> {
                 } else if section.kind == table::USERLIST {
                     self.verdicts
                         .without(line.spot, "no route asks for this list");
+                } else if section.kind == table::HTTP_ERRORS {
+                    self.verdicts
+                        .without(line.spot, "no `errorfiles` names this section");
                 } else {
                     self.verdicts.without(
                         line.spot,

@@ -342,6 +342,10 @@ impl Rule<'_> {
         Ok(Some(match self.word(0) {
             "reject" => Deed::Answer(closed()),
             "silent-drop" => Deed::Answer(self.dropped(verdicts)),
+            "deny" | "tarpit" | "return" if self.is_answer().is_err() => {
+                self.is_answer()?;
+                return Ok(None);
+            }
             "deny" | "tarpit" if self.has_content() => {
                 let usual = if self.word(0) == "tarpit" { 500 } else { 403 };
                 Deed::Answer(self.reply(usual)?)

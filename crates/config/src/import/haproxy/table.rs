@@ -8,6 +8,7 @@ pub(crate) const FRONTEND: u16 = 4;
 pub(crate) const LISTEN: u16 = 8;
 pub(crate) const BACKEND: u16 = 16;
 pub(crate) const USERLIST: u16 = 32;
+pub(crate) const HTTP_ERRORS: u16 = 64;
 
 /// Frontends and those of listen sections.
 const FRONT: u16 = FRONTEND | LISTEN;
@@ -28,6 +29,7 @@ pub(crate) const LANGUAGE: Language = Language {
         (LISTEN, "listen"),
         (BACKEND, "backend"),
         (USERLIST, "userlist"),
+        (HTTP_ERRORS, "http-errors"),
     ],
     rows: &[PROCESS, COMMON, FRONTENDS, BACKENDS, OPTIONS, TIMEOUTS, OLD],
 };
@@ -444,7 +446,7 @@ const COMMON: &[Row] = &[
     to("redirect", PROXY, (2, MANY), "a route with `redirect`"),
     to(
         "errorfile",
-        ALL,
+        ALL | HTTP_ERRORS,
         (2, 2),
         "`errors` of the listener, or of the routes into the backend: its body, without the head; that of 503 is also that of 502",
     ),
@@ -504,17 +506,17 @@ const COMMON: &[Row] = &[
     without("srvtcpka-cnt", DBACK, (1, 1), KEEPALIVE),
     without("srvtcpka-idle", DBACK, (1, 1), KEEPALIVE),
     without("srvtcpka-intvl", DBACK, (1, 1), KEEPALIVE),
-    refused(
+    to(
         "errorfiles",
         ALL,
         (1, MANY),
-        "name each page by `errorfile`",
+        "`errors`: the pages of an `http-errors` section, all or those of some statuses",
     ),
-    refused(
+    to(
         "http-error",
         ALL,
-        (1, MANY),
-        "name each page by `errorfile`",
+        (2, MANY),
+        "`errors`: a page with this text, or of this file",
     ),
     refused(
         "use-fcgi-app",

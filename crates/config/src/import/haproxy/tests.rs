@@ -568,8 +568,35 @@ fn what_would_pass_by_a_rule_without_a_word_is_refused() {
         ),
         (
             "http-request return status 200 errorfile /e.http",
-            "its head is said here",
+            "cannot read '/e.http'",
         ),
+        (
+            "http-request return status 200 lf-file /e",
+            "the text of an answer is fixed",
+        ),
+        (
+            "http-request deny deny_status 403 if-none",
+            "an answer does not know 'if-none'",
+        ),
+        (
+            "http-request return status 200 errorfiles own",
+            "name the page",
+        ),
+        ("errorfiles nobody", "no section http-errors 'nobody'"),
+        (
+            "http-error status 503 content-type image/tiff string x",
+            "pages are of these types",
+        ),
+        (
+            "http-error status 503 content-type text/plain lf-string %[src]",
+            "the same for all requests",
+        ),
+        (
+            "http-error status 503 content-type text/plain string x hdr a b",
+            "'http-error' with 'hdr'",
+        ),
+        ("http-response set-status 200", "'http-response set-status'"),
+        ("http-response deny", "'http-response deny'"),
         ("http-request auth", "who is not in a list"),
         (
             "http-request auth if { http_auth(u) }",
