@@ -9,8 +9,8 @@ pub(crate) mod text;
 use std::fmt::Write;
 
 use tandem_model::{
-    AccessFormat, Action, Admin, Cluster, Limits, Listener, LogFormat, LogTo, Mode, Node, Secret,
-    Sessions, Size, Timeouts, TlsVersion,
+    AccessFormat, Action, Admin, Beyond, Cluster, Limits, Listener, LogFormat, LogTo, Mode, Node,
+    Secret, Sessions, Size, Timeouts, TlsVersion,
 };
 
 use crate::duration;
@@ -228,6 +228,9 @@ fn put_limits(pairs: &mut Pairs, mine: &Limits) {
         if let Some(most) = most {
             table.put(key, most.to_string());
         }
+    }
+    if mine.beyond == Beyond::Wait {
+        table.put("beyond", quoted("wait"));
     }
     table.put_unless("head", &mine.head, &usual.head, size);
     table.put_unless("fields", &mine.fields, &usual.fields, ToString::to_string);

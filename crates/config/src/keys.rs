@@ -58,6 +58,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &retry::QUEUE_KEYS,
     &stick::KEYS,
     &check::KEYS,
+    &check::TURN,
     &timeouts::KEYS,
     &limits::KEYS,
     &limits::ROUTE,

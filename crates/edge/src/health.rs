@@ -6,6 +6,7 @@
 mod admission;
 mod probe;
 pub(crate) mod state;
+mod talk;
 
 use std::collections::HashMap;
 use std::future::Future;

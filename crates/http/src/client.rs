@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tandem_model::ProxyVersion;
 use tandem_net::{ClientTls, Socket, TlsName, proxy as header};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::chunked::Chunked;
 use crate::handler::Endpoint;
@@ -103,21 +103,28 @@ pub async fn fetch(
     timeout: Duration,
 ) -> Result<Answer, FetchError> {
     let whole = async {
-        let socket = crate::engine::open(to, from)
+        let mut socket = crate::engine::open(to, from)
             .await
             .map_err(FetchError::Connect)?;
-        socket
-            .write_all(request)
-            .await
-            .map_err(FetchError::Broken)?;
-        read(&socket, request.starts_with(b"HEAD ")).await
+        ask(&mut socket, request).await
     };
     tokio::time::timeout(timeout, whole)
         .await
         .map_err(|_| FetchError::Timeout)?
 }
 
-async fn read(socket: &Socket, is_head: bool) -> Result<Answer, FetchError> {
+/// Sends `request` over a connection and reads the answer, as [`fetch`] does. Has no time limit of its own.
+///
+/// # Errors
+/// When there is no complete answer.
+pub async fn ask(socket: &mut Socket, request: &[u8]) -> Result<Answer, FetchError> {
+    AsyncWriteExt::write_all(socket, request)
+        .await
+        .map_err(FetchError::Broken)?;
+    read(socket, request.starts_with(b"HEAD ")).await
+}
+
+async fn read(socket: &mut Socket, is_head: bool) -> Result<Answer, FetchError> {
     let mut bytes = Vec::with_capacity(4096);
     let mut head = ResponseHead::default();
     let length = loop {
@@ -174,10 +181,10 @@ async fn read(socket: &Socket, is_head: bool) -> Result<Answer, FetchError> {
 }
 
 /// Reads more bytes, up to `most` in all; `false` at the end.
-async fn more(socket: &Socket, bytes: &mut Vec<u8>, most: usize) -> Result<bool, FetchError> {
+async fn more(socket: &mut Socket, bytes: &mut Vec<u8>, most: usize) -> Result<bool, FetchError> {
     let start = bytes.len();
     bytes.resize(most.min(start + 8192), 0);
-    let read = socket.read(&mut bytes[start..]).await;
+    let read = AsyncReadExt::read(socket, &mut bytes[start..]).await;
     bytes.truncate(start + *read.as_ref().unwrap_or(&0));
     read.map(|n| n > 0).map_err(FetchError::Broken)
 }

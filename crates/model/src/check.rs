@@ -1,5 +1,6 @@
 //! Health checks.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -15,6 +16,86 @@ pub enum Check {
     Tls(Timing),
     /// A request is answered as expected.
     Http(HttpCheck, Timing),
+    /// A server says what is expected of it, turn by turn.
+    Talk(Vec<Turn>, Timing),
+}
+
+/// A turn of a talk with a server: something is sent, and something has to come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// What is sent; what came before is forgotten then.
+    pub send: Option<Sent>,
+    /// What has to be in what comes.
+    pub expect: Option<Expected>,
+}
+
+/// Bytes, written as text, or as `hex:` and two digits for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent(pub Vec<u8>);
+
+/// What is looked for in what a server says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// These bytes, anywhere.
+    Bytes(Sent),
+    /// `~` and a regular expression, unanchored.
+    Regex(String),
+}
+
+impl Sent {
+    const HEX: &str = "hex:";
+
+    /// Reads text, or `hex:` and digits.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let Some(digits) = text.strip_prefix(Self::HEX) else {
+            return match text {
+                "" => Err("this is not empty"),
+                text => Ok(Self(text.into())),
+            };
+        };
+        let digit = |at: usize| char::from(digits.as_bytes()[at]).to_digit(16);
+        let byte = |at: usize| Some((digit(at)? << 4 | digit(at + 1)?) as u8);
+        let bytes: Option<Vec<u8>> = match digits.len() {
+            0 => None,
+            n if n % 2 == 1 => None,
+            n => (0..n).step_by(2).map(byte).collect(),
+        };
+        bytes
+            .map(Self)
+            .ok_or("two hexadecimal digits for each byte follow hex:")
+    }
+}
+
+impl fmt::Display for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) if !text.starts_with(Self::HEX) && !text.starts_with('~') => f.write_str(text),
+            _ => {
+                f.write_str(Self::HEX)?;
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+impl Expected {
+    /// Reads text, `hex:` and digits, or `~` and a regular expression. Whether that is one is the front end's to check.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text.strip_prefix('~') {
+            Some("") => Err("a regular expression follows the ~"),
+            Some(regex) => Ok(Self::Regex(regex.into())),
+            None => Sent::parse(text).map(Self::Bytes),
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => bytes.fmt(f),
+            Self::Regex(regex) => write!(f, "~{regex}"),
+        }
+    }
 }
 
 /// When to check, and how many answers change the state.
@@ -59,6 +140,10 @@ pub struct HttpCheck {
     pub method: String,
     /// The expected statuses; none given is any of 200 to 399.
     pub status: Vec<RangeInclusive<u16>>,
+    /// What has to be in the body.
+    pub contains: Option<Expected>,
+    /// What must not be in it.
+    pub lacks: Option<Expected>,
 }
 
 impl Default for Check {
@@ -72,7 +157,29 @@ impl Check {
     pub fn timing(&self) -> Option<Timing> {
         match self {
             Self::Off => None,
-            Self::Tcp(timing) | Self::Tls(timing) | Self::Http(_, timing) => Some(*timing),
+            Self::Tcp(timing)
+            | Self::Tls(timing)
+            | Self::Http(_, timing)
+            | Self::Talk(_, timing) => Some(*timing),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_expected_reads_as_it_is_shown() {
+        for text in ["+PONG", "a\r\n", "hex:ff00", "~^2[0-9]{2}", "ä"] {
+            assert_eq!(Expected::parse(text).unwrap().to_string(), text);
+        }
+        let bytes = |text| Sent::parse(text).unwrap();
+        assert_eq!(bytes("hex:50494e47").to_string(), "PING");
+        // What would be read as something else is shown by its bytes.
+        assert_eq!(Sent(b"~x".into()).to_string(), "hex:7e78");
+        for text in ["", "hex:", "hex:5", "hex:5g", "hex:+1", "~"] {
+            assert!(Expected::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -177,11 +177,23 @@ pub struct ListenerTls {
     pub min: TlsVersion,
 }
 
+/// What becomes of connections beyond those that a listener may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Beyond {
+    /// They are answered 503.
+    #[default]
+    Refuse,
+    /// They stay in the kernel's queue until there is a place.
+    Wait,
+}
+
 /// How much a client may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at once on each node; `None` is as many as it can hold.
     pub connections: Option<u32>,
+    /// What becomes of more.
+    pub beyond: Beyond,
     /// Connections of one address at once on each node.
     pub per_source: Option<u32>,
     /// A request's head, with its empty line; at most 64 KiB.
@@ -200,6 +212,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: None,
+            beyond: Beyond::Refuse,
             per_source: None,
             head: Size(16 * 1024),
             fields: 100,

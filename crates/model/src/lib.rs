@@ -29,10 +29,10 @@ mod sample;
 
 pub use access_log::{AccessFormat, AccessTemplate, AccessVariable, NamedVariable};
 pub use auth::{Auth, Rate, Users};
-pub use check::{Check, HttpCheck, Timing};
+pub use check::{Check, Expected, HttpCheck, Sent, Timing, Turn};
 pub use cluster::{
-    Admin, Cluster, Guard, Limits, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode, Node,
-    Sessions, Timeouts, TlsVersion,
+    Admin, Beyond, Cluster, Guard, Limits, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode,
+    Node, Sessions, Timeouts, TlsVersion,
 };
 pub use pattern::Pattern;
 pub use plan::{

@@ -180,7 +180,9 @@ fn play(
                 (app.send_proxy, app.fastcgi) = (None, None);
                 app.program = run(stage.stand_in.clone());
                 // The stand-in answers everything, but not with the application's own check page.
-                if let Check::Http(_, timing) | Check::Tls(timing) = app.check {
+                if let Check::Http(_, timing) | Check::Tls(timing) | Check::Talk(_, timing) =
+                    app.check
+                {
                     app.check = Check::Tcp(timing);
                 }
                 stand_ins.push(app.name.clone());

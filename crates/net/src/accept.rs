@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use tokio::io::Interest;
@@ -54,30 +55,63 @@ impl Acceptor {
     /// When the listening socket itself is broken, which is the end of it.
     pub async fn accept(&self, mut starved: impl FnMut(io::Error)) -> io::Result<Accepted> {
         loop {
-            let mut ready = self.0.readable().await?;
-            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match rustix::net::acceptfrom_with(self.0.get_ref(), flags) {
-                Ok((fd, peer)) => {
-                    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-                    match Socket::new(fd) {
-                        Ok(socket) => {
-                            let peer = peer.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
-                            return Ok(Accepted { socket, peer });
-                        }
-                        Err(e) => starved(e),
+            if let Some(accepted) = self.accept_one(&mut starved).await? {
+                return Ok(accepted);
+            }
+        }
+    }
+
+    /// As [`accept`](Self::accept), but takes once what is there: `None` when there was nothing to be had.
+    ///
+    /// # Errors
+    /// When the listening socket itself is broken, which is the end of it.
+    pub async fn accept_one(
+        &self,
+        mut starved: impl FnMut(io::Error),
+    ) -> io::Result<Option<Accepted>> {
+        let mut ready = self.0.readable().await?;
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        match rustix::net::acceptfrom_with(self.0.get_ref(), flags) {
+            Ok((fd, peer)) => {
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                match Socket::new(fd) {
+                    Ok(socket) => {
+                        let peer = peer.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
+                        return Ok(Some(Accepted { socket, peer }));
                     }
+                    Err(e) => starved(e),
                 }
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(e @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    starved(e.into());
-                    tokio::time::sleep(REST).await;
-                }
-                // The listening socket is no longer one.
-                Err(e @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP)) => {
-                    return Err(e.into());
-                }
-                // accept(2) hands out errors of the new connection too: ECONNABORTED and those of the network.
-                Err(_) => tokio::task::yield_now().await,
+            }
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(e @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
+                starved(e.into());
+                tokio::time::sleep(REST).await;
+            }
+            // The listening socket is no longer one.
+            Err(e @ (Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP)) => {
+                return Err(e.into());
+            }
+            // accept(2) hands out errors of the new connection too: ECONNABORTED and those of the network.
+            Err(_) => tokio::task::yield_now().await,
+        }
+        Ok(None)
+    }
+
+    /// Waits until a connection is there, and leaves it in the kernel's queue. The event loop remembers that one was
+    /// there also when it was the last, so that the kernel is asked.
+    ///
+    /// # Errors
+    /// When the event loop has ended, or the kernel does not tell.
+    pub async fn asked(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let mut socket = [PollFd::new(self.0.get_ref(), PollFlags::IN)];
+            match rustix::event::poll(&mut socket, Some(&Timespec::default())) {
+                Ok(0) => ready.clear_ready(),
+                // What is wrong with the socket is told by accept(2).
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
             }
         }
     }
@@ -87,6 +121,7 @@ impl Acceptor {
 mod tests {
     use super::*;
     use crate::listen::bind;
+    use futures_util::FutureExt as _;
     use tandem_model::Address;
 
     #[tokio::test]
@@ -104,5 +139,22 @@ mod tests {
         let mut got = String::new();
         io::Read::read_to_string(&mut &client, &mut got).unwrap();
         assert_eq!(got, "hello");
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_known_before_the_connection_is_taken_and_only_until_then() {
+        let bound = bind(&Address::tcp("127.0.0.1", 0), 1).unwrap().remove(0);
+        let address = bound.address.unwrap();
+        let acceptor = Acceptor::new(bound.sockets.into_iter().next().unwrap()).unwrap();
+        for _ in 0..2 {
+            let client = std::net::TcpStream::connect(address).unwrap();
+            acceptor.asked().await.unwrap();
+            acceptor.asked().await.unwrap();
+            let accepted = acceptor.accept_one(|e| panic!("{e}")).await.unwrap();
+            assert_eq!(accepted.unwrap().peer, client.local_addr().unwrap());
+            // Nobody else is there, which it finds out by asking.
+            let mut asked = std::pin::pin!(acceptor.asked());
+            assert!(asked.as_mut().now_or_never().is_none());
+        }
     }
 }

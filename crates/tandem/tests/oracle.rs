@@ -2,8 +2,9 @@
 //! body and the server that was chosen agree.
 //!
 //! Each file of `tests/oracle` ends with its table: lines `#? [TIMES] METHOD TARGET [FIELD: VALUE]`. `@FRONT@`, `@B1@`
-//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS. A `Content-Length: N` has
-//! so many bytes behind it, and `Transfer-Encoding: chunked` has 3,000.
+//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS; `#?soon` asks again until
+//! both agree, since the first checks of servers take their time. A `Content-Length: N` has so many bytes behind it, and
+//! `Transfer-Encoding: chunked` has 3,000.
 
 mod common;
 
@@ -19,6 +20,9 @@ use common::{has, send};
 
 /// How long a program may take until it listens. Many start at once.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long two programs may take until they agree where checks decide.
+const SOON: Duration = Duration::from_secs(10);
 
 fn oracle(program: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -69,6 +73,14 @@ impl Scratch {
             (
                 "503.http",
                 "HTTP/1.0 503 Busy\r\nContent-Type: text/html\r\n\r\nour own 503\n",
+            ),
+            (
+                "403.http",
+                "HTTP/1.0 403 No\r\nContent-Type: text/html\r\n\r\nour own 403\n",
+            ),
+            (
+                "404.http",
+                "HTTP/1.0 404 No\r\nContent-Type: text/plain\r\n\r\nour own 404\n",
             ),
         ] {
             let path = root.join(file);
@@ -209,6 +221,7 @@ struct Request {
     field: Option<String>,
     bodies: bool,
     tls: bool,
+    soon: bool,
 }
 
 fn cases(program: &str) -> Vec<Case> {
@@ -233,6 +246,7 @@ fn request(line: &str) -> Option<Request> {
     let rest = line.strip_prefix("#?")?;
     let (bodies, rest) = given(rest, "body");
     let (tls, rest) = given(rest, "tls");
+    let (soon, rest) = given(rest, "soon");
     let mut words = rest.split_whitespace();
     let mut first = words.next()?;
     let mut times = 1;
@@ -249,6 +263,7 @@ fn request(line: &str) -> Option<Request> {
         field: (!field.is_empty()).then_some(field),
         bodies,
         tls,
+        soon,
     })
 }
 
@@ -512,7 +527,12 @@ fn compare(
                 answers.sort();
                 answers
             };
-            let (theirs, mine) = (all(*real_front), all(*our_front));
+            let (mut theirs, mut mine) = (all(*real_front), all(*our_front));
+            let begun = Instant::now();
+            while request.soon && theirs != mine && begun.elapsed() < SOON {
+                std::thread::sleep(Duration::from_millis(50));
+                (theirs, mine) = (all(*real_front), all(*our_front));
+            }
             if theirs != mine {
                 let Request {
                     method,

@@ -368,3 +368,103 @@ fn no_more_connections_are_held_than_the_file_says() {
         });
     }
 }
+
+/// A listener of two connections, where others wait.
+fn with_room_for_two(mode: &str, origin: &Origin) -> String {
+    let to = match mode {
+        "tcp" => "mode = \"tcp\"\nto = \"shop\"",
+        _ => "route = [{ to = \"shop\" }]",
+    };
+    format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\n\
+         limits = {{ connections = 2, beyond = \"wait\" }}\n{to}\n\
+         [backend.shop]\nservers = \"{}\"\ncheck = false\n",
+        origin.address
+    )
+}
+
+/// Asks over a new connection, and says whether the answer comes soon.
+fn asks(node: &Node) -> (TcpStream, bool) {
+    let mut client = connect(node);
+    client.write_all(GET.as_bytes()).expect("it is sent");
+    let mut first = [0];
+    let soon = Some(Duration::from_millis(300));
+    client.set_read_timeout(soon).expect("it has a limit");
+    let answered = client.peek(&mut first).is_ok();
+    let limit = Some(Duration::from_secs(20));
+    client.set_read_timeout(limit).expect("it has a limit");
+    (client, answered)
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_until_one_ends_whichever_worker_they_came_to() {
+    for mode in ["http", "tcp"] {
+        let origin = Server::Answers.start();
+        let node = Node::start(&with_room_for_two(mode, &origin));
+        // They have not asked yet, so that they need not make room.
+        let mut held: Vec<TcpStream> = (0..2).map(|_| connect(&node)).collect();
+        wait_until("both are in", || !asks(&node).1);
+        let waiting: Vec<TcpStream> = (0..6)
+            .map(|_| {
+                let (client, answered) = asks(&node);
+                assert!(!answered, "{mode}: it is answered with two others in");
+                client
+            })
+            .collect();
+        // One place is enough for all of them, in turn.
+        held.pop();
+        let waiting: Vec<_> = waiting
+            .into_iter()
+            .map(|mut client| std::thread::spawn(move || read_head(&mut client)))
+            .collect();
+        for client in waiting {
+            let answer = client.join().expect("it reads").unwrap_or_default();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{mode}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_is_kept_and_idle_makes_room_for_one_that_waits() {
+    let origin = Server::Answers.start();
+    let node = Node::start(&with_room_for_two("http", &origin));
+    let mut kept: Vec<TcpStream> = (0..2)
+        .map(|_| {
+            let mut client = connect(&node);
+            client.write_all(KEPT.as_bytes()).expect("it is sent");
+            assert!(read_head(&mut client).is_some());
+            client
+        })
+        .collect();
+    // They are kept for a minute, and whoever waits does not wait for that. One of each worker, maybe.
+    for _ in 0..8 {
+        let answer = rest_of(&node);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let mut ended = 0;
+    for client in &mut kept {
+        client.set_nonblocking(true).expect("it is set");
+        let mut all = Vec::new();
+        ended += usize::from(client.read_to_end(&mut all).is_ok());
+    }
+    assert!(ended > 0, "nobody made room");
+}
+
+fn rest_of(node: &Node) -> String {
+    let mut client = connect(node);
+    client.write_all(GET.as_bytes()).expect("it is sent");
+    rest(&mut client)
+}
+
+#[test]
+fn a_reload_that_raises_the_limit_lets_those_in_who_wait() {
+    let origin = Server::Answers.start();
+    let tables = with_room_for_two("http", &origin);
+    let node = Node::start(&tables);
+    let _held: Vec<TcpStream> = (0..2).map(|_| connect(&node)).collect();
+    wait_until("both are in", || !asks(&node).1);
+    let (mut waiting, answered) = asks(&node);
+    assert!(!answered);
+    node.reload(&tables.replace("connections = 2", "connections = 3"));
+    assert!(rest(&mut waiting).starts_with("HTTP/1.1 200 "));
+}

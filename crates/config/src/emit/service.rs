@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use tandem_model::{
     Access, App, Backend, BackendServer, BackendTls, Check, FastCgi, Program, ProxyVersion,
-    RESOLVE, Rehearsal, Service, Site, Timeouts,
+    RESOLVE, Rehearsal, Service, Site, Timeouts, Turn,
 };
 
 use super::spread;
@@ -295,6 +295,25 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
             if !request.status.is_empty() {
                 table.put("status", list(request.status.iter().map(statuses)));
             }
+            for (key, expected) in [("contains", &request.contains), ("lacks", &request.lacks)] {
+                if let Some(expected) = expected {
+                    table.put(key, quoted(&expected.to_string()));
+                }
+            }
+            timing
+        }
+        Check::Talk(turns, timing) => {
+            match &turns[..] {
+                [turn] if *turn != Turn::default() => put_turn(&mut table, turn),
+                turns => {
+                    let tables = turns.iter().map(|turn| {
+                        let mut pairs = Pairs::default();
+                        put_turn(&mut pairs, turn);
+                        pairs.inline()
+                    });
+                    table.put("talk", array(tables));
+                }
+            }
             timing
         }
     };
@@ -309,6 +328,15 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
     table.put_unless("errors", &timing.errors, &0, ToString::to_string);
     if !table.is_empty() {
         pairs.put("check", table.inline());
+    }
+}
+
+fn put_turn(table: &mut Pairs, turn: &Turn) {
+    if let Some(sent) = &turn.send {
+        table.put("send", quoted(&sent.to_string()));
+    }
+    if let Some(expected) = &turn.expect {
+        table.put("expect", quoted(&expected.to_string()));
     }
 }
 

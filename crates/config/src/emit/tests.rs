@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
-    Balance, Check, Coding, Conditions, Content, FastCgi, FieldChanges, Gone, Guard, Headers,
-    HttpCheck, Limits, ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern, Policies,
-    Presence, Program, ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts,
-    SameSite, Service, Site, Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution,
-    Template, Timeouts, Timing, TlsVersion,
+    Balance, Beyond, Check, Coding, Conditions, Content, Expected, FastCgi, FieldChanges, Gone,
+    Guard, Headers, HttpCheck, Limits, ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern,
+    Policies, Presence, Program, ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route,
+    RouteTimeouts, SameSite, Sent, Service, Site, Size, Spread, Stage, Stick, StickBy, StickCookie,
+    Substitution, Template, Timeouts, Timing, TlsVersion, Turn,
 };
 use tandem_model::{
     Auth, BodyLimit, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy,
@@ -144,6 +144,20 @@ impl Maker {
         }
     }
 
+    fn expected(&mut self) -> Expected {
+        let texts = ["+PONG\r\n", "~^2[0-9]{2}", "hex:ff00", "hex:7e"];
+        Expected::parse(texts[self.below(4) as usize]).unwrap()
+    }
+
+    fn talk(&mut self) -> Vec<Turn> {
+        (0..=self.below(2))
+            .map(|_| Turn {
+                send: self.maybe(|m| Sent(vec![m.below(256) as u8, 0xff, b'\n'])),
+                expect: self.maybe(Self::expected),
+            })
+            .collect()
+    }
+
     fn check(&mut self) -> Check {
         let timing = self.maybe(Self::timing).unwrap_or_default();
         match self.below(4) {
@@ -159,6 +173,8 @@ impl Maker {
                         let from = 200 + m.below(100) as u16;
                         from..=from + m.below(3) as u16
                     }),
+                    contains: self.maybe(Self::expected),
+                    lacks: self.maybe(Self::expected),
                 };
                 Check::Http(request, timing)
             }
@@ -255,7 +271,11 @@ impl Maker {
                 servers: (0..=self.below(3)).map(|i| self.server(i)).collect(),
                 spread: self.spread(),
                 fastcgi: self.fastcgi(&check),
-                check,
+                check: if self.below(4) == 3 {
+                    Check::Talk(self.talk(), self.timing())
+                } else {
+                    check
+                },
                 resolve: self.duration(),
                 tls: self.maybe(|m| BackendTls {
                     ca: m.maybe(|_| "/tls/ca.pem".into()),
@@ -639,6 +659,7 @@ impl Maker {
             _ => Some(self.word()),
         };
         let format = (log.is_some() && self.often()).then(|| self.access_format());
+        let connections = self.maybe(|m| 1 + m.below(1_000));
         Listener {
             name: format!("web-{i}"),
             on: self.on(),
@@ -655,7 +676,9 @@ impl Maker {
             }),
             http2: self.maybe(Self::often),
             limits: Limits {
-                connections: self.maybe(|m| 1 + m.below(1_000)),
+                connections,
+                beyond: [Beyond::Refuse, Beyond::Wait]
+                    [usize::from(connections.is_some() && self.often())],
                 per_source: self.maybe(|m| 1 + m.below(1_000)),
                 head: Size(1024 << self.below(7)),
                 fields: 10 + self.below(241) as u16,

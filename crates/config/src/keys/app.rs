@@ -7,7 +7,7 @@ use std::time::Duration;
 use tandem_model::{Address, App, Check, Program, Spread, Timeouts};
 use toml::de::DeValue;
 
-use crate::keys::check::CHECK;
+use crate::keys::check::NODE_CHECK;
 use crate::keys::fastcgi::FASTCGI;
 use crate::keys::rehearse::{COMMAND, REHEARSE};
 use crate::keys::spread;
@@ -186,7 +186,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "check",
-            CHECK,
+            NODE_CHECK,
             Is("\"tcp\""),
             "How listeners check the gateways, and gateways the program. After a reload a new program takes over when it has passed once.",
             |d: &mut Draft, v| d.app.check = v.value,

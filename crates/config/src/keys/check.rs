@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tandem_model::{Check, HttpCheck, Timing};
+use tandem_model::{Check, Expected, HttpCheck, Sent, Timing, Turn};
 use toml::de::DeValue;
 
 use crate::kinds::{BOOL, COUNT, COUNT_OR_NONE, DURATION, TEXT};
@@ -18,12 +18,29 @@ pub(crate) const CHECK: Kind<Check> = Kind {
     read,
 };
 
+/// That of what nodes serve.
+pub(crate) const NODE_CHECK: Kind<Check> = Kind {
+    text: "\"tcp\", \"tls\", false or table of a check",
+    read: |reader, item| {
+        let check = read(reader, item)?;
+        if let Check::Talk(..) = check {
+            let message = "what nodes serve is HTTP, and checked by a `path`: `send` and `expect` are for backends";
+            reader.wrong(&item.span(), message);
+        }
+        Some(check)
+    },
+};
+
 #[derive(Default)]
 pub(crate) struct Draft {
     path: Option<String>,
     host: Option<String>,
     method: Option<String>,
     status: Vec<RangeInclusive<u16>>,
+    contains: Option<Expected>,
+    lacks: Option<Expected>,
+    turn: Turn,
+    talk: Vec<Turn>,
     tls: bool,
     every: Option<Duration>,
     fast: Option<Duration>,
@@ -87,6 +104,50 @@ pub(crate) static KEYS: Table<Draft> = Table {
             },
         ),
         &key(
+            "contains",
+            EXPECTED,
+            Else("the body is not looked at"),
+            "What has to be in the body of the answer, in its first 64 KiB: text, `~` and a regular expression, or `hex:` and bytes.",
+            |d: &mut Draft, v| d.contains = Some(v.value),
+        ),
+        &key(
+            "lacks",
+            EXPECTED,
+            Else("the body is not looked at"),
+            "What must not be in the body of the answer.",
+            |d: &mut Draft, v| d.lacks = Some(v.value),
+        ),
+        &key(
+            "send",
+            SENT,
+            Else("nothing is sent"),
+            "Without a `path`: what is sent, as text or as `hex:` and bytes. For backends.",
+            |d: &mut Draft, v| d.turn.send = Some(v.value),
+        ),
+        &key(
+            "expect",
+            EXPECTED,
+            Else("nothing is waited for"),
+            "Without a `path`: what has to be in what comes then, within its first 16 KiB and the `timeout`: text, `~` and a regular \
+             expression, or `hex:` and bytes. For backends.",
+            |d: &mut Draft, v| d.turn.expect = Some(v.value),
+        ),
+        &key(
+            "talk",
+            Kind {
+                text: "list of tables with `send` and `expect`",
+                read: |reader, item| {
+                    Some(values(&reader.some(item, |reader, item| {
+                        Some(TURN.read_item(reader, item)?.draft)
+                    })))
+                },
+            },
+            Else("no more than `send` and `expect`"),
+            "Several of them, in turn: `[{ expect = \"220 \" }, { send = \"QUIT\\r\\n\" }]`. What came before is forgotten when \
+             something is sent.",
+            |d: &mut Draft, v| d.talk = v.value,
+        ),
+        &key(
             "tls",
             BOOL,
             Is("false"),
@@ -146,6 +207,62 @@ pub(crate) static KEYS: Table<Draft> = Table {
             },
         ),
     ],
+};
+
+/// A turn of `talk`.
+pub(crate) static TURN: Table<Turn> = Table {
+    heading: "check = { talk = [{ ... }] }",
+    label: "a turn of `talk`",
+    doc: "One turn of what a server is told and has to say.",
+    keys: &[
+        &key(
+            "send",
+            SENT,
+            Else("nothing is sent"),
+            "What is sent: text, or `hex:` and bytes.",
+            |t: &mut Turn, v| t.send = Some(v.value),
+        ),
+        &key(
+            "expect",
+            EXPECTED,
+            Else("nothing is waited for"),
+            "What has to be in what comes then: text, `~` and a regular expression, or `hex:` and bytes.",
+            |t: &mut Turn, v| t.expect = Some(v.value),
+        ),
+    ],
+};
+
+const SENT: Kind<Sent> = Kind {
+    text: "text, or `hex:` and bytes",
+    read: |reader, item| said(reader, item, "text like \"PING\\r\\n\"", Sent::parse),
+};
+
+/// A text that may be blank: an empty line is something to say.
+fn said<T>(
+    reader: &mut Reader<'_>,
+    item: &Item<'_>,
+    what: &str,
+    parse: fn(&str) -> Result<T, &'static str>,
+) -> Option<T> {
+    let DeValue::String(text) = item.get_ref() else {
+        reader.expected(item, what);
+        return None;
+    };
+    let said = parse(text);
+    said.map_err(|wrong| reader.wrong(&item.span(), wrong)).ok()
+}
+
+const EXPECTED: Kind<Expected> = Kind {
+    text: "text, `~` and a regular expression, or `hex:` and bytes",
+    read: |reader, item| {
+        let expected = said(reader, item, "text like \"+PONG\"", Expected::parse)?;
+        if let Expected::Regex(regex) = &expected
+            && let Err(wrong) = crate::kinds::is_expression(regex)
+        {
+            reader.wrong(&item.span(), wrong);
+        }
+        Some(expected)
+    },
 };
 
 /// A method: a token in capitals, as all registered ones are.
@@ -208,7 +325,7 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
     }
     let section = KEYS.read_item(reader, item)?;
     if !section.has("path") {
-        for key in ["host", "method", "status"] {
+        for key in ["host", "method", "status", "contains", "lacks"] {
             if section.has(key) {
                 reader.wrong(
                     &section.place(key),
@@ -216,6 +333,20 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
                 );
             }
         }
+    }
+    let talks = ["send", "expect", "talk"].map(|key| section.has(key));
+    let other = [("path", section.has("path")), ("tls", section.draft.tls)];
+    if talks.contains(&true)
+        && let Some((key, _)) = other.iter().find(|(_, is)| *is)
+    {
+        let message = "a check asks by HTTP (`path`), makes a handshake (`tls`), or sends and expects: one of these";
+        reader.wrong(&section.place(key), message);
+    }
+    if let [true, ..] | [_, true, _] = talks
+        && talks[2]
+    {
+        let message = "`talk` has each `send` and `expect` in its turns";
+        reader.wrong(&section.place("talk"), message);
     }
     if section.has("path") && section.draft.tls {
         let message = "`tls` of a check goes without a `path`: a backend's own `tls` is what requests are sent over";
@@ -228,7 +359,12 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
     timing.fall = draft.fall.unwrap_or(timing.fall);
     timing.timeout = draft.timeout.unwrap_or(timing.timeout);
     timing.errors = draft.errors;
+    let mut talk = draft.talk;
+    if draft.turn != Turn::default() {
+        talk.push(draft.turn);
+    }
     Some(match draft.path {
+        None if !talk.is_empty() => Check::Talk(talk, timing),
         None if draft.tls => Check::Tls(timing),
         None => Check::Tcp(timing),
         Some(path) => {
@@ -237,6 +373,8 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
                 host: draft.host,
                 method: draft.method.unwrap_or_else(|| "GET".into()),
                 status: draft.status,
+                contains: draft.contains,
+                lacks: draft.lacks,
             };
             Check::Http(request, timing)
         }

@@ -1,6 +1,6 @@
 //! `limits` of a listener, and of a route: how much clients may ask for.
 
-use tandem_model::{BodyLimit, Limits, Size};
+use tandem_model::{Beyond, BodyLimit, Limits, Size};
 use toml::de::DeValue;
 
 use crate::kinds::CONNECTIONS;
@@ -11,7 +11,20 @@ use crate::table::{Kind, Table, key};
 
 pub(crate) const LIMITS: Kind<Limits> = Kind {
     text: "table of limits",
-    read: |reader, item| Some(KEYS.read_item(reader, item)?.draft),
+    read: |reader, item| {
+        let limits = KEYS.read_item(reader, item)?.draft;
+        if limits.beyond == Beyond::Wait && limits.connections.is_none() {
+            let message =
+                "`beyond = \"wait\"` needs `connections`: how many there may be before others wait";
+            reader.wrong(&item.span(), message);
+        }
+        Some(limits)
+    },
+};
+
+const BEYOND: Kind<Beyond> = Kind {
+    text: "`\"refuse\"` or `\"wait\"`",
+    read: |reader, item| reader.one_of(item, &[("refuse", Beyond::Refuse), ("wait", Beyond::Wait)]),
 };
 
 pub(crate) static KEYS: Table<Limits> = Table {
@@ -23,8 +36,16 @@ pub(crate) static KEYS: Table<Limits> = Table {
             "connections",
             CONNECTIONS,
             Else("as many as the node can hold"),
-            "Connections at once, on each node. Others are answered 503.",
+            "Connections at once, on each node. What becomes of others says `beyond`.",
             |l: &mut Limits, v| l.connections = Some(v.value),
+        ),
+        &key(
+            "beyond",
+            BEYOND,
+            Is("\"refuse\""),
+            "What becomes of connections beyond `connections`: they are answered 503 (`\"refuse\"`), or stay in the kernel's \
+             queue until another one ends (`\"wait\"`); one that is kept and idle then ends early.",
+            |l: &mut Limits, v| l.beyond = v.value,
         ),
         &key(
             "per-source",

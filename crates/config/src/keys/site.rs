@@ -9,7 +9,7 @@ use tandem_model::{Access, Coding, Site};
 use toml::de::DeValue;
 
 use crate::duration;
-use crate::keys::check::CHECK;
+use crate::keys::check::NODE_CHECK;
 use crate::keys::rehearse::REHEARSE;
 use crate::kinds::{BOOL, MAP, NETS, NODES, PATH, PORT, TEXT, TEXTS, net};
 use crate::reader::Reader;
@@ -184,7 +184,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "check",
-            CHECK,
+            NODE_CHECK,
             Is("\"tcp\""),
             "How listeners on other nodes check it.",
             |d: &mut Draft, v| {

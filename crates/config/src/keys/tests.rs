@@ -57,6 +57,9 @@ fn around(heading: &str) -> &'static str {
         "[backend.NAME]" => "[backend.old]\nservers = \"10.0.0.1:80\"\nPAIR",
         "servers = [{ ... }]" => "backend.old.servers = { address = \"10.0.0.1:80\", PAIR }",
         "check = { ... }" => "app.shop = { run = \"shop\", check = { path = \"/alive\", PAIR } }",
+        "check = { talk = [{ ... }] }" => {
+            "backend.old = { servers = \"a:1\", check = { talk = [{ PAIR }] } }"
+        }
         "tls = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, tls = { certs = \"a\", PAIR } }"
         }

@@ -7,6 +7,7 @@ use tandem_http::{CUT_OFF, ClientTls, PROBE_FIELD, Socket, client};
 use tandem_model::{BackendTls, Check, HttpCheck, ProxyVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::talk::{self, Sought};
 use crate::pool::Settings;
 use crate::server::{Server, show};
 
@@ -26,7 +27,7 @@ pub(super) fn told(check: &Check, why: &str) -> String {
             };
             format!("check {} {}{joint}{why}", http.method, http.path)
         }
-        Check::Off | Check::Tcp(_) | Check::Tls(_) => format!("check: {why}"),
+        Check::Off | Check::Tcp(_) | Check::Tls(_) | Check::Talk(..) => format!("check: {why}"),
     }
 }
 
@@ -76,18 +77,44 @@ async fn passes(server: &Server, settings: &Settings) -> Result<(), String> {
         }
         Check::Tcp(_) | Check::Tls(_) => connect(server, settings).await.map(drop),
         Check::Http(http, _) => {
-            let status = ask(server, settings, request(server, http)).await?;
+            let request = request(server, http);
+            let (status, body) = if http.contains.is_none() && http.lacks.is_none() {
+                (ask(server, settings, request).await?, Vec::new())
+            } else {
+                let mut socket = connect(server, settings).await?;
+                let answer = client::ask(&mut socket, request.as_bytes()).await;
+                let answer = answer.map_err(|error| error.to_string())?;
+                (answer.status, answer.body)
+            };
             let good = match &http.status[..] {
                 [] => (200..400).contains(&status),
                 expected => expected.iter().any(|range| range.contains(&status)),
             };
-            if good {
-                Ok(())
-            } else {
-                Err(format!("answered {status}"))
+            if !good {
+                return Err(format!("answered {status}"));
             }
+            if http.contains.is_none() && http.lacks.is_none() {
+                return Ok(());
+            }
+            body_passes(http, &body)
         }
+        Check::Talk(turns, _) => talk::talk(connect(server, settings).await?, turns).await,
     }
+}
+
+/// Whether the body of an answer is one that is wanted.
+fn body_passes(check: &HttpCheck, body: &[u8]) -> Result<(), String> {
+    if let Some(expected) = &check.contains
+        && !Sought::new(expected)?.is_in(body)
+    {
+        return Err(format!("answered without {:?}", expected.to_string()));
+    }
+    if let Some(unwanted) = &check.lacks
+        && Sought::new(unwanted)?.is_in(body)
+    {
+        return Err(format!("answered with {:?}", unwanted.to_string()));
+    }
+    Ok(())
 }
 
 fn request(server: &Server, check: &HttpCheck) -> String {

@@ -167,6 +167,8 @@ async fn an_http_check_wants_its_status() {
         host: Some("shop.example".into()),
         method: "GET".into(),
         status: Vec::new(),
+        contains: None,
+        lacks: None,
     };
     let pool = pool(Check::Http(http, TIMING), &[Place::Server(address(at))]);
     while_checked(&pool, async {
@@ -176,6 +178,54 @@ async fn an_http_check_wants_its_status() {
         assert_eq!(reason(&pool), "check GET /alive answered 404, 2 of 2");
         status.store(200, SeqCst);
         until(&pool, Health::Up).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_http_check_looks_at_the_body_where_it_is_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let at = listener.local_addr().expect("it is bound");
+    let body = Arc::new(std::sync::Mutex::new("all is well"));
+    let said = body.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 2048]).await;
+            let body = *said.lock().expect("no test panics here");
+            // In pieces, so that the first does not have it yet.
+            let (first, second) = body.split_at(body.len() / 2);
+            let head = "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let answer = format!(
+                "{head}{:x}\r\n{first}\r\n{:x}\r\n{second}\r\n0\r\n\r\n",
+                first.len(),
+                second.len()
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    let expected = |text: &str| Some(tandem_model::Expected::parse(text).expect("it is one"));
+    let http = HttpCheck {
+        path: "/alive".into(),
+        host: None,
+        method: "GET".into(),
+        status: Vec::new(),
+        contains: expected("is well"),
+        lacks: expected("~but .*slow"),
+    };
+    let pool = pool(Check::Http(http, TIMING), &[Place::Server(address(at))]);
+    let says = |text| *body.lock().expect("no test panics here") = text;
+    while_checked(&pool, async {
+        until(&pool, Health::Up).await;
+        says("all is ill");
+        until(&pool, Health::Down).await;
+        let why = "check GET /alive answered without \"is well\", 2 of 2";
+        assert_eq!(reason(&pool), why);
+        says("is well");
+        until(&pool, Health::Up).await;
+        says("is well but a bit slow");
+        until(&pool, Health::Down).await;
+        let why = "check GET /alive answered with \"~but .*slow\", 2 of 2";
+        assert_eq!(reason(&pool), why);
     })
     .await;
 }
@@ -193,6 +243,8 @@ async fn a_check_does_not_outlive_its_timeout() {
         host: None,
         method: "GET".into(),
         status: Vec::new(),
+        contains: None,
+        lacks: None,
     };
     let pool = pool(Check::Http(http, timing), &[Place::Server(address(at))]);
     while_checked(&pool, async {

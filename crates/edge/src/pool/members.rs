@@ -166,7 +166,7 @@ impl Members {
     pub(super) fn reconcile(&mut self, check: &Check, meter: impl Fn(&str) -> Arc<ServerMeter>) {
         let vitals = || match check {
             Check::Off => Vitals::new(State::Up, "not checked"),
-            Check::Tcp(_) | Check::Tls(_) | Check::Http(..) => {
+            Check::Tcp(_) | Check::Tls(_) | Check::Http(..) | Check::Talk(..) => {
                 Vitals::new(State::Starting, "not checked yet")
             }
         };

@@ -1,11 +1,18 @@
 //! How many connections a listener lets in: in all, and from one source.
+//!
+//! What is one too many is refused; or, where the listener says so, it is left in the kernel's queue until there is a
+//! place: each worker looks whether somebody asks at its own socket, takes a place, and only then the connection. Places
+//! are given in the order in which workers asked for them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tandem_model::Limits;
+use tandem_model::{Beyond, Limits};
+use tokio::sync::Notify;
 
 /// The part of an IPv6 address that one customer has for himself is what follows these bits.
 const NETWORK: u128 = !0 << 64;
@@ -16,6 +23,14 @@ const NETWORK: u128 = !0 << 64;
 #[derive(Debug, Default)]
 pub struct Admission {
     all: AtomicU32,
+    /// Workers that wait for a place, since somebody asks at their sockets.
+    waiting: AtomicU32,
+    /// Connections that end to make room.
+    leaving: AtomicU32,
+    /// Told when there may be a place.
+    freed: Notify,
+    /// Told when a place is waited for.
+    pressed: Notify,
     sources: Mutex<HashMap<IpAddr, u32>>,
 }
 
@@ -33,23 +48,84 @@ pub(super) struct Admitted {
     admission: Arc<Admission>,
     all: bool,
     source: Option<IpAddr>,
+    leaving: Cell<bool>,
+}
+
+/// A worker that waits for a place.
+struct Waiting<'a>(&'a Admission);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, SeqCst);
+    }
+}
+
+/// How many may be in, where others wait.
+pub(super) fn waits(limits: &Limits) -> Option<u32> {
+    limits.connections.filter(|_| limits.beyond == Beyond::Wait)
 }
 
 impl Admission {
-    /// Lets a connection in. `source` is none of those that stand for many.
+    /// Waits for a place among `most`. `None` when the configuration has changed, or the place went to another; then it is
+    /// to be asked for again.
+    pub(super) async fn place(self: &Arc<Self>, most: u32) -> Option<Admitted> {
+        // Whoever comes when others wait waits behind them.
+        if self.waiting.load(SeqCst) == 0 && self.take(most) {
+            return Some(self.admitted(true));
+        }
+        self.waiting.fetch_add(1, SeqCst);
+        let waiting = Waiting(self);
+        let mut freed = pin!(self.freed.notified());
+        freed.as_mut().enable();
+        // Those that end from now on tell; one may have ended before.
+        if !self.take(most) {
+            self.pressed.notify_waiters();
+            freed.await;
+            if !self.take(most) {
+                return None;
+            }
+        }
+        drop(waiting);
+        Some(self.admitted(true))
+    }
+
+    fn take(&self, most: u32) -> bool {
+        let next = |all: u32| (all < most).then_some(all + 1);
+        self.all.fetch_update(SeqCst, SeqCst, next).is_ok()
+    }
+
+    fn admitted(self: &Arc<Self>, all: bool) -> Admitted {
+        Admitted {
+            admission: self.clone(),
+            all,
+            source: None,
+            leaving: Cell::new(false),
+        }
+    }
+
+    /// Has those who wait look at the configuration again.
+    pub fn changed(&self) {
+        self.freed.notify_waiters();
+        self.pressed.notify_waiters();
+    }
+
+    /// Waits until a place is waited for, somewhere, or the configuration has changed.
+    pub(super) async fn pressed(&self) {
+        self.pressed.notified().await;
+    }
+
+    /// Lets a connection in, which may have its place already. `source` is none of those that stand for many.
     pub(super) fn admit(
         self: &Arc<Self>,
         limits: &Limits,
         source: Option<IpAddr>,
+        placed: Option<Admitted>,
     ) -> Result<Admitted, Denied> {
-        let mut admitted = Admitted {
-            admission: self.clone(),
-            all: false,
-            source: None,
-        };
-        if let Some(most) = limits.connections {
+        let mut admitted = placed.unwrap_or_else(|| self.admitted(false));
+        if let Some(most) = limits.connections.filter(|_| !admitted.all) {
             admitted.all = true;
-            if self.all.fetch_add(1, Relaxed) >= most {
+            // One that came as the limit did is let in: it was not left to wait.
+            if self.all.fetch_add(1, SeqCst) >= most && limits.beyond == Beyond::Refuse {
                 return Err(Denied::Full);
             }
         }
@@ -71,10 +147,33 @@ impl Admission {
     }
 }
 
+impl Admitted {
+    /// Whether it is to end, as soon as it may, for one that waits. As many do as are waited for.
+    pub fn makes_room(&self) -> bool {
+        let Admission {
+            waiting, leaving, ..
+        } = &*self.admission;
+        // Nearly always nobody waits, and this is asked for each answer.
+        if self.leaving.get() || waiting.load(Relaxed) == 0 {
+            return self.leaving.get();
+        }
+        let next = |leaves: u32| (leaves < waiting.load(SeqCst)).then_some(leaves + 1);
+        let leaves = self.all && leaving.fetch_update(SeqCst, SeqCst, next).is_ok();
+        self.leaving.set(leaves);
+        leaves
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
+        if self.leaving.get() {
+            self.admission.leaving.fetch_sub(1, SeqCst);
+        }
         if self.all {
-            self.admission.all.fetch_sub(1, Relaxed);
+            self.admission.all.fetch_sub(1, SeqCst);
+            if self.admission.waiting.load(SeqCst) > 0 {
+                self.admission.freed.notify_one();
+            }
         }
         if let Some(source) = self.source {
             let mut sources = self.admission.sources();
@@ -98,6 +197,7 @@ fn network(source: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
 
     #[test]
     fn what_is_let_in_counts_as_long_as_it_lasts() {
@@ -107,7 +207,7 @@ mod tests {
             ..Limits::default()
         };
         let admission = Arc::new(Admission::default());
-        let admit = |source: &str| admission.admit(&limits, Some(source.parse().unwrap()));
+        let admit = |source: &str| admission.admit(&limits, Some(source.parse().unwrap()), None);
         let first = admit("2001:db8::1").unwrap();
         let _second = admit("2001:db8::2:1").unwrap();
         assert_eq!(admit("2001:db8::3").err(), Some(Denied::Source));
@@ -118,7 +218,41 @@ mod tests {
         assert_eq!(admission.sources().len(), 2);
         drop(fourth);
         // Who stands for many is not counted among sources.
-        let _node = admission.admit(&limits, None).unwrap();
+        let _node = admission.admit(&limits, None, None).unwrap();
         assert_eq!(admission.all.load(Relaxed), 3);
+    }
+    #[tokio::test]
+    async fn places_are_waited_for_in_order_and_those_in_make_room_for_as_many_as_wait() {
+        let admission = Arc::new(Admission::default());
+        let (first, second) = (admission.place(2).await, admission.place(2).await);
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert!(!first.makes_room());
+        let mut third = Box::pin(admission.place(2));
+        assert!(third.as_mut().now_or_never().is_none());
+        assert!(first.makes_room() && first.makes_room() && !second.makes_room());
+        let mut fourth = Box::pin(admission.place(2));
+        assert!(fourth.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(fourth.as_mut().now_or_never().is_none());
+        let third = third.await.unwrap();
+        // One that no longer waits passes its turn on.
+        drop(second);
+        drop(fourth);
+        let fifth = admission.place(2).await.unwrap();
+        assert_eq!(admission.waiting.load(SeqCst), 0);
+        assert_eq!(admission.leaving.load(SeqCst), 0);
+        drop((third, fifth));
+        assert_eq!(admission.all.load(SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn a_changed_configuration_wakes_those_who_wait() {
+        let admission = Arc::new(Admission::default());
+        let (_first, _second) = (admission.place(2).await, admission.place(2).await);
+        let mut third = Box::pin(admission.place(2));
+        assert!(third.as_mut().now_or_never().is_none());
+        admission.changed();
+        assert!(third.await.is_none());
+        assert!(admission.place(3).await.is_some());
     }
 }

@@ -146,7 +146,12 @@ async fn linger(conn: &Conn) {
 }
 
 impl Conn {
-    pub fn new(shared: &Rc<Shared>, door: Rc<Door>, accepted: Accepted) -> Self {
+    pub fn new(
+        shared: &Rc<Shared>,
+        door: Rc<Door>,
+        accepted: Accepted,
+        admitted: Option<Admitted>,
+    ) -> Self {
         let idle = door.seen.borrow().config.timeouts.idle;
         let counted = Some(Counted::new(shared, &door));
         Self {
@@ -156,7 +161,7 @@ impl Conn {
             clock: Clock::new(idle),
             shared: shared.clone(),
             counted,
-            admitted: None,
+            admitted: admitted.map(Box::new),
             pace: Cell::default(),
         }
     }
@@ -168,7 +173,13 @@ impl Conn {
 
     /// Whether the next answer is the last.
     fn is_ending(&self) -> bool {
-        self.shared().draining.get() != Draining::No || self.door.closed.get()
+        self.shared().draining.get() != Draining::No || self.door.closed.get() || self.makes_room()
+    }
+
+    /// Whether it is to end for one that waits.
+    pub fn makes_room(&self) -> bool {
+        let admitted = self.admitted.as_deref();
+        admitted.is_some_and(Admitted::makes_room)
     }
 
     /// Sends all of `pieces`, each part of it within `limit`.
@@ -563,7 +574,7 @@ mod tests {
                 socket: Socket::new(socket.into()).unwrap(),
                 peer: ([127, 0, 0, 1], 1).into(),
             };
-            let life = run(Conn::new(&engine.0, door, accepted));
+            let life = run(Conn::new(&engine.0, door, accepted, None));
             let kept = size_of_val(&life)
                 + size_of::<tokio::time::Sleep>()
                 + size_of::<Option<std::task::Waker>>();

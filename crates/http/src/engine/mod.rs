@@ -46,13 +46,14 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
 use tandem_model::{AccessFormat, Limits, Timeouts};
-use tandem_net::{Acceptor, ClientRule, ServerTls};
+use tandem_net::{Accepted, Acceptor, ClientRule, ServerTls};
 use tandem_telemetry::meters::Connections;
 use tandem_telemetry::{AccessLog, Telemetry, WorkerCounters, Written};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
 pub use admission::Admission;
+use admission::Admitted;
 pub use meters::ListenerMeters;
 pub(crate) use pool::open;
 
@@ -105,7 +106,7 @@ pub struct Engine(Rc<Shared>);
 pub struct Listening {
     door: Rc<Door>,
     shared: Rc<Shared>,
-    accepting: AbortHandle,
+    accepting: [AbortHandle; 2],
     address: Option<SocketAddr>,
 }
 
@@ -155,6 +156,8 @@ struct Door {
     closed: Cell<bool>,
     /// Connections that came by it and are open.
     open: Cell<u64>,
+    /// Of those that have places others may wait for, the ones that are kept and on which nothing is asked.
+    kept: Cell<u32>,
     /// TLS handshakes that failed.
     handshakes: opening::Failed,
     /// HTTP/2 connections that were ended for what they sent.
@@ -212,12 +215,14 @@ impl Engine {
             port: address.map_or(0, |address| address.port()),
             closed: Cell::new(false),
             open: Cell::new(0),
+            kept: Cell::new(0),
             handshakes: opening::Failed::default(),
             floods: opening::Failed::default(),
         });
         let task = spawn_local(accept(shared.clone(), door.clone(), acceptor));
-        let accepting = task.abort_handle();
-        shared.accepting.borrow_mut().push(accepting.clone());
+        let pressed = spawn_local(pressed(Rc::downgrade(&shared), Rc::downgrade(&door)));
+        let accepting = [task.abort_handle(), pressed.abort_handle()];
+        shared.accepting.borrow_mut().extend(accepting.clone());
         Ok(Listening {
             door,
             shared,
@@ -283,7 +288,9 @@ impl Listening {
 
     /// Takes no more connections here. Idle ones are closed, requests in flight finish.
     pub fn close(&self) {
-        self.accepting.abort();
+        for task in &self.accepting {
+            task.abort();
+        }
         self.door.closed.set(true);
         self.shared.wake_all();
     }
@@ -461,15 +468,18 @@ async fn accept(shared: Rc<Shared>, door: Rc<Door>, acceptor: Acceptor) {
                 );
             }
         };
-        match acceptor.accept(starved).await {
-            Ok(accepted) => {
+        let taken = match admission::waits(&door.snapshot(&shared).config.limits) {
+            None => acceptor.accept(starved).await.map(|one| Some((one, None))),
+            Some(_) => one_with_a_place(&shared, &door, &acceptor, starved).await,
+        };
+        match taken {
+            Ok(Some((accepted, admitted))) => {
                 told = false;
-                spawn_local(connection::run(connection::Conn::new(
-                    &shared,
-                    door.clone(),
-                    accepted,
-                )));
+                let door = door.clone();
+                let conn = connection::Conn::new(&shared, door, accepted, admitted);
+                spawn_local(connection::run(conn));
             }
+            Ok(None) => {}
             Err(e) => {
                 shared.telemetry.events.error(
                     door.subject(),
@@ -477,6 +487,48 @@ async fn accept(shared: Rc<Shared>, door: Rc<Door>, acceptor: Acceptor) {
                 );
                 return;
             }
+        }
+    }
+}
+
+/// The next connection of a listener that lets connections wait, once it has a place. `None` when it has gone meanwhile:
+/// its place is not kept for the next, which may be long in coming.
+async fn one_with_a_place(
+    shared: &Rc<Shared>,
+    door: &Door,
+    acceptor: &Acceptor,
+    starved: impl FnMut(io::Error),
+) -> io::Result<Option<(Accepted, Option<Admitted>)>> {
+    acceptor.asked().await?;
+    let mut admitted = None;
+    // A reload may change, or end, what is waited for.
+    while admitted.is_none() {
+        let config = door.snapshot(shared).config.clone();
+        let Some(most) = admission::waits(&config.limits) else {
+            break;
+        };
+        admitted = config.admission.place(most).await;
+    }
+    let accepted = acceptor.accept_one(starved).await?;
+    Ok(accepted.map(|accepted| (accepted, admitted)))
+}
+
+/// Wakes connections that are kept and idle when a place is waited for, on whatever worker: one of them ends.
+async fn pressed(shared: Weak<Shared>, door: Weak<Door>) {
+    loop {
+        let Some(config) = shared.upgrade().zip(door.upgrade()).map(|(shared, door)| {
+            let snapshot = door.snapshot(&shared);
+            snapshot.config.clone()
+        }) else {
+            return;
+        };
+        let admission = config.admission.clone();
+        drop(config);
+        admission.pressed().await;
+        if let Some((shared, door)) = shared.upgrade().zip(door.upgrade())
+            && door.kept.get() > 0
+        {
+            shared.wake_all();
         }
     }
 }

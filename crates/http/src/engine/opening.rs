@@ -49,7 +49,8 @@ pub(super) fn is_needed(conn: &Conn) -> bool {
     let seen = conn.door.seen.borrow();
     let config = &seen.config;
     let limits = &config.limits;
-    let counted = limits.connections.is_some() || limits.per_source.is_some();
+    let counts = limits.connections.is_some() && conn.admitted.is_none();
+    let counted = counts || limits.per_source.is_some();
     config.proxy_protocol || config.tls.is_some() || config.http2 || counted
 }
 
@@ -96,7 +97,8 @@ async fn steps(conn: &mut Conn, snapshot: &Snapshot) -> Opened {
     // A proxy stands for many clients, and each of them counts for itself only when it is stated before the connection.
     let ip = conn.peer.ip();
     let source = (config.rule.peer(ip) == Peer::Stranger).then_some(ip);
-    match config.admission.admit(&config.limits, source) {
+    let placed = conn.admitted.take().map(|admitted| *admitted);
+    match config.admission.admit(&config.limits, source, placed) {
         Ok(admitted) => conn.admitted = Some(Box::new(admitted)),
         // Whoever opens too many is not to get a handshake for each.
         Err(_) if config.tls.is_some() => return Opened::Closed,

@@ -35,7 +35,14 @@ pub(super) enum Pace {
 impl Conn {
     /// Whether it ends without another request.
     fn is_ended(&self) -> bool {
-        self.shared().draining.get() == Draining::Idle || self.door.closed.get()
+        self.shared().draining.get() == Draining::Idle
+            || self.door.closed.get()
+            || (self.is_kept() && self.makes_room())
+    }
+
+    /// Whether it was answered before, and its place is one that others may wait for.
+    fn is_kept(&self) -> bool {
+        self.pace.get() != Pace::New && self.admitted.is_some()
     }
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
@@ -70,12 +77,16 @@ impl Conn {
 
     async fn comes_within(&self, limit: Duration) -> bool {
         self.clock.allow(limit);
-        poll_fn(|cx| match self.client.poll_readable(cx) {
+        let kept = self.is_kept();
+        self.door.kept.set(self.door.kept.get() + u32::from(kept));
+        let comes = poll_fn(|cx| match self.client.poll_readable(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
             Poll::Pending if self.is_ended() => Poll::Ready(false),
             Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
         })
-        .await
+        .await;
+        self.door.kept.set(self.door.kept.get() - u32::from(kept));
+        comes
     }
 }
 

@@ -231,7 +231,10 @@ impl Doors {
         }
         for (address, config) in configs {
             if let Some(open) = self.open.get(&address) {
-                open.store(config);
+                let before = open.swap(config.clone());
+                // Those who wait for a place wait by what the file said before.
+                before.admission.changed();
+                config.admission.changed();
                 continue;
             }
             let config = Arc::new(ArcSwap::new(config));

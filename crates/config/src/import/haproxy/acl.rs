@@ -4,10 +4,12 @@ mod criterion;
 mod questions;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::super::logic::{Either, Literal, Subject, TooMany};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::variables::Vars;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
 
@@ -19,7 +21,15 @@ pub(crate) struct Criterion {
 }
 
 /// The ACLs of a section by name; several lines of one name are alternatives.
-pub(crate) type Acls = BTreeMap<String, Vec<Criterion>>;
+pub(crate) type Named = BTreeMap<String, Vec<Criterion>>;
+
+/// What the conditions of a section may ask for by name.
+#[derive(Clone, Debug)]
+pub(crate) struct Acls {
+    pub named: Rc<Named>,
+    /// The variables of the file.
+    pub vars: Rc<Vars>,
+}
 
 /// What is known of the connection that a condition is asked about.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +66,11 @@ impl Refusal {
 }
 
 /// Reads the `acl` lines of a section.
-pub(crate) fn read(lines: &[Line], verdicts: &mut Verdicts) -> Acls {
-    let mut acls = Acls::new();
+pub(crate) fn read(lines: &[Line], vars: &Rc<Vars>, verdicts: &mut Verdicts) -> Acls {
+    let acls = Acls {
+        named: Rc::new(named_of(lines)),
+        vars: vars.clone(),
+    };
     for line in lines.iter().filter(|line| line.word(0) == "acl") {
         let name = line.word(1);
         let valid = |c: char| c.is_ascii_alphanumeric() || "_-.:".contains(c);
@@ -86,13 +99,27 @@ pub(crate) fn read(lines: &[Line], verdicts: &mut Verdicts) -> Acls {
             tls: false,
             port: None,
         };
-        match criterion.alternatives(plain, &mut |note| verdicts.note(line.spot, note)) {
+        let note = &mut |note| verdicts.note(line.spot, note);
+        match criterion.alternatives(None, &acls, plain, note) {
             Ok(_) => verdicts.translated(line.spot),
             Err(refusal) => refusal.tell(line.spot, verdicts),
         }
-        acls.entry(name.to_owned()).or_default().push(criterion);
     }
     acls
+}
+
+/// The ACLs of some lines, as they are.
+pub(crate) fn named_of(lines: &[Line]) -> Named {
+    let mut named = Named::new();
+    for line in lines.iter().filter(|line| line.word(0) == "acl") {
+        let criterion = Criterion {
+            words: line.from(2).to_vec(),
+            line: line.spot,
+        };
+        let name = line.word(1).to_owned();
+        named.entry(name).or_default().push(criterion);
+    }
+    named
 }
 
 /// Reads a condition, the words after `if` or `unless`. `note` is told what is worth knowing.
@@ -145,7 +172,7 @@ pub(crate) fn condition(
                 words: inside.to_vec(),
                 line: whole,
             };
-            term = Some(criterion.alternatives(connection, note)?);
+            term = Some(criterion.alternatives(Some(word.spot), acls, connection, note)?);
             at += end;
         }
         let mut either = match term {
@@ -171,10 +198,10 @@ pub(crate) fn condition(
 
 /// An ACL by its name: one of the section, or one that is always there (section 7.4 of the manual).
 fn named(name: &str, at: Spot, acls: &Acls, connection: Connection) -> Result<Either, Refusal> {
-    if let Some(criteria) = acls.get(name) {
+    if let Some(criteria) = acls.named.get(name) {
         let mut all = Either::never();
         for criterion in criteria {
-            let one = criterion.alternatives(connection, &mut |_| {})?;
+            let one = criterion.alternatives(Some(at), acls, connection, &mut |_| {})?;
             all = all.or(one).map_err(Refusal::too_many(at))?;
         }
         return Ok(all);
@@ -209,7 +236,7 @@ fn named(name: &str, at: Spot, acls: &Acls, connection: Connection) -> Result<Ei
         _ => Err(Refusal {
             at,
             message: format!("no such ACL : '{name}'"),
-            hint: did_you_mean(name, acls.keys().map(String::as_str)),
+            hint: did_you_mean(name, acls.named.keys().map(String::as_str)),
         }),
     }
 }

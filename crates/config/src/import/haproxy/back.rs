@@ -1,7 +1,5 @@
 //! Backends: servers and how requests are spread over them.
 
-use std::time::Duration;
-
 use super::super::document::{Section, Table, Value};
 use super::super::sources::Spot;
 use super::Translator;
@@ -10,9 +8,6 @@ use super::server::{self, Server, Settings, Tls};
 use super::units::{self, MILLISECONDS, SECONDS};
 use super::words::Line;
 use crate::suggest::did_you_mean;
-
-/// HAProxy's time between checks, when nothing is said.
-const INTER: Duration = Duration::from_secs(2);
 
 impl Translator<'_> {
     /// The servers of a section.
@@ -121,7 +116,7 @@ impl Translator<'_> {
         let mut nowhere = Section::new("backend", None);
         self.balance(proxy, &mut nowhere);
         self.server_timeouts(proxy, &mut nowhere);
-        let _ = self.http_check(proxy);
+        let _ = self.asked(proxy);
         let _ = self.stick(proxy, &[]);
         let _ = self.stick_on(proxy);
         let _ = self.retry_on(proxy);
@@ -180,168 +175,6 @@ impl Translator<'_> {
             None => {}
         }
         Some(Value::Table(table))
-    }
-
-    /// `check`: one for all servers of a backend.
-    fn check(&mut self, proxy: &Proxy<'_>, servers: &[Server], out: &mut Section) {
-        let checked: Vec<&Server> = servers
-            .iter()
-            .filter(|server| server.settings.check)
-            .collect();
-        let Some(first) = checked.first() else {
-            if let Some(line) = proxy.own("option httpchk").last() {
-                self.verdicts
-                    .without(line.spot, "no server of this section has `check`");
-            }
-            for line in proxy.own("http-check") {
-                self.verdicts
-                    .without(line.spot, "no server of this section has `check`");
-            }
-            return out.put("check", Value::plain(false));
-        };
-        let spot = first.line.spot;
-        for server in servers.iter().filter(|server| !server.settings.check) {
-            self.verdicts.note(
-                server.line.spot,
-                "servers of one backend are checked alike: this one is checked too",
-            );
-        }
-        for server in &checked[1..] {
-            let timing = |s: &Settings| (s.inter, s.fast, s.rise, s.fall);
-            if timing(&server.settings) != timing(&first.settings) {
-                self.verdicts.note(
-                    server.line.spot,
-                    format!(
-                        "servers of one backend are checked alike: as {} is",
-                        first.name
-                    ),
-                );
-            }
-        }
-        let mut table = self.http_check(proxy);
-        let every = first.settings.inter.unwrap_or(INTER);
-        if every != INTER
-            && let Some(every) = units::shown(every)
-        {
-            table.put("every", Value::text(every));
-        }
-        if let Some(fast) = first.settings.fast.and_then(units::shown) {
-            table.put("fast", Value::text(fast));
-        }
-        if let Some(rise) = first.settings.rise.filter(|rise| *rise != 2) {
-            table.put("rise", Value::plain(rise));
-        }
-        if let Some(fall) = first.settings.fall.filter(|fall| *fall != 3) {
-            table.put("fall", Value::plain(fall));
-        }
-        if let Some((line, at)) = proxy.argument("timeout check")
-            && let Some(time) = self.time(line, at)
-        {
-            table.put("timeout", Value::text(time));
-        }
-        if !table.is_empty() {
-            out.put_at("check", Value::Table(table), spot);
-        }
-    }
-
-    /// `option httpchk [METHOD] PATH [VERSION]` and `http-check send`, `expect`.
-    fn http_check(&mut self, proxy: &Proxy<'_>) -> Table {
-        let mut table = Table::default();
-        let Some(line) = proxy.get("option httpchk") else {
-            for line in proxy.own("http-check") {
-                self.verdicts
-                    .without(line.spot, "there is no `option httpchk`");
-            }
-            return table;
-        };
-        self.verdicts.translated(line.spot);
-        let words = line.from(2);
-        let (mut method, mut path, mut host) = (String::from("OPTIONS"), String::from("/"), None);
-        match words {
-            [] => {}
-            [uri] => path.clone_from(&uri.text),
-            [verb, uri, rest @ ..] => {
-                method.clone_from(&verb.text);
-                path.clone_from(&uri.text);
-                // The old way to send a Host field: HTTP/1.1\r\nHost:\ name.
-                for field in rest.iter().flat_map(|word| word.text.split("\r\n")) {
-                    if let Some((name, value)) = field.split_once(':')
-                        && name.trim().eq_ignore_ascii_case("host")
-                    {
-                        host = Some(value.trim().to_owned());
-                    }
-                }
-            }
-        }
-        let mut status = None;
-        for line in proxy.all("http-check") {
-            let rest = line.from(1);
-            let argument = |name: &str| {
-                let at = rest.iter().position(|word| word.text == name)?;
-                rest.get(at + 1).map(|word| word.text.clone())
-            };
-            match line.word(1) {
-                "send" => {
-                    if let Some(word) = argument("meth") {
-                        method = word;
-                    }
-                    if let Some(word) = argument("uri") {
-                        path = word;
-                    }
-                    for at in 0..rest.len() {
-                        if rest[at].text == "hdr"
-                            && rest
-                                .get(at + 1)
-                                .is_some_and(|w| w.text.eq_ignore_ascii_case("host"))
-                        {
-                            host = rest.get(at + 2).map(|word| word.text.clone());
-                        } else if rest[at].text == "hdr" {
-                            self.verdicts
-                                .note(line.spot, "only the Host field of a check is translated");
-                        }
-                    }
-                    self.verdicts.translated(line.spot);
-                }
-                "expect" => {
-                    let word = argument("status").or_else(|| argument("rstatus"));
-                    let found = word.and_then(|text| statuses(&text));
-                    if found.is_none() || rest.iter().any(|word| word.text == "!") {
-                        self.verdicts.refuse(
-                            line.spot,
-                            line.at(2),
-                            "only statuses are expected of checks: http-check expect status 200",
-                        );
-                        continue;
-                    }
-                    status = found;
-                    self.verdicts.translated(line.spot);
-                }
-                "disable-on-404" | "send-state" | "connect" | "comment" => self.verdicts.without(
-                    line.spot,
-                    "a server is up or down by its checks; it is drained by the admin API",
-                ),
-                other => {
-                    let hint = did_you_mean(other, ["send", "expect", "disable-on-404"]);
-                    self.verdicts.refuse_hint(
-                        line.spot,
-                        line.at(1),
-                        format!("'http-check {other}' is not translated"),
-                        hint,
-                    );
-                }
-            }
-        }
-        table.put("path", Value::text(path));
-        if let Some(host) = host {
-            table.put("host", Value::text(host));
-        }
-        if method != "GET" {
-            table.put("method", Value::text(method));
-        }
-        if let Some(status) = status {
-            table.put("status", status);
-        }
-        table
     }
 
     fn balance(&mut self, proxy: &Proxy<'_>, out: &mut Section) {
@@ -641,39 +474,4 @@ impl Translator<'_> {
         }
         number
     }
-}
-
-/// `200`, `200,204`, `200-399`, and of expressions `^2..`-like ones that name a class.
-fn statuses(text: &str) -> Option<Value> {
-    let mut list = Vec::new();
-    let text = text.trim_start_matches('^').trim_end_matches('$');
-    for part in text.split([',', '|']) {
-        let part = part.trim_matches(['(', ')']);
-        if let Some(class) = part
-            .strip_suffix("..")
-            .or_else(|| part.strip_suffix("[0-9][0-9]"))
-        {
-            let digits = class.trim_matches(['[', ']']);
-            let (low, high) = match digits.split_once('-') {
-                Some((low, high)) => (low, high),
-                None => (digits, digits),
-            };
-            if low.len() != 1 || high.len() != 1 {
-                return None;
-            }
-            list.push(Value::Text(format!("{low}00-{high}99")));
-        } else if part
-            .split('-')
-            .all(|n| n.len() == 3 && n.bytes().all(|b| b.is_ascii_digit()))
-        {
-            list.push(if part.contains('-') {
-                Value::text(part)
-            } else {
-                Value::plain(part)
-            });
-        } else {
-            return None;
-        }
-    }
-    (!list.is_empty()).then_some(Value::List(list))
 }

@@ -6,6 +6,7 @@ use super::Translator;
 use super::acl::Connection;
 use super::bind::{self, Door};
 use super::changed::Changed;
+use super::pages::PAGES;
 use super::proxy::Proxy;
 use super::rules::{self, Deed, Step};
 
@@ -100,8 +101,9 @@ impl Translator<'_> {
                 out.put_at("trust", Value::texts(["0.0.0.0/0", "::/0"]), door.spot);
             }
             self.client_timeouts(proxy, &mut out);
-            let pages = proxy.all("errorfile");
-            if let Some((table, spot)) = self.error_pages(proxy.name(), &pages) {
+            self.most_connections(proxy, several, &mut out);
+            let pages = PAGES.iter().flat_map(|name| proxy.all(name)).collect();
+            if let Some((table, spot)) = self.error_pages(proxy.name(), pages) {
                 out.put_at("errors", Value::Table(table), spot);
             }
             let logs = self.logs(proxy);
@@ -175,6 +177,31 @@ impl Translator<'_> {
         }
     }
 
+    /// `maxconn`, of the section or of all: what is beyond waits.
+    fn most_connections(&mut self, proxy: &Proxy<'_>, several: bool, out: &mut Section) {
+        let own = proxy.get("maxconn").and_then(|line| {
+            let number = self.number(line, 1)?;
+            // 0 is the usual number.
+            (number > 0).then_some((line.spot, number))
+        });
+        // Both hold: the smaller one counts, and the section's where they are the same.
+        let both = own.into_iter().chain(self.maxconn);
+        let Some((spot, most)) = both.min_by_key(|(_, number)| *number) else {
+            return;
+        };
+        if several {
+            let what =
+                "each listener has so many connections, where HAProxy counts those of all together";
+            self.verdicts.note(spot, what);
+        }
+        // More than any node has.
+        let most = most.min(1_000_000);
+        let limits = Table::default()
+            .with("connections", Value::plain(most))
+            .with("beyond", Value::text("wait"));
+        out.put_at("limits", Value::Table(limits), spot);
+    }
+
     fn logs(&mut self, proxy: &Proxy<'_>) -> bool {
         let lines = proxy.all("log");
         for line in &lines {
@@ -219,6 +246,14 @@ impl Translator<'_> {
             steps.insert(0, Step::new(when, Deed::Answer(answer), line.spot));
         }
         for line in proxy.own("use_backend") {
+            let expanded = match acls.vars.expand(line) {
+                Ok(expanded) => expanded,
+                Err(refusal) => {
+                    refusal.tell(line.spot, &mut self.verdicts);
+                    continue;
+                }
+            };
+            let line = expanded.as_ref().unwrap_or(line);
             let (words, condition) = rules::split(line.from(1));
             let Some(backend) = words.first() else {
                 self.verdicts.refuse(

@@ -99,7 +99,7 @@ impl Translator<'_> {
         let found = |words: &[Word]| lookup.is_found(words);
         let condition = condition.filter(|(unless, words)| *unless || !found(words));
         let steps = rules::when(condition, acls, connection, line.spot, &mut self.verdicts)
-            .and_then(|when| self.entries(line, backend, &lookup, &when, connection));
+            .and_then(|when| self.entries(line, backend, &lookup, &when, (acls, connection)));
         Some(steps.unwrap_or_else(|refusal| {
             refusal.tell(line.spot, &mut self.verdicts);
             Vec::new()
@@ -112,7 +112,7 @@ impl Translator<'_> {
         backend: &Word,
         lookup: &Lookup<'_>,
         when: &Either,
-        connection: Connection,
+        (acls, connection): (&Acls, Connection),
     ) -> Result<Vec<Step>, Refusal> {
         let wrong = |message: String| Refusal::new(backend.spot, message);
         let word = |text: &str| Word {
@@ -131,7 +131,7 @@ impl Translator<'_> {
                 line: line.spot,
             };
             let note = &mut |text| self.verdicts.note(line.spot, text);
-            let one = criterion.alternatives(connection, note)?;
+            let one = criterion.alternatives(Some(line.spot), acls, connection, note)?;
             let both = when.clone().and(&one);
             let both =
                 both.map_err(|_| wrong("this condition has too many alternatives".into()))?;

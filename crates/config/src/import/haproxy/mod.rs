@@ -9,12 +9,14 @@ mod acl;
 mod back;
 mod bind;
 mod changed;
+mod checks;
 mod elements;
 mod foresee;
 mod format;
 mod front;
 mod maps;
 mod order;
+mod pages;
 mod patterns;
 mod policies;
 pub(crate) use patterns::{checked, network};
@@ -29,10 +31,12 @@ mod tables;
 mod tests;
 mod units;
 mod users;
+mod variables;
 mod words;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::document::{self, Document, Value};
 use super::names::Names;
@@ -44,6 +48,7 @@ use proxy::Proxy;
 use sections::Section;
 use server::Server;
 use table::{BACKEND, DEFAULTS, FRONTEND, GLOBAL, LISTEN};
+use variables::Vars;
 use words::Line;
 
 /// Translates files that are read one after the other.
@@ -65,6 +70,7 @@ pub(crate) fn translate(
         sources,
         sections: &sections,
         used: &used,
+        vars: Rc::new(Vars::collect(&sections)),
         verdicts,
         document: Document::default(),
         services: Names::default(),
@@ -77,6 +83,7 @@ pub(crate) fn translate(
             ..Bases::default()
         },
         options,
+        maxconn: None,
         admin: None,
     };
     translator.run();
@@ -100,6 +107,7 @@ struct Translator<'a> {
     sources: &'a Sources,
     sections: &'a [Section],
     used: &'a RefCell<BTreeSet<Spot>>,
+    vars: Rc<Vars>,
     verdicts: Verdicts,
     document: Document,
     services: Names,
@@ -108,6 +116,8 @@ struct Translator<'a> {
     files: BTreeMap<String, Vec<u8>>,
     bases: Bases,
     options: &'a Options,
+    /// The connections of all listeners.
+    maxconn: Option<(Spot, u64)>,
     /// Where statistics are shown, which the admin pages do.
     admin: Option<(String, Spot)>,
 }
@@ -159,6 +169,8 @@ impl<'a> Translator<'a> {
                             out.put_at("workers", Value::plain(workers), line.spot);
                         }
                     }
+                    "maxconn" => self.maxconn(line),
+                    "set-var" | "set-var-fmt" => self.vars.tell(line, &mut self.verdicts),
                     "log" => {}
                     "crt-base" => line.word(1).clone_into(&mut self.bases.certificates),
                     "ca-base" => line.word(1).clone_into(&mut self.bases.authorities),
@@ -177,6 +189,18 @@ impl<'a> Translator<'a> {
             out.comment = "global".into();
         }
         self.document.sections.push(out);
+    }
+
+    /// `maxconn` of the process: each listener has so many connections at most.
+    fn maxconn(&mut self, line: &Line) {
+        let number = self.number(line, 1).filter(|number| *number > 0);
+        self.maxconn = number.map(|number| (line.spot, number)).or(self.maxconn);
+        let fronts = self.sections.iter();
+        if fronts.filter(|s| s.kind & (FRONTEND | LISTEN) != 0).count() > 1 {
+            let what =
+                "each listener has so many connections, where HAProxy counts those of all together";
+            self.verdicts.note(line.spot, what);
+        }
     }
 
     fn front(&mut self, proxy: &Proxy<'a>) {
@@ -245,7 +269,7 @@ impl<'a> Translator<'a> {
         if !proxy.is_listen() {
             let connection = acl::Connection { tls: false, port };
             let _ = self.policies(proxy);
-            let acls = acl::read(&proxy.section.lines, &mut self.verdicts);
+            let acls = acl::read(&proxy.section.lines, &self.vars, &mut self.verdicts);
             for line in &proxy.section.lines {
                 if order::turn(line).is_some() && !self.verdicts.has(line.spot) {
                     let _ = rules::step(line, &acls, connection, &mut self.verdicts);
@@ -364,6 +388,9 @@ impl<'a> Translator<'a> {
                 } else if section.kind == table::USERLIST {
                     self.verdicts
                         .without(line.spot, "no route asks for this list");
+                } else if section.kind == table::HTTP_ERRORS {
+                    self.verdicts
+                        .without(line.spot, "no `errorfiles` names this section");
                 } else {
                     self.verdicts.without(
                         line.spot,

@@ -27,7 +27,7 @@ pub(crate) fn turn(line: &Line) -> Option<u8> {
 
 impl Translator<'_> {
     pub fn acls(&mut self, proxy: &Proxy<'_>) -> Acls {
-        acl::read(&proxy.section.lines, &mut self.verdicts)
+        acl::read(&proxy.section.lines, &self.vars, &mut self.verdicts)
     }
 
     /// The rules of a section, in the order in which they are asked.

@@ -2,9 +2,8 @@
 
 use super::super::document::{Table, Value};
 use super::super::logic::Either;
-use super::super::names::normal;
-use super::super::sources::Spot;
 use super::Translator;
+use super::pages::PAGES;
 use super::proxy::Proxy;
 use super::rules::{Deed, Step};
 use super::table::{FRONTEND, LISTEN};
@@ -17,9 +16,9 @@ impl Translator<'_> {
         let algo = proxy.get("compression algo");
         let algo = algo.filter(|line| !self.has_front_with(line));
         let mut steps: Vec<Step> = self.compression(proxy, algo).into_iter().collect();
-        let pages: Vec<&Line> = proxy.own("errorfile").collect();
+        let pages: Vec<&Line> = PAGES.iter().flat_map(|name| proxy.own(name)).collect();
         let name = format!("{}-backend", proxy.name());
-        if let Some((table, spot)) = self.error_pages(&name, &pages) {
+        if let Some((table, spot)) = self.error_pages(&name, pages) {
             let table = Table::default().with("errors", Value::Table(table));
             steps.push(Step::new(Either::always(), Deed::Change(table), spot));
         }
@@ -35,66 +34,6 @@ impl Translator<'_> {
                 let line = front.get("compression algo");
                 line.is_some_and(|line| line.spot == algo.spot)
             })
-    }
-
-    /// `errorfile 503 FILE`: the file is a whole answer; what follows its head is the page.
-    pub fn error_pages(&mut self, name: &str, lines: &[&Line]) -> Option<(Table, Spot)> {
-        let mut table = Table::default();
-        let mut spot = None;
-        for line in lines {
-            let status = line.word(1);
-            let is_error = status.len() == 3 && status.starts_with(['4', '5']);
-            if !is_error {
-                self.verdicts
-                    .without(line.spot, format!("{status} is no error"));
-                continue;
-            }
-            if line.word(2) == "/dev/null" {
-                self.verdicts
-                    .without(line.spot, "an error is always answered, never with silence");
-                continue;
-            }
-            let answer = match std::fs::read(line.word(2)) {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.verdicts.refuse(
-                        line.spot,
-                        line.at(2),
-                        format!("cannot read '{}': {error}", line.word(2)),
-                    );
-                    continue;
-                }
-            };
-            let end = [&b"\r\n\r\n"[..], b"\n\n"].into_iter().find_map(|end| {
-                let at = answer.windows(end.len()).position(|w| w == end)?;
-                Some(at + end.len())
-            });
-            let Some(end) = end else {
-                self.verdicts.refuse(
-                    line.spot,
-                    line.at(2),
-                    "this file is no answer: a head and a blank line come first",
-                );
-                continue;
-            };
-            let file = format!("errors/{}-{status}.html", normal(name));
-            let file = self.options.beside(&file);
-            self.files.insert(file.clone(), answer[end..].to_vec());
-            table.put(status, Value::text(file));
-            spot = Some(line.spot);
-            self.verdicts.note(
-                line.spot,
-                "the page is written to a file of its own, without the head: Tandem makes that",
-            );
-        }
-        // HAProxy answers 503 for a server that cannot be reached; here that is 502 where others are left, or none is
-        // checked.
-        if !table.has("502")
-            && let Some(page) = table.get("503").cloned()
-        {
-            table.put("502", page);
-        }
-        spot.map(|spot| (table, spot))
     }
 
     /// `compression algo gzip` and what goes with it.

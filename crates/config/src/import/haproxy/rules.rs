@@ -11,6 +11,7 @@ use super::acl::{self, Acls, Connection, Refusal};
 use super::changed::Effect;
 use super::format::{literal, template};
 use super::tables::without_rates;
+use super::variables::is_setting;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
 
@@ -133,6 +134,18 @@ pub(crate) fn step(
     connection: Connection,
     verdicts: &mut Verdicts,
 ) -> Option<Step> {
+    if is_setting(line) {
+        acls.vars.tell(line, verdicts);
+        return None;
+    }
+    let expanded = match acls.vars.expand(line) {
+        Ok(expanded) => expanded,
+        Err(refusal) => {
+            refusal.tell(line.spot, verdicts);
+            return None;
+        }
+    };
+    let line = expanded.as_ref().unwrap_or(line);
     let (words, condition) = split(line.from(1));
     let when = match condition_of(condition, acls, connection, line.spot, verdicts) {
         Ok(when) => when,
@@ -329,6 +342,10 @@ impl Rule<'_> {
         Ok(Some(match self.word(0) {
             "reject" => Deed::Answer(closed()),
             "silent-drop" => Deed::Answer(self.dropped(verdicts)),
+            "deny" | "tarpit" | "return" if self.is_answer().is_err() => {
+                self.is_answer()?;
+                return Ok(None);
+            }
             "deny" | "tarpit" if self.has_content() => {
                 let usual = if self.word(0) == "tarpit" { 500 } else { 403 };
                 Deed::Answer(self.reply(usual)?)

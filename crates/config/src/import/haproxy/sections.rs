@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
-use super::table::{BACKEND, DEFAULTS, FRONTEND, GLOBAL, LANGUAGE, LISTEN, USERLIST};
+use super::table::{BACKEND, DEFAULTS, FRONTEND, GLOBAL, HTTP_ERRORS, LANGUAGE, LISTEN, USERLIST};
 use super::words::Line;
 use crate::suggest::did_you_mean;
 
@@ -36,7 +36,7 @@ const OPENERS: &[(&str, u16)] = &[
     ("mailers", 0),
     ("program", 0),
     ("cache", 0),
-    ("http-errors", 0),
+    ("http-errors", HTTP_ERRORS),
     ("ring", 0),
     ("log-forward", 0),
     ("fcgi-app", 0),
@@ -139,7 +139,7 @@ fn open(kind: u16, line: Line, sections: &mut Vec<Section>, verdicts: &mut Verdi
         needs_name
             && section.name == name
             && share(section.kind, kind)
-            && (section.kind | kind) & (USERLIST | DEFAULTS) == 0
+            && (section.kind | kind) & (USERLIST | DEFAULTS | HTTP_ERRORS) == 0
     });
     if let Some(same) = same {
         verdicts.refuse(

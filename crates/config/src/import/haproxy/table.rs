@@ -8,6 +8,7 @@ pub(crate) const FRONTEND: u16 = 4;
 pub(crate) const LISTEN: u16 = 8;
 pub(crate) const BACKEND: u16 = 16;
 pub(crate) const USERLIST: u16 = 32;
+pub(crate) const HTTP_ERRORS: u16 = 64;
 
 /// Frontends and those of listen sections.
 const FRONT: u16 = FRONTEND | LISTEN;
@@ -28,6 +29,7 @@ pub(crate) const LANGUAGE: Language = Language {
         (LISTEN, "listen"),
         (BACKEND, "backend"),
         (USERLIST, "userlist"),
+        (HTTP_ERRORS, "http-errors"),
     ],
     rows: &[PROCESS, COMMON, FRONTENDS, BACKENDS, OPTIONS, TIMEOUTS, OLD],
 };
@@ -61,23 +63,23 @@ const PROCESS: &[Row] = &[
         "the pid file of `tandem haproxy`, as with -p",
     ),
     to("nbthread", GLOBAL, (1, 1), "`[cluster] workers`"),
-    without(
+    to(
         "maxconn",
         GLOBAL | DFRONT,
         (1, 1),
-        "HAProxy lets connections beyond it wait; `limits.connections` of a listener would answer them 503",
+        "`limits` of listeners: `connections`, and `beyond = \"wait\"`; that of global is one for each listener",
     ),
-    without(
+    to(
         "set-var",
         GLOBAL,
         (2, MANY),
-        "nothing here reads variables of requests: what does is refused",
+        "what it is set to is put where it is read",
     ),
-    without(
+    to(
         "set-var-fmt",
         GLOBAL,
         (2, MANY),
-        "nothing here reads variables of requests: what does is refused",
+        "what it is set to is put where it is read",
     ),
     without(
         "close-spread-time",
@@ -416,7 +418,7 @@ const PROCESS: &[Row] = &[
         "external-check",
         GLOBAL,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
 ];
 
@@ -444,7 +446,7 @@ const COMMON: &[Row] = &[
     to("redirect", PROXY, (2, MANY), "a route with `redirect`"),
     to(
         "errorfile",
-        ALL,
+        ALL | HTTP_ERRORS,
         (2, 2),
         "`errors` of the listener, or of the routes into the backend: its body, without the head; that of 503 is also that of 502",
     ),
@@ -504,17 +506,17 @@ const COMMON: &[Row] = &[
     without("srvtcpka-cnt", DBACK, (1, 1), KEEPALIVE),
     without("srvtcpka-idle", DBACK, (1, 1), KEEPALIVE),
     without("srvtcpka-intvl", DBACK, (1, 1), KEEPALIVE),
-    refused(
+    to(
         "errorfiles",
         ALL,
         (1, MANY),
-        "name each page by `errorfile`",
+        "`errors`: the pages of an `http-errors` section, all or those of some statuses",
     ),
-    refused(
+    to(
         "http-error",
         ALL,
-        (1, MANY),
-        "name each page by `errorfile`",
+        (2, MANY),
+        "`errors`: a page with this text, or of this file",
     ),
     refused(
         "use-fcgi-app",
@@ -682,11 +684,11 @@ const BACKENDS: &[Row] = &[
         (1, MANY),
         "use `cookie`, or balance by `source`",
     ),
-    refused(
+    to(
         "tcp-check",
-        BACK,
+        DBACK,
         (1, MANY),
-        "checks are by connection or by HTTP",
+        "`check` of the backend: a turn of its talk",
     ),
     refused("dispatch", BACK, (1, 1), "name it as a `server`"),
     refused("transparent", DBACK, (0, 0), "servers are named"),
@@ -706,7 +708,7 @@ const BACKENDS: &[Row] = &[
         "external-check",
         DBACK,
         (1, MANY),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
 ];
 
@@ -865,53 +867,53 @@ const OPTIONS: &[Row] = &[
         (0, 0),
         "HTTP/2 without TLS is spoken on request only",
     ),
-    refused(
+    to(
         "option tcp-check",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP; plain `check` opens a connection",
+        "`check` of the backend: `send` and `expect`, or `talk`, of the `tcp-check` rules; without them a connection is opened",
     ),
     refused(
         "option ssl-hello-chk",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
     refused(
         "option mysql-check",
         DBACK,
         (0, MANY),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
     refused(
         "option pgsql-check",
         DBACK,
         (0, MANY),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
-    refused(
+    to(
         "option redis-check",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "`check = { send = ..., expect = ... }` of the backend: PING and +PONG",
     ),
-    refused(
+    to(
         "option smtpchk",
         DBACK,
         (0, MANY),
-        "checks are by connection or by HTTP",
+        "`check = { talk = [...] }` of the backend: a greeting, and answers that begin with 2",
     ),
     refused(
         "option ldap-check",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
     refused(
         "option external-check",
         DBACK,
         (0, 0),
-        "checks are by connection or by HTTP",
+        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
     ),
 ];
 

@@ -429,10 +429,10 @@ fn rules_of_connections_are_asked_before_those_of_requests_each_kind_for_itself(
         "route    = [\n{ source = \"10.1.0.0/16\", route = [\n{ path = \"/a\", deny = true },\n{ to = \"b1\" },\n] },\n{ deny = \"close\" },"
     );
     let said = refused(
-        "tcp-request content set-var(sess.a) src\ndefault_backend b1",
+        "tcp-request content set-priority-class int(1)\ndefault_backend b1",
         "",
     );
-    assert!(said.contains("'tcp-request content set-var"), "{said}");
+    assert!(said.contains("'tcp-request content set-priority"), "{said}");
     let said = refused("tcp-request contnet reject\ndefault_backend b1", "");
     assert!(
         said.contains("'tcp-request contnet' is not translated"),
@@ -568,8 +568,35 @@ fn what_would_pass_by_a_rule_without_a_word_is_refused() {
         ),
         (
             "http-request return status 200 errorfile /e.http",
-            "its head is said here",
+            "cannot read '/e.http'",
         ),
+        (
+            "http-request return status 200 lf-file /e",
+            "the text of an answer is fixed",
+        ),
+        (
+            "http-request deny deny_status 403 if-none",
+            "an answer does not know 'if-none'",
+        ),
+        (
+            "http-request return status 200 errorfiles own",
+            "name the page",
+        ),
+        ("errorfiles nobody", "no section http-errors 'nobody'"),
+        (
+            "http-error status 503 content-type image/tiff string x",
+            "pages are of these types",
+        ),
+        (
+            "http-error status 503 content-type text/plain lf-string %[src]",
+            "the same for all requests",
+        ),
+        (
+            "http-error status 503 content-type text/plain string x hdr a b",
+            "'http-error' with 'hdr'",
+        ),
+        ("http-response set-status 200", "'http-response set-status'"),
+        ("http-response deny", "'http-response deny'"),
         ("http-request auth", "who is not in a list"),
         (
             "http-request auth if { http_auth(u) }",
@@ -601,4 +628,216 @@ fn what_would_pass_by_a_rule_without_a_word_is_refused() {
         "userlist u\n user a insecure-password b",
     );
     assert!(said.contains("passwords are hashed here"), "{said}");
+}
+
+/// The line of the file that this is in, of the backend with these lines.
+fn line_of_backend(lines: &str, key: &str) -> String {
+    let made = made(
+        "default_backend b1",
+        &format!(" server c 127.0.0.1:83 check\n{lines}"),
+    );
+    let said = refusals(&made);
+    assert!(said.is_empty(), "{lines}: {said:?}");
+    let section = made
+        .text
+        .split("\n[")
+        .find(|text| text.starts_with("backend.b1]"));
+    let mut lines = section.unwrap_or_default().lines();
+    let line = lines.find(|line| line.starts_with(key));
+    let (_, value) = line
+        .unwrap_or_default()
+        .split_once("= ")
+        .unwrap_or_default();
+    value.to_owned()
+}
+
+#[test]
+fn checks_ask_what_they_ask_in_haproxy() {
+    for (lines, wanted) in [
+        (
+            "option redis-check",
+            r#"{ send = "*1\r\n$4\r\nPING\r\n", expect = "+PONG\r\n" }"#,
+        ),
+        (
+            "option smtpchk EHLO a.example",
+            r#"{ talk = [{ expect = "~^2[0-9][0-9]" }, { send = "EHLO a.example\r\n", expect = "~^2[0-9][0-9]" }, { send = "QUIT\r\n" }] }"#,
+        ),
+        (
+            "option tcp-check\ntcp-check connect\ntcp-check send PING\\r\\n\ntcp-check expect string +PONG\ntcp-check send QUIT\\r\\n",
+            r#"{ talk = [{ send = "PING\r\n", expect = "+PONG" }, { send = "QUIT\r\n" }] }"#,
+        ),
+        (
+            "option tcp-check\ntcp-check send-binary FF00\ntcp-check expect binary 4f4b",
+            r#"{ send = "hex:ff00", expect = "OK" }"#,
+        ),
+        ("option tcp-check", ""),
+        (
+            "option httpchk GET /a\nhttp-check expect ! status 500-599",
+            r#"{ path = "/a", status = "100-499" }"#,
+        ),
+        (
+            "option httpchk GET /a\nhttp-check expect rstatus ^2[0-9][02]$",
+            r#"{ path = "/a", status = [200, 202, 210, 212, 220, 222, 230, 232, 240, 242, 250, 252, 260, 262, 270, 272, 280, 282, 290, 292] }"#,
+        ),
+        (
+            "option httpchk GET /a\nhttp-check expect status 200\nhttp-check expect ! rstring (?i)error",
+            r#"{ path = "/a", status = 200, lacks = "~(?i)error" }"#,
+        ),
+        // The last one counts.
+        (
+            "option redis-check\noption httpchk GET /a\nhttp-check expect string OK",
+            r#"{ path = "/a", status = "100-599", contains = "OK" }"#,
+        ),
+    ] {
+        assert_eq!(line_of_backend(lines, "check "), wanted, "{lines}");
+    }
+    for (lines, words) in [
+        (
+            "option tcp-check\ntcp-check expect ! string x",
+            "say what has to come",
+        ),
+        (
+            "option tcp-check\ntcp-check connect port 80",
+            "one connection",
+        ),
+        (
+            "option tcp-check\ntcp-check send-lf %[src]",
+            "'tcp-check send-lf' is not translated",
+        ),
+        ("option tcp-check\ntcp-check send \\xff", "in hexadecimal"),
+        (
+            "option httpchk\nhttp-check expect hdr name x",
+            "'http-check expect hdr'",
+        ),
+        (
+            "option httpchk\nhttp-check expect string a\nhttp-check expect string b",
+            "one text",
+        ),
+        (
+            "option httpchk\nhttp-check send uri /a\nhttp-check send uri /b",
+            "one request",
+        ),
+        (
+            "option httpchk\nhttp-check expect min-recv 5 string a",
+            "'min-recv'",
+        ),
+        ("option mysql-check", "by what `tcp-check` sends"),
+    ] {
+        let said = refused(
+            "default_backend b1",
+            &format!(" server c 127.0.0.1:83 check\n{lines}"),
+        );
+        assert!(said.contains(words), "{lines}: {said}");
+    }
+}
+
+#[test]
+fn what_a_variable_is_set_to_is_put_where_it_is_read() {
+    for (front, rest, wanted) in [
+        (
+            "http-request set-var(txn.host) req.hdr(host),lower\nuse_backend b2 if { var(txn.host) -m str a.example }\ndefault_backend b1",
+            "",
+            "route    = [\n{ host = \"a.example\", to = \"b2\" },\n{ to = \"b1\" },",
+        ),
+        (
+            "http-request set-var(req.at) path\nhttp-request set-header X-At %[var(req.at)]\ndefault_backend b1",
+            "",
+            "route    = [\n{ to = \"b1\", headers = { request = { set = { X-At = \"{path}\" } } } },",
+        ),
+        // Under a condition: the condition is asked for.
+        (
+            "http-request set-var(txn.bad) bool(true) if { path_beg /x }\nhttp-request deny if { var(txn.bad) -m bool }\ndefault_backend b1",
+            "",
+            "route    = [\n{ path = \"/x*\", deny = true },\n{ to = \"b1\" },",
+        ),
+        // The last one that is set counts.
+        (
+            "http-request set-var(txn.to) str(one)\nhttp-request set-var(txn.to) str(two) if { method POST }\nuse_backend b2 if { var(txn.to) -m str two }\ndefault_backend b1",
+            "",
+            "route    = [\n{ method = \"POST\", to = \"b2\" },\n{ to = \"b1\" },",
+        ),
+        (
+            "http-request set-var-fmt(txn.all) %[src]/%[method]\nhttp-response set-header X-All %[var(txn.all)]\ndefault_backend b1",
+            "",
+            "route    = [\n{ to = \"b1\", headers = { response = { set = { X-All = \"{client}/{method}\" } } } },",
+        ),
+        // In the backend that the section leads to.
+        (
+            "http-request set-var(txn.at) path\ndefault_backend b1",
+            "http-request deny if { var(txn.at) -m beg /x }",
+            "route    = [\n{ path = \"/x*\", deny = true },\n{ to = \"b1\" },",
+        ),
+    ] {
+        let found = routes(front, rest);
+        assert_eq!(found, wanted, "{front}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_known_for_each_request_only_is_refused_where_it_is_read() {
+    for (front, rest, words) in [
+        (
+            "http-request deny if { var(txn.a) -m found }",
+            "",
+            "nothing sets the variable 'txn.a'",
+        ),
+        (
+            "http-request deny if { var(txn.a) -m found }\nhttp-request set-var(txn.a) path",
+            "",
+            "it is set behind this",
+        ),
+        (
+            "http-request set-var(txn.a) path if { method GET }\nhttp-request set-header X-A %[var(txn.a)]",
+            "",
+            "set under a condition",
+        ),
+        (
+            "http-request set-var(txn.a) path\nhttp-request set-path /b\nhttp-request deny if { var(txn.a) -m beg /x }",
+            "",
+            "'txn.a' is made of the path, which a rule changes",
+        ),
+        (
+            "http-request set-var(txn.a) bool(1) if { hdr(X-A) 1 }\nhttp-request del-header X-A\nhttp-request deny if { var(txn.a) -m bool }",
+            "",
+            "made of the field x-a",
+        ),
+        (
+            "http-request allow if { path /a }\nhttp-request set-var(txn.a) path\nuse_backend b2 if { var(txn.a) -m beg /x }",
+            "",
+            "may end the rules",
+        ),
+        (
+            "http-request set-var(txn.a) req.hdr(X-A)\nhttp-request deny if { var(txn.a) -m str 1 }",
+            "",
+            "the last of several values",
+        ),
+        (
+            "http-request set-var(sess.a) bool(1) if { path /a }\nhttp-request deny if { var(sess.a) -m bool }",
+            "",
+            "a request before on the same connection",
+        ),
+        (
+            "http-request set-var(proc.a) path\nhttp-request deny if { var(proc.a) -m found }",
+            "",
+            "that of all requests",
+        ),
+        (
+            "http-request set-var(req.a) path\nhttp-response set-header X-A %[var(req.a)]",
+            "",
+            "an answer does not see it",
+        ),
+        (
+            "http-request set-var(txn.a) path\ndefault_backend b1\nfrontend other\nbind 127.0.0.1:8081\ndefault_backend b1",
+            "http-request deny if { var(txn.a) -m beg /x }",
+            "more than one section",
+        ),
+        (
+            "http-request set-var(txn.a) var(txn.a)\nhttp-request deny if { var(txn.a) -m found }",
+            "",
+            "it is set behind this",
+        ),
+    ] {
+        let said = refused(front, rest);
+        assert!(said.contains(words), "{front}: {said}");
+    }
 }

@@ -25,6 +25,7 @@ use h2::{Reason, RecvStream};
 use http::{Method, Request};
 use tokio::task::spawn_local;
 
+use super::admission::Admitted;
 use super::body::Body;
 use super::client::Client;
 use super::clock::Clock;
@@ -92,6 +93,28 @@ struct Life {
     idle_since: Option<Instant>,
     /// It was told that it ends.
     leaving: Option<Instant>,
+    /// Where the listener has limits.
+    admitted: Option<Box<Admitted>>,
+    /// Something was asked.
+    answered: bool,
+    /// It was answered before, nothing is asked, and its place is one that others may wait for.
+    kept: Option<Kept>,
+}
+
+/// Counts a connection as one that is kept and idle.
+struct Kept(Rc<Door>);
+
+impl Kept {
+    fn new(door: &Rc<Door>) -> Self {
+        door.kept.set(door.kept.get() + 1);
+        Self(door.clone())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.kept.set(self.0.kept.get() - 1);
+    }
 }
 
 /// Serves a connection whose client speaks HTTP/2.
@@ -103,7 +126,7 @@ pub(super) async fn serve(conn: Conn) {
         clock,
         shared,
         counted: _counted,
-        admitted: _admitted,
+        admitted,
         pace: _,
     } = conn;
     let Client::Http1(socket) = client else {
@@ -146,6 +169,9 @@ pub(super) async fn serve(conn: Conn) {
         clock,
         idle_since: None,
         leaving: None,
+        admitted,
+        answered: false,
+        kept: None,
     };
     while let Some((request, respond)) =
         poll_fn(|cx| life.poll_next(cx, &door, &shared, peer)).await
@@ -161,7 +187,7 @@ impl Life {
     fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
-        door: &Door,
+        door: &Rc<Door>,
         shared: &Rc<Shared>,
         peer: SocketAddr,
     ) -> Poll<Option<(Request<RecvStream>, SendResponse<Bytes>)>> {
@@ -181,7 +207,9 @@ impl Life {
                 door.floods.tell(shared, || (door.subject(), what()));
             }
             if self.leaving.is_none()
-                && (shared.draining.get() != Draining::No || door.closed.get())
+                && (shared.draining.get() != Draining::No
+                    || door.closed.get()
+                    || (self.kept.is_some() && self.makes_room()))
             {
                 self.leave();
             }
@@ -195,9 +223,15 @@ impl Life {
             }
             if self.open.count.get() > 0 {
                 self.idle_since = None;
+                self.kept = None;
+                self.answered = true;
             } else if self.idle_since.is_none() {
                 self.wire.rest();
                 self.idle_since = Some(Instant::now());
+                if self.answered && self.admitted.is_some() {
+                    self.kept = Some(Kept::new(door));
+                    continue;
+                }
             }
             let idle = self.idle_since.map(|since| match self.leaving {
                 Some(left) => since.max(left) + LINGER,
@@ -218,6 +252,12 @@ impl Life {
             }
             self.leave();
         }
+    }
+
+    /// Whether it is to end for one that waits.
+    fn makes_room(&self) -> bool {
+        let admitted = self.admitted.as_deref();
+        admitted.is_some_and(Admitted::makes_room)
     }
 
     /// Tells the client to open no more streams here.

@@ -1,10 +1,16 @@
 //! One criterion: what it looks at, and how that is compared.
 
+use std::cell::RefCell;
+
 use super::super::super::logic::{Either, Excess, Subject};
+use super::super::super::sources::Spot;
 use super::super::patterns::Match;
+use super::super::variables::Setting;
 use super::super::words::Word;
-use super::questions::{base, constant, counted, from_file, networks, numbers, text_question};
-use super::{Connection, Criterion, Refusal, literal};
+use super::questions::{
+    base, constant, counted, fixed, from_file, networks, numbers, text_question,
+};
+use super::{Acls, Connection, Criterion, Refusal, literal};
 use crate::suggest::did_you_mean;
 
 /// A sample fetch taken apart: `req.hdr(host),lower` with its match.
@@ -119,9 +125,11 @@ const KNOWN: [&str; 24] = [
 ];
 
 impl Criterion {
-    /// What it asks. `note` is told what is worth knowing.
+    /// What it asks, `at` a place of the file. `note` is told what is worth knowing.
     pub fn alternatives(
         &self,
+        at: Option<Spot>,
+        acls: &Acls,
         connection: Connection,
         note: &mut dyn FnMut(&'static str),
     ) -> Result<Either, Refusal> {
@@ -233,10 +241,11 @@ impl Criterion {
             "src" => networks(&values),
             "always_true" => Ok(Either::always()),
             "always_false" => Ok(Either::never()),
-            "bool" | "int" if fetch.arg.is_some() => {
-                let value = fetch.arg.as_deref().unwrap_or_default();
-                Ok(Either::constant(!matches!(value, "0" | "false" | "")))
+            "var" => {
+                let found = fetch.how == Match::Found;
+                self.variable(&fetch, found, at, acls, connection, note)
             }
+            "str" | "bool" | "int" if fetch.arg.is_some() => fixed(&fetch, &values, first.spot),
             "ssl_fc" | "ssl_fc_has_sni" => constant(connection.tls, &values, first.spot),
             "dst_port" => match connection.port {
                 Some(port) => numbers(u64::from(port), &values, first.spot).map(Either::constant),
@@ -248,6 +257,40 @@ impl Criterion {
                 hint: did_you_mean(&first.text, KNOWN),
             }),
         }
+    }
+
+    /// What it asks of a variable: the same of what that is set to.
+    fn variable(
+        &self,
+        fetch: &Fetch,
+        found: bool,
+        at: Option<Spot>,
+        acls: &Acls,
+        connection: Connection,
+        note: &mut dyn FnMut(&'static str),
+    ) -> Result<Either, Refusal> {
+        let first = &self.words[0];
+        let name = fetch.arg.as_deref().unwrap_or_default();
+        let Some((_, converters)) = first.text.split_once(')') else {
+            return Err(Refusal::new(first.spot, "which variable? var(NAME)"));
+        };
+        let note = RefCell::new(note);
+        let asks = |sample: &str, setting: &Setting| {
+            let mut words = self.words.clone();
+            words[0].text = format!("{sample}{converters}");
+            let criterion = Self {
+                words,
+                line: self.line,
+            };
+            // It has what its sample was where it is set.
+            let note = &mut |what| (note.borrow_mut())(what);
+            criterion.alternatives(Some(setting.spot), acls, connection, note)
+        };
+        let holds = |words: &[Word], unless, acls: &Acls, spot| {
+            let note = &mut |what| (note.borrow_mut())(what);
+            super::condition(words, unless, acls, connection, spot, note)
+        };
+        acls.vars.when(name, at, first.spot, found, asks, holds)
     }
 
     /// Takes flags off the words, and gives the values. `-m` changes how they are compared.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::super::super::logic::{Either, Literal, Subject};
 use super::super::super::sources::Spot;
+use super::super::foresee::Text;
 use super::super::patterns::{self, Match};
 use super::super::words::Word;
 use super::criterion::Fetch;
@@ -160,6 +161,41 @@ pub(super) fn counted(subject: Subject, values: &[Word], at: Spot) -> Result<Eit
             "a count is translated when it asks for none, or for one at least",
         )),
     }
+}
+
+/// What is asked of a text or a number that is known: `str(a)`, `int(1)`, `bool(true)`.
+pub(super) fn fixed(fetch: &Fetch, values: &[Word], at: Spot) -> Result<Either, Refusal> {
+    let text = fetch.arg.as_deref().unwrap_or_default();
+    let is_text = fetch.name == "str";
+    let number = match text {
+        "true" => Some(1),
+        "false" | "" if !is_text => Some(0),
+        text => text.parse().ok(),
+    };
+    let holds = match (fetch.how, number) {
+        (Match::Found, _) => true,
+        (Match::Number, Some(number)) if values.is_empty() => number != 0,
+        (Match::Number, Some(number)) => numbers(number, values, at)?,
+        (Match::Number, None) => {
+            return Err(Refusal::new(at, format!("'{text}' is no number")));
+        }
+        (Match::Exact, Some(number)) if !is_text && values.is_empty() => number != 0,
+        (Match::Exact, Some(number)) if !is_text => numbers(number, values, at)?,
+        _ if fetch.name == "bool" => {
+            return Err(Refusal::new(at, "true and false are no texts: -m bool"));
+        }
+        _ => {
+            let said = Text::new(&super::super::format::literal(text));
+            let mut any = false;
+            for value in values {
+                let pattern = patterns::pattern(fetch.how, &value.text, fetch.fold, false)
+                    .map_err(|message| Refusal::new(value.spot, message))?;
+                any |= pattern.is_none_or(|pattern| said.matches(&pattern, false) == Some(true));
+            }
+            any
+        }
+    };
+    Ok(Either::constant(holds))
 }
 
 pub(super) fn constant(value: bool, values: &[Word], at: Spot) -> Result<Either, Refusal> {

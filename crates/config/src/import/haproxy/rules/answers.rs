@@ -3,6 +3,7 @@
 use super::super::super::document::{Table, Value};
 use super::super::acl::Refusal;
 use super::super::format::{literal, template};
+use super::super::pages::Answer;
 use super::super::words::Word;
 use super::{Deed, Done, Rule};
 use crate::suggest::did_you_mean;
@@ -43,6 +44,38 @@ impl Rule<'_> {
         content.iter().any(|name| self.option(name).is_some())
     }
 
+    /// Whether all words of an answer are known.
+    pub(super) fn is_answer(&self) -> Result<(), Refusal> {
+        let mut at = 1;
+        while at < self.words.len() {
+            at += match self.word(at) {
+                "status" | "deny_status" | "content-type" | "string" | "lf-string" | "file"
+                | "lf-file" | "errorfile" => 2,
+                "hdr" => 3,
+                "default-errorfiles" => 1,
+                "errorfiles" => {
+                    let message = "name the page: errorfile FILE";
+                    return Err(Refusal::new(self.at(at), message));
+                }
+                other => {
+                    return Err(Refusal {
+                        at: self.at(at),
+                        message: format!("an answer does not know '{other}'"),
+                        hint: did_you_mean(
+                            other,
+                            ["status", "content-type", "string", "file", "hdr"],
+                        ),
+                    });
+                }
+            };
+        }
+        if at > self.words.len() {
+            let message = "something follows the last word of this answer";
+            return Err(Refusal::new(self.line.spot, message));
+        }
+        Ok(())
+    }
+
     /// `return status 200 content-type "text/plain" string "x"`.
     pub(super) fn reply(&self, usual: u16) -> Result<Table, Refusal> {
         let status = self.option("status").or_else(|| self.option("deny_status"));
@@ -50,12 +83,12 @@ impl Rule<'_> {
             Some(word) => status_of(word)?,
             None => usual,
         };
-        if let Some(word) = self.option("errorfile").or_else(|| self.option("lf-file")) {
-            let message =
-                "the text of an answer is fixed, and its head is said here: string or file";
+        if let Some(word) = self.option("lf-file") {
+            let message = "the text of an answer is fixed: file";
             return Err(Refusal::new(word.spot, message));
         }
         let mut respond = Table::default().with("status", Value::plain(status));
+        let mut kind = None;
         if let Some(word) = self.option("string") {
             respond.put("body", Value::text(word.text.clone()));
         } else if let Some(word) = self.option("lf-string") {
@@ -67,8 +100,22 @@ impl Rule<'_> {
         } else if let Some(word) = self.option("file") {
             respond.put("file", Value::text(word.text.clone()));
         }
+        if let Some(word) = self.option("errorfile") {
+            let answer = Answer::read(&word.text).map_err(|why| Refusal::new(word.spot, why))?;
+            let Ok(body) = String::from_utf8(answer.body) else {
+                return Err(Refusal::new(word.spot, "this page is no text: file FILE"));
+            };
+            kind = answer.kind;
+            // It is the answer as it stands.
+            if let Some(status) = answer.status.filter(|n| (200..=599).contains(n)) {
+                respond.put("status", Value::plain(status));
+            }
+            respond.put("body", Value::text(body));
+        }
         let mut headers = Table::default();
-        if let Some(word) = self.option("content-type") {
+        if let Some(kind) = kind {
+            headers.put("Content-Type", Value::text(literal(&kind)));
+        } else if let Some(word) = self.option("content-type") {
             headers.put("Content-Type", Value::text(literal(&word.text)));
         }
         let mut at = 0;
