@@ -74,9 +74,10 @@ impl Handler for PoolHandler {
             cx.leave_uncounted();
             Plan::Unlogged(Box::new(Plan::Bytes(declined(&pool.service))))
         } else {
-            let attempts = PoolAttempts::new(pool.clone(), self.settings(), request);
-            let attempts = attempts.on(cx.worker);
-            if let Some(program) = &pool.settings().fastcgi {
+            let settings = self.settings();
+            let program = settings.fastcgi.clone();
+            let attempts = PoolAttempts::new(pool.clone(), settings, request).on(cx.worker);
+            if let Some(program) = &program {
                 return scripts::ask(attempts, program, request);
             }
             Plan::Forward(Box::new(attempts))

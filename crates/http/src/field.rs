@@ -189,6 +189,7 @@ impl Fields {
 
     /// Appends the lines of all fields for which `keep` holds, as they came; neighbours in one copy. `bytes` ends with
     /// the head.
+    #[inline]
     pub fn copy(&self, out: &mut Vec<u8>, bytes: &[u8], keep: impl Fn(Kind) -> bool) {
         // The empty line's CRLF is not a part of the last field's line.
         let end = bytes.len() - 2;

@@ -57,6 +57,7 @@ impl Buffers {
         large
     }
 
+    #[inline]
     fn take(self: &Rc<Self>, free: &Spare<Box<[u8]>>, size: usize) -> Buf {
         let bytes = free.take();
         Buf {

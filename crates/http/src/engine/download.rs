@@ -208,7 +208,7 @@ impl Download<'_, '_> {
                     _ => Ok((length, head)),
                 };
             }
-            if !self.read(buf).await? {
+            if !self.unpack(buf).await? {
                 return Err(Down::Server(Cause::Malformed));
             }
         }
@@ -355,7 +355,11 @@ impl Download<'_, '_> {
                 buffers.small()
             };
             readable.map_err(|_| Down::Server(Cause::Broken))?;
-            if !self.read(&mut buf).await? {
+            let more = match self.records {
+                None => self.read(&mut buf).await?,
+                Some(_) => self.unpack(&mut buf).await?,
+            };
+            if !more {
                 if delimited != Delimited::ByClose {
                     return Err(Down::Server(Cause::Broken));
                 }
@@ -453,32 +457,33 @@ impl Download<'_, '_> {
         sent.map_err(|_| Down::Client(Stopped::Client))
     }
 
-    /// Reads more from the server; `false` at its end, which records say.
-    async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
+    /// As [`read`](Self::read), of an answer in records: the end is what these say.
+    async fn unpack(&mut self, buf: &mut Buf) -> Result<bool, Down> {
         loop {
             if self.records.as_ref().is_some_and(Records::is_over) {
                 return Ok(false);
             }
             let before = buf.filled().len();
-            match (self.receive(buf).await?, &mut self.records) {
-                (more, None) => return Ok(more),
+            if !self.read(buf).await? {
                 // It breaks off.
-                (false, Some(_)) => return Err(Down::Server(Cause::Broken)),
-                (true, Some(records)) => {
-                    let came = &mut buf.filled_mut()[before..];
-                    let length = came.len();
-                    let data = records.decode(came);
-                    let data = data.map_err(|_| Down::Server(Cause::Malformed))?;
-                    buf.drop_last(length - data);
-                    if data > 0 {
-                        return Ok(true);
-                    }
-                }
+                return Err(Down::Server(Cause::Broken));
+            }
+            let Some(records) = &mut self.records else {
+                return Ok(true);
+            };
+            let came = &mut buf.filled_mut()[before..];
+            let length = came.len();
+            let data = records.decode(came);
+            let data = data.map_err(|_| Down::Server(Cause::Malformed))?;
+            buf.drop_last(length - data);
+            if data > 0 {
+                return Ok(true);
             }
         }
     }
 
-    async fn receive(&mut self, buf: &mut Buf) -> Result<bool, Down> {
+    /// Reads more from the server; `false` at its end.
+    async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
         self.flow.clock.allow(self.upstream.timeouts.body);
         // The answer's beginning was just waited for; what reads more and more of a body has to mind others' turns.
         let told = if self.flow.heard.get() {

@@ -263,6 +263,7 @@ fn write_head(x: &Exchange<'_>, upstream: &Upstream, body: &Body<'_>, out: &mut 
     write_http(x, upstream, body, out);
 }
 
+#[inline]
 fn write_http(x: &Exchange<'_>, upstream: &Upstream, body: &Body<'_>, out: &mut Vec<u8>) {
     let address = match &upstream.address {
         // Only a request without a Host field needs it.

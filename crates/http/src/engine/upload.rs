@@ -55,10 +55,14 @@ pub(super) async fn upload(
     let end = last.then(|| body.trailers());
     if first.is_empty() || kept.is_empty() {
         let data = if first.is_empty() { kept } else { first };
-        emit(socket, out, data, framing, end, took).await
+        if framing == Framing::Records {
+            emit_all(socket, out, data, framing, end, took).await
+        } else {
+            emit(socket, out, data, framing, end, took).await
+        }
     } else {
-        match emit(socket, out, first, framing, None, took).await {
-            Ok(()) => emit(socket, out, kept, framing, end, took).await,
+        match emit_all(socket, out, first, framing, None, took).await {
+            Ok(()) => emit_all(socket, out, kept, framing, end, took).await,
             failed => failed,
         }
     }
@@ -78,7 +82,7 @@ pub(super) async fn upload(
         streams = may_stream && piece.data.len() >= PIECE;
         flow.clock.allow(limit);
         flow.upload.set(Waits::Server);
-        emit(socket, out, piece.data, framing, piece.last, took)
+        emit_all(socket, out, piece.data, framing, piece.last, took)
             .await
             .map_err(|_| UploadError::Server)?;
         flow.left.set(body.left());
@@ -121,9 +125,8 @@ async fn unseen(
     }
 }
 
-/// Sends what is in `out` (and empties it) and `data` in its framing; `last` ends a body, in chunks with the trailers that
-/// may be passed on of the lines it holds.
-pub(super) async fn emit(
+/// As [`emit`], of what may be more than one record takes.
+async fn emit_all(
     to: &impl Wire,
     out: &mut Vec<u8>,
     mut data: &[u8],
@@ -133,9 +136,30 @@ pub(super) async fn emit(
 ) -> io::Result<()> {
     while framing == Framing::Records && data.len() > fastcgi::MOST {
         let (piece, rest) = data.split_at(fastcgi::MOST);
-        out.extend_from_slice(&fastcgi::header(piece.len()));
-        send(to, out, piece, b"", &took).await?;
+        emit(to, out, piece, framing, None, &took).await?;
         data = rest;
+    }
+    emit(to, out, data, framing, last, took).await
+}
+
+/// Sends what is in `out` (and empties it) and `data` in its framing; `last` ends a body, in chunks with the trailers that
+/// may be passed on of the lines it holds.
+pub(super) async fn emit(
+    to: &impl Wire,
+    out: &mut Vec<u8>,
+    data: &[u8],
+    framing: Framing,
+    last: Option<&[u8]>,
+    took: impl Fn(usize),
+) -> io::Result<()> {
+    match framing {
+        Framing::Chunks if !data.is_empty() => {
+            let _ = write!(out, "{:x}\r\n", data.len());
+        }
+        Framing::Records if !data.is_empty() => {
+            out.extend_from_slice(&fastcgi::header(data.len()));
+        }
+        _ => {}
     }
     let end;
     let tail: &[u8] = match (framing, data.is_empty(), last) {
@@ -150,26 +174,6 @@ pub(super) async fn emit(
         (Framing::Records, _, Some(_)) => &fastcgi::end_of_body(),
         _ => b"",
     };
-    match framing {
-        Framing::Chunks if !data.is_empty() => {
-            let _ = write!(out, "{:x}\r\n", data.len());
-        }
-        Framing::Records if !data.is_empty() => {
-            out.extend_from_slice(&fastcgi::header(data.len()));
-        }
-        _ => {}
-    }
-    send(to, out, data, tail, &took).await
-}
-
-/// Sends what is in `out` (and empties it), `data` and `tail`.
-async fn send(
-    to: &impl Wire,
-    out: &mut Vec<u8>,
-    data: &[u8],
-    tail: &[u8],
-    took: &impl Fn(usize),
-) -> io::Result<()> {
     let mut sent = 0;
     let mut pieces;
     let mut left: &mut [IoSlice<'_>] = if data.len() <= COPIED {
