@@ -551,12 +551,14 @@ impl<'a> Translator<'a> {
         self.own_errors(here, &mut routes);
         self.entry(here.scope, &mut routes);
         let mut add: Vec<(&str, String, Value)> = Vec::new();
+        let mut says_path = false;
         for field in &here.scope.add_headers {
             if field.value.is_empty() {
                 continue;
             }
             match self.template(&field.value, &here.plain()) {
                 Ok(value) => {
+                    says_path |= value.contains("{normal-path}");
                     let which = if field.always { "response" } else { "success" };
                     add.push((which, field.name.clone(), Value::Text(value)));
                 }
@@ -598,6 +600,12 @@ impl<'a> Translator<'a> {
             }
             let mut fields = add.clone();
             let leads = route.table.has("to");
+            if says_path && leads && !proxied {
+                self.verdicts.note(
+                    here.spot,
+                    "$uri in `add_header` is the path that was asked for, also where nginx has gone on to an index or another file by then",
+                );
+            }
             if let Some(set) = here.scope.expires.as_ref().filter(|_| leads) {
                 let value = match set.value {
                     Expires::Never => Some("no-cache".to_owned()),

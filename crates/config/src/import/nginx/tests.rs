@@ -249,6 +249,28 @@ fn what_is_not_known_of_a_request_is_not_filled_in() {
         ),
         // The path that came is not the new one.
         (
+            &server("location /a { rewrite ^/a/(.*)$ /b/$1; return 301 https://h$uri; }"),
+            "looks at the new path",
+        ),
+        (
+            &format!(
+                "map $uri $m {{ /a/x 1; /b/x 2; }} {}",
+                server(
+                    "location /a { rewrite ^/a/(.*)$ /b/$1 break; proxy_set_header X-A $m; proxy_pass http://127.0.0.1:82; }"
+                )
+            ),
+            "asks the path that came",
+        ),
+        (
+            &format!(
+                "map $arg_a $m {{ 1 x; }} {}",
+                server(
+                    "location /a { rewrite ^/a/(.*)$ /b/$1?a=1 break; proxy_set_header X-A $m; proxy_pass http://127.0.0.1:82; }"
+                )
+            ),
+            "asks the path that came",
+        ),
+        (
             &server(&format!(
                 "{api} proxy_set_header X-A $uri; }} rewrite ^/v1/(.*)$ /api/$1 last;"
             )),
