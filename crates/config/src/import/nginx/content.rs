@@ -28,6 +28,8 @@ pub(crate) struct Here<'h, 'a> {
     pub before: &'h [Route],
     /// The expression that has found something in the path last.
     pub found: Option<Found<'h>>,
+    /// It answers an error: its own have no pages then.
+    pub is_error: bool,
 }
 
 /// An expression that the path fits.
@@ -112,6 +114,7 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
             depth: self.around.depth,
             before,
             found: Found::by(location),
+            is_error: false,
         })
     }
 

@@ -556,6 +556,7 @@ impl<'a> Translator<'a> {
             depth: 0,
             before: &[],
             found: None,
+            is_error: false,
         };
         let has_pages = !server.scope.error_pages.is_empty();
         self.given.begin(&server.locations, has_pages);

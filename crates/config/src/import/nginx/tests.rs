@@ -286,6 +286,57 @@ fn what_is_not_known_of_a_request_is_not_filled_in() {
 }
 
 #[test]
+fn an_error_that_another_place_answers_has_its_status_or_is_refused() {
+    let server = |lines: &str| format!("server {{ listen 81; root /srv; {lines} }}");
+    let app = "location @app { proxy_pass http://127.0.0.1:82; }";
+    are_refused(&[
+        (
+            &server(&format!(
+                "{app} location / {{ error_page 418 @app; return 418; }}"
+            )),
+            "the status would be that of @app",
+        ),
+        (
+            &server(&format!(
+                "{app} location / {{ error_page 418 =200 @app; return 418; }}"
+            )),
+            "the status would be that of @app",
+        ),
+        (
+            &server(&format!(
+                "{app} location / {{ error_page 502 = @app; proxy_pass http://127.0.0.1:83; }}"
+            )),
+            "for 404, by another place",
+        ),
+        (
+            &server("location / { error_page 404 /errors$uri; }"),
+            "not worked out for each request",
+        ),
+        (
+            &server("location / { error_page 418 /errors$uri; return 418; }"),
+            "has a file, and no other place",
+        ),
+    ]);
+    are_noted(&[
+        (
+            &server(&format!("{app} location / {{ error_page 404 @app; }}")),
+            "the answer has the status of @app",
+        ),
+        (
+            &server(&format!(
+                "{app} location / {{ proxy_intercept_errors on; error_page 404 = @app; proxy_pass http://127.0.0.1:83; }}"
+            )),
+            "only a 404 to GET and HEAD",
+        ),
+    ]);
+    // The 404 of a server is the server's where nobody intercepts it.
+    let passes =
+        format!("{app} error_page 404 = @app; location / {{ proxy_pass http://127.0.0.1:83; }}");
+    let made = direct(&server(&passes));
+    assert!(!made.text.contains("missing"), "{}", made.text);
+}
+
+#[test]
 fn what_answers_errors_does_not_answer_its_own() {
     let made = direct(
         "server { listen 81; root /srv; error_page 404 = @app; location / { } location @app { proxy_pass http://127.0.0.1:82; } }",
