@@ -427,7 +427,7 @@ impl<'a> Translator<'a> {
         };
         let routes = self.each_value(here, spot, &texts, made);
         if calls > 1 {
-            choices::one_rate(routes, spot)
+            choices::one_limit(routes, spot)
         } else {
             routes
         }
@@ -599,7 +599,8 @@ impl<'a> Translator<'a> {
             }
             let proxied = matches!(route.table.get("to"), Some(Value::Text(name)) if self.backends.iter().any(|b| b.name == *name));
             if let Some(limits) = &limits {
-                route.table.put("limits", Value::Table(limits.clone()));
+                let table = route.table.table("limits");
+                table.0.extend(limits.0.iter().cloned());
             }
             let mut fields = add.clone();
             let leads = route.table.has("to");

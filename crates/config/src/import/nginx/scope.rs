@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::document::{Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
-use super::entry::{Limit, Zone};
+use super::entry::{AtOnce, Limit, Zone};
 use super::renamed::Renaming;
 use super::tree::Directive;
 use super::types::{Types, check_type};
@@ -86,6 +86,9 @@ pub(crate) struct Scope {
     pub users: Option<Set<String>>,
     pub zones: Vec<Zone>,
     pub rates: Vec<Limit>,
+    /// `limit_conn_zone`, by name: what is counted by.
+    pub counted_by: Vec<(String, String)>,
+    pub at_once: Vec<AtOnce>,
     pub access_log: Option<Set<String>>,
     pub max_body: Option<Set<u64>>,
     pub header_timeout: Option<Set<Duration>>,
@@ -213,6 +216,12 @@ impl Scope {
             "auth_basic" => self.realm = text(),
             "auth_basic_user_file" => self.users = text(),
             "limit_req_zone" => self.zones.extend(Zone::read(directive, verdicts)),
+            "limit_conn_zone" => {
+                let zone = directive.arg(1).strip_prefix("zone=").unwrap_or_default();
+                let name = zone.split(':').next().unwrap_or_default().to_owned();
+                self.counted_by.push((name, arg(0)));
+            }
+            "limit_conn" => own.at_once.extend(AtOnce::read(directive, verdicts)),
             "limit_req" => own.rates.extend(Limit::read(directive, verdicts)),
             "default_type" => {
                 self.default_type = text();
@@ -450,6 +459,7 @@ struct Own {
     add_headers: Vec<Field>,
     access: Vec<Access>,
     rates: Vec<Limit>,
+    at_once: Vec<AtOnce>,
     proxy_headers: Vec<Field>,
     hidden_headers: Vec<Set<String>>,
     redirects: Vec<Renaming>,
@@ -474,6 +484,7 @@ impl Own {
         take(self.add_headers, &mut scope.add_headers);
         take(self.access, &mut scope.access);
         take(self.rates, &mut scope.rates);
+        take(self.at_once, &mut scope.at_once);
         take(self.proxy_headers, &mut scope.proxy_headers);
         take(self.hidden_headers, &mut scope.hidden_headers);
         take(self.redirects, &mut scope.redirects);

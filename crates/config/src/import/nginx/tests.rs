@@ -286,6 +286,36 @@ fn what_is_not_known_of_a_request_is_not_filled_in() {
 }
 
 #[test]
+fn requests_at_once_are_counted_by_the_clients_address_or_refused() {
+    let server = |zone: &str, lines: &str| {
+        let lines = format!("limit_conn z 5; {lines}");
+        format!(
+            "limit_conn_zone {zone} zone=z:1m; server {{ listen 81; {lines} proxy_pass_header X-A; location / {{ proxy_pass http://127.0.0.1:82; }} }}"
+        )
+    };
+    let address = "$binary_remote_addr";
+    are_refused(&[
+        (&server("$server_name", ""), "and these by $server_name"),
+        (&server(address, "limit_conn y 1;"), "a place has one limit"),
+        (
+            &server(address, "limit_conn z 0;"),
+            "invalid number of connections",
+        ),
+        (
+            "server { listen 81; limit_conn z 1; location / { proxy_pass http://127.0.0.1:82; } }",
+            "zero size shared memory zone",
+        ),
+    ]);
+    are_noted(&[(&server(address, ""), "counted for themselves")]);
+    let made = direct(&server(address, ""));
+    assert!(
+        made.text.contains("limits = { per-source = 5 }"),
+        "{}",
+        made.text
+    );
+}
+
+#[test]
 fn an_error_that_another_place_answers_has_its_status_or_is_refused() {
     let server = |lines: &str| format!("server {{ listen 81; root /srv; {lines} }}");
     let app = "location @app { proxy_pass http://127.0.0.1:82; }";
