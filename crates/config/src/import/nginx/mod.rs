@@ -25,6 +25,7 @@ mod moved;
 mod names;
 mod proxied;
 mod real_ip;
+mod referers;
 mod renamed;
 mod rewriting;
 mod scope;

@@ -32,6 +32,7 @@ impl<'a> Translator<'a> {
         let of_rewriting = |directive: &&Directive| REWRITING.contains(&&*directive.name.text);
         let all: Vec<&'a Directive> = list.iter().filter(of_rewriting).collect();
         let mut here = here;
+        self.refer(here);
         for (at, directive) in all.iter().enumerate() {
             match directive.name.text.as_str() {
                 "return" => {

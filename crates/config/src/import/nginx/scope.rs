@@ -8,7 +8,7 @@ use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::entry::{AtOnce, Limit, Zone};
 use super::renamed::Renaming;
-use super::tree::Directive;
+use super::tree::{Directive, Word};
 use super::types::{Types, check_type};
 use super::units;
 use super::upstream::NextUpstream;
@@ -89,6 +89,8 @@ pub(crate) struct Scope {
     /// `limit_conn_zone`, by name: what is counted by.
     pub counted_by: Vec<(String, String)>,
     pub at_once: Vec<AtOnce>,
+    /// `valid_referers`.
+    pub referers: Option<Set<Vec<Word>>>,
     pub access_log: Option<Set<String>>,
     pub max_body: Option<Set<u64>>,
     pub header_timeout: Option<Set<Duration>>,
@@ -220,6 +222,10 @@ impl Scope {
                 let zone = directive.arg(1).strip_prefix("zone=").unwrap_or_default();
                 let name = zone.split(':').next().unwrap_or_default().to_owned();
                 self.counted_by.push((name, arg(0)));
+            }
+            "valid_referers" => {
+                let value = directive.args.clone();
+                self.referers = Some(Set { value, spot });
             }
             "limit_conn" => own.at_once.extend(AtOnce::read(directive, verdicts)),
             "limit_req" => own.rates.extend(Limit::read(directive, verdicts)),
