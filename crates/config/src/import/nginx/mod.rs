@@ -10,6 +10,7 @@ mod check;
 mod choices;
 mod chosen;
 mod condition;
+mod conditional;
 mod content;
 mod elsewhere;
 mod entry;
