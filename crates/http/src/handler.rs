@@ -1,6 +1,6 @@
 //! What a handler answers with, and what the engine does with it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -16,6 +16,7 @@ use tandem_net::{ClientTls, Moment, TlsName};
 use crate::Request;
 use crate::fastcgi::Call;
 use crate::policy::Edits;
+use crate::policy::busy::Held;
 use crate::request_id::Made;
 
 /// Something that can answer requests: a site, the router, admin pages. Shared by all workers, so what it changes is
@@ -60,8 +61,20 @@ pub struct Cx {
     body: Cell<Option<u64>>,
     /// It is larger.
     too_large: Cell<bool>,
+    /// What it counts as until it has ended.
+    held: Holding,
     /// What tells the request from all others, unless it came with that.
     pub(crate) made: Made,
+}
+
+/// What a request counts as. A copy counts as nothing: it may outlive the request.
+#[derive(Debug, Default)]
+struct Holding(RefCell<Vec<Held>>);
+
+impl Clone for Holding {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// No route has taken the request.
@@ -89,6 +102,7 @@ impl Cx {
             taken: Cell::new(NO_ROUTE),
             body: Cell::new(None),
             too_large: Cell::new(false),
+            held: Holding::default(),
             made: Made::next(),
         }
     }
@@ -107,6 +121,16 @@ impl Cx {
     pub(crate) fn limit_body(&self, most: u64, is_larger: bool) {
         self.body.set(Some(most));
         self.too_large.set(is_larger);
+    }
+
+    /// The request counts until it has ended.
+    pub(crate) fn hold(&self, held: Held) {
+        self.held.0.borrow_mut().push(held);
+    }
+
+    /// It has ended.
+    pub(crate) fn let_go(&self) {
+        self.held.0.borrow_mut().clear();
     }
 
     /// How many bytes the body may have by its route.

@@ -480,6 +480,63 @@ fn a_route_takes_larger_or_smaller_bodies_than_its_listener() {
 }
 
 #[test]
+fn a_client_has_so_many_requests_at_once_and_more_when_they_have_ended() {
+    run(async {
+        let (asked, go) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let (heard, wait) = (asked.clone(), go.clone());
+        let server = origin(move |mut stream, _| {
+            let (heard, wait) = (heard.clone(), wait.clone());
+            async move {
+                while read_request(&mut stream).await.is_some() {
+                    heard.notify_one();
+                    wait.notified().await;
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    stream.write_all(answer).await.unwrap();
+                }
+            }
+        })
+        .await;
+        let limited = |most| Policies {
+            per_source: Some(most),
+            ..Policies::default()
+        };
+        // Of a group and of its route: both hold.
+        let governance = Governance::new(&"web".into()).and(&limited(2)).unwrap();
+        let governance = governance.and(&limited(1)).unwrap();
+        let forward = forward_to(vec![upstream(server)], &Heard::default());
+        let rig = Rc::new(Rig::new(config(governance.around(forward).unwrap())));
+        let get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        for _ in 0..3 {
+            let asking = rig.clone();
+            let first = tokio::task::spawn_local(async move { asking.talk(get).await });
+            asked.notified().await;
+            assert_eq!(status_of(&rig.talk(get).await), 429);
+            go.notify_one();
+            assert_eq!(status_of(&first.await.unwrap()), 200);
+        }
+        // Who leaves while the server thinks has ended, too.
+        let mut gone = rig.connect().await;
+        gone.write_all(get.as_bytes()).await.unwrap();
+        asked.notified().await;
+        drop(gone);
+        go.notify_one();
+        loop {
+            let asking = rig.clone();
+            let mut next = tokio::task::spawn_local(async move { asking.talk(get).await });
+            tokio::select! {
+                () = asked.notified() => {
+                    go.notify_one();
+                    assert_eq!(status_of(&next.await.unwrap()), 200);
+                    break;
+                }
+                // The engine has not seen it go yet.
+                refused = &mut next => assert_eq!(status_of(&refused.unwrap()), 429),
+            }
+        }
+    });
+}
+
+#[test]
 fn a_source_that_holds_too_many_connections_is_a_429_and_a_full_listener_a_503() {
     run(async {
         for (limits, status) in [

@@ -25,6 +25,8 @@ pub struct Policies {
     pub compress: Option<Compress>,
     /// How large the bodies of its requests may be, whatever its listener says.
     pub body: Option<BodyLimit>,
+    /// How many requests each client may have at once; that of a group holds for all its routes together, beside their own.
+    pub per_source: Option<u32>,
     /// Pages of errors; a group's hold where the route has none of its own.
     pub errors: Errors,
 }

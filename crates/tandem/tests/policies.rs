@@ -319,3 +319,30 @@ fn who_asks_too_often_waits() {
     assert_eq!(statuses, ["200", "200", "429", "429"]);
     assert!(answers[3].contains("\r\nRetry-After: 3"), "{}", answers[3]);
 }
+
+#[test]
+fn who_has_enough_requests_going_on_is_not_let_in_with_another() {
+    let slow = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let at = slow.local_addr().expect("it has one").port();
+    let tables = r#"
+        [listener.web]
+        bind = "127.0.0.1:{port}"
+        route = [
+          { path = "/slow/*", limits = { per-source = 1 }, to = "slow" },
+          { to = "www" },
+        ]
+        [backend.slow]
+        servers = "127.0.0.1:AT"
+        check   = false
+        "#;
+    let node = Node::start(&tables.replace("AT", &at.to_string()), |_| {});
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| node.ask("GET /slow/a", &[]));
+        let (mut stream, _) = slow.accept().expect("it is asked");
+        assert!(node.ask("GET /slow/b", &[]).starts_with("HTTP/1.1 429 "));
+        assert!(node.ask("GET /", &[]).starts_with("HTTP/1.1 200 "));
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        stream.write_all(answer).expect("it reads");
+        assert!(first.join().expect("it asks").ends_with("ok"));
+    });
+}

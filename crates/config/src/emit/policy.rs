@@ -49,14 +49,17 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
             pairs.put("rate", format!("{{ limit = {limit}, burst = {burst} }}"));
         }
     }
-    if let Some(body) = policies.body {
-        let body = match body {
-            BodyLimit::Unlimited => "false".to_owned(),
-            BodyLimit::Most(size) => quoted(&size.to_string()),
-        };
-        let mut table = Pairs::default();
-        table.put("body", body);
-        pairs.put("limits", table.inline());
+    let mut limits = Pairs::default();
+    match policies.body {
+        None => {}
+        Some(BodyLimit::Unlimited) => limits.put("body", "false"),
+        Some(BodyLimit::Most(size)) => limits.put("body", quoted(&size.to_string())),
+    }
+    if let Some(most) = policies.per_source {
+        limits.put("per-source", most.to_string());
+    }
+    if !limits.is_empty() {
+        pairs.put("limits", limits.inline());
     }
     match &policies.compress {
         None => {}

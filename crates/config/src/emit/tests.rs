@@ -603,6 +603,7 @@ impl Maker {
                 1 => Some(BodyLimit::Most(Size(10 << 20))),
                 _ => None,
             },
+            per_source: self.maybe(|made| made.below(99) + 1),
             headers: Headers {
                 request: self.changes(),
                 response: self.changes(),

@@ -112,38 +112,44 @@ pub(crate) static KEYS: Table<Limits> = Table {
 };
 
 /// `limits` of a route.
-pub(crate) const OF_ROUTE: Kind<BodyLimit> = Kind {
+pub(crate) const OF_ROUTE: Kind<RouteLimits> = Kind {
     text: LIMITS.text,
-    read: |reader, item| {
-        let section = ROUTE.read_item(reader, item)?;
-        if section.draft.0.is_none() && !section.broken {
-            reader.wrong(&item.span(), "`limits` of a route are those of its `body`");
-        }
-        section.draft.0
-    },
+    read: |reader, item| Some(ROUTE.read_item(reader, item)?.draft),
 };
 
-/// How large the bodies of a route may be.
+/// What a route takes.
 #[derive(Default)]
-pub(crate) struct RouteLimits(Option<BodyLimit>);
+pub(crate) struct RouteLimits {
+    pub body: Option<BodyLimit>,
+    pub per_source: Option<u32>,
+}
 
 pub(crate) static ROUTE: Table<RouteLimits> = Table {
     heading: "route = [{ limits = { ... } }]",
     label: "`limits`",
-    doc: "What a route takes, whatever its listener says: more or less. That of a group holds for each of its routes that does not say otherwise.",
-    keys: &[&key(
-        "body",
-        Kind {
-            text: "size, or false",
-            read: |reader, item| match item.get_ref() {
-                DeValue::Boolean(false) => Some(BodyLimit::Unlimited),
-                _ => (crate::kinds::SIZE.read)(reader, item).map(BodyLimit::Most),
+    doc: "What a route takes. `body` takes the place of what its listener says, more or less; that of a group holds for each of its routes that does not say otherwise.",
+    keys: &[
+        &key(
+            "body",
+            Kind {
+                text: "size, or false",
+                read: |reader, item| match item.get_ref() {
+                    DeValue::Boolean(false) => Some(BodyLimit::Unlimited),
+                    _ => (crate::kinds::SIZE.read)(reader, item).map(BodyLimit::Most),
+                },
             },
-        },
-        Else("as the listener"),
-        "A request's body; `false` is no limit. A larger one is answered 413.",
-        |l: &mut RouteLimits, v| l.0 = Some(v.value),
-    )],
+            Else("as the listener"),
+            "A request's body; `false` is no limit. A larger one is answered 413.",
+            |l: &mut RouteLimits, v| l.body = Some(v.value),
+        ),
+        &key(
+            "per-source",
+            CONNECTIONS,
+            Else("no limit"),
+            "Requests of one address at once (of IPv6: of one /64), on each node. Others are answered 429. That of a group is one for all its routes, and holds beside their own.",
+            |l: &mut RouteLimits, v| l.per_source = Some(v.value),
+        ),
+    ],
 };
 
 fn size(

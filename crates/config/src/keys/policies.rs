@@ -78,8 +78,11 @@ pub(crate) static KEYS: Table<Policies> = Table {
             "limits",
             limits::OF_ROUTE,
             Else("as the listener"),
-            "How large the bodies of requests may be: `{ body = \"10 MiB\" }`, more or less than the listener says.",
-            |p: &mut Policies, v| p.body = Some(v.value),
+            "How large the bodies of requests may be, more or less than the listener says, and how many requests a client may have at once: `{ body = \"10 MiB\", per-source = 10 }`.",
+            |p: &mut Policies, v| {
+                p.body = v.value.body;
+                p.per_source = v.value.per_source;
+            },
         ),
         &key(
             "compress",

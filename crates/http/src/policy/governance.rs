@@ -6,6 +6,7 @@ use tandem_model::{self as model, FieldChanges, Headers, Policies, Side};
 
 use super::auth::{Auth, Authenticated};
 use super::bounded::Bounded;
+use super::busy::{AtOnce, Busy};
 use super::compress::Rules;
 use super::errors::ErrorPages;
 use super::fields::Changes;
@@ -29,6 +30,8 @@ pub struct Governance {
     auth: Option<Arc<Auth>>,
     /// Of each level that has one; shared by all routes of the level.
     rates: Vec<Arc<Rate>>,
+    /// Likewise, of requests at once.
+    busy: Vec<Arc<Busy>>,
     /// Who is asked where there is nothing, one after the other.
     pub missing: Vec<Arc<dyn Handler>>,
     /// Whether requests are written to the access log.
@@ -47,6 +50,7 @@ impl Governance {
             body: None,
             auth: None,
             rates: Vec::new(),
+            busy: Vec::new(),
             missing: Vec::new(),
             log: true,
         }
@@ -85,6 +89,9 @@ impl Governance {
         if let Some(rate) = &policies.rate {
             here.rates.push(Arc::new(Rate::new(rate, &self.name)));
         }
+        if let Some(most) = policies.per_source {
+            here.busy.push(Arc::new(Busy::new(most)));
+        }
         Ok(here)
     }
 
@@ -111,6 +118,13 @@ impl Governance {
             handler = Arc::new(Limited {
                 rate: rate.clone(),
                 inner: handler,
+            });
+        }
+        for busy in self.busy.iter().rev() {
+            handler = Arc::new(AtOnce {
+                busy: busy.clone(),
+                inner: handler,
+                name: self.name.clone(),
             });
         }
         if let Some(body) = self.body {

@@ -6,7 +6,7 @@
 //! one action say and puts the policies around it:
 //!
 //! ```text
-//! shape (heads, errors)  ->  bounded (bodies)  ->  rate  ->  auth  ->  missing  ->  path  ->  what the route does
+//! shape (heads, errors)  ->  bounded (bodies)  ->  at once  ->  rate  ->  auth  ->  missing  ->  path  ->  what the route does
 //! ```
 //!
 //! A route without policies is its bare handler: it costs nothing.
@@ -14,6 +14,7 @@
 mod auth;
 mod basic;
 mod bounded;
+pub(crate) mod busy;
 pub mod coding;
 pub(crate) mod compress;
 mod edits;

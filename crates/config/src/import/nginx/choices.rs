@@ -182,24 +182,36 @@ impl<'a> Translator<'a> {
     }
 }
 
-/// One limit for all that a place does, which its values must not multiply.
-pub(crate) fn one_rate(mut routes: Vec<Route>, spot: Spot) -> Vec<Route> {
-    let mut rate = None;
-    without_rate(&mut routes, &mut rate);
-    let Some(rate) = rate else { return routes };
-    let table = Table::default().with("rate", rate);
-    let table = table.with("route", Value::Routes(routes));
+/// One limit for all that a place does, of how often and how many at once, which its values must not multiply.
+pub(crate) fn one_limit(mut routes: Vec<Route>, spot: Spot) -> Vec<Route> {
+    let mut limits = Table::default();
+    taken_out(&mut routes, &mut limits);
+    if limits.is_empty() {
+        return routes;
+    }
+    let table = limits.with("route", Value::Routes(routes));
     vec![Route { table, spot }]
 }
 
-fn without_rate(routes: &mut [Route], rate: &mut Option<Value>) {
+fn taken_out(routes: &mut [Route], limits: &mut Table) {
     for Route { table, .. } in routes {
         if let Some(at) = table.0.iter().position(|(key, _)| key == "rate") {
-            *rate = Some(table.0.remove(at).1);
+            limits.put("rate", table.0.remove(at).1);
+        }
+        if let Some(Value::Table(own)) = table.get("limits").cloned() {
+            let (most, others) = own.0.into_iter().partition(|(key, _)| key == "per-source");
+            let (most, others) = (Table(most), Table(others));
+            table.put("limits", Value::Table(others.clone()));
+            table
+                .0
+                .retain(|(key, _)| key != "limits" || !others.is_empty());
+            if !most.is_empty() {
+                limits.put("limits", Value::Table(most));
+            }
         }
         for (_, value) in &mut table.0 {
             if let Value::Routes(inner) = value {
-                without_rate(inner, rate);
+                taken_out(inner, limits);
             }
         }
     }

@@ -148,8 +148,9 @@ fn is_setting(name: &str) -> bool {
 }
 
 /// Where files are is seen by who looks for them; what comes from within may come to an internal place.
-const LEADS: [&str; 8] = [
+const LEADS: [&str; 9] = [
     "break",
+    "set",
     "root",
     "internal",
     "index",

@@ -81,17 +81,49 @@ impl Limit {
     }
 }
 
+/// `limit_conn zone 10`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AtOnce {
+    zone: String,
+    most: u32,
+    spot: Spot,
+}
+
+impl AtOnce {
+    /// Reads the directive.
+    pub fn read(directive: &Directive, verdicts: &mut Verdicts) -> Option<Self> {
+        let spot = directive.spot;
+        match directive.arg(1).parse() {
+            Ok(most) if most > 0 => Some(Self {
+                zone: directive.arg(0).to_owned(),
+                most,
+                spot,
+            }),
+            _ => {
+                let message = format!("invalid number of connections \"{}\"", directive.arg(1));
+                verdicts.refuse(spot, directive.at(1), message);
+                None
+            }
+        }
+    }
+}
+
 impl Translator<'_> {
     /// Puts `auth` and `rate` on the routes that lead to what a place has. What it answers itself comes before, as in
     /// nginx.
     pub fn entry(&mut self, scope: &Scope, routes: &mut [Route]) {
         let auth = self.auth(scope);
         let rate = self.rate(scope);
+        let most = self.at_once(scope);
         for route in routes.iter_mut().filter(|route| route.table.has("to")) {
             for (key, value) in [("auth", &auth), ("rate", &rate)] {
                 if let Some(value) = value {
                     route.table.put(key, Value::Table(value.clone()));
                 }
+            }
+            if let Some(most) = most {
+                let limits = route.table.table("limits");
+                limits.put("per-source", Value::plain(most));
             }
         }
     }
@@ -122,6 +154,36 @@ impl Translator<'_> {
         };
         let table = Table::default().with("file", Value::text(file));
         Some(table.with("realm", Value::text(&realm.value)))
+    }
+
+    fn at_once(&mut self, scope: &Scope) -> Option<u32> {
+        let limit = scope.at_once.first()?;
+        if let Some(second) = scope.at_once.get(1) {
+            let message = "a place has one limit of requests at once: write the other around it";
+            self.verdicts.refuse(second.spot, second.spot, message);
+            return None;
+        }
+        let zone = scope
+            .counted_by
+            .iter()
+            .find(|(name, _)| *name == limit.zone);
+        let Some((_, key)) = zone else {
+            let message = format!("zero size shared memory zone \"{}\"", limit.zone);
+            self.verdicts.refuse(limit.spot, limit.spot, message);
+            return None;
+        };
+        if !matches!(key.as_str(), "$binary_remote_addr" | "$remote_addr") {
+            let message = format!(
+                "requests at once are counted by the client's address, $binary_remote_addr, and these by {key}"
+            );
+            self.verdicts.refuse(limit.spot, limit.spot, message);
+            return None;
+        }
+        self.verdicts.note(
+            limit.spot,
+            "the answer is 429; requests to each location are counted for themselves",
+        );
+        Some(limit.most)
     }
 
     fn rate(&mut self, scope: &Scope) -> Option<Table> {

@@ -1,9 +1,10 @@
 //! `error_page`: files that are sent with an error, and who is asked where there is no file.
 
 use super::super::document::{Route, Table, Value};
+use super::super::logic::CONDITIONS;
 use super::Translator;
 use super::content::Here;
-use super::location;
+use super::location::{self, Kind};
 use super::scope::ErrorPage;
 use super::site::Files;
 
@@ -16,9 +17,27 @@ impl<'a> Translator<'a> {
         files: &mut Files,
         table: &mut Table,
     ) {
-        for page in here.scope.error_pages.clone() {
+        if here.is_error {
+            return;
+        }
+        for mut page in here.scope.error_pages.clone() {
             self.verdicts.translated(page.spot);
+            page.to = self.known(&page.to);
+            if page.to.contains('$') {
+                let message =
+                    "what an error is answered with is named, not worked out for each request";
+                self.verdicts.refuse(page.spot, page.spot, message);
+                continue;
+            }
             let only_404 = page.statuses == [404];
+            let intercepts = here.scope.intercept.as_ref().is_some_and(|set| set.value);
+            // What the place answers itself, with `return` or `deny`, is looked at where it does.
+            let mut statuses = page.statuses.iter();
+            let by_files =
+                |status: &u16| is_own(*status) && (is_site || !matches!(status, 403..=405));
+            if (is_site || !intercepts) && !statuses.any(by_files) {
+                continue;
+            }
             if page.to.starts_with('@') || page.status.is_some() {
                 let named = here.server.locations.iter().find(|l| l.text == page.to);
                 let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
@@ -30,11 +49,18 @@ impl<'a> Translator<'a> {
                 }
                 let proxied =
                     next.filter(|l| l.directive.inner().iter().any(|d| d.is("proxy_pass")));
-                if let (true, Some(next), true) = (only_404, proxied, page.to.starts_with('@')) {
-                    let inner = self.of_location(here, next);
+                if let (true, Some(next), true) = (only_404, next, page.to.starts_with('@')) {
+                    let inner = self.of_location(
+                        Here {
+                            is_error: true,
+                            ..here
+                        },
+                        next,
+                    );
                     if let [only] = &inner[..]
                         && let Some(to) = only.table.get("to")
                     {
+                        self.missing_status(&page, is_site);
                         self.adopt(here, next, &inner, table, page.spot);
                         table.put("missing", to.clone());
                         continue;
@@ -42,7 +68,7 @@ impl<'a> Translator<'a> {
                 }
                 if only_404
                     && is_site
-                    && page.status.as_deref() == Some("200")
+                    && matches!(page.status.as_deref(), Some("200" | ""))
                     && page.to.starts_with('/')
                     && proxied.is_none()
                 {
@@ -114,8 +140,71 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// What differs where somebody else is asked for what is not there.
+    fn missing_status(&mut self, page: &ErrorPage, is_site: bool) {
+        if page.status.as_deref() != Some("") {
+            let message = format!(
+                "the answer has the status of {}, as with `error_page 404 = {}`",
+                page.to, page.to
+            );
+            self.verdicts.note(page.spot, message);
+        }
+        if !is_site {
+            let message = "only a 404 to GET and HEAD is answered by the other place";
+            self.verdicts.note(page.spot, message);
+        }
+    }
+
+    /// `error_page 418 = @other` where the place itself answers so: what is done there. Whether it is that.
+    fn other_place(
+        &mut self,
+        here: Here<'_, 'a>,
+        page: &ErrorPage,
+        status: u16,
+        route: &mut Route,
+    ) -> bool {
+        let mut named = here.server.locations.iter();
+        let Some(next) = named.find(|l| l.kind == Kind::Named && l.text == page.to) else {
+            return false;
+        };
+        let mut inner = self.of_location(
+            Here {
+                is_error: true,
+                ..here
+            },
+            next,
+        );
+        let status = match page.status.as_deref() {
+            Some("") => None,
+            Some(other) => other.parse().ok(),
+            None => Some(status),
+        };
+        if let Some(status) = status
+            && !inner
+                .iter_mut()
+                .all(|route| has_status(&mut route.table, status))
+        {
+            let message = format!(
+                "the status would be that of {}: write `= {}`",
+                page.to, page.to
+            );
+            self.verdicts.refuse(page.spot, page.spot, message);
+            return true;
+        }
+        let table = &mut route.table;
+        table
+            .0
+            .retain(|(key, _)| CONDITIONS.contains(&key.as_str()));
+        // What goes with this place does not go with that one.
+        table.put("route", Value::Routes(inner));
+        true
+    }
+
     /// Pages of the errors that routes answer with themselves: `return 404`, `deny all`.
     pub fn own_errors(&mut self, here: Here<'_, 'a>, routes: &mut [Route]) {
+        if here.is_error {
+            return;
+        }
         for route in routes {
             let status = match (route.table.get("respond"), route.table.get("deny")) {
                 (Some(Value::Plain(status)), _) => status.parse().unwrap_or(0),
@@ -128,7 +217,11 @@ impl<'a> Translator<'a> {
                 continue;
             };
             self.verdicts.translated(page.spot);
-            if page.status.is_some() || !page.to.starts_with('/') {
+            let page = &page.clone();
+            if page.to.starts_with('@') && self.other_place(here, page, status, route) {
+                continue;
+            }
+            if page.status.is_some() || !page.to.starts_with('/') || page.to.contains('$') {
                 self.verdicts.refuse(
                     page.spot,
                     page.spot,
@@ -171,6 +264,33 @@ impl<'a> Translator<'a> {
         };
         self.root_of(&scope)
     }
+}
+
+/// Gives what answers by itself another status; `false` where somebody else answers.
+fn has_status(table: &mut Table, status: u16) -> bool {
+    for (key, value) in &mut table.0 {
+        match (key.as_str(), value) {
+            ("respond", Value::Table(respond)) => respond.put("status", Value::plain(status)),
+            ("respond", plain) => *plain = Value::plain(status),
+            ("route", Value::Routes(inner)) => {
+                let mut inner = inner.iter_mut();
+                if !inner.all(|route| has_status(&mut route.table, status)) {
+                    return false;
+                }
+            }
+            ("to" | "redirect" | "deny", _) => return false,
+            _ => {}
+        }
+    }
+    true
+}
+
+/// Whether files, or servers that fail, can be answered with this status by nginx itself.
+fn is_own(status: u16) -> bool {
+    matches!(
+        status,
+        400 | 401 | 403..=405 | 408 | 411..=414 | 416 | 421 | 429 | 431 | 494..=497 | 500..=507
+    )
 }
 
 /// Where no server can be used the answer is 503, and nginx's is 502: its page is shown.

@@ -221,12 +221,14 @@ impl<'a> Translator<'a> {
         // Whoever got here was asked for it before.
         let is_entered_alike = scope.realm == here.scope.realm
             && scope.users == here.scope.users
-            && scope.rates == here.scope.rates;
+            && scope.rates == here.scope.rates
+            && scope.at_once == here.scope.at_once;
         for (key, value) in inner.iter().flat_map(|route| &route.table.0) {
             match (key.as_str(), value) {
                 // Files are asked for without a body.
-                ("to" | "log" | "limits", _) => {}
-                ("auth" | "rate", _) if is_entered_alike => {}
+                ("to" | "log", _) => {}
+                ("limits", Value::Table(limits)) if !limits.has("per-source") => {}
+                ("auth" | "rate" | "limits", _) if is_entered_alike => {}
                 ("compress", _) => table.put(key, value.clone()),
                 ("errors", Value::Table(pages)) => {
                     let errors = table.table("errors");

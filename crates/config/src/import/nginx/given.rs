@@ -10,7 +10,9 @@ use super::super::logic::Either;
 use super::super::sources::Spot;
 use super::Translator;
 use super::chosen::{Chosen, Entry, many};
+use super::content::Here;
 use super::location::Location;
+use super::referers;
 use super::tree::Directive;
 use super::variables::{self, Piece, is_built_in};
 
@@ -62,6 +64,8 @@ impl Given {
 
     /// The names of all that a file sets.
     pub fn name_all(&mut self, tree: &[Directive]) {
+        // Where no referers are named none is wrong.
+        self.names.insert(referers::INVALID.to_owned());
         for directive in tree {
             if directive.is("set") {
                 self.names
@@ -151,6 +155,19 @@ fn sets(list: &[Directive], names: &mut Vec<String>) {
 }
 
 impl Translator<'_> {
+    /// What `valid_referers` says here.
+    pub fn refer(&mut self, here: Here<'_, '_>) {
+        let Some(set) = &here.scope.referers else {
+            return;
+        };
+        match referers::invalid(&set.value, here) {
+            Ok(chosen) => {
+                self.given.here.insert(referers::INVALID.to_owned(), chosen);
+            }
+            Err(message) => self.verdicts.refuse(set.spot, set.spot, message),
+        }
+    }
+
     /// What is done at another place: what is set here is not set there.
     pub fn elsewhere<T>(&mut self, at: Option<Spot>, make: impl FnOnce(&mut Self) -> T) -> T {
         let given = self.given.enter(at);

@@ -10,6 +10,7 @@ mod check;
 mod choices;
 mod chosen;
 mod condition;
+mod conditional;
 mod content;
 mod elsewhere;
 mod entry;
@@ -26,6 +27,7 @@ mod moved;
 mod names;
 mod proxied;
 mod real_ip;
+mod referers;
 mod renamed;
 mod rewriting;
 mod scope;
@@ -557,6 +559,7 @@ impl<'a> Translator<'a> {
             depth: 0,
             before: &[],
             found: None,
+            is_error: false,
         };
         let has_pages = !server.scope.error_pages.is_empty();
         self.given.begin(&server.locations, has_pages);

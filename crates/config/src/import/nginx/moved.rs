@@ -126,9 +126,16 @@ pub(crate) fn changes_path(table: &Table) -> bool {
 
 /// Whether a route asks what the path is.
 pub(crate) fn looks_at_path(table: &Table) -> bool {
+    asks(table, &["path"])
+}
+
+/// Whether a route has one of these conditions.
+pub(crate) fn asks(table: &Table, conditions: &[&str]) -> bool {
     any(table, &|table| {
-        let in_not = matches!(table.get("not"), Some(Value::Table(not)) if not.has("path"));
-        table.has("path") || in_not
+        conditions.iter().any(|condition| {
+            let in_not = matches!(table.get("not"), Some(Value::Table(not)) if not.has(condition));
+            table.has(condition) || in_not
+        })
     })
 }
 

@@ -13,7 +13,7 @@ use super::location::{self, Location, answer, redirect};
 use super::moved::{self, Moved};
 use super::scope::Scope;
 use super::tree::Directive;
-use super::variables::Context;
+use super::variables::{self, Context, Piece};
 
 /// What rewrites and answers without a handler.
 const REWRITING: [&str; 5] = ["return", "rewrite", "if", "break", "set"];
@@ -32,6 +32,7 @@ impl<'a> Translator<'a> {
         let of_rewriting = |directive: &&Directive| REWRITING.contains(&&*directive.name.text);
         let all: Vec<&'a Directive> = list.iter().filter(of_rewriting).collect();
         let mut here = here;
+        self.refer(here);
         for (at, directive) in all.iter().enumerate() {
             match directive.name.text.as_str() {
                 "return" => {
@@ -190,6 +191,19 @@ impl<'a> Translator<'a> {
             };
             inner
         };
+        // Where the location is found anew conditions on the path are those of the path that came.
+        let stays = flag == "break" && here.location.is_some();
+        let asks_old = |route: &Route| {
+            stays && moved::looks_at_path(&route.table)
+                || drops_query && moved::asks(&route.table, &["query"])
+        };
+        if inner.iter().any(asks_old) {
+            return self.verdicts.refuse(
+                spot,
+                directive.at(1),
+                "what comes of it asks the path that came, and in nginx the new one",
+            );
+        }
         let mut changed = Vec::new();
         for mut route in inner {
             let table = &mut route.table;
@@ -270,7 +284,7 @@ impl<'a> Translator<'a> {
         for next in later {
             match next.name.text.as_str() {
                 // Whatever the path is.
-                "return" => return false,
+                "return" if !self.says_path(next) => return false,
                 "rewrite" if !path.contains('$') => {
                     let regex = regex::Regex::new(next.arg(0));
                     if regex.is_ok_and(|regex| !regex.is_match(path)) {
@@ -291,6 +305,18 @@ impl<'a> Translator<'a> {
             return false;
         }
         true
+    }
+
+    /// Whether an answer has something of the path or the query in it.
+    fn says_path(&self, directive: &Directive) -> bool {
+        let names = ["uri", "document_uri", "args", "query_string", "is_args"];
+        directive.args.iter().any(|word| {
+            let text = self.known(&word.text);
+            let pieces = variables::pieces(&text).unwrap_or_default();
+            pieces.iter().filter_map(Piece::name).any(|name| {
+                names.contains(&name) || name.starts_with("arg_") || self.has_values(name)
+            })
+        })
     }
 
     /// What is done where the new path leads to; `None` where that is not known before a request.

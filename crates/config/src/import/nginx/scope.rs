@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::super::document::{Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
-use super::entry::{Limit, Zone};
+use super::entry::{AtOnce, Limit, Zone};
 use super::fastcgi;
 use super::renamed::Renaming;
-use super::tree::Directive;
+use super::tree::{Directive, Word};
 use super::types::{Types, check_type};
 use super::units;
 use super::upstream::NextUpstream;
@@ -87,6 +87,11 @@ pub(crate) struct Scope {
     pub users: Option<Set<String>>,
     pub zones: Vec<Zone>,
     pub rates: Vec<Limit>,
+    /// `limit_conn_zone`, by name: what is counted by.
+    pub counted_by: Vec<(String, String)>,
+    pub at_once: Vec<AtOnce>,
+    /// `valid_referers`.
+    pub referers: Option<Set<Vec<Word>>>,
     pub access_log: Option<Set<String>>,
     pub max_body: Option<Set<u64>>,
     pub header_timeout: Option<Set<Duration>>,
@@ -215,6 +220,16 @@ impl Scope {
             "auth_basic" => self.realm = text(),
             "auth_basic_user_file" => self.users = text(),
             "limit_req_zone" => self.zones.extend(Zone::read(directive, verdicts)),
+            "limit_conn_zone" => {
+                let zone = directive.arg(1).strip_prefix("zone=").unwrap_or_default();
+                let name = zone.split(':').next().unwrap_or_default().to_owned();
+                self.counted_by.push((name, arg(0)));
+            }
+            "valid_referers" => {
+                let value = directive.args.clone();
+                self.referers = Some(Set { value, spot });
+            }
+            "limit_conn" => own.at_once.extend(AtOnce::read(directive, verdicts)),
             "limit_req" => own.rates.extend(Limit::read(directive, verdicts)),
             "default_type" => {
                 self.default_type = text();
@@ -454,6 +469,7 @@ struct Own {
     add_headers: Vec<Field>,
     access: Vec<Access>,
     rates: Vec<Limit>,
+    at_once: Vec<AtOnce>,
     proxy_headers: Vec<Field>,
     hidden_headers: Vec<Set<String>>,
     redirects: Vec<Renaming>,
@@ -479,6 +495,7 @@ impl Own {
         take(self.add_headers, &mut scope.add_headers);
         take(self.access, &mut scope.access);
         take(self.rates, &mut scope.rates);
+        take(self.at_once, &mut scope.at_once);
         take(self.proxy_headers, &mut scope.proxy_headers);
         take(self.hidden_headers, &mut scope.hidden_headers);
         take(self.redirects, &mut scope.redirects);

@@ -1041,17 +1041,12 @@ const NOT_HERE: &[Row] = &[
         (3, 4),
         "`limit` of the `rate` of routes that use it",
     ),
-    refused(
-        "limit_conn",
-        HSL,
-        (2, 2),
-        "`limits` of a listener limits connections",
-    ),
-    without(
+    to("limit_conn", HSL, (2, 2), "`limits.per-source` of routes"),
+    to(
         "limit_conn_zone",
         HTTP,
         (2, 2),
-        "`limits` of a listener limits connections",
+        "what `limits.per-source` of routes counts by: the client's address",
     ),
     refused_on(
         "limit_rate",

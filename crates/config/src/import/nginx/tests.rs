@@ -249,6 +249,28 @@ fn what_is_not_known_of_a_request_is_not_filled_in() {
         ),
         // The path that came is not the new one.
         (
+            &server("location /a { rewrite ^/a/(.*)$ /b/$1; return 301 https://h$uri; }"),
+            "looks at the new path",
+        ),
+        (
+            &format!(
+                "map $uri $m {{ /a/x 1; /b/x 2; }} {}",
+                server(
+                    "location /a { rewrite ^/a/(.*)$ /b/$1 break; proxy_set_header X-A $m; proxy_pass http://127.0.0.1:82; }"
+                )
+            ),
+            "asks the path that came",
+        ),
+        (
+            &format!(
+                "map $arg_a $m {{ 1 x; }} {}",
+                server(
+                    "location /a { rewrite ^/a/(.*)$ /b/$1?a=1 break; proxy_set_header X-A $m; proxy_pass http://127.0.0.1:82; }"
+                )
+            ),
+            "asks the path that came",
+        ),
+        (
             &server(&format!(
                 "{api} proxy_set_header X-A $uri; }} rewrite ^/v1/(.*)$ /api/$1 last;"
             )),
@@ -261,6 +283,87 @@ fn what_is_not_known_of_a_request_is_not_filled_in() {
             "$arg_NAME, which would be",
         ),
     ]);
+}
+
+#[test]
+fn requests_at_once_are_counted_by_the_clients_address_or_refused() {
+    let server = |zone: &str, lines: &str| {
+        let lines = format!("limit_conn z 5; {lines}");
+        format!(
+            "limit_conn_zone {zone} zone=z:1m; server {{ listen 81; {lines} proxy_pass_header X-A; location / {{ proxy_pass http://127.0.0.1:82; }} }}"
+        )
+    };
+    let address = "$binary_remote_addr";
+    are_refused(&[
+        (&server("$server_name", ""), "and these by $server_name"),
+        (&server(address, "limit_conn y 1;"), "a place has one limit"),
+        (
+            &server(address, "limit_conn z 0;"),
+            "invalid number of connections",
+        ),
+        (
+            "server { listen 81; limit_conn z 1; location / { proxy_pass http://127.0.0.1:82; } }",
+            "zero size shared memory zone",
+        ),
+    ]);
+    are_noted(&[(&server(address, ""), "counted for themselves")]);
+    let made = direct(&server(address, ""));
+    assert!(
+        made.text.contains("limits = { per-source = 5 }"),
+        "{}",
+        made.text
+    );
+}
+
+#[test]
+fn an_error_that_another_place_answers_has_its_status_or_is_refused() {
+    let server = |lines: &str| format!("server {{ listen 81; root /srv; {lines} }}");
+    let app = "location @app { proxy_pass http://127.0.0.1:82; }";
+    are_refused(&[
+        (
+            &server(&format!(
+                "{app} location / {{ error_page 418 @app; return 418; }}"
+            )),
+            "the status would be that of @app",
+        ),
+        (
+            &server(&format!(
+                "{app} location / {{ error_page 418 =200 @app; return 418; }}"
+            )),
+            "the status would be that of @app",
+        ),
+        (
+            &server(&format!(
+                "{app} location / {{ error_page 502 = @app; proxy_pass http://127.0.0.1:83; }}"
+            )),
+            "for 404, by another place",
+        ),
+        (
+            &server("location / { error_page 404 /errors$uri; }"),
+            "not worked out for each request",
+        ),
+        (
+            &server("location / { error_page 418 /errors$uri; return 418; }"),
+            "has a file, and no other place",
+        ),
+    ]);
+    are_noted(&[
+        (
+            &server(&format!("{app} location / {{ error_page 404 @app; }}")),
+            "the answer has the status of @app",
+        ),
+        (
+            &server(&format!(
+                "{app} location / {{ proxy_intercept_errors on; error_page 404 = @app; proxy_pass http://127.0.0.1:83; }}"
+            )),
+            "only a 404 to GET and HEAD",
+        ),
+    ]);
+    // The 404 of a server is the server's where nobody intercepts it.
+    let passes =
+        format!("{app} error_page 404 = @app; location / {{ proxy_pass http://127.0.0.1:83; }}");
+    let made = direct(&server(&passes));
+    assert!(!made.text.contains("missing"), "{}", made.text);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Directives of modules that change what passes, and of those that tune what sizes itself here.
 
-use super::super::super::directives::{MANY, Row, refused, refused_on, without};
+use super::super::super::directives::{MANY, Row, refused, refused_on, to, without};
 use super::{BUFFERS, EVENTS, HS, HSL, HSLI, HTTP, KERNEL, RUSTLS, SL};
 
 pub(super) const MODULES: &[Row] = &[
@@ -313,10 +313,10 @@ pub(super) const MODULES: &[Row] = &[
     without("userid_p3p", HSL, (1, 1), "`userid` is refused"),
     without("userid_path", HSL, (1, 1), "`userid` is refused"),
     without("userid_service", HSL, (1, 1), "`userid` is refused"),
-    refused(
+    to(
         "valid_referers",
         SL,
         (1, MANY),
-        "routes have conditions on `header = { Referer = ... }`",
+        "conditions of routes on `header = { Referer = ... }`, where `$invalid_referer` is asked for or filled in",
     ),
 ];

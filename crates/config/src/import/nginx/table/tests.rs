@@ -146,11 +146,6 @@ fn what_is_switched_off_is_not_refused() {
         (&server("ssi on"), "\"ssi\" is not translated"),
         (&server("slice 1m"), "\"slice\" is not translated"),
         (&server("userid on"), "\"userid\" is not translated"),
-        (&server("valid_referers none"), "header = { Referer"),
-        (
-            &server("if ($invalid_referer) { return 403; }"),
-            "$invalid_referer",
-        ),
         (
             "server { listen 81 ssl; ssl_reject_handshake on; }",
             "\"ssl_reject_handshake\" is not translated",
