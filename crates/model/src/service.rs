@@ -1,6 +1,7 @@
 //! Services: what a route can lead to.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -210,6 +211,8 @@ pub struct Backend {
     pub tls: Option<BackendTls>,
     /// Connections to them begin with a PROXY header that says who the client is.
     pub send_proxy: Option<ProxyVersion>,
+    /// The address that connections to them come from; `None` leaves it to the system.
+    pub source: Option<IpAddr>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.

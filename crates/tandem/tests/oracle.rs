@@ -133,7 +133,9 @@ fn answer(name: &str, stream: TcpStream) {
         }
         let mut words = first.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        let mut said = format!("{name} {method} {target}\n");
+        let from = stream.peer_addr().map(|peer| peer.ip().to_string());
+        let from = from.unwrap_or_default();
+        let mut said = format!("{name} {method} {target}\nfrom {from}\n");
         for (field, value) in &fields {
             let forwarded =
                 field.starts_with("x-forwarded") || field == "x-real-ip" && value.is_empty();

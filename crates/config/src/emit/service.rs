@@ -198,6 +198,9 @@ fn of_backend(pairs: &mut Pairs, mine: &Backend) {
         put_tls(pairs, tls);
     }
     put_proxy(pairs, mine.send_proxy);
+    if let Some(source) = mine.source {
+        pairs.put("source", quoted(&source.to_string()));
+    }
     spread::put(pairs, &mine.spread);
     pairs.put_unless("resolve", &mine.resolve, &RESOLVE, |every| {
         quoted(&duration::show(*every))

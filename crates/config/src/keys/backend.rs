@@ -30,6 +30,7 @@ impl Default for Draft {
                 resolve: RESOLVE,
                 tls: None,
                 send_proxy: None,
+                source: None,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -106,6 +107,22 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Else("none"),
             "Connections to the servers begin with a PROXY header that says who the client is.",
             |d: &mut Draft, v| d.backend.send_proxy = Some(v.value),
+        ),
+        &key(
+            "source",
+            Kind {
+                text: "IP address",
+                read: |reader, item| {
+                    reader.parsed(item, "an address like \"10.0.0.5\"", |text| {
+                        let ip = text.parse::<std::net::IpAddr>().ok();
+                        let ip = ip.filter(|ip| !ip.is_unspecified());
+                        ip.ok_or("this is no address of a machine")
+                    })
+                },
+            },
+            Else("what the system chooses"),
+            "The address that connections to the servers come from, and no other: the machine must have it.",
+            |d: &mut Draft, v| d.backend.source = Some(v.value),
         ),
     ],
 };

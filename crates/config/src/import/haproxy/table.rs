@@ -654,11 +654,11 @@ const BACKENDS: &[Row] = &[
         (1, MANY),
         "a route to a backend of this server alone, before the others",
     ),
-    refused(
+    to(
         "source",
         DBACK,
         (1, MANY),
-        "the address that connections to servers come from is the system's to choose",
+        "`source` of the backend: the address that connections to servers come from",
     ),
     to(
         "stick on",

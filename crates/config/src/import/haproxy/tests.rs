@@ -841,3 +841,28 @@ fn a_variable_that_is_known_for_each_request_only_is_refused_where_it_is_read() 
         assert!(said.contains(words), "{front}: {said}");
     }
 }
+
+#[test]
+fn connections_to_servers_come_from_one_address() {
+    for (lines, wanted) in [
+        ("source 10.0.0.5", r#""10.0.0.5""#),
+        ("source 10.0.0.5:0", r#""10.0.0.5""#),
+        ("source ::1", r#""::1""#),
+        ("source *", ""),
+    ] {
+        assert_eq!(line_of_backend(lines, "source "), wanted, "{lines}");
+    }
+    for (lines, words) in [
+        ("source 10.0.0.5 usesrc clientip", "by its own ways"),
+        ("source 10.0.0.5:2000", "no address alone"),
+        ("server d 127.0.0.1:84 source 10.0.0.5", "from one address"),
+        ("source banana", "no address alone"),
+        (
+            "http-send-name-header X-Server",
+            "servers are not told their names",
+        ),
+    ] {
+        let said = refused("default_backend b1", lines);
+        assert!(said.contains(words), "{lines}: {said}");
+    }
+}
