@@ -866,3 +866,50 @@ fn connections_to_servers_come_from_one_address() {
         assert!(said.contains(words), "{lines}: {said}");
     }
 }
+
+#[test]
+fn what_a_condition_looks_at_is_said_by_routes_or_it_is_refused() {
+    for (condition, wanted) in [
+        (
+            "path_len gt 3",
+            "{ path = \"~^(?s:.{4,})$\", to = \"b2\" },",
+        ),
+        ("method -i get", "{ method = \"GET\", to = \"b2\" },"),
+        (
+            "req.hdr(host),field(1,:) a.example",
+            "{ host = \"a.example\", to = \"b2\" },",
+        ),
+        ("src -m found", "{ to = \"b2\" },"),
+        (
+            "req.fhdr(X-A),upper -m str ABC",
+            "{ header = { X-A = \"~(?i)^ABC$\" }, to = \"b2\" },",
+        ),
+        ("dst_port 8080", "{ to = \"b2\" },"),
+        ("ssl_fc,not", ""),
+    ] {
+        let front = format!("use_backend b2 if {{ {condition} }}\ndefault_backend b1");
+        if wanted.is_empty() {
+            assert!(
+                refused(&front, "").contains("is not translated"),
+                "{condition}"
+            );
+            continue;
+        }
+        let routes = routes(&front, "");
+        assert_eq!(routes.lines().nth(1), Some(wanted), "{condition}");
+    }
+    for (condition, words) in [
+        ("src -m reg ^10", "compared with networks"),
+        ("method -m beg P", "named as a whole"),
+        ("urlp(a,;) 1", "parted by &"),
+        ("path,lower -m str /ABC", "never found"),
+        ("path_len 4x", "no length"),
+        ("req.ver 1.1", "which version of HTTP"),
+        ("hdr_ip(X-A) 10.0.0.1", "'hdr_ip' is not translated"),
+    ] {
+        let said = refused(&format!("http-request deny if {{ {condition} }}"), "");
+        assert!(said.contains(words), "{condition}: {said}");
+    }
+    let said = refused("http-request deny if HTTP_1.0", "");
+    assert!(said.contains("which version of HTTP"), "{said}");
+}
