@@ -202,7 +202,12 @@ const PROCESS: &[Row] = &[
     without("no log", ALL, (0, 0), LOGS),
     without("log-send-hostname", GLOBAL, (0, 1), LOGS),
     without("log-tag", GLOBAL | ALL, (1, 1), LOGS),
-    without("log-format", DFRONT, (1, MANY), LOGS),
+    to(
+        "log-format",
+        DFRONT,
+        (1, MANY),
+        "`format` of the listener's log, where all of its variables are known to it; else the log is in combined form",
+    ),
     without("log-format-sd", DFRONT, (1, MANY), LOGS),
     without("error-log-format", DFRONT, (1, MANY), LOGS),
     to(

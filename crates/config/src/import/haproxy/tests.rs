@@ -913,3 +913,23 @@ fn what_a_condition_looks_at_is_said_by_routes_or_it_is_refused() {
     let said = refused("http-request deny if HTTP_1.0", "");
     assert!(said.contains("which version of HTTP"), "{said}");
 }
+
+#[test]
+fn a_log_format_is_that_of_the_log_or_it_is_told_why_not() {
+    let log = |front: &str| {
+        let made = made(&format!("{front}\ndefault_backend b1"), "");
+        assert!(refusals(&made).is_empty(), "{front}");
+        let line = made.text.lines().find(|line| line.starts_with("log "));
+        line.unwrap_or_default().to_owned()
+    };
+    let wanted = r#"log      = { format = "{client}:{client-port} {status} {header:X-A}" }"#;
+    let known = "log 127.0.0.1 local0\nhttp-request set-var(txn.a) req.hdr(X-A)\nlog-format \"%ci:%cp %ST %[var(txn.a)]\"";
+    assert_eq!(log(known), wanted);
+    for other in [
+        "log 127.0.0.1 local0\nlog-format \"%ci %tsc\"",
+        "log-format %ci",
+        "log 127.0.0.1 local0\nlog-format %ci\noption httplog",
+    ] {
+        assert_eq!(log(other), "", "{other}");
+    }
+}
