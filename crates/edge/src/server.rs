@@ -1,6 +1,5 @@
 //! One server of a pool: what is known of it, and what has been asked of it.
 
-use std::net::IpAddr;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use tandem_http::TlsName;
 use tandem_http::handler::Endpoint;
-use tandem_model::{Member, Timing};
+use tandem_model::{Member, Outgoing, Timing};
 use tandem_telemetry::meters::ServerMeter;
 use tandem_telemetry::{Health, ServerStatus};
 use tokio::sync::Notify;
@@ -59,7 +58,7 @@ pub(crate) struct Server {
     /// A node of the file.
     pub(crate) node: bool,
     /// Connections to it come from here.
-    pub(crate) from: Option<IpAddr>,
+    pub(crate) from: Option<Outgoing>,
     /// Its host as written, which its certificate must have.
     pub(crate) host: Option<TlsName>,
     backup: AtomicBool,
@@ -110,7 +109,7 @@ impl Server {
     pub(crate) fn new(
         key: ServerKey,
         node: bool,
-        from: Option<IpAddr>,
+        from: Option<Outgoing>,
         limits: Limits,
         token: u16,
         vitals: Vitals,

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tandem_model::ProxyVersion;
+use tandem_model::{Outgoing, ProxyVersion};
 use tandem_net::{ClientTls, Socket, TlsName, proxy as header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -63,7 +63,7 @@ pub async fn connect(
     from: Option<IpAddr>,
     timeout: Duration,
 ) -> Result<Socket, FetchError> {
-    tokio::time::timeout(timeout, open(to, from, None, None))
+    tokio::time::timeout(timeout, open(to, from.map(Outgoing::Preferred), None, None))
         .await
         .map_err(|_| FetchError::Timeout)?
         .map_err(FetchError::Connect)
@@ -76,7 +76,7 @@ pub async fn connect(
 /// What the kernel says, or TLS.
 pub async fn open(
     to: &Endpoint,
-    from: Option<IpAddr>,
+    from: Option<Outgoing>,
     proxy: Option<ProxyVersion>,
     tls: Option<(&ClientTls, Option<&TlsName>)>,
 ) -> io::Result<Socket> {
@@ -103,7 +103,7 @@ pub async fn fetch(
     timeout: Duration,
 ) -> Result<Answer, FetchError> {
     let whole = async {
-        let mut socket = crate::engine::open(to, from)
+        let mut socket = crate::engine::open(to, from.map(Outgoing::Preferred))
             .await
             .map_err(FetchError::Connect)?;
         ask(&mut socket, request).await

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tandem_model::{ProxyVersion, Timeouts};
+use tandem_model::{Outgoing, ProxyVersion, Timeouts};
 use tandem_net::{ClientTls, Moment, TlsName};
 
 use crate::Request;
@@ -298,7 +298,7 @@ pub struct Upstream {
     /// Another node can serve the request as well: this one may decline it where it does not reach the sessions.
     pub elsewhere: bool,
     /// Connect from this address.
-    pub from: Option<IpAddr>,
+    pub from: Option<Outgoing>,
     /// Speak TLS to it.
     pub tls: Option<Arc<ClientTls>>,
     /// What its certificate is compared with, unless `tls` names one for all servers.

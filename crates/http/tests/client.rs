@@ -146,7 +146,7 @@ fn a_server_sees_the_address_that_was_chosen_for_it() {
         .await;
         let from = IpAddr::from([127, 9, 8, 7]);
         let mut chosen = upstream(server);
-        chosen.from = Some(from);
+        chosen.from = Some(tandem_model::Outgoing::Preferred(from));
         let rig = Rig::new(config(forward_to(vec![chosen], &Heard::default())));
         let answer = rig.talk("GET / HTTP/1.0\r\n\r\n").await;
         assert_eq!(body_of(&answer), "127.9.8.7");

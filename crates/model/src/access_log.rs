@@ -61,6 +61,8 @@ named! {
     ClfTime = "clf-time",
     /// the client's address
     Client = "client",
+    /// the port that its connection came from; `-` where a trusted peer states the client
+    ClientPort = "client-port",
     /// the user that `auth` let in
     User = "user",
     /// `GET`, `POST`, ...; `TCP` for a connection that is passed on as it is

@@ -36,7 +36,7 @@ pub use cluster::{
 };
 pub use pattern::Pattern;
 pub use plan::{
-    ListenerPlan, Member, NodePlan, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
+    ListenerPlan, Member, NodePlan, Outgoing, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
 };
 pub use policy::{
     BodyLimit, Compress, Compression, ErrorPage, Errors, FieldChanges, Headers, Maintenance,

@@ -172,7 +172,25 @@ pub struct Member {
     /// What cookies that keep a client with it call it; `None` is its name, or what stands for that.
     pub stick_id: Option<String>,
     /// Connections to it come from this address; `None` leaves it to the kernel.
-    pub from: Option<IpAddr>,
+    pub from: Option<Outgoing>,
+}
+
+/// The address that connections to a server come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outgoing {
+    /// This one, if the machine has it and the server can be reached from it.
+    Preferred(IpAddr),
+    /// This one and no other: a connection that cannot come from it is not opened.
+    Always(IpAddr),
+}
+
+impl Outgoing {
+    /// The address.
+    pub fn ip(self) -> IpAddr {
+        match self {
+            Self::Preferred(ip) | Self::Always(ip) => ip,
+        }
+    }
 }
 
 /// Where a server is.
@@ -536,7 +554,10 @@ impl View<'_> {
                         backup: server.backup,
                         max_connections: server.max_connections,
                         stick_id: server.stick_id.clone(),
-                        from: self.outgoing_here,
+                        from: backend
+                            .source
+                            .map(Outgoing::Always)
+                            .or(self.outgoing_here.map(Outgoing::Preferred)),
                     })
                     .collect(),
                 spread: backend.spread.clone(),
@@ -575,7 +596,7 @@ impl View<'_> {
             backup: false,
             max_connections: app.max_connections,
             stick_id: None,
-            from: self.outgoing_here,
+            from: self.outgoing_here.map(Outgoing::Preferred),
         }
     }
 
@@ -589,7 +610,7 @@ impl View<'_> {
                 backup: false,
                 max_connections: None,
                 stick_id: None,
-                from: self.outgoing,
+                from: self.outgoing.map(Outgoing::Preferred),
             })
             .collect()
     }

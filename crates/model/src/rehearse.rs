@@ -172,7 +172,11 @@ fn play(
     let rehearsal = match service {
         Service::Site(site) => site.rehearse.take(),
         Service::App(app) => app.rehearse.take(),
-        Service::Backend(backend) => backend.rehearse.take(),
+        Service::Backend(backend) => {
+            // It is an address of another machine.
+            backend.source = None;
+            backend.rehearse.take()
+        }
     };
     match (rehearsal, &mut *service) {
         (None, Service::App(app)) => {
@@ -406,6 +410,9 @@ mod tests {
             shop.members[0].place,
             Place::Node(Address::tcp("127.84.3.12", 20_002))
         );
-        assert_eq!(shop.members[0].from, Some([127, 84, 3, 10].into()));
+        assert_eq!(
+            shop.members[0].from.map(crate::Outgoing::ip),
+            Some([127, 84, 3, 10].into())
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Services: what a route can lead to.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -245,6 +246,8 @@ pub struct Backend {
     pub send_proxy: Option<ProxyVersion>,
     /// They speak FastCGI and not HTTP.
     pub fastcgi: Option<Arc<FastCgi>>,
+    /// The address that connections to them come from; `None` leaves it to the system.
+    pub source: Option<IpAddr>,
     /// Time limits.
     pub timeouts: Timeouts,
     /// What plays it in a rehearsal.

@@ -27,6 +27,29 @@ pub async fn tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<Socket> {
     }
 }
 
+/// As [`tcp`], from this address and no other.
+///
+/// # Errors
+/// What the kernel says; that the machine does not have the address, or that it is of another family.
+pub async fn tcp_from(to: SocketAddr, from: IpAddr) -> io::Result<Socket> {
+    let cannot = |why: &str| {
+        let what = format!("a connection to {to} cannot come from {from}: {why}");
+        io::Error::new(io::ErrorKind::AddrNotAvailable, what)
+    };
+    if from.is_ipv4() != to.is_ipv4() {
+        return Err(cannot("one is an address of IPv4, the other of IPv6"));
+    }
+    let socket = plain_tcp(to)?;
+    crate::sys::bind_address_no_port(&socket)?;
+    match socket.bind(&SocketAddr::new(from, 0).into()) {
+        Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => {
+            return Err(cannot("this machine does not have that address"));
+        }
+        bound => bound?,
+    }
+    connect(socket, &to.into()).await
+}
+
 /// Opens a connection to a Unix socket.
 ///
 /// # Errors
@@ -36,13 +59,18 @@ pub async fn unix(path: &Path) -> io::Result<Socket> {
     connect(socket, &SockAddr::unix(path)?).await
 }
 
-fn new_tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<socket2::Socket> {
+fn plain_tcp(to: SocketAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(
         Domain::for_address(to),
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
     socket.set_tcp_nodelay(true)?;
+    Ok(socket)
+}
+
+fn new_tcp(to: SocketAddr, from: Option<IpAddr>) -> io::Result<socket2::Socket> {
+    let socket = plain_tcp(to)?;
     if let Some(from) = from {
         crate::sys::bind_address_no_port(&socket)?;
         match socket.bind(&SocketAddr::new(from, 0).into()) {
@@ -102,5 +130,18 @@ mod tests {
         drop(listener);
         let error = tcp(to, None).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_always_to_be_the_source_is_or_there_is_no_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let _socket = tcp_from(to, "127.0.0.9".parse().unwrap()).await.unwrap();
+        let (_, peer) = listener.accept().unwrap();
+        assert_eq!(peer.ip().to_string(), "127.0.0.9");
+        for other in ["192.0.2.1", "::1"] {
+            let error = tcp_from(to, other.parse().unwrap()).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable, "{error}");
+        }
     }
 }

@@ -95,6 +95,7 @@ fn a_record_has_who_asked_for_what_who_answered_and_how_long_each_part_took() {
         (&200.into(), &0.into())
     );
     assert_eq!(waited["bytes"], page.body.len());
+    assert!(waited["client_port"].as_u64() > Some(1_023), "{waited}");
     let ms = |record: &Value, name: &str| record[name].as_f64().expect("a number");
     assert!(ms(&waited, "queue_ms") >= between, "{waited} {between}");
     assert!(ms(&waited, "total_ms") >= ms(&waited, "queue_ms"));

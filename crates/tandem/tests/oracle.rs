@@ -134,7 +134,9 @@ fn answer(name: &str, stream: TcpStream) {
         }
         let mut words = first.split(' ');
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
-        let mut said = format!("{name} {method} {target}\n");
+        let from = stream.peer_addr().map(|peer| peer.ip().to_string());
+        let from = from.unwrap_or_default();
+        let mut said = format!("{name} {method} {target}\nfrom {from}\n");
         for (field, value) in &fields {
             let forwarded =
                 field.starts_with("x-forwarded") || field == "x-real-ip" && value.is_empty();
@@ -615,6 +617,72 @@ fn the_page_of_503_is_shown_where_haproxy_shows_it() {
     let theirs = page("real", Command::new("haproxy"), &["-db", "-q", "-f"]);
     let ours = page("tandem", tandem(), &["haproxy", "-db", "-q", "-f"]);
     assert_eq!(theirs, "our own 503\n");
+    assert_eq!(ours, theirs);
+}
+
+/// Lines of a log that begin with this, once there are so many.
+fn lines_with(mark: &str, count: usize, read: impl Fn() -> String) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let text = read();
+        let lines = text.lines().filter(|line| line.starts_with(mark));
+        let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+        if lines.len() >= count || begun.elapsed() > SOON {
+            lines.sort();
+            return lines;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_log_format_makes_the_same_lines() {
+    if !has("haproxy", &["-v"]) {
+        return;
+    }
+    let scratch = Scratch::new("haproxy-lines");
+    let mark = format!("mark-{}-{}", std::process::id(), free_port());
+    let text = format!(
+        "defaults\n mode http\n log stdout format raw local0\n option dontlognull\n timeout connect 1s\n timeout client 5s\n timeout server 5s\n\
+         frontend main\n bind 127.0.0.1:@FRONT@\n\
+         http-request set-var(txn.a) req.hdr(X-A)\n\
+         log-format \"{mark} %ci %ft %b/%s %ST %rc %HM %HU %HV %[var(txn.a)] %{{+Q}}r 100%%\"\n\
+         default_backend b\nbackend b\n server s 127.0.0.1:@B1@\n"
+    );
+    let case = Case {
+        name: "lines".into(),
+        text,
+        requests: Vec::new(),
+    };
+    let ports = [("@B1@", server("b1"))];
+    let requests = ["#? GET /a?b=c X-A: some", "#? POST /status/404 X-A: other"].map(request);
+    let log = |who: &str| scratch.0.join(format!("{who}.log"));
+    let run = |who: &str, options: &[&str], mut command: Command| {
+        let (front, mut program) = launch(&case, who, &scratch.0, &ports, "cfg", |path| {
+            command.args(options).arg(path);
+            command
+        });
+        wait(front, &mut program, who);
+        for request in requests.iter().flatten() {
+            ask(front, request);
+        }
+        program
+    };
+    // What it writes to its standard output goes to a file of the test's.
+    let mut haproxy = Command::new("sh");
+    let script = format!("exec haproxy -db -f \"$0\" > {}", log("real").display());
+    haproxy.args(["-c", &script]);
+    let _real = run("real", &[], haproxy);
+    let _ours = run("tandem", &["haproxy", "-db", "-q", "-f"], tandem());
+    let read = |path: PathBuf| move || std::fs::read_to_string(&path).unwrap_or_default();
+    let theirs = lines_with(&mark, 2, read(log("real")));
+    let written = Path::new("/var/log/haproxy-access.log");
+    if !written.exists() {
+        // Who is not root has it elsewhere.
+        return;
+    }
+    let ours = lines_with(&mark, 2, read(written.into()));
+    assert_eq!(theirs.len(), 2, "{theirs:?}");
     assert_eq!(ours, theirs);
 }
 

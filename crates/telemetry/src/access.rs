@@ -96,6 +96,8 @@ pub struct Ended {
 pub struct AccessRecord<'a> {
     /// The client (see the client address rule), not necessarily the peer.
     pub client: IpAddr,
+    /// The port that its connection came from; 0 where the client is only stated.
+    pub port: u16,
     /// The user that was let in, or empty.
     pub user: &'a [u8],
     /// The request line's method; `TCP` of a connection.
@@ -150,6 +152,7 @@ mod tests {
     pub(super) fn record<'a>() -> AccessRecord<'a> {
         AccessRecord {
             client: IpAddr::from([192, 168, 0, 5]),
+            port: 4711,
             user: b"",
             method: b"GET",
             target: b"/a\"\nb",

@@ -229,6 +229,9 @@ fn of_backend(pairs: &mut Pairs, mine: &Backend) {
     }
     put_proxy(pairs, mine.send_proxy);
     put_fastcgi(pairs, mine.fastcgi.as_deref());
+    if let Some(source) = mine.source {
+        pairs.put("source", quoted(&source.to_string()));
+    }
     spread::put(pairs, &mine.spread);
     pairs.put_unless("resolve", &mine.resolve, &RESOLVE, |every| {
         quoted(&duration::show(*every))

@@ -284,6 +284,10 @@ impl Maker {
                     cert: m.maybe(|_| "/tls/own.pem".into()),
                 }),
                 send_proxy: self.proxy_version(),
+                source: self.maybe(|m| {
+                    [[10, 0, 0, 5].into(), std::net::Ipv6Addr::LOCALHOST.into()]
+                        [m.below(2) as usize]
+                }),
                 timeouts: self.timeouts(),
                 rehearse: self.maybe(Self::rehearsal),
             }),

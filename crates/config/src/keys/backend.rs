@@ -32,6 +32,7 @@ impl Default for Draft {
                 tls: None,
                 send_proxy: None,
                 fastcgi: None,
+                source: None,
                 timeouts: Timeouts::default(),
                 rehearse: None,
             },
@@ -115,6 +116,22 @@ pub(crate) static KEYS: Table<Draft> = Table {
             Else("they speak HTTP"),
             "The servers speak FastCGI; `true` is short for `{}`.",
             |d: &mut Draft, v| d.backend.fastcgi = v.value,
+        ),
+        &key(
+            "source",
+            Kind {
+                text: "IP address",
+                read: |reader, item| {
+                    reader.parsed(item, "an address like \"10.0.0.5\"", |text| {
+                        let ip = text.parse::<std::net::IpAddr>().ok();
+                        let ip = ip.filter(|ip| !ip.is_unspecified());
+                        ip.ok_or("this is no address of a machine")
+                    })
+                },
+            },
+            Else("what the system chooses"),
+            "The address that connections to the servers come from, and no other: the machine must have it.",
+            |d: &mut Draft, v| d.backend.source = Some(v.value),
         ),
     ],
 };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_http::handler::Endpoint;
-use tandem_model::{Address, Check, Member, Place};
+use tandem_model::{Address, Check, Member, Outgoing, Place};
 use tandem_telemetry::meters::ServerMeter;
 use tandem_telemetry::{Health, ServerStatus};
 use tokio::sync::{Semaphore, watch};
@@ -334,10 +334,11 @@ impl Members {
 fn choose(
     addresses: &[SocketAddr],
     before: &[SocketAddr],
-    from: Option<IpAddr>,
+    from: Option<Outgoing>,
     one: bool,
 ) -> Vec<SocketAddr> {
-    let fits = |address: &&SocketAddr| from.is_none_or(|from| from.is_ipv4() == address.is_ipv4());
+    let fits =
+        |address: &&SocketAddr| from.is_none_or(|from| from.ip().is_ipv4() == address.is_ipv4());
     let mut chosen: Vec<SocketAddr> = addresses.iter().filter(fits).copied().collect();
     if chosen.is_empty() {
         chosen = addresses.to_vec();
@@ -458,7 +459,7 @@ mod tests {
         assert_eq!(choose(&[a, b, six], &[], None, false), [a, b, six]);
         assert_eq!(choose(&[a, b], &[], None, true), [a]);
         assert_eq!(choose(&[a, b], &[b], None, true), [b]);
-        let from = Some("fd00::9".parse().expect("an address"));
+        let from = Some(Outgoing::Preferred("fd00::9".parse().expect("an address")));
         assert_eq!(choose(&[a, b, six], &[], from, false), [six]);
         assert_eq!(choose(&[a], &[], from, false), [a]);
     }

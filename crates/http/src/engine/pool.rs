@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_model::ProxyVersion;
+use tandem_model::{Outgoing, ProxyVersion};
 use tandem_net::{ClientTls, Moment, Socket, TlsName, connect, proxy};
 
 use super::connection::Exchange;
@@ -28,7 +28,7 @@ const IDLE: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub(super) struct Key {
     to: Endpoint,
-    from: Option<IpAddr>,
+    from: Option<Outgoing>,
     tls: Option<Arc<ClientTls>>,
     host: Option<TlsName>,
     /// What was said of the client when it was opened.
@@ -151,9 +151,12 @@ impl Pool {
 }
 
 /// Opens a connection.
-pub(crate) async fn open(to: &Endpoint, from: Option<IpAddr>) -> io::Result<Socket> {
+pub(crate) async fn open(to: &Endpoint, from: Option<Outgoing>) -> io::Result<Socket> {
     match to {
-        Endpoint::Tcp(to) => connect::tcp(*to, from).await,
+        Endpoint::Tcp(to) => match from {
+            Some(Outgoing::Always(from)) => connect::tcp_from(*to, from).await,
+            from => connect::tcp(*to, from.map(Outgoing::ip)).await,
+        },
         Endpoint::Unix(path) => connect::unix(Path::new(&**path)).await,
     }
 }

@@ -101,6 +101,7 @@ impl Record {
                 &snapshot.config.log_format,
                 &AccessRecord {
                     client: conn.peer.ip().to_canonical(),
+                    port: conn.peer.port(),
                     user: b"",
                     method: b"-",
                     target: b"-",
@@ -134,6 +135,12 @@ impl Record {
     }
 }
 
+/// The port that the client's connection came from; 0 where the peer only states the client.
+fn port_of(request: &crate::Request<'_>) -> u16 {
+    let is_peer = request.client == request.peer.ip().to_canonical();
+    if is_peer { request.peer.port() } else { 0 }
+}
+
 /// Counts a request and writes it to the log.
 pub(super) fn end(x: &Exchange<'_>) {
     let (record, config) = (&x.record, &x.snapshot.config);
@@ -164,6 +171,7 @@ pub(super) fn end(x: &Exchange<'_>) {
         &config.log_format,
         &AccessRecord {
             client: request.client,
+            port: port_of(request),
             user: edits.map_or(b"", |edits| edits.user.as_bytes()),
             method: request.method(),
             target: request.target(),

@@ -269,6 +269,7 @@ impl Drop for Passing<'_> {
                 &config.log_format,
                 &AccessRecord {
                     client: self.conn.peer.ip().to_canonical(),
+                    port: self.conn.peer.port(),
                     user: b"",
                     method: b"TCP",
                     target: self.name.as_deref().unwrap_or(&config.name).as_bytes(),

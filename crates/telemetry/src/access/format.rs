@@ -106,6 +106,8 @@ fn json(out: &mut Vec<u8>, stamp: &Stamp<'_>, r: &AccessRecord<'_>) {
     out.extend_from_slice(b"\",\"client\":\"");
     decimal::push_ip(out, r.client);
     out.push(b'"');
+    key(out, "client_port");
+    decimal::push(out, r.port.into());
     for (name, text) in [
         ("user", r.user),
         ("method", r.method),
@@ -158,6 +160,8 @@ fn value(out: &mut Vec<u8>, named: NamedVariable, stamp: &Stamp<'_>, r: &AccessR
         NamedVariable::Time => rfc3339(out, stamp),
         NamedVariable::ClfTime => out.extend_from_slice(stamp.clf.as_bytes()),
         NamedVariable::Client => decimal::push_ip(out, r.client),
+        NamedVariable::ClientPort if r.port == 0 => out.push(b'-'),
+        NamedVariable::ClientPort => decimal::push(out, r.port.into()),
         NamedVariable::User => word(out, or_dash(r.user)),
         NamedVariable::Method => escaped(out, r.method),
         NamedVariable::Uri => escaped(out, r.target),

@@ -233,6 +233,10 @@ fn named(name: &str, at: Spot, acls: &Acls, connection: Connection) -> Result<Ei
             Subject::Header("Content-Length".into()),
             vec!["~[1-9]".into()],
         )),
+        "HTTP_1.0" | "HTTP_1.1" | "HTTP_2.0" => Err(Refusal::new(
+            at,
+            "routes do not ask which version of HTTP a client speaks",
+        )),
         _ => Err(Refusal {
             at,
             message: format!("no such ACL : '{name}'"),

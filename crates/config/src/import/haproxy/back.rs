@@ -82,6 +82,7 @@ impl Translator<'_> {
             }
         }
         self.send_proxy(servers, &mut out);
+        self.source(proxy, servers, &mut out);
         self.retry(proxy, &mut out);
         if let Some(slow) = servers.iter().find_map(|server| server.settings.slow_start)
             && let Some(slow) = units::shown(slow)
@@ -108,6 +109,41 @@ impl Translator<'_> {
         if let Some(version) = version {
             let version = Value::text(format!("v{version}"));
             out.put_at("send-proxy", version, first.line.spot);
+        }
+    }
+
+    /// `source ADDRESS` of the section, or of its servers: one for all of them.
+    fn source(&mut self, proxy: &Proxy<'_>, servers: &[Server], out: &mut Section) {
+        let mut all = None;
+        if let Some(line) = proxy.get("source") {
+            self.verdicts.translated(line.spot);
+            if let Some(word) = line.words.get(2) {
+                let what = "connections come from an address of the machine, by its own ways";
+                self.verdicts.refuse(line.spot, word.spot, what);
+            }
+            match server::source(line.word(1), line.at(1)) {
+                Ok(ip) => all = ip.map(|ip| (ip, line.spot)),
+                Err(refusal) => refusal.tell(line.spot, &mut self.verdicts),
+            }
+        }
+        let of = |server: &Server| {
+            let own = server.settings.source.map(|ip| (ip, server.line.spot));
+            own.or(all)
+        };
+        let mut servers = servers.iter().filter(|server| !server.settings.disabled);
+        let Some(first) = servers.next().map(of) else {
+            return;
+        };
+        let ip = |of: Option<(std::net::IpAddr, Spot)>| of.map(|(ip, _)| ip);
+        if let Some(other) = servers.find(|server| ip(of(server)) != ip(first)) {
+            self.verdicts.refuse(
+                other.line.spot,
+                other.line.spot,
+                "the servers of a backend are reached from one address: `source` of all, or two backends",
+            );
+        }
+        if let Some((ip, spot)) = first {
+            out.put_at("source", Value::text(ip.to_string()), spot);
         }
     }
 

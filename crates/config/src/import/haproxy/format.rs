@@ -68,6 +68,14 @@ fn expression(text: &str, at: Spot) -> Result<String, Refusal> {
     let field = matches!(fetch, "hdr" | "req.hdr" | "req.fhdr");
     // There is one Host, and its case says nothing.
     let host = field && name.eq_ignore_ascii_case("host");
+    if host
+        && matches!(
+            converters,
+            ",field(1,:)" | ",host_only" | ",host_only,lower" | ",lower,host_only"
+        )
+    {
+        return Ok("{host}".into());
+    }
     if !(converters.is_empty() || host && converters == ",lower") {
         return Err(refused());
     }
@@ -85,6 +93,7 @@ fn expression(text: &str, at: Spot) -> Result<String, Refusal> {
         "path" | "pathq" if fetch == "path" => "{path}".into(),
         "pathq" | "url" | "capture.req.uri" => "{uri}".into(),
         "query" => "{query}".into(),
+        "base" => "{header:Host}{path}".into(),
         "method" | "capture.req.method" => "{method}".into(),
         "unique-id" | "uuid" | "rand" if fetch != "rand" => "{request-id}".into(),
         "hdr" | "req.hdr" | "req.fhdr" if !name.is_empty() => format!("{{header:{name}}}"),

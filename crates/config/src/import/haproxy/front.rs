@@ -107,16 +107,23 @@ impl Translator<'_> {
                 out.put_at("errors", Value::Table(table), spot);
             }
             let logs = self.logs(proxy);
+            let format = self.log_format(proxy, logs).map(Value::text);
+            let mut log = Table::default();
             if self.options.direct {
                 let path = self.options.access_log.as_str();
-                out.put(
-                    "log",
-                    if logs && !path.is_empty() {
-                        Value::text(path)
-                    } else {
-                        Value::plain(false)
-                    },
-                );
+                if logs && !path.is_empty() {
+                    log.put("file", Value::text(path));
+                } else {
+                    out.put("log", Value::plain(false));
+                }
+            }
+            match (format, log.get("file").cloned()) {
+                (Some(format), file) if file.is_some() || !self.options.direct => {
+                    log.put("format", format);
+                    out.put("log", Value::Table(log));
+                }
+                (_, Some(file)) => out.put("log", file),
+                _ => {}
             }
             if proxy.is_tcp() {
                 out.put("mode", Value::text("tcp"));

@@ -14,6 +14,7 @@ mod elements;
 mod foresee;
 mod format;
 mod front;
+mod log_format;
 mod maps;
 mod order;
 mod pages;

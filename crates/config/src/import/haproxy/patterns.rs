@@ -86,10 +86,9 @@ pub(crate) fn pattern(
             value.to_owned()
         }
         Match::Length => {
-            let length: u16 = value
-                .parse()
-                .map_err(|_| format!("'{value}' is no length"))?;
-            format!("^.{{{length}}}$")
+            let regex = format!("^(?s:.{{{value}}})$");
+            checked(&regex)?;
+            regex
         }
         Match::Found => String::new(),
     };
@@ -148,7 +147,8 @@ mod tests {
             (Match::Dir, "img", "~(^|/)img(/|$)"),
             (Match::Regex, r"\.(gif|png)$", r"~\.(gif|png)$"),
             (Match::Exact, "/a*b", r"~^/a\*b$"),
-            (Match::Length, "4", "~^.{4}$"),
+            (Match::Length, "4", "~^(?s:.{4})$"),
+            (Match::Length, "4,", "~^(?s:.{4,})$"),
         ] {
             assert_eq!(
                 pattern(how, value, false, false).unwrap().as_deref(),

@@ -1,8 +1,11 @@
 //! `server`, `default-server` and `server-template`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::report::Verdicts;
+use super::super::sources::Spot;
+use super::acl::Refusal;
 use super::units::{self, MILLISECONDS};
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
@@ -24,6 +27,8 @@ pub(crate) struct Settings {
     pub slow_start: Option<Duration>,
     pub tls: Option<Tls>,
     pub proxy: Option<u8>,
+    /// The address that connections to it come from.
+    pub source: Option<IpAddr>,
 }
 
 /// TLS towards a server.
@@ -172,7 +177,7 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ("enabled", 0, ""),
 ];
 
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 22] = [
     "check",
     "inter",
     "fastinter",
@@ -194,7 +199,25 @@ const KNOWN: [&str; 21] = [
     "send-proxy-v2",
     "addr",
     "proto",
+    "source",
 ];
+
+/// The address of `source ADDRESS`; `None` leaves it to the system.
+pub(crate) fn source(text: &str, at: Spot) -> Result<Option<IpAddr>, Refusal> {
+    let text = text
+        .strip_prefix("ipv4@")
+        .or(text.strip_prefix("ipv6@"))
+        .unwrap_or(text);
+    if matches!(text, "*" | "0.0.0.0" | "::" | "0.0.0.0:0") {
+        return Ok(None);
+    }
+    let plain = text.strip_suffix(":0").filter(|text| !text.contains(':'));
+    let ip = plain.unwrap_or(text).parse().map(Some);
+    ip.map_err(|_| {
+        let message = format!("'{text}' is no address alone: the port is the system's to choose");
+        Refusal::new(at, message)
+    })
+}
 
 /// Reads the settings among `words` on top of `settings`.
 fn settings(
@@ -271,6 +294,18 @@ fn settings(
                         "`sni` that is worked out for each request is the server's name here",
                     ),
                 }
+            }
+            "source" => {
+                at += 1;
+                settings.source = source(argument, next.map_or(word.spot, |next| next.spot))
+                    .map_err(|refusal| refusal.tell(line.spot, verdicts))
+                    .ok()
+                    .flatten();
+            }
+            "usesrc" | "interface" => {
+                at += 1;
+                let what = "connections come from an address of the machine, by its own ways";
+                verdicts.refuse(line.spot, word.spot, what);
             }
             "send-proxy" => settings.proxy = Some(1),
             "send-proxy-v2" | "send-proxy-v2-ssl" | "send-proxy-v2-ssl-cn" => {

@@ -202,7 +202,12 @@ const PROCESS: &[Row] = &[
     without("no log", ALL, (0, 0), LOGS),
     without("log-send-hostname", GLOBAL, (0, 1), LOGS),
     without("log-tag", GLOBAL | ALL, (1, 1), LOGS),
-    without("log-format", DFRONT, (1, MANY), LOGS),
+    to(
+        "log-format",
+        DFRONT,
+        (1, MANY),
+        "`format` of the listener's log, where all of its variables are known to it; else the log is in combined form",
+    ),
     without("log-format-sd", DFRONT, (1, MANY), LOGS),
     without("error-log-format", DFRONT, (1, MANY), LOGS),
     to(
@@ -654,11 +659,11 @@ const BACKENDS: &[Row] = &[
         (1, MANY),
         "a route to a backend of this server alone, before the others",
     ),
-    refused(
+    to(
         "source",
         DBACK,
         (1, MANY),
-        "the address that connections to servers come from is the system's to choose",
+        "`source` of the backend: the address that connections to servers come from",
     ),
     to(
         "stick on",

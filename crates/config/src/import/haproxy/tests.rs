@@ -841,3 +841,95 @@ fn a_variable_that_is_known_for_each_request_only_is_refused_where_it_is_read() 
         assert!(said.contains(words), "{front}: {said}");
     }
 }
+
+#[test]
+fn connections_to_servers_come_from_one_address() {
+    for (lines, wanted) in [
+        ("source 10.0.0.5", r#""10.0.0.5""#),
+        ("source 10.0.0.5:0", r#""10.0.0.5""#),
+        ("source ::1", r#""::1""#),
+        ("source *", ""),
+    ] {
+        assert_eq!(line_of_backend(lines, "source "), wanted, "{lines}");
+    }
+    for (lines, words) in [
+        ("source 10.0.0.5 usesrc clientip", "by its own ways"),
+        ("source 10.0.0.5:2000", "no address alone"),
+        ("server d 127.0.0.1:84 source 10.0.0.5", "from one address"),
+        ("source banana", "no address alone"),
+        (
+            "http-send-name-header X-Server",
+            "servers are not told their names",
+        ),
+    ] {
+        let said = refused("default_backend b1", lines);
+        assert!(said.contains(words), "{lines}: {said}");
+    }
+}
+
+#[test]
+fn what_a_condition_looks_at_is_said_by_routes_or_it_is_refused() {
+    for (condition, wanted) in [
+        (
+            "path_len gt 3",
+            "{ path = \"~^(?s:.{4,})$\", to = \"b2\" },",
+        ),
+        ("method -i get", "{ method = \"GET\", to = \"b2\" },"),
+        (
+            "req.hdr(host),field(1,:) a.example",
+            "{ host = \"a.example\", to = \"b2\" },",
+        ),
+        ("src -m found", "{ to = \"b2\" },"),
+        (
+            "req.fhdr(X-A),upper -m str ABC",
+            "{ header = { X-A = \"~(?i)^ABC$\" }, to = \"b2\" },",
+        ),
+        ("dst_port 8080", "{ to = \"b2\" },"),
+        ("ssl_fc,not", ""),
+    ] {
+        let front = format!("use_backend b2 if {{ {condition} }}\ndefault_backend b1");
+        if wanted.is_empty() {
+            assert!(
+                refused(&front, "").contains("is not translated"),
+                "{condition}"
+            );
+            continue;
+        }
+        let routes = routes(&front, "");
+        assert_eq!(routes.lines().nth(1), Some(wanted), "{condition}");
+    }
+    for (condition, words) in [
+        ("src -m reg ^10", "compared with networks"),
+        ("method -m beg P", "named as a whole"),
+        ("urlp(a,;) 1", "parted by &"),
+        ("path,lower -m str /ABC", "never found"),
+        ("path_len 4x", "no length"),
+        ("req.ver 1.1", "which version of HTTP"),
+        ("hdr_ip(X-A) 10.0.0.1", "'hdr_ip' is not translated"),
+    ] {
+        let said = refused(&format!("http-request deny if {{ {condition} }}"), "");
+        assert!(said.contains(words), "{condition}: {said}");
+    }
+    let said = refused("http-request deny if HTTP_1.0", "");
+    assert!(said.contains("which version of HTTP"), "{said}");
+}
+
+#[test]
+fn a_log_format_is_that_of_the_log_or_it_is_told_why_not() {
+    let log = |front: &str| {
+        let made = made(&format!("{front}\ndefault_backend b1"), "");
+        assert!(refusals(&made).is_empty(), "{front}");
+        let line = made.text.lines().find(|line| line.starts_with("log "));
+        line.unwrap_or_default().to_owned()
+    };
+    let wanted = r#"log      = { format = "{client}:{client-port} {status} {header:X-A}" }"#;
+    let known = "log 127.0.0.1 local0\nhttp-request set-var(txn.a) req.hdr(X-A)\nlog-format \"%ci:%cp %ST %[var(txn.a)]\"";
+    assert_eq!(log(known), wanted);
+    for other in [
+        "log 127.0.0.1 local0\nlog-format \"%ci %tsc\"",
+        "log-format %ci",
+        "log 127.0.0.1 local0\nlog-format %ci\noption httplog",
+    ] {
+        assert_eq!(log(other), "", "{other}");
+    }
+}

@@ -8,7 +8,7 @@ use super::super::patterns::Match;
 use super::super::variables::Setting;
 use super::super::words::Word;
 use super::questions::{
-    base, constant, counted, fixed, from_file, networks, numbers, text_question,
+    base, constant, counted, fixed, from_file, lengths, networks, numbers, text_question,
 };
 use super::{Acls, Connection, Criterion, Refusal, literal};
 use crate::suggest::did_you_mean;
@@ -22,6 +22,15 @@ pub(super) struct Fetch {
     pub counted: bool,
     /// Of a field, the whole value and not each element of a list.
     pub whole: bool,
+    /// It is made small or large before it is compared.
+    pub case: Option<Case>,
+}
+
+/// What a converter has made of the letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Case {
+    Lower,
+    Upper,
 }
 
 /// Endings of the old names, which say how to match.
@@ -50,9 +59,25 @@ impl Fetch {
             rest = &inner[end + 1..];
         }
         let mut fold = false;
+        let mut case = None;
+        // There is one Host, and its port is not compared.
+        let is_host = name.ends_with("hdr")
+            && arg.as_deref().is_some_and(|arg| {
+                arg.split(',')
+                    .next()
+                    .is_some_and(|arg| arg.trim().eq_ignore_ascii_case("host"))
+            });
+        let without_port = ["field(1,:)", "host_only", "host_only()"];
+        let rest = without_port
+            .iter()
+            .filter(|_| is_host)
+            .fold(rest.to_owned(), |rest, port| {
+                rest.replacen(&format!(",{port}"), "", 1)
+            });
         for converter in rest.split(',').filter(|c| !c.is_empty()) {
             match converter {
-                "lower" => fold = true,
+                "lower" => (fold, case) = (true, Some(Case::Lower)),
+                "upper" => (fold, case) = (true, Some(Case::Upper)),
                 "url_dec" | "url_dec()" | "normalize" => {}
                 other => {
                     return Err(Refusal::new(
@@ -92,6 +117,7 @@ impl Fetch {
             fold,
             counted,
             whole,
+            case,
         })
     }
 }
@@ -137,12 +163,28 @@ impl Criterion {
             return Err(Refusal::new(self.line, "a criterion is missing"));
         };
         let mut fetch = Fetch::read(first)?;
-        let values = self.values(&mut fetch)?;
+        let mut values = self.values(&mut fetch)?;
+        if fetch.how == Match::Length {
+            values = lengths(&values)?;
+        }
+        if let Some(case) = fetch.case.filter(|_| fetch.how != Match::Regex) {
+            let never = |value: &&Word| match case {
+                Case::Lower => value.text.chars().any(char::is_uppercase),
+                Case::Upper => value.text.chars().any(char::is_lowercase),
+            };
+            if let Some(value) = values.iter().find(never).filter(|_| !self.is_folded()) {
+                let message = format!("'{}' is never found behind this converter", value.text);
+                return Err(Refusal::new(value.spot, message));
+            }
+        }
         let words: Vec<&str> = values.iter().map(|value| value.text.as_str()).collect();
         if let Some(excess) = Excess::read(&fetch.name, fetch.arg.as_deref(), &words, first.spot) {
             return Ok(literal(Subject::Excess(excess?), Vec::new()));
         }
         let text = |note: &mut dyn FnMut(&'static str), subject: Subject, in_list: bool| {
+            if fetch.how == Match::Length && matches!(subject, Subject::Path) {
+                note("the length is that of the path in its normal form, decoded");
+            }
             if matches!(subject, Subject::Path) && fetch.name == "url" {
                 note("the path alone is compared, without the query");
             }
@@ -197,6 +239,11 @@ impl Criterion {
                     .clone()
                     .filter(|name| !name.is_empty())
                     .ok_or_else(|| Refusal::new(first.spot, "which name? (NAME)"))?;
+                if name.contains(',') {
+                    let message =
+                        "parameters are those behind the ?, parted by &, of just this name";
+                    return Err(Refusal::new(first.spot, message));
+                }
                 let subject = if fetch.name == "urlp" {
                     Subject::Query(name)
                 } else {
@@ -207,19 +254,26 @@ impl Criterion {
                 }
                 text(note, subject, false)
             }
-            "method" => Ok(literal(
-                Subject::Method,
-                values
-                    .iter()
-                    .map(|value| {
-                        if fetch.fold {
-                            value.text.to_uppercase()
-                        } else {
-                            value.text.clone()
-                        }
-                    })
-                    .collect(),
-            )),
+            "method" if fetch.how == Match::Found => Ok(Either::always()),
+            "method" if fetch.how != Match::Exact => {
+                let message = "a method is named as a whole: method GET POST";
+                Err(Refusal::new(first.spot, message))
+            }
+            "method" => {
+                let text = |value: &Word| {
+                    if fetch.fold {
+                        value.text.to_uppercase()
+                    } else {
+                        value.text.clone()
+                    }
+                };
+                let list: Vec<String> = values.iter().map(text).collect();
+                Ok(if list.is_empty() {
+                    Either::never()
+                } else {
+                    literal(Subject::Method, list)
+                })
+            }
             "sni" => {
                 fetch.fold = true;
                 text_question(Subject::Sni, &fetch, &values, false)
@@ -238,6 +292,11 @@ impl Criterion {
                 }
                 _ => Err(Refusal::new(first.spot, "which list? http_auth(LIST)")),
             },
+            "src" if fetch.how == Match::Found => Ok(Either::always()),
+            "src" if !matches!(fetch.how, Match::Exact | Match::Number) => {
+                let message = "an address is compared with networks: src 10.0.0.0/8";
+                Err(Refusal::new(first.spot, message))
+            }
             "src" => networks(&values),
             "always_true" => Ok(Either::always()),
             "always_false" => Ok(Either::never()),
@@ -251,12 +310,21 @@ impl Criterion {
                 Some(port) => numbers(u64::from(port), &values, first.spot).map(Either::constant),
                 None => Ok(Either::never()),
             },
+            "version" => Err(Refusal::new(
+                first.spot,
+                "routes do not ask which version of HTTP a client speaks",
+            )),
             other => Err(Refusal {
                 at: first.spot,
                 message: format!("'{other}' is not translated as a condition"),
                 hint: did_you_mean(&first.text, KNOWN),
             }),
         }
+    }
+
+    /// Whether a flag says that case does not count.
+    fn is_folded(&self) -> bool {
+        self.words.iter().skip(1).any(|word| word.text == "-i")
     }
 
     /// What it asks of a variable: the same of what that is set to.

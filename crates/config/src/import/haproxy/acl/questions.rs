@@ -128,6 +128,7 @@ pub(super) fn base(fetch: &Fetch, values: &[Word], at: Spot) -> Result<Either, R
                 fold: true,
                 counted: false,
                 whole: true,
+                case: None,
             },
             &[Word {
                 text: host.into(),
@@ -148,6 +149,40 @@ pub(super) fn base(fetch: &Fetch, values: &[Word], at: Spot) -> Result<Either, R
         all = all.or(both).map_err(Refusal::too_many(at))?;
     }
     Ok(all)
+}
+
+/// Lengths as regular expressions repeat them: `4`, `2:10`, `gt 5` are `4`, `2,10` and `6,`.
+pub(super) fn lengths(values: &[Word]) -> Result<Vec<Word>, Refusal> {
+    let mut list = Vec::new();
+    let mut operator = "eq";
+    for value in values {
+        let wrong = || Refusal::new(value.spot, format!("'{}' is no length", value.text));
+        let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+        let text = match value.text.as_str() {
+            op @ ("eq" | "ge" | "gt" | "le" | "lt") => {
+                operator = op;
+                continue;
+            }
+            text => match text.split_once(':') {
+                Some((low, "")) => format!("{},", number(low)?),
+                Some(("", high)) => format!("0,{}", number(high)?),
+                Some((low, high)) => format!("{},{}", number(low)?, number(high)?),
+                None => match (operator, number(text)?) {
+                    ("ge", n) => format!("{n},"),
+                    ("gt", n) => format!("{},", n + 1),
+                    ("le", n) => format!("0,{n}"),
+                    ("lt", 0) => continue,
+                    ("lt", n) => format!("0,{}", n - 1),
+                    (_, n) => n.to_string(),
+                },
+            },
+        };
+        list.push(Word {
+            text,
+            spot: value.spot,
+        });
+    }
+    Ok(list)
 }
 
 /// How often a field is there: 0, or at least once.
