@@ -269,6 +269,10 @@ pub trait Attempts {
     fn is_out(&self) -> bool {
         false
     }
+    /// Whether a request's body has to be there as a whole before a server gets any of it.
+    fn wants_whole(&self) -> bool {
+        false
+    }
     /// The request is over.
     fn done(&mut self, outcome: &Outcome);
     /// The service's name, for the log.

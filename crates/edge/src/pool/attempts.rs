@@ -256,6 +256,10 @@ impl Attempts for PoolAttempts {
         Poll::Ready(place.map(|server| self.go(server)))
     }
 
+    fn wants_whole(&self) -> bool {
+        self.call.is_some()
+    }
+
     fn is_out(&self) -> bool {
         // Without checks nobody knows: a server that refused is only left alone for a moment.
         self.settings.check.timing().is_some() && !self.pool.is_usable()

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::buffers::{Buf, Buffers};
 use super::client::{Client, Wire};
+use super::held::Held;
 use crate::chunked::Chunked;
 use crate::head::{BodyLength, MAX_HEAD};
 use crate::trailers;
@@ -22,6 +23,8 @@ pub(super) enum BodyError {
     Malformed,
     /// It is larger than it may be.
     TooLarge,
+    /// It was to be held on a disk, which failed or has no room.
+    Disk,
 }
 
 /// A part of a body.
@@ -49,6 +52,8 @@ pub(super) struct Body<'a> {
     /// Decoded bytes after `first`, while all of it fits [`REPLAY`].
     kept: Vec<u8>,
     lost: bool,
+    /// All of it, where it is held until it is whole and too large to be kept.
+    held: Option<Held>,
     /// How much more may come of a body that does not say its length.
     allowed: u64,
     /// The lines of the fields behind it that may be passed on, when it has ended.
@@ -66,6 +71,7 @@ impl<'a> Body<'a> {
             raw: None,
             kept: Vec::new(),
             lost: false,
+            held: None,
             allowed: u64::MAX,
             trailers: Vec::new(),
             buffers: buffers.clone(),
@@ -130,7 +136,37 @@ impl<'a> Body<'a> {
 
     /// Whether what was read of it can be sent again.
     pub fn can_replay(&self) -> bool {
-        !self.lost
+        !self.lost || self.held.is_some()
+    }
+
+    /// It as a whole, where it is held.
+    pub fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+
+    /// Reads some of it, to be held until it is whole.
+    pub async fn hold(&mut self, client: &Client) -> Result<(), BodyError> {
+        let begun = self.first.len() + self.kept.len();
+        let fits = match self.left() {
+            Some(left) => left.saturating_add(begun as u64) <= REPLAY as u64,
+            // Nothing more than what is kept may be needed.
+            None => begun == 0,
+        };
+        if self.held.is_none() && !fits {
+            let mut held = Held::begin().await.map_err(|_| BodyError::Disk)?;
+            let begun = [self.first, &self.kept].concat();
+            held.add(begun).await.map_err(|_| BodyError::Disk)?;
+            (self.first, self.kept, self.lost) = (b"", Vec::new(), true);
+            self.held = Some(held);
+        }
+        let mut held = self.held.take();
+        let piece = self.next(client).await?;
+        if let Some(held) = &mut held {
+            let added = held.add(piece.data.to_vec()).await;
+            added.map_err(|_| BodyError::Disk)?;
+        }
+        self.held = held;
+        Ok(())
     }
 
     /// Whether it can be sent again whatever comes of it: it is known to be small, or not to be there.

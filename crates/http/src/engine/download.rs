@@ -14,7 +14,7 @@ use super::stream::{End, Moved, PIECE, WORTH, stream};
 use super::upload::{Framing, emit};
 use super::{reply, tunnel};
 use crate::chunked::Chunked;
-use crate::fastcgi::{Answer, Records};
+use crate::fastcgi::{self, Answer, Records};
 use crate::handler::{Cause, Stage, Upstream};
 use crate::head::MAX_HEAD;
 use crate::policy::compress::Encoder;
@@ -61,7 +61,10 @@ fn complain(x: &Exchange<'_>, complaints: &[u8]) {
     }
     let events = x.conn.shared().telemetry.events.clone();
     let service = x.record.service.clone().unwrap_or_default();
-    let lines = complaints.to_vec();
+    let mut lines = complaints.to_vec();
+    if lines.len() == fastcgi::COMPLAINTS {
+        lines.extend_from_slice(b" ... (there was more)");
+    }
     // The log may make who writes to it wait.
     tokio::task::spawn_blocking(move || {
         for line in lines.split(|&b| b == b'\n').map(<[u8]>::trim_ascii_end) {
@@ -477,6 +480,7 @@ impl Download<'_, '_> {
             let data = data.map_err(|_| Down::Server(Cause::Malformed))?;
             buf.drop_last(length - data);
             if data > 0 {
+                self.hear();
                 return Ok(true);
             }
         }
@@ -484,7 +488,11 @@ impl Download<'_, '_> {
 
     /// Reads more from the server; `false` at its end.
     async fn read(&mut self, buf: &mut Buf) -> Result<bool, Down> {
-        self.flow.clock.allow(self.upstream.timeouts.body);
+        // What a program complains about is no answer yet.
+        let in_records = self.records.is_some();
+        if !in_records || self.flow.heard.get() {
+            self.flow.clock.allow(self.upstream.timeouts.body);
+        }
         // The answer's beginning was just waited for; what reads more and more of a body has to mind others' turns.
         let told = if self.flow.heard.get() {
             None
@@ -499,12 +507,19 @@ impl Download<'_, '_> {
             Ok(0) => Ok(false),
             Ok(n) => {
                 buf.fill(n);
-                if !self.flow.heard.replace(true) {
-                    self.x.record.first_byte = Some(self.flow.clock.now());
+                if !in_records {
+                    self.hear();
                 }
                 Ok(true)
             }
             Err(_) => Err(Down::Server(Cause::Broken)),
+        }
+    }
+
+    /// A byte of the answer is there.
+    fn hear(&mut self) {
+        if !self.flow.heard.replace(true) {
+            self.x.record.first_byte = Some(self.flow.clock.now());
         }
     }
 

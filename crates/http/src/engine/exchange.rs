@@ -15,11 +15,12 @@ use tandem_net::Socket;
 use tandem_telemetry::{Phase, Stopped};
 
 use super::body::{Body, BodyError};
-use super::clock::{Clock, Elapsed};
+use super::clock::Clock;
 use super::connection::{After, Exchange, Outs};
 use super::download::{Down, Download};
 use super::forward::{failure, is_repeatable};
 use super::gone::Watch;
+use super::held::{Held, NO_ROOM};
 use super::reply::TOO_LARGE;
 use super::upload::{Framing, UploadError, upload};
 use crate::fastcgi::{self, Call, Records};
@@ -93,12 +94,6 @@ pub(super) async fn exchange(
         if let Err(stopped) = conn.send(go_on, x.snapshot.config.timeouts.body).await {
             return Done::Stopped(stopped, Phase::Request);
         }
-    }
-    if upstream.fastcgi.is_some()
-        && body.left().is_none()
-        && let Err(done) = gather(x, body).await
-    {
-        return done;
     }
     let out = &mut *outs.request_out;
     out.clear();
@@ -185,6 +180,7 @@ pub(super) async fn exchange(
             Done::Refused(strictness::CHUNKS.status, strictness::CHUNKS.words)
         }
         End::Upload(BodyError::TooLarge) if !flow.answering.get() => Done::Refused(413, TOO_LARGE),
+        End::Upload(BodyError::Disk) if !flow.answering.get() => Done::Refused(503, NO_ROOM),
         End::Upload(_) if !flow.answering.get() => Done::Stopped(Stopped::Client, Phase::Request),
         End::Upload(_) | End::Gone if flow.answering.get() => {
             Done::Stopped(Stopped::Client, Phase::Body)
@@ -205,35 +201,10 @@ pub(super) async fn exchange(
     }
 }
 
-/// What is said of a body that would have to be held until its length is known.
-const NO_LENGTH: &str = "this program wants to know how long a body is before it begins";
-
-/// Reads a body that does not say its length, which parameters have to, as far as it may be kept.
-async fn gather(x: &Exchange<'_>, body: &mut Body<'_>) -> Result<(), Done> {
-    let (conn, limit) = (x.conn, x.snapshot.config.timeouts.body);
-    while !body.is_complete() {
-        let read = async { body.next(&conn.client).await.map(drop) };
-        match conn.clock.limit(limit, read).await {
-            Ok(Ok(())) if body.can_replay() => {}
-            Ok(Ok(())) => return Err(Done::Refused(411, NO_LENGTH)),
-            Ok(Err(BodyError::Malformed)) => {
-                let rule = strictness::CHUNKS;
-                return Err(Done::Refused(rule.status, rule.words));
-            }
-            Ok(Err(BodyError::TooLarge)) => return Err(Done::Refused(413, TOO_LARGE)),
-            Ok(Err(BodyError::Gone)) => {
-                return Err(Done::Stopped(Stopped::Client, Phase::Request));
-            }
-            Err(Elapsed) => return Err(Done::Refused(408, "the body did not come in time")),
-        }
-    }
-    Ok(())
-}
-
 /// Appends the request as a program gets it that speaks FastCGI: made of the head that a server of HTTP would get.
 fn write_call(x: &Exchange<'_>, call: &Call, head: &[u8], body: &Body<'_>, out: &mut Vec<u8>) {
     let (first, kept) = body.begun();
-    let begun = (first.len() + kept.len()) as u64;
+    let held = body.held().map_or(0, Held::len);
     let request = &x.request;
     // The port of the connection is that of the client only when that opened it.
     let is_peer = request.client == request.peer.ip().to_canonical();
@@ -249,7 +220,8 @@ fn write_call(x: &Exchange<'_>, call: &Call, head: &[u8], body: &Body<'_>, out: 
             server: x.conn.client.local_address(),
             secure: request.secure,
             user: x.edits.as_deref().map_or("", |edits| &edits.user),
-            length: begun + body.left().unwrap_or(0),
+            // It is there as a whole.
+            length: held + (first.len() + kept.len()) as u64,
         },
     );
 }

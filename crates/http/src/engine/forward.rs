@@ -14,6 +14,7 @@ use super::clock::{Clock, Elapsed};
 use super::connection::{After, Conn, Exchange, Outs};
 use super::exchange::{Done, exchange};
 use super::gone::Watch;
+use super::held::hold;
 use super::pool::{Alike, Key};
 use super::reply;
 use crate::handler::{Attempts, Cause, Failure, Outcome, Queue, Stage, Upstream};
@@ -72,6 +73,13 @@ pub(super) async fn forward(
         first_byte: None,
     };
     x.record.service = Some(tries.attempts.service().clone());
+    // Before a server is chosen: it has room for others until then.
+    if tries.attempts.wants_whole()
+        && !body.is_complete()
+        && let Err(done) = Box::pin(hold(x, body)).await
+    {
+        return ended(x, tries, body, done, outs).await;
+    }
     loop {
         let mut next = tries.attempts.next(tries.failure.as_ref());
         if next.is_none() && tries.failure.is_none_or(|failure| failure.retryable) {
@@ -133,24 +141,40 @@ pub(super) async fn forward(
                 let _ = tries.attempts.next(Some(&failure));
                 return Forwarded::Answered(After::Abort);
             }
-            Done::Refused(status, words) => {
-                let mut page = reply::page(status, words, tries.attempts.service());
-                page.close = true;
-                let by = match status {
-                    408 => Stopped::ClientTimeout,
-                    _ => Stopped::Refused,
-                };
-                x.record.end_by(by, Phase::Request);
-                let after = reply::bytes(x, body, page, outs.response_out).await;
-                tries.status = x.record.status;
-                return Forwarded::Answered(after);
-            }
-            Done::Stopped(stopped, phase) => {
-                x.record.end_by(stopped, phase);
-                tries.status = 0;
-                return Forwarded::Answered(After::Abort);
+            done @ (Done::Refused(..) | Done::Stopped(..)) => {
+                return ended(x, tries, body, done, outs).await;
             }
         }
+    }
+}
+
+/// What is done where the client's part of an exchange went wrong.
+async fn ended(
+    x: &mut Exchange<'_>,
+    mut tries: Tries<'_>,
+    body: &mut Body<'_>,
+    done: Done,
+    outs: &mut Outs<'_>,
+) -> Forwarded {
+    tries.status = 0;
+    match done {
+        Done::Refused(status, words) => {
+            let mut page = reply::page(status, words, tries.attempts.service());
+            page.close = true;
+            let by = match status {
+                408 => Stopped::ClientTimeout,
+                _ => Stopped::Refused,
+            };
+            x.record.end_by(by, Phase::Request);
+            let after = reply::bytes(x, body, page, outs.response_out).await;
+            tries.status = x.record.status;
+            Forwarded::Answered(after)
+        }
+        Done::Stopped(stopped, phase) => {
+            x.record.end_by(stopped, phase);
+            Forwarded::Answered(After::Abort)
+        }
+        _ => Forwarded::Answered(After::Abort),
     }
 }
 

@@ -18,6 +18,7 @@ mod download;
 mod exchange;
 mod forward;
 mod gone;
+mod held;
 mod http2;
 mod meters;
 mod opening;

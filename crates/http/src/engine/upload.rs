@@ -10,6 +10,7 @@ use super::body::{Body, BodyError};
 use super::client::Wire;
 use super::connection::Conn;
 use super::exchange::{Flow, Waits};
+use super::held::Held;
 use super::stream::{End, Moved, PIECE, WORTH, stream};
 use crate::fastcgi;
 
@@ -50,6 +51,9 @@ pub(super) async fn upload(
         flow.clock.allow(limit);
     };
     flow.clock.allow(limit);
+    if let Some(held) = body.held() {
+        return upload_held(socket, held, out, framing, took).await;
+    }
     let mut last = body.is_complete();
     let (first, kept) = body.begun();
     let end = last.then(|| body.trailers());
@@ -88,6 +92,26 @@ pub(super) async fn upload(
         flow.left.set(body.left());
     }
     body.release();
+    Ok(())
+}
+
+/// Sends the head in `out` and a body that is held.
+async fn upload_held(
+    socket: &Socket,
+    held: &Held,
+    out: &mut Vec<u8>,
+    framing: Framing,
+    took: impl Fn(usize),
+) -> Result<(), UploadError> {
+    let mut at = 0;
+    while at < held.len() {
+        let piece = held.piece(at).await;
+        let piece = piece.map_err(|_| UploadError::Body(BodyError::Disk))?;
+        at += piece.len() as u64;
+        let end = (at == held.len()).then_some(&b""[..]);
+        let sent = emit_all(socket, out, &piece, framing, end, &took).await;
+        sent.map_err(|_| UploadError::Server)?;
+    }
     Ok(())
 }
 

@@ -14,5 +14,5 @@ mod script;
 
 pub(crate) use answer::Answer;
 pub(crate) use params::{Facts, write};
-pub(crate) use records::{MOST, Records, end_of_body, header};
+pub(crate) use records::{COMPLAINTS, MOST, Records, end_of_body, header};
 pub use script::Call;

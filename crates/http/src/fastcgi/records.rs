@@ -66,7 +66,7 @@ pub(crate) struct Records {
 }
 
 /// How much of what a program complains about is kept, of one answer.
-const COMPLAINTS: usize = 4096;
+pub(crate) const COMPLAINTS: usize = 4096;
 
 impl Records {
     /// Whether the answer has ended, and as a program says that has answered.
