@@ -146,18 +146,20 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// The values for which something holds, and when: one after the other.
+    /// The values for which something holds, and when: one after the other. `holds` is told, too, of those that are neither
+    /// empty nor `0` whatever they are.
     pub fn held(
         &mut self,
         name: &str,
         here: Here<'_, 'a>,
         spot: Spot,
-        holds: &dyn Fn(&str) -> Option<bool>,
+        holds: &dyn Fn(&str, bool) -> Option<bool>,
     ) -> Result<Chosen, String> {
         let chosen = self.chosen(name, here, spot)?.merged();
         let mut held = Vec::new();
-        for value in chosen.values() {
-            let held_by = holds(value);
+        let known = chosen.entries.iter().map(|entry| entry.is_something);
+        for (value, is_something) in chosen.values().zip(known.chain([false])) {
+            let held_by = holds(value, is_something);
             held.push(
                 held_by.ok_or_else(|| format!("\"{value}\" is worked out for each request"))?,
             );

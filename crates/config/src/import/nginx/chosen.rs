@@ -17,6 +17,8 @@ pub(crate) struct Entry {
     pub value: String,
     /// The expression that the path fits then, whose finds the value may have; and whether case does not matter to it.
     pub found: Option<(String, bool)>,
+    /// The value is neither empty nor `0`, whatever it is then.
+    pub is_something: bool,
 }
 
 impl Entry {
@@ -25,6 +27,7 @@ impl Entry {
             when,
             value,
             found: None,
+            is_something: false,
         }
     }
 }
@@ -77,6 +80,7 @@ impl Chosen {
         for entry in self.entries {
             if let Some(last) = entries.last_mut()
                 && last.value == entry.value
+                && last.is_something == entry.is_something
                 && last.found.is_none()
                 && entry.found.is_none()
                 && let Ok(both) = last.when.clone().or(entry.when.clone())

@@ -78,7 +78,8 @@ impl<'a> Translator<'a> {
         routes: &mut Vec<Route>,
     ) {
         let (spot, name) = (directive.spot, asked.variable.as_str());
-        let holds = |value: &str| match asked.wanted {
+        let holds = |value: &str, something: bool| match asked.wanted {
+            Wanted::Present if something => Some(true),
             Wanted::Present => is_something(value),
             _ if value.contains('$') => None,
             _ => Some(asked.holds(value)),

@@ -197,6 +197,19 @@ impl Variable {
         for (when, value) in &self.entries {
             let mut entry = Entry::new(self.asked(when, door, &mut *note)?, value.clone());
             let finds = ('1'..='9').any(|n| value.contains(&format!("${n}")));
+            // What the entry has asked for.
+            let names = [format!("${}", self.source), format!("${{{}}}", self.source)];
+            if names.contains(value) {
+                let fits_nothing = |regex: &str, fold| {
+                    let wanted = Wanted::Regex(fold);
+                    !wanted.holds(regex, "") && !wanted.holds(regex, "0")
+                };
+                entry.is_something = match when {
+                    When::Is(text) => !matches!(text.as_str(), "" | "0"),
+                    When::Matches { regex, fold } => fits_nothing(regex, *fold),
+                    When::From(_) => true,
+                };
+            }
             match when {
                 When::Matches { regex, fold } if finds => {
                     if !matches!(self.source.as_str(), "uri" | "document_uri") {
@@ -500,6 +513,14 @@ mod tests {
             (
                 &fills("map $arg_a $m { default $n; } map $arg_b $n { default $m; }"),
                 "is made of itself",
+            ),
+            (
+                "map $http_x $m { ~a* $http_x; } server { listen 81; if ($m) { return 200 $m; } return 204; }",
+                "worked out for each request",
+            ),
+            (
+                "map $http_x $m { ~a $http_x; } server { listen 81; if ($m = a) { return 200 $m; } return 204; }",
+                "worked out for each request",
             ),
             (
                 "map $uri $m { ~a 1; } server { listen 81; location ~ ^/(x) { return 200 $1$m; } }",
