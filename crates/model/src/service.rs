@@ -204,6 +204,8 @@ pub struct FastCgi {
     pub root: Option<PathBuf>,
     /// How the names of scripts end, with the dot; empty where every file is one.
     pub extension: String,
+    /// What follows a script in the path is handed to it; else such a path is no script's.
+    pub path_info: bool,
     /// The script of a directory.
     pub index: String,
     /// The script that answers where there is none: a path from the root.
@@ -219,6 +221,7 @@ impl Default for FastCgi {
         Self {
             root: None,
             extension: ".php".into(),
+            path_info: false,
             index: "index.php".into(),
             front: None,
             script: None,

@@ -30,6 +30,10 @@ fn shop(dir: &Dir) {
         "www/status.php",
         "<?php http_response_code(410); header('X-A: 1'); echo 'gone';",
     );
+    dir.file(
+        "www/mark.php",
+        "<?php touch('marked'); echo strlen(file_get_contents('php://input'));",
+    );
     dir.file("www/echo.php", "<?php readfile('php://input');");
     dir.file("www/there.php", "<?php header('Location: /here');");
     dir.file(
@@ -72,7 +76,7 @@ fn php_gets_a_request_as_a_web_server_gives_it() {
         return;
     }
     let (node, _fpm) = node(
-        "params = { APP_ENV = \"test\", SERVER_SOFTWARE = \"mine\" }",
+        "path-info = true, params = { APP_ENV = \"test\", SERVER_SOFTWARE = \"mine\" }",
         2,
     );
     let page = request(
@@ -140,19 +144,50 @@ fn bodies_reach_php_whole_whatever_their_framing() {
         (&shown["length"], &shown["server"]["CONTENT_LENGTH"]),
         (&11.into(), &"11".into())
     );
-    // Too long to be held until its length is known.
-    let mut stream = TcpStream::connect(node.address()).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
-    stream
-        .write_all(b"POST /show.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .expect("a head");
-    let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
-    let _ = stream
-        .write_all(&chunk)
-        .and_then(|()| stream.write_all(&chunk));
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).expect("an answer");
-    assert_eq!(&head, b"HTTP/1.1 411");
+    // However long it is: it is held until its length is known.
+    let chunks: Vec<u8> = large
+        .chunks(100_000)
+        .flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())
+        .collect();
+    let head = "POST /echo.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let whole = [head.as_bytes(), &chunks, b"0\r\n\r\n"].concat();
+    let answer = raw(node.address(), &whole).expect("an answer");
+    let page = common::parse(&answer).expect("a whole answer");
+    assert!(page.body == large, "{} bytes came back", page.body.len());
+}
+
+#[test]
+fn php_is_not_asked_before_a_body_is_whole_and_not_at_all_when_a_client_leaves() {
+    if !fpm::is_here() {
+        return;
+    }
+    // One process: a client that takes its time would keep all others waiting.
+    let (node, _fpm) = node("", 1);
+    let marked = node.dir.path().join("www/marked");
+    for length in [1_000, 1_000_000] {
+        let mut slow = TcpStream::connect(node.address()).expect("a connection");
+        let head =
+            format!("POST /mark.php HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        slow.write_all(head.as_bytes()).expect("a head");
+        slow.write_all(&vec![b'x'; length / 2])
+            .expect("half a body");
+        assert_eq!(get(node.address(), "/pid.php").status, 200);
+        drop(slow);
+        wait_until("the log has that it left", || {
+            node.access_log().contains("client-left/request")
+        });
+        assert_eq!(get(node.address(), "/pid.php").status, 200);
+        assert!(!marked.exists(), "it ran with half of {length} bytes");
+    }
+    let whole = request(
+        node.address(),
+        "POST",
+        "/mark.php",
+        "",
+        &vec![b'x'; 1_000_000],
+    );
+    assert_eq!(whole.expect("an answer").text(), "1000000");
+    assert!(marked.exists());
 }
 
 #[test]

@@ -195,6 +195,12 @@ fn put_fastcgi(pairs: &mut Pairs, fastcgi: Option<&FastCgi>) {
             with
         })
     });
+    table.put_unless(
+        "path-info",
+        &mine.path_info,
+        &usual.path_info,
+        ToString::to_string,
+    );
     put_map(&mut table, "params", &mine.params);
     if table.is_empty() {
         pairs.put("fastcgi", "true");

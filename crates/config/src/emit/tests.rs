@@ -301,6 +301,7 @@ impl Maker {
             Arc::new(FastCgi {
                 root: Some("/var/www/shop".into()),
                 extension: [".php", ".cgi", ""][m.below(3) as usize].into(),
+                path_info: m.often(),
                 index: ["index.php", "main.cgi"][m.below(2) as usize].into(),
                 front: front.clone(),
                 script: m.maybe(|_| "/app.php".into()).filter(|_| front.is_none()),

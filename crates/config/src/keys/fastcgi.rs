@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tandem_model::FastCgi;
 use toml::de::DeValue;
 
-use crate::kinds::{MAP, PATH};
+use crate::kinds::{BOOL, MAP, PATH};
 use crate::reader::Reader;
 use crate::span::Item;
 use crate::table::Need::{Default as Is, Else};
@@ -30,7 +30,7 @@ pub(crate) const FASTCGI: Kind<Option<Arc<FastCgi>>> = Kind {
 pub(crate) static KEYS: Table<FastCgi> = Table {
     heading: "fastcgi = { ... }",
     label: "`fastcgi`",
-    doc: "The program speaks FastCGI, as PHP-FPM does. With `root` the path says which script is run: one of its own (`/a/x.php`, and what follows in the path is its `PATH_INFO`), or that of the directory, or `front`, or always `script`; without, the program gets every path as `PATH_INFO`.",
+    doc: "The program speaks FastCGI, as PHP-FPM does. With `root` the path says which script is run: one of its own (`/a/x.php`), or that of the directory, or `front`, or always `script`; without, the program gets every path as `PATH_INFO`.",
     keys: &[
         &key(
             "root",
@@ -95,6 +95,13 @@ pub(crate) static KEYS: Table<FastCgi> = Table {
             Is("\".php\""),
             "How the names of scripts end; with `\"*\"` every file is one.",
             |f: &mut FastCgi, v| f.extension = v.value,
+        ),
+        &key(
+            "path-info",
+            BOOL,
+            Is("false"),
+            "A path goes on behind a script: `/a/x.php/more` runs `/a/x.php`, with `/more` as its `PATH_INFO`. A route that forbids the one path does not forbid the other.",
+            |f: &mut FastCgi, v| f.path_info = v.value,
         ),
         &key(
             "params",

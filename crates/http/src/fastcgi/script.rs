@@ -49,9 +49,13 @@ impl Call {
         if let Some(script) = &program.script {
             return Some(call(script.as_bytes(), b""));
         }
-        let own = match program.extension.as_bytes() {
-            b"" => ends(path).find(|(script, _)| is_there(script)),
-            extension => split(path, extension).filter(|(script, _)| is_there(script)),
+        let own = match (program.extension.as_bytes(), program.path_info) {
+            (b"", true) => ends(path).find(|(script, _)| is_there(script)),
+            (extension, true) => split(path, extension).filter(|(script, _)| is_there(script)),
+            (extension, false) => {
+                let is_called_so = path.ends_with(extension) && !path.ends_with(b"/");
+                (is_called_so && is_there(path)).then_some((path, &b""[..]))
+            }
         };
         if let Some((script, info)) = own {
             return Some(call(script, info));
@@ -111,6 +115,7 @@ mod tests {
         Arc::new(FastCgi {
             root: Some("/no/such/directory".into()),
             front: front.map(str::to_owned),
+            path_info: true,
             ..FastCgi::default()
         })
     }
@@ -138,6 +143,38 @@ mod tests {
         }
         // Where the first is no file, a later one is not taken for it.
         assert_eq!(asked(None, "/image.php.png/x.php"), None);
+    }
+
+    #[test]
+    fn what_follows_a_script_is_its_own_only_where_the_file_says_so() {
+        let program = Arc::new(FastCgi {
+            path_info: false,
+            ..(*program(None)).clone()
+        });
+        let every = Arc::new(FastCgi {
+            extension: String::new(),
+            ..(*program).clone()
+        });
+        let asked = |program: &Arc<FastCgi>, path: &str| {
+            let call = Call::find(program, path.as_bytes(), |script| THERE.contains(&script))?;
+            assert!(call.info.is_empty());
+            Some(String::from_utf8(call.script).unwrap())
+        };
+        for program in [&program, &every] {
+            assert_eq!(asked(program, "/a/x.php").as_deref(), Some("/a/x.php"));
+            assert_eq!(
+                asked(program, "/admin/").as_deref(),
+                Some("/admin/index.php")
+            );
+            for path in [
+                "/a/x.php/",
+                "/a/x.php/more",
+                "/a/x.php/y.php",
+                "/index.php/",
+            ] {
+                assert_eq!(asked(program, path), None, "{path}");
+            }
+        }
     }
 
     #[test]

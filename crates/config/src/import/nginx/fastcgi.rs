@@ -225,6 +225,9 @@ impl<'a> Translator<'a> {
                 table.put("index", Value::text(index));
             }
             let extension = self.extension(here)?;
+            if self.runs_on(here) {
+                table.put("path-info", Value::plain(true));
+            }
             if extension != ".php" {
                 let extension = if extension.is_empty() {
                     EVERY
@@ -298,6 +301,15 @@ impl<'a> Translator<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Whether a path may go on behind a script: where it is split, and where PHP would do that by itself.
+    fn runs_on(&self, here: Here<'_, 'a>) -> bool {
+        let ends_with_script = |location: &Location<'_>| match location.kind {
+            Kind::Regex { .. } => location.text.ends_with('$') && !location.text.contains('/'),
+            _ => false,
+        };
+        here.scope.fastcgi.split.is_some() || !here.location.is_some_and(ends_with_script)
     }
 
     /// How the names of a place's scripts end.
@@ -563,7 +575,7 @@ mod tests {
         );
         has(
             "location /cgi/ { fastcgi_param SCRIPT_FILENAME /usr/lib$fastcgi_script_name; fastcgi_pass 127.0.0.1:9000; }",
-            &["root = \"/usr/lib\", extension = \"*\""],
+            &["root = \"/usr/lib\", path-info = true, extension = \"*\""],
         );
         has(
             "location / { fastcgi_pass 127.0.0.1:9000; }",
