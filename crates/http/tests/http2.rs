@@ -753,3 +753,32 @@ fn a_route_takes_larger_bodies_than_its_listener_on_streams_too() {
         }
     });
 }
+
+#[test]
+fn a_connection_without_requests_makes_room_for_one_that_waits() {
+    run(async {
+        let mut config = hello();
+        config.limits.connections = Some(1);
+        config.limits.beyond = tandem_model::Beyond::Wait;
+        config.timeouts.idle = Duration::from_hours(1);
+        let rig = Rig::new(config);
+        let mut kept = client(&rig).await;
+        for _ in 0..2 {
+            let answer = ask(&mut kept, get("/")).await.unwrap();
+            assert_eq!(answer.status(), 200);
+        }
+        let answer = rig
+            .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        assert_eq!(status_of(&answer), 200);
+        // It was told so, not cut off.
+        let error = match ask(&mut kept, get("/")).await {
+            Ok(answer) => panic!("it goes on: {}", answer.status()),
+            Err(error) => error,
+        };
+        assert!(
+            error.is_go_away() || error.is_io() || error.is_reset() || error.is_library(),
+            "{error}"
+        );
+    });
+}

@@ -646,7 +646,8 @@ fn a_log_format_makes_the_same_lines() {
         "defaults\n mode http\n log stdout format raw local0\n option dontlognull\n timeout connect 1s\n timeout client 5s\n timeout server 5s\n\
          frontend main\n bind 127.0.0.1:@FRONT@\n\
          http-request set-var(txn.a) req.hdr(X-A)\n\
-         log-format \"{mark} %ci %ft %b/%s %ST %rc %HM %HU %HV %[var(txn.a)] %{{+Q}}r 100%%\"\n\
+         http-request capture method len 8\n capture request header Host len 40\n\
+         log-format \"{mark} %ci %ft %b/%s %ST %rc %HM %HU %HV %[var(txn.a)] %[capture.req.hdr(1)] %{{+Q}}r 100%%\"\n\
          default_backend b\nbackend b\n server s 127.0.0.1:@B1@\n"
     );
     let case = Case {

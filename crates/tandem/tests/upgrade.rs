@@ -727,6 +727,36 @@ impl Drop for Machine {
 }
 
 #[test]
+fn who_waits_for_a_place_is_handed_over_and_answered() {
+    let node = Node::start(
+        "[listener.web]\nbind = \"127.0.0.1:{a}\"\nlimits = { connections = 1, beyond = \"wait\" }\n\
+         route = { to = \"www\" }\n[site.www]\nroot = \"www\"\n",
+    );
+    // It asks nothing, so that it keeps its place.
+    let _held = TcpStream::connect(node.at(0)).expect("a connection");
+    let ask = || {
+        let mut client = TcpStream::connect(node.at(0)).expect("a connection");
+        let get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        client.write_all(get.as_bytes()).expect("it is sent");
+        client
+    };
+    let mut waiting = ask();
+    wait_until("one waits", || {
+        let limit = Some(std::time::Duration::from_millis(300));
+        waiting.set_read_timeout(limit).expect("a limit");
+        let waits = waiting.peek(&mut [0]).is_err();
+        if !waits {
+            waiting = ask();
+        }
+        waits
+    });
+    node.upgrade(&[]);
+    waiting.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let head = read_head(&mut waiting).unwrap_or_default();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+}
+
+#[test]
 fn the_api_refuses_an_upgrade_that_comes_by_tcp() {
     let admin = common::ports::free();
     let dir = Dir::new();

@@ -432,7 +432,7 @@ mod tests {
         let template = AccessTemplate::parse(&all).unwrap();
         assert_eq!(
             written(&AccessFormat::Own(template), &record()),
-            "2026-11-23T14:05:09.007Z 23/Nov/2026:14:05:09 +0000 192.168.0.5 - GET /a\\x22\\x0Ab HTTP/1.1 shop.example \
+            "2026-11-23T14:05:09.007Z 23/Nov/2026:14:05:09 +0000 192.168.0.5 4711 - GET /a\\x22\\x0Ab HTTP/1.1 shop.example \
              200 12 - curl/8 web /a* shop app1 1 0.020 0.310 1.500 12.000 - 4f2a a b\n"
         );
     }

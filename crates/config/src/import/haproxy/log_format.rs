@@ -4,6 +4,7 @@ use super::Translator;
 use super::format::literal;
 use super::proxy::Proxy;
 use super::sections::name_of;
+use super::variables::Vars;
 use super::words::Line;
 
 /// Options that say what a line has, too.
@@ -32,7 +33,7 @@ impl Translator<'_> {
         let expanded = self.vars.expand(line).map_err(|refusal| refusal.message);
         let format = expanded.and_then(|expanded| {
             let line = expanded.as_ref().unwrap_or(line);
-            format_of(line)
+            format_of(line, &captured(proxy, &self.vars))
         });
         match format {
             Ok((format, notes)) => {
@@ -51,8 +52,35 @@ impl Translator<'_> {
     }
 }
 
+/// What is captured of requests, in the order of its numbers; `None` is what is not known for all of them.
+fn captured(proxy: &Proxy<'_>, vars: &Vars) -> Vec<Option<String>> {
+    let section = proxy.section;
+    let mut lines: Vec<&Line> = section.lines.iter().chain(&section.settled).collect();
+    lines.sort_by_key(|line| line.spot);
+    let captured = lines.iter().filter_map(|line| {
+        let given = (line.word(0), line.word(1), line.word(2));
+        match given {
+            ("capture", "request", "header") => Some(Some(format!("hdr({})", line.word(3)))),
+            ("declare", "capture", "request") => Some(None),
+            ("http-request" | "tcp-request", ..) => {
+                let at = line.words.iter().position(|word| word.text == "capture")?;
+                // With `id` it has the number of another.
+                let has = |name: &str| line.words.iter().any(|word| word.text == name);
+                let sample = line.word(at + 1);
+                let known = !has("if") && !has("unless") && vars.is_as_it_came(sample);
+                has("len").then(|| known.then(|| sample.to_owned()))
+            }
+            _ => None,
+        }
+    });
+    captured.collect()
+}
+
 /// The format, and what is worth knowing of it. The error says which variable there is not.
-fn format_of(line: &Line) -> Result<(String, Vec<&'static str>), String> {
+fn format_of(
+    line: &Line,
+    captured: &[Option<String>],
+) -> Result<(String, Vec<&'static str>), String> {
     let words = line.from(1).iter().map(|word| word.text.as_str());
     let text = words.collect::<Vec<_>>().join(" ");
     let (mut out, mut notes) = (String::new(), Vec::new());
@@ -76,6 +104,11 @@ fn format_of(line: &Line) -> Result<(String, Vec<&'static str>), String> {
         let value = if let Some(inner) = rest.strip_prefix('[') {
             let (inner, after) = inner.split_once(']').ok_or("a ] closes the expression")?;
             rest = after;
+            let number = inner
+                .strip_prefix("capture.req.hdr(")
+                .and_then(|n| n.strip_suffix(')'));
+            let found = number.and_then(|n| captured.get(n.parse::<usize>().ok()?)?.as_deref());
+            let inner = found.unwrap_or(inner);
             let note = "of a field with several values the first line is logged";
             if inner.contains("hdr(") && !notes.contains(&note) {
                 notes.push(note);
@@ -174,7 +207,8 @@ mod tests {
             words: vec![word("log-format"), word(text)],
             spot: Spot::default(),
         };
-        format_of(&line).map(|(format, _)| format)
+        let captured = [Some("req.hdr(X-B)".into()), None];
+        format_of(&line, &captured).map(|(format, _)| format)
     }
 
     #[test]
@@ -188,6 +222,7 @@ mod tests {
                 "{%[req.hdr(User-Agent)]} 100%% %HM %HU %HV %rc",
                 "{{{header:User-Agent}}} 100% {method} {uri} {version} {retries}",
             ),
+            ("%[capture.req.hdr(0)]", "{header:X-B}"),
         ] {
             assert_eq!(format(text).as_deref(), Ok(wanted));
             let parsed = tandem_model::AccessTemplate::parse(wanted);
@@ -199,6 +234,8 @@ mod tests {
             ("%[res.hdr(X)]", "'%[res.hdr(X)]'"),
             ("%{+X}o %ci", "'%{+X}'"),
             ("%[src", "a ] closes"),
+            ("%[capture.req.hdr(1)]", "capture.req.hdr(1)"),
+            ("%[capture.req.hdr(2)]", "capture.req.hdr(2)"),
         ] {
             let said = format(text).unwrap_err();
             assert!(said.contains(named), "{text}: {said}");

@@ -321,6 +321,12 @@ impl Vars {
         Ok(Some(line))
     }
 
+    /// Whether no rule changes what a sample looks at.
+    pub fn is_as_it_came(&self, sample: &str) -> bool {
+        let seen = seen(&format!("%[{sample}]"));
+        !seen.iter().any(|seen| self.changed.contains(seen))
+    }
+
     /// Whether what a variable is made of is the same where it is set and where it is read.
     fn stays(&self, name: &str, seen: impl IntoIterator<Item = Seen>) -> Result<(), String> {
         for seen in seen {

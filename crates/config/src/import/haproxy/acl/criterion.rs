@@ -117,7 +117,8 @@ impl Fetch {
             fold,
             counted,
             whole,
-            case,
+            // Hosts are compared without case, whatever is written.
+            case: case.filter(|_| !is_host),
         })
     }
 }
