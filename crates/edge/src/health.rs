@@ -151,7 +151,7 @@ async fn check(pool: &Pool, server: &Server, settings: &Settings, timing: &Timin
     let generation = server.vitals().generation();
     let result = match timeout(timing.timeout, probe::check(server, settings)).await {
         Ok(result) => result,
-        Err(_) => Err(format!("no answer within {:?}", timing.timeout)),
+        Err(_) => Err(probe::late(&settings.check, timing.timeout)),
     };
     if let Ok(Some(is_cut_off)) = result {
         pool.note_cut_off(server, is_cut_off);

@@ -202,6 +202,8 @@ pub enum ProxyVersion {
 pub struct FastCgi {
     /// The directory of its scripts; `None` for a program that answers every path itself.
     pub root: Option<PathBuf>,
+    /// Programs get the directory with its symbolic links followed, as they are at each request.
+    pub real_root: bool,
     /// How the names of scripts end, with the dot; empty where every file is one.
     pub extension: String,
     /// What follows a script in the path is handed to it; else such a path is no script's.
@@ -220,6 +222,7 @@ impl Default for FastCgi {
     fn default() -> Self {
         Self {
             root: None,
+            real_root: false,
             extension: ".php".into(),
             path_info: false,
             index: "index.php".into(),

@@ -12,7 +12,7 @@ pub(super) fn check(draft: &Draft, reader: &mut Reader<'_>) {
         let (section, mine) = (&backend.section, &backend.section.draft.backend);
         one(
             mine.fastcgi.as_deref(),
-            &mine.check,
+            (&mine.check, mine.send_proxy.is_some()),
             |key| section.place(key),
             reader,
         );
@@ -21,7 +21,7 @@ pub(super) fn check(draft: &Draft, reader: &mut Reader<'_>) {
         let (section, mine) = (&app.section, &app.section.draft.app);
         one(
             mine.fastcgi.as_deref(),
-            &mine.check,
+            (&mine.check, mine.send_proxy.is_some()),
             |key| section.place(key),
             reader,
         );
@@ -30,7 +30,7 @@ pub(super) fn check(draft: &Draft, reader: &mut Reader<'_>) {
 
 fn one(
     fastcgi: Option<&FastCgi>,
-    check: &Check,
+    (check, sends_proxy): (&Check, bool),
     place: impl Fn(&str) -> Span,
     reader: &mut Reader<'_>,
 ) {
@@ -39,6 +39,20 @@ fn one(
         let message = "a check with `path` asks over HTTP, and `fastcgi` is spoken there";
         let hint = "`check = \"tcp\"` opens a connection";
         reader.wrong_hint(&place("check"), message, Some(hint.into()));
+    }
+    let is_name = |name: &str| {
+        let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        !name.is_empty() && name.bytes().all(is_part) && name != "CONTENT_LENGTH"
+    };
+    for name in fastcgi.params.keys().filter(|name| !is_name(name)) {
+        let message = format!(
+            "a program cannot be given a parameter `{name}`: names are of letters, digits and _, and the length of a body is what it is"
+        );
+        reader.wrong(&place("fastcgi"), message);
+    }
+    if sends_proxy {
+        let message = "a program that speaks FastCGI knows no PROXY header: it is told who the client is anyway";
+        reader.wrong(&place("send-proxy"), message);
     }
     if fastcgi.root.is_none() && (fastcgi.front.is_some() || fastcgi.script.is_some()) {
         let message = "`front` and `script` are below `root`, and there is no `root`";

@@ -181,6 +181,12 @@ fn put_fastcgi(pairs: &mut Pairs, fastcgi: Option<&FastCgi>) {
     if let Some(root) = &mine.root {
         table.put("root", quoted(&root.to_string_lossy()));
     }
+    table.put_unless(
+        "real-root",
+        &mine.real_root,
+        &usual.real_root,
+        ToString::to_string,
+    );
     if let Some(front) = &mine.front {
         table.put("front", quoted(front));
     }

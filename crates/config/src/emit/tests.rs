@@ -168,7 +168,7 @@ impl Maker {
                 let request = HttpCheck {
                     path: "/alive?a=b".into(),
                     host: self.maybe(|_| "a.example".into()),
-                    method: if self.often() { "HEAD" } else { "GET" }.into(),
+                    method: if self.often() { "OPTIONS" } else { "GET" }.into(),
                     status: self.some(2, |m| {
                         let from = 200 + m.below(100) as u16;
                         from..=from + m.below(3) as u16
@@ -223,6 +223,8 @@ impl Maker {
         let port = Some(20_000 + self.services as u16);
         let on = self.on();
         let check = self.check();
+        let fastcgi = self.fastcgi(&check);
+        let calls = fastcgi.is_some();
         match self.below(3) {
             0 => Service::Site(Site {
                 name,
@@ -260,9 +262,9 @@ impl Maker {
                 program: self.program(),
                 spread: self.spread(),
                 max_connections: self.maybe(|m| 1 + m.below(500)),
-                fastcgi: self.fastcgi(&check),
+                fastcgi,
                 check,
-                send_proxy: self.proxy_version(),
+                send_proxy: self.proxy_version().filter(|_| !calls),
                 timeouts: self.timeouts(),
                 rehearse: self.maybe(Self::rehearsal),
             }),
@@ -270,7 +272,7 @@ impl Maker {
                 name,
                 servers: (0..=self.below(3)).map(|i| self.server(i)).collect(),
                 spread: self.spread(),
-                fastcgi: self.fastcgi(&check),
+                fastcgi,
                 check: if self.below(4) == 3 {
                     Check::Talk(self.talk(), self.timing())
                 } else {
@@ -283,7 +285,7 @@ impl Maker {
                     verify: m.often(),
                     cert: m.maybe(|_| "/tls/own.pem".into()),
                 }),
-                send_proxy: self.proxy_version(),
+                send_proxy: self.proxy_version().filter(|_| !calls),
                 source: self.maybe(|m| {
                     [[10, 0, 0, 5].into(), std::net::Ipv6Addr::LOCALHOST.into()]
                         [m.below(2) as usize]
@@ -302,6 +304,7 @@ impl Maker {
                 root: Some("/var/www/shop".into()),
                 extension: [".php", ".cgi", ""][m.below(3) as usize].into(),
                 path_info: m.often(),
+                real_root: m.often(),
                 index: ["index.php", "main.cgi"][m.below(2) as usize].into(),
                 front: front.clone(),
                 script: m.maybe(|_| "/app.php".into()).filter(|_| front.is_none()),

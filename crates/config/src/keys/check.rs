@@ -334,6 +334,12 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
             }
         }
     }
+    if section.draft.method.as_deref() == Some("HEAD")
+        && let Some(key) = ["contains", "lacks"].iter().find(|key| section.has(key))
+    {
+        let message = format!("an answer to HEAD has no body that `{key}` could look at");
+        reader.wrong(&section.place(key), message);
+    }
     let talks = ["send", "expect", "talk"].map(|key| section.has(key));
     let other = [("path", section.has("path")), ("tls", section.draft.tls)];
     if talks.contains(&true)

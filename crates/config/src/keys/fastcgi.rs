@@ -40,6 +40,13 @@ pub(crate) static KEYS: Table<FastCgi> = Table {
             |f: &mut FastCgi, v| f.root = Some(v.value),
         ),
         &key(
+            "real-root",
+            BOOL,
+            Is("false"),
+            "Symbolic links in `root` are followed at each request, so that a release that takes another's place by a link is another directory for PHP's cache.",
+            |f: &mut FastCgi, v| f.real_root = v.value,
+        ),
+        &key(
             "front",
             Kind {
                 text: "path of a URL",

@@ -56,7 +56,7 @@ impl Admission {
         let within = self.timing.timeout;
         let result = match timeout(within, probe::check(&server, &self.settings)).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no answer within {within:?}")),
+            Err(_) => Err(probe::late(&self.settings.check, within)),
         };
         result
             .map(drop)

@@ -1,6 +1,7 @@
 //! One check of one server: its own small client, bounded in bytes; its caller bounds it in time.
 
 use std::io;
+use std::time::Duration;
 
 use tandem_http::handler::Endpoint;
 use tandem_http::{CUT_OFF, ClientTls, PROBE_FIELD, Socket, client};
@@ -28,6 +29,15 @@ pub(super) fn told(check: &Check, why: &str) -> String {
             format!("check {} {}{joint}{why}", http.method, http.path)
         }
         Check::Off | Check::Tcp(_) | Check::Tls(_) | Check::Talk(..) => format!("check: {why}"),
+    }
+}
+
+/// What is told of a check that took too long.
+pub(super) fn late(check: &Check, within: Duration) -> String {
+    match check {
+        // It may have said something else.
+        Check::Talk(..) => format!("what is expected was not said within {within:?}"),
+        _ => format!("no answer within {within:?}"),
     }
 }
 

@@ -35,9 +35,7 @@ pub(super) enum Pace {
 impl Conn {
     /// Whether it ends without another request.
     fn is_ended(&self) -> bool {
-        self.shared().draining.get() == Draining::Idle
-            || self.door.closed.get()
-            || (self.is_kept() && self.makes_room())
+        self.shared().draining.get() == Draining::Idle || self.door.closed.get()
     }
 
     /// Whether it was answered before, and its place is one that others may wait for.
@@ -47,7 +45,7 @@ impl Conn {
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
     pub async fn next(&self) -> bool {
-        let comes = self.comes_within(self.idle()).await;
+        let comes = self.comes_within::<true>(self.idle()).await;
         // The first one comes soon after the connection, whatever the client is.
         if self.pace.get() != Pace::New {
             self.set_pace(comes && self.clock.left() + SOON > self.idle());
@@ -55,14 +53,16 @@ impl Conn {
         comes
     }
 
-    /// Waits a little for the next request; `false` when none came. Holds what a request's state takes, so that a busy
+    /// Waits a little for the next request; `false` when none came. It does not end for one that waits for its place, as it was
+    /// told with the answer if that was so then: a client that asks now and then must not meet its end with something that
+    /// cannot be sent again. Holds what a request's state takes, so that a busy
     /// connection does not make it anew each time; so many of a worker's connections may.
     pub async fn soon(&self) -> bool {
         let Some(_place) = Expecting::new(self) else {
             self.set_pace(self.pace.get() == Pace::Busy);
             return false;
         };
-        let comes = self.comes_within(SOON.min(self.idle())).await;
+        let comes = self.comes_within::<false>(SOON.min(self.idle())).await;
         self.set_pace(comes);
         comes
     }
@@ -75,13 +75,15 @@ impl Conn {
         self.door.seen.borrow().config.timeouts.idle
     }
 
-    async fn comes_within(&self, limit: Duration) -> bool {
+    /// With `YIELDS` it ends for one that waits for its place.
+    async fn comes_within<const YIELDS: bool>(&self, limit: Duration) -> bool {
         self.clock.allow(limit);
         let kept = self.is_kept();
         self.door.kept.set(self.door.kept.get() + u32::from(kept));
         let comes = poll_fn(|cx| match self.client.poll_readable(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
             Poll::Pending if self.is_ended() => Poll::Ready(false),
+            Poll::Pending if YIELDS && self.is_kept() && self.makes_room() => Poll::Ready(false),
             Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
         })
         .await;

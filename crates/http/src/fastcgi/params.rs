@@ -83,7 +83,7 @@ impl Params {
         if let Some(file) = facts.call.file() {
             put("SCRIPT_FILENAME", file.as_os_str().as_bytes());
         }
-        if let Some(root) = &facts.call.program.root {
+        if let Some(root) = &facts.call.root {
             put("DOCUMENT_ROOT", root.as_os_str().as_bytes());
         }
         // PHP that is built to run as a CGI program by redirects alone wants to see one.
@@ -250,6 +250,7 @@ mod tests {
             }),
             script: b"/a/x.php".into(),
             info: b"/more".into(),
+            root: Some("/srv/shop".into()),
             uri: None,
         };
         let mut out = Vec::new();

@@ -15,6 +15,8 @@ pub struct Call {
     pub script: Vec<u8>,
     /// What follows in the path: `PATH_INFO`.
     pub info: Vec<u8>,
+    /// The directory of the scripts, as the program gets it.
+    pub root: Option<PathBuf>,
     /// Path and query for `REQUEST_URI`, where they are not as the client sent them.
     pub uri: Option<Vec<u8>>,
 }
@@ -24,16 +26,22 @@ impl Call {
     /// that may take its time, unless [`is_known`](Self::is_known).
     pub fn of(program: &Arc<FastCgi>, path: &[u8]) -> Option<Self> {
         let root = program.root.as_deref();
-        match root.filter(|root| root.is_dir()) {
+        let call = match root.filter(|root| root.is_dir()) {
             Some(root) => Self::find(program, path, |script| below(root, script).is_file()),
             // Its files are elsewhere, where the program runs: it will say itself what is not there.
             None => Self::find(program, path, |script| is_plausible(program, path, script)),
-        }
+        }?;
+        let real = root.filter(|_| program.real_root);
+        let real = real.and_then(|root| root.canonicalize().ok());
+        Some(Self {
+            root: real.or_else(|| program.root.clone()),
+            ..call
+        })
     }
 
     /// Whether no disk is asked.
     pub fn is_known(program: &FastCgi) -> bool {
-        program.root.is_none() || program.script.is_some()
+        program.root.is_none() || program.script.is_some() && !program.real_root
     }
 
     fn find(program: &Arc<FastCgi>, path: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Option<Self> {
@@ -41,6 +49,7 @@ impl Call {
             program: program.clone(),
             script: script.into(),
             info: info.into(),
+            root: program.root.clone(),
             uri: None,
         };
         if program.root.is_none() {
@@ -72,8 +81,7 @@ impl Call {
 
     /// The script's file, as the program knows it.
     pub(crate) fn file(&self) -> Option<PathBuf> {
-        let root = self.program.root.as_deref()?;
-        Some(below(root, &self.script))
+        Some(below(self.root.as_deref()?, &self.script))
     }
 }
 

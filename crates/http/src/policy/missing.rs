@@ -18,14 +18,26 @@ impl Handler for OrElse {
         let step = self.first.step(request, cx);
         let then = self.then.clone();
         if !request.is_read() {
-            return map(step, |first| match first {
-                Plan::Bytes(reply) if reply.status == 404 => Plan::Ask(then),
-                first => first,
+            return map(step, |first| {
+                if is_nothing(&first) {
+                    Plan::Ask(then)
+                } else {
+                    first
+                }
             });
         }
         map(step, |first| Plan::OrElse {
             first: Box::new(first),
             then,
         })
+    }
+}
+
+/// Whether it is known already that there is nothing.
+fn is_nothing(plan: &Plan) -> bool {
+    match plan {
+        Plan::Bytes(reply) => reply.status == 404,
+        Plan::Edited { plan, .. } | Plan::Unlogged(plan) => is_nothing(plan),
+        _ => false,
     }
 }

@@ -46,8 +46,11 @@ impl Fpm {
             .spawn()
             .expect("PHP-FPM starts");
         let socket = dir.path().join(format!("{name}.sock"));
-        wait_until("PHP-FPM listens", || UnixStream::connect(&socket).is_ok());
-        Self { child, socket }
+        let fpm = Self { child, socket };
+        wait_until("PHP-FPM listens", || {
+            UnixStream::connect(&fpm.socket).is_ok()
+        });
+        fpm
     }
 
     /// Kills it with all its processes, at once.

@@ -213,6 +213,13 @@ impl<'a> Translator<'a> {
         let mut table = Table::default();
         if let Some(root) = &root {
             table.put("root", Value::text(root));
+            if said
+                .params
+                .iter()
+                .any(|p| p.value.contains("$realpath_root"))
+            {
+                table.put("real-root", Value::plain(true));
+            }
             if let Some(only) = only.or(one) {
                 table.put("script", Value::text(only));
                 return self.params(here, table);
