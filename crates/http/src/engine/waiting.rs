@@ -45,7 +45,8 @@ impl Conn {
 
     /// Waits for the next request. `false` when none may come any more. Holds no buffer.
     pub async fn next(&self) -> bool {
-        let comes = self.comes_within::<true>(self.idle()).await;
+        self.clock.allow(self.idle());
+        let comes = self.comes::<true>().await;
         // The first one comes soon after the connection, whatever the client is.
         if self.pace.get() != Pace::New {
             self.set_pace(comes && self.clock.left() + SOON > self.idle());
@@ -62,7 +63,8 @@ impl Conn {
             self.set_pace(self.pace.get() == Pace::Busy);
             return false;
         };
-        let comes = self.comes_within::<false>(SOON.min(self.idle())).await;
+        self.clock.allow(SOON.min(self.idle()));
+        let comes = self.comes::<false>().await;
         self.set_pace(comes);
         comes
     }
@@ -75,11 +77,12 @@ impl Conn {
         self.door.seen.borrow().config.timeouts.idle
     }
 
-    /// With `YIELDS` it ends for one that waits for its place.
-    async fn comes_within<const YIELDS: bool>(&self, limit: Duration) -> bool {
-        self.clock.allow(limit);
-        let kept = self.is_kept();
-        self.door.kept.set(self.door.kept.get() + u32::from(kept));
+    /// Waits until the limit. With `YIELDS` it ends for one that waits for its place. Holds next to nothing meanwhile: this is
+    /// what an idle connection is.
+    async fn comes<const YIELDS: bool>(&self) -> bool {
+        self.door
+            .kept
+            .set(self.door.kept.get() + u32::from(self.is_kept()));
         let comes = poll_fn(|cx| match self.client.poll_readable(cx) {
             Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
             Poll::Pending if self.is_ended() => Poll::Ready(false),
@@ -87,7 +90,9 @@ impl Conn {
             Poll::Pending => self.clock.poll(cx).map(|Elapsed| false),
         })
         .await;
-        self.door.kept.set(self.door.kept.get() - u32::from(kept));
+        self.door
+            .kept
+            .set(self.door.kept.get() - u32::from(self.is_kept()));
         comes
     }
 }
