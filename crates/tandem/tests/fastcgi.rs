@@ -387,11 +387,21 @@ fn nginx_conf_for_php_means_the_same_here() {
     dir.file("www/both/index.html", "html");
     dir.file("www/both/index.php", "<?php echo 'script';");
     dir.file("www/empty/file", "");
+    dir.file("www/blog/index.php", SHOW);
+    dir.file("www/blog/a.txt", "a");
+    dir.file("www/blog/sub/index.php", "<?php echo 'sub';");
     let _fpm = Fpm::start(&dir, "php", 3);
+    means_the_same(&dir, NGINX);
+    // Directories are asked of the front, too.
+    means_the_same(&dir, &NGINX.replace(" $uri/ ", " "));
+}
+
+/// Asks nginx and Tandem with the same file the same things.
+fn means_the_same(dir: &Dir, text: &str) {
     let path = dir.path().to_string_lossy().into_owned();
     let ports = common::ports::several::<2>();
     let peers = [("nginx", ports[0]), ("tandem", ports[1])].map(|(name, port)| {
-        let text = NGINX
+        let text = text
             .replace("{dir}", &path)
             .replace("{name}", name)
             .replace("{address}", &format!("127.0.0.1:{port}"));

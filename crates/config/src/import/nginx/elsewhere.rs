@@ -6,6 +6,7 @@
 use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
+use super::fallback::only_files;
 use super::fastcgi::ScriptIndex;
 use super::location::{self, Kind, Location};
 use super::tree::Directive;
@@ -27,6 +28,9 @@ impl<'a> Translator<'a> {
     pub fn index_elsewhere(&mut self, here: Here<'_, 'a>) -> Option<ScriptIndex> {
         // Where no root is named nobody means files.
         here.scope.root.as_ref()?;
+        if only_files(here) {
+            return None;
+        }
         let directory = match here.location {
             Some(location) => match location.kind {
                 Kind::Prefix | Kind::Final => location.text.trim_end_matches('/'),

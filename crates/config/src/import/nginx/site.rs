@@ -14,6 +14,8 @@ use crate::duration;
 /// What a place says of files beside its settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Files {
+    /// Directories are nothing.
+    pub only_files: bool,
     /// The file that is sent where there is none, below the root.
     pub fallback: Option<String>,
     /// The page of counters.
@@ -86,7 +88,9 @@ impl Translator<'_> {
             let aliases = Table::default().with(at, Value::text(trimmed(&directory)));
             table.put("aliases", Value::Table(aliases));
         }
-        if let Some(index) = &scope.index {
+        if files.only_files {
+            table.put("directories", Value::plain(false));
+        } else if let Some(index) = &scope.index {
             let names: Vec<&String> = index
                 .value
                 .iter()
@@ -117,7 +121,7 @@ impl Translator<'_> {
         if let Some(fallback) = files.fallback {
             table.put("fallback", Value::text(fallback));
         }
-        if scope.autoindex.as_ref().is_some_and(|set| set.value) {
+        if !files.only_files && scope.autoindex.as_ref().is_some_and(|set| set.value) {
             table.put("listing", Value::plain(true));
         }
         self.types(scope, server.directive.spot, &mut table);
