@@ -190,7 +190,7 @@ impl<'a> Translator<'a> {
 
     /// The content of another location, as from here.
     pub fn of_location(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Vec<Route> {
-        let scope = self.inner_scope(&here.server.scope, next);
+        let scope = self.scope_of(here.server, next);
         self.content(Here {
             scope: &scope,
             location: Some(next),

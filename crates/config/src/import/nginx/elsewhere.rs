@@ -80,7 +80,7 @@ impl<'a> Translator<'a> {
         let next = location::choose(&here.server.locations, path);
         let Some(location) = here
             .location
-            .filter(|here| next.is_none_or(|next| !has(next, here.directive.spot)))
+            .filter(|around| next.is_none_or(|next| !is_within(here, next, around)))
         else {
             return;
         };
@@ -182,30 +182,40 @@ const ANSWERS: [&str; 14] = [
 ];
 
 fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
-    let is_here = here
-        .location
-        .is_some_and(|here| has(next, here.directive.spot));
-    if is_here {
+    if here.location.is_some_and(|around| has(next, around)) {
         return Says::Nothing;
     }
     let mut settings = None;
-    for inner in next.directive.inner() {
-        match inner.name.text.as_str() {
-            // Nobody is kept out.
-            "allow" if inner.arg(0) == "all" => {}
-            "auth_basic" if inner.arg(0) == "off" => {}
-            name if LEADS.contains(&name) => {}
-            name if name.starts_with("fastcgi_") && name != "fastcgi_pass" => {}
-            name if ANSWERS.contains(&name) => return Says::Answers(inner.shown()),
-            _ => settings = settings.or_else(|| Some(inner.shown())),
+    for place in location::chain(&here.server.locations, next) {
+        if here.location.is_some_and(|here| has(place, here)) {
+            continue;
+        }
+        for inner in place.directive.inner() {
+            match inner.name.text.as_str() {
+                // Nobody is kept out.
+                "allow" if inner.arg(0) == "all" => {}
+                "auth_basic" if inner.arg(0) == "off" => {}
+                // It is for other paths, or the next one here.
+                "location" if !place.is(next) => {}
+                name if LEADS.contains(&name) => {}
+                name if name.starts_with("fastcgi_") && name != "fastcgi_pass" => {}
+                name if ANSWERS.contains(&name) => return Says::Answers(inner.shown()),
+                _ => settings = settings.or_else(|| Some(inner.shown())),
+            }
         }
     }
     settings.map_or(Says::Nothing, Says::Settings)
 }
 
-/// Whether a location is the one at a spot, or has it within.
-fn has(location: &Location<'_>, spot: Spot) -> bool {
-    location.directive.spot == spot || location.children.iter().any(|inner| has(inner, spot))
+/// Whether what a place says holds for the next one, as that stands in it, or the other way round.
+fn is_within(here: Here<'_, '_>, next: &Location<'_>, around: &Location<'_>) -> bool {
+    let chain = location::chain(&here.server.locations, next);
+    has(next, around) || chain.iter().any(|outer| outer.is(around))
+}
+
+/// Whether a location is that one, or has it within.
+fn has(location: &Location<'_>, wanted: &Location<'_>) -> bool {
+    location.is(wanted) || location.children.iter().any(|inner| has(inner, wanted))
 }
 
 #[cfg(test)]

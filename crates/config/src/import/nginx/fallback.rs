@@ -112,7 +112,7 @@ impl<'a> Translator<'a> {
             return self.instead(here, (next, &inner), service, table, routes, spot);
         }
         if text.starts_with('/') {
-            let other = next.map(|next| self.inner_scope(&here.server.scope, next));
+            let other = next.map(|next| self.scope_of(here.server, next));
             let same = other.is_none_or(|other| self.root_of(&other) == self.root_of(here.scope));
             if !same {
                 return self.verdicts.refuse(
@@ -207,7 +207,7 @@ impl<'a> Translator<'a> {
         table: &mut Table,
         spot: Spot,
     ) {
-        let scope = self.inner_scope(&here.server.scope, next);
+        let scope = self.scope_of(here.server, next);
         let refuse = |translator: &mut Self, what: &str| {
             let message = format!(
                 "the location that is fallen back to {what}: that cannot be said for it alone"

@@ -10,7 +10,7 @@ use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::content::Here;
 use super::location::{self, Kind, Location, answer};
-use super::scope::{Field, Scope, Set};
+use super::scope::{Alias, Field, Scope, Set};
 use super::tree::Directive;
 use super::upstream::{NextUpstream, Target};
 use super::{Translator, units};
@@ -201,10 +201,14 @@ impl<'a> Translator<'a> {
                     only = script;
                 }
                 None => {
-                    let message = format!(
-                        "\"{}\" is not translated: there are $document_root$fastcgi_script_name and fixed paths",
-                        file.value
-                    );
+                    let why = match &here.scope.alias {
+                        Some(_) => {
+                            "beside an `alias` there is $request_filename, where the directory ends like the path of its location \
+                             (`location /blog { alias /srv/blog; }`), and fixed paths"
+                        }
+                        None => "there are $document_root$fastcgi_script_name and fixed paths",
+                    };
+                    let message = format!("\"{}\" is not translated: {why}", file.value);
                     self.verdicts.refuse(file.spot, file.spot, message);
                     return None;
                 }
@@ -271,13 +275,23 @@ impl<'a> Translator<'a> {
 
     /// The directory of scripts by a `SCRIPT_FILENAME`, and the script if it is always the same.
     fn script_root(&self, here: Here<'_, 'a>, value: &str) -> Option<(String, Option<String>)> {
-        let has_alias = here
-            .location
-            .is_some_and(|l| l.directive.inner().iter().any(|d| d.is("alias")));
-        let documents = || (!has_alias).then(|| self.root_of(here.scope));
+        let documents = || match &here.scope.alias {
+            None => Some(self.root_of(here.scope)),
+            // `location /blog { alias /srv/blog; }` is `root /srv`.
+            Some(alias) => {
+                let Alias { at, directory } = &alias.value;
+                let root = directory.strip_suffix(at.as_deref()?)?;
+                root.is_empty()
+                    .then_some("/")
+                    .or(Some(root))
+                    .map(str::to_owned)
+            }
+        };
         if value == "$request_filename" {
             return Some((documents()?, None));
         }
+        // nginx puts the whole path behind the directory of an alias, where hardly a script is.
+        let documents = || here.scope.alias.is_none().then(documents).flatten();
         let (directory, rest) = ["$document_root", "$realpath_root"]
             .iter()
             .find_map(|known| Some((documents()?, value.strip_prefix(known)?)))
@@ -340,7 +354,7 @@ impl<'a> Translator<'a> {
         path: &str,
     ) -> Option<(String, Vec<Route>)> {
         let directive = runs(next)?;
-        let scope = as_proxied(&self.inner_scope(&here.server.scope, next));
+        let scope = as_proxied(&self.scope_of(here.server, next));
         let there = Here {
             scope: &scope,
             location: Some(next),
@@ -376,8 +390,11 @@ impl<'a> Translator<'a> {
                 found.names.push(name.clone());
                 continue;
             }
-            let scope = as_proxied(&self.inner_scope(&here.server.scope, next));
-            if self.root_of(&scope) != self.root_of(here.scope) {
+            let scope = as_proxied(&self.scope_of(here.server, next));
+            let alias = |scope: &Scope| scope.alias.as_ref().map(|set| set.value.clone());
+            if self.root_of(&scope) != self.root_of(here.scope)
+                || alias(&scope) != alias(here.scope)
+            {
                 let message = format!("an index `{name}` is run below another root");
                 self.verdicts.refuse(index.spot, index.spot, message);
                 continue;
@@ -620,6 +637,57 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn scripts_of_a_location_within_are_run_and_never_sent() {
+        let within = |more: &str| format!("location / {{ {more} {} }}", php(""));
+        has(
+            &format!("index index.php; {}", within("")),
+            &["{ path = \"*/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\""],
+        );
+        let fallen = server(&within("try_files $uri $uri/ /index.php?$args;"));
+        let text = direct(&fallen).text;
+        assert!(
+            !text.contains("fallback") && text.contains("script = \"/index.php\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_alias_of_a_location_around_is_where_scripts_are_or_refused() {
+        let blog = |directory: &str, file: &str| {
+            format!(
+                "index index.php; location /blog {{ alias {directory}; location ~ \\.php$ {{ fastcgi_param SCRIPT_FILENAME {file}; \
+                 fastcgi_pass 127.0.0.1:9000; }} }}"
+            )
+        };
+        has(
+            &blog("/srv/blog", "$request_filename"),
+            &["fastcgi = { root = \"/srv\" }"],
+        );
+        has(
+            &blog("/blog", "$request_filename"),
+            &["fastcgi = { root = \"/\" }"],
+        );
+        for (directory, file) in [
+            ("/srv/other", "$request_filename"),
+            ("/srv/blog", "$document_root$fastcgi_script_name"),
+        ] {
+            are_refused(&[(
+                &server(&blog(directory, file)),
+                "beside an `alias` there is $request_filename",
+            )]);
+        }
+        // The directory holds for files within, too.
+        has(
+            "location /a { alias /usr/share; location ~ \\.css$ { expires 1h; } }",
+            &["{ \"/a\" = \"/usr/share\" }"],
+        );
+        are_refused(&[(
+            &server("location ~ ^/a/(.*) { alias /srv/$1; location ~ \\.css$ { expires 1h; } }"),
+            "an expression's `alias` around it",
+        )]);
     }
 
     #[test]

@@ -329,7 +329,7 @@ impl<'a> Translator<'a> {
         let found = match Moved::read(regex, path) {
             Some(moved) => moved.locations(all)?,
             None if all.iter().any(|l| moved::may_lead_to(l, literal)) => return None,
-            None => return self.there(here, location::choose(all, literal)),
+            None => return self.there(here, location::choose_outer(all, literal)),
         };
         let mut contents = Vec::new();
         for location in all {

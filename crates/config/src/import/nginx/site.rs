@@ -7,7 +7,7 @@ use super::super::document::{Section, Table, Value};
 use super::super::names::normal;
 use super::super::sources::Spot;
 use super::location::{Kind, Location};
-use super::scope::{Expires, Scope, YEAR};
+use super::scope::{Alias, Expires, Scope, YEAR};
 use super::{Server, Site, Translator};
 use crate::duration;
 
@@ -41,11 +41,22 @@ impl Translator<'_> {
         let root = scope.root.as_ref().map(|set| self.path(&set.value));
         let mut alias = None;
         if let Some(location) = location
-            && let Some(directive) = location.directive.inner().iter().find(|d| d.is("alias"))
+            && let Some(set) = &scope.alias
             && files.root.is_none()
         {
-            self.verdicts.translated(directive.spot);
-            alias = Some((location.text.clone(), self.path(directive.arg(0))));
+            self.verdicts.translated(set.spot);
+            let Alias { at, directory } = &set.value;
+            match at {
+                Some(at) => alias = Some((at.clone(), directory.clone())),
+                None => {
+                    let message = format!(
+                        "the files of `{}` are those of an expression's `alias` around it, which is not translated: give it one of \
+                         its own, or a `root`",
+                        location.directive.shown()
+                    );
+                    self.verdicts.refuse(set.spot, spot, message);
+                }
+            }
         }
         let root = match (&files.root, root, &alias) {
             (Some(root), ..) => root.clone(),
