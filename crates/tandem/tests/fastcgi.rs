@@ -358,6 +358,7 @@ http {
       fastcgi_pass unix:{dir}/php.sock;
     }
     location ~ ^/admin/secret { deny all; }
+    location ~ /\.(?!well-known).* { deny all; }
     location /blog {
       alias {dir}/www/blog; try_files $uri $uri/ =404;
       location ~ \.php$ {
@@ -469,7 +470,7 @@ fn means_the_same(dir: &Dir, text: &str) {
             "/ /style.css /cart/7?x=1 /admin /admin/ /admin/index.php /admin/index.php/x /admin/secret/x.php /static/ /both/ \
              /empty/ /empty /none.php /none/ /status.php /there.php /index.php/foo /index.php/ /style.css/x.php \
              /blog/ /blog/?a=7 /blog/index.php?a=7 /blog /blog/a.txt /blog/sub/ /blog/sub /blog/none.php \
-             /within/ /within/index.php /within /index%2ephp /INDEX.PHP //index.php /admin/../index.php /cgi/any/thing?a=7 /cgi/",
+             /.git/config /.well-known/x /.well-known/.git /.well /. /within/ /within/index.php /within /index%2ephp /INDEX.PHP //index.php /admin/../index.php /cgi/any/thing?a=7 /cgi/",
         ),
         (
             "POST",

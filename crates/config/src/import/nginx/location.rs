@@ -8,6 +8,7 @@ use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::look_ahead;
 use super::tree::Directive;
 
 /// How a location compares.
@@ -65,6 +66,11 @@ pub(crate) fn read<'a>(list: &'a [Directive], verdicts: &mut Verdicts) -> Vec<Lo
                 continue;
             }
         };
+        let written = match kind {
+            Kind::Regex { .. } => look_ahead::without(text),
+            _ => None,
+        };
+        let text = written.as_deref().unwrap_or(text);
         if matches!(kind, Kind::Regex { .. })
             && let Err(message) = super::super::haproxy::checked(text)
         {

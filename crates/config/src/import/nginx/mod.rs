@@ -22,6 +22,7 @@ mod glob;
 mod listen;
 mod listener;
 mod location;
+mod look_ahead;
 mod made;
 mod moved;
 mod names;
