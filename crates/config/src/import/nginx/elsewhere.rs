@@ -7,8 +7,9 @@ use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
 use super::fallback::only_files;
-use super::fastcgi::ScriptIndex;
+use super::fastcgi::{ScriptIndex, runs};
 use super::location::{self, Kind, Location};
+use super::scope::ErrorPage;
 use super::tree::Directive;
 
 /// What a location says of the files in it.
@@ -100,17 +101,20 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// Whether the page of an error would be asked of servers: then the usual one is shown.
-    pub fn page_is_passed_on(&mut self, here: Here<'_, 'a>, path: &str, spot: Spot) -> bool {
+    /// Whether the page of an error would be asked of servers: then the usual one is shown. A script that answers who may not
+    /// ask may let them in, or ask for a password: that is refused.
+    pub fn page_is_passed_on(&mut self, here: Here<'_, 'a>, page: &ErrorPage) -> bool {
+        let (path, spot) = (&page.to, page.spot);
         let next = location::choose(&here.server.locations, path);
         let Some(next) = next.filter(|next| {
             let mut inner = next.directive.inner().iter();
-            inner.any(|d| d.is("proxy_pass"))
+            inner.any(|d| d.is("proxy_pass") || d.is("fastcgi_pass"))
         }) else {
             return false;
         };
         let shown = next.directive.shown();
-        if here.scope.intercept.as_ref().is_some_and(|set| set.value) {
+        let lets_in = runs(next).is_some() && page.statuses.iter().any(|s| matches!(s, 401 | 403));
+        if lets_in || here.scope.intercept.as_ref().is_some_and(|set| set.value) {
             let message = format!(
                 "{path} would be asked of the servers of `{shown}`: an error is answered with a file"
             );
@@ -287,6 +291,20 @@ mod tests {
                 "not where it is fallen back to",
             ),
         ]);
+    }
+
+    #[test]
+    fn the_query_that_is_said_twice_is_told_or_refused() {
+        let server = |to: &str| {
+            format!(
+                "server {{ listen 81; rewrite ^/a$ {to} permanent; location / {{ return 404; }} }}"
+            )
+        };
+        are_noted(&[(
+            &server("$scheme://$host$request_uri/"),
+            "here it is at the end alone",
+        )]);
+        are_refused(&[(&server("/b?to=$request_uri&c=d"), "write a `?` at the end")]);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl<'a> Translator<'a> {
                 );
                 continue;
             }
-            if self.page_is_passed_on(here, &page.to, page.spot) {
+            if self.page_is_passed_on(here, &page) {
                 continue;
             }
             self.file_elsewhere(here, &page.to, page.spot, page.spot);
@@ -230,7 +230,7 @@ impl<'a> Translator<'a> {
                 continue;
             }
             let page = page.clone();
-            if self.page_is_passed_on(here, &page.to, page.spot) {
+            if self.page_is_passed_on(here, &page) {
                 continue;
             }
             self.file_elsewhere(here, &page.to, page.spot, page.spot);

@@ -43,7 +43,7 @@ impl<'a> Translator<'a> {
             self.verdicts
                 .note(spot, "a file is looked for first, though $uri is not named");
         }
-        files.only_files = only_files(here);
+        files.flat = only_files(here);
         let text = last.text.as_str();
         if let Some(code) = text.strip_prefix('=') {
             if code != "404" {
@@ -121,7 +121,7 @@ impl<'a> Translator<'a> {
                     "the file that is fallen back to has another root",
                 );
             }
-            if files.only_files && path.ends_with('/') {
+            if files.flat && path.ends_with('/') {
                 return self.verdicts.refuse(
                     spot,
                     last.spot,
@@ -161,6 +161,7 @@ impl<'a> Translator<'a> {
             );
             return self.verdicts.refuse(spot, last.spot, message);
         };
+        self.note_query(&last.text, path, spot);
         let Some((service, inner)) = self.fallen_back_to(here, next, path) else {
             return;
         };

@@ -136,6 +136,7 @@ impl<'a> Translator<'a> {
         directive: &Directive,
         scripts: Table,
     ) -> Option<String> {
+        self.verdicts.translated(directive.spot);
         let host = self.known(directive.arg(0));
         if host.contains('$') {
             let message =
@@ -171,12 +172,25 @@ impl<'a> Translator<'a> {
         }
         match fixed(&last.text) {
             _ if last.text == "=404" => None,
-            Some(path) => Some(path.to_owned()),
+            Some(path) => {
+                self.note_query(&last.text, path, directive.spot);
+                Some(path.to_owned())
+            }
             None => {
                 let message = format!("\"{}\" is not translated as the last resort", last.text);
                 self.verdicts.refuse(directive.spot, last.spot, message);
                 None
             }
+        }
+    }
+
+    /// A script that is fallen back to without a query gets the one that came all the same.
+    pub fn note_query(&mut self, text: &str, path: &str, spot: Spot) {
+        if text == path {
+            let message = format!(
+                "{path} gets the query that came, as with `{path}?$args`; nginx gives it an empty one"
+            );
+            self.verdicts.note(spot, message);
         }
     }
 
@@ -652,6 +666,58 @@ mod tests {
             !text.contains("fallback") && text.contains("script = \"/index.php\""),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_script_that_only_a_fallback_or_an_index_leads_to_is_theirs() {
+        let script = |more: &str| {
+            format!(
+                "location ~ ^/index\\.php(/|$) {{ {PARAMS} internal; fastcgi_pass 127.0.0.1:9000; }} {more}"
+            )
+        };
+        has(
+            &script("location / { try_files $uri /index.php$is_args$args; }"),
+            &["script = \"/index.php\"", "missing = "],
+        );
+        let alone = direct(&server(&script("location / { try_files $uri =404; }")));
+        assert_eq!(said(&alone, Verdict::Refused), Vec::<String>::new());
+        let without = said(&alone, Verdict::Without).join("\n");
+        assert!(
+            without.contains("nothing that is translated leads there"),
+            "{without}"
+        );
+    }
+
+    #[test]
+    fn what_scripts_answer_errors_with_is_told_or_refused() {
+        let page = |status: &str| {
+            server(&format!(
+                "error_page {status} /index.php; location / {{ }} {}",
+                php("")
+            ))
+        };
+        are_noted(&[
+            (&page("404"), "the usual page is shown"),
+            (&page("500 502"), "the usual page is shown"),
+            (
+                &server(&format!(
+                    "location / {{ try_files $uri /index.php; }} {}",
+                    php("")
+                )),
+                "nginx gives it an empty one",
+            ),
+        ]);
+        are_refused(&[
+            (&page("403"), "an error is answered with a file"),
+            (&page("401 404"), "an error is answered with a file"),
+            (
+                &server(&format!(
+                    "index index.html /index.php$request_uri; location / {{ }} {}",
+                    "location ~ \\.php(?:$|/) { fastcgi_pass 127.0.0.1:9000; }"
+                )),
+                "answer for a directory without another index",
+            ),
+        ]);
     }
 
     #[test]

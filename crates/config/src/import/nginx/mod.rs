@@ -118,6 +118,8 @@ pub(crate) struct Translator<'a> {
     assumed: Vec<(Literal, bool)>,
     /// How many routes that has made.
     cases: usize,
+    /// What passes on in places that only something here leads to.
+    internal: Vec<Spot>,
 }
 
 /// Translates a file and what it includes. `extra` are directives given on the command line, as of the main block.
@@ -176,9 +178,16 @@ pub(crate) fn translate(
         bound: BTreeMap::new(),
         assumed: Vec::new(),
         cases: 0,
+        internal: Vec::new(),
     };
     translator.given.name_all(&tree);
     translator.run(&tree);
+    for spot in std::mem::take(&mut translator.internal) {
+        if !translator.verdicts.has(spot) {
+            let message = "nobody outside gets there (`internal`), and nothing that is translated leads there";
+            translator.verdicts.without(spot, message);
+        }
+    }
     if !tree.iter().any(|directive| directive.is("events")) && options.direct {
         let spot = Spot {
             file,
