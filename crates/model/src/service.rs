@@ -95,6 +95,8 @@ pub struct Site {
     pub compress: bool,
     /// Show what is in a directory without an index.
     pub listing: bool,
+    /// A directory is nothing: neither its index, nor a listing, nor the way to it with a slash.
+    pub only_files: bool,
     /// The path of a page with counters, in the words of nginx's `stub_status`.
     pub status: Option<String>,
     /// Clients that may ask; empty is everyone.

@@ -133,6 +133,11 @@ impl Search<'_> {
     }
 
     fn find(&self, name: &[u8]) -> Result<Found, Closed> {
+        let is_directory = name.is_empty() || name.ends_with(b"/");
+        let only_files = self.shared.site.only_files;
+        if is_directory && only_files {
+            return Err(Closed::Missing);
+        }
         let (place, below) = self.shared.places.of(name);
         let watches = &self.shared.watches;
         let epoch = watches.epoch();
@@ -158,8 +163,9 @@ impl Search<'_> {
                 stat,
             })
         };
-        if !name.is_empty() && !name.ends_with(b"/") {
+        if !is_directory {
             return match opened(below)? {
+                Opened::Directory if only_files => Err(Closed::Missing),
                 Opened::Directory => Ok(Found::Directory),
                 Opened::File(file, stat, unlinked) => ready(below, file, stat, unlinked),
             };

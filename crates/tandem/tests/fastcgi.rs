@@ -393,6 +393,20 @@ http {
       fastcgi_pass unix:{dir}/php.sock;
     }
     location ~ ^/admin/secret { deny all; }
+    location ~ /\.(?!well-known).* { deny all; }
+    location /blog {
+      alias {dir}/www/blog; try_files $uri $uri/ =404;
+      location ~ \.php$ {
+        fastcgi_param SCRIPT_FILENAME $request_filename; fastcgi_param REQUEST_METHOD $request_method; fastcgi_param SCRIPT_NAME $fastcgi_script_name;
+        fastcgi_param QUERY_STRING $query_string; fastcgi_param REQUEST_URI $request_uri; fastcgi_pass unix:{dir}/php.sock;
+      }
+    }
+    location /within/ {
+      location ~ \.php$ {
+        fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name; fastcgi_param REQUEST_METHOD $request_method;
+        fastcgi_param QUERY_STRING $query_string; fastcgi_pass unix:{dir}/php.sock;
+      }
+    }
     location /cgi/ {
       fastcgi_param SCRIPT_FILENAME {dir}/www/one.php; fastcgi_param REQUEST_METHOD $request_method;
       fastcgi_param QUERY_STRING $query_string; fastcgi_pass unix:{dir}/php.sock;
@@ -422,11 +436,23 @@ fn nginx_conf_for_php_means_the_same_here() {
     dir.file("www/both/index.html", "html");
     dir.file("www/both/index.php", "<?php echo 'script';");
     dir.file("www/empty/file", "");
+    let said = "<?php echo $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['SCRIPT_FILENAME'], ' ', $_GET['a'] ?? '';";
+    dir.file("www/blog/index.php", said);
+    dir.file("www/within/index.php", "<?php echo 'within';");
+    dir.file("www/blog/a.txt", "a");
+    dir.file("www/blog/sub/index.php", "<?php echo 'sub';");
     let _fpm = Fpm::start(&dir, "php", 3);
+    means_the_same(&dir, NGINX);
+    // Directories are asked of the front, too.
+    means_the_same(&dir, &NGINX.replace(" $uri/ ", " "));
+}
+
+/// Asks nginx and Tandem with the same file the same things.
+fn means_the_same(dir: &Dir, text: &str) {
     let path = dir.path().to_string_lossy().into_owned();
     let ports = common::ports::several::<2>();
     let peers = [("nginx", ports[0]), ("tandem", ports[1])].map(|(name, port)| {
-        let text = NGINX
+        let text = text
             .replace("{dir}", &path)
             .replace("{name}", name)
             .replace("{address}", &format!("127.0.0.1:{port}"));
@@ -478,7 +504,8 @@ fn nginx_conf_for_php_means_the_same_here() {
             "GET",
             "/ /style.css /cart/7?x=1 /admin /admin/ /admin/index.php /admin/index.php/x /admin/secret/x.php /static/ /both/ \
              /empty/ /empty /none.php /none/ /status.php /there.php /index.php/foo /index.php/ /style.css/x.php \
-             /index%2ephp /INDEX.PHP //index.php /admin/../index.php /cgi/any/thing?a=7 /cgi/",
+             /blog/ /blog/?a=7 /blog/index.php?a=7 /blog /blog/a.txt /blog/sub/ /blog/sub /blog/none.php \
+             /.git/config /.well-known/x /.well-known/.git /.well /. /within/ /within/index.php /within /index%2ephp /INDEX.PHP //index.php /admin/../index.php /cgi/any/thing?a=7 /cgi/",
         ),
         (
             "POST",

@@ -834,7 +834,7 @@ fn what_would_do_something_else_is_refused_with_the_reason() {
             "location of the new path",
         ),
         (
-            "location /app/ { location /app/private/ { return 403; } proxy_pass http://127.0.0.1:83; } rewrite ^/p$ /app/private/x last;",
+            "location /app/ { location /app/private/ { return 403; } proxy_pass http://127.0.0.1:83; } rewrite ^/p/(.*)$ /app/$1 last;",
             "location of the new path",
         ),
         // What looks at the new path.

@@ -88,6 +88,7 @@ fn of_site(pairs: &mut Pairs, mine: &Site) {
     for (name, mine, usual) in [
         ("compress", mine.compress, usual.compress),
         ("listing", mine.listing, usual.listing),
+        ("directories", !mine.only_files, !usual.only_files),
     ] {
         pairs.put_unless(name, &mine, &usual, ToString::to_string);
     }

@@ -246,6 +246,7 @@ impl Maker {
                 precompressed: self.some(2, |m| Coding::ALL[m.below(3) as usize]),
                 compress: self.often(),
                 listing: self.often(),
+                only_files: self.often(),
                 status: self.maybe(|_| "/status".into()),
                 hidden: self.often(),
                 check,

@@ -135,6 +135,13 @@ pub(crate) static KEYS: Table<Draft> = Table {
             |d: &mut Draft, v| d.site.listing = v.value,
         ),
         &key(
+            "directories",
+            BOOL,
+            Is("true"),
+            "Answer for directories: with their index, with a listing, or with a redirect to the path with a slash. `false`: there are only files, and all else is 404, so that `fallback` or `missing` is asked.",
+            |d: &mut Draft, v| d.site.only_files = !v.value,
+        ),
+        &key(
             "status",
             URL_PATH,
             Else("none"),

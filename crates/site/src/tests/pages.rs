@@ -43,6 +43,51 @@ async fn a_fallback_is_served_where_there_is_no_file() {
 }
 
 #[tokio::test]
+async fn where_there_are_only_files_a_directory_is_nothing() {
+    let directory = Directory::new();
+    directory.write("index.html", "app");
+    directory.write("a.txt", "a");
+    directory.write("sub/index.html", "sub");
+    directory.write("alias/x/y.txt", "y");
+    let files = Site {
+        only_files: true,
+        listing: true,
+        aliases: [("/other".into(), directory.root().join("alias"))].into(),
+        ..site(directory.root())
+    };
+    let paths = [
+        "/", "/sub", "/sub/", "/none", "/none/", "/a.txt/", "/other", "/other/", "/other/x",
+    ];
+    let alone = handler(&files);
+    let app = handler(&Site {
+        fallback: Some("index.html".into()),
+        ..files.clone()
+    });
+    // The second time from memory.
+    for path in paths.iter().chain(&paths) {
+        let got = get(&alone, path).await;
+        assert_eq!((got.status, got.field("Location")), (404, None), "{path}");
+        let got = get(&app, path).await;
+        assert_eq!((got.status, &got.body[..]), (200, &b"app"[..]), "{path}");
+    }
+    for handler in [&alone, &app] {
+        for (path, body) in [
+            ("/a.txt", "a"),
+            ("/index.html", "app"),
+            ("/sub/index.html", "sub"),
+            ("/other/x/y.txt", "y"),
+        ] {
+            let got = get(handler, path).await;
+            assert_eq!(
+                (got.status, &got.body[..]),
+                (200, body.as_bytes()),
+                "{path}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_alias_shows_another_directory_and_nothing_outside_it() {
     let directory = Directory::new();
     directory.write("a.txt", "mine");

@@ -147,6 +147,10 @@ impl<'a> Translator<'a> {
                 directive.spot,
                 "nobody outside gets it, and X-Accel-Redirect does not lead to it: what an application says in that passes to the client",
             );
+            let passes =
+                |directive: &&Directive| directive.is("fastcgi_pass") || directive.is("proxy_pass");
+            let passes = here.list.iter().filter(passes);
+            self.internal.extend(passes.map(|directive| directive.spot));
             let table = Table::default().with("respond", Value::plain(404));
             let mut routes = vec![answer(table, here.spot)];
             self.own_errors(here, &mut routes);
@@ -190,7 +194,7 @@ impl<'a> Translator<'a> {
 
     /// The content of another location, as from here.
     pub fn of_location(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Vec<Route> {
-        let scope = self.inner_scope(&here.server.scope, next);
+        let scope = self.scope_of(here.server, next);
         self.content(Here {
             scope: &scope,
             location: Some(next),

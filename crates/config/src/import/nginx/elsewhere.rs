@@ -6,8 +6,10 @@
 use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
-use super::fastcgi::ScriptIndex;
+use super::fallback::only_files;
+use super::fastcgi::{ScriptIndex, runs};
 use super::location::{self, Kind, Location};
+use super::scope::ErrorPage;
 use super::tree::Directive;
 
 /// What a location says of the files in it.
@@ -27,6 +29,9 @@ impl<'a> Translator<'a> {
     pub fn index_elsewhere(&mut self, here: Here<'_, 'a>) -> Option<ScriptIndex> {
         // Where no root is named nobody means files.
         here.scope.root.as_ref()?;
+        if only_files(here) {
+            return None;
+        }
         let directory = match here.location {
             Some(location) => match location.kind {
                 Kind::Prefix | Kind::Final => location.text.trim_end_matches('/'),
@@ -76,7 +81,7 @@ impl<'a> Translator<'a> {
         let next = location::choose(&here.server.locations, path);
         let Some(location) = here
             .location
-            .filter(|here| next.is_none_or(|next| !has(next, here.directive.spot)))
+            .filter(|around| next.is_none_or(|next| !is_within(here, next, around)))
         else {
             return;
         };
@@ -96,17 +101,20 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// Whether the page of an error would be asked of servers: then the usual one is shown.
-    pub fn page_is_passed_on(&mut self, here: Here<'_, 'a>, path: &str, spot: Spot) -> bool {
+    /// Whether the page of an error would be asked of servers: then the usual one is shown. A script that answers who may not
+    /// ask may let them in, or ask for a password: that is refused.
+    pub fn page_is_passed_on(&mut self, here: Here<'_, 'a>, page: &ErrorPage) -> bool {
+        let (path, spot) = (&page.to, page.spot);
         let next = location::choose(&here.server.locations, path);
         let Some(next) = next.filter(|next| {
             let mut inner = next.directive.inner().iter();
-            inner.any(|d| d.is("proxy_pass"))
+            inner.any(|d| d.is("proxy_pass") || d.is("fastcgi_pass"))
         }) else {
             return false;
         };
         let shown = next.directive.shown();
-        if here.scope.intercept.as_ref().is_some_and(|set| set.value) {
+        let lets_in = runs(next).is_some() && page.statuses.iter().any(|s| matches!(s, 401 | 403));
+        if lets_in || here.scope.intercept.as_ref().is_some_and(|set| set.value) {
             let message = format!(
                 "{path} would be asked of the servers of `{shown}`: an error is answered with a file"
             );
@@ -178,30 +186,40 @@ const ANSWERS: [&str; 14] = [
 ];
 
 fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
-    let is_here = here
-        .location
-        .is_some_and(|here| has(next, here.directive.spot));
-    if is_here {
+    if here.location.is_some_and(|around| has(next, around)) {
         return Says::Nothing;
     }
     let mut settings = None;
-    for inner in next.directive.inner() {
-        match inner.name.text.as_str() {
-            // Nobody is kept out.
-            "allow" if inner.arg(0) == "all" => {}
-            "auth_basic" if inner.arg(0) == "off" => {}
-            name if LEADS.contains(&name) => {}
-            name if name.starts_with("fastcgi_") && name != "fastcgi_pass" => {}
-            name if ANSWERS.contains(&name) => return Says::Answers(inner.shown()),
-            _ => settings = settings.or_else(|| Some(inner.shown())),
+    for place in location::chain(&here.server.locations, next) {
+        if here.location.is_some_and(|here| has(place, here)) {
+            continue;
+        }
+        for inner in place.directive.inner() {
+            match inner.name.text.as_str() {
+                // Nobody is kept out.
+                "allow" if inner.arg(0) == "all" => {}
+                "auth_basic" if inner.arg(0) == "off" => {}
+                // It is for other paths, or the next one here.
+                "location" if !place.is(next) => {}
+                name if LEADS.contains(&name) => {}
+                name if name.starts_with("fastcgi_") && name != "fastcgi_pass" => {}
+                name if ANSWERS.contains(&name) => return Says::Answers(inner.shown()),
+                _ => settings = settings.or_else(|| Some(inner.shown())),
+            }
         }
     }
     settings.map_or(Says::Nothing, Says::Settings)
 }
 
-/// Whether a location is the one at a spot, or has it within.
-fn has(location: &Location<'_>, spot: Spot) -> bool {
-    location.directive.spot == spot || location.children.iter().any(|inner| has(inner, spot))
+/// Whether what a place says holds for the next one, as that stands in it, or the other way round.
+fn is_within(here: Here<'_, '_>, next: &Location<'_>, around: &Location<'_>) -> bool {
+    let chain = location::chain(&here.server.locations, next);
+    has(next, around) || chain.iter().any(|outer| outer.is(around))
+}
+
+/// Whether a location is that one, or has it within.
+fn has(location: &Location<'_>, wanted: &Location<'_>) -> bool {
+    location.is(wanted) || location.children.iter().any(|inner| has(inner, wanted))
 }
 
 #[cfg(test)]
@@ -273,6 +291,20 @@ mod tests {
                 "not where it is fallen back to",
             ),
         ]);
+    }
+
+    #[test]
+    fn the_query_that_is_said_twice_is_told_or_refused() {
+        let server = |to: &str| {
+            format!(
+                "server {{ listen 81; rewrite ^/a$ {to} permanent; location / {{ return 404; }} }}"
+            )
+        };
+        are_noted(&[(
+            &server("$scheme://$host$request_uri/"),
+            "here it is at the end alone",
+        )]);
+        are_refused(&[(&server("/b?to=$request_uri&c=d"), "write a `?` at the end")]);
     }
 
     #[test]

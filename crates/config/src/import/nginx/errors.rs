@@ -91,7 +91,7 @@ impl<'a> Translator<'a> {
                 );
                 continue;
             }
-            if self.page_is_passed_on(here, &page.to, page.spot) {
+            if self.page_is_passed_on(here, &page) {
                 continue;
             }
             self.file_elsewhere(here, &page.to, page.spot, page.spot);
@@ -230,7 +230,7 @@ impl<'a> Translator<'a> {
                 continue;
             }
             let page = page.clone();
-            if self.page_is_passed_on(here, &page.to, page.spot) {
+            if self.page_is_passed_on(here, &page) {
                 continue;
             }
             self.file_elsewhere(here, &page.to, page.spot, page.spot);
@@ -259,7 +259,7 @@ impl<'a> Translator<'a> {
     /// The root of the place where the page of an error is.
     fn page_root(&mut self, here: Here<'_, 'a>, page: &str) -> String {
         let scope = match location::choose(&here.server.locations, page) {
-            Some(next) => self.inner_scope(&here.server.scope, next),
+            Some(next) => self.scope_of(here.server, next),
             None => here.server.scope.clone(),
         };
         self.root_of(&scope)

@@ -43,6 +43,7 @@ impl<'a> Translator<'a> {
             self.verdicts
                 .note(spot, "a file is looked for first, though $uri is not named");
         }
+        files.flat = only_files(here);
         let text = last.text.as_str();
         if let Some(code) = text.strip_prefix('=') {
             if code != "404" {
@@ -82,12 +83,6 @@ impl<'a> Translator<'a> {
         }
         let passes = |d: &Directive| d.is("proxy_pass") || d.is("fastcgi_pass");
         let proxied = next.filter(|l| l.directive.inner().iter().any(passes));
-        if !before.iter().any(|word| word.text.ends_with('/')) {
-            self.verdicts.note(
-                spot,
-                "directories are looked for, too, as if $uri/ were named: one is redirected to with a slash, and its index is sent",
-            );
-        }
         if let Some(next) = proxied {
             if !text.starts_with('@') {
                 return self.verdicts.refuse(
@@ -117,13 +112,20 @@ impl<'a> Translator<'a> {
             return self.instead(here, (next, &inner), service, table, routes, spot);
         }
         if text.starts_with('/') {
-            let other = next.map(|next| self.inner_scope(&here.server.scope, next));
+            let other = next.map(|next| self.scope_of(here.server, next));
             let same = other.is_none_or(|other| self.root_of(&other) == self.root_of(here.scope));
             if !same {
                 return self.verdicts.refuse(
                     spot,
                     last.spot,
                     "the file that is fallen back to has another root",
+                );
+            }
+            if files.flat && path.ends_with('/') {
+                return self.verdicts.refuse(
+                    spot,
+                    last.spot,
+                    format!("{path} is a directory, and without $uri/ only files are looked for"),
                 );
             }
             self.file_elsewhere(here, path, spot, last.spot);
@@ -159,6 +161,7 @@ impl<'a> Translator<'a> {
             );
             return self.verdicts.refuse(spot, last.spot, message);
         };
+        self.note_query(&last.text, path, spot);
         let Some((service, inner)) = self.fallen_back_to(here, next, path) else {
             return;
         };
@@ -205,7 +208,7 @@ impl<'a> Translator<'a> {
         table: &mut Table,
         spot: Spot,
     ) {
-        let scope = self.inner_scope(&here.server.scope, next);
+        let scope = self.scope_of(here.server, next);
         let refuse = |translator: &mut Self, what: &str| {
             let message = format!(
                 "the location that is fallen back to {what}: that cannot be said for it alone"
@@ -258,4 +261,16 @@ impl<'a> Translator<'a> {
             }
         }
     }
+}
+
+/// Whether a place has no directories: `try_files` looks for files alone.
+pub(crate) fn only_files(here: Here<'_, '_>) -> bool {
+    let directive = here.find("try_files");
+    directive.is_some_and(|directive| {
+        let before = directive
+            .args
+            .split_last()
+            .map_or(&[][..], |(_, before)| before);
+        !before.iter().any(|word| word.text.ends_with('/'))
+    })
 }

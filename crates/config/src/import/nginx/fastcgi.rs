@@ -10,7 +10,7 @@ use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::content::Here;
 use super::location::{self, Kind, Location, answer};
-use super::scope::{Field, Scope, Set};
+use super::scope::{Alias, Field, Scope, Set};
 use super::tree::Directive;
 use super::upstream::{NextUpstream, Target};
 use super::{Translator, units};
@@ -136,6 +136,7 @@ impl<'a> Translator<'a> {
         directive: &Directive,
         scripts: Table,
     ) -> Option<String> {
+        self.verdicts.translated(directive.spot);
         let host = self.known(directive.arg(0));
         if host.contains('$') {
             let message =
@@ -171,12 +172,25 @@ impl<'a> Translator<'a> {
         }
         match fixed(&last.text) {
             _ if last.text == "=404" => None,
-            Some(path) => Some(path.to_owned()),
+            Some(path) => {
+                self.note_query(&last.text, path, directive.spot);
+                Some(path.to_owned())
+            }
             None => {
                 let message = format!("\"{}\" is not translated as the last resort", last.text);
                 self.verdicts.refuse(directive.spot, last.spot, message);
                 None
             }
+        }
+    }
+
+    /// A script that is fallen back to without a query gets the one that came all the same.
+    pub fn note_query(&mut self, text: &str, path: &str, spot: Spot) {
+        if text == path {
+            let message = format!(
+                "{path} gets the query that came, as with `{path}?$args`; nginx gives it an empty one"
+            );
+            self.verdicts.note(spot, message);
         }
     }
 
@@ -201,10 +215,14 @@ impl<'a> Translator<'a> {
                     only = script;
                 }
                 None => {
-                    let message = format!(
-                        "\"{}\" is not translated: there are $document_root$fastcgi_script_name and fixed paths",
-                        file.value
-                    );
+                    let why = match &here.scope.alias {
+                        Some(_) => {
+                            "beside an `alias` there is $request_filename, where the directory ends like the path of its location \
+                             (`location /blog { alias /srv/blog; }`), and fixed paths"
+                        }
+                        None => "there are $document_root$fastcgi_script_name and fixed paths",
+                    };
+                    let message = format!("\"{}\" is not translated: {why}", file.value);
                     self.verdicts.refuse(file.spot, file.spot, message);
                     return None;
                 }
@@ -281,13 +299,23 @@ impl<'a> Translator<'a> {
 
     /// The directory of scripts by a `SCRIPT_FILENAME`, and the script if it is always the same.
     fn script_root(&self, here: Here<'_, 'a>, value: &str) -> Option<(String, Option<String>)> {
-        let has_alias = here
-            .location
-            .is_some_and(|l| l.directive.inner().iter().any(|d| d.is("alias")));
-        let documents = || (!has_alias).then(|| self.root_of(here.scope));
+        let documents = || match &here.scope.alias {
+            None => Some(self.root_of(here.scope)),
+            // `location /blog { alias /srv/blog; }` is `root /srv`.
+            Some(alias) => {
+                let Alias { at, directory } = &alias.value;
+                let root = directory.strip_suffix(at.as_deref()?)?;
+                root.is_empty()
+                    .then_some("/")
+                    .or(Some(root))
+                    .map(str::to_owned)
+            }
+        };
         if value == "$request_filename" {
             return Some((documents()?, None));
         }
+        // nginx puts the whole path behind the directory of an alias, where hardly a script is.
+        let documents = || here.scope.alias.is_none().then(documents).flatten();
         let (directory, rest) = ["$document_root", "$realpath_root"]
             .iter()
             .find_map(|known| Some((documents()?, value.strip_prefix(known)?)))
@@ -359,7 +387,7 @@ impl<'a> Translator<'a> {
         path: &str,
     ) -> Option<(String, Vec<Route>)> {
         let directive = runs(next)?;
-        let scope = as_proxied(&self.inner_scope(&here.server.scope, next));
+        let scope = as_proxied(&self.scope_of(here.server, next));
         let there = Here {
             scope: &scope,
             location: Some(next),
@@ -395,8 +423,11 @@ impl<'a> Translator<'a> {
                 found.names.push(name.clone());
                 continue;
             }
-            let scope = as_proxied(&self.inner_scope(&here.server.scope, next));
-            if self.root_of(&scope) != self.root_of(here.scope) {
+            let scope = as_proxied(&self.scope_of(here.server, next));
+            let alias = |scope: &Scope| scope.alias.as_ref().map(|set| set.value.clone());
+            if self.root_of(&scope) != self.root_of(here.scope)
+                || alias(&scope) != alias(here.scope)
+            {
                 let message = format!("an index `{name}` is run below another root");
                 self.verdicts.refuse(index.spot, index.spot, message);
                 continue;
@@ -639,6 +670,109 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn scripts_of_a_location_within_are_run_and_never_sent() {
+        let within = |more: &str| format!("location / {{ {more} {} }}", php(""));
+        has(
+            &format!("index index.php; {}", within("")),
+            &["{ path = \"*/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\""],
+        );
+        let fallen = server(&within("try_files $uri $uri/ /index.php?$args;"));
+        let text = direct(&fallen).text;
+        assert!(
+            !text.contains("fallback") && text.contains("script = \"/index.php\""),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_script_that_only_a_fallback_or_an_index_leads_to_is_theirs() {
+        let script = |more: &str| {
+            format!(
+                "location ~ ^/index\\.php(/|$) {{ {PARAMS} internal; fastcgi_pass 127.0.0.1:9000; }} {more}"
+            )
+        };
+        has(
+            &script("location / { try_files $uri /index.php$is_args$args; }"),
+            &["script = \"/index.php\"", "missing = "],
+        );
+        let alone = direct(&server(&script("location / { try_files $uri =404; }")));
+        assert_eq!(said(&alone, Verdict::Refused), Vec::<String>::new());
+        let without = said(&alone, Verdict::Without).join("\n");
+        assert!(
+            without.contains("nothing that is translated leads there"),
+            "{without}"
+        );
+    }
+
+    #[test]
+    fn what_scripts_answer_errors_with_is_told_or_refused() {
+        let page = |status: &str| {
+            server(&format!(
+                "error_page {status} /index.php; location / {{ }} {}",
+                php("")
+            ))
+        };
+        are_noted(&[
+            (&page("404"), "the usual page is shown"),
+            (&page("500 502"), "the usual page is shown"),
+            (
+                &server(&format!(
+                    "location / {{ try_files $uri /index.php; }} {}",
+                    php("")
+                )),
+                "nginx gives it an empty one",
+            ),
+        ]);
+        are_refused(&[
+            (&page("403"), "an error is answered with a file"),
+            (&page("401 404"), "an error is answered with a file"),
+            (
+                &server(&format!(
+                    "index index.html /index.php$request_uri; location / {{ }} {}",
+                    "location ~ \\.php(?:$|/) { fastcgi_pass 127.0.0.1:9000; }"
+                )),
+                "answer for a directory without another index",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn the_alias_of_a_location_around_is_where_scripts_are_or_refused() {
+        let blog = |directory: &str, file: &str| {
+            format!(
+                "index index.php; location /blog {{ alias {directory}; location ~ \\.php$ {{ fastcgi_param SCRIPT_FILENAME {file}; \
+                 fastcgi_pass 127.0.0.1:9000; }} }}"
+            )
+        };
+        has(
+            &blog("/srv/blog", "$request_filename"),
+            &["fastcgi = { root = \"/srv\" }"],
+        );
+        has(
+            &blog("/blog", "$request_filename"),
+            &["fastcgi = { root = \"/\" }"],
+        );
+        for (directory, file) in [
+            ("/srv/other", "$request_filename"),
+            ("/srv/blog", "$document_root$fastcgi_script_name"),
+        ] {
+            are_refused(&[(
+                &server(&blog(directory, file)),
+                "beside an `alias` there is $request_filename",
+            )]);
+        }
+        // The directory holds for files within, too.
+        has(
+            "location /a { alias /usr/share; location ~ \\.css$ { expires 1h; } }",
+            &["{ \"/a\" = \"/usr/share\" }"],
+        );
+        are_refused(&[(
+            &server("location ~ ^/a/(.*) { alias /srv/$1; location ~ \\.css$ { expires 1h; } }"),
+            "an expression's `alias` around it",
+        )]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::look_ahead;
 use super::tree::Directive;
 
 /// How a location compares.
@@ -30,6 +31,13 @@ pub(crate) struct Location<'a> {
     pub text: String,
     pub directive: &'a Directive,
     pub children: Vec<Location<'a>>,
+}
+
+impl Location<'_> {
+    /// Whether it is that one: a file that is included twice has two, and they stand at the same spot.
+    pub fn is(&self, other: &Location<'_>) -> bool {
+        std::ptr::eq(self.directive, other.directive)
+    }
 }
 
 /// The locations of a block.
@@ -58,6 +66,11 @@ pub(crate) fn read<'a>(list: &'a [Directive], verdicts: &mut Verdicts) -> Vec<Lo
                 continue;
             }
         };
+        let written = match kind {
+            Kind::Regex { .. } => look_ahead::without(text),
+            _ => None,
+        };
+        let text = written.as_deref().unwrap_or(text);
         if matches!(kind, Kind::Regex { .. })
             && let Err(message) = super::super::haproxy::checked(text)
         {
@@ -102,22 +115,40 @@ fn split(word: &str) -> (&str, &str) {
     ("", word)
 }
 
-/// The location for a path, if that is known without a request.
+/// The location for a path, of all that stand within one another.
 pub(crate) fn choose<'l, 'a>(list: &'l [Location<'a>], path: &str) -> Option<&'l Location<'a>> {
-    let is_match = |location: &&Location<'_>| match location.kind {
-        Kind::Exact => location.text == path,
-        _ => false,
-    };
-    if let Some(exact) = list.iter().find(is_match) {
+    chosen(list, path, true)
+}
+
+/// The location for a path, of these alone.
+pub(crate) fn choose_outer<'l, 'a>(
+    list: &'l [Location<'a>],
+    path: &str,
+) -> Option<&'l Location<'a>> {
+    chosen(list, path, false)
+}
+
+fn chosen<'l, 'a>(list: &'l [Location<'a>], path: &str, deep: bool) -> Option<&'l Location<'a>> {
+    if let Some(exact) = list
+        .iter()
+        .find(|l| l.kind == Kind::Exact && l.text == path)
+    {
         return Some(exact);
     }
     let prefix = list
         .iter()
         .filter(|l| matches!(l.kind, Kind::Prefix | Kind::Final) && path.starts_with(&l.text))
         .max_by_key(|l| l.text.len());
-    if let Some(found) = prefix
-        && found.kind == Kind::Final
-    {
+    // Those within are asked first, and only then the regular expressions beside it.
+    let children = |location: &'l Location<'a>| {
+        &location.children[..if deep { location.children.len() } else { 0 }]
+    };
+    let within = prefix.and_then(|prefix| chosen(children(prefix), path, deep));
+    if let Some(found) = within.filter(|l| l.kind != Kind::Prefix) {
+        return Some(found);
+    }
+    let prefix = within.or(prefix);
+    if let Some(found) = prefix.filter(|found| found.kind == Kind::Final) {
         return Some(found);
     }
     let regex = list.iter().find(|l| match l.kind {
@@ -127,7 +158,26 @@ pub(crate) fn choose<'l, 'a>(list: &'l [Location<'a>], path: &str) -> Option<&'l
             .is_ok_and(|regex| regex.is_match(path)),
         _ => false,
     });
-    regex.or(prefix)
+    regex
+        .map(|found| chosen(children(found), path, deep).unwrap_or(found))
+        .or(prefix)
+}
+
+/// The locations that one stands in, from the outermost, and itself.
+pub(crate) fn chain<'l, 'a>(
+    list: &'l [Location<'a>],
+    wanted: &Location<'_>,
+) -> Vec<&'l Location<'a>> {
+    for location in list {
+        if location.is(wanted) {
+            return vec![location];
+        }
+        let inner = chain(&location.children, wanted);
+        if !inner.is_empty() {
+            return std::iter::once(location).chain(inner).collect();
+        }
+    }
+    Vec::new()
 }
 
 /// What locations do.

@@ -22,6 +22,7 @@ mod glob;
 mod listen;
 mod listener;
 mod location;
+mod look_ahead;
 mod made;
 mod moved;
 mod names;
@@ -53,9 +54,9 @@ use super::{Options, Outcome, Process};
 use content::Here;
 use given::Given;
 use listen::Listen;
-use location::Location;
+use location::{Kind, Location};
 use made::Made;
-use scope::Scope;
+use scope::{Alias, Scope, Set};
 use tree::Directive;
 use variables::Context;
 
@@ -117,6 +118,8 @@ pub(crate) struct Translator<'a> {
     assumed: Vec<(Literal, bool)>,
     /// How many routes that has made.
     cases: usize,
+    /// What passes on in places that only something here leads to.
+    internal: Vec<Spot>,
 }
 
 /// Translates a file and what it includes. `extra` are directives given on the command line, as of the main block.
@@ -175,9 +178,16 @@ pub(crate) fn translate(
         bound: BTreeMap::new(),
         assumed: Vec::new(),
         cases: 0,
+        internal: Vec::new(),
     };
     translator.given.name_all(&tree);
     translator.run(&tree);
+    for spot in std::mem::take(&mut translator.internal) {
+        if !translator.verdicts.has(spot) {
+            let message = "nobody outside gets there (`internal`), and nothing that is translated leads there";
+            translator.verdicts.without(spot, message);
+        }
+    }
     if !tree.iter().any(|directive| directive.is("events")) && options.direct {
         let spot = Spot {
             file,
@@ -298,8 +308,34 @@ impl<'a> Translator<'a> {
 
     /// The settings within a location.
     pub fn inner_scope(&mut self, outer: &Scope, location: &Location<'_>) -> Scope {
-        self.refuse_real_ip(location.directive.inner());
-        self.scope(outer, location.directive.inner())
+        let list = location.directive.inner();
+        self.refuse_real_ip(list);
+        let mut scope = self.scope(outer, list);
+        if list.iter().any(|directive| directive.is("root")) {
+            scope.alias = None;
+        }
+        if let Some(directive) = list.iter().find(|directive| directive.is("alias")) {
+            let at = !matches!(location.kind, Kind::Regex { .. });
+            let value = Alias {
+                at: at.then(|| location.text.clone()),
+                directory: self.path(directive.arg(0)),
+            };
+            let spot = directive.spot;
+            scope.alias = Some(Set { value, spot });
+        }
+        scope
+    }
+
+    /// The settings within a location of a server, wherever it stands.
+    pub fn scope_of(&mut self, server: &Server<'a>, location: &Location<'_>) -> Scope {
+        let mut around = location::chain(&server.locations, location);
+        // That one itself, which may go by another path here.
+        around.pop();
+        let mut scope = server.scope.clone();
+        for outer in around {
+            scope = self.inner_scope(&scope, outer);
+        }
+        self.inner_scope(&scope, location)
     }
 
     fn scope(&mut self, outer: &Scope, list: &[Directive]) -> Scope {

@@ -259,6 +259,22 @@ impl<'a> Translator<'a> {
         if is_fixed && path == "{path}" {
             return Some(redirect(format!("{base}{{uri}}"), status));
         }
+        let (before, query) = path.split_once('?').unwrap_or((path, ""));
+        if query.contains("{uri}") {
+            let message = "$request_uri within a query is translated where the client's own does not follow it: write a `?` at the end";
+            self.verdicts.refuse(spot, spot, message);
+            return None;
+        }
+        // `$request_uri/`: the slash would come behind the query.
+        let path = &if before.contains("{uri}") {
+            self.verdicts.note(
+                spot,
+                "$request_uri has the query, before what follows it here and once more at the end in nginx: here it is at the end alone",
+            );
+            path.replace("{uri}", "{path}")
+        } else {
+            path.to_owned()
+        };
         let has_query = path.contains('?');
         if has_query && !keeps_query {
             self.verdicts.note(
@@ -266,7 +282,7 @@ impl<'a> Translator<'a> {
                 "the query that a client sends follows the new one: a `?` at the end drops it where there is no other",
             );
         }
-        let path = if path.is_empty() { "/" } else { path };
+        let path = if path.is_empty() { "/" } else { path.as_str() };
         let rules = Table::default().with(&format!("~{expression}"), Value::text(path));
         let rest = if keeps_query || has_query {
             "{uri}"
@@ -329,7 +345,7 @@ impl<'a> Translator<'a> {
         let found = match Moved::read(regex, path) {
             Some(moved) => moved.locations(all)?,
             None if all.iter().any(|l| moved::may_lead_to(l, literal)) => return None,
-            None => return self.there(here, location::choose(all, literal)),
+            None => return self.there(here, location::choose_outer(all, literal)),
         };
         let mut contents = Vec::new();
         for location in all {

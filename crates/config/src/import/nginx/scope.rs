@@ -61,9 +61,19 @@ pub(crate) struct Field {
     pub spot: Spot,
 }
 
+/// `alias` of a location.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Alias {
+    /// What paths there begin with; nothing where an expression finds them.
+    pub at: Option<String>,
+    pub directory: String,
+}
+
 /// The settings of a place.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scope {
+    /// `alias`, which holds for the locations within, too.
+    pub alias: Option<Set<Alias>>,
     pub root: Option<Set<String>>,
     pub index: Option<Set<Vec<String>>>,
     pub autoindex: Option<Set<bool>>,

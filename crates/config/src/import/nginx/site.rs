@@ -6,14 +6,16 @@ use std::path::Path;
 use super::super::document::{Section, Table, Value};
 use super::super::names::normal;
 use super::super::sources::Spot;
-use super::location::{Kind, Location};
-use super::scope::{Expires, Scope, YEAR};
+use super::location::{self, Kind, Location};
+use super::scope::{Alias, Expires, Scope, YEAR};
 use super::{Server, Site, Translator};
 use crate::duration;
 
 /// What a place says of files beside its settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Files {
+    /// Directories are nothing.
+    pub flat: bool,
     /// The file that is sent where there is none, below the root.
     pub fallback: Option<String>,
     /// The page of counters.
@@ -39,11 +41,22 @@ impl Translator<'_> {
         let root = scope.root.as_ref().map(|set| self.path(&set.value));
         let mut alias = None;
         if let Some(location) = location
-            && let Some(directive) = location.directive.inner().iter().find(|d| d.is("alias"))
+            && let Some(set) = &scope.alias
             && files.root.is_none()
         {
-            self.verdicts.translated(directive.spot);
-            alias = Some((location.text.clone(), self.path(directive.arg(0))));
+            self.verdicts.translated(set.spot);
+            let Alias { at, directory } = &set.value;
+            match at {
+                Some(at) => alias = Some((at.clone(), directory.clone())),
+                None => {
+                    let message = format!(
+                        "the files of `{}` are those of an expression's `alias` around it, which is not translated: give it one of \
+                         its own, or a `root`",
+                        location.directive.shown()
+                    );
+                    self.verdicts.refuse(set.spot, spot, message);
+                }
+            }
         }
         let root = match (&files.root, root, &alias) {
             (Some(root), ..) => root.clone(),
@@ -86,12 +99,27 @@ impl Translator<'_> {
             let aliases = Table::default().with(at, Value::text(trimmed(&directory)));
             table.put("aliases", Value::Table(aliases));
         }
-        if let Some(index) = &scope.index {
+        if files.flat {
+            table.put("directories", Value::plain(false));
+        } else if let Some(index) = &scope.index {
             let names: Vec<&String> = index
                 .value
                 .iter()
                 .filter(|name| !name.contains('$'))
                 .collect();
+            let elsewhere = |name: &&String| name.starts_with('/');
+            for name in index.value.iter().filter(elsewhere) {
+                let path = name.split('$').next().unwrap_or(name);
+                let next = location::choose(&server.locations, path);
+                if let Some(next) = next.filter(|next| passes(next)) {
+                    let message = format!(
+                        "\"{name}\" has `{}` answer for a directory without another index, and that would be 403 here: leave it out, \
+                         and say in `try_files` who answers where there is no file",
+                        next.directive.shown()
+                    );
+                    self.verdicts.refuse(index.spot, index.spot, message);
+                }
+            }
             if names.len() < index.value.len() || names.iter().any(|name| name.starts_with('/')) {
                 self.verdicts.note(
                     index.spot,
@@ -117,7 +145,7 @@ impl Translator<'_> {
         if let Some(fallback) = files.fallback {
             table.put("fallback", Value::text(fallback));
         }
-        if scope.autoindex.as_ref().is_some_and(|set| set.value) {
+        if !files.flat && scope.autoindex.as_ref().is_some_and(|set| set.value) {
             table.put("listing", Value::plain(true));
         }
         self.types(scope, server.directive.spot, &mut table);
@@ -197,12 +225,14 @@ impl Translator<'_> {
     }
 }
 
+/// Whether a place hands what is asked for there to a program.
+fn passes(location: &Location<'_>) -> bool {
+    let mut inner = location.directive.inner().iter();
+    inner.any(|d| d.is("fastcgi_pass") || d.is("proxy_pass"))
+}
+
 /// Whether files of this name are handed to a program, in some directory: then none of them may be sent as it is.
 fn is_passed_on(locations: &[Location<'_>], name: &str) -> bool {
-    let passes = |location: &Location<'_>| {
-        let mut inner = location.directive.inner().iter();
-        inner.any(|d| d.is("fastcgi_pass") || d.is("proxy_pass"))
-    };
     locations.iter().any(|location| {
         let is_meant = match location.kind {
             Kind::Regex { fold } => regex::RegexBuilder::new(&location.text)

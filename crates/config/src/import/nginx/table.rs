@@ -382,7 +382,7 @@ const FILES: &[Row] = &[
         "try_files",
         SL,
         (2, MANY),
-        "`fallback` of a site, or `missing` of the route",
+        "`fallback` of a site, or `missing` of the route; `directories = false` without `$uri/`",
     ),
     to("autoindex", HSL, (1, 1), "`listing` of a site"),
     to(

@@ -120,6 +120,12 @@ pub(super) const FASTCGI: &[Row] = &[
         (1, 1),
         "each try has its own time limit",
     ),
+    without(
+        "fastcgi_request_buffering",
+        HSL,
+        (1, 1),
+        "a program gets a body when it is whole, as with `on`",
+    ),
     without("fastcgi_cache_*", HSL, (0, MANY), CACHE),
     without("fastcgi_*", HSL, (0, MANY), BUFFERS),
 ];
