@@ -4,88 +4,19 @@
 //! lines that say the usual are left out, a `SCRIPT_FILENAME` becomes the root of the scripts, and what is fixed is a
 //! parameter.
 
+mod settings;
+
 use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
-use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::Translator;
 use super::content::Here;
 use super::location::{self, Kind, Location, answer};
-use super::scope::{Alias, Field, Scope, Set};
+use super::scope::{Alias, Field, Scope};
 use super::tree::Directive;
-use super::upstream::{NextUpstream, Target};
-use super::{Translator, units};
+use super::upstream::Target;
 use crate::keys::fastcgi::EVERY;
-
-/// What a place says of programs that speak FastCGI.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Settings {
-    params: Vec<Field>,
-    index: Option<Set<String>>,
-    split: Option<Set<String>>,
-    hidden: Vec<Set<String>>,
-    intercept: Option<Set<bool>>,
-    connect_timeout: Option<Set<std::time::Duration>>,
-    read_timeout: Option<Set<std::time::Duration>>,
-    next_upstream: Option<Set<NextUpstream>>,
-    tries: Option<Set<u64>>,
-}
-
-impl Settings {
-    /// Reads a directive of a block; lists go to `own`, as they replace those of the blocks around it.
-    pub fn read(&mut self, directive: &Directive, own: &mut Self, verdicts: &mut Verdicts) -> bool {
-        let spot = directive.spot;
-        let text = directive.arg(0).to_owned();
-        let mut wrong = |what: &str| {
-            let message = format!("invalid value \"{text}\": {what}");
-            verdicts.refuse(spot, directive.at(0), message);
-        };
-        match directive.name.text.as_str() {
-            "fastcgi_param" => own.params.push(Field {
-                name: directive.arg(0).to_owned(),
-                value: directive.arg(1).to_owned(),
-                always: directive.arg(2) != "if_not_empty",
-                spot,
-            }),
-            "fastcgi_hide_header" => own.hidden.push(Set { value: text, spot }),
-            "fastcgi_index" => self.index = Some(Set { value: text, spot }),
-            "fastcgi_split_path_info" => self.split = Some(Set { value: text, spot }),
-            "fastcgi_intercept_errors" => match &*text {
-                "on" | "off" => {
-                    let value = text == "on";
-                    self.intercept = Some(Set { value, spot });
-                }
-                _ => wrong("it must be \"on\" or \"off\""),
-            },
-            "fastcgi_connect_timeout" | "fastcgi_read_timeout" => match units::time(&text) {
-                Some(value) if directive.is("fastcgi_read_timeout") => {
-                    self.read_timeout = Some(Set { value, spot });
-                }
-                Some(value) => self.connect_timeout = Some(Set { value, spot }),
-                None => wrong("it is no time"),
-            },
-            "fastcgi_next_upstream" => {
-                let value = NextUpstream::read(directive, verdicts);
-                self.next_upstream = Some(Set { value, spot });
-            }
-            "fastcgi_next_upstream_tries" => match text.parse() {
-                Ok(value) => self.tries = Some(Set { value, spot }),
-                Err(_) => wrong("it is no number"),
-            },
-            _ => return false,
-        }
-        true
-    }
-
-    /// Puts the lists of a block in the place of those around it.
-    pub fn replace(&mut self, own: Self) {
-        if !own.params.is_empty() {
-            self.params = own.params;
-        }
-        if !own.hidden.is_empty() {
-            self.hidden = own.hidden;
-        }
-    }
-}
+pub(crate) use settings::Settings;
 
 /// The settings of a place with what it says of FastCGI where it speaks of proxies.
 fn as_proxied(scope: &Scope) -> Scope {
@@ -250,7 +181,7 @@ impl<'a> Translator<'a> {
                 table.put("index", Value::text(index));
             }
             let extension = self.extension(here)?;
-            if self.runs_on(here) {
+            if runs_on(here) {
                 table.put("path-info", Value::plain(true));
             }
             if extension != ".php" {
@@ -336,15 +267,6 @@ impl<'a> Translator<'a> {
             }
             _ => None,
         }
-    }
-
-    /// Whether a path may go on behind a script: where it is split, and where PHP would do that by itself.
-    fn runs_on(&self, here: Here<'_, 'a>) -> bool {
-        let ends_with_script = |location: &Location<'_>| match location.kind {
-            Kind::Regex { .. } => location.text.ends_with('$') && !location.text.contains('/'),
-            _ => false,
-        };
-        here.scope.fastcgi.split.is_some() || !here.location.is_some_and(ends_with_script)
     }
 
     /// How the names of a place's scripts end.
@@ -526,6 +448,15 @@ pub(crate) fn fixed(text: &str) -> Option<&str> {
     (path.starts_with('/') && !path.contains(['$', '?'])).then_some(path)
 }
 
+/// Whether a path may go on behind a script: where it is split, and where PHP would do that by itself.
+fn runs_on(here: Here<'_, '_>) -> bool {
+    let ends_with_script = |location: &Location<'_>| match location.kind {
+        Kind::Regex { .. } => location.text.ends_with('$') && !location.text.contains('/'),
+        _ => false,
+    };
+    here.scope.fastcgi.split.is_some() || !here.location.is_some_and(ends_with_script)
+}
+
 /// Whether a parameter says what programs get anyway.
 fn is_usual(param: &Field) -> bool {
     let value = param.value.as_str();
@@ -563,254 +494,4 @@ fn is_usual(param: &Field) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::super::Verdict;
-    use super::super::tests::{are_noted, are_refused, direct, said};
-
-    const PARAMS: &str = "fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name; \
-                          fastcgi_param QUERY_STRING $query_string; fastcgi_param HTTPS $https if_not_empty;";
-
-    fn server(lines: &str) -> String {
-        format!("server {{ listen 81; root /srv; {lines} }}")
-    }
-
-    fn php(more: &str) -> String {
-        format!("location ~ \\.php$ {{ {PARAMS} {more} fastcgi_pass unix:/run/php.sock; }}")
-    }
-
-    /// The parts of the file that was made which have these words.
-    #[track_caller]
-    fn has(lines: &str, words: &[&str]) {
-        let made = direct(&server(lines));
-        assert_eq!(
-            said(&made, Verdict::Refused),
-            Vec::<String>::new(),
-            "{lines}"
-        );
-        let text = made.text;
-        for word in words {
-            assert!(text.contains(word), "{word} is not in\n{text}");
-        }
-    }
-
-    #[test]
-    fn a_place_that_passes_to_php_is_a_backend_that_speaks_fastcgi() {
-        has(
-            &php(
-                "fastcgi_param APP_ENV prod; fastcgi_read_timeout 7s; fastcgi_hide_header X-Powered-By;",
-            ),
-            &[
-                "servers  = \"unix:/run/php.sock\"",
-                "fastcgi  = { root = \"/srv\", params = { APP_ENV = \"prod\" } }",
-                "first-byte = \"7s\"",
-                "X-Powered-By",
-            ],
-        );
-        // What is said of proxies is not of programs, and the other way round.
-        has(
-            &format!("proxy_read_timeout 3s; {}", php("")),
-            &["fastcgi = { root = \"/srv\" }"],
-        );
-        has(
-            "location /cgi/ { fastcgi_param SCRIPT_FILENAME /usr/lib$fastcgi_script_name; fastcgi_pass 127.0.0.1:9000; }",
-            &["root = \"/usr/lib\", path-info = true, extension = \"*\""],
-        );
-        has(
-            "location / { fastcgi_pass 127.0.0.1:9000; }",
-            &["fastcgi = true"],
-        );
-        has(
-            "location / { fastcgi_param SCRIPT_FILENAME $document_root/app.php; fastcgi_pass 127.0.0.1:9000; }",
-            &["fastcgi = { root = \"/srv\", script = \"/app.php\" }"],
-        );
-    }
-
-    #[test]
-    fn the_script_that_is_fallen_back_to_answers_alone() {
-        // Else `/admin/x.php/` would be run by it, past a location that forbids `\.php$`.
-        let files = "location / { try_files $uri $uri/ /index.php?$query_string; }";
-        has(
-            &format!("{files} {}", php("try_files $uri =404;")),
-            &[
-                "fastcgi = { root = \"/srv\", script = \"/index.php\" }",
-                "missing = \"php-sock-2\"",
-            ],
-        );
-        are_refused(&[(
-            &server(&format!(
-                "location / {{ try_files $uri /index.php?q=$uri; }} {}",
-                php("")
-            )),
-            "scripts get the one that came",
-        )]);
-    }
-
-    #[test]
-    fn the_index_of_a_directory_is_run_and_never_sent() {
-        has(
-            &format!("index index.php index.html; location / {{ }} {}", php("")),
-            &[
-                "{ path = \"*/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\", missing = \"www\" }",
-            ],
-        );
-        for files in [
-            format!("index index.php; location ~ ^/files/ {{ }} {}", php("")),
-            format!(
-                "index index.php; location / {{ location ~ \\.php$ {{ {PARAMS} fastcgi_pass 127.0.0.1:9000; }} }}"
-            ),
-            format!(
-                "index index.php; location ~* ^/FILES/ {{ }} location / {{ {} }}",
-                php("")
-            ),
-        ] {
-            let made = direct(&server(&files));
-            let text = made.text;
-            assert!(
-                !text.contains("index = \"index.php\"") && !text.contains("[\"index.php"),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn scripts_of_a_location_within_are_run_and_never_sent() {
-        let within = |more: &str| format!("location / {{ {more} {} }}", php(""));
-        has(
-            &format!("index index.php; {}", within("")),
-            &["{ path = \"*/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\""],
-        );
-        let fallen = server(&within("try_files $uri $uri/ /index.php?$args;"));
-        let text = direct(&fallen).text;
-        assert!(
-            !text.contains("fallback") && text.contains("script = \"/index.php\""),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_script_that_only_a_fallback_or_an_index_leads_to_is_theirs() {
-        let script = |more: &str| {
-            format!(
-                "location ~ ^/index\\.php(/|$) {{ {PARAMS} internal; fastcgi_pass 127.0.0.1:9000; }} {more}"
-            )
-        };
-        has(
-            &script("location / { try_files $uri /index.php$is_args$args; }"),
-            &["script = \"/index.php\"", "missing = "],
-        );
-        let alone = direct(&server(&script("location / { try_files $uri =404; }")));
-        assert_eq!(said(&alone, Verdict::Refused), Vec::<String>::new());
-        let without = said(&alone, Verdict::Without).join("\n");
-        assert!(
-            without.contains("nothing that is translated leads there"),
-            "{without}"
-        );
-    }
-
-    #[test]
-    fn what_scripts_answer_errors_with_is_told_or_refused() {
-        let page = |status: &str| {
-            server(&format!(
-                "error_page {status} /index.php; location / {{ }} {}",
-                php("")
-            ))
-        };
-        are_noted(&[
-            (&page("404"), "the usual page is shown"),
-            (&page("500 502"), "the usual page is shown"),
-            (
-                &server(&format!(
-                    "location / {{ try_files $uri /index.php; }} {}",
-                    php("")
-                )),
-                "nginx gives it an empty one",
-            ),
-        ]);
-        are_refused(&[
-            (&page("403"), "an error is answered with a file"),
-            (&page("401 404"), "an error is answered with a file"),
-            (
-                &server(&format!(
-                    "index index.html /index.php$request_uri; location / {{ }} {}",
-                    "location ~ \\.php(?:$|/) { fastcgi_pass 127.0.0.1:9000; }"
-                )),
-                "answer for a directory without another index",
-            ),
-        ]);
-    }
-
-    #[test]
-    fn the_alias_of_a_location_around_is_where_scripts_are_or_refused() {
-        let blog = |directory: &str, file: &str| {
-            format!(
-                "index index.php; location /blog {{ alias {directory}; location ~ \\.php$ {{ fastcgi_param SCRIPT_FILENAME {file}; \
-                 fastcgi_pass 127.0.0.1:9000; }} }}"
-            )
-        };
-        has(
-            &blog("/srv/blog", "$request_filename"),
-            &["fastcgi = { root = \"/srv\" }"],
-        );
-        has(
-            &blog("/blog", "$request_filename"),
-            &["fastcgi = { root = \"/\" }"],
-        );
-        for (directory, file) in [
-            ("/srv/other", "$request_filename"),
-            ("/srv/blog", "$document_root$fastcgi_script_name"),
-        ] {
-            are_refused(&[(
-                &server(&blog(directory, file)),
-                "beside an `alias` there is $request_filename",
-            )]);
-        }
-        // The directory holds for files within, too.
-        has(
-            "location /a { alias /usr/share; location ~ \\.css$ { expires 1h; } }",
-            &["{ \"/a\" = \"/usr/share\" }"],
-        );
-        are_refused(&[(
-            &server("location ~ ^/a/(.*) { alias /srv/$1; location ~ \\.css$ { expires 1h; } }"),
-            "an expression's `alias` around it",
-        )]);
-    }
-
-    #[test]
-    fn what_programs_do_not_get_as_nginx_gives_it_is_refused() {
-        are_refused(&[
-            (
-                &server(
-                    "location / { fastcgi_param SCRIPT_FILENAME $foo/x.php; fastcgi_pass 127.0.0.1:9000; }",
-                ),
-                "is not translated: there are $document_root$fastcgi_script_name",
-            ),
-            (
-                &server(&php("fastcgi_param ROLE $upstream_addr;")),
-                "`ROLE` is worked out for each request",
-            ),
-            (
-                &server(&php("fastcgi_cache one;")),
-                "answers are not cached",
-            ),
-            (
-                &server("location / { fastcgi_pass $pool; }"),
-                "worked out for each request",
-            ),
-            (
-                &server(&php("fastcgi_split_path_info ^(.+)(/.*)$;")),
-                "where a path is split",
-            ),
-            (
-                &server("location / { fastcgi_pas a:1; }"),
-                "unknown directive",
-            ),
-        ]);
-        are_noted(&[(
-            &server(&format!(
-                "index index.html index.php; location / {{ }} {}",
-                php("")
-            )),
-            "`index.php` goes before the files that are named before it",
-        )]);
-    }
-}
+mod tests;

@@ -1,0 +1,249 @@
+use super::super::super::Verdict;
+use super::super::tests::{are_noted, are_refused, direct, said};
+
+const PARAMS: &str = "fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name; \
+                      fastcgi_param QUERY_STRING $query_string; fastcgi_param HTTPS $https if_not_empty;";
+
+fn server(lines: &str) -> String {
+    format!("server {{ listen 81; root /srv; {lines} }}")
+}
+
+fn php(more: &str) -> String {
+    format!("location ~ \\.php$ {{ {PARAMS} {more} fastcgi_pass unix:/run/php.sock; }}")
+}
+
+/// The parts of the file that was made which have these words.
+#[track_caller]
+fn has(lines: &str, words: &[&str]) {
+    let made = direct(&server(lines));
+    assert_eq!(
+        said(&made, Verdict::Refused),
+        Vec::<String>::new(),
+        "{lines}"
+    );
+    let text = made.text;
+    for word in words {
+        assert!(text.contains(word), "{word} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_place_that_passes_to_php_is_a_backend_that_speaks_fastcgi() {
+    has(
+        &php(
+            "fastcgi_param APP_ENV prod; fastcgi_read_timeout 7s; fastcgi_hide_header X-Powered-By;",
+        ),
+        &[
+            "servers  = \"unix:/run/php.sock\"",
+            "fastcgi  = { root = \"/srv\", params = { APP_ENV = \"prod\" } }",
+            "first-byte = \"7s\"",
+            "X-Powered-By",
+        ],
+    );
+    // What is said of proxies is not of programs, and the other way round.
+    has(
+        &format!("proxy_read_timeout 3s; {}", php("")),
+        &["fastcgi = { root = \"/srv\" }"],
+    );
+    has(
+        "location /cgi/ { fastcgi_param SCRIPT_FILENAME /usr/lib$fastcgi_script_name; fastcgi_pass 127.0.0.1:9000; }",
+        &["root = \"/usr/lib\", path-info = true, extension = \"*\""],
+    );
+    has(
+        "location / { fastcgi_pass 127.0.0.1:9000; }",
+        &["fastcgi = true"],
+    );
+    has(
+        "location / { fastcgi_param SCRIPT_FILENAME $document_root/app.php; fastcgi_pass 127.0.0.1:9000; }",
+        &["fastcgi = { root = \"/srv\", script = \"/app.php\" }"],
+    );
+}
+
+#[test]
+fn the_script_that_is_fallen_back_to_answers_alone() {
+    // Else `/admin/x.php/` would be run by it, past a location that forbids `\.php$`.
+    let files = "location / { try_files $uri $uri/ /index.php?$query_string; }";
+    has(
+        &format!("{files} {}", php("try_files $uri =404;")),
+        &[
+            "fastcgi = { root = \"/srv\", script = \"/index.php\" }",
+            "missing = \"php-sock-2\"",
+        ],
+    );
+    are_refused(&[(
+        &server(&format!(
+            "location / {{ try_files $uri /index.php?q=$uri; }} {}",
+            php("")
+        )),
+        "scripts get the one that came",
+    )]);
+}
+
+#[test]
+fn the_index_of_a_directory_is_run_and_never_sent() {
+    has(
+        &format!("index index.php index.html; location / {{ }} {}", php("")),
+        &[
+            "{ path = \"*/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\", missing = \"www\" }",
+        ],
+    );
+    for files in [
+        format!("index index.php; location ~ ^/files/ {{ }} {}", php("")),
+        format!(
+            "index index.php; location / {{ location ~ \\.php$ {{ {PARAMS} fastcgi_pass 127.0.0.1:9000; }} }}"
+        ),
+        format!(
+            "index index.php; location ~* ^/FILES/ {{ }} location / {{ {} }}",
+            php("")
+        ),
+    ] {
+        let made = direct(&server(&files));
+        let text = made.text;
+        assert!(
+            !text.contains("index = \"index.php\"") && !text.contains("[\"index.php"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn scripts_of_a_location_within_are_run_and_never_sent() {
+    let within = |more: &str| format!("location / {{ {more} {} }}", php(""));
+    has(
+        &format!("index index.php; {}", within("")),
+        &["{ path = \"*/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\""],
+    );
+    let fallen = server(&within("try_files $uri $uri/ /index.php?$args;"));
+    let text = direct(&fallen).text;
+    assert!(
+        !text.contains("fallback") && text.contains("script = \"/index.php\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_script_that_only_a_fallback_or_an_index_leads_to_is_theirs() {
+    let script = |more: &str| {
+        format!(
+            "location ~ ^/index\\.php(/|$) {{ {PARAMS} internal; fastcgi_pass 127.0.0.1:9000; }} {more}"
+        )
+    };
+    has(
+        &script("location / { try_files $uri /index.php$is_args$args; }"),
+        &["script = \"/index.php\"", "missing = "],
+    );
+    let alone = direct(&server(&script("location / { try_files $uri =404; }")));
+    assert_eq!(said(&alone, Verdict::Refused), Vec::<String>::new());
+    let without = said(&alone, Verdict::Without).join("\n");
+    assert!(
+        without.contains("nothing that is translated leads there"),
+        "{without}"
+    );
+}
+
+#[test]
+fn what_scripts_answer_errors_with_is_told_or_refused() {
+    let page = |status: &str| {
+        server(&format!(
+            "error_page {status} /index.php; location / {{ }} {}",
+            php("")
+        ))
+    };
+    are_noted(&[
+        (&page("404"), "the usual page is shown"),
+        (&page("500 502"), "the usual page is shown"),
+        (
+            &server(&format!(
+                "location / {{ try_files $uri /index.php; }} {}",
+                php("")
+            )),
+            "nginx gives it an empty one",
+        ),
+    ]);
+    are_refused(&[
+        (&page("403"), "an error is answered with a file"),
+        (&page("401 404"), "an error is answered with a file"),
+        (
+            &server(&format!(
+                "index index.html /index.php$request_uri; location / {{ }} {}",
+                "location ~ \\.php(?:$|/) { fastcgi_pass 127.0.0.1:9000; }"
+            )),
+            "answer for a directory without another index",
+        ),
+    ]);
+}
+
+#[test]
+fn the_alias_of_a_location_around_is_where_scripts_are_or_refused() {
+    let blog = |directory: &str, file: &str| {
+        format!(
+            "index index.php; location /blog {{ alias {directory}; location ~ \\.php$ {{ fastcgi_param SCRIPT_FILENAME {file}; \
+             fastcgi_pass 127.0.0.1:9000; }} }}"
+        )
+    };
+    has(
+        &blog("/srv/blog", "$request_filename"),
+        &["fastcgi = { root = \"/srv\" }"],
+    );
+    has(
+        &blog("/blog", "$request_filename"),
+        &["fastcgi = { root = \"/\" }"],
+    );
+    for (directory, file) in [
+        ("/srv/other", "$request_filename"),
+        ("/srv/blog", "$document_root$fastcgi_script_name"),
+    ] {
+        are_refused(&[(
+            &server(&blog(directory, file)),
+            "beside an `alias` there is $request_filename",
+        )]);
+    }
+    // The directory holds for files within, too.
+    has(
+        "location /a { alias /usr/share; location ~ \\.css$ { expires 1h; } }",
+        &["{ \"/a\" = \"/usr/share\" }"],
+    );
+    are_refused(&[(
+        &server("location ~ ^/a/(.*) { alias /srv/$1; location ~ \\.css$ { expires 1h; } }"),
+        "an expression's `alias` around it",
+    )]);
+}
+
+#[test]
+fn what_programs_do_not_get_as_nginx_gives_it_is_refused() {
+    are_refused(&[
+        (
+            &server(
+                "location / { fastcgi_param SCRIPT_FILENAME $foo/x.php; fastcgi_pass 127.0.0.1:9000; }",
+            ),
+            "is not translated: there are $document_root$fastcgi_script_name",
+        ),
+        (
+            &server(&php("fastcgi_param ROLE $upstream_addr;")),
+            "`ROLE` is worked out for each request",
+        ),
+        (
+            &server(&php("fastcgi_cache one;")),
+            "answers are not cached",
+        ),
+        (
+            &server("location / { fastcgi_pass $pool; }"),
+            "worked out for each request",
+        ),
+        (
+            &server(&php("fastcgi_split_path_info ^(.+)(/.*)$;")),
+            "where a path is split",
+        ),
+        (
+            &server("location / { fastcgi_pas a:1; }"),
+            "unknown directive",
+        ),
+    ]);
+    are_noted(&[(
+        &server(&format!(
+            "index index.html index.php; location / {{ }} {}",
+            php("")
+        )),
+        "`index.php` goes before the files that are named before it",
+    )]);
+}
