@@ -261,7 +261,7 @@ fn printable(out: &mut Vec<u8>, line: &[u8]) {
 }
 
 /// `2026-11-23T14:05:09.123Z`
-pub(crate) fn rfc3339(t: OffsetDateTime) -> String {
+pub fn rfc3339(t: OffsetDateTime) -> String {
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
         t.year(),

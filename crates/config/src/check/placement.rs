@@ -51,6 +51,11 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
     }
     for site in &draft.sites {
         let section = &site.section;
+        if section.draft.site.only_files && section.draft.site.listing {
+            let message =
+                "with `directories = false` there is no directory that `listing` could show";
+            reader.wrong(&section.place("listing"), message);
+        }
         for key in ["allow", "deny"] {
             if section.has("access") && section.has(key) {
                 let message = format!("`{key}` and `access` both say who may ask");

@@ -222,6 +222,7 @@ impl Maker {
         let name = format!("s{}", self.services);
         let port = Some(20_000 + self.services as u16);
         let on = self.on();
+        let only_files = self.often();
         let check = self.check();
         let fastcgi = self.fastcgi(&check);
         let calls = fastcgi.is_some();
@@ -245,8 +246,8 @@ impl Maker {
                     .collect(),
                 precompressed: self.some(2, |m| Coding::ALL[m.below(3) as usize]),
                 compress: self.often(),
-                listing: self.often(),
-                only_files: self.often(),
+                listing: self.often() && !only_files,
+                only_files,
                 status: self.maybe(|_| "/status".into()),
                 hidden: self.often(),
                 check,

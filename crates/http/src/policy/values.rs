@@ -117,18 +117,8 @@ fn scheme(request: &Request<'_>) -> &'static [u8] {
 
 /// A time since 1970 as the access log has it.
 fn rfc3339(out: &mut Vec<u8>, now: Duration) {
-    let t = OffsetDateTime::UNIX_EPOCH + now;
-    let _ = write!(
-        out,
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        t.year(),
-        u8::from(t.month()),
-        t.day(),
-        t.hour(),
-        t.minute(),
-        t.second(),
-        t.millisecond()
-    );
+    let text = tandem_telemetry::event::rfc3339(OffsetDateTime::UNIX_EPOCH + now);
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// A template, ready to be filled in.

@@ -85,6 +85,17 @@ impl<'h, 'a> Here<'h, 'a> {
         fields.map(|field| field.value.clone()).collect()
     }
 
+    /// The same in another location, whose settings are these.
+    pub fn at(self, location: &'h Location<'a>, scope: &'h Scope) -> Self {
+        Self {
+            scope,
+            location: Some(location),
+            list: location.directive.inner(),
+            spot: location.directive.spot,
+            ..self
+        }
+    }
+
     pub fn find(&self, name: &str) -> Option<&'a Directive> {
         self.list.iter().find(|directive| directive.is(name))
     }

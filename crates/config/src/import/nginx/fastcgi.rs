@@ -310,13 +310,7 @@ impl<'a> Translator<'a> {
     ) -> Option<(String, Vec<Route>)> {
         let directive = runs(next)?;
         let scope = as_proxied(&self.scope_of(here.server, next));
-        let there = Here {
-            scope: &scope,
-            location: Some(next),
-            list: next.directive.inner(),
-            spot: next.directive.spot,
-            ..here
-        };
+        let there = here.at(next, &scope);
         let scripts = self.scripts(there, None, Some(path.to_owned()), None)?;
         let service = self.program(there, directive, scripts)?;
         let table = Table::default().with("to", Value::text(&service));
@@ -354,13 +348,7 @@ impl<'a> Translator<'a> {
                 self.verdicts.refuse(index.spot, index.spot, message);
                 continue;
             }
-            let there = Here {
-                scope: &scope,
-                location: Some(next),
-                list: next.directive.inner(),
-                spot: next.directive.spot,
-                ..here
-            };
+            let there = here.at(next, &scope);
             if index.value.first() != Some(name) {
                 let message = format!("`{name}` goes before the files that are named before it");
                 self.verdicts.note(index.spot, message);
