@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod again;
+pub mod apart;
 pub mod chunked;
 pub mod client;
 mod cookies;
@@ -26,6 +27,7 @@ pub mod request;
 mod request_id;
 pub mod response;
 mod rewrite;
+mod source;
 pub mod strictness;
 mod trailers;
 

@@ -73,6 +73,11 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// The client, with the port of its connection; 0 where a proxy stated who the client is.
+    pub(crate) fn client_address(&self) -> SocketAddr {
+        SocketAddr::new(self.client, self.client_port().unwrap_or(0))
+    }
+
     /// The client's port, unless a proxy stated who the client is.
     pub fn client_port(&self) -> Option<u16> {
         (self.client.to_canonical() == self.peer.ip().to_canonical()).then(|| self.peer.port())

@@ -29,11 +29,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tandem_http::apart::{Apart, Undone};
 use tandem_http::policy::coding::Preference;
 use tandem_http::{Cx, Handler, Plan, Reply, Request, Step};
 use tandem_model::{Coding, Site};
 use tandem_telemetry::{Telemetry, meters};
-use tokio::sync::Semaphore;
 
 mod access;
 mod cache;
@@ -97,7 +97,7 @@ struct Shared {
     making: Turns,
     /// The codings it can answer with.
     offered: Vec<Coding>,
-    opening: Arc<Semaphore>,
+    opening: Apart,
     workers: Box<[Worker]>,
     telemetry: Telemetry,
 }
@@ -151,7 +151,7 @@ impl SiteHandler {
             watches: Watches::new(&site.name, telemetry.events.clone()),
             making: Turns::default(),
             offered: coding::offered(site),
-            opening: Arc::new(Semaphore::new(OPENING)),
+            opening: Apart::new(OPENING, OPENED_WITHIN),
             workers: (0..workers.max(1)).map(worker).collect(),
             telemetry,
         })))
@@ -278,19 +278,13 @@ impl Shared {
         self: Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, Closed> {
-        let done = async {
-            // Never closed, so this fails only after a bug; the client is then told to try again.
-            let permit = self.opening.clone().acquire_owned().await;
-            let permit = permit.map_err(|_| Closed::Busy)?;
-            let work = tokio::task::spawn_blocking(move || {
-                let done = work(&self);
-                drop(permit);
-                done
-            });
-            work.await.map_err(|_| Closed::Failed)
-        };
-        let done = tokio::time::timeout(OPENED_WITHIN, done).await;
-        done.unwrap_or(Err(Closed::Busy))
+        let shared = self.clone();
+        let done = self.opening.run(move || work(&shared)).await;
+        done.map_err(|undone| match undone {
+            // The client is told to try again.
+            Undone::Late => Closed::Busy,
+            Undone::Failed => Closed::Failed,
+        })
     }
 }
 

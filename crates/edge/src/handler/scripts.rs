@@ -1,20 +1,18 @@
 //! Requests to programs that speak FastCGI: which script each asks for.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use tandem_http::apart::Apart;
 use tandem_http::fastcgi::Call;
 use tandem_http::handler::Attempts;
 use tandem_http::{Plan, Reply, Request, Step};
 use tandem_model::FastCgi;
-use tokio::sync::Semaphore;
 
 use crate::pool::PoolAttempts;
 
-/// A disk that does not say within this time what is there says nothing.
-const DISK: Duration = Duration::from_secs(10);
-/// So many requests ask it at once; one that hangs takes no more threads than that.
-static ASK: Semaphore = Semaphore::const_new(32);
+/// Requests that ask the disk at once, and how long each waits for it.
+static DISK: LazyLock<Apart> = LazyLock::new(|| Apart::new(32, Duration::from_secs(10)));
 
 /// Has a program asked for the script that a request wants, once it is known that there is one.
 pub(super) fn ask(attempts: PoolAttempts, program: &Arc<FastCgi>, request: &Request<'_>) -> Step {
@@ -25,18 +23,9 @@ pub(super) fn ask(attempts: PoolAttempts, program: &Arc<FastCgi>, request: &Requ
     }
     let (program, path) = (program.clone(), request.path().to_vec());
     Step::Later(Box::pin(async move {
-        let look = async {
-            let turn = ASK.acquire().await.ok()?;
-            let look = tokio::task::spawn_blocking(move || {
-                let call = Call::of(&program, &path);
-                drop(turn);
-                call
-            });
-            look.await.ok()
-        };
-        match tokio::time::timeout(DISK, look).await {
-            Ok(Some(call)) => plan(attempts, call, uri),
-            Ok(None) | Err(_) => {
+        match DISK.run(move || Call::of(&program, &path)).await {
+            Ok(call) => plan(attempts, call, uri),
+            Err(_) => {
                 let service = attempts.service();
                 Plan::Bytes(Reply::text(503, service, "the disk does not answer\n"))
             }

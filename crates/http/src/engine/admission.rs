@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tandem_model::{Beyond, Limits};
 use tokio::sync::Notify;
 
-/// The part of an IPv6 address that one customer has for himself is what follows these bits.
-const NETWORK: u128 = !0 << 64;
+use crate::source::network;
 
 /// The connections of a listener, on all workers. Goes on from one configuration of it to the next.
 ///
@@ -184,13 +183,6 @@ impl Drop for Admitted {
                 }
             }
         }
-    }
-}
-
-fn network(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & NETWORK).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

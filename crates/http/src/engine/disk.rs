@@ -12,7 +12,8 @@ use std::time::Duration;
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 use tandem_net::Moment;
-use tokio::sync::Semaphore;
+
+use crate::apart::Apart;
 
 /// What the kernel fetches at once, in bytes (its usual readahead), and so what a byte speaks for.
 const STRETCH: u64 = 128 * 1024;
@@ -133,19 +134,10 @@ async fn read(
     count: u64,
     mut with: impl FnMut(&[u8]) + Send + 'static,
 ) -> Result<(), Fault> {
-    static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(WAITING)));
-    let work = async {
-        // It is never closed.
-        let turn = TURNS.clone().acquire_owned().await;
-        let turn = turn.map_err(|_| Fault::Silent)?;
-        let work = tokio::task::spawn_blocking(move || {
-            let result = bring(&file, offset, count, &mut with);
-            drop(turn);
-            result
-        });
-        work.await.unwrap_or(Err(Fault::Silent))
-    };
-    let done = tokio::time::timeout(WITHIN, work).await;
+    static DISK: LazyLock<Apart> = LazyLock::new(|| Apart::new(WAITING, WITHIN));
+    let done = DISK
+        .run(move || bring(&file, offset, count, &mut with))
+        .await;
     done.unwrap_or(Err(Fault::Silent))
 }
 

@@ -6,7 +6,6 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use super::connection::{After, Exchange, Outs};
 use super::download::{Down, Download};
 use super::forward::{failure, is_repeatable};
 use super::gone::Watch;
-use super::held::{Held, NO_ROOM};
+use super::held::Held;
 use super::reply::TOO_LARGE;
 use super::upload::{Framing, UploadError, upload};
 use crate::fastcgi::{self, Call, Records};
@@ -79,6 +78,32 @@ enum End {
     Gone,
 }
 
+/// The client's body is late.
+pub(super) const LATE: Done = Done::Refused(408, "the body did not come in time");
+
+/// What comes of a body that could not be read, as long as the client has got nothing.
+pub(super) fn unread(error: BodyError) -> Done {
+    match error {
+        BodyError::Malformed => Done::Refused(strictness::CHUNKS.status, strictness::CHUNKS.words),
+        BodyError::TooLarge => Done::Refused(413, TOO_LARGE),
+        BodyError::Disk => Done::Refused(503, NO_ROOM),
+        BodyError::Gone => Done::Stopped(Stopped::Client, Phase::Request),
+    }
+}
+
+/// What is said where a body cannot be held.
+const NO_ROOM: &str = "there is no room to hold the body until it is whole";
+
+/// Tells a client that waits for it to send its body.
+pub(super) async fn go_on(x: &mut Exchange<'_>, body: &Body<'_>) -> Result<(), Done> {
+    if std::mem::take(&mut x.waits) && !body.is_complete() && body.begun().0.is_empty() {
+        let go_on = &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
+        let sent = x.conn.send(go_on, x.snapshot.config.timeouts.body).await;
+        sent.map_err(|stopped| Done::Stopped(stopped, Phase::Request))?;
+    }
+    Ok(())
+}
+
 /// Sends the request over `socket` and passes the answer on.
 pub(super) async fn exchange(
     x: &mut Exchange<'_>,
@@ -89,11 +114,10 @@ pub(super) async fn exchange(
     outs: &mut Outs<'_>,
 ) -> Done {
     let conn = x.conn;
-    if std::mem::take(&mut x.waits) && !body.is_complete() && body.begun().0.is_empty() {
-        let go_on = &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
-        if let Err(stopped) = conn.send(go_on, x.snapshot.config.timeouts.body).await {
-            return Done::Stopped(stopped, Phase::Request);
-        }
+    if x.waits
+        && let Err(done) = go_on(x, body).await
+    {
+        return done;
     }
     let out = &mut *outs.request_out;
     out.clear();
@@ -176,12 +200,7 @@ pub(super) async fn exchange(
         End::Down(Down::Server(cause)) => fail(x, cause),
         End::Down(Down::Client(stopped)) => Done::Stopped(stopped, Phase::Body),
         End::Unsent => fail(x, Cause::Broken),
-        End::Upload(BodyError::Malformed) if !flow.answering.get() => {
-            Done::Refused(strictness::CHUNKS.status, strictness::CHUNKS.words)
-        }
-        End::Upload(BodyError::TooLarge) if !flow.answering.get() => Done::Refused(413, TOO_LARGE),
-        End::Upload(BodyError::Disk) if !flow.answering.get() => Done::Refused(503, NO_ROOM),
-        End::Upload(_) if !flow.answering.get() => Done::Stopped(Stopped::Client, Phase::Request),
+        End::Upload(error) if !flow.answering.get() => unread(error),
         End::Upload(_) | End::Gone if flow.answering.get() => {
             Done::Stopped(Stopped::Client, Phase::Body)
         }
@@ -194,7 +213,7 @@ pub(super) async fn exchange(
             };
             match (client, flow.answering.get()) {
                 (true, true) => Done::Stopped(Stopped::ClientTimeout, Phase::Body),
-                (true, false) => Done::Refused(408, "the body did not come in time"),
+                (true, false) => LATE,
                 (false, _) => fail(x, Cause::Timeout),
             }
         }
@@ -206,9 +225,6 @@ fn write_call(x: &Exchange<'_>, call: &Call, head: &[u8], body: &Body<'_>, out: 
     let (first, kept) = body.begun();
     let held = body.held().map_or(0, Held::len);
     let request = &x.request;
-    // The port of the connection is that of the client only when that opened it.
-    let is_peer = request.client == request.peer.ip().to_canonical();
-    let port = if is_peer { request.peer.port() } else { 0 };
     fastcgi::write(
         out,
         head,
@@ -216,7 +232,7 @@ fn write_call(x: &Exchange<'_>, call: &Call, head: &[u8], body: &Body<'_>, out: 
             call,
             uri: call.uri.as_deref().unwrap_or_else(|| request.target()),
             version: request.head.version(),
-            client: SocketAddr::new(request.client, port),
+            client: request.client_address(),
             server: x.conn.client.local_address(),
             secure: request.secure,
             user: x.edits.as_deref().map_or("", |edits| &edits.user),

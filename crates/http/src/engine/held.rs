@@ -5,22 +5,18 @@
 
 use std::fs::File;
 use std::io;
-use std::io::IoSlice;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustix::fs::{Mode, OFlags};
-use tandem_telemetry::{Phase, Stopped};
 use tokio::task::spawn_blocking;
 
-use super::body::{Body, BodyError};
+use super::body::Body;
 use super::clock::Elapsed;
 use super::connection::Exchange;
-use super::exchange::Done;
-use super::reply::TOO_LARGE;
-use crate::strictness;
+use super::exchange::{Done, LATE, go_on, unread};
 
 /// What is read of a file at once, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -103,33 +99,17 @@ fn create() -> io::Result<File> {
 /// Reads a request's body until it is whole.
 pub(super) async fn hold(x: &mut Exchange<'_>, body: &mut Body<'_>) -> Result<(), Done> {
     let (conn, limit) = (x.conn, x.snapshot.config.timeouts.body);
-    if std::mem::take(&mut x.waits) && body.begun().0.is_empty() {
-        let go_on = &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")];
-        if let Err(stopped) = conn.send(go_on, limit).await {
-            return Err(Done::Stopped(stopped, Phase::Request));
-        }
-    }
+    go_on(x, body).await?;
     while !body.is_complete() {
         match conn.clock.limit(limit, body.hold(&conn.client)).await {
             Ok(Ok(())) => {}
-            Ok(Err(BodyError::Malformed)) => {
-                let rule = strictness::CHUNKS;
-                return Err(Done::Refused(rule.status, rule.words));
-            }
-            Ok(Err(BodyError::TooLarge)) => return Err(Done::Refused(413, TOO_LARGE)),
-            Ok(Err(BodyError::Disk)) => return Err(Done::Refused(503, NO_ROOM)),
-            Ok(Err(BodyError::Gone)) => {
-                return Err(Done::Stopped(Stopped::Client, Phase::Request));
-            }
-            Err(Elapsed) => return Err(Done::Refused(408, "the body did not come in time")),
+            Ok(Err(error)) => return Err(unread(error)),
+            Err(Elapsed) => return Err(LATE),
         }
     }
     body.release();
     Ok(())
 }
-
-/// What is said where a body cannot be held.
-pub(super) const NO_ROOM: &str = "there is no room to hold the body until it is whole";
 
 #[cfg(test)]
 mod tests {

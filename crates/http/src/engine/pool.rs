@@ -14,8 +14,8 @@ use tandem_model::{Outgoing, ProxyVersion};
 use tandem_net::{ClientTls, Moment, Socket, TlsName, connect, proxy};
 
 use super::connection::Exchange;
+use crate::Upstream;
 use crate::handler::Endpoint;
-use crate::{Request, Upstream};
 
 /// Idle connections kept for one server: more than come at once to one worker as a rule, since those beyond are opened
 /// anew for each request. What bounds them in fact is how many were busy at once within [`IDLE`].
@@ -46,15 +46,8 @@ impl Key {
             tls: upstream.tls.clone(),
             host: upstream.tls.as_ref().and_then(|_| upstream.host.clone()),
             stated: upstream.proxy.map(|version| {
-                let Request { client, peer, .. } = x.request;
-                // The port of the connection is that of the client only when that opened it.
-                let port = if client == peer.ip().to_canonical() {
-                    peer.port()
-                } else {
-                    0
-                };
                 let to = x.conn.client.local_address();
-                (version, SocketAddr::new(client, port), to)
+                (version, x.request.client_address(), to)
             }),
         }
     }

@@ -135,12 +135,6 @@ impl Record {
     }
 }
 
-/// The port that the client's connection came from; 0 where the peer only states the client.
-fn port_of(request: &crate::Request<'_>) -> u16 {
-    let is_peer = request.client == request.peer.ip().to_canonical();
-    if is_peer { request.peer.port() } else { 0 }
-}
-
 /// Counts a request and writes it to the log.
 pub(super) fn end(x: &Exchange<'_>) {
     let (record, config) = (&x.record, &x.snapshot.config);
@@ -171,7 +165,7 @@ pub(super) fn end(x: &Exchange<'_>) {
         &config.log_format,
         &AccessRecord {
             client: request.client,
-            port: port_of(request),
+            port: request.client_port().unwrap_or(0),
             user: edits.map_or(b"", |edits| edits.user.as_bytes()),
             method: request.method(),
             target: request.target(),

@@ -26,17 +26,17 @@ impl Call {
     /// that may take its time, unless [`is_known`](Self::is_known).
     pub fn of(program: &Arc<FastCgi>, path: &[u8]) -> Option<Self> {
         let root = program.root.as_deref();
-        let call = match root.filter(|root| root.is_dir()) {
+        let mut call = match root.filter(|root| root.is_dir()) {
             Some(root) => Self::find(program, path, |script| below(root, script).is_file()),
             // Its files are elsewhere, where the program runs: it will say itself what is not there.
             None => Self::find(program, path, |script| is_plausible(program, path, script)),
         }?;
-        let real = root.filter(|_| program.real_root);
-        let real = real.and_then(|root| root.canonicalize().ok());
-        Some(Self {
-            root: real.or_else(|| program.root.clone()),
-            ..call
-        })
+        if program.real_root
+            && let Some(real) = root.and_then(|root| root.canonicalize().ok())
+        {
+            call.root = Some(real);
+        }
+        Some(call)
     }
 
     /// Whether no disk is asked.

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::Request;
 use crate::handler::{Cx, Handler, Plan, Reply, Step};
+use crate::source::network;
 
-/// The part of an IPv6 address that one customer has for himself is what follows these bits.
-const NETWORK: u128 = !0 << 64;
 /// Parts of the table, so that workers seldom wait for one another.
 const PARTS: usize = 16;
 
@@ -66,13 +65,6 @@ impl Drop for Held {
                 part.remove(&self.source);
             }
         }
-    }
-}
-
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & NETWORK).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
