@@ -126,9 +126,7 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
 
     fn slash(&mut self, location: &Location<'a>) -> Option<Route> {
         let mut list = location.directive.inner().iter();
-        let passes =
-            |directive: &Directive| directive.is("proxy_pass") || directive.is("fastcgi_pass");
-        if !location.text.ends_with('/') || !list.any(passes) {
+        if !location.text.ends_with('/') || !list.any(Directive::passes_on) {
             return None;
         }
         let path = location.text.replace('{', "{{").replace('}', "}}");
@@ -158,9 +156,7 @@ impl<'a> Translator<'a> {
                 directive.spot,
                 "nobody outside gets it, and X-Accel-Redirect does not lead to it: what an application says in that passes to the client",
             );
-            let passes =
-                |directive: &&Directive| directive.is("fastcgi_pass") || directive.is("proxy_pass");
-            let passes = here.list.iter().filter(passes);
+            let passes = here.list.iter().filter(|directive| directive.passes_on());
             self.internal.extend(passes.map(|directive| directive.spot));
             let table = Table::default().with("respond", Value::plain(404));
             let mut routes = vec![answer(table, here.spot)];

@@ -106,10 +106,7 @@ impl<'a> Translator<'a> {
     pub fn page_is_passed_on(&mut self, here: Here<'_, 'a>, page: &ErrorPage) -> bool {
         let (path, spot) = (&page.to, page.spot);
         let next = location::choose(&here.server.locations, path);
-        let Some(next) = next.filter(|next| {
-            let mut inner = next.directive.inner().iter();
-            inner.any(|d| d.is("proxy_pass") || d.is("fastcgi_pass"))
-        }) else {
+        let Some(next) = next.filter(|next| next.passes_on()) else {
             return false;
         };
         let shown = next.directive.shown();

@@ -1,14 +1,14 @@
 //! `try_files`: what is done where there is no file.
 
 use super::super::document::{Route, Table, Value};
-use super::super::logic::{Literal, Subject, guard};
+use super::super::logic::guard;
 use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
 use super::fastcgi::{fixed, runs};
 use super::location::{self, Kind, Location};
 use super::site::Files;
-use super::tree::{Directive, Word};
+use super::tree::Word;
 
 impl<'a> Translator<'a> {
     /// `try_files $uri $uri/ /index.html`, `... @app`, `... =404`.
@@ -81,8 +81,7 @@ impl<'a> Translator<'a> {
                 format!("could not find named location \"{text}\""),
             );
         }
-        let passes = |d: &Directive| d.is("proxy_pass") || d.is("fastcgi_pass");
-        let proxied = next.filter(|l| l.directive.inner().iter().any(passes));
+        let proxied = next.filter(|next| next.passes_on());
         if let Some(next) = proxied {
             if !text.starts_with('@') {
                 return self.verdicts.refuse(
@@ -186,15 +185,8 @@ impl<'a> Translator<'a> {
             spot,
             "other methods than GET and HEAD go to the application, also where there is a file",
         );
-        // Other methods have no files to find.
-        let reads = Literal {
-            subject: Subject::Method,
-            patterns: vec!["GET".into(), "HEAD".into()],
-            fold: false,
-            not: true,
-        };
         self.adopt(here, next, inner, table, spot);
-        routes.extend(guard(&vec![reads], inner, spot));
+        routes.extend(guard(&vec![location::no_reads()], inner, spot));
         table.put("missing", Value::Text(service));
     }
 

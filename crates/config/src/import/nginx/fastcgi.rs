@@ -377,22 +377,18 @@ pub(crate) struct ScriptIndex {
 impl ScriptIndex {
     /// The routes of directories, before those of files. `last` is the route to the files.
     pub fn before(self, last: &Table) -> Vec<Route> {
-        let literal = |subject, patterns: &[&str], not| Literal {
-            subject,
-            patterns: patterns.iter().map(|&pattern| pattern.into()).collect(),
+        let path = |pattern: String, not| Literal {
+            subject: Subject::Path,
+            patterns: vec![pattern],
             fold: false,
             not,
         };
         let name = &self.names[0];
         let extension = name.rfind('.').map_or("", |dot| &name[dot..]);
         let when = [
-            literal(Subject::Path, &["*/"], false),
+            path("*/".into(), false),
             // What follows a script is its path, and not a directory.
-            literal(
-                Subject::Path,
-                &[&*format!("~{}/", regex::escape(extension))],
-                true,
-            ),
+            path(format!("~{}/", regex::escape(extension)), true),
         ];
         let program = Table::default().with("to", Value::Text(self.service));
         let front = last.get("missing").cloned();
@@ -400,9 +396,8 @@ impl ScriptIndex {
         let mut routes = Vec::new();
         if let Some(front) = &front {
             // What is not read has no files to find.
-            let reads = literal(Subject::Method, &["GET", "HEAD"], true);
             let table = program.clone().with("missing", front.clone());
-            let when = [&when[..], &[reads]].concat();
+            let when = [&when[..], &[location::no_reads()]].concat();
             routes.extend(guard(&when, &[answer(table, self.spot)], self.spot));
         }
         let others: Vec<Value> = files.into_iter().chain(front).collect();

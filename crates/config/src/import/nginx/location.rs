@@ -40,6 +40,23 @@ impl Location<'_> {
     }
 }
 
+impl Location<'_> {
+    /// Whether it hands what is asked for there to a program.
+    pub fn passes_on(&self) -> bool {
+        self.directive.inner().iter().any(Directive::passes_on)
+    }
+}
+
+/// What has no file to find: all that does not read.
+pub(crate) fn no_reads() -> Literal {
+    Literal {
+        subject: Subject::Method,
+        patterns: vec!["GET".into(), "HEAD".into()],
+        fold: false,
+        not: true,
+    }
+}
+
 /// The locations of a block.
 pub(crate) fn read<'a>(list: &'a [Directive], verdicts: &mut Verdicts) -> Vec<Location<'a>> {
     let mut found: Vec<Location<'_>> = Vec::new();

@@ -111,7 +111,7 @@ impl Translator<'_> {
             for name in index.value.iter().filter(elsewhere) {
                 let path = name.split('$').next().unwrap_or(name);
                 let next = location::choose(&server.locations, path);
-                if let Some(next) = next.filter(|next| passes(next)) {
+                if let Some(next) = next.filter(|next| next.passes_on()) {
                     let message = format!(
                         "\"{name}\" has `{}` answer for a directory without another index, and that would be 403 here: leave it out, \
                          and say in `try_files` who answers where there is no file",
@@ -225,12 +225,6 @@ impl Translator<'_> {
     }
 }
 
-/// Whether a place hands what is asked for there to a program.
-fn passes(location: &Location<'_>) -> bool {
-    let mut inner = location.directive.inner().iter();
-    inner.any(|d| d.is("fastcgi_pass") || d.is("proxy_pass"))
-}
-
 /// Whether files of this name are handed to a program, in some directory: then none of them may be sent as it is.
 fn is_passed_on(locations: &[Location<'_>], name: &str) -> bool {
     locations.iter().any(|location| {
@@ -242,7 +236,7 @@ fn is_passed_on(locations: &[Location<'_>], name: &str) -> bool {
             Kind::Exact => location.text.rsplit('/').next() == Some(name),
             Kind::Prefix | Kind::Final | Kind::Named => false,
         };
-        is_meant && passes(location) || is_passed_on(&location.children, name)
+        is_meant && location.passes_on() || is_passed_on(&location.children, name)
     })
 }
 

@@ -37,6 +37,11 @@ impl Directive {
         self.name.text == name
     }
 
+    /// Whether it hands requests to a program.
+    pub fn passes_on(&self) -> bool {
+        self.is("proxy_pass") || self.is("fastcgi_pass")
+    }
+
     pub fn inner(&self) -> &[Directive] {
         self.block.as_deref().unwrap_or_default()
     }
