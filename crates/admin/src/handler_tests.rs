@@ -55,6 +55,7 @@ fn ask(admin: &AdminHandler, line: &str, fields: &str) -> Reply {
         trusted: false,
         secure: false,
         port: 80,
+        handed: false,
     };
     let cx = Cx::new(0, tandem_http::Moment::now());
     let Step::Plan(Plan::Unlogged(plan)) = admin.step(&request, &cx) else {

@@ -23,6 +23,8 @@ pub struct Request<'a> {
     pub secure: bool,
     /// The port of the listener that was asked; 0 where it has none.
     pub port: u16,
+    /// A server has handed it over: its path is one that the server named, and not the client.
+    pub handed: bool,
 }
 
 impl<'a> Request<'a> {

@@ -29,6 +29,17 @@ pub struct Route {
     pub line: u32,
 }
 
+impl Route {
+    /// Whether it, or a route within it, is for requests that a server hands over.
+    pub fn hands_over(&self) -> bool {
+        let mut nested = match &self.action {
+            Action::Routes(nested) => nested.iter(),
+            _ => [].iter(),
+        };
+        self.when.internal || nested.any(Self::hands_over)
+    }
+}
+
 /// What a route says differently of the service it leads to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -100,6 +111,8 @@ pub struct Conditions {
     pub source: Vec<IpNet>,
     /// The name that a TLS client asks for, of a listener that passes TLS on.
     pub sni: Vec<Pattern>,
+    /// A server has handed the request over, so that the path is one that the server named.
+    pub internal: bool,
     /// None of these may hold.
     pub not: Option<Box<Conditions>>,
 }

@@ -72,6 +72,7 @@ fn serve<F: Future<Output = ()> + 'static>(
             limits: tandem_model::Limits::default(),
             admission: Arc::default(),
             internal: false,
+            hands_over: false,
             errors: None,
             log: None,
             log_format: tandem_model::AccessFormat::Combined,

@@ -153,6 +153,12 @@ fn answer(name: &str, stream: TcpStream) {
                 let _ = write!(more, "{field}: {value}\r\n");
             }
         }
+        if let Some(path) = fields.get("x-accel") {
+            let _ = write!(
+                more,
+                "X-Accel-Redirect: {path}\r\nContent-Disposition: attachment\r\nSet-Cookie: a=1\r\n"
+            );
+        }
         let sent = if method == "HEAD" { "" } else { &said };
         // Of all servers, or of this one.
         let own = format!("/status-{name}/");
@@ -426,6 +432,7 @@ fn ask(front: u16, request: &Request) -> String {
         "cache-control",
         "content-encoding",
         "content-range",
+        "content-disposition",
         "set-cookie",
         "x-level",
         "x-more",
@@ -862,6 +869,11 @@ fn what_would_do_something_else_is_refused_with_the_reason() {
             "servers get what clients send",
         ),
         ("proxy_set_body x;", "bodies that clients send"),
+        // Who may lead to a place within.
+        (
+            "location /vault/ { internal; } proxy_ignore_headers Expires X-Accel-Redirect;",
+            "where no location is `internal`",
+        ),
     ]
     .into_iter()
     .enumerate()

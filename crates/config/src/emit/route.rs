@@ -139,6 +139,9 @@ fn conditions(when: &Conditions) -> Pairs {
     if !when.sni.is_empty() {
         pairs.put("sni", patterns(&when.sni));
     }
+    if when.internal {
+        pairs.put("internal", "true");
+    }
     if let Some(not) = &when.not {
         pairs.put("not", conditions(not).inline());
     }

@@ -436,6 +436,7 @@ impl Maker {
             cookie: self.field(),
             source: self.some(2, Self::net),
             sni: Vec::new(),
+            internal: self.often(),
             not: (deep && self.often()).then(|| {
                 let path = Pattern::parse("~not").unwrap();
                 Box::new(self.conditions(path, false))

@@ -95,6 +95,13 @@ pub(crate) static KEYS: Table<Conditions> = Table {
             },
         ),
         &key(
+            "internal",
+            BOOL,
+            Is("false"),
+            "The path is one that a server named in `X-Accel-Redirect` of its answer: no client gets there by itself.",
+            |c: &mut Conditions, v| c.internal = v.value,
+        ),
+        &key(
             "not",
             Kind {
                 text: "table of conditions",

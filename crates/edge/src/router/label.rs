@@ -77,6 +77,7 @@ fn said(when: &Conditions) -> String {
     }
     let nets = when.source.iter().map(ToString::to_string);
     parts.extend(list("source", &mut { nets }));
+    parts.extend(when.internal.then(|| "internal".to_owned()));
     let mut text = parts.join(" ");
     if let Some(not) = &when.not {
         let space = if text.is_empty() { "" } else { " " };

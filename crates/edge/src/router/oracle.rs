@@ -130,6 +130,7 @@ fn some_conditions() -> impl Strategy<Value = Conditions> {
                 cookie,
                 source: Vec::new(),
                 sni: Vec::new(),
+                internal: false,
                 not: None,
             },
         )
@@ -223,6 +224,7 @@ proptest! {
                 trusted: false,
                 secure: true,
                 port: 80,
+                handed: false,
             };
             let _ = answer(&router, &request);
         }

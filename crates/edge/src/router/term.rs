@@ -36,6 +36,8 @@ enum Term {
     Header(String, Values),
     Cookie(String, Values),
     Query(String, Values),
+    /// A server has handed the request over.
+    Internal,
     /// None of these holds.
     Not(Vec<Term>),
 }
@@ -83,6 +85,9 @@ impl Level {
 fn terms(when: &Conditions, fold: bool) -> Result<Vec<Term>, String> {
     let fold = fold || when.ignore_case;
     let mut terms = Vec::new();
+    if when.internal {
+        terms.push(Term::Internal);
+    }
     if !when.method.is_empty() {
         terms.push(Term::Method(when.method.clone()));
     }
@@ -146,6 +151,7 @@ impl Term {
             Self::Query(name, values) => {
                 query::values(request.query(), name).any(|value| values.has(&value))
             }
+            Self::Internal => request.handed,
             Self::Not(terms) => !terms.iter().any(|term| term.holds(subject)),
         }
     }

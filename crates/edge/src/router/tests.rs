@@ -578,3 +578,42 @@ fn ten_thousand_routes_are_not_asked_one_by_one() {
         assert!(asked <= 3, "{asked} rules were asked for {line} {host}");
     }
 }
+
+#[test]
+fn an_internal_route_is_for_what_a_server_has_handed_over() {
+    let internal = |when: Conditions| Conditions {
+        internal: true,
+        ..when
+    };
+    let router = router(vec![
+        route(
+            internal(Conditions::default()),
+            Action::Routes(vec![to(path(&["/vault/*"]), "a")]),
+        ),
+        to(internal(path(&["/x"])), "b"),
+        to(
+            Conditions {
+                not: Some(Box::new(internal(Conditions::default()))),
+                ..path(&["/y"])
+            },
+            "c",
+        ),
+        to(Conditions::default(), "d"),
+    ]);
+    for (path, handed, service) in [
+        ("/vault/f", true, "a"),
+        ("/vault/f", false, "d"),
+        ("/x", true, "b"),
+        ("/x", false, "d"),
+        ("/y", true, "d"),
+        ("/y", false, "c"),
+    ] {
+        let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let found = with_request(&text, |request| {
+            let request = Request { handed, ..*request };
+            router.find(&request).map(|(number, _)| number)
+        });
+        let expected = SERVICES.iter().position(|name| *name == service);
+        assert_eq!(found.map(|n| n as usize), expected, "{path}, {handed}");
+    }
+}

@@ -21,12 +21,14 @@ use super::body::Body;
 use super::buffers::Buf;
 use super::client::{Client, Wire};
 use super::clock::{Clock, Elapsed};
+use super::download::Instead;
 use super::opening::Opened;
 use super::record::{self, Record};
 use super::waiting::Pace;
 use super::whole::Whole;
 use super::{
-    Counted, Door, Draining, Place, Shared, Snapshot, forward, http2, opening, reply, tcp,
+    Counted, Door, Draining, Place, Shared, Snapshot, forward, hand_over, http2, opening, reply,
+    tcp,
 };
 use crate::Request;
 use crate::field::Kind;
@@ -86,6 +88,8 @@ pub(super) struct Exchange<'a> {
     pub waits: bool,
     /// What follows the request on the connection.
     pub behind: &'a [u8],
+    /// How often servers have handed it over.
+    pub handed: u8,
 }
 
 /// The life of a connection.
@@ -419,6 +423,7 @@ impl<'a> Exchange<'a> {
                 trusted: peer != Peer::Stranger,
                 secure,
                 port: conn.door.port,
+                handed: false,
             },
             peer,
             cx: Cx::new(conn.shared().worker, now),
@@ -426,6 +431,7 @@ impl<'a> Exchange<'a> {
             edits: None,
             waits: head.expects_continue(),
             behind,
+            handed: 0,
         }
     }
 
@@ -452,7 +458,7 @@ impl<'a> Exchange<'a> {
 }
 
 /// Asks the handler, and those it hands on to, and carries out the plan.
-async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -> After {
+pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -> After {
     let mut step = x.snapshot.config.handler.step(&x.request, &x.cx);
     if let Some(most) = x.cx.most_body() {
         body.allow(most);
@@ -504,13 +510,16 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 let missing = !fallbacks.is_empty();
                 match forward::forward(x, attempts, body, missing, &mut outs).await {
                     forward::Forwarded::Answered(after) => return after,
-                    forward::Forwarded::Replaced(status) => {
+                    forward::Forwarded::Instead(Instead::HandedOver(to)) => {
+                        return hand_over::go(x, body, *to, outs).await;
+                    }
+                    forward::Forwarded::Instead(Instead::Page(status)) => {
                         let service = x.record.service.clone();
                         let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
                         let page = reply::page(status, reply::reason(status), &service);
                         return reply::bytes(x, body, page, outs.response_out).await;
                     }
-                    forward::Forwarded::Missing => match fallbacks.pop() {
+                    forward::Forwarded::Instead(Instead::Another) => match fallbacks.pop() {
                         Some(then) => then.step(&x.request, &x.cx),
                         None => break,
                     },
@@ -560,6 +569,7 @@ mod tests {
                 limits: tandem_model::Limits::default(),
                 admission: Arc::default(),
                 internal: false,
+                hands_over: false,
                 errors: None,
                 log: None,
                 log_format: tandem_model::AccessFormat::Combined,

@@ -10,12 +10,13 @@ use tandem_telemetry::{Phase, Stopped};
 use super::buffers::Buf;
 use super::connection::{After, Exchange};
 use super::exchange::{Flow, Waits};
+use super::hand_over::HandedOver;
 use super::stream::{End, Moved, PIECE, WORTH, stream};
 use super::upload::{Framing, emit};
 use super::{reply, tunnel};
 use crate::chunked::Chunked;
 use crate::fastcgi::{self, Answer, Records};
-use crate::handler::{Cause, Stage, Upstream};
+use crate::handler::{Cause, CookieEdits, Stage, Upstream};
 use crate::head::MAX_HEAD;
 use crate::policy::compress::Encoder;
 use crate::response::{Delimited, Malformed, ResponseHead};
@@ -29,10 +30,8 @@ const MOST_INTERIM: usize = 16;
 pub(super) enum Down {
     /// The client has all of it.
     Complete { after: After, reusable: bool },
-    /// It is 404, which another handler may better.
-    Missing { reusable: bool },
-    /// It is an error whose page is in the file.
-    Replaced { status: u16, reusable: bool },
+    /// Something else is sent in its place.
+    Instead { what: Instead, reusable: bool },
     /// A gateway says that its own try failed.
     Marked(Stage, Cause),
     /// It is one that may be tried again.
@@ -41,6 +40,16 @@ pub(super) enum Down {
     Server(Cause),
     /// The client takes no more.
     Client(Stopped),
+}
+
+/// What is sent in place of an answer, of which the client gets nothing.
+pub(super) enum Instead {
+    /// Another handler's answer: it is 404.
+    Another,
+    /// The page of an error, which is in the file.
+    Page(u16),
+    /// What is at the path that it names.
+    HandedOver(Box<HandedOver>),
 }
 
 impl From<Malformed> for Down {
@@ -73,6 +82,19 @@ fn complain(x: &Exchange<'_>, complaints: &[u8]) {
             }
         }
     });
+}
+
+/// An answer that passes as it is, but for what the pool changes of its cookies.
+fn returned(to_node: bool, keep: Keep, cookies: Option<&CookieEdits>) -> rewrite::Returned<'_> {
+    rewrite::Returned {
+        chunk: false,
+        keep,
+        to_node,
+        edits: None,
+        cookies,
+        coded: None,
+        date: b"",
+    }
 }
 
 /// The way back.
@@ -137,18 +159,23 @@ impl Download<'_, '_> {
             let ours = self.upstream.node && self.response.is_nodes_own(head);
             pages.replaces(status) || ours && pages.has(status)
         });
-        if missing || pages.is_some() {
+        let hands_over = self.x.snapshot.config.hands_over;
+        let instead = if missing {
+            Some(Instead::Another)
+        } else if pages.is_some() {
+            Some(Instead::Page(status))
+        } else {
+            let to = hands_over.then(|| self.handed_over(head)).flatten();
+            to.map(Instead::HandedOver)
+        };
+        if let Some(what) = instead {
             let reusable = self.response.keep_alive()
                 && match delimited {
                     Delimited::Empty => buf.filled().len() == length,
                     Delimited::Known(n) => (buf.filled().len() - length) as u64 == n,
                     Delimited::Chunked | Delimited::ByClose => false,
                 };
-            return Ok(if missing {
-                Down::Missing { reusable }
-            } else {
-                Down::Replaced { status, reusable }
-            });
+            return Ok(Down::Instead { what, reusable });
         }
         let rules = (self.x.edits.as_deref()).and_then(|edits| edits.compress.as_ref());
         let mut coded = rules.and_then(|rules| rules.decide(self.response, head));
@@ -200,6 +227,18 @@ impl Download<'_, '_> {
         })
     }
 
+    /// Where the answer hands the request over to, if it does, with the cookies that the client gets besides.
+    #[cold]
+    fn handed_over(&mut self, head: &[u8]) -> Option<Box<HandedOver>> {
+        let mut to = Box::new(HandedOver::read(self.response, head)?);
+        self.out.clear();
+        let cookies = self.upstream.cookies.as_deref();
+        let returned = returned(false, Keep::Implied, cookies);
+        rewrite::response(self.out, self.response, head, &returned);
+        to.with_cookies(self.out);
+        Some(to)
+    }
+
     /// As [`final_head`](Self::final_head), of a CGI answer; returns also what its head is in HTTP.
     async fn cgi_head(&mut self, buf: &mut Buf) -> Result<(usize, Vec<u8>), Down> {
         loop {
@@ -249,20 +288,8 @@ impl Download<'_, '_> {
     async fn early_hints(&mut self, head: &[u8]) -> Result<(), Down> {
         self.out.clear();
         let to_node = self.x.request.from_node;
-        rewrite::response(
-            self.out,
-            self.response,
-            head,
-            &rewrite::Returned {
-                chunk: false,
-                keep: Keep::Implied,
-                to_node,
-                edits: None,
-                cookies: None,
-                coded: None,
-                date: b"",
-            },
-        );
+        let returned = returned(to_node, Keep::Implied, None);
+        rewrite::response(self.out, self.response, head, &returned);
         self.x.record.head_bytes += self.out.len() as u64;
         self.send(b"", false, None).await
     }

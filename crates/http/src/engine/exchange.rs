@@ -16,7 +16,7 @@ use tandem_telemetry::{Phase, Stopped};
 use super::body::{Body, BodyError};
 use super::clock::Clock;
 use super::connection::{After, Exchange, Outs};
-use super::download::{Down, Download};
+use super::download::{Down, Download, Instead};
 use super::forward::{failure, is_repeatable};
 use super::gone::Watch;
 use super::held::Held;
@@ -32,10 +32,12 @@ use crate::{rewrite, strictness};
 pub(super) enum Done {
     /// The client has the answer.
     Answered { after: After, reusable: bool },
-    /// The answer is 404, which another handler may better.
-    Missing { reusable: bool },
-    /// The answer is an error whose page is in the file.
-    Replaced { status: u16, reusable: bool },
+    /// Something else is sent in place of the answer, whose status is this.
+    Instead {
+        status: u16,
+        what: Instead,
+        reusable: bool,
+    },
     /// The try failed, and the client has got nothing.
     Failed(Failure),
     /// The server failed after its answer had begun.
@@ -179,11 +181,9 @@ pub(super) async fn exchange(
             after,
             reusable: reusable && flow.uploaded.get(),
         },
-        End::Down(Down::Missing { reusable }) => Done::Missing {
-            reusable: reusable && flow.uploaded.get(),
-        },
-        End::Down(Down::Replaced { status, reusable }) => Done::Replaced {
-            status,
+        End::Down(Down::Instead { what, reusable }) => Done::Instead {
+            status: outs.response.status(),
+            what,
             reusable: reusable && flow.uploaded.get(),
         },
         End::Down(Down::Marked(stage, cause)) => Done::Failed(failure(x, body, stage, cause, true)),

@@ -12,6 +12,7 @@ use tandem_telemetry::{Phase, Severity, Stopped};
 use super::body::Body;
 use super::clock::{Clock, Elapsed};
 use super::connection::{After, Conn, Exchange, Outs};
+use super::download::Instead;
 use super::exchange::{Done, exchange};
 use super::gone::Watch;
 use super::held::hold;
@@ -24,10 +25,8 @@ use crate::request_id::{DIGITS, RequestId};
 pub(super) enum Forwarded {
     /// The client has an answer, or is gone.
     Answered(After),
-    /// The server says 404, and another handler is to be asked.
-    Missing,
-    /// The server's answer is an error for which the file has a page.
-    Replaced(u16),
+    /// A server has answered, and something else is to be sent.
+    Instead(Instead),
 }
 
 /// Tells the pool how the request ended, however it does: also when this connection's task is dropped or panics.
@@ -121,13 +120,9 @@ pub(super) async fn forward(
                 tries.status = x.record.status;
                 return Forwarded::Answered(after);
             }
-            Done::Missing { .. } => {
-                tries.status = 404;
-                return Forwarded::Missing;
-            }
-            Done::Replaced { status, .. } => {
+            Done::Instead { status, what, .. } => {
                 tries.status = status;
-                return Forwarded::Replaced(status);
+                return Forwarded::Instead(what);
             }
             Done::Failed(failure) => {
                 tell(x, failure);
@@ -361,10 +356,7 @@ async fn attempt(
 
 /// Keeps the connection for the next request, if it can be used again.
 fn kept(x: &Exchange<'_>, alike: &Alike, socket: Socket, done: Done) -> Done {
-    if let Done::Answered { reusable: true, .. }
-    | Done::Missing { reusable: true }
-    | Done::Replaced { reusable: true, .. } = done
-    {
+    if let Done::Answered { reusable: true, .. } | Done::Instead { reusable: true, .. } = done {
         alike.put(socket, x.conn.clock.now());
     }
     done

@@ -18,6 +18,7 @@ mod download;
 mod exchange;
 mod forward;
 mod gone;
+mod hand_over;
 mod held;
 mod http2;
 mod meters;
@@ -87,6 +88,8 @@ pub struct ListenerConfig {
     pub admission: Arc<Admission>,
     /// This is the door of a service for the file's own listeners: nodes are told why a try failed.
     pub internal: bool,
+    /// Servers may hand requests over: an answer that names a path is what the handler has there.
+    pub hands_over: bool,
     /// Pages of errors, where routes have none of their own.
     pub errors: Option<Arc<ErrorPages>>,
     /// The access log's file.

@@ -73,6 +73,7 @@ pub fn config(handler: Arc<dyn Handler>) -> ListenerConfig {
         limits: tandem_model::Limits::default(),
         admission: Arc::default(),
         internal: false,
+        hands_over: false,
         errors: None,
         log: None,
         log_format: tandem_model::AccessFormat::Combined,

@@ -186,6 +186,7 @@ async fn ask_in(
         trusted: false,
         secure: false,
         port: 80,
+        handed: false,
     };
     let (later, plan) = match handler.step(&request, &cx) {
         Step::Plan(plan) => (false, plan),

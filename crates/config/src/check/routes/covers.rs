@@ -9,6 +9,7 @@ pub(super) fn covers(wide: &[&Conditions], narrow: &[&Conditions]) -> bool {
     wide.iter().all(|wide| {
         let some = |holds: &dyn Fn(&Conditions) -> bool| narrow.iter().any(|n| holds(n));
         wide.not.is_none()
+            && (!wide.internal || some(&|n| n.internal))
             && (wide.host.is_empty() || some(&|n| list_covers(&wide.host, &n.host, true)))
             && (wide.sni.is_empty() || some(&|n| list_covers(&wide.sni, &n.sni, true)))
             && (wide.path.is_empty() || some(&|n| path_covers(wide, n)))

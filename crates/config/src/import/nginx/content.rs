@@ -101,6 +101,17 @@ impl<'h, 'a> Here<'h, 'a> {
     }
 }
 
+/// These routes, for what an application hands over.
+fn internal(routes: Vec<Route>, spot: Spot) -> Option<Route> {
+    let mut table = Table::default().with("internal", Value::plain("true"));
+    match &routes[..] {
+        [] => return None,
+        [one] if !one.table.has("internal") => table.0.extend(one.table.0.iter().cloned()),
+        _ => table.put("route", Value::Routes(routes)),
+    }
+    Some(answer(table, spot))
+}
+
 /// The locations of a block.
 struct Within<'t, 'h, 'a> {
     translator: &'t mut Translator<'a>,
@@ -152,17 +163,32 @@ impl<'a> Translator<'a> {
 
     fn content_by(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
         if let Some(directive) = here.find("internal") {
-            self.verdicts.note(
-                directive.spot,
-                "nobody outside gets it, and X-Accel-Redirect does not lead to it: what an application says in that passes to the client",
-            );
-            let passes = here.list.iter().filter(|directive| directive.passes_on());
-            self.internal.extend(passes.map(|directive| directive.spot));
+            self.verdicts.translated(directive.spot);
+            let mut routes = Vec::new();
+            if self.is_handed_to(here) {
+                routes.extend(internal(self.within(here), here.spot));
+            } else {
+                let passes = here.list.iter().filter(|directive| directive.passes_on());
+                self.internal.extend(passes.map(|directive| directive.spot));
+            }
             let table = Table::default().with("respond", Value::plain(404));
-            let mut routes = vec![answer(table, here.spot)];
-            self.own_errors(here, &mut routes);
-            return [here.before, &routes].concat();
+            let mut outside = vec![answer(table, here.spot)];
+            self.own_errors(here, &mut outside);
+            routes.extend_from_slice(here.before);
+            routes.extend(outside);
+            return routes;
         }
+        self.within(here)
+    }
+
+    /// Whether applications may hand requests over to an internal place.
+    fn is_handed_to(&self, here: Here<'_, 'a>) -> bool {
+        let led_to = |location: &Location<'_>| self.handing.leads_to(&location.text, here.list);
+        !here.is_error && here.location.is_some_and(led_to)
+    }
+
+    /// What a place does for those who may come there.
+    fn within(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
         // Locations within are asked first: what is said here holds where there is none.
         if let Some(location) = here.location
             && !location.children.is_empty()

@@ -19,6 +19,7 @@ mod fallback;
 mod fastcgi;
 mod given;
 mod glob;
+mod handing;
 mod listen;
 mod listener;
 mod location;
@@ -53,6 +54,7 @@ use super::sources::{Sources, Spot};
 use super::{Options, Outcome, Process};
 use content::Here;
 use given::Given;
+use handing::Handing;
 use listen::Listen;
 use location::{Kind, Location};
 use made::Made;
@@ -120,6 +122,8 @@ pub(crate) struct Translator<'a> {
     cases: usize,
     /// What passes on in places that only something here leads to.
     internal: Vec<Spot>,
+    /// Whether applications lead there.
+    handing: Handing,
 }
 
 /// Translates a file and what it includes. `extra` are directives given on the command line, as of the main block.
@@ -179,7 +183,9 @@ pub(crate) fn translate(
         assumed: Vec::new(),
         cases: 0,
         internal: Vec::new(),
+        handing: Handing::default(),
     };
+    translator.handing = Handing::of(&tree, &mut translator.verdicts);
     translator.given.name_all(&tree);
     translator.run(&tree);
     for spot in std::mem::take(&mut translator.internal) {

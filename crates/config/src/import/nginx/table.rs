@@ -604,7 +604,12 @@ const ANSWERS: &[Row] = &[
         (1, 1),
         "`access` of a site, or routes with `source`",
     ),
-    to("internal", LOCATION, (0, 0), "a route that answers 404"),
+    to(
+        "internal",
+        LOCATION,
+        (0, 0),
+        "a route that answers 404, and one with `internal` for what an application hands over",
+    ),
     without("satisfy", HSL, (1, 1), "all that is asked must hold"),
     to(
         "break",
@@ -992,11 +997,11 @@ const NOT_HERE: &[Row] = &[
         "answers are not cached",
     ),
     without("proxy_no_cache", HSL, (1, MANY), "answers are not cached"),
-    without(
+    to(
         "proxy_ignore_headers",
         HSL,
         (1, MANY),
-        "answers are not cached",
+        "nothing, as answers are not cached; of `X-Accel-Redirect` it is refused beside a location that is `internal`",
     ),
     refused_on("proxy_store", HSL, (1, 1), "answers are not stored"),
     to(

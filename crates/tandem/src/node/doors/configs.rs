@@ -8,7 +8,8 @@ use tandem_edge::{Router, TcpRouter};
 use tandem_http::policy::{ErrorPages, Maintenance, Works};
 use tandem_http::{Admission, Handler, ListenerConfig, ListenerMeters};
 use tandem_model::{
-    AccessFormat, Address, Limits, ListenerPlan, ListenerTls, Mode, NodePlan, Overrides, Timeouts,
+    AccessFormat, Address, Limits, ListenerPlan, ListenerTls, Mode, NodePlan, Overrides, Route,
+    Timeouts,
 };
 use tandem_net::{ClientRule, ServerTls};
 use tandem_telemetry::{Control as _, Telemetry};
@@ -133,6 +134,7 @@ pub fn configure(
                 .map(|tls| server_tls(&listener.name, tls, before))
                 .transpose()?,
             internal: listener.internal,
+            hands_over: listener.routes.iter().any(Route::hands_over),
             errors: ErrorPages::read(&listener.errors).map_err(wrong)?,
             log: listener.log.clone(),
             log_format: listener.log_format.clone(),
@@ -183,6 +185,7 @@ pub fn admin_config(handler: Arc<dyn Handler>) -> ListenerConfig {
         limits: Limits::default(),
         admission: Arc::default(),
         internal: false,
+        hands_over: false,
         errors: None,
         log: None,
         log_format: AccessFormat::Combined,

@@ -94,11 +94,11 @@ pub(super) const FASTCGI: &[Row] = &[
         (1, 1),
         "what programs answer passes, unless a field is hidden",
     ),
-    without(
+    to(
         "fastcgi_ignore_headers",
         HSL,
         (1, MANY),
-        "X-Accel fields are not looked at",
+        "nothing, as answers are not cached; of `X-Accel-Redirect` it is refused beside a location that is `internal`",
     ),
     without("fastcgi_keep_conn", HSL, (1, 1), KEPT),
     without("fastcgi_socket_keepalive", HSL, (1, 1), KEPT),

@@ -1,0 +1,253 @@
+//! Requests that a server hands over: its answer names a path (`X-Accel-Redirect`), and what is there is sent in its place.
+//!
+//! So an application says who may have a file, and a site sends it. The routes of the listener are asked again, as for a
+//! GET of that path with the client's other fields; a route with `internal` is asked for nothing else. Of the server's
+//! answer stays what says what the client has before it, and its cookies; the rest is dropped with its content.
+
+use super::body::Body;
+use super::connection::{After, Exchange, Outs, answer};
+use super::record::Record;
+use super::reply;
+use crate::Request;
+use crate::field::{Kind, members, part};
+use crate::handler::Cx;
+use crate::head::{BodyLength, Head, HeadLimits};
+use crate::policy::Edits;
+use crate::response::ResponseHead;
+
+/// How often one request may be handed over.
+const MOST: u8 = 10;
+/// The field that names the path.
+const TO: &[u8] = b"x-accel-redirect";
+/// The fields of the server's answer that stay, in any case; of an error only the cookies do.
+const STAY: [&str; 4] = [
+    "Content-Type",
+    "Content-Disposition",
+    "Cache-Control",
+    "Expires",
+];
+
+/// A request that was handed over.
+pub(super) struct HandedOver {
+    /// The path and the query, encoded.
+    target: Vec<u8>,
+    /// What stays of the answer.
+    edits: Edits,
+}
+
+impl HandedOver {
+    /// What `head`, an answer, names; `None` when it names nothing.
+    pub fn read(response: &ResponseHead, head: &[u8]) -> Option<Self> {
+        let is_to = |name: &[u8]| name.len() == TO.len() && name.eq_ignore_ascii_case(TO);
+        let mut fields = response.fields.iter();
+        let to = fields.find(|field| is_to(part(head, &field.name)))?;
+        Some(Self {
+            target: encoded(part(head, &to.value)),
+            edits: stay(response, head),
+        })
+    }
+
+    /// What the server's cookies became on their way: the lines of `Set-Cookie` as the client gets them.
+    pub fn with_cookies(&mut self, lines: &[u8]) {
+        for line in lines.split(|&b| b == b'\n') {
+            let value = line.split_at_checked(SET_COOKIE.len());
+            if let Some((name, value)) = value
+                && name.eq_ignore_ascii_case(SET_COOKIE)
+            {
+                self.edits.response.add("Set-Cookie", value);
+            }
+        }
+    }
+}
+
+const SET_COOKIE: &[u8] = b"Set-Cookie:";
+
+/// A path as a request has it: what may not stand there is percent-encoded, what is encoded stays.
+fn encoded(path: &[u8]) -> Vec<u8> {
+    let mut target = Vec::with_capacity(path.len());
+    for &byte in path {
+        match byte {
+            b'!'..=b'~' if !b"\"#<>\\^`{|}".contains(&byte) => target.push(byte),
+            _ => target.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+    target
+}
+
+/// What stays of an answer but for its cookies.
+fn stay(response: &ResponseHead, head: &[u8]) -> Edits {
+    let mut edits = Edits::default();
+    for name in STAY {
+        let mut fields = response.fields.iter();
+        let said = fields.find(|field| {
+            part(head, &field.name).eq_ignore_ascii_case(name.as_bytes()) && !field.value.is_empty()
+        });
+        if let Some(field) = said {
+            edits.success.remove(name);
+            edits.success.add(name, part(head, &field.value));
+        }
+    }
+    edits
+}
+
+/// The head of a GET, or HEAD, of `target` by the client of `x`, without what belongs to its body.
+fn head(x: &Exchange<'_>, target: &[u8], keep: bool) -> Vec<u8> {
+    let (came, bytes) = (x.request.head, x.request.bytes);
+    let mut head = Vec::with_capacity(bytes.len() + target.len());
+    head.extend_from_slice(if x.is_head() { b"HEAD " } else { b"GET " });
+    head.extend_from_slice(target);
+    head.extend_from_slice(b" HTTP/1.");
+    head.push(b'0' + came.minor());
+    head.extend_from_slice(b"\r\n");
+    let host = came.host(bytes);
+    if !host.is_empty() {
+        head.extend_from_slice(b"Host: ");
+        head.extend_from_slice(host);
+        head.extend_from_slice(b"\r\n");
+    }
+    for field in came.fields.iter() {
+        let (name, value) = (part(bytes, &field.name), part(bytes, &field.value));
+        let of_its_body = name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-");
+        // An answer of several parts has a type of its own, in place of the one that was said.
+        let several =
+            field.kind == Kind::Condition && is(name, b"range") && members(value).nth(1).is_some();
+        let stays = !matches!(
+            field.kind,
+            Kind::Host
+                | Kind::ContentLength
+                | Kind::TransferEncoding
+                | Kind::Connection
+                | Kind::Upgrade
+                | Kind::Expect
+                | Kind::Te
+                | Kind::HopByHop
+        );
+        if stays && !of_its_body && !several {
+            head.extend_from_slice(name);
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value);
+            head.extend_from_slice(b"\r\n");
+        }
+    }
+    head.extend_from_slice(match (keep, came.minor()) {
+        (false, _) => b"Connection: close\r\n",
+        (true, 0) => b"Connection: keep-alive\r\n",
+        (true, _) => b"",
+    });
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+fn is(name: &[u8], known: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(known)
+}
+
+/// Answers a request with what is at the path that it was handed over to. It stays one request: of the log, of the
+/// counters, and of the connection.
+pub(super) async fn go(
+    x: &mut Exchange<'_>,
+    body: &Body<'_>,
+    to: HandedOver,
+    outs: Outs<'_>,
+) -> After {
+    if x.handed >= MOST {
+        return wrong(x, body, 500, "the request was handed over too often", outs).await;
+    }
+    let keep = x.may_keep(body.left());
+    let bytes = head(x, &to.target, keep);
+    let mut parsed = Box::new(Head::default());
+    let limits = HeadLimits::from(&x.snapshot.config.limits);
+    let taken = parsed.take(&bytes, &mut 0, &limits);
+    if taken != Ok(Some(bytes.len())) || !to.target.starts_with(b"/") {
+        let words = "the server handed the request over to something that is no path";
+        return wrong(x, body, 502, words, outs).await;
+    }
+    let (mut nothing, _) = Body::new(BodyLength::None, b"", &x.conn.shared().buffers);
+    let now = x.cx.now;
+    let empty = Cx::new(x.cx.worker, now);
+    let mut y = Exchange {
+        conn: x.conn,
+        snapshot: x.snapshot,
+        request: Request {
+            head: &parsed,
+            bytes: &bytes,
+            handed: true,
+            ..x.request
+        },
+        peer: x.peer,
+        cx: std::mem::replace(&mut x.cx, empty),
+        record: std::mem::replace(&mut x.record, Record::new(now)),
+        edits: Some(Box::new(to.edits)),
+        waits: false,
+        behind: &[],
+        handed: x.handed + 1,
+    };
+    let after = Box::pin(answer(&mut y, &mut nothing, outs)).await;
+    (x.cx, x.record) = (y.cx, y.record);
+    after
+}
+
+/// Answers that a request cannot be handed over.
+async fn wrong(
+    x: &mut Exchange<'_>,
+    body: &Body<'_>,
+    status: u16,
+    words: &str,
+    outs: Outs<'_>,
+) -> After {
+    let service = x.record.service.clone();
+    let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
+    let page = reply::page(status, words, &service);
+    reply::bytes(x, body, page, outs.response_out).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(head: &str) -> Option<HandedOver> {
+        let mut response = ResponseHead::default();
+        response.read(head.as_bytes()).unwrap();
+        HandedOver::read(&response, head.as_bytes())
+    }
+
+    #[test]
+    fn what_a_server_names_is_brought_into_the_form_of_a_request() {
+        for (named, target) in [
+            ("/vault/a.pdf", "/vault/a.pdf"),
+            ("/a b/ü.pdf?x=1", "/a%20b/%C3%BC.pdf?x=1"),
+            ("/a%20b", "/a%20b"),
+            ("/\"<>\\^`{|}#", "/%22%3C%3E%5C%5E%60%7B%7C%7D%23"),
+        ] {
+            let head = format!("HTTP/1.1 200 OK\r\nx-accel-REDIRECT: {named}\r\n\r\n");
+            let handed = read(&head).expect("a path");
+            assert_eq!(String::from_utf8_lossy(&handed.target), target);
+        }
+        assert!(read("HTTP/1.1 200 OK\r\nX-Accel-Buffering: no\r\n\r\n").is_none());
+    }
+
+    #[test]
+    fn of_the_answer_stays_what_it_says_of_the_file_and_its_cookies() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/pdf\r\nContent-Disposition: attachment\r\nExpires: 0\r\n\
+                    X-Secret: 1\r\nCache-Control:\r\nContent-Length: 0\r\nETag: \"1\"\r\nX-Accel-Redirect: /a\r\n\r\n";
+        let mut handed = read(head).unwrap();
+        handed.with_cookies(
+            b"HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nX: y\r\nset-cookie: b=2\r\n",
+        );
+        let mut out =
+            b"Content-Type: text/plain\r\nCache-Control: no-cache\r\nETag: \"2\"\r\n".to_vec();
+        handed.edits.answer(200, &mut out, 0);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            "Cache-Control: no-cache\r\nETag: \"2\"\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\n\
+             Content-Type: application/pdf\r\nContent-Disposition: attachment\r\nExpires: 0\r\n"
+        );
+        let mut out = b"Content-Type: text/plain\r\n".to_vec();
+        handed.edits.answer(404, &mut out, 0);
+        let out = String::from_utf8_lossy(&out).into_owned();
+        assert!(
+            out.starts_with("Content-Type: text/plain\r\nSet-Cookie: a=1"),
+            "{out}"
+        );
+    }
+}
