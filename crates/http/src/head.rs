@@ -613,14 +613,29 @@ pub(crate) fn is_host(text: &[u8]) -> bool {
     let name = |&b: &u8| NAME[usize::from(b)];
     let port_is_fine = match port {
         [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        [b':', digits @ ..] => {
+            let is_one = digits.len() < 5 || digits.len() == 5 && digits <= &b"65535"[..];
+            is_one && digits.iter().all(u8::is_ascii_digit)
+        }
         _ => false,
     };
-    host.iter().all(name) && port_is_fine
+    (host.iter().all(name) || is_encoded(host, name)) && port_is_fine
+}
+
+/// Whether there are bytes for which `name` holds, and others that are percent-encoded.
+fn is_encoded(mut host: &[u8], name: impl Fn(&u8) -> bool) -> bool {
+    loop {
+        host = match host {
+            [] => return true,
+            [b'%', a, b, rest @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            [byte, rest @ ..] if name(byte) => rest,
+            _ => return false,
+        };
+    }
 }
 
 /// The bytes of a registered name (RFC 3986 section 3.2.2), but for the comma.
-const NAME: [bool; 256] = lines::alphanumeric_or(b"-._~%!$&'()*+;=");
+const NAME: [bool; 256] = lines::alphanumeric_or(b"-._~!$&'()*+;=");
 
 /// A protocol other than HTTP.
 fn is_foreign(protocol: &[u8]) -> bool {

@@ -220,6 +220,8 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
     let prefix = cookies.and_then(|edits| edits.prefix.as_ref());
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
     let length = !matches!(head.status(), 100..200 | 204);
+    // RFC 9110 section 15.5.22: it says what to change to.
+    let upgrade = keep == Keep::Upgrade || head.status() == 426;
     out.extend_from_slice(b"HTTP/1.1 ");
     decimal::push_status(out, head.status());
     out.push(b' ');
@@ -255,7 +257,10 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     out.extend_from_slice(keep.field());
-    if keep == Keep::Upgrade {
+    if upgrade {
+        if keep != Keep::Upgrade {
+            out.extend_from_slice(Keep::Upgrade.field());
+        }
         upgrade_field(out, head.fields.values(bytes, Kind::Upgrade));
     }
     out.extend_from_slice(b"\r\n");
@@ -407,6 +412,18 @@ mod tests {
         assert_eq!(
             returned(&text, true, Keep::Close),
             "HTTP/1.1 200 Fine\r\nA: 1\r\nC: 3\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn an_answer_that_asks_for_another_protocol_says_which() {
+        assert_eq!(
+            returned(
+                "HTTP/1.1 426 So\r\nUpgrade: websocket\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n",
+                false,
+                Keep::Close
+            ),
+            "HTTP/1.1 426 So\r\nContent-Length: 0\r\nConnection: close\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
         );
     }
 }

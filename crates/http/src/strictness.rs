@@ -136,6 +136,9 @@ pub fn reference() -> String {
          A request that another program could read differently is refused, not mended: it is answered with the status\n\
          below, and the connection is closed. The answer's text says which rule was broken. Answers of servers are held\n\
          to the same rules for fields, lengths and chunks; one that breaks them is answered 502.\n\n\
+         What breaks the rules of HTTP/2 itself is not answered: its stream is reset (PROTOCOL_ERROR), or, where the bytes of a\n\
+         field are none, with a capital letter in its name for example, the connection ends (GOAWAY). A fragment (`#`) in\n\
+         `:path` is left out there, and pseudo-fields among trailers are dropped.\n\n\
          | refused | status | the client is told | |\n|---|---|---|---|\n",
     );
     for rule in RULES {

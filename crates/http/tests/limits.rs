@@ -85,15 +85,25 @@ fn a_body_that_does_not_come_is_a_408() {
     run(async {
         let server = canned("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         let heard = Heard::default();
-        let mut server = upstream(server);
-        server.timeouts.body = SHORT;
-        let rig = Rig::new(config(forward_to(vec![server], &heard)));
-        let answer = rig
-            .talk("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
-            .await;
-        assert_eq!(status_of(&answer), 408);
-        assert_eq!(heard.failures(), []);
-        assert_eq!(heard.outcomes()[0].status, 408);
+        // The listener's limit holds as much as the service's.
+        for (of_service, of_listener) in [(SHORT, timeouts().body), (timeouts().body, SHORT)] {
+            let mut server = upstream(server);
+            server.timeouts.body = of_service;
+            let rig = Rig::new(ListenerConfig {
+                timeouts: Timeouts {
+                    body: of_listener,
+                    ..timeouts()
+                },
+                ..config(forward_to(vec![server], &heard))
+            });
+            let answer = rig
+                .talk("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+                .await;
+            assert_eq!(status_of(&answer), 408);
+            assert_eq!(heard.failures(), []);
+            let outcomes = heard.outcomes();
+            assert_eq!(outcomes.last().map(|outcome| outcome.status), Some(408));
+        }
     });
 }
 

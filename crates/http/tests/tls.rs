@@ -341,7 +341,13 @@ fn the_source_a_trusted_proxy_states_is_the_client() {
             let answer = read_to_end(&mut slow).await;
             assert_eq!(body_of(&answer), format!("secure false client {client}"));
         }
-        assert_eq!(rig.talk(GET).await, "");
+        // Whoever is sent away without a word is in the log, once for all.
+        for _ in 0..3 {
+            assert_eq!(rig.talk(GET).await, "");
+        }
+        let events = rig.telemetry.events.last(100);
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert!(events[0].what.contains("did not begin with a PROXY header"));
 
         let rig = Rig::new(ListenerConfig {
             rule: ClientRule::default(),
@@ -349,6 +355,9 @@ fn the_source_a_trusted_proxy_states_is_the_client() {
         });
         let forged = format!("PROXY TCP4 192.0.2.7 10.0.0.1 5555 80\r\n{GET}");
         assert_eq!(rig.talk(forged).await, "");
+        let events = rig.telemetry.events.last(100);
+        assert_eq!(events.len(), 1, "{events:?}");
+        assert!(events[0].what.contains("in `trust`"), "{events:?}");
     });
 }
 

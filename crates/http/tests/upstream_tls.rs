@@ -13,6 +13,7 @@ use tandem_http::handler::Cause;
 use tandem_http::{ClientTls, ListenerConfig, Plan, Reply, TlsName, Upstream};
 use tandem_model::{BackendTls, ListenerTls, ProxyVersion};
 use tandem_net::{ClientRule, ServerTls};
+use tandem_telemetry::event::Event;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
@@ -47,6 +48,18 @@ async fn ask(server: Upstream) -> (u16, String, Heard) {
     (status_of(&answer), body_of(&answer).to_owned(), heard)
 }
 
+/// As [`ask`]: who is not who it should be is in the log with the reason, and nobody else.
+async fn ask_whom(server: Upstream) -> (u16, String, Heard) {
+    let heard = Heard::default();
+    let rig = Rig::new(config(forward_to(vec![server], &heard)));
+    let answer = rig.talk(GET).await;
+    let status = status_of(&answer);
+    let is_told = |event: &Event| event.what.starts_with("a TLS handshake failed: ");
+    let events = rig.telemetry.events.last(10);
+    assert_eq!(events.iter().any(is_told), status == 502, "{events:?}");
+    (status, body_of(&answer).to_owned(), heard)
+}
+
 #[test]
 fn a_server_must_be_who_it_should_be() {
     run(async {
@@ -74,7 +87,7 @@ fn a_server_must_be_who_it_should_be() {
             ("inside.example", trusting(stranger.ca()), 502),
             ("elsewhere.example", blind, 200),
         ] {
-            let (status, body, heard) = ask(over_tls(rig.address, host, &tls)).await;
+            let (status, body, heard) = ask_whom(over_tls(rig.address, host, &tls)).await;
             assert_eq!(status, expected, "{host} {tls:?}");
             if status == 200 {
                 // X-Forwarded-Proto tells of the client's connection, which is plain.
@@ -121,7 +134,7 @@ fn a_server_whose_own_certificate_is_named_is_trusted_with_that_one_by_its_name_
                 ca: Some(trusted.clone()),
                 ..BackendTls::default()
             };
-            let (status, ..) = ask(over_tls(rig.address, host, &tls)).await;
+            let (status, ..) = ask_whom(over_tls(rig.address, host, &tls)).await;
             assert_eq!(status, expected, "{server_has:?} {trusted:?} {host}");
         }
     });

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::server::Server;
 
-/// The servers, and where to begin to look, so that idle ones share the work.
+/// The servers, and where to begin to look: behind the one that was chosen last, so that those that are alike share the
+/// work, whoever stands between them.
 #[derive(Debug)]
 pub(crate) struct LeastConnections {
     /// Index and weight.
@@ -29,10 +30,11 @@ impl LeastConnections {
         if self.servers.is_empty() {
             return None;
         }
-        let turn = (self.turn.fetch_add(1, Relaxed) % self.servers.len() as u64) as usize;
+        let turn = (self.turn.load(Relaxed) % self.servers.len() as u64) as usize;
         let (before, from) = self.servers.split_at(turn);
         let mut best: Option<(u32, u16, u64)> = None;
-        for &(index, weight) in from.iter().chain(before) {
+        let mut next = turn;
+        for (place, &(index, weight)) in from.iter().chain(before).enumerate() {
             if skip(index) {
                 continue;
             }
@@ -43,8 +45,10 @@ impl LeastConnections {
             };
             if best.is_none_or(|(_, other, least)| less_busy((load, weight), (least, other))) {
                 best = Some((index, weight, load));
+                next = turn + place + 1;
             }
         }
+        self.turn.store(next as u64, Relaxed);
         best.map(|(index, ..)| index)
     }
 }
@@ -77,6 +81,14 @@ mod tests {
         let least = LeastConnections::new(&[(0, 1), (1, 1), (2, 1)]);
         let picks: Vec<_> = (0..6).filter_map(|_| least.pick(&all, |_| false)).collect();
         assert_eq!(picks, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn idle_servers_take_turns_behind_busy_ones() {
+        let all = servers(&[1, 1, 1, 0, 0]);
+        let least = LeastConnections::new(&[(0, 1), (1, 1), (2, 1), (3, 1), (4, 1)]);
+        let picks: Vec<_> = (0..6).filter_map(|_| least.pick(&all, |_| false)).collect();
+        assert_eq!(picks, [3, 4, 3, 4, 3, 4]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::forward::{failure, is_repeatable};
 use super::gone::Watch;
 use super::held::Held;
 use super::reply::TOO_LARGE;
-use super::upload::{Framing, UploadError, upload};
+use super::upload::{Framing, Pauses, UploadError, upload};
 use crate::fastcgi::{self, Call, Records};
 use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
 use crate::head::BodyLength;
@@ -141,8 +141,12 @@ pub(super) async fn exchange(
     };
     let knows_interim = x.request.head.minor() == 1;
     let end = {
-        let limit = upstream.timeouts.body;
-        let upload = pin!(upload(conn, socket, body, out, framing, &flow, limit));
+        let (ours, theirs) = (x.snapshot.config.timeouts.body, upstream.timeouts.body);
+        let pauses = Pauses {
+            client: ours.min(theirs),
+            server: theirs,
+        };
+        let upload = pin!(upload(conn, socket, body, out, framing, &flow, pauses));
         let again = is_repeatable(x);
         let download = pin!(
             Download {

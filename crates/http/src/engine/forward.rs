@@ -191,6 +191,19 @@ fn tell(x: &Exchange<'_>, failure: Failure) {
     });
 }
 
+/// Tells of a server that does not speak TLS as it should, or is not who it should be: without checks nobody else does.
+#[cold]
+fn tell_unsure(x: &Exchange<'_>, upstream: &Upstream, error: &io::Error) {
+    if upstream.tls.is_none() || error.kind() != io::ErrorKind::InvalidData {
+        return;
+    }
+    let service = x.record.service.as_deref().unwrap_or_default();
+    let subject = format!("{service}/{}", upstream.name);
+    let what = format!("a TLS handshake failed: {error}");
+    let shared = x.conn.shared();
+    shared.unsure.tell(shared, || (subject, what));
+}
+
 /// How a wait for a server ended.
 #[expect(
     clippy::large_enum_variant,
@@ -348,7 +361,10 @@ async fn attempt(
             let done = exchange(x, upstream, &socket, body, missing, outs).await;
             return kept(x, &alike, socket, done);
         }
-        Ok(Err(e)) => cause(&e),
+        Ok(Err(e)) => {
+            tell_unsure(x, upstream, &e);
+            cause(&e)
+        }
         Err(Elapsed) => Cause::Timeout,
     };
     Done::Failed(failure(x, body, Stage::Unsent, cause, false))

@@ -125,6 +125,8 @@ struct Shared {
     warm: RefCell<disk::Warm>,
     /// Files that could not be sent as was promised.
     broken: opening::Failed,
+    /// Servers with which TLS did not come about.
+    unsure: opening::Failed,
     logs: RefCell<HashMap<PathBuf, AccessLog>>,
     draining: Cell<Draining>,
     /// How to wake each open connection: used to close idle ones.
@@ -162,6 +164,8 @@ struct Door {
     open: Cell<u64>,
     /// Of those that have places others may wait for, the ones that are kept and on which nothing is asked.
     kept: Cell<u32>,
+    /// PROXY headers that were not there, or not believed.
+    headers: opening::Failed,
     /// TLS handshakes that failed.
     handshakes: opening::Failed,
     /// HTTP/2 connections that were ended for what they sent.
@@ -187,6 +191,7 @@ impl Engine {
             date: clock::Date::default(),
             warm: RefCell::default(),
             broken: opening::Failed::default(),
+            unsure: opening::Failed::default(),
             logs: RefCell::default(),
             draining: Cell::default(),
             open: RefCell::default(),
@@ -220,6 +225,7 @@ impl Engine {
             closed: Cell::new(false),
             open: Cell::new(0),
             kept: Cell::new(0),
+            headers: opening::Failed::default(),
             handshakes: opening::Failed::default(),
             floods: opening::Failed::default(),
         });

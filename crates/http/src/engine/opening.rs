@@ -85,12 +85,25 @@ async fn steps(conn: &mut Conn, snapshot: &Snapshot) -> Opened {
     };
     if config.proxy_protocol {
         // Anyone may say anything in a header: it is asked only of those whose word is taken.
-        if config.rule.peer(conn.peer.ip()) == Peer::Stranger {
-            return Opened::Closed;
+        let peer = conn.peer.ip().to_canonical();
+        let refused = |what: String| {
+            let told = || (conn.door.subject(), what);
+            conn.door.headers.tell(&conn.shared, told);
+            Opened::Closed
+        };
+        if config.rule.peer(peer) == Peer::Stranger {
+            return refused(format!(
+                "a connection of {peer} was closed: a PROXY header is asked of those in `trust` alone, and it is not"
+            ));
         }
         match socket.read_proxy_header().await {
             Ok(Some(source)) => conn.peer = source,
             Ok(None) => {}
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                return refused(format!(
+                    "a connection of {peer} was closed: it did not begin with a PROXY header"
+                ));
+            }
             Err(_) => return Opened::Closed,
         }
     }

@@ -36,6 +36,15 @@ pub(super) enum UploadError {
     Server,
 }
 
+/// How long may pass between two pieces of a body.
+#[derive(Clone, Copy)]
+pub(super) struct Pauses {
+    /// Until the client sends the next one.
+    pub client: Duration,
+    /// Until the server takes it.
+    pub server: Duration,
+}
+
 /// Sends the head in `out` and the body.
 pub(super) async fn upload(
     conn: &Conn,
@@ -44,13 +53,13 @@ pub(super) async fn upload(
     out: &mut Vec<u8>,
     framing: Framing,
     flow: &Flow<'_>,
-    limit: Duration,
+    pauses: Pauses,
 ) -> Result<(), UploadError> {
     let took = |n: usize| {
         flow.sent.set(flow.sent.get() + n as u64);
-        flow.clock.allow(limit);
+        flow.clock.allow(pauses.server);
     };
-    flow.clock.allow(limit);
+    flow.clock.allow(pauses.server);
     if let Some(held) = body.held() {
         return upload_held(socket, held, out, framing, took).await;
     }
@@ -75,8 +84,9 @@ pub(super) async fn upload(
     let mut streams = may_stream;
     while !last {
         flow.upload.set(Waits::Client);
+        flow.clock.allow(pauses.client);
         if streams {
-            streams = unseen(conn, socket, body, flow, limit, took).await?;
+            streams = unseen(conn, socket, body, flow, pauses.server, took).await?;
             flow.left.set(body.left());
             last = body.is_complete();
             continue;
@@ -84,7 +94,7 @@ pub(super) async fn upload(
         let piece = body.next(&conn.client).await.map_err(UploadError::Body)?;
         last = piece.last.is_some();
         streams = may_stream && piece.data.len() >= PIECE;
-        flow.clock.allow(limit);
+        flow.clock.allow(pauses.server);
         flow.upload.set(Waits::Server);
         emit_all(socket, out, piece.data, framing, piece.last, took)
             .await

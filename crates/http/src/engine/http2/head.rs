@@ -48,6 +48,9 @@ pub(super) fn write(
         if others.iter().any(|host| host != authority) {
             return Err(HeadError(strictness::AUTHORITY_AND_HOST));
         }
+        if others.iter().nth(1).is_some() {
+            return Err(HeadError(strictness::TWO_HOSTS));
+        }
         line(out, "host", authority.as_bytes());
     }
     let mut cookies = fields.get_all(http::header::COOKIE).iter().peekable();
