@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::Socket;
+use crate::near::settle;
 
 /// The rest after the kernel refused a connection for want of descriptors or memory: some must be closed first, and
 /// asking again at once would only burn the worker.
@@ -19,7 +20,11 @@ const REST: Duration = Duration::from_millis(20);
 
 /// A listening socket on this worker's event loop.
 #[derive(Debug)]
-pub struct Acceptor(AsyncFd<OwnedFd>);
+pub struct Acceptor {
+    fd: AsyncFd<OwnedFd>,
+    /// Connections of this machine come among others.
+    is_open: bool,
+}
 
 /// A connection that was taken.
 #[derive(Debug)]
@@ -36,16 +41,21 @@ impl Acceptor {
     /// # Errors
     /// When the event loop cannot watch it.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
-        if SocketAddr::try_from(rustix::net::getsockname(&socket)?).is_ok() {
-            // Linux hands it down to the connections: one system call less for each.
+        let address = SocketAddr::try_from(rustix::net::getsockname(&socket)?).ok();
+        if let Some(address) = address {
+            // Linux hands these down to the connections: one system call less for each.
             rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+            settle(&socket, address.ip());
         }
-        crate::sys::watch(socket, Interest::READABLE).map(Self)
+        Ok(Self {
+            fd: crate::sys::watch(socket, Interest::READABLE)?,
+            is_open: address.is_some_and(|address| address.ip().is_unspecified()),
+        })
     }
 
     /// Where it listens; `None` for a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
-        SocketAddr::try_from(rustix::net::getsockname(self.0.get_ref()).ok()?).ok()
+        SocketAddr::try_from(rustix::net::getsockname(self.fd.get_ref()).ok()?).ok()
     }
 
     /// The next connection. Connections that broke before they were taken are passed over; when the process or the
@@ -69,11 +79,14 @@ impl Acceptor {
         &self,
         mut starved: impl FnMut(io::Error),
     ) -> io::Result<Option<Accepted>> {
-        let mut ready = self.0.readable().await?;
+        let mut ready = self.fd.readable().await?;
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        match rustix::net::acceptfrom_with(self.0.get_ref(), flags) {
+        match rustix::net::acceptfrom_with(self.fd.get_ref(), flags) {
             Ok((fd, peer)) => {
                 let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                if let Some(peer) = peer.filter(|_| self.is_open) {
+                    settle(&fd, peer.ip());
+                }
                 match Socket::new(fd) {
                     Ok(socket) => {
                         let peer = peer.unwrap_or_else(|| (Ipv4Addr::LOCALHOST, 0).into());
@@ -104,8 +117,8 @@ impl Acceptor {
     /// When the event loop has ended, or the kernel does not tell.
     pub async fn asked(&self) -> io::Result<()> {
         loop {
-            let mut ready = self.0.readable().await?;
-            let mut socket = [PollFd::new(self.0.get_ref(), PollFlags::IN)];
+            let mut ready = self.fd.readable().await?;
+            let mut socket = [PollFd::new(self.fd.get_ref(), PollFlags::IN)];
             match rustix::event::poll(&mut socket, Some(&Timespec::default())) {
                 Ok(0) => ready.clear_ready(),
                 // What is wrong with the socket is told by accept(2).
@@ -134,6 +147,8 @@ mod tests {
         let accepted = acceptor.accept(|e| panic!("{e}")).await.unwrap();
         assert_eq!(accepted.peer, client.local_addr().unwrap());
         assert!(rustix::net::sockopt::tcp_nodelay(&accepted.socket).unwrap());
+        let congestion = rustix::net::sockopt::tcp_congestion(&accepted.socket);
+        assert_eq!(congestion.unwrap(), "reno");
         accepted.socket.write_all(b"hello").await.unwrap();
         drop(accepted);
         let mut got = String::new();

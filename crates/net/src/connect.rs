@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::Socket;
+use crate::near::settle;
 
 /// Opens a TCP connection to `to`, from the address `from` if this machine has it (else from any), without Nagle's
 /// delay. The caller sets the time limit: dropping the future gives up.
@@ -66,6 +67,7 @@ fn plain_tcp(to: SocketAddr) -> io::Result<socket2::Socket> {
         Some(Protocol::TCP),
     )?;
     socket.set_tcp_nodelay(true)?;
+    settle(&socket, to.ip());
     Ok(socket)
 }
 

@@ -16,6 +16,7 @@ pub mod hello;
 pub mod invariants;
 pub mod listen;
 pub mod moment;
+pub mod near;
 pub mod parcel;
 pub mod proxy;
 pub mod seldom;

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Kind};
 use super::hello::{self, ClusterKey, HelloError};
+use crate::near::settle;
 
 /// A peer has this long to finish its hello.
 const HELLO: Duration = Duration::from_secs(5);
@@ -220,6 +221,7 @@ impl Shared {
 /// How every cluster connection is set up: no delay, and the kernel gives up on a peer that is silent for long.
 pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    settle(stream, stream.peer_addr()?.ip());
     SockRef::from(stream).set_tcp_user_timeout(Some(Duration::from_secs(10)))?;
     SockRef::from(stream).set_keepalive(true)
 }

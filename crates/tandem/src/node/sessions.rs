@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tandem_memcache::listen::{accept, finish, hand_over, serve_local, take_over};
 use tandem_memcache::{COMPATIBLE_VERSION, Room, ServerContext, ServerOptions, ServerStats};
 use tandem_model::{Address, NodePlan};
+use tandem_net::near::settle;
 use tandem_session::agent::{Agent, AgentOptions, Operator};
 use tandem_session::node::Voter;
 use tandem_session::node::{NodeOptions, SessionNode};
@@ -66,6 +67,9 @@ pub fn bind_agent(plan: &NodePlan, legacy: &mut Legacy) -> Result<Option<TcpList
              address: [sessions] agent = \"127.0.0.1:11212\""
         ))
     })?;
+    if let Ok(address) = listener.local_addr() {
+        settle(&listener, address.ip());
+    }
     let set = listener.set_nonblocking(true);
     set.map_err(|error| Failure::failed(format!("the agent's socket: {error}")))?;
     Ok(Some(listener))
