@@ -91,14 +91,16 @@ impl Home {
                 } else {
                     (identity.id, snapshot)
                 };
-                if durable && !identity.durable {
+                if durable {
+                    // The process before this one may have been killed before it did, or have failed to.
                     log.flush_all()?;
                     if let Some((_, _, file)) = &snapshot {
                         file.sync()?;
                     }
                 }
-                // Said before anything is written the new way.
-                write_identity(directory, id, name, boot, durable)?;
+                // Said, and on the disk, before anything is written the new way.
+                let for_good = durable || identity.durable;
+                write_identity(directory, id, name, boot, durable, for_good)?;
                 if alone {
                     alone::is_done(directory)?;
                 }
@@ -128,7 +130,7 @@ impl Home {
         let id = draw()?;
         LogStore::begin(directory, durable)?;
         // Last: where an identity is, the rest is too, or was lost.
-        write_identity(directory, id, name, boot, durable)?;
+        write_identity(directory, id, name, boot, durable, durable)?;
         Ok(Self {
             directory: directory.into(),
             id,
@@ -206,6 +208,7 @@ fn write_identity(
     name: &str,
     boot: &str,
     durable: bool,
+    for_good: bool,
 ) -> io::Result<()> {
     let identity = Identity {
         id,
@@ -213,7 +216,7 @@ fn write_identity(
         boot: boot.into(),
         durable,
     };
-    files::write(&directory.join(IDENTITY), &identity, durable)
+    files::write(&directory.join(IDENTITY), &identity, for_good)
 }
 
 /// Everything in the directory but the lock and what was put aside before.

@@ -126,6 +126,87 @@ fn what_was_not_durable_is_made_so_when_it_is_asked_for() {
     });
 }
 
+/// Appends an entry whose flush nobody waits for.
+async fn append_and_leave(home: &Home, index: u64) {
+    let callback = openraft::storage::IOFlushed::noop();
+    home.log
+        .clone()
+        .append([entry(index)], callback)
+        .await
+        .unwrap();
+}
+
+#[test]
+fn what_a_process_was_killed_before_flushing_is_flushed_before_it_counts_as_written() {
+    crate::sim::alone(async {
+        for _ in 0..20 {
+            let scratch = Scratch::new();
+            let home = scratch.open(true, "boot 1");
+            let id = home.id;
+            fill(&home, 0..5).await;
+            append_and_leave(&home, 5).await;
+            drop(home);
+            // Who is back tells the leader what it has, and that counts.
+            let home = scratch.open(true, "boot 1");
+            assert_eq!(indexes(&home).await, (0..6).collect::<Vec<_>>());
+            drop(home);
+            crate::sim::disk::lose_power(&scratch.0);
+            let home = scratch.open(true, "boot 2");
+            assert_eq!((home.id, home.lost.clone()), (id, None));
+            assert_eq!(indexes(&home).await, (0..6).collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn what_a_disk_failed_to_flush_is_written_again_and_not_only_flushed_again() {
+    crate::sim::alone(async {
+        for _ in 0..20 {
+            let scratch = Scratch::new();
+            let home = scratch.open(true, "boot 1");
+            let id = home.id;
+            fill(&home, 0..5).await;
+            crate::sim::disk::fail_once();
+            let mut log = home.log.clone();
+            assert!(log.blocking_append([entry(5)]).await.is_err());
+            // Nothing is flushed any more: that would succeed, without what was dropped.
+            assert!(log.blocking_append([entry(6)]).await.is_err());
+            drop((log, home));
+            let home = scratch.open(true, "boot 1");
+            assert_eq!(indexes(&home).await, (0..7).collect::<Vec<_>>());
+            fill(&home, 7..8).await;
+            drop(home);
+            crate::sim::disk::lose_power(&scratch.0);
+            let home = scratch.open(true, "boot 2");
+            assert_eq!((home.id, home.lost.clone()), (id, None));
+            assert_eq!(indexes(&home).await, (0..8).collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn that_a_state_is_durable_no_more_is_known_after_a_power_cut() {
+    crate::sim::alone(async {
+        for _ in 0..20 {
+            let scratch = Scratch::new();
+            let home = scratch.open(true, "boot 1");
+            fill(&home, 0..5).await;
+            drop(home);
+            let mark = scratch.mark();
+            let home = scratch.open(false, "boot 1");
+            let id = home.id;
+            // Acknowledged without waiting for the disk.
+            fill(&home, 5..10).await;
+            drop(home);
+            crate::sim::disk::lose_power(&scratch.0);
+            fs::write(scratch.0.join("end"), mark).unwrap();
+            let home = scratch.open(false, "boot 2");
+            assert_ne!(home.id, id);
+            assert!(home.lost.is_some());
+        }
+    });
+}
+
 #[test]
 fn the_record_that_was_being_written_when_the_process_was_killed_is_cut_off() {
     crate::sim::alone(async {

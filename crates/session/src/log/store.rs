@@ -139,11 +139,14 @@ impl LogStore {
         None
     }
 
-    /// Has everything flushed to disk: what was written without `durable` becomes durable.
+    /// Has everything flushed to disk. What was written without `durable` becomes durable by it, and what a process was
+    /// killed before flushing, or failed to flush: from now on it counts as written.
     pub fn flush_all(&self) -> io::Result<()> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        let known = inner.mark.entries();
         for segment in &inner.segments {
-            segment.file().sync_all()?;
+            segment.write_again(known)?;
+            sync_data(&segment.file())?;
         }
         for name in [VOTE, PURGED, NEWEST] {
             match fs::File::open(inner.directory.join(name)) {
@@ -152,7 +155,8 @@ impl LogStore {
                 Err(error) => return Err(error),
             }
         }
-        files::sync_directory(&inner.directory)
+        files::sync_directory(&inner.directory)?;
+        inner.is_written(u64::MAX)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -291,10 +295,8 @@ impl Inner {
             .back()
             .is_none_or(|s| s.size() >= self.segment || s.next() != first)
         {
-            if self.flusher.is_some()
-                && let Some(full) = self.segments.back()
-            {
-                sync_data(&full.file())?;
+            if let (Some(flusher), Some(full)) = (&self.flusher, self.segments.back()) {
+                flusher.sync(&full.file())?;
             }
             self.segments
                 .push_back(Segment::create(&self.directory, first)?);
