@@ -17,6 +17,7 @@ use super::files;
 use super::mark::Mark;
 use super::segment::{Records, Segment};
 use super::sync::{Flusher, Job, sync_data};
+use crate::home::Hold;
 use crate::types::{Entry, LogId, Types, Vote, invalid};
 
 /// What a segment may grow to, in bytes.
@@ -53,6 +54,8 @@ struct Inner {
     flusher: Option<Flusher>,
     /// A segment that has reached so many bytes is followed by another.
     segment: u64,
+    /// A flush that was begun, and says then how far the log was written, is over before the directory is another's.
+    hold: Option<Hold>,
 }
 
 impl LogStore {
@@ -79,12 +82,18 @@ impl LogStore {
             purged,
             flusher: durable.then(Flusher::start).transpose()?,
             segment: SEGMENT,
+            hold: None,
         };
         inner.load()?;
         if inner.vote.is_none() && inner.last.is_some() {
             return Err(invalid("the log is there and the vote is not"));
         }
         Ok(Self(Arc::new(Mutex::new(inner))))
+    }
+
+    /// Keeps the directory as long as the log is used.
+    pub fn set_hold(&self, hold: Hold) {
+        self.lock().hold = Some(hold);
     }
 
     /// Whether there is neither a vote nor a log.
