@@ -7,6 +7,7 @@ use std::time::Duration;
 
 #[cfg(not(test))]
 mod own {
+    use std::time::Duration;
     use std::{io, thread};
 
     use tokio::sync::oneshot;
@@ -63,6 +64,14 @@ mod own {
             }
             Ok(())
         }
+    }
+
+    /// For how long this machine has been suspended since it was started. In this order: a machine that falls asleep
+    /// between the two looks at its clocks is seen.
+    pub fn slept() -> Duration {
+        let at = |clock| Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default();
+        let awake = at(rustix::time::ClockId::Monotonic);
+        at(rustix::time::ClockId::Boottime).saturating_sub(awake)
     }
 
     /// A random number that nobody can foretell.

@@ -204,6 +204,11 @@ pub async fn blocking<T: Send + 'static>(
     result
 }
 
+/// For how long the machine of the host that asks has slept.
+pub fn slept() -> Duration {
+    Duration::from_nanos(world::slept())
+}
+
 /// A random number of the seed's.
 #[expect(clippy::unnecessary_wraps, reason = "the machine's own can fail")]
 pub fn random() -> io::Result<u64> {

@@ -355,6 +355,34 @@ fn what_was_stored_is_not_told_as_refused_when_it_is_asked_for_again() {
     }
 }
 
+/// The leader's machine sleeps; the others go on, and an agent asks it just before it wakes up.
+async fn leader_asleep(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let (here, elsewhere) = (cluster.start_agent(HOST), cluster.start_agent(ELSEWHERE));
+    let reader = Client::new(1, here.keyspace(), history.clone());
+    let writer = Client::new(2, elsewhere.keyspace(), history.clone());
+    let (writer, told) = ask_at(ELSEWHERE, writer, "key", set("before")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    let (reader, _) = ask(reader, "key", Call::Get).await;
+    let leads = cluster.leader().expect("it leads");
+    world::suspend(leads, true);
+    sleep(1_000 * MS).await;
+    let (_, told) = ask_at(ELSEWHERE, writer, "key", set("after")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    let wakes = world::below(300_000_000);
+    world::later(wakes, move || world::suspend(leads, false));
+    let (_, told) = ask(reader, "key", Call::Get).await;
+    assert!(told.is_ok(), "{told:?}");
+    assert!(cluster.becomes_whole(20).await, "{}", cluster.describe());
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_leader_whose_machine_was_asleep_answers_nobody_with_what_was_before() {
+    holds(30, leader_asleep);
+}
+
 /// Memory is full, and values grow by what is put behind and before them.
 async fn grown_when_full(cluster: Cluster) -> Story {
     let history = History::default();
