@@ -5,7 +5,7 @@
 //! incomplete, or, without `durable`, older than the machine's last start) what is left of it is put aside and
 //! the node is a new one, which the leader takes in in place of the old.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::{LogStore, files};
 use crate::rt::Pace;
-use crate::snapshot::SnapshotFile;
+use crate::snapshot::{self, SnapshotFile};
 use crate::state::State;
 use crate::types::{NodeId, SnapshotMeta, invalid};
 
 mod alone;
+mod hold;
+
+pub use hold::Hold;
 
 const IDENTITY: &str = "identity";
 const LOCK: &str = "lock";
@@ -51,7 +54,7 @@ pub struct Home {
     /// The last snapshot, read, and its file.
     pub snapshot: Option<(SnapshotMeta, State, SnapshotFile)>,
     /// Held as long as this is: two processes must not share a state.
-    _lock: File,
+    pub hold: Hold,
 }
 
 impl Home {
@@ -69,14 +72,8 @@ impl Home {
         boot: &str,
     ) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let lock = File::create(directory.join(LOCK))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::new(
-                io::ErrorKind::ResourceBusy,
-                format!("another process uses {}", directory.display()),
-            ),
-            TryLockError::Error(error) => error,
-        })?;
+        let hold = Hold::take(directory, LOCK)?;
+        snapshot::tidy(directory)?;
         let found = match Self::read(directory, name, durable, boot) {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(error.to_string()),
             other => Ok(other?),
@@ -91,17 +88,20 @@ impl Home {
                 } else {
                     (identity.id, snapshot)
                 };
-                if durable && !identity.durable {
+                if durable {
+                    // The process before this one may have been killed before it did, or have failed to.
                     log.flush_all()?;
                     if let Some((_, _, file)) = &snapshot {
                         file.sync()?;
                     }
                 }
-                // Said before anything is written the new way.
-                write_identity(directory, id, name, boot, durable)?;
+                // Said, and on the disk, before anything is written the new way.
+                let for_good = durable || identity.durable;
+                write_identity(directory, id, name, boot, durable, for_good)?;
                 if alone {
                     alone::is_done(directory)?;
                 }
+                log.set_hold(hold.clone());
                 return Ok(Self {
                     directory: directory.into(),
                     id,
@@ -110,7 +110,7 @@ impl Home {
                     durable,
                     log,
                     snapshot,
-                    _lock: lock,
+                    hold,
                 });
             }
             Ok(None) => None,
@@ -128,16 +128,18 @@ impl Home {
         let id = draw()?;
         LogStore::begin(directory, durable)?;
         // Last: where an identity is, the rest is too, or was lost.
-        write_identity(directory, id, name, boot, durable)?;
+        write_identity(directory, id, name, boot, durable, durable)?;
+        let log = LogStore::open(directory, durable)?;
+        log.set_hold(hold.clone());
         Ok(Self {
             directory: directory.into(),
             id,
             lost,
             alone: false,
             durable,
-            log: LogStore::open(directory, durable)?,
+            log,
             snapshot: None,
-            _lock: lock,
+            hold,
         })
     }
 
@@ -206,6 +208,7 @@ fn write_identity(
     name: &str,
     boot: &str,
     durable: bool,
+    for_good: bool,
 ) -> io::Result<()> {
     let identity = Identity {
         id,
@@ -213,7 +216,7 @@ fn write_identity(
         boot: boot.into(),
         durable,
     };
-    files::write(&directory.join(IDENTITY), &identity, durable)
+    files::write(&directory.join(IDENTITY), &identity, for_good)
 }
 
 /// Everything in the directory but the lock and what was put aside before.

@@ -10,7 +10,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot};
 
 use crate::clock::KeyspaceClock;
-use crate::home::Home;
+use crate::home::{Hold, Home};
 use crate::rt::{Pace, blocking};
 use crate::snapshot::{self, SnapshotFile};
 use crate::state::State;
@@ -51,6 +51,7 @@ pub struct Machine {
     directory: PathBuf,
     durable: bool,
     current: Current,
+    hold: Hold,
 }
 
 impl Machine {
@@ -68,6 +69,7 @@ impl Machine {
             directory: home.directory.clone(),
             durable: home.durable,
             current: Arc::new(Mutex::new(current)),
+            hold: home.hold.clone(),
         }
     }
 
@@ -145,6 +147,7 @@ impl RaftStateMachine<Types> for Machine {
             directory: self.directory.clone(),
             durable: self.durable,
             current: self.current.clone(),
+            hold: self.hold.clone(),
         }
     }
 
@@ -155,10 +158,10 @@ impl RaftStateMachine<Types> for Machine {
     ) -> io::Result<()> {
         let (directory, durable, current) =
             (self.directory.clone(), self.durable, self.current.clone());
-        let replica = self.replica.clone();
+        let (replica, hold) = (self.replica.clone(), self.hold.clone());
         let expected = meta.clone();
         blocking(move || {
-            let (meta, state) = file.load(Pace::behind())?;
+            let (meta, state) = file.load(Pace::behind(&hold))?;
             if meta != expected {
                 return Err(crate::types::invalid(
                     "the snapshot is of another index than announced",
@@ -196,6 +199,7 @@ pub struct Builder {
     directory: PathBuf,
     durable: bool,
     current: Current,
+    hold: Hold,
 }
 
 impl RaftSnapshotBuilder<Types> for Builder {
@@ -212,6 +216,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
         };
         let (directory, durable, current) =
             (self.directory.clone(), self.durable, self.current.clone());
+        let hold = self.hold.clone();
         #[cfg(test)]
         let replica = self.replica.clone();
         blocking(move || {
@@ -224,7 +229,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
             } else {
                 meta
             };
-            let file = snapshot::write(&directory, &meta, view, Pace::behind())?;
+            let file = snapshot::write(&directory, &meta, view, Pace::behind(&hold))?;
             let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
             if current
                 .as_ref()

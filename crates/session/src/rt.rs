@@ -7,9 +7,12 @@ use std::time::Duration;
 
 #[cfg(not(test))]
 mod own {
+    use std::time::Duration;
     use std::{io, thread};
 
     use tokio::sync::oneshot;
+
+    use crate::home::Hold;
 
     pub use openraft::TokioRuntime as Runtime;
     pub use tandem_net::cluster::Link;
@@ -37,7 +40,7 @@ mod own {
     }
 
     /// How fast long work goes.
-    pub struct Pace(Option<std::time::Instant>);
+    pub struct Pace(Option<(std::time::Instant, Hold)>);
 
     impl Pace {
         /// As fast as it can, when nobody is served yet.
@@ -45,19 +48,30 @@ mod own {
             Self(None)
         }
 
-        /// Behind those who are served meanwhile.
-        pub fn behind() -> Self {
-            Self(Some(std::time::Instant::now()))
+        /// Behind those who are served meanwhile, and as long as the replica runs whose directory this is.
+        pub fn behind(hold: &Hold) -> Self {
+            Self(Some((std::time::Instant::now(), hold.clone())))
         }
 
         /// Between two parts of the work: as long as the last one took is left to others. A thread that only comes after
-        /// others would still keep its core until its turn is over, which is some milliseconds.
-        pub fn rest(&mut self) {
-            if let Some(begun) = &mut self.0 {
+        /// others would still keep its core until its turn is over, which is some milliseconds. An error when nobody needs
+        /// the work any more.
+        pub fn rest(&mut self) -> io::Result<()> {
+            if let Some((begun, hold)) = &mut self.0 {
+                hold.go_on()?;
                 thread::sleep(begun.elapsed());
                 *begun = std::time::Instant::now();
             }
+            Ok(())
         }
+    }
+
+    /// For how long this machine has been suspended since it was started. In this order: a machine that falls asleep
+    /// between the two looks at its clocks is seen.
+    pub fn slept() -> Duration {
+        let at = |clock| Duration::try_from(rustix::time::clock_gettime(clock)).unwrap_or_default();
+        let awake = at(rustix::time::ClockId::Monotonic);
+        at(rustix::time::ClockId::Boottime).saturating_sub(awake)
     }
 
     /// A random number that nobody can foretell.

@@ -27,6 +27,8 @@ const MAX_FRAME: usize = 16 * 1024 * 1024;
 /// The snapshot that counts.
 const CURRENT: &str = "snapshot";
 const BUILDING: &str = "snapshot.building";
+/// One that is on its way here: a number follows, for each another.
+const INCOMING: &str = "snapshot.incoming-";
 
 #[derive(Serialize, Deserialize)]
 enum Frame {
@@ -46,23 +48,74 @@ pub fn snapshot_age(directory: &Path) -> Option<u64> {
     Some(age.as_millis() as u64)
 }
 
+/// Takes away what a process that was killed had begun.
+pub fn tidy(directory: &Path) -> io::Result<()> {
+    for file in fs::read_dir(directory)? {
+        let file = file?;
+        let name = file.file_name();
+        let name = name.as_encoded_bytes();
+        if name == BUILDING.as_bytes() || name.starts_with(INCOMING.as_bytes()) {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot that is on its way here. Its file goes with it, unless it was made the current one.
+#[derive(Debug)]
+pub struct Incoming {
+    path: PathBuf,
+    file: File,
+}
+
+impl Incoming {
+    /// Makes the file of this number, which no other had.
+    pub fn begin(directory: &Path, number: u64) -> io::Result<Self> {
+        let path = directory.join(format!("{INCOMING}{number}"));
+        let file = File::create(&path)?;
+        Ok(Self { path, file })
+    }
+
+    /// Writes a piece.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// It is complete.
+    pub fn received(self) -> io::Result<SnapshotFile> {
+        let received = SnapshotFile::open(&self.path)?;
+        Ok(SnapshotFile {
+            _incoming: Some(Arc::new(self)),
+            ..received
+        })
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // It is not there when it has become the current one.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// A snapshot that is complete. It can be read as long as this is held, whatever replaces it.
 #[derive(Clone, Debug)]
 pub struct SnapshotFile {
     file: Arc<File>,
     path: PathBuf,
     size: u64,
+    _incoming: Option<Arc<Incoming>>,
 }
 
 impl SnapshotFile {
-    /// Opens a file that was received, or the current one.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
         Ok(Self {
             file: Arc::new(file),
             path: path.into(),
             size,
+            _incoming: None,
         })
     }
 
@@ -129,7 +182,7 @@ impl SnapshotFile {
                     for record in records {
                         state.add(record);
                     }
-                    pace.rest();
+                    pace.rest()?;
                 }
                 Frame::End { records } if records == seen => return Ok((meta, state.finish())),
                 Frame::End { .. } | Frame::Meta(_) => {
@@ -164,7 +217,7 @@ pub fn write(
         if weight >= CHUNK {
             write_frame(&mut out, &Frame::Records(std::mem::take(&mut chunk)))?;
             weight = 0;
-            pace.rest();
+            pace.rest()?;
         }
     }
     write_frame(&mut out, &Frame::Records(chunk))?;

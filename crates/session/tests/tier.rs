@@ -321,6 +321,35 @@ async fn until_snapshot(tier: &Tier, node: usize, mut write: impl AsyncFnMut()) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_has_stopped_does_not_go_on_with_a_snapshot_in_a_directory_that_is_another_s_by_then()
+ {
+    let mut tier = Tier::new(1);
+    tier.memory = 256 << 20;
+    tier.start(0).await;
+    let agent = tier.agent();
+    let large = "x".repeat(1_000_000);
+    // More log than a snapshot of this is worth.
+    for i in 0..280 {
+        let key = format!("k{}", i % 200);
+        assert_eq!(set(&agent, &key, &large).await, Reply::Stored);
+    }
+    let directory = tier.options(0).state;
+    let building = directory.join("snapshot.building");
+    until("a snapshot is being taken", || {
+        building.metadata().ok().filter(|file| file.len() > 0)
+    })
+    .await;
+    tier.crash(0).await;
+    let open = std::fs::read_dir("/proc/self/fd").unwrap();
+    let open = open.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+    let open: Vec<_> = open.filter(|file| file.starts_with(&directory)).collect();
+    assert!(open.is_empty(), "{open:?}");
+    tier.start(0).await;
+    assert!(!building.exists(), "what was begun is taken away");
+    assert_eq!(value(&agent, "k119").await, Some(large));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_tier_refuses_writes_before_they_are_proposed_and_evicts_nothing() {
     let mut tier = Tier::new(3);
     tier.memory = 100_000;

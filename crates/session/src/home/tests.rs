@@ -1,4 +1,5 @@
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -123,6 +124,93 @@ fn what_was_not_durable_is_made_so_when_it_is_asked_for() {
         let id = scratch.open(false, "boot 1").id;
         assert_eq!(scratch.open(true, "boot 1").id, id);
         assert_eq!(scratch.open(true, "boot 2").id, id);
+    });
+}
+
+/// Appends an entry whose flush nobody waits for.
+async fn append_and_leave(home: &Home, index: u64) {
+    let callback = openraft::storage::IOFlushed::noop();
+    home.log
+        .clone()
+        .append([entry(index)], callback)
+        .await
+        .unwrap();
+}
+
+#[test]
+fn what_a_process_was_killed_before_flushing_is_flushed_before_it_counts_as_written() {
+    crate::sim::alone(async {
+        for _ in 0..20 {
+            let scratch = Rc::new(Scratch::new());
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let there = scratch.clone();
+            crate::sim::world::spawn_on(1, async move {
+                let home = there.open(true, "boot 1");
+                fill(&home, 0..5).await;
+                append_and_leave(&home, 5).await;
+                let _ = tell.send(home.id);
+                std::future::pending::<()>().await;
+            });
+            let id = told.await.unwrap();
+            crate::sim::world::kill(1);
+            // Who is back tells the leader what it has, and that counts.
+            let home = scratch.open(true, "boot 1");
+            assert_eq!(indexes(&home).await, (0..6).collect::<Vec<_>>());
+            drop(home);
+            crate::sim::disk::lose_power(&scratch.0);
+            let home = scratch.open(true, "boot 2");
+            assert_eq!((home.id, home.lost.clone()), (id, None));
+            assert_eq!(indexes(&home).await, (0..6).collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn what_a_disk_failed_to_flush_is_written_again_and_not_only_flushed_again() {
+    crate::sim::alone(async {
+        for _ in 0..20 {
+            let scratch = Scratch::new();
+            let home = scratch.open(true, "boot 1");
+            let id = home.id;
+            fill(&home, 0..5).await;
+            crate::sim::disk::fail_once();
+            let mut log = home.log.clone();
+            assert!(log.blocking_append([entry(5)]).await.is_err());
+            // Nothing is flushed any more: that would succeed, without what was dropped.
+            assert!(log.blocking_append([entry(6)]).await.is_err());
+            drop((log, home));
+            let home = scratch.open(true, "boot 1");
+            assert_eq!(indexes(&home).await, (0..7).collect::<Vec<_>>());
+            fill(&home, 7..8).await;
+            drop(home);
+            crate::sim::disk::lose_power(&scratch.0);
+            let home = scratch.open(true, "boot 2");
+            assert_eq!((home.id, home.lost.clone()), (id, None));
+            assert_eq!(indexes(&home).await, (0..8).collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn that_a_state_is_durable_no_more_is_known_after_a_power_cut() {
+    crate::sim::alone(async {
+        for _ in 0..20 {
+            let scratch = Scratch::new();
+            let home = scratch.open(true, "boot 1");
+            fill(&home, 0..5).await;
+            drop(home);
+            let mark = scratch.mark();
+            let home = scratch.open(false, "boot 1");
+            let id = home.id;
+            // Acknowledged without waiting for the disk.
+            fill(&home, 5..10).await;
+            drop(home);
+            crate::sim::disk::lose_power(&scratch.0);
+            fs::write(scratch.0.join("end"), mark).unwrap();
+            let home = scratch.open(false, "boot 2");
+            assert_ne!(home.id, id);
+            assert!(home.lost.is_some());
+        }
     });
 }
 
@@ -405,6 +493,54 @@ fn truncated_entries_do_not_come_back() {
             indexes(&scratch.open(false, "boot")).await,
             (0..7).collect::<Vec<_>>()
         );
+    });
+}
+
+#[test]
+fn a_snapshot_that_was_begun_and_is_nobody_s_any_more_is_taken_away() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        let id = home.id;
+        fill(&home, 0..4).await;
+        drop(home);
+        let begun = ["snapshot.building", "snapshot.incoming-17"].map(|name| scratch.0.join(name));
+        for path in &begun {
+            fs::write(path, "begun").unwrap();
+        }
+        let home = scratch.open(false, "boot");
+        assert_eq!((home.id, home.lost.clone()), (id, None));
+        assert!(begun.iter().all(|path| !path.exists()));
+        let incoming = snapshot::Incoming::begin(&scratch.0, 18).unwrap();
+        incoming.write_at(b"a snapshot", 0).unwrap();
+        let received = incoming.received().unwrap();
+        let path = scratch.0.join("snapshot.incoming-18");
+        assert!(path.exists());
+        drop(received);
+        assert!(!path.exists(), "it was not installed");
+        let incoming = snapshot::Incoming::begin(&scratch.0, 19).unwrap();
+        let received = incoming.received().unwrap();
+        received.make_current(&scratch.0, false).unwrap();
+        drop(received);
+        assert!(scratch.0.join("snapshot").exists(), "it was installed");
+    });
+}
+
+#[test]
+fn a_directory_is_not_free_before_a_flush_that_was_begun_is_over() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(true, "boot");
+        fill(&home, 0..4).await;
+        append_and_leave(&home, 4).await;
+        drop(home);
+        let error = Home::open_at(&scratch.0, "cache1", true, "boot").err();
+        assert_eq!(
+            error.map(|error| error.kind()),
+            Some(io::ErrorKind::ResourceBusy)
+        );
+        crate::rt::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(indexes(&scratch.open(true, "boot")).await.len(), 5);
     });
 }
 

@@ -21,6 +21,8 @@ pub fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> io::Result<
     if durable {
         file.sync_all()?;
     }
+    #[cfg(test)]
+    crate::sim::disk::replaces(path);
     fs::rename(&temporary, path)?;
     if durable && let Some(directory) = path.parent() {
         sync_directory(directory)?;
@@ -47,5 +49,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 
 /// Makes names that were created or replaced in `directory` last.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    File::open(directory)?.sync_all()?;
+    #[cfg(test)]
+    crate::sim::disk::named(directory);
+    Ok(())
 }

@@ -162,9 +162,30 @@ impl Segment {
     /// Appends records with one `write`. When it fails the segment is as before, as far as can be known.
     pub fn append(&mut self, records: &Records) -> io::Result<()> {
         self.file.write_all_at(&records.bytes, self.end)?;
+        #[cfg(test)]
+        crate::sim::disk::written(&self.file, self.end)?;
         self.starts
             .extend(records.starts.iter().map(|start| self.end + start));
         self.end += records.bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes again what is there of the entries from `index` on, so that the next flush is for these too: an earlier one
+    /// may have failed, and the kernel forgets then that they are not on the disk.
+    pub fn write_again(&self, index: u64) -> io::Result<()> {
+        let position = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let from = match self.starts.get(position) {
+            // The header too, where nothing behind it was flushed.
+            Some(_) if position == 0 => 0,
+            Some(start) => *start,
+            None if self.starts.is_empty() => 0,
+            None => return Ok(()),
+        };
+        let mut bytes = vec![0; (self.end - from) as usize];
+        self.file.read_exact_at(&mut bytes, from)?;
+        self.file.write_all_at(&bytes, from)?;
+        #[cfg(test)]
+        crate::sim::disk::written(&self.file, from)?;
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use super::files;
 use super::mark::Mark;
 use super::segment::{Records, Segment};
 use super::sync::{Flusher, Job, sync_data};
+use crate::home::Hold;
 use crate::types::{Entry, LogId, Types, Vote, invalid};
 
 /// What a segment may grow to, in bytes.
@@ -53,6 +54,8 @@ struct Inner {
     flusher: Option<Flusher>,
     /// A segment that has reached so many bytes is followed by another.
     segment: u64,
+    /// A flush that was begun, and says then how far the log was written, is over before the directory is another's.
+    hold: Option<Hold>,
 }
 
 impl LogStore {
@@ -79,12 +82,18 @@ impl LogStore {
             purged,
             flusher: durable.then(Flusher::start).transpose()?,
             segment: SEGMENT,
+            hold: None,
         };
         inner.load()?;
         if inner.vote.is_none() && inner.last.is_some() {
             return Err(invalid("the log is there and the vote is not"));
         }
         Ok(Self(Arc::new(Mutex::new(inner))))
+    }
+
+    /// Keeps the directory as long as the log is used.
+    pub fn set_hold(&self, hold: Hold) {
+        self.lock().hold = Some(hold);
     }
 
     /// Whether there is neither a vote nor a log.
@@ -139,11 +148,14 @@ impl LogStore {
         None
     }
 
-    /// Has everything flushed to disk: what was written without `durable` becomes durable.
+    /// Has everything flushed to disk. What was written without `durable` becomes durable by it, and what a process was
+    /// killed before flushing, or failed to flush: from now on it counts as written.
     pub fn flush_all(&self) -> io::Result<()> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        let known = inner.mark.entries();
         for segment in &inner.segments {
-            segment.file().sync_all()?;
+            segment.write_again(known)?;
+            sync_data(&segment.file())?;
         }
         for name in [VOTE, PURGED, NEWEST] {
             match fs::File::open(inner.directory.join(name)) {
@@ -152,7 +164,8 @@ impl LogStore {
                 Err(error) => return Err(error),
             }
         }
-        files::sync_directory(&inner.directory)
+        files::sync_directory(&inner.directory)?;
+        inner.is_written(u64::MAX)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -291,10 +304,8 @@ impl Inner {
             .back()
             .is_none_or(|s| s.size() >= self.segment || s.next() != first)
         {
-            if self.flusher.is_some()
-                && let Some(full) = self.segments.back()
-            {
-                sync_data(&full.file())?;
+            if let (Some(flusher), Some(full)) = (&self.flusher, self.segments.back()) {
+                flusher.sync(&full.file())?;
             }
             self.segments
                 .push_back(Segment::create(&self.directory, first)?);

@@ -250,8 +250,13 @@ impl Clients {
                 held.push(again);
                 return None;
             }
-            let there = state.get(key).map_or(0, |item| item.cost(key));
-            let need = cost(key.len(), value.len());
+            // What is put behind or before a value comes to it; what is stored takes the place of what is there.
+            let (need, there) = if command.joins() {
+                (value.len() as u64, 0)
+            } else {
+                let there = state.get(key).map_or(0, |item| item.cost(key));
+                (cost(key.len(), value.len()), there)
+            };
             let used = state.bytes() + self.pending.bytes();
             if used + need > self.limit.saturating_add(there) {
                 return Some(Outcome::Refused("out of memory storing object".into()));

@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use super::{Core, NodeOptions, Retention, StartError, register};
 use crate::home::Home;
 use crate::peers::Voter;
+use crate::rt::Instant;
 use crate::wire;
 
 /// What is being written to disk is finished; nothing is waited for on the network.
@@ -25,6 +26,8 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(2);
 /// How often is looked meanwhile whether the node stops.
 const LOOK: Duration = Duration::from_millis(50);
+/// Between two looks whether the state directory is free.
+const BRIEFLY: Duration = Duration::from_millis(2);
 /// There must be room for so many bytes before it is tried.
 const ROOM: usize = 4 * 1024 * 1024;
 
@@ -47,8 +50,16 @@ impl Life {
         loop {
             match self.open() {
                 Ok((runtime, home)) => {
+                    let hold = home.hold.clone();
                     let ended = runtime.block_on(self.run(home, &mut started));
+                    hold.end();
                     runtime.shutdown_timeout(SHUTDOWN);
+                    // Snapshots are written and read on threads of their own, which end now.
+                    let since = Instant::now();
+                    while !hold.is_last() && since.elapsed() < SHUTDOWN {
+                        thread::sleep(BRIEFLY);
+                    }
+                    drop(hold);
                     match ended {
                         Ok(true) => return,
                         Ok(false) => {}

@@ -1,22 +1,24 @@
 //! Reading: linearizable at the leader without an entry, many reads to a round.
 //!
 //! The leader answers by its lease: a majority acknowledged it less than [`LEASE`] ago, and each of them votes for
-//! nobody else for [`super::LEADER_LEASE`] from then on, by its own monotonic clock. When the lease is too old, a round
-//! of heartbeats makes it new. Then the state must have applied everything that was committed when the read came.
+//! nobody else for [`super::LEADER_LEASE`] from then on, by its own monotonic clock. When the lease is too old, or cannot be
+//! judged since the machine has slept ([`super::awake`]), a round of heartbeats makes it new. Then the state must have applied everything that was committed when the read came.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::raft::linearizable_read::Linearizer;
 use openraft::{LinearizerOption, ServerState};
 use tokio::sync::{mpsc, oneshot};
 
+use super::awake::Awake;
 use super::view::ClusterView;
 use super::{LEADER_LEASE, Raft};
 use crate::machine::Replica;
 use crate::rt::{age, spawn};
-use crate::types::Member;
+use crate::types::{Member, Types};
 
 /// How old a majority's acknowledgement may be. Well below the lease, for clocks that run at different speeds.
 const LEASE: Duration = Duration::from_millis(LEADER_LEASE.as_millis() as u64 * 2 / 3);
@@ -43,16 +45,19 @@ pub struct Reads {
     view: ClusterView,
     /// This replica has begun to give leadership away: the next leader need not wait until its lease is over.
     given_away: Arc<AtomicBool>,
+    awake: Awake,
 }
 
 impl Reads {
     /// Starts the task of the rounds, on the current runtime.
     pub fn start(raft: Raft, view: ClusterView) -> Self {
         let (reads, mut queue) = mpsc::channel(QUEUE);
+        let awake = Awake::new();
+        let machine = awake.clone();
         spawn(async move {
             let mut waiting: Vec<Waiting> = Vec::new();
             while queue.recv_many(&mut waiting, QUEUE).await > 0 {
-                let result = round(&raft).await;
+                let result = round(&raft, &machine).await;
                 for read in waiting.drain(..) {
                     // Whoever asked may have given up.
                     let _ = read.send(result.clone());
@@ -63,6 +68,7 @@ impl Reads {
             rounds: reads,
             view,
             given_away: Arc::default(),
+            awake,
         }
     }
 
@@ -87,6 +93,7 @@ impl Reads {
                 .last_quorum_acked
                 .as_ref()
                 .is_some_and(|at| age(at) < LEASE)
+            && self.awake.for_at_least(LEASE)
             && !self.given_away.load(Relaxed)
     }
 
@@ -107,24 +114,34 @@ impl Reads {
     }
 }
 
-async fn round(raft: &Raft) -> Result<(), ReadError> {
+async fn round(raft: &Raft, awake: &Awake) -> Result<(), ReadError> {
     #[cfg(test)]
     if crate::sim::is_broken(crate::sim::Broken::ReadsWithoutLease) {
         return Ok(());
     }
-    let option = LinearizerOption::new(Some(LEASE), true).with_wait_timeout(LIMIT);
-    let linearizer = match raft.get_read_linearizer(option).await {
-        Ok(linearizer) => linearizer,
-        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-            return Err(ReadError::NotLeader(forward.leader_node));
-        }
-        Err(error) => return Err(ReadError::Unavailable(error.to_string())),
-    };
+    let may_be_old = awake.for_at_least(LEASE);
+    let mut linearizer = confirmed(raft, if may_be_old { LEASE } else { Duration::ZERO }).await?;
+    if may_be_old && !awake.for_at_least(LEASE) {
+        // It slept meanwhile.
+        linearizer = confirmed(raft, Duration::ZERO).await?;
+    }
     match linearizer.try_await_ready(raft, Some(LIMIT)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) => Err(ReadError::Unavailable(
             "the leader is still catching up".into(),
         )),
+        Err(error) => Err(ReadError::Unavailable(error.to_string())),
+    }
+}
+
+/// A majority has acknowledged this leader, no longer ago than this.
+async fn confirmed(raft: &Raft, age: Duration) -> Result<Linearizer<Types>, ReadError> {
+    let option = LinearizerOption::new(Some(age), true).with_wait_timeout(LIMIT);
+    match raft.get_read_linearizer(option).await {
+        Ok(linearizer) => Ok(linearizer),
+        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+            Err(ReadError::NotLeader(forward.leader_node))
+        }
         Err(error) => Err(ReadError::Unavailable(error.to_string())),
     }
 }

@@ -1,8 +1,6 @@
 //! What other replicas ask of this one.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,8 +11,8 @@ use openraft::storage::Snapshot;
 use super::Raft;
 use super::view::ClusterView;
 use crate::peers::GROUP;
-use crate::rt::Instant;
-use crate::snapshot::SnapshotFile;
+use crate::rt::{Instant, random};
+use crate::snapshot::{self, SnapshotFile};
 use crate::types::{NodeId, decode, encode, invalid};
 use crate::wire::{RaftReply, RaftRequest, SnapshotPiece, ToReplica};
 
@@ -33,8 +31,7 @@ pub struct Replicas {
 /// A snapshot that is on its way here. There is one at a time: the newest.
 pub struct Incoming {
     transfer: u64,
-    path: PathBuf,
-    file: Arc<File>,
+    file: snapshot::Incoming,
     size: u64,
 }
 
@@ -106,18 +103,12 @@ impl Replicas {
     fn write(&self, piece: &SnapshotPiece) -> io::Result<Option<SnapshotFile>> {
         let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
         if piece.offset == 0 {
-            let path = self
-                .directory
-                .join(format!("snapshot.incoming-{}", piece.transfer));
-            let file = Arc::new(File::create(&path)?);
-            if let Some(old) = incoming.take() {
-                // It may have been installed, and renamed, by now.
-                let _ = std::fs::remove_file(old.path);
-            }
+            // What another transfer left goes first.
+            *incoming = None;
             *incoming = Some(Incoming {
                 transfer: piece.transfer,
-                path,
-                file,
+                // A number of its own: a piece that comes twice must not touch what the first began.
+                file: snapshot::Incoming::begin(&self.directory, random()?)?,
                 size: 0,
             });
         }
@@ -127,13 +118,14 @@ impl Replicas {
         else {
             return Err(invalid("a piece of another snapshot"));
         };
-        current.file.write_all_at(&piece.bytes, piece.offset)?;
+        current.file.write_at(&piece.bytes, piece.offset)?;
         current.size += piece.bytes.len() as u64;
         if !piece.last {
             return Ok(None);
         }
-        let file = SnapshotFile::open(&current.path)?;
-        *incoming = None;
-        Ok(Some(file))
+        incoming
+            .take()
+            .map(|incoming| incoming.file.received())
+            .transpose()
     }
 }

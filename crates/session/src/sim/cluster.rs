@@ -358,7 +358,12 @@ impl Cluster {
         for node in 1..=NODES {
             let line = match &state.nodes[node].running {
                 None => "does not run".to_owned(),
-                Some(running) => running.core.view().metrics().to_string(),
+                Some(running) => {
+                    let metrics = running.core.view().metrics();
+                    let stopped = metrics.running_state.as_ref().err();
+                    let stopped = stopped.map_or_else(String::new, |why| format!(" ({why})"));
+                    format!("{metrics}{stopped}")
+                }
             };
             text.push(format!("{}: {line}", name(node)));
         }

@@ -197,11 +197,16 @@ impl Nemesis {
             Fault::Pause => {
                 let Some(node) = self.victim() else { return };
                 let _held = self.hold(node);
-                self.note(format!("pause node{node}"));
-                world::pause(node, true);
+                // Alone, or with its machine and the machine's clock.
+                let (stop, how): (fn(_, _), _) = match world::chance(500) {
+                    true => (world::suspend, "suspend"),
+                    false => (world::pause, "pause"),
+                };
+                self.note(format!("{how} node{node}"));
+                stop(node, true);
                 self.while_it_lasts().await;
                 self.note(format!("node{node} goes on"));
-                world::pause(node, false);
+                stop(node, false);
             }
             Fault::Isolated => {
                 let Some(node) = self.victim() else { return };

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 pub use super::network::Link;
 use super::world;
+use crate::home::Hold;
 
 /// A moment of the clock of one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -176,19 +177,20 @@ where
 }
 
 /// As fast as can be: the simulation's clock stands still meanwhile.
-pub struct Pace;
+pub struct Pace(Option<Hold>);
 
 impl Pace {
     pub fn at_once() -> Self {
-        Self
+        Self(None)
     }
 
-    pub fn behind() -> Self {
-        Self
+    pub fn behind(hold: &Hold) -> Self {
+        Self(Some(hold.clone()))
     }
 
-    #[expect(clippy::unused_self, reason = "as that of the machine's own has it")]
-    pub fn rest(&mut self) {}
+    pub fn rest(&mut self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), Hold::go_on)
+    }
 }
 
 /// Something that takes long on a disk: other tasks go on before and after it.
@@ -200,6 +202,11 @@ pub async fn blocking<T: Send + 'static>(
     let result = work();
     sleep(Duration::from_micros(world::below(slow))).await;
     result
+}
+
+/// For how long the machine of the host that asks has slept.
+pub fn slept() -> Duration {
+    Duration::from_nanos(world::slept())
 }
 
 /// A random number of the seed's.

@@ -355,6 +355,83 @@ fn what_was_stored_is_not_told_as_refused_when_it_is_asked_for_again() {
     }
 }
 
+/// The leader's machine sleeps; the others go on, and an agent asks it just before it wakes up.
+async fn leader_asleep(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let (here, elsewhere) = (cluster.start_agent(HOST), cluster.start_agent(ELSEWHERE));
+    let reader = Client::new(1, here.keyspace(), history.clone());
+    let writer = Client::new(2, elsewhere.keyspace(), history.clone());
+    let (writer, told) = ask_at(ELSEWHERE, writer, "key", set("before")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    let (reader, _) = ask(reader, "key", Call::Get).await;
+    let leads = cluster.leader().expect("it leads");
+    world::suspend(leads, true);
+    sleep(1_000 * MS).await;
+    let (_, told) = ask_at(ELSEWHERE, writer, "key", set("after")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    let wakes = world::below(300_000_000);
+    world::later(wakes, move || world::suspend(leads, false));
+    let (_, told) = ask(reader, "key", Call::Get).await;
+    assert!(told.is_ok(), "{told:?}");
+    assert!(cluster.becomes_whole(20).await, "{}", cluster.describe());
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_leader_whose_machine_was_asleep_answers_nobody_with_what_was_before() {
+    holds(30, leader_asleep);
+}
+
+/// Memory is full, and values grow by what is put behind and before them.
+async fn grown_when_full(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let mut client = Client::new(1, agent.keyspace(), history.clone());
+    let (large, limit) = ("v".repeat(100_000), cluster.profile().memory);
+    let most = limit / crate::state::cost(8, large.len());
+    for i in 0..most {
+        let (back, told) = ask(client, &format!("filled{i:02}"), set(&large)).await;
+        client = back;
+        assert_eq!(told, Ok(Outcome::Stored));
+    }
+    for i in 0..most {
+        let more = large.as_bytes().into();
+        let call = match i % 2 {
+            0 => Call::Append { tail: more },
+            _ => Call::Prepend { head: more },
+        };
+        let (back, told) = ask(client, &format!("filled{i:02}"), call).await;
+        client = back;
+        assert!(
+            told.as_ref()
+                .is_err_and(|why| why.starts_with("out of memory")),
+            "{told:?}"
+        );
+    }
+    let leads = cluster.leader().expect("it leads");
+    let core = cluster.core(leads).expect("it runs");
+    assert!(core.clients.replica.lock().state.bytes() <= limit);
+    // As large as it was it may be stored again, and what is small still fits.
+    let (client, told) = ask(client, "filled00", set(&large)).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    let tail = b"more".as_slice().into();
+    let (_, told) = ask(client, "filled00", Call::Append { tail }).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn what_is_put_behind_a_value_counts_as_what_is_stored_anew_does() {
+    let profile = Profile {
+        memory: 1 << 20,
+        ..Profile::of(0, &mut Random::new(1))
+    };
+    let report = run_script(1, profile, grown_when_full);
+    assert!(report.holds(), "{report}");
+}
+
 /// What steady writes leave on the disks and in memory: the most that was seen anywhere.
 #[derive(Clone, Copy, Debug, Default)]
 struct Most {

@@ -41,7 +41,11 @@ struct Host {
     paused: bool,
     /// Woken while paused.
     parked: Vec<u64>,
-    /// Its monotonic clock is this far ahead of the world's, in nanoseconds,
+    /// When its machine fell asleep, if it sleeps,
+    asleep: Option<u64>,
+    /// and for how long it slept before, in nanoseconds.
+    slept: u64,
+    /// Its monotonic clock, which stands still while it sleeps, is this far ahead of the world's, in nanoseconds,
     offset: u64,
     /// and its wall clock so far off, in milliseconds.
     wall: i64,
@@ -249,6 +253,7 @@ pub fn kill(host: HostId) {
             .collect();
         ids.sort_unstable();
         world.hosts[host].parked.clear();
+        world.hosts[host].asleep = None;
         world.hosts[host].paused = false;
         ids.iter()
             .filter_map(|id| world.tasks.remove(id))
@@ -269,6 +274,25 @@ pub fn pause(host: HostId, paused: bool) {
             ready.extend(parked);
         }
     });
+}
+
+/// Has a host's machine fall asleep, with its monotonic clock, or wake up.
+pub fn suspend(host: HostId, asleep: bool) {
+    with(|world| {
+        let (now, there) = (world.now, &mut world.hosts[host]);
+        if asleep {
+            there.asleep.get_or_insert(now);
+        } else if let Some(since) = there.asleep.take() {
+            there.offset -= now - since;
+            there.slept += now - since;
+        }
+    });
+    pause(host, asleep);
+}
+
+/// For how long the machine of the host that asks has slept since it was started, in nanoseconds.
+pub fn slept() -> u64 {
+    with(|world| world.hosts[world.host].slept)
 }
 
 pub fn is_paused(host: HostId) -> bool {

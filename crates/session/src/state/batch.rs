@@ -166,6 +166,20 @@ impl Command {
         }
     }
 
+    /// Whether what it stores is put behind or before what is there.
+    pub fn joins(&self) -> bool {
+        matches!(
+            self,
+            Self::Store {
+                mode: Mode::Append | Mode::Prepend,
+                ..
+            } | Self::Compared {
+                change: Compared::Append { .. } | Compared::Prepend { .. },
+                ..
+            }
+        )
+    }
+
     /// For how long a plain `set` of the key is refused afterwards; `None` when it deletes nothing.
     pub fn guard(&mut self) -> Option<(&Key, &mut u64)> {
         match self {
