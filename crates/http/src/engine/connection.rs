@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::Poll;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::Request;
 use crate::field::Kind;
-use crate::handler::{Cx, Plan, Step};
+use crate::handler::{Cx, Handler, Plan, Step};
 use crate::head::{BodyLength, Head, HeadError, HeadLimits};
 use crate::policy::{Edits, ErrorPages};
 
@@ -451,13 +452,30 @@ impl<'a> Exchange<'a> {
     }
 }
 
+/// Who is asked where there is nothing.
+struct Fallback {
+    then: Arc<dyn Handler>,
+    /// What was changed about the request before it was asked elsewhere, if that changes something itself.
+    before: Option<Option<Box<Edits>>>,
+}
+
+/// Has the next one answer in the place of one that has nothing.
+fn fall_back(x: &mut Exchange<'_>, fallback: Fallback) -> Step {
+    if let Some(before) = fallback.before {
+        x.edits = before;
+    }
+    // A server that had nothing is none of the service that answers.
+    (x.record.server, x.record.first_byte) = (None, None);
+    fallback.then.step(&x.request, &x.cx)
+}
+
 /// Asks the handler, and those it hands on to, and carries out the plan.
 async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -> After {
     let mut step = x.snapshot.config.handler.step(&x.request, &x.cx);
     if let Some(most) = x.cx.most_body() {
         body.allow(most);
     }
-    let mut fallbacks = Vec::new();
+    let mut fallbacks: Vec<Fallback> = Vec::new();
     let mut later = None;
     for _ in 0..MOST_STEPS {
         let plan = match step {
@@ -473,6 +491,9 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 Step::Plan(*plan)
             }
             Plan::Edited { plan, edits } => {
+                for fallback in &mut fallbacks {
+                    fallback.before.get_or_insert_with(|| x.edits.clone());
+                }
                 match &mut x.edits {
                     Some(before) => before.then(*edits),
                     none => *none = Some(edits),
@@ -482,13 +503,13 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
             Plan::Ask(handler) => handler.step(&x.request, &x.cx),
             Plan::OrElse { first, then } => {
                 if x.request.is_read() {
-                    fallbacks.push(then);
+                    fallbacks.push(Fallback { then, before: None });
                 }
                 Step::Plan(*first)
             }
             Plan::Bytes(_) if x.cx.is_too_large() => return too_large(x, body, outs).await,
             Plan::Bytes(reply) => match fallbacks.pop() {
-                Some(then) if reply.status == 404 => then.step(&x.request, &x.cx),
+                Some(fallback) if reply.status == 404 => fall_back(x, fallback),
                 _ => return reply::memory(x, body, reply, outs).await,
             },
             Plan::Close(service) => {
@@ -497,7 +518,7 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 return After::Abort;
             }
             Plan::File(file) => match fallbacks.pop() {
-                Some(then) if file.status == 404 => then.step(&x.request, &x.cx),
+                Some(fallback) if file.status == 404 => fall_back(x, fallback),
                 _ => return reply::file(x, body, file, outs.response_out).await,
             },
             Plan::Forward(attempts) => {
@@ -511,7 +532,7 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                         return reply::bytes(x, body, page, outs.response_out).await;
                     }
                     forward::Forwarded::Missing => match fallbacks.pop() {
-                        Some(then) => then.step(&x.request, &x.cx),
+                        Some(fallback) => fall_back(x, fallback),
                         None => break,
                     },
                 }
@@ -528,7 +549,6 @@ mod tests {
     use super::*;
     use crate::engine::{Engine, ListenerConfig};
     use arc_swap::ArcSwap;
-    use std::sync::Arc;
     use tandem_net::Socket;
     use tandem_telemetry::{Telemetry, event::Log};
     use tokio::runtime::{Builder, LocalOptions};

@@ -55,7 +55,8 @@ impl Drop for Tries<'_> {
     }
 }
 
-/// Tries servers in turn and passes the first answer on. `missing`: a 404 is not passed on.
+/// Tries servers in turn and passes the first answer on. `missing`: a 404 is not passed on, if the request's body will be
+/// there for whoever is asked instead.
 pub(super) async fn forward(
     x: &mut Exchange<'_>,
     attempts: Box<dyn Attempts>,
@@ -80,6 +81,8 @@ pub(super) async fn forward(
     {
         return ended(x, tries, body, done, outs).await;
     }
+    // Else a part of it would be sent as the whole.
+    let missing = missing && (body.is_small() || body.held().is_some());
     loop {
         let mut next = tries.attempts.next(tries.failure.as_ref());
         if next.is_none() && tries.failure.is_none_or(|failure| failure.retryable) {
@@ -224,14 +227,24 @@ pub(super) async fn wait(
         Queue::Wait(limit) => limit,
     };
     let begun = Moment::now();
-    let place = pin!(poll_fn(|cx| attempts.poll_queue(cx)));
-    let gone = pin!(gone);
-    let waited = conn.clock.limit(limit, select(place, gone)).await;
+    let waited = {
+        let place = pin!(poll_fn(|cx| attempts.poll_queue(cx)));
+        let gone = pin!(gone);
+        let waited = conn.clock.limit(limit, select(place, gone)).await;
+        waited.map(|first| match first {
+            Either::Left((upstream, _)) => Some(upstream),
+            Either::Right(_) => None,
+        })
+    };
     *queued += begun.elapsed();
     match waited {
-        Ok(Either::Left((upstream, _))) => Wait::Over(upstream),
-        Ok(Either::Right(_)) => Wait::Gone,
-        Err(Elapsed) => Wait::Busy(Stopped::QueueTimeout),
+        Ok(Some(upstream)) => Wait::Over(upstream),
+        Ok(None) => Wait::Gone,
+        Err(Elapsed) => {
+            // Before the client is told, which may take it long to hear.
+            attempts.stop_waiting();
+            Wait::Busy(Stopped::QueueTimeout)
+        }
     }
 }
 
