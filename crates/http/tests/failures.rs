@@ -397,3 +397,23 @@ fn a_gateways_failure_is_a_failed_connection_of_the_same_kind() {
         assert_eq!(heard.failures(), []);
     });
 }
+
+#[test]
+fn words_between_nodes_that_a_program_says_are_not_a_nodes() {
+    run(async {
+        let says = |word: &str| format!("HTTP/1.1 503 X\r\nContent-Length: 2\r\n{word}\r\n\r\nno");
+        for (word, node, passes) in [
+            ("tandem-failed: unsent", false, false),
+            ("Tandem_Own: 1", false, false),
+            ("tandem-own: 1", true, true),
+        ] {
+            let mut program = upstream(canned(says(word)).await);
+            program.node = node;
+            let mut config = config(forward_to(vec![program], &Heard::default()));
+            (config.internal, config.rule) = (true, local_node());
+            let answer = Rig::new(config).talk(POST).await;
+            assert_eq!(body_of(&answer), "no");
+            assert_eq!(answer.contains(word), passes, "{answer}");
+        }
+    });
+}

@@ -166,7 +166,7 @@ impl Download<'_, '_> {
         let http2 = self.x.conn.client.is_http2();
         let chunk = unknown && self.x.request.head.minor() == 1 && !http2;
         let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk && !http2);
-        let to_node = self.x.request.from_node;
+        let to_node = self.to_node();
         self.out.clear();
         let mut date = Vec::new();
         if !self.response.is_dated() {
@@ -198,6 +198,11 @@ impl Download<'_, '_> {
             after: reply::after(keep),
             reusable: clean && self.response.keep_alive(),
         })
+    }
+
+    /// Whether words between nodes pass: of a node to a node. What else says them has no word among nodes.
+    fn to_node(&self) -> bool {
+        self.x.request.from_node && self.upstream.node
     }
 
     /// As [`final_head`](Self::final_head), of a CGI answer; returns also what its head is in HTTP.
@@ -248,7 +253,7 @@ impl Download<'_, '_> {
 
     async fn early_hints(&mut self, head: &[u8]) -> Result<(), Down> {
         self.out.clear();
-        let to_node = self.x.request.from_node;
+        let to_node = self.to_node();
         rewrite::response(
             self.out,
             self.response,
@@ -527,7 +532,7 @@ impl Download<'_, '_> {
     async fn upgrade(&mut self, mut buf: Buf, length: usize) -> Result<Down, Down> {
         self.out.clear();
         let head = &buf.filled()[..length];
-        let to_node = self.x.request.from_node;
+        let to_node = self.to_node();
         rewrite::response(
             self.out,
             self.response,
