@@ -417,3 +417,21 @@ fn words_between_nodes_that_a_program_says_are_not_a_nodes() {
         }
     });
 }
+
+#[test]
+fn an_answer_to_what_cannot_be_sent_again_is_the_servers() {
+    const BUSY: &str = "HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nbusy";
+    run(async {
+        for (size, answered) in [(1_000, "hello"), (200_000, "busy")] {
+            let heard = Heard::default();
+            let mut first = upstream(canned(BUSY).await);
+            first.retry_on = Some([503].into());
+            let servers = vec![first, upstream(canned(OK).await)];
+            let rig = Rig::new(config(forward_to(servers, &heard)));
+            let head = "PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+            let body = "x".repeat(size);
+            let put = format!("{head}Content-Length: {size}\r\n\r\n{body}");
+            assert_eq!(body_of(&rig.talk(put).await), answered);
+        }
+    });
+}

@@ -82,7 +82,7 @@ pub(super) struct Download<'d, 'x> {
     pub socket: &'d Socket,
     pub flow: &'d Flow<'d>,
     pub missing: bool,
-    /// The request may be repeated although it was answered, if its body is still there.
+    /// The request may be repeated although it was answered.
     pub again: bool,
     /// The connection to the client ends with this answer.
     pub is_last: bool,
@@ -128,10 +128,12 @@ impl Download<'_, '_> {
             return Err(Down::Marked(stage, cause));
         }
         let retried = |on: &Arc<[u16]>| on.contains(&status);
-        if self.upstream.retry_on.as_ref().is_some_and(retried) && self.again {
+        // Else a part of the body would be sent as the whole, or this answer be lost for nothing.
+        let replays = self.flow.replays.get();
+        if self.upstream.retry_on.as_ref().is_some_and(retried) && self.again && replays {
             return Err(Down::Failure(status));
         }
-        let missing = self.missing && status == 404;
+        let missing = self.missing && status == 404 && replays;
         let pages = self.x.pages(status).filter(|pages| {
             // An error of a node's own, of a site there for example, is one of ours.
             let ours = self.upstream.node && self.response.is_nodes_own(head);
@@ -552,6 +554,7 @@ impl Download<'_, '_> {
         self.flow.answering.set(true);
         self.send(b"", false, None).await?;
         buf.consume(length);
+        self.flow.tunnels.set(true);
         let (bytes, stopped) = tunnel::run(self.x, self.socket, buf, self.upstream.idle).await;
         self.x.record.bytes += bytes;
         self.x.record.end_by(stopped, Phase::Body);

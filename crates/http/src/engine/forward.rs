@@ -55,7 +55,7 @@ impl Drop for Tries<'_> {
     }
 }
 
-/// Tries servers in turn and passes the first answer on. `missing`: a 404 is not passed on, if the request's body will be
+/// Tries servers in turn and passes the first answer on. `missing`: a 404 is not passed on, if the request's body is still
 /// there for whoever is asked instead.
 pub(super) async fn forward(
     x: &mut Exchange<'_>,
@@ -81,8 +81,6 @@ pub(super) async fn forward(
     {
         return ended(x, tries, body, done, outs).await;
     }
-    // Else a part of it would be sent as the whole.
-    let missing = missing && (body.is_small() || body.held().is_some());
     loop {
         let mut next = tries.attempts.next(tries.failure.as_ref());
         if next.is_none() && tries.failure.is_none_or(|failure| failure.retryable) {
