@@ -455,14 +455,16 @@ impl<'a> Exchange<'a> {
 /// Who is asked where there is nothing.
 struct Fallback {
     then: Arc<dyn Handler>,
-    /// What was changed about the request before it was asked elsewhere, if that changes something itself.
-    before: Option<Option<Box<Edits>>>,
+    /// What it is asked in the place of changes something about the request.
+    is_changed: bool,
+    /// What was changed about it before.
+    before: Option<Box<Edits>>,
 }
 
 /// Has the next one answer in the place of one that has nothing.
 fn fall_back(x: &mut Exchange<'_>, fallback: Fallback) -> Step {
-    if let Some(before) = fallback.before {
-        x.edits = before;
+    if fallback.is_changed {
+        x.edits = fallback.before;
     }
     // A server that had nothing is none of the service that answers.
     (x.record.server, x.record.first_byte) = (None, None);
@@ -491,8 +493,9 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
                 Step::Plan(*plan)
             }
             Plan::Edited { plan, edits } => {
-                for fallback in &mut fallbacks {
-                    fallback.before.get_or_insert_with(|| x.edits.clone());
+                for fallback in fallbacks.iter_mut().filter(|one| !one.is_changed) {
+                    fallback.before.clone_from(&x.edits);
+                    fallback.is_changed = true;
                 }
                 match &mut x.edits {
                     Some(before) => before.then(*edits),
@@ -503,7 +506,11 @@ async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -
             Plan::Ask(handler) => handler.step(&x.request, &x.cx),
             Plan::OrElse { first, then } => {
                 if x.request.is_read() {
-                    fallbacks.push(Fallback { then, before: None });
+                    fallbacks.push(Fallback {
+                        then,
+                        is_changed: false,
+                        before: None,
+                    });
                 }
                 Step::Plan(*first)
             }
