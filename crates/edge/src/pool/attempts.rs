@@ -274,7 +274,10 @@ impl Attempts for PoolAttempts {
 
     fn done(&mut self, outcome: &Outcome) {
         if let (Some(server), None) = (&self.current, outcome.failure) {
-            self.pool.answered(server, outcome.status);
+            // One that ended by its client says nothing of the server.
+            if outcome.status != 0 {
+                self.pool.answered(server, outcome.status);
+            }
             let meter = &server.meter;
             meter
                 .answers

@@ -157,10 +157,16 @@ async fn ended(
     done: Done,
     outs: &mut Outs<'_>,
 ) -> Forwarded {
-    tries.status = 0;
+    tries.status = match done {
+        Done::Refused(status, _) => status,
+        _ => 0,
+    };
+    let service = tries.attempts.service().clone();
+    // The server has no part in it any more, and may have others.
+    drop(tries);
     match done {
         Done::Refused(status, words) => {
-            let mut page = reply::page(status, words, tries.attempts.service());
+            let mut page = reply::page(status, words, &service);
             page.close = true;
             let by = match status {
                 408 => Stopped::ClientTimeout,
@@ -168,7 +174,6 @@ async fn ended(
             };
             x.record.end_by(by, Phase::Request);
             let after = reply::bytes(x, body, page, outs.response_out).await;
-            tries.status = x.record.status;
             Forwarded::Answered(after)
         }
         Done::Stopped(stopped, phase) => {
