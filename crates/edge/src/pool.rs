@@ -229,6 +229,10 @@ impl Pool {
     }
 
     fn reconcile_to(&self, mut members: MutexGuard<'_, Members>, settings: Arc<Settings>) {
+        for name in members.forget() {
+            let name = format!("{}/{name}", self.service);
+            self.telemetry.registry.withdraw_control(&name);
+        }
         let meters = &self.telemetry.meters;
         members.reconcile(&settings.check, |server| {
             meters.server(&self.service, server)

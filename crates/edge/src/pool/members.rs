@@ -21,8 +21,8 @@ use crate::server::{Limits, Server, ServerKey};
 /// How long one lookup of a name may take: a resolver that does not answer must not hold up a start.
 const LOOKUP: Duration = Duration::from_secs(5);
 
-/// Tokens of names that are gone are remembered, in case they come back, up to so many in all.
-const MOST_TOKENS: usize = 4_096;
+/// Names that are gone are remembered, in case they come back, up to so many in all.
+const MOST_NAMES: usize = 4_096;
 
 /// Lookups under way in the whole process. `getaddrinfo` cannot be stopped: a resolver that does not answer must not take
 /// one thread after the other.
@@ -177,7 +177,7 @@ impl Members {
                 Vitals::new(State::Starting, "not checked yet")
             }
         };
-        self.forget_tokens();
+        let mut free = free_tokens(&self.tokens);
         for Entry {
             member,
             source,
@@ -198,7 +198,11 @@ impl Members {
                         return server.clone();
                     }
                     let node = matches!(member.place, Place::Node(_));
-                    let token = token(&mut self.tokens, &key.name);
+                    let token = match self.tokens.get(&key.name) {
+                        Some(&token) => token,
+                        None => free.next().unwrap_or(u16::MAX),
+                    };
+                    self.tokens.insert(key.name.clone(), token);
                     let limits = Limits::of(member);
                     let meter = meter(&key.name);
                     let from = member.from;
@@ -216,10 +220,11 @@ impl Members {
         }
     }
 
-    /// Forgets the tokens of servers that are gone, when there are many: never one that a server has.
-    fn forget_tokens(&mut self) {
-        if self.tokens.len() < MOST_TOKENS {
-            return;
+    /// Forgets the names of servers that are gone, when there are many; those that have a control are returned. To be
+    /// called before [`reconcile`](Self::reconcile): never is one forgotten that a server has or will have.
+    pub(super) fn forget(&mut self) -> Vec<Arc<str>> {
+        if self.tokens.len() < MOST_NAMES {
+            return Vec::new();
         }
         let entries = self.entries.iter();
         let living: BTreeSet<Arc<str>> = entries
@@ -230,6 +235,8 @@ impl Members {
             .map(|key| key.name)
             .collect();
         self.tokens.retain(|name, _| living.contains(name));
+        let gone = |name: &Arc<str>| !living.contains(name);
+        self.registered.extract_if(.., gone).collect()
     }
 
     /// Gives an order to the servers of a name. Returns whether it changed something; `None` without such a server.
@@ -460,16 +467,10 @@ fn host(place: &Place) -> Option<TlsName> {
     }
 }
 
-/// The token of a server's name: the one that it had, or the lowest that no other has.
-fn token(tokens: &mut BTreeMap<Arc<str>, u16>, name: &Arc<str>) -> u16 {
-    if let Some(&token) = tokens.get(name) {
-        return token;
-    }
+/// Tokens that no name has, the lowest first.
+fn free_tokens(tokens: &BTreeMap<Arc<str>, u16>) -> impl Iterator<Item = u16> + use<> {
     let taken: BTreeSet<u16> = tokens.values().copied().collect();
-    let free = (0..=u16::MAX).find(|token| !taken.contains(token));
-    let token = free.unwrap_or(u16::MAX);
-    tokens.insert(name.clone(), token);
-    token
+    (0..=u16::MAX).filter(move |token| !taken.contains(token))
 }
 
 #[cfg(test)]
@@ -584,6 +585,7 @@ mod tests {
             let come = (0..1_000).map(|i| at(0x0a00_0000 + round * 1_000 + i));
             let found = std::iter::once(stays).chain(come).collect();
             members.looked_up(vec![(name.clone(), Ok(found))]);
+            members.forget();
             members.reconcile(&Check::default(), |_| Arc::default());
             let servers = members.servers();
             let tokens: BTreeSet<u16> = servers.iter().map(|server| server.token).collect();
