@@ -116,7 +116,7 @@ impl Pool {
 
     /// Brings the pool in line with a new plan while it serves: the pool's part of a reload.
     ///
-    /// A server that is still there by name and address keeps its health, its counts, the requests in flight and the
+    /// A server that is still there by name, address and host as written keeps its health, its counts, the requests in flight and the
     /// operator's orders (its weight is the file's again when that changed). The turn goes on. Requests that have
     /// begun keep their time limits and tries. One that is gone gets nothing new; what it has in flight ends as usual.
     ///
@@ -229,6 +229,10 @@ impl Pool {
     }
 
     fn reconcile_to(&self, mut members: MutexGuard<'_, Members>, settings: Arc<Settings>) {
+        for name in members.forget() {
+            let name = format!("{}/{name}", self.service);
+            self.telemetry.registry.withdraw_control(&name);
+        }
         let meters = &self.telemetry.meters;
         members.reconcile(&settings.check, |server| {
             meters.server(&self.service, server)

@@ -138,8 +138,8 @@ impl Server {
     }
 
     /// Notes the host as written.
-    pub(crate) fn at(mut self, host: &str) -> Self {
-        self.host = TlsName::of(host);
+    pub(crate) fn at(mut self, host: Option<TlsName>) -> Self {
+        self.host = host;
         self
     }
 

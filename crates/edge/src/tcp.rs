@@ -49,7 +49,16 @@ impl Level {
         let named = |set: &PatternSet| name.is_some_and(|name| set.matches(name.as_bytes()));
         self.name.as_ref().is_none_or(named)
             && (self.source.is_empty() || self.source.iter().any(|net| net.contains(&client)))
-            && self.not.as_ref().is_none_or(|not| !not.holds(connection))
+            && self.not.as_ref().is_none_or(|not| !not.any(connection))
+    }
+
+    /// Whether one of the conditions holds.
+    fn any(&self, connection: &Connection<'_>) -> bool {
+        let Connection { client, name } = *connection;
+        let named = |set: &PatternSet| name.is_some_and(|name| set.matches(name.as_bytes()));
+        self.name.as_ref().is_some_and(named)
+            || self.source.iter().any(|net| net.contains(&client))
+            || self.not.as_ref().is_some_and(|not| !not.any(connection))
     }
 
     fn wants_name(&self) -> bool {

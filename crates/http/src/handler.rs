@@ -170,7 +170,8 @@ pub enum Plan {
     Bytes(Reply),
     /// Close the connection without an answer; of HTTP/2, the stream. The service is who does, for the log.
     Close(Arc<str>),
-    /// Do `first`; when its answer to a GET or HEAD is 404, ask `then` instead and send its answer.
+    /// Do `first`; when its answer to a GET or HEAD is 404, ask `then` instead and send its answer. What `first` changes
+    /// holds for its own answer alone.
     OrElse {
         /// Tried first.
         first: Box<Plan>,
@@ -259,11 +260,15 @@ pub trait Attempts {
     }
     /// Ready when the wait that [`queue`](Self::queue) asked for is over: with the server to try, or with none.
     ///
-    /// The place in the queue is given up when `self` is dropped, or when [`done`](Self::done) is called.
+    /// The place in the queue is given up when `self` is dropped, or when [`done`](Self::done) or
+    /// [`stop_waiting`](Self::stop_waiting) is called.
     fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<Option<Upstream>> {
         let _ = cx;
         Poll::Ready(None)
     }
+    /// The wait that [`queue`](Self::queue) asked for is as long as it may be: the place in the queue is given up.
+    fn stop_waiting(&mut self) {}
+
     /// Whether no server is left that could be asked: then a request that could be sent to none is answered as those that
     /// come after it are.
     fn is_out(&self) -> bool {

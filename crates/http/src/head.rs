@@ -87,6 +87,7 @@ impl From<PathError> for HeadError {
             PathError::Nul => strictness::PATH_NUL,
             PathError::Escape => strictness::ESCAPE,
             PathError::Relative => strictness::NO_PATH,
+            PathError::Parameter => strictness::DOTS_PARAMETER,
         })
     }
 }

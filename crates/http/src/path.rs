@@ -13,6 +13,8 @@ pub enum PathError {
     Escape,
     /// It does not begin with a slash.
     Relative,
+    /// A dot segment with a parameter, `..;x`: servers that take parameters off before they look at a segment go up there.
+    Parameter,
 }
 
 /// The normal form: percent-decoded once, dot segments removed (RFC 3986 section 5.2.4), slashes merged. Borrowed
@@ -37,6 +39,7 @@ pub(crate) fn without_dots(decoded: &[u8]) -> Result<Vec<u8>, PathError> {
             b"" if !last => {}
             b"." if !last => {}
             b"." => out.push(b'/'),
+            [b'.', b';', ..] | [b'.', b'.', b';', ..] => return Err(PathError::Parameter),
             b".." => {
                 let parent = out
                     .iter()
@@ -59,14 +62,16 @@ pub(crate) fn without_dots(decoded: &[u8]) -> Result<Vec<u8>, PathError> {
     Ok(out)
 }
 
-/// No escape, no empty or dot segment.
+/// No escape, no empty segment, none that may be a dot segment.
 fn is_normal(path: &[u8]) -> bool {
     let mut before = 0u8;
     for (i, &b) in path.iter().enumerate() {
         match b {
             b'%' | 0 => return false,
             b'/' if before == b'/' => return false,
-            b'.' if before == b'/' && matches!(path.get(i + 1), None | Some(b'.' | b'/')) => {
+            b'.' if before == b'/'
+                && matches!(path.get(i + 1), None | Some(b'.' | b'/' | b';')) =>
+            {
                 return false;
             }
             _ => {}
@@ -122,6 +127,9 @@ mod tests {
             ("/.well-known", "/.well-known"),
             ("/a...b", "/a...b"),
             ("/..a", "/..a"),
+            ("/a;x=1/b", "/a;x=1/b"),
+            ("/...;x", "/...;x"),
+            ("/.a;x", "/.a;x"),
         ] {
             assert_eq!(
                 normal(path.as_bytes()).as_deref(),
@@ -140,6 +148,11 @@ mod tests {
             ("/a%00.jpg", PathError::Nul),
             ("/a%0", PathError::Escape),
             ("/a%zz", PathError::Escape),
+            ("/a/..;/b", PathError::Parameter),
+            ("/a/..;x=1/b", PathError::Parameter),
+            ("/a/%2e.%3B", PathError::Parameter),
+            ("/.;/a", PathError::Parameter),
+            ("/a/.;x", PathError::Parameter),
             ("a", PathError::Relative),
             ("", PathError::Relative),
         ] {

@@ -64,6 +64,9 @@ rules! {
     /// More `..` than segments.
     CLIMBS: 400, "the path climbs above the root",
         "`..` above the root, encoded or not", "RFC 3986 section 5.2.4";
+    /// `..;x`.
+    DOTS_PARAMETER: 400, "the path has a dot segment with a parameter",
+        "`.` and `..` with a parameter (`..;x`) in a path, encoded or not: some servers go up there", "RFC 3986 section 3.3";
     /// `%00`.
     PATH_NUL: 400, "the path has an encoded NUL",
         "`%00` in a path", "RFC 3986 section 7.3";

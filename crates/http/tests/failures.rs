@@ -397,3 +397,41 @@ fn a_gateways_failure_is_a_failed_connection_of_the_same_kind() {
         assert_eq!(heard.failures(), []);
     });
 }
+
+#[test]
+fn words_between_nodes_that_a_program_says_are_not_a_nodes() {
+    run(async {
+        let says = |word: &str| format!("HTTP/1.1 503 X\r\nContent-Length: 2\r\n{word}\r\n\r\nno");
+        for (word, node, passes) in [
+            ("tandem-failed: unsent", false, false),
+            ("Tandem_Own: 1", false, false),
+            ("tandem-own: 1", true, true),
+        ] {
+            let mut program = upstream(canned(says(word)).await);
+            program.node = node;
+            let mut config = config(forward_to(vec![program], &Heard::default()));
+            (config.internal, config.rule) = (true, local_node());
+            let answer = Rig::new(config).talk(POST).await;
+            assert_eq!(body_of(&answer), "no");
+            assert_eq!(answer.contains(word), passes, "{answer}");
+        }
+    });
+}
+
+#[test]
+fn an_answer_to_what_cannot_be_sent_again_is_the_servers() {
+    const BUSY: &str = "HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nbusy";
+    run(async {
+        for (size, answered) in [(1_000, "hello"), (200_000, "busy")] {
+            let heard = Heard::default();
+            let mut first = upstream(canned(BUSY).await);
+            first.retry_on = Some([503].into());
+            let servers = vec![first, upstream(canned(OK).await)];
+            let rig = Rig::new(config(forward_to(servers, &heard)));
+            let head = "PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+            let body = "x".repeat(size);
+            let put = format!("{head}Content-Length: {size}\r\n\r\n{body}");
+            assert_eq!(body_of(&rig.talk(put).await), answered);
+        }
+    });
+}

@@ -115,3 +115,30 @@ fn a_client_that_sends_its_next_request_meanwhile_is_not_gone() {
         assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
     });
 }
+
+#[test]
+fn a_client_that_breaks_its_tunnel_leaves_its_server_at_once() {
+    run(async {
+        let (left, leaves) = tokio::sync::oneshot::channel();
+        let left = std::cell::RefCell::new(Some(left));
+        let server = origin(move |mut stream, _| {
+            let left = left.borrow_mut().take();
+            async move {
+                read_head(&mut stream).await;
+                let answer = b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nhi";
+                stream.write_all(answer).await.unwrap();
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                let _ = left.unwrap().send(());
+            }
+        })
+        .await;
+        let (rig, _) = proxy(&[server]);
+        let mut client = rig.connect().await;
+        let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+        client.write_all(upgrade).await.unwrap();
+        read_until(&mut client, "hi").await;
+        client.set_zero_linger().unwrap();
+        drop(client);
+        leaves.await.unwrap();
+    });
+}

@@ -5,7 +5,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::*;
-use tandem_http::policy::{ErrorPages, Governance, Maintenance, Redirect, Respond, Works};
+use tandem_http::policy::{Edits, ErrorPages, Governance, Maintenance, Redirect, Respond, Works};
 use tandem_http::{Handler, Plan, Reply};
 use tandem_model::{
     Auth, Compress, Compression, Content, ErrorPage, Errors, FieldChanges, Headers, PathChange,
@@ -785,5 +785,83 @@ fn an_event_reaches_the_client_before_the_next_one_is_made() {
             }
             told.notify_one();
         }
+    });
+}
+
+/// What is asked for is at `first` or else at `then`.
+fn or_else(first: Arc<dyn Handler>, then: Arc<dyn Handler>) -> Arc<dyn Handler> {
+    let mut governance = Governance::new(&Arc::from("test"));
+    governance.missing = vec![then];
+    governance.around(first).unwrap()
+}
+
+#[test]
+fn a_body_that_cannot_be_sent_again_is_never_sent_in_part_to_the_one_asked_in_its_place() {
+    const NOTHING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nnothing";
+    run(async {
+        let forward = |to| forward_to(vec![upstream(to)], &Heard::default());
+        let large = "x".repeat(200_000);
+        let known = format!("Content-Length: {}\r\n\r\n{large}", large.len());
+        let chunks = format!(
+            "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
+            large.len()
+        );
+        let small = "Content-Length: 5\r\n\r\nhello".to_owned();
+        let few = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned();
+        for (body, answered) in [(&small, 200), (&few, 200), (&known, 404), (&chunks, 404)] {
+            let (first, (then, heard)) = (canned(NOTHING).await, listening().await);
+            let rig = Rig::new(config(or_else(forward(first), forward(then))));
+            let answer = rig
+                .talk(format!(
+                    "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{body}"
+                ))
+                .await;
+            assert_eq!(status_of(&answer), answered, "{answer}");
+            let heard = heard.lock().unwrap();
+            let ends = ["\r\n\r\nhello", "\r\n\r\n5\r\nhello\r\n0\r\n\r\n"];
+            let is_whole = |request: &String| ends.iter().any(|end| request.ends_with(end));
+            assert!(heard.iter().all(is_whole), "{heard:?}");
+            assert_eq!(heard.len(), usize::from(answered == 200));
+        }
+    });
+}
+
+#[test]
+fn what_the_first_would_have_done_to_its_answer_is_not_done_to_that_of_the_next() {
+    run(async {
+        let page = Temporary::new("next.html", "our page");
+        let nothing = handler(|_| {
+            let reply = Reply::text(404, &Arc::from("www"), "a page of its own");
+            Edits::kept(Plan::Bytes(reply))
+        });
+        let server = closed_port().await;
+        let next = forward_to(vec![upstream(server)], &Heard::default());
+        let rig = Rig::new(tandem_http::ListenerConfig {
+            errors: ErrorPages::read(&page.errors("5xx", false)).unwrap(),
+            ..config(or_else(nothing, next))
+        });
+        let answer = rig
+            .talk("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        assert_eq!(status_of(&answer), 502);
+        assert_eq!(body_of(&answer), "our page");
+    });
+}
+
+#[test]
+fn the_log_does_not_name_the_server_of_one_service_with_another() {
+    const NOTHING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nnothing";
+    run(async {
+        let log = Temporary::new("server.log", "");
+        let first = forward_to(vec![upstream(canned(NOTHING).await)], &Heard::default());
+        let then = handler(|_| Plan::Bytes(Reply::text(200, &Arc::from("www"), "here")));
+        let rig = Rig::new(tandem_http::ListenerConfig {
+            log: Some(log.0.clone()),
+            ..config(or_else(first, then))
+        });
+        rig.talk("GET / HTTP/1.0\r\n\r\n").await;
+        rig.engine.drain(std::time::Duration::from_secs(10)).await;
+        let line = std::fs::read_to_string(&log.0).unwrap();
+        assert!(line.contains(" www/- 0 "), "{line}");
     });
 }

@@ -408,3 +408,17 @@ fn a_client_that_sends_many_requests_at_once_keeps_nobody_waiting_until_the_last
         assert!(before < MANY / 2, "{before} of {MANY} went first");
     });
 }
+
+#[test]
+fn what_is_told_of_a_file_that_cannot_be_sent_is_one_line() {
+    run(async {
+        let path = temporary("short", &[b'x'; 100]);
+        let promised = file(&path, 0, 30_000);
+        let rig = Rig::new(config(handler(move |_| Plan::File(promised.clone()))));
+        rig.talk("GET /a%0Ab HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let told = rig.telemetry.events.last(1);
+        assert!(told[0].what.contains("became shorter"), "{told:?}");
+        assert!(!told[0].what.contains('\n'), "{told:?}");
+        std::fs::remove_file(path).unwrap();
+    });
+}

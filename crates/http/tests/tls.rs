@@ -404,3 +404,46 @@ fn curl_speaks_tls_behind_the_proxy_protocol() {
         }
     });
 }
+
+#[test]
+fn a_tunnel_goes_on_to_a_client_that_has_no_more_to_say() {
+    run(async {
+        let ca = Authority::new("half");
+        let path = ca.sign("1.pem", &["a.example"]);
+        // Answers when it has heard all.
+        let server = common::origin(|mut stream, _| async move {
+            use tokio::io::AsyncReadExt as _;
+            common::read_head(&mut stream).await;
+            let head = b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).await.unwrap();
+            stream.write_all(&heard).await.unwrap();
+        })
+        .await;
+        let forward = forward_to(vec![upstream(server)], &Heard::default());
+        let rig = Rig::new(with_tls(&certs(&[path]), config(forward)));
+        let (client, at) = (ca.client(), rig.address);
+        let talk = move || {
+            let name = ServerName::try_from("a.example").unwrap();
+            let tls = ClientConnection::new(client, name).unwrap();
+            let mut stream = StreamOwned::new(tls, std::net::TcpStream::connect(at).unwrap());
+            let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+            stream.write_all(upgrade).unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            stream.write_all(b"all of it").unwrap();
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+            let mut rest = String::new();
+            stream.read_to_string(&mut rest).unwrap();
+            rest
+        };
+        let rest = tokio::task::spawn_blocking(talk).await.unwrap();
+        assert_eq!(rest, "all of it");
+    });
+}

@@ -128,7 +128,8 @@ impl Socket {
         let mut seen = 0;
         loop {
             seen = match poll_fn(|cx| self.poll_peek(cx, &mut buf[..], seen)).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // It has ended: no more will come, however often it is looked at.
+                n if n <= seen => return Err(io::ErrorKind::UnexpectedEof.into()),
                 n => n,
             };
             match parse(&buf[..seen]) {
@@ -211,6 +212,18 @@ mod tests {
             let _ = parse(&like);
             let _ = parse(&[&[22, 3, 1, 1, 0, 1, 0, 0, 250][..], &bytes].concat());
         }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_ends_within_its_hello_is_gone() {
+        let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let socket = Socket::new(ours.into()).unwrap();
+        theirs.write_all(&hello("a.example")[..60]).unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        let named = tokio::time::timeout(std::time::Duration::from_secs(5), socket.peek_name());
+        let error = named.await.expect("it does not look again and again");
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]

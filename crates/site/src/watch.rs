@@ -256,12 +256,7 @@ impl Watches {
         let Some(Some(watching)) = self.watching.get() else {
             return;
         };
-        let mut table = watching.lock();
-        table.epoch += 1;
-        let names: Vec<Name> = table.watches.keys().cloned().collect();
-        for name in names {
-            table.remove(&name, &watching.inotify);
-        }
+        watching.lock().forget(&watching.inotify);
     }
 
     fn begin(&self) -> Option<Arc<Watching>> {
@@ -362,10 +357,7 @@ impl Watching {
     fn give_up(&self) {
         let mut table = self.lock();
         table.over = true;
-        let names: Vec<Name> = table.watches.keys().cloned().collect();
-        for name in names {
-            table.remove(&name, &self.inotify);
-        }
+        table.forget(&self.inotify);
     }
 }
 
@@ -378,11 +370,8 @@ impl Table {
         inotify: &OwnedFd,
     ) {
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-            // Nobody knows what was lost.
-            for watched in self.watches.values() {
-                watched.count.fetch_add(1, Ordering::Release);
-            }
-            return;
+            // Nobody knows what was lost: directories may have been moved, and others be called so now.
+            return self.forget(inotify);
         }
         let gone =
             ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT | ReadFlags::IGNORED;
@@ -405,6 +394,15 @@ impl Table {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Forgets everything; what is asked for from now on is watched anew.
+    fn forget(&mut self, inotify: &OwnedFd) {
+        self.epoch += 1;
+        let names: Vec<Name> = self.watches.keys().cloned().collect();
+        for name in names {
+            self.remove(&name, inotify);
         }
     }
 
@@ -441,4 +439,30 @@ impl Table {
 pub(crate) fn directory_of(file_name: &[u8]) -> &[u8] {
     let slash = file_name.iter().rposition(|&b| b == b'/');
     &file_name[..slash.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_words_are_lost_no_directory_is_taken_for_the_one_that_it_was() {
+        let inotify = inotify::init(CreateFlags::CLOEXEC).unwrap();
+        let path = std::env::temp_dir();
+        let descriptor = inotify::add_watch(&inotify, path, CHANGES).unwrap();
+        let (mut table, name) = (Table::default(), (0, b"a".to_vec()));
+        let count = Arc::new(AtomicU64::new(0));
+        let belief = Belief {
+            count: count.clone(),
+            seen: 0,
+        };
+        table
+            .watches
+            .insert(name.clone(), Watched { count, descriptor });
+        table.names.insert(descriptor, vec![name]);
+        table.hear(-1, ReadFlags::QUEUE_OVERFLOW, None, &inotify);
+        assert!(!belief.holds());
+        // That it was moved, and another one is called so, may be among what was lost: it must be watched anew.
+        assert!(table.watches.is_empty() && table.names.is_empty());
+    }
 }

@@ -262,6 +262,11 @@ impl Registry {
         self.lock().controls.insert(name.into(), control);
     }
 
+    /// Takes a control away.
+    pub fn withdraw_control(&self, name: &str) {
+        self.lock().controls.remove(name);
+    }
+
     /// The names of all controls, sorted.
     pub fn controls(&self) -> Vec<String> {
         self.lock().controls.keys().cloned().collect()

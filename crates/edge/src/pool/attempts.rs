@@ -256,6 +256,13 @@ impl Attempts for PoolAttempts {
         Poll::Ready(place.map(|server| self.go(server)))
     }
 
+    fn stop_waiting(&mut self) {
+        if self.waiter.is_some() {
+            self.pool.waits.late.fetch_add(1, Relaxed);
+        }
+        self.leave();
+    }
+
     fn wants_whole(&self) -> bool {
         self.call.is_some()
     }
@@ -267,7 +274,10 @@ impl Attempts for PoolAttempts {
 
     fn done(&mut self, outcome: &Outcome) {
         if let (Some(server), None) = (&self.current, outcome.failure) {
-            self.pool.answered(server, outcome.status);
+            // One that ended by its client says nothing of the server.
+            if outcome.status != 0 {
+                self.pool.answered(server, outcome.status);
+            }
             let meter = &server.meter;
             meter
                 .answers
@@ -275,12 +285,6 @@ impl Attempts for PoolAttempts {
             if let Some(first) = outcome.first_byte {
                 meter.first_byte.of(self.worker).add(first);
             }
-        }
-        let busy = outcome
-            .failure
-            .is_some_and(|failure| failure.cause == Cause::Busy);
-        if busy && self.waiter.is_some() {
-            self.pool.waits.late.fetch_add(1, Relaxed);
         }
         // A failure that `next` was told of has ended its try there.
         self.end(outcome.failure);

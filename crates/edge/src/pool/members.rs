@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tandem_http::TlsName;
 use tandem_http::handler::Endpoint;
 use tandem_model::{Address, Check, Member, Outgoing, Place};
 use tandem_telemetry::meters::ServerMeter;
@@ -19,6 +20,9 @@ use crate::server::{Limits, Server, ServerKey};
 
 /// How long one lookup of a name may take: a resolver that does not answer must not hold up a start.
 const LOOKUP: Duration = Duration::from_secs(5);
+
+/// Names that are gone are remembered, in case they come back, up to so many in all.
+const MOST_NAMES: usize = 4_096;
 
 /// Lookups under way in the whole process. `getaddrinfo` cannot be stopped: a resolver that does not answer must not take
 /// one thread after the other.
@@ -138,7 +142,10 @@ impl Members {
             if let Some(old) = old {
                 let node = matches!(member.place, Place::Node(_));
                 servers = old.servers;
-                servers.retain(|server| server.node == node && server.from == member.from);
+                let host = host(&member.place);
+                servers.retain(|server| {
+                    server.node == node && server.from == member.from && server.host == host
+                });
                 for server in &servers {
                     server.limit(&Limits::of(member));
                     if source.is_one() {
@@ -170,6 +177,7 @@ impl Members {
                 Vitals::new(State::Starting, "not checked yet")
             }
         };
+        let mut free = free_tokens(&self.tokens);
         for Entry {
             member,
             source,
@@ -190,15 +198,16 @@ impl Members {
                         return server.clone();
                     }
                     let node = matches!(member.place, Place::Node(_));
-                    let token = token(&mut self.tokens, &key.name);
+                    let token = match self.tokens.get(&key.name) {
+                        Some(&token) => token,
+                        None => free.next().unwrap_or(u16::MAX),
+                    };
+                    self.tokens.insert(key.name.clone(), token);
                     let limits = Limits::of(member);
                     let meter = meter(&key.name);
                     let from = member.from;
                     let server = Server::new(key, node, from, limits, token, vitals(), meter);
-                    let server = match &member.place {
-                        Place::Server(Address::Tcp { host, .. }) => server.at(host),
-                        _ => server,
-                    };
+                    let server = server.at(host(&member.place));
                     if source.is_one() {
                         server.set_stick_id(member.stick_id.as_deref());
                     }
@@ -209,6 +218,25 @@ impl Members {
                 })
                 .collect();
         }
+    }
+
+    /// Forgets the names of servers that are gone, when there are many; those that have a control are returned. To be
+    /// called before [`reconcile`](Self::reconcile): never is one forgotten that a server has or will have.
+    pub(super) fn forget(&mut self) -> Vec<Arc<str>> {
+        if self.tokens.len() < MOST_NAMES {
+            return Vec::new();
+        }
+        let entries = self.entries.iter();
+        let living: BTreeSet<Arc<str>> = entries
+            .flat_map(|entry| {
+                let now = entry.servers.iter().map(|server| server.key.clone());
+                now.chain(entry.source.keys(&entry.member))
+            })
+            .map(|key| key.name)
+            .collect();
+        self.tokens.retain(|name, _| living.contains(name));
+        let gone = |name: &Arc<str>| !living.contains(name);
+        self.registered.extract_if(.., gone).collect()
     }
 
     /// Gives an order to the servers of a name. Returns whether it changed something; `None` without such a server.
@@ -431,21 +459,18 @@ impl Source {
     }
 }
 
-/// The token of a server's name: the one that it had, or the lowest that no other has.
-fn token(tokens: &mut BTreeMap<Arc<str>, u16>, name: &Arc<str>) -> u16 {
-    /// Names that are gone are remembered, in case they come back, up to so many in all.
-    const MOST: usize = 4_096;
-    if let Some(&token) = tokens.get(name) {
-        return token;
+/// The name that a server's certificate must have, where the place has one.
+fn host(place: &Place) -> Option<TlsName> {
+    match place {
+        Place::Server(Address::Tcp { host, .. }) => TlsName::of(host),
+        _ => None,
     }
-    if tokens.len() >= MOST {
-        tokens.clear();
-    }
+}
+
+/// Tokens that no name has, the lowest first.
+fn free_tokens(tokens: &BTreeMap<Arc<str>, u16>) -> impl Iterator<Item = u16> + use<> {
     let taken: BTreeSet<u16> = tokens.values().copied().collect();
-    let free = (0..=u16::MAX).find(|token| !taken.contains(token));
-    let token = free.unwrap_or(u16::MAX);
-    tokens.insert(name.clone(), token);
-    token
+    (0..=u16::MAX).filter(move |token| !taken.contains(token))
 }
 
 #[cfg(test)]
@@ -505,5 +530,66 @@ mod tests {
         assert!(Arc::ptr_eq(&members.servers()[1], &two[1]));
         let (left, _) = found(&mut members, Ok(vec![b]));
         assert!(left.len() == 1 && Arc::ptr_eq(&left[0], &two[1]));
+    }
+
+    /// A member that is called so, wherever it is.
+    fn called(name: &str, host: &str) -> Member {
+        Member {
+            name: name.into(),
+            place: Place::Server(Address::tcp(host, 443)),
+            weight: 1,
+            backup: false,
+            max_connections: None,
+            stick_id: None,
+            from: None,
+        }
+    }
+
+    #[test]
+    fn a_server_whose_host_has_another_name_in_the_file_is_another_one() {
+        let none = Instances::new();
+        let at = |host: &str| Name {
+            host: host.into(),
+            port: 443,
+        };
+        let address: SocketAddr = "10.0.0.1:443".parse().expect("an address");
+        let mut members = Members::new(&[called("a", "old.example")], &none);
+        let mut server = |host: &str| {
+            members.update(&[called("a", host)], &none);
+            members.looked_up(vec![(at(host), Ok(vec![address]))]);
+            members.reconcile(&Check::default(), |_| Arc::default());
+            members.servers()[0].clone()
+        };
+        let (old, same, new) = (
+            server("old.example"),
+            server("old.example"),
+            server("new.example"),
+        );
+        assert!(Arc::ptr_eq(&old, &same));
+        assert_eq!(old.host, TlsName::of("old.example"));
+        // Its certificate is compared with this.
+        assert_eq!(new.host, TlsName::of("new.example"));
+    }
+
+    #[test]
+    fn no_two_servers_have_one_token_however_many_came_and_went() {
+        let none = Instances::new();
+        let name = Name {
+            host: "shop.example".into(),
+            port: 443,
+        };
+        let mut members = Members::new(&[called("a", "shop.example")], &none);
+        let at = |number: u32| SocketAddr::new(IpAddr::from(number.to_be_bytes()), 443);
+        let stays = at(0x0a00_0000);
+        for round in 1..=5 {
+            let come = (0..1_000).map(|i| at(0x0a00_0000 + round * 1_000 + i));
+            let found = std::iter::once(stays).chain(come).collect();
+            members.looked_up(vec![(name.clone(), Ok(found))]);
+            members.forget();
+            members.reconcile(&Check::default(), |_| Arc::default());
+            let servers = members.servers();
+            let tokens: BTreeSet<u16> = servers.iter().map(|server| server.token).collect();
+            assert_eq!(tokens.len(), servers.len(), "round {round}");
+        }
     }
 }

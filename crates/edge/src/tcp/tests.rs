@@ -174,3 +174,30 @@ fn connections_are_balanced_like_requests() {
         assert_eq!(server(&router, [10, 0, 0, 1]), first);
     }
 }
+
+#[test]
+fn of_what_is_under_not_none_may_hold() {
+    let not = Conditions {
+        not: Some(Box::new(Conditions {
+            source: vec!["10.0.0.0/8".parse().expect("a network")],
+            ..named(&["a.example"])
+        })),
+        ..Conditions::default()
+    };
+    let router = router(
+        vec![route(not, Action::To("a".into()))],
+        &Balance::RoundRobin,
+    );
+    let router = router.expect("the routes compile");
+    let (inside, outside) = ([10, 1, 1, 1], [192, 0, 2, 1]);
+    for (client, name, expected) in [
+        (outside, Some("b.example"), Some("a")),
+        (outside, None, Some("a")),
+        (inside, Some("a.example"), None),
+        (inside, Some("b.example"), None),
+        (outside, Some("a.example"), None),
+    ] {
+        let to = goes(&router, client, name);
+        assert_eq!(to.as_deref(), expected, "{client:?} {name:?}");
+    }
+}

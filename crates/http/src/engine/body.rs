@@ -32,6 +32,8 @@ pub(super) struct Piece<'b> {
     pub data: &'b [u8],
     /// It is the last, and the trailers that follow may be passed on.
     pub last: Option<&'b [u8]>,
+    /// It can be sent again, and all that came before it.
+    pub is_kept: bool,
 }
 
 enum Left {
@@ -188,6 +190,7 @@ impl<'a> Body<'a> {
         Ok(Piece {
             data: &raw[data],
             last: self.is_complete().then_some(&*self.trailers),
+            is_kept: self.can_replay(),
         })
     }
 

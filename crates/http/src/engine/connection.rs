@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::task::Poll;
 use std::time::Duration;
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::Request;
 use crate::field::Kind;
-use crate::handler::{Cx, Plan, Step};
+use crate::handler::{Cx, Handler, Plan, Step};
 use crate::head::{BodyLength, Head, HeadError, HeadLimits};
 use crate::policy::{Edits, ErrorPages};
 
@@ -457,13 +458,32 @@ impl<'a> Exchange<'a> {
     }
 }
 
+/// Who is asked where there is nothing.
+struct Fallback {
+    then: Arc<dyn Handler>,
+    /// What it is asked in the place of changes something about the request.
+    is_changed: bool,
+    /// What was changed about it before.
+    before: Option<Box<Edits>>,
+}
+
+/// Has the next one answer in the place of one that has nothing.
+fn fall_back(x: &mut Exchange<'_>, fallback: Fallback) -> Step {
+    if fallback.is_changed {
+        x.edits = fallback.before;
+    }
+    // A server that had nothing is none of the service that answers.
+    (x.record.server, x.record.first_byte) = (None, None);
+    fallback.then.step(&x.request, &x.cx)
+}
+
 /// Asks the handler, and those it hands on to, and carries out the plan.
 pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: Outs<'_>) -> After {
     let mut step = x.snapshot.config.handler.step(&x.request, &x.cx);
     if let Some(most) = x.cx.most_body() {
         body.allow(most);
     }
-    let mut fallbacks = Vec::new();
+    let mut fallbacks: Vec<Fallback> = Vec::new();
     let mut later = None;
     for _ in 0..MOST_STEPS {
         let plan = match step {
@@ -479,6 +499,10 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                 Step::Plan(*plan)
             }
             Plan::Edited { plan, edits } => {
+                for fallback in fallbacks.iter_mut().filter(|one| !one.is_changed) {
+                    fallback.before.clone_from(&x.edits);
+                    fallback.is_changed = true;
+                }
                 match &mut x.edits {
                     Some(before) => before.then(*edits),
                     none => *none = Some(edits),
@@ -488,13 +512,17 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
             Plan::Ask(handler) => handler.step(&x.request, &x.cx),
             Plan::OrElse { first, then } => {
                 if x.request.is_read() {
-                    fallbacks.push(then);
+                    fallbacks.push(Fallback {
+                        then,
+                        is_changed: false,
+                        before: None,
+                    });
                 }
                 Step::Plan(*first)
             }
             Plan::Bytes(_) if x.cx.is_too_large() => return too_large(x, body, outs).await,
             Plan::Bytes(reply) => match fallbacks.pop() {
-                Some(then) if reply.status == 404 => then.step(&x.request, &x.cx),
+                Some(fallback) if reply.status == 404 => fall_back(x, fallback),
                 _ => return reply::memory(x, body, reply, outs).await,
             },
             Plan::Close(service) => {
@@ -503,7 +531,7 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                 return After::Abort;
             }
             Plan::File(file) => match fallbacks.pop() {
-                Some(then) if file.status == 404 => then.step(&x.request, &x.cx),
+                Some(fallback) if file.status == 404 => fall_back(x, fallback),
                 _ => return reply::file(x, body, file, outs.response_out).await,
             },
             Plan::Forward(attempts) => {
@@ -520,7 +548,7 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                         return reply::bytes(x, body, page, outs.response_out).await;
                     }
                     forward::Forwarded::Instead(Instead::Another) => match fallbacks.pop() {
-                        Some(then) => then.step(&x.request, &x.cx),
+                        Some(fallback) => fall_back(x, fallback),
                         None => break,
                     },
                 }
@@ -537,7 +565,6 @@ mod tests {
     use super::*;
     use crate::engine::{Engine, ListenerConfig};
     use arc_swap::ArcSwap;
-    use std::sync::Arc;
     use tandem_net::Socket;
     use tandem_telemetry::{Telemetry, event::Log};
     use tokio::runtime::{Builder, LocalOptions};

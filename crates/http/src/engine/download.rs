@@ -104,7 +104,7 @@ pub(super) struct Download<'d, 'x> {
     pub socket: &'d Socket,
     pub flow: &'d Flow<'d>,
     pub missing: bool,
-    /// The request may be repeated although it was answered, if its body is still there.
+    /// The request may be repeated although it was answered.
     pub again: bool,
     /// The connection to the client ends with this answer.
     pub is_last: bool,
@@ -150,10 +150,12 @@ impl Download<'_, '_> {
             return Err(Down::Marked(stage, cause));
         }
         let retried = |on: &Arc<[u16]>| on.contains(&status);
-        if self.upstream.retry_on.as_ref().is_some_and(retried) && self.again {
+        // Else a part of the body would be sent as the whole, or this answer be lost for nothing.
+        let replays = self.flow.replays.get();
+        if self.upstream.retry_on.as_ref().is_some_and(retried) && self.again && replays {
             return Err(Down::Failure(status));
         }
-        let missing = self.missing && status == 404;
+        let missing = self.missing && status == 404 && replays;
         let pages = self.x.pages(status).filter(|pages| {
             // An error of a node's own, of a site there for example, is one of ours.
             let ours = self.upstream.node && self.response.is_nodes_own(head);
@@ -193,7 +195,7 @@ impl Download<'_, '_> {
         let http2 = self.x.conn.client.is_http2();
         let chunk = unknown && self.x.request.head.minor() == 1 && !http2;
         let keep = reply::keep(self.x, self.flow.left.get(), unknown && !chunk && !http2);
-        let to_node = self.x.request.from_node;
+        let to_node = self.to_node();
         self.out.clear();
         let mut date = Vec::new();
         if !self.response.is_dated() {
@@ -237,6 +239,11 @@ impl Download<'_, '_> {
         rewrite::response(self.out, self.response, head, &returned);
         to.with_cookies(self.out);
         Some(to)
+    }
+
+    /// Whether words between nodes pass: of a node to a node. What else says them has no word among nodes.
+    fn to_node(&self) -> bool {
+        self.x.request.from_node && self.upstream.node
     }
 
     /// As [`final_head`](Self::final_head), of a CGI answer; returns also what its head is in HTTP.
@@ -287,7 +294,7 @@ impl Download<'_, '_> {
 
     async fn early_hints(&mut self, head: &[u8]) -> Result<(), Down> {
         self.out.clear();
-        let to_node = self.x.request.from_node;
+        let to_node = self.to_node();
         let returned = returned(to_node, Keep::Implied, None);
         rewrite::response(self.out, self.response, head, &returned);
         self.x.record.head_bytes += self.out.len() as u64;
@@ -554,7 +561,7 @@ impl Download<'_, '_> {
     async fn upgrade(&mut self, mut buf: Buf, length: usize) -> Result<Down, Down> {
         self.out.clear();
         let head = &buf.filled()[..length];
-        let to_node = self.x.request.from_node;
+        let to_node = self.to_node();
         rewrite::response(
             self.out,
             self.response,
@@ -574,6 +581,7 @@ impl Download<'_, '_> {
         self.flow.answering.set(true);
         self.send(b"", false, None).await?;
         buf.consume(length);
+        self.flow.tunnels.set(true);
         let (bytes, stopped) = tunnel::run(self.x, self.socket, buf, self.upstream.idle).await;
         self.x.record.bytes += bytes;
         self.x.record.end_by(stopped, Phase::Body);

@@ -62,12 +62,16 @@ pub(super) struct Flow<'a> {
     pub sent: Cell<u64>,
     /// What is left of the request's body; `Some(0)` when all of it was read.
     pub left: Cell<Option<u64>>,
+    /// What was read of the body can be sent again.
+    pub replays: Cell<bool>,
     /// The whole request was sent.
     pub uploaded: Cell<bool>,
     /// A byte of an answer came.
     pub heard: Cell<bool>,
     /// The client got a byte of the final answer, or may have.
     pub answering: Cell<bool>,
+    /// Both sides go on in another protocol.
+    pub tunnels: Cell<bool>,
     pub upload: Cell<Waits>,
     pub download: Cell<Waits>,
 }
@@ -128,9 +132,11 @@ pub(super) async fn exchange(
         clock: &conn.clock,
         sent: Cell::new(0),
         left: Cell::new(body.left()),
+        replays: Cell::new(body.can_replay()),
         uploaded: Cell::new(false),
         heard: Cell::new(false),
         answering: Cell::new(false),
+        tunnels: Cell::new(false),
         upload: Cell::new(Waits::Server),
         download: Cell::new(Waits::Server),
     };
@@ -313,7 +319,7 @@ async fn both(
             return Poll::Ready(End::Down(down));
         }
         // While it sends it is watched by reading.
-        if !uploading && gone(cx).is_ready() {
+        if !uploading && !flow.tunnels.get() && gone(cx).is_ready() {
             return Poll::Ready(End::Gone);
         }
         flow.clock.poll(cx).map(|_| End::Late)

@@ -54,7 +54,8 @@ impl Drop for Tries<'_> {
     }
 }
 
-/// Tries servers in turn and passes the first answer on. `missing`: a 404 is not passed on.
+/// Tries servers in turn and passes the first answer on. `missing`: a 404 is not passed on, if the request's body is still
+/// there for whoever is asked instead.
 pub(super) async fn forward(
     x: &mut Exchange<'_>,
     attempts: Box<dyn Attempts>,
@@ -151,10 +152,16 @@ async fn ended(
     done: Done,
     outs: &mut Outs<'_>,
 ) -> Forwarded {
-    tries.status = 0;
+    tries.status = match done {
+        Done::Refused(status, _) => status,
+        _ => 0,
+    };
+    let service = tries.attempts.service().clone();
+    // The server has no part in it any more, and may have others.
+    drop(tries);
     match done {
         Done::Refused(status, words) => {
-            let mut page = reply::page(status, words, tries.attempts.service());
+            let mut page = reply::page(status, words, &service);
             page.close = true;
             let by = match status {
                 408 => Stopped::ClientTimeout,
@@ -162,7 +169,6 @@ async fn ended(
             };
             x.record.end_by(by, Phase::Request);
             let after = reply::bytes(x, body, page, outs.response_out).await;
-            tries.status = x.record.status;
             Forwarded::Answered(after)
         }
         Done::Stopped(stopped, phase) => {
@@ -232,14 +238,24 @@ pub(super) async fn wait(
         Queue::Wait(limit) => limit,
     };
     let begun = Moment::now();
-    let place = pin!(poll_fn(|cx| attempts.poll_queue(cx)));
-    let gone = pin!(gone);
-    let waited = conn.clock.limit(limit, select(place, gone)).await;
+    let waited = {
+        let place = pin!(poll_fn(|cx| attempts.poll_queue(cx)));
+        let gone = pin!(gone);
+        let waited = conn.clock.limit(limit, select(place, gone)).await;
+        waited.map(|first| match first {
+            Either::Left((upstream, _)) => Some(upstream),
+            Either::Right(_) => None,
+        })
+    };
     *queued += begun.elapsed();
     match waited {
-        Ok(Either::Left((upstream, _))) => Wait::Over(upstream),
-        Ok(Either::Right(_)) => Wait::Gone,
-        Err(Elapsed) => Wait::Busy(Stopped::QueueTimeout),
+        Ok(Some(upstream)) => Wait::Over(upstream),
+        Ok(None) => Wait::Gone,
+        Err(Elapsed) => {
+            // Before the client is told, which may take it long to hear.
+            attempts.stop_waiting();
+            Wait::Busy(Stopped::QueueTimeout)
+        }
     }
 }
 

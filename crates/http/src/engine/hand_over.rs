@@ -162,6 +162,8 @@ pub(super) async fn go(
         let words = "the server handed the request over to something that is no path";
         return wrong(x, body, 502, words, outs).await;
     }
+    // What handed it over is none of the service that answers.
+    (x.record.server, x.record.first_byte) = (None, None);
     let (mut nothing, _) = Body::new(BodyLength::None, b"", &x.conn.shared().buffers);
     let now = x.cx.now;
     let empty = Cx::new(x.cx.worker, now);

@@ -328,7 +328,8 @@ fn broken(x: &mut Exchange<'_>, file: &FileBody, fault: Fault) -> After {
     // A file that is written again and again would fill the log.
     let shared = x.conn.shared();
     shared.broken.tell(shared, || {
-        let what = format!("{target} {what}: the connection was closed");
+        // Clients choose the path: no byte of it may end the line.
+        let what = format!("{target:?} {what}: the connection was closed");
         (file.service.to_string(), what)
     });
     x.record.end_by(Stopped::File, Phase::Body);

@@ -9,10 +9,8 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tandem_net::socket::Sight;
@@ -26,7 +24,7 @@ use super::connection::Conn;
 use super::forward::{self, Wait};
 use super::record::micros;
 use super::stream::{End, Moved, stream};
-use super::{Snapshot, pool};
+use super::{Snapshot, pool, tunnel};
 use crate::handler::{
     Attempts, Cause, Connection, Connections, Cx, Failure, Outcome, Stage, Upstream,
 };
@@ -190,7 +188,7 @@ impl Passing<'_> {
         }
     }
 
-    /// Both ways, until both have ended. A direction that breaks ends the other.
+    /// Both ways, until both have ended.
     async fn both(
         &self,
         server: &Socket,
@@ -210,27 +208,7 @@ impl Passing<'_> {
             }
             count(&self.down, n);
         });
-        let (mut upward, mut downward) = (pin!(upward), pin!(downward));
-        let (mut up, mut down) = (None, None);
-        poll_fn(|cx| {
-            if up.is_none()
-                && let Poll::Ready(end) = upward.as_mut().poll(cx)
-            {
-                up = Some(end);
-            }
-            if down.is_none()
-                && let Poll::Ready(end) = downward.as_mut().poll(cx)
-            {
-                down = Some(end);
-            }
-            match (up, down) {
-                (Some(up), Some(down)) => Poll::Ready(Ok((up, down))),
-                (Some(end @ Err(_)), None) => Poll::Ready(Ok((end, Ok(())))),
-                (None, Some(end @ Err(_))) => Poll::Ready(Ok((Ok(()), end))),
-                _ => clock.poll(cx).map(Err),
-            }
-        })
-        .await
+        tunnel::both(clock, upward, downward).await
     }
 }
 

@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future;
 use tandem_net::Socket;
 use tandem_telemetry::Stopped;
 
@@ -33,19 +34,16 @@ pub(super) async fn run(
     };
     conn.clock.allow(limit);
     let buffers = &conn.shared().buffers;
-    let both = future::join(
-        async {
-            write(server, x.behind, |n| progress(&up, n)).await?;
-            copy(&conn.client, server, buffers, |n| progress(&up, n)).await
-        },
-        async {
-            write(&conn.client, from_server.filled(), |n| progress(&down, n)).await?;
-            drop(from_server);
-            copy(server, &conn.client, buffers, |n| progress(&down, n)).await
-        },
-    );
-    let ended = late(&conn.clock, both).await;
-    let stopped = match ended {
+    let upward = async {
+        write(server, x.behind, |n| progress(&up, n)).await?;
+        copy(&conn.client, server, buffers, |n| progress(&up, n)).await
+    };
+    let downward = async {
+        write(&conn.client, from_server.filled(), |n| progress(&down, n)).await?;
+        drop(from_server);
+        copy(server, &conn.client, buffers, |n| progress(&down, n)).await
+    };
+    let stopped = match both(&conn.clock, upward, downward).await {
         Ok((Ok(()), Ok(()))) => Stopped::No,
         Ok(_) => Stopped::Client,
         Err(Elapsed) => Stopped::Idle,
@@ -53,12 +51,38 @@ pub(super) async fn run(
     (down.get(), stopped)
 }
 
-/// `future`, until the deadline that it moves itself.
-async fn late<F: Future>(clock: &Clock, future: F) -> Result<F::Output, Elapsed> {
-    let mut future = std::pin::pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        std::task::Poll::Ready(done) => std::task::Poll::Ready(Ok(done)),
-        std::task::Poll::Pending => clock.poll(cx).map(Err),
+/// What became of each direction; one that the other has ended is well.
+type Ends<E> = (Result<(), E>, Result<(), E>);
+
+/// Both ways, until both have ended, or the deadline that they move themselves. A direction that breaks ends the other:
+/// there is nobody any more to whom, or from whom, it could go on.
+pub(super) async fn both<E>(
+    clock: &Clock,
+    upward: impl Future<Output = Result<(), E>>,
+    downward: impl Future<Output = Result<(), E>>,
+) -> Result<Ends<E>, Elapsed> {
+    let (mut upward, mut downward) = (pin!(upward), pin!(downward));
+    let (mut up, mut down) = (None, None);
+    poll_fn(|cx| {
+        if up.is_none()
+            && let Poll::Ready(end) = upward.as_mut().poll(cx)
+        {
+            up = Some(end);
+        }
+        if down.is_none()
+            && let Poll::Ready(end) = downward.as_mut().poll(cx)
+        {
+            down = Some(end);
+        }
+        match (up.take(), down.take()) {
+            (Some(up), Some(down)) => Poll::Ready(Ok((up, down))),
+            (Some(end @ Err(_)), None) => Poll::Ready(Ok((end, Ok(())))),
+            (None, Some(end @ Err(_))) => Poll::Ready(Ok((Ok(()), end))),
+            ends => {
+                (up, down) = ends;
+                clock.poll(cx).map(Err)
+            }
+        }
     })
     .await
 }

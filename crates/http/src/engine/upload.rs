@@ -93,6 +93,7 @@ pub(super) async fn upload(
         }
         let piece = body.next(&conn.client).await.map_err(UploadError::Body)?;
         last = piece.last.is_some();
+        flow.replays.set(piece.is_kept);
         streams = may_stream && piece.data.len() >= PIECE;
         flow.clock.allow(pauses.server);
         flow.upload.set(Waits::Server);

@@ -241,6 +241,14 @@ const REFUSED: &[(&str, &Rule)] = &[
     ("GET /\u{e9} HTTP/1.1\r\nH\r\n", strictness::TARGET_BYTE),
     ("GET /a\0 HTTP/1.1\r\nH\r\n", strictness::REQUEST_LINE),
     ("GET /../a HTTP/1.1\r\nH\r\n", strictness::CLIMBS),
+    (
+        "GET /a/..;x/b HTTP/1.1\r\nH\r\n",
+        strictness::DOTS_PARAMETER,
+    ),
+    (
+        "GET /a/%2E%3b HTTP/1.1\r\nH\r\n",
+        strictness::DOTS_PARAMETER,
+    ),
     ("GET /a%00 HTTP/1.1\r\nH\r\n", strictness::PATH_NUL),
     ("GET /a%2 HTTP/1.1\r\nH\r\n", strictness::ESCAPE),
     ("GET / HTTP/2.0\r\nH\r\n", strictness::VERSION),

@@ -97,6 +97,15 @@ mod tests {
         );
         let head = "GET /\\evil.example HTTP/1.1\r\nHost: a\r\n\r\n";
         assert_eq!(location("{uri}", head).as_deref(), Some("/%5Cevil.example"));
+        let head = "GET /x?to=//evil.example/y HTTP/1.1\r\nHost: a\r\n\r\n";
+        for (to, expected) in [
+            ("/{arg:to}", "/evil.example/y"),
+            ("/{header:none}{arg:to}", "/evil.example/y"),
+            ("/a/{arg:to}", "/a///evil.example/y"),
+            ("http://b{arg:to}", "http://b//evil.example/y"),
+        ] {
+            assert_eq!(location(to, head).as_deref(), Some(expected), "{to}");
+        }
     }
 
     #[test]

@@ -189,10 +189,10 @@ impl Ready {
                     value.clear();
                     values.append(variable, &mut value);
                     let slashes = value.iter().take_while(|&&b| b == b'/').count();
-                    let skip = if out.is_empty() {
-                        slashes.saturating_sub(1)
-                    } else {
-                        0
+                    let skip = match &out[..] {
+                        b"" => slashes.saturating_sub(1),
+                        b"/" => slashes,
+                        _ => 0,
                     };
                     escape(out, &value[skip..], |b| b.is_ascii_graphic() && b != b'\\');
                 }

@@ -212,3 +212,14 @@ fn a_server_that_did_not_answer_in_time_is_not_asked_again_unless_tries_have_a_t
         why = Some(&late);
     }
 }
+
+#[test]
+fn a_client_that_leaves_says_nothing_of_its_server() {
+    let pool = counting(3);
+    for status in [500, 0, 503, 0] {
+        answered(&pool, status);
+        assert_eq!(pool.servers()[0].state(), State::Up);
+    }
+    answered(&pool, 500);
+    assert_eq!(pool.servers()[0].state(), State::Down);
+}

@@ -242,3 +242,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_has_waited_for_too_long_keeps_no_place_while_it_is_told() {
+    let pool = queued(&[small("a", 1, 1)], 10);
+    let mut first = attempts(&pool);
+    assert!(first.next(None).is_some());
+    let (mut second, mut third) = (waiting(&pool), waiting(&pool));
+    second.stop_waiting();
+    drop(first);
+    assert_eq!(got(&mut second), Poll::Ready(None));
+    assert_eq!(got(&mut third), Poll::Ready(Some("a".into())));
+    assert_eq!(pool.waits.late.load(Relaxed), 1);
+}

@@ -192,3 +192,27 @@ async fn checks_follow_an_update() {
         () = test => {}
     }
 }
+
+#[test]
+fn of_thousands_of_addresses_that_came_and_went_nothing_is_kept() {
+    let named = Member {
+        place: Place::Server(Address::tcp("shop.example", 80)),
+        ..member("a", 1)
+    };
+    let telemetry = telemetry();
+    let pool = Pool::new(&plan(&[named]), &Instances::new(), &telemetry);
+    for round in 0..7_u32 {
+        let name = pool.members().names().remove(0);
+        let found = (0..1_000).map(|i| {
+            let ip = (0x0a00_0000 + round * 1_000 + i).to_be_bytes();
+            SocketAddr::new(ip.into(), 80)
+        });
+        pool.members().looked_up(vec![(name, Ok(found.collect()))]);
+        pool.reconcile();
+    }
+    let controls = telemetry.registry.controls();
+    assert!(controls.len() < 4_096 + 1_000, "{}", controls.len());
+    for server in &*pool.servers() {
+        assert!(controls.contains(&format!("shop/{}", server.key.name)));
+    }
+}

@@ -109,6 +109,8 @@ struct Frames {
     left: usize,
     /// In a header block that goes on in the next frame.
     open: bool,
+    /// What was begun before has come to its end in what was read last.
+    ended: bool,
 }
 
 impl Frames {
@@ -122,6 +124,7 @@ impl Frames {
     fn follow(&mut self, mut bytes: &[u8], spend: impl Fn(u64)) -> usize {
         let mut data = 0;
         let skip = bytes.len().min(PREFACE - self.preface);
+        self.ended = skip > 0;
         self.preface += skip;
         bytes = &bytes[skip..];
         while !bytes.is_empty() {
@@ -145,6 +148,7 @@ impl Frames {
             }
             if self.left == 0 {
                 self.have = 0;
+                self.ended |= !self.open;
             }
         }
         data
@@ -218,6 +222,8 @@ impl AsyncRead for Guarded {
                 account.begun.set(Some(Instant::now()));
                 account.wake();
             }
+            // It is another one: who sends much, one after the other, owes none of them for long.
+            (true, Some(_)) if frames.ended => account.begun.set(Some(Instant::now())),
             (false, Some(_)) => account.begun.set(None),
             _ => {}
         }
@@ -257,5 +263,50 @@ impl AsyncWrite for Guarded {
         ready!(self.wire.poll_send(cx))?;
         self.wire.finish();
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    /// A header block of one byte, and what follows in it.
+    const HEADERS: &[u8] = &[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
+    const CONTINUATION: &[u8] = &[0, 0, 1, 9, 0, 0, 0, 0, 1, 0x82];
+
+    #[tokio::test]
+    async fn a_head_has_its_time_from_where_it_begins() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let wire = Wire::new(tandem_net::Socket::new(ours.into()).unwrap());
+        let (mut guarded, account) = Guarded::new(Rc::new(wire));
+        let mut owes_after = async |bytes: &[u8]| {
+            theirs.write_all(bytes).unwrap();
+            let (mut room, mut read) = ([0; 256], 0);
+            while read < bytes.len() {
+                let mut buf = ReadBuf::new(&mut room);
+                let mut guarded = Pin::new(&mut guarded);
+                poll_fn(|cx| guarded.as_mut().poll_read(cx, &mut buf))
+                    .await
+                    .unwrap();
+                read += buf.filled().len();
+            }
+            account.owes_since()
+        };
+        let first = owes_after(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0").await;
+        assert!(first.is_some());
+        // It has come, and the beginning of the next.
+        let second = owes_after(&[&SETTINGS[3..], &SETTINGS[..3]].concat()).await;
+        assert!(second > first);
+        assert_eq!(owes_after(&SETTINGS[3..]).await, None);
+        // One that goes on in frame after frame has begun once.
+        let block = owes_after(HEADERS).await;
+        assert!(block.is_some());
+        assert_eq!(owes_after(CONTINUATION).await, block);
+        assert_eq!(owes_after(&CONTINUATION[..5]).await, block);
     }
 }
