@@ -23,6 +23,8 @@ pub const AGENT: &str = "agent";
 pub struct ToReplica {
     pub group: GroupId,
     pub target: NodeId,
+    /// So many entries it has acknowledged to this leader; 0 where nobody leads.
+    pub acknowledged: u64,
     pub request: RaftRequest,
 }
 

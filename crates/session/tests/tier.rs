@@ -247,6 +247,61 @@ async fn a_node_that_lost_its_state_joins_as_a_new_one_and_becomes_full() {
     }
 }
 
+/// Copies a directory without what it has within.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_disk_went_back_to_what_it_was_is_told_so_and_joins_as_a_new_one() {
+    let mut tier = Tier::started(3).await;
+    let agent = tier.agent();
+    assert_eq!(set(&agent, "before", "v").await, Reply::Stored);
+    tier.full().await;
+    let leader = tier.led().await;
+    let (other, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    let state = tier.options(other).state;
+    let old = state.with_extension("old");
+    tier.crash(other).await;
+    copy(&state, &old);
+    tier.start(other).await;
+    for i in 0..100 {
+        assert_eq!(set(&agent, &format!("k{i}"), "v").await, Reply::Stored);
+    }
+    tier.full().await;
+    // It has acknowledged them all, and its disk forgets them: a repair after an error, an old copy that is put back.
+    tier.crash(other).await;
+    tier.wipe(other);
+    copy(&old, &state);
+    tier.start(other).await;
+    // Also where nothing is written, and before anybody says that all is well.
+    let told = |tier: &Tier, words: &str| {
+        tier.events(other)
+            .iter()
+            .any(|e| e.contains(words))
+            .then_some(())
+    };
+    until("it is told", || told(&tier, "what was here is lost")).await;
+    until("it joins", || told(&tier, "joins as a new replica")).await;
+    tier.full().await;
+    for gone in [third, leader] {
+        tier.crash(gone).await;
+        for i in 0..100 {
+            let key = format!("k{i}");
+            assert_eq!(value(&agent, &key).await.as_deref(), Some("v"), "{key}");
+        }
+        assert_eq!(set(&agent, "after", "v").await, Reply::Stored);
+        tier.start(gone).await;
+        tier.full().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_two_of_three_gone_the_tier_refuses_and_comes_back() {
     let mut tier = Tier::started(3).await;

@@ -236,7 +236,7 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     // Only now, so that a stranger cannot ask what a node does.
     if !known(&transcript.purpose) {
         let why = format!(
-            "node {server} runs without a part in this ({:?}); if its file gives it one, restart it: a reload does not do that",
+            "node {server} has no part in this now ({:?}): it has stopped, as the log there says why, or its file gives it one only since it was started, and a restart of it is needed",
             transcript.purpose
         );
         return Err(refuse(stream, &why).await);

@@ -185,7 +185,7 @@ async fn another_purpose_or_another_node_than_expected_is_refused_in_words() {
         (
             "b",
             "raft",
-            "runs without a part in this (\"raft\"); if its file gives it one, restart it",
+            "has no part in this now (\"raft\"): it has stopped, as the log there says why, or",
         ),
         ("c", "echo", "this is node b"),
     ] {

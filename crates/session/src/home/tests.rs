@@ -344,33 +344,22 @@ fn a_log_that_was_cut_anywhere_is_a_lost_state_also_where_a_record_ends() {
 }
 
 #[test]
-fn what_was_written_before_there_was_a_mark_is_taken_as_it_is() {
-    crate::sim::alone(async {
-        let scratch = Scratch::new();
-        let home = scratch.open(false, "boot");
-        let id = home.id;
-        fill(&home, 0..3).await;
-        drop(home);
-        fs::remove_file(scratch.0.join("end")).unwrap();
-        let home = scratch.open(false, "boot");
-        assert_eq!((home.id, home.lost.clone()), (id, None));
-        fill(&home, 3..4).await;
-        drop(home);
-        let copy = damaged(&scratch, |bytes| bytes.truncate(bytes.len() - 1));
-        assert!(copy.open(false, "boot").lost.is_some());
-    });
-}
-
-#[test]
 fn a_part_of_the_state_that_is_missing_is_a_lost_state() {
     crate::sim::alone(async {
-        for missing in [IDENTITY, "vote", "newest"] {
-            let scratch = Scratch::new();
-            let home = scratch.open(false, "boot");
-            fill(&home, 0..3).await;
-            drop(home);
-            fs::remove_file(scratch.0.join(missing)).unwrap();
-            assert!(scratch.open(false, "boot").lost.is_some(), "{missing}");
+        for missing in [IDENTITY, "vote", "newest", "end"] {
+            for empty in [false, true] {
+                let scratch = Scratch::new();
+                let home = scratch.open(false, "boot");
+                fill(&home, 0..3).await;
+                drop(home);
+                let path = scratch.0.join(missing);
+                if empty {
+                    fs::write(path, "").unwrap();
+                } else {
+                    fs::remove_file(path).unwrap();
+                }
+                assert!(scratch.open(false, "boot").lost.is_some(), "{missing}");
+            }
         }
     });
 }

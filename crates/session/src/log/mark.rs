@@ -9,7 +9,8 @@
 //! slot   count u64   entries u64   crc32 of the two u32
 //! ```
 //!
-//! It is never ahead of the log: it is written after an append, with `durable` after that is on the disk, and before
+//! A log has one from its beginning, so that its loss is seen as that of the log is. It is never ahead of the log: it is
+//! written after an append, with `durable` after that is on the disk, and before
 //! something is cut off. It need not be on the disk itself: an older one says less, and nothing that is wrong.
 
 use std::fs::{File, OpenOptions};
@@ -17,6 +18,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::files::sync_directory;
 use super::sync::sync_data;
 use crate::types::invalid;
 
@@ -33,13 +35,32 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Opens the file in `directory`, or makes it. One that cannot be read is an error of the kind
+    /// Makes the file in `directory`, of a log in which nothing is yet.
+    pub fn begin(directory: &Path, durable: bool) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true);
+        let mut mark = Self {
+            file: file.open(directory.join(NAME))?,
+            count: 0,
+            entries: 0,
+        };
+        mark.write(0)?;
+        if durable {
+            sync_data(&mark.file)?;
+            sync_directory(directory)?;
+        }
+        Ok(())
+    }
+
+    /// Opens the file in `directory`. One that is not there or cannot be read is an error of the kind
     /// [`io::ErrorKind::InvalidData`].
     pub fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join(NAME);
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true);
-        let file = file.truncate(false).open(&path)?;
+        let lost = |how: &str| invalid(&format!("{} is {how}", path.display()));
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(lost("missing")),
+            opened => opened?,
+        };
         let mut bytes = [0; SECTOR as usize + SLOT];
         let mut length = 0;
         while let more @ 1.. = file.read_at(&mut bytes[length..], length as u64)? {
@@ -47,11 +68,7 @@ impl Mark {
         }
         let slots = [&bytes[..SLOT], &bytes[SECTOR as usize..]];
         let newest = slots.into_iter().filter_map(read).max();
-        // One that was only just made says nothing.
-        if newest.is_none() && bytes.iter().any(|b| *b != 0) {
-            return Err(invalid(&format!("{} is corrupted", path.display())));
-        }
-        let (count, entries) = newest.unwrap_or_default();
+        let (count, entries) = newest.ok_or_else(|| lost("corrupted"))?;
         Ok(Self {
             file,
             count,
@@ -69,6 +86,10 @@ impl Mark {
         if entries == self.entries {
             return Ok(());
         }
+        self.write(entries)
+    }
+
+    fn write(&mut self, entries: u64) -> io::Result<()> {
         let count = self.count + 1;
         let mut slot = [0; SLOT];
         slot[..8].copy_from_slice(&count.to_be_bytes());
@@ -104,18 +125,22 @@ mod tests {
     fn it_says_what_was_said_last_and_a_torn_write_leaves_what_was_said_before() {
         let directory = std::env::temp_dir().join(format!("tandem-mark-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
+        let lost = || Mark::open(&directory).err().map(|error| error.kind());
+        assert_eq!(lost(), Some(io::ErrorKind::InvalidData));
+        Mark::begin(&directory, true).unwrap();
         assert_eq!(Mark::open(&directory).unwrap().entries(), 0);
         let mut mark = Mark::open(&directory).unwrap();
         for entries in [3, 7, 5] {
             mark.set(entries).unwrap();
             assert_eq!(Mark::open(&directory).unwrap().entries(), entries);
         }
-        // The third was written to the second slot.
-        mark.file.write_all_at(b"torn", SECTOR).unwrap();
-        assert_eq!(Mark::open(&directory).unwrap().entries(), 7);
+        // The last was written to the first slot.
         mark.file.write_all_at(b"torn", 0).unwrap();
-        let error = Mark::open(&directory).err().map(|error| error.kind());
-        assert_eq!(error, Some(io::ErrorKind::InvalidData));
+        assert_eq!(Mark::open(&directory).unwrap().entries(), 7);
+        mark.file.write_all_at(b"torn", SECTOR).unwrap();
+        assert_eq!(lost(), Some(io::ErrorKind::InvalidData));
+        mark.file.set_len(0).unwrap();
+        assert_eq!(lost(), Some(io::ErrorKind::InvalidData));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

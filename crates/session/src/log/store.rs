@@ -56,11 +56,14 @@ struct Inner {
     segment: u64,
     /// A flush that was begun, and says then how far the log was written, is over before the directory is another's.
     hold: Option<Hold>,
+    /// It lacks what was acknowledged, and nothing is added to it any more.
+    is_lost: bool,
 }
 
 impl LogStore {
     /// Makes a log in which nothing is yet, where there is none.
     pub fn begin(directory: &Path, durable: bool) -> io::Result<()> {
+        Mark::begin(directory, durable)?;
         files::write(&directory.join(NEWEST), &None::<u64>, durable)
     }
 
@@ -83,6 +86,7 @@ impl LogStore {
             flusher: durable.then(Flusher::start).transpose()?,
             segment: SEGMENT,
             hold: None,
+            is_lost: false,
         };
         inner.load()?;
         if inner.vote.is_none() && inner.last.is_some() {
@@ -122,6 +126,19 @@ impl LogStore {
             seen(entry.ok_or_else(|| invalid("an entry of the log is missing"))?);
         }
         Ok(())
+    }
+
+    /// The vote, and how many entries the log has had: the index behind the last.
+    pub fn extent(&self) -> (Option<Vote>, u64) {
+        let inner = self.lock();
+        (inner.vote, inner.last.map_or(0, |last| last.index() + 1))
+    }
+
+    /// Says that so many entries were in the log, and more than are: whoever opens it finds that it is lost.
+    pub fn is_lost(&self, entries: u64) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.is_lost = true;
+        inner.mark.set_for_good(entries)
     }
 
     /// Bytes of entries that are held in memory.
@@ -287,7 +304,16 @@ impl Inner {
         Ok(())
     }
 
+    /// What was said to be lost stays so.
+    fn must_not_be_lost(&self) -> io::Result<()> {
+        if self.is_lost {
+            return Err(invalid("the log lacks what was acknowledged"));
+        }
+        Ok(())
+    }
+
     fn append(&mut self, entries: impl Iterator<Item = Entry>) -> io::Result<()> {
+        self.must_not_be_lost()?;
         let mut records = Records::default();
         let mut first = None;
         let mut added = Vec::new();
@@ -323,6 +349,7 @@ impl Inner {
 
     /// What was appended up to here is in the log for good, unless it was taken out again meanwhile.
     fn is_written(&mut self, entries: u64) -> io::Result<()> {
+        self.must_not_be_lost()?;
         let behind = self.last.map_or(0, |last| last.index() + 1);
         self.mark.set(entries.min(behind))
     }
@@ -345,6 +372,7 @@ impl Inner {
     }
 
     fn truncate(&mut self, from: u64) -> io::Result<()> {
+        self.must_not_be_lost()?;
         let kept = from.min(self.mark.entries());
         if self.flusher.is_some() {
             self.mark.set_for_good(kept)?;

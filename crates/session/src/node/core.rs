@@ -8,6 +8,7 @@ use openraft::{Config, SnapshotPolicy};
 use tandem_telemetry::Telemetry;
 use tokio::sync::{Notify, watch};
 
+use super::acknowledged::Acknowledged;
 use super::clients::Clients;
 use super::failover::run as watch_leader;
 use super::guard::Guard;
@@ -85,7 +86,10 @@ impl Core {
         let raft = Raft::new(
             home.id,
             Arc::new(config),
-            Networks(peers.clone()),
+            Networks {
+                peers: peers.clone(),
+                acknowledged: Acknowledged::default(),
+            },
             log.clone(),
             machine,
         )
@@ -112,6 +116,8 @@ impl Core {
         let replicas = Arc::new(Replicas {
             id: home.id,
             raft: raft.clone(),
+            log: log.clone(),
+            events: events.clone(),
             view: view.clone(),
             directory: home.directory.clone(),
             votes_from,

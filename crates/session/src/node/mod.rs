@@ -3,6 +3,7 @@
 //! All of it runs on one thread of its own, so that an operation goes through it without being handed from core to
 //! core; only snapshots are written and read elsewhere.
 
+mod acknowledged;
 mod awake;
 mod clients;
 mod core;

@@ -16,6 +16,7 @@ use openraft::raft::{
 };
 use openraft::storage::Snapshot;
 
+use super::acknowledged::Acknowledged;
 use crate::peers::{GROUP, Peers};
 use crate::rt::{Instant, Link, random, sleep};
 use crate::snapshot::SnapshotFile;
@@ -38,11 +39,15 @@ const PIECE_BYTES: usize = 128 * 1024;
 const BREATHING: u32 = 2;
 
 /// Makes the calls' links.
-pub struct Networks(pub Arc<Peers>);
+pub struct Networks {
+    pub peers: Arc<Peers>,
+    pub acknowledged: Acknowledged,
+}
 
 /// Calls to one replica. Entries, heartbeats and snapshots each have a link of their own: none waits behind another.
 pub struct Network {
     peers: Arc<Peers>,
+    acknowledged: Acknowledged,
     target: NodeId,
     member: Member,
     link: Option<(SocketAddr, Link)>,
@@ -53,7 +58,8 @@ impl RaftNetworkFactory<Types> for Networks {
 
     async fn new_client(&mut self, target: NodeId, member: &Member) -> Network {
         Network {
-            peers: self.0.clone(),
+            peers: self.peers.clone(),
+            acknowledged: self.acknowledged.clone(),
             target,
             member: member.clone(),
             link: None,
@@ -67,9 +73,20 @@ impl Network {
         request: RaftRequest,
         limit: Duration,
     ) -> Result<RaftReply, RPCError<Types>> {
+        self.call_who_has(0, request, limit).await
+    }
+
+    /// Asks a replica that has acknowledged so many entries.
+    async fn call_who_has(
+        &mut self,
+        acknowledged: u64,
+        request: RaftRequest,
+        limit: Duration,
+    ) -> Result<RaftReply, RPCError<Types>> {
         let message = ToReplica {
             group: GROUP,
             target: self.target,
+            acknowledged,
             request,
         };
         let body = encode(&message).map_err(|error| unreachable(&error))?;
@@ -171,8 +188,24 @@ impl RaftNetworkV2<Types> for Network {
         rpc: AppendEntriesRequest<Types>,
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        match self.call(RaftRequest::Append(rpc), APPEND).await? {
-            RaftReply::Append(response) => Ok(response),
+        let (vote, last) = (rpc.vote, rpc.entries.last().map(RaftEntry::log_id));
+        let behind = last.or(rpc.prev_log_id).map_or(0, |last| last.index() + 1);
+        let before = self.acknowledged.by(self.target, &vote);
+        let request = RaftRequest::Append(rpc);
+        match self.call_who_has(before, request, APPEND).await? {
+            RaftReply::Append(response) => {
+                let has = match &response {
+                    AppendEntriesResponse::Success => behind,
+                    AppendEntriesResponse::PartialSuccess(matching) => {
+                        matching.map_or(0, |matching| matching.index() + 1)
+                    }
+                    _ => 0,
+                };
+                if has > 0 {
+                    self.acknowledged.heard(self.target, &vote, has);
+                }
+                Ok(response)
+            }
             _ => Err(unexpected()),
         }
     }

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use openraft::raft::AppendEntriesResponse;
 use openraft::storage::Snapshot;
+use tandem_telemetry::Events;
 
 use super::Raft;
+use super::acknowledged::is_lost;
 use super::view::ClusterView;
+use crate::log::LogStore;
 use crate::peers::GROUP;
 use crate::rt::{Instant, random};
 use crate::snapshot::{self, SnapshotFile};
@@ -20,6 +23,8 @@ use crate::wire::{RaftReply, RaftRequest, SnapshotPiece, ToReplica};
 pub struct Replicas {
     pub id: NodeId,
     pub raft: Raft,
+    pub log: LogStore,
+    pub events: Events,
     pub view: ClusterView,
     pub directory: PathBuf,
     /// Before this it votes for nobody: before it was started anew it may have promised a leader not to, for as long
@@ -53,6 +58,11 @@ impl Replicas {
             );
         }
         let not_here = |error: &dyn std::fmt::Display| RaftReply::NotHere(error.to_string());
+        if let RaftRequest::Append(rpc) = &message.request
+            && is_lost(message.acknowledged, &rpc.vote, self.log.extent())
+        {
+            return not_here(&self.lose(message.acknowledged).await);
+        }
         match message.request {
             RaftRequest::Append(rpc) => match self.raft.append_entries(rpc).await {
                 Ok(response) => {
@@ -82,6 +92,26 @@ impl Replicas {
             // Boxed: it is rare, and would make the future of every append as large as itself.
             RaftRequest::Snapshot(piece) => Box::pin(self.take(piece)).await,
         }
+    }
+
+    /// Ends as who it was: it has forgotten what it had acknowledged. What it says to whoever asked it.
+    async fn lose(&self, acknowledged: u64) -> String {
+        let (_, entries) = self.log.extent();
+        let why = format!(
+            "the log of this replica has {entries} entries, and it had acknowledged {acknowledged}"
+        );
+        match self.log.is_lost(acknowledged) {
+            Ok(()) => {
+                let subject = format!("sessions/{}", self.view.name());
+                let what = format!("{why}: what was here is lost");
+                self.events.error(subject, what);
+                // It is started again, and finds that.
+                let _ = self.raft.shutdown().await;
+            }
+            // A disk that takes nothing: it says so again when it is asked again.
+            Err(error) => return format!("{why}, which could not be written down: {error}"),
+        }
+        why
     }
 
     async fn take(&self, piece: SnapshotPiece) -> RaftReply {
