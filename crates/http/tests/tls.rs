@@ -447,3 +447,71 @@ fn a_tunnel_goes_on_to_a_client_that_has_no_more_to_say() {
         assert_eq!(rest, "all of it");
     });
 }
+
+#[test]
+fn a_client_that_takes_no_hints_and_breaks_its_request_is_cut_off() {
+    run(async {
+        let ca = Authority::new("hints");
+        let path = ca.sign("1.pem", &["a.example"]);
+        // More hints than a Unix socket takes of one side.
+        let (told, tell) = tokio::sync::oneshot::channel();
+        let told = std::cell::RefCell::new(Some(told));
+        let server = common::origin(move |mut stream, _| {
+            let told = told.borrow_mut().take();
+            async move {
+                use tokio::io::AsyncReadExt as _;
+                common::read_head(&mut stream).await;
+                let hint = format!("HTTP/1.1 103 Hints\r\nLink: {}\r\n\r\n", "x".repeat(15_000));
+                for _ in 0..16 {
+                    stream.write_all(hint.as_bytes()).await.unwrap();
+                }
+                let _ = told.unwrap().send(());
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+        })
+        .await;
+        let forward = forward_to(vec![upstream(server)], &Heard::default());
+        let rig = Rig::new(config(handler(|_| unreachable!())));
+        let at = ca.dir.join("socket");
+        let address = tandem_model::Address::Unix(at.to_str().unwrap().into());
+        let mut bound = tandem_net::listen::bind(&address, 1).unwrap();
+        let tls = with_tls(&certs(&[path]), config(forward));
+        let tls = Arc::new(arc_swap::ArcSwap::from_pointee(tls));
+        let socket = bound[0].sockets.remove(0);
+        let _listening = rig.engine.listen(socket, tls).unwrap();
+        let (go, wait) = std::sync::mpsc::channel();
+        let (say, mut said) = tokio::sync::mpsc::channel(1);
+        let client = ca.client();
+        let talk = move || {
+            let name = ServerName::try_from("a.example").unwrap();
+            let tls = ClientConnection::new(client, name).unwrap();
+            let stream = std::os::unix::net::UnixStream::connect(at).unwrap();
+            let mut stream = StreamOwned::new(tls, stream);
+            let post = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+            stream.write_all(post).unwrap();
+            wait.recv().unwrap();
+            stream.write_all(b"no size\r\n").unwrap();
+            say.blocking_send(()).unwrap();
+            wait.recv().unwrap();
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest);
+            String::from_utf8(rest).unwrap()
+        };
+        let talk = tokio::task::spawn_blocking(talk);
+        tell.await.unwrap();
+        // The engine has its turns until nothing more can be sent, and then until it has heard what is wrong.
+        let turns = async || {
+            for _ in 0..20_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        turns().await;
+        go.send(()).unwrap();
+        said.recv().await.unwrap();
+        turns().await;
+        go.send(()).unwrap();
+        let answers = talk.await.unwrap();
+        assert!(!answers.contains(" 400 "), "in the middle of a hint");
+        assert_eq!(rig.telemetry.counters.totals().panics, 0);
+    });
+}

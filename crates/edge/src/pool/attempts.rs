@@ -229,8 +229,8 @@ impl Attempts for PoolAttempts {
             tried: self.tried.clone(),
         };
         let settings = &self.settings.spread.queue;
-        let view = self.pool.view.load();
-        let waiter = self.pool.queue.enter(wish, settings.max as usize, &view);
+        let Pool { queue, view, .. } = &*self.pool;
+        let waiter = queue.enter(wish, settings.max as usize, || view.load());
         match waiter {
             Some(waiter) => {
                 self.waiter = Some((waiter, Instant::now()));

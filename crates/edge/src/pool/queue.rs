@@ -5,6 +5,7 @@
 //! order of all (`SeqCst`): of the two at least one sees the other, so that no place stays free while someone waits.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -59,8 +60,14 @@ impl Queue {
         self.waiting.load(SeqCst) as u64
     }
 
-    /// Stands in line behind all others. `None` when more than `max` would wait; not when there is a place at once.
-    pub(crate) fn enter(&self, wish: Wish, max: usize, view: &View) -> Option<Arc<Waiter>> {
+    /// Stands in line behind all others. `None` when more than `max` would wait; not when there is a place at once. `view`
+    /// is asked for when it is counted: of servers that change meanwhile either it hears, or whoever changes them of it.
+    pub(crate) fn enter<V: Deref<Target = Arc<View>>>(
+        &self,
+        wish: Wish,
+        max: usize,
+        view: impl FnOnce() -> V,
+    ) -> Option<Arc<Waiter>> {
         let waiter = Arc::new(Waiter {
             wish,
             state: Mutex::new(State::Waits(None)),
@@ -68,7 +75,7 @@ impl Queue {
         let mut line = self.line();
         line.push_back(waiter.clone());
         self.waiting.store(line.len(), SeqCst);
-        self.serve_locked(&mut line, view);
+        self.serve_locked(&mut line, &view());
         if line.len() > max && waiter.waits() {
             // It is the last one.
             line.pop_back();

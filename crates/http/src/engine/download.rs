@@ -298,7 +298,11 @@ impl Download<'_, '_> {
         let returned = returned(to_node, Keep::Implied, None);
         rewrite::response(self.out, self.response, head, &returned);
         self.x.record.head_bytes += self.out.len() as u64;
-        self.send(b"", false, None).await
+        // As long as a part of them may be sent and not the rest, nothing else can be said to the client.
+        self.flow.answering.set(true);
+        let sent = self.send(b"", false, None).await;
+        self.flow.answering.set(false);
+        sent
     }
 
     /// Passes the body on. `true` when it ended where its framing says and nothing follows: the connection can be used

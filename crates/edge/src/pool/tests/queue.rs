@@ -255,3 +255,22 @@ fn who_has_waited_for_too_long_keeps_no_place_while_it_is_told() {
     assert_eq!(got(&mut third), Poll::Ready(Some("a".into())));
     assert_eq!(pool.waits.late.load(Relaxed), 1);
 }
+
+#[test]
+fn who_enters_is_counted_before_it_looks() {
+    let pool = queued(&[small("a", 1, 1)], 10);
+    let mut first = attempts(&pool);
+    assert!(first.next(None).is_some());
+    let wish = super::super::queue::Wish {
+        only: None,
+        strict: false,
+        key: None,
+        tried: Vec::new(),
+    };
+    let waiter = pool.queue.enter(wish, 10, || {
+        // Whoever takes servers away now sees that somebody waits for one.
+        assert!(!pool.queue.is_empty());
+        pool.view.load()
+    });
+    assert!(waiter.is_some());
+}
