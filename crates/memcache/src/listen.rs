@@ -31,7 +31,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Accepts connections and gives them to `each`, until `shutdown` becomes true or its sender is gone.
 ///
-/// Over the maximum of `stats` a client is told so and hung up on. An error of `accept` never ends the loop:
+/// Over the maximum of `stats` a client is told so and hung up on; `events` are told once until one is let in again. An error of `accept` never ends the loop:
 /// those of one connection are skipped, those of the process (no descriptors, no memory) make it pause, and are
 /// told to `events` once until it works again.
 pub async fn accept<L: Listener>(
@@ -41,7 +41,7 @@ pub async fn accept<L: Listener>(
     mut shutdown: watch::Receiver<bool>,
     mut each: impl FnMut(L::Stream, Admitted),
 ) {
-    let mut paused = false;
+    let (mut paused, mut full) = (false, false);
     let stopped = async {
         // An error means that nobody is left who could stop us: stop.
         let _ = shutdown.wait_for(|stop| *stop).await;
@@ -56,10 +56,20 @@ pub async fn accept<L: Listener>(
         match accepted {
             Ok((stream, peer)) => {
                 paused = false;
-                match stats.admit(peer) {
-                    Some(admitted) => each(stream, admitted),
-                    None => L::turn_away(stream),
-                }
+                let Some(admitted) = stats.admit(peer) else {
+                    if let (false, Some(events)) = (full, events) {
+                        let most = stats.max_connections();
+                        let what = format!(
+                            "has {most} clients, the most it takes: others are told so and sent away"
+                        );
+                        events.warning(listener.name(), what);
+                    }
+                    full = true;
+                    L::turn_away(stream);
+                    continue;
+                };
+                full = false;
+                each(stream, admitted);
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -201,6 +201,11 @@ impl ServerStats {
         self.open.load(Relaxed)
     }
 
+    /// How many connections are taken at once.
+    pub fn max_connections(&self) -> usize {
+        self.max_connections
+    }
+
     /// Connections turned away because there were too many.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Relaxed)

@@ -94,7 +94,12 @@ fn one_connection_too_many_is_told_so_and_a_freed_place_is_taken() {
             rest(&mut third).await,
             "ERROR Too many open connections\r\n"
         );
-        assert_eq!(server.stats.rejected(), 1);
+        let mut another = TcpStream::connect(server.address).await.unwrap();
+        rest(&mut another).await;
+        assert_eq!(server.stats.rejected(), 2);
+        let told = server.events.last(10);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].what.starts_with("has 2 clients, the most it takes"));
         first.write_all(b"quit\r\n").await.unwrap();
         assert_eq!(rest(&mut first).await, "");
         let counted = async {

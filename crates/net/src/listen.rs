@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tandem_model::Address;
 
 /// Connections the kernel holds until a worker takes them; the kernel itself caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// A bound place: one listening socket for each worker.
 #[derive(Debug)]

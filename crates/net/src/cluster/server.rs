@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Kind};
 use super::hello::{self, ClusterKey, HelloError};
+use crate::listen::BACKLOG;
 use crate::near::settle;
 
 /// A peer has this long to finish its hello.
@@ -100,6 +101,7 @@ impl ClusterServer {
         events: Events,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
+        SockRef::from(&listener).listen(BACKLOG)?;
         Ok(Self::on(listener, name, key, events))
     }
 

@@ -254,3 +254,17 @@ async fn a_request_ends_at_its_deadline_and_says_that_it_may_have_been_sent() {
     let error = held.await.unwrap_err();
     assert!(error.may_have_been_sent(), "{error}");
 }
+
+#[tokio::test]
+async fn who_comes_with_many_others_need_not_come_twice() {
+    let events = Events::new("b", Log::Silent);
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = ClusterServer::bind(any, "b", ClusterKey::new(b"secret"), events);
+    let server = server.await.unwrap();
+    let address = server.local_addr().unwrap();
+    // Nobody takes them. One for which there is no place is tried again after a second.
+    let soon = Duration::from_millis(500);
+    let come = |_| std::net::TcpStream::connect_timeout(&address, soon);
+    let all: Result<Vec<_>, _> = (0..300).map(come).collect();
+    assert_eq!(all.unwrap().len(), 300);
+}

@@ -461,9 +461,6 @@ impl AgentKeyspace {
             .leader
             .map_or_else(|| "none".into(), |member| member.name);
         let lines = [
-            ("pid", std::process::id().to_string()),
-            ("version", tandem_memcache::COMPATIBLE_VERSION.into()),
-            ("pointer_size", usize::BITS.to_string()),
             ("curr_items", status.items.to_string()),
             ("bytes", status.bytes.to_string()),
             ("limit_maxbytes", status.limit.to_string()),

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tandem_memcache::listen::{accept, finish, hand_over, serve_local, take_over};
 use tandem_memcache::{COMPATIBLE_VERSION, Room, ServerContext, ServerOptions, ServerStats};
 use tandem_model::{Address, NodePlan};
+use tandem_net::listen::BACKLOG;
 use tandem_net::near::settle;
 use tandem_session::agent::{Agent, AgentOptions, Operator};
 use tandem_session::node::Voter;
@@ -67,6 +68,8 @@ pub fn bind_agent(plan: &NodePlan, legacy: &mut Legacy) -> Result<Option<TcpList
              address: [sessions] agent = \"127.0.0.1:11212\""
         ))
     })?;
+    // Each request of PHP opens a connection, and many come at once. It is as good with fewer.
+    let _ = rustix::net::listen(&listener, BACKLOG);
     if let Ok(address) = listener.local_addr() {
         settle(&listener, address.ip());
     }
