@@ -15,10 +15,11 @@ use crate::log::{LogStore, files};
 use crate::rt::Pace;
 use crate::snapshot::{self, SnapshotFile};
 use crate::state::State;
-use crate::types::{NodeId, SnapshotMeta, invalid};
+use crate::types::{Member, NodeId, SnapshotMeta, invalid};
 
 mod alone;
 mod hold;
+pub mod members;
 
 pub use hold::Hold;
 
@@ -53,6 +54,8 @@ pub struct Home {
     pub log: LogStore,
     /// The last snapshot, read, and its file.
     pub snapshot: Option<(SnapshotMeta, State, SnapshotFile)>,
+    /// Who voted beside it before its state was lost, if it is blank.
+    pub remembered: Vec<Member>,
     /// Held as long as this is: two processes must not share a state.
     pub hold: Hold,
 }
@@ -108,6 +111,7 @@ impl Home {
                     lost: None,
                     alone,
                     durable,
+                    remembered: members::read(directory),
                     log,
                     snapshot,
                     hold,
@@ -137,6 +141,7 @@ impl Home {
             lost,
             alone: false,
             durable,
+            remembered: members::read(directory),
             log,
             snapshot: None,
             hold,
@@ -219,13 +224,16 @@ fn write_identity(
     files::write(&directory.join(IDENTITY), &identity, for_good)
 }
 
-/// Everything in the directory but the lock and what was put aside before.
+/// Everything in the directory but the lock, what was put aside before, and what outlives a state.
 fn leftovers(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for file in fs::read_dir(directory)? {
         let file = file?;
         let name = file.file_name();
-        if name != LOCK && name != LOST && name != alone::ORDER {
+        if ![LOCK, LOST, alone::ORDER, members::NAME]
+            .iter()
+            .any(|other| name == *other)
+        {
             found.push(file.path());
         }
     }

@@ -11,7 +11,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 
 use crate::clock::KeyspaceClock;
 use crate::home::{Hold, Home};
-use crate::rt::{Pace, blocking};
+use crate::rt::{Pace, blocking, let_go};
 use crate::snapshot::{self, SnapshotFile};
 use crate::state::State;
 use crate::types::{LogId, Membership, NodeId, SnapshotMeta, Types};
@@ -133,7 +133,12 @@ impl RaftStateMachine<Types> for Machine {
                 }
             }
             replica.applied = Some(log_id);
+            let gone = replica.state.take_gone();
             drop(replica);
+            if !gone.is_empty() {
+                // A million items take half a second to go: too long for heartbeats.
+                let_go(gone);
+            }
             if let Some(responder) = responder {
                 responder.send(outcomes);
             }

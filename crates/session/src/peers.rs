@@ -93,20 +93,41 @@ impl Peers {
 
     /// Asks a voter who it is and who leads.
     pub async fn status(&self, voter: &Voter, limit: Duration) -> Result<Status, LinkError> {
-        let request = FromAgent {
-            group: GROUP,
-            forward: false,
-            request: Request::Status,
-        };
-        let unreadable = |error: std::io::Error| LinkError::Rejected(error.to_string());
-        let body = encode(&request).map_err(unreadable)?;
-        let link = self.asking(&voter.name, voter.address);
-        let answer = link.request(body.into(), limit).await?;
-        match decode(&answer).map_err(unreadable)? {
+        match self.ask(voter, Request::Status, limit).await? {
             Response::Status(status) => Ok(*status),
             other => Err(LinkError::Rejected(format!(
                 "an unexpected answer: {other:?}"
             ))),
         }
+    }
+
+    /// Asks a voter who voted beside it. One of an older version does not know.
+    pub async fn remembered(
+        &self,
+        voter: &Voter,
+        limit: Duration,
+    ) -> Result<Vec<Member>, LinkError> {
+        match self.ask(voter, Request::Remembered, limit).await? {
+            Response::Remembered(members) => Ok(members),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn ask(
+        &self,
+        voter: &Voter,
+        request: Request,
+        limit: Duration,
+    ) -> Result<Response, LinkError> {
+        let message = FromAgent {
+            group: GROUP,
+            forward: false,
+            request,
+        };
+        let unreadable = |error: std::io::Error| LinkError::Rejected(error.to_string());
+        let body = encode(&message).map_err(unreadable)?;
+        let link = self.asking(&voter.name, voter.address);
+        let answer = link.request(body.into(), limit).await?;
+        decode(&answer).map_err(unreadable)
     }
 }

@@ -39,6 +39,16 @@ mod own {
         told.await.map_err(io::Error::other)?
     }
 
+    /// Has something large freed on a thread of its own, behind those that serve.
+    pub fn let_go<T: Send + 'static>(what: T) {
+        let work = move || {
+            let _ = rustix::process::nice(BEHIND);
+            drop(what);
+        };
+        // Without a thread it is freed here.
+        let _ = thread::Builder::new().name("background".into()).spawn(work);
+    }
+
     /// How fast long work goes.
     pub struct Pace(Option<(std::time::Instant, Hold)>);
 

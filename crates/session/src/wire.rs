@@ -85,6 +85,8 @@ pub enum Request {
     Fit(Vec<Key>, u64),
     /// The items under these keys, as far as their values come to no more than so many bytes: perhaps none.
     ReadWithin(Vec<Key>, u64),
+    /// Who voted beside you, as far as you know?
+    Remembered,
 }
 
 /// Operations of one request.
@@ -114,6 +116,8 @@ pub enum Response {
     Found(Box<Found>),
     /// So many fit.
     Fit(usize),
+    /// These voted, for all that this replica knows.
+    Remembered(Vec<Member>),
 }
 
 /// What a replica says of itself.

@@ -49,6 +49,7 @@ pub fn go_on(
             EntryPayload::Blank => {}
             EntryPayload::Normal(batch) => {
                 state.apply(log_id.index(), batch);
+                state.take_gone();
             }
             EntryPayload::Membership(membership) => {
                 meta.last_membership = Membership::new(Some(log_id), membership.clone());

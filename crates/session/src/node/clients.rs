@@ -17,7 +17,7 @@ use crate::machine::{Replica, Shared};
 use crate::peers::{GROUP, Peers};
 use crate::rt::{Instant, blocking};
 use crate::state::{Change, Command, Item, Key, Operation, Outcome, Wanted, cost};
-use crate::types::{decode, encode};
+use crate::types::{Member, decode, encode};
 use crate::wire::{FromAgent, MAX_OPERATIONS, Request, Response};
 
 /// The items of one answer stop at about so many bytes; the agent asks for the rest. One that is much larger takes so
@@ -42,6 +42,8 @@ pub struct Clients {
     pub pending: Pending,
     /// A leader that did not answer when it was asked for an agent, and when.
     pub unanswered: Mutex<Option<(String, Instant)>>,
+    /// Who voted beside this replica before it lost its state.
+    pub remembered: Vec<Member>,
     /// This node is stopping: nobody should hand anything over to it.
     pub leaving: AtomicBool,
 }
@@ -66,6 +68,7 @@ impl Clients {
         }
         match &message.request {
             Request::Status => Some(self.status()),
+            Request::Remembered => Some(Response::Remembered(self.remembered.clone())),
             Request::Read(keys) => self.known(keys, None),
             Request::ReadWithin(keys, most) => self.known(keys, Some(*most)),
             Request::Fit(keys, bytes) if self.view.leads() => {
@@ -103,6 +106,7 @@ impl Clients {
     async fn response(&self, request: Request) -> Response {
         match request {
             Request::Status => self.status(),
+            Request::Remembered => Response::Remembered(self.remembered.clone()),
             _ if !self.view.leads() => Response::NotLeader(self.view.leader()),
             Request::Register(nonce) => {
                 self.propose(vec![Change::Register { nonce }], 24, Vec::new())

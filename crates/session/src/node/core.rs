@@ -111,6 +111,7 @@ impl Core {
             limit: options.memory,
             pending: Pending::default(),
             unanswered: std::sync::Mutex::default(),
+            remembered: home.remembered.clone(),
             leaving: AtomicBool::new(false),
         });
         let replicas = Arc::new(Replicas {
@@ -128,6 +129,8 @@ impl Core {
             view: view.clone(),
             peers: peers.clone(),
             events: events.clone(),
+            remembered: home.remembered.clone(),
+            directory: home.directory.clone(),
         };
         spawn(members.run());
         let redundancy = Redundancy::default();

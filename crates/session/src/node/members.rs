@@ -1,6 +1,7 @@
 //! Who votes: the cluster is formed once, and follows the file from then on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tandem_telemetry::Events;
 use super::Raft;
 use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
+use crate::home::members;
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, age, sleep, timeout};
 use crate::types::{Member, NodeId, Types};
@@ -45,14 +47,19 @@ pub struct Members {
     pub view: ClusterView,
     pub peers: Arc<Peers>,
     pub events: Events,
+    /// Who voted beside this replica before it lost its state.
+    pub remembered: Vec<Member>,
+    /// The state directory.
+    pub directory: PathBuf,
 }
 
 impl Members {
     /// Runs for as long as the replica does.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         self.form().await;
         let mut waiting = Waiting::default();
         loop {
+            self.remember();
             sleep(RECONCILE_EVERY).await;
             if self.view.leads() {
                 // What could not be done now is tried again.
@@ -63,9 +70,29 @@ impl Members {
         }
     }
 
+    /// Puts on record who votes, for when the state is lost.
+    fn remember(&mut self) {
+        let voters: Vec<Member> = {
+            let metrics = self.view.borrow();
+            let membership = metrics.membership_config.membership();
+            let voters = membership.voter_ids();
+            voters
+                .filter_map(|id| membership.get_node(&id).cloned())
+                .collect()
+        };
+        // What cannot be written now is tried again.
+        if !voters.is_empty()
+            && voters != self.remembered
+            && members::write(&self.directory, &voters).is_ok()
+        {
+            self.remembered = voters;
+        }
+    }
+
     /// A blank replica waits to be taken in. The first voter of the file, and it alone, forms the cluster, and only
     /// when every other voter answers that it is blank too: a node that lost its state cannot know whether one that
-    /// does not answer still holds what was acknowledged.
+    /// does not answer still holds what was acknowledged. Nor can it know from a file that names others by now: so
+    /// those count too that voted beside one of the file before that lost its state.
     async fn form(&self) {
         let mut reminded: Option<(Instant, String)> = None;
         while !self.raft.is_initialized().await.unwrap_or(true) {
@@ -106,6 +133,7 @@ impl Members {
         let Some(first) = voters.first().filter(|v| v.name == self.view.name()) else {
             return Err("blank here: waits for the first session node to form the cluster".into());
         };
+        self.look_for_others(&voters).await?;
         members.insert(self.view.id(), member(first));
         let count = members.len();
         match self.raft.initialize(members).await {
@@ -118,6 +146,52 @@ impl Members {
             }
             Err(error) => Err(format!("could not form the cluster: {error}")),
         }
+    }
+
+    /// Whether those that one of the voters remembers, and the file does not name, have no log either.
+    async fn look_for_others(&self, voters: &[Voter]) -> Result<(), String> {
+        let others = voters.iter().filter(|v| v.name != self.view.name());
+        let asked = others.map(|v| async move { (v, self.peers.remembered(v, ASK).await) });
+        let mut known = vec![(self.view.name(), self.remembered.clone())];
+        for (voter, answer) in join_all(asked).await {
+            match answer {
+                Ok(members) => known.push((&voter.name, members)),
+                Err(error) => {
+                    return Err(format!("blank here: waits for {} ({error})", voter.name));
+                }
+            }
+        }
+        let mut unnamed = BTreeMap::new();
+        for (by, members) in known {
+            for other in members {
+                if voters.iter().all(|voter| voter.name != other.name) {
+                    unnamed.entry(other.name).or_insert((other.address, by));
+                }
+            }
+        }
+        for (name, (address, by)) in unnamed {
+            let answer = match address.parse() {
+                Ok(address) => {
+                    let voter = Voter {
+                        name: name.clone(),
+                        address,
+                    };
+                    let answer = self.peers.status(&voter, ASK).await;
+                    answer.map_err(|error| error.to_string())
+                }
+                Err(_) => Err("no address is known of it".into()),
+            };
+            let why = match answer {
+                Ok(status) if !status.initialized => continue,
+                Ok(_) => "it holds what is stored".into(),
+                Err(why) => why,
+            };
+            return Err(format!(
+                "blank here: waits for {name} ({why}), which the file does not name and which voted beside {by} before \
+                 that lost its state; to give up what is stored there remove {by}'s state directory"
+            ));
+        }
+        Ok(())
     }
 
     /// One step towards the file; the next follows at the next look.

@@ -198,9 +198,10 @@ impl Nemesis {
                 let Some(node) = self.victim() else { return };
                 let _held = self.hold(node);
                 // Alone, or with its machine and the machine's clock.
-                let (stop, how): (fn(_, _), _) = match world::chance(500) {
-                    true => (world::suspend, "suspend"),
-                    false => (world::pause, "pause"),
+                let (stop, how): (fn(_, _), _) = if world::chance(500) {
+                    (world::suspend, "suspend")
+                } else {
+                    (world::pause, "pause")
                 };
                 self.note(format!("{how} node{node}"));
                 stop(node, true);

@@ -204,6 +204,11 @@ pub async fn blocking<T: Send + 'static>(
     result
 }
 
+/// Has something freed.
+pub fn let_go<T: Send + 'static>(what: T) {
+    drop(what);
+}
+
 /// For how long the machine of the host that asks has slept.
 pub fn slept() -> Duration {
     Duration::from_nanos(world::slept())

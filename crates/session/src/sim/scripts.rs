@@ -355,6 +355,57 @@ fn what_was_stored_is_not_told_as_refused_when_it_is_asked_for_again() {
     }
 }
 
+/// The file exchanges all but one at once, and the machine of that one is started anew: whoever reads the new file first
+/// finds only blank nodes in it.
+async fn all_but_one_exchanged(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let client = Client::new(1, agent.keyspace(), history.clone());
+    let (client, told) = ask(client, "key", set("value")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    let leads = cluster.leader().expect("it leads");
+    let stays = leads % 3 + 1;
+    sleep(500 * MS).await;
+    cluster.crash(stays);
+    cluster.reboot(stays);
+    // It is seen that it is down: two that vote can spare none.
+    sleep(1_500 * MS).await;
+    cluster.set_file(vec![NODES, stays]);
+    cluster.start(NODES);
+    cluster.start(stays);
+    // By then everybody has read the file.
+    for _ in 0..1_000 {
+        sleep(MS).await;
+        let first = cluster.core(NODES).is_some_and(|core| {
+            let metrics = core.view().metrics();
+            let log_id = metrics.membership_config.log_id().as_ref();
+            log_id.is_some_and(|log_id| log_id.index() == 0)
+                && metrics
+                    .membership_config
+                    .membership()
+                    .voter_ids()
+                    .any(|id| id == core.view().id())
+        });
+        assert!(!first, "a cluster beside the other: {}", cluster.describe());
+    }
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    (1..=3)
+        .filter(|node| *node != stays)
+        .for_each(|node| cluster.crash(node));
+    let (client, told) = ask(client, "key", Call::Get).await;
+    let value = b"value".as_slice().into();
+    assert_eq!(told, Ok(Outcome::Hit(value, None)));
+    let (_, told) = ask(client, "after", set("value")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn blank_nodes_form_no_cluster_beside_one_that_a_rebooted_node_of_theirs_was_part_of() {
+    holds(10, all_but_one_exchanged);
+}
+
 /// The leader's machine sleeps; the others go on, and an agent asks it just before it wakes up.
 async fn leader_asleep(cluster: Cluster) -> Story {
     let history = History::default();

@@ -54,6 +54,16 @@ pub struct State {
     flushes: BTreeSet<u64>,
     items: u64,
     bytes: u64,
+    /// What a flush took away.
+    gone: Vec<Gone>,
+}
+
+/// What is no part of the state any more. To let go of it takes as long as there is much of it.
+#[derive(Debug)]
+pub struct Gone {
+    #[cfg_attr(not(test), expect(dead_code, reason = "held, not read"))]
+    partitions: Vec<Arc<Partition>>,
+    _due: DueQueue,
 }
 
 impl Default for State {
@@ -66,6 +76,7 @@ impl Default for State {
             flushes: BTreeSet::new(),
             items: 0,
             bytes: 0,
+            gone: Vec::new(),
         }
     }
 }
@@ -198,6 +209,11 @@ impl State {
         }
     }
 
+    /// What was taken away since this was asked last, to be let go of where nobody waits.
+    pub fn take_gone(&mut self) -> Vec<Gone> {
+        std::mem::take(&mut self.gone)
+    }
+
     /// The item under `key` that is alive by the keyspace's clock.
     pub fn get(&self, key: &[u8]) -> Option<&Item> {
         let item = self.partition(key).items.get(key)?;
@@ -325,8 +341,11 @@ impl State {
             .iter()
             .flat_map(|p| p.graves.iter().map(|(key, until)| (key.clone(), *until)))
             .collect();
-        self.partitions = (0..PARTITIONS).map(|_| Arc::default()).collect();
-        self.due = DueQueue::default();
+        let blank = (0..PARTITIONS).map(|_| Arc::default()).collect();
+        self.gone.push(Gone {
+            partitions: std::mem::replace(&mut self.partitions, blank),
+            _due: std::mem::take(&mut self.due),
+        });
         (self.items, self.bytes) = (0, 0);
         for (key, until) in graves {
             self.bury(&key, until);

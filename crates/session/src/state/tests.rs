@@ -269,6 +269,21 @@ fn a_set_after_a_guarded_delete_is_refused_for_the_time_given() {
 }
 
 #[test]
+fn what_a_flush_takes_away_is_handed_out_so_that_nobody_waits_until_it_is_freed() {
+    let mut s = Driven::new();
+    s.at(0, store(Mode::Set, "k", Some(5_000), "v"));
+    assert!(s.state.take_gone().is_empty());
+    s.at(0, Command::FlushAll { delay: 0 });
+    s.at(0, Command::FlushAll { delay: 10 });
+    s.at(20, store(Mode::Set, "k", None, "w"));
+    let gone = s.state.take_gone();
+    let items = |gone: &Gone| gone.partitions.iter().map(|p| p.items.len()).sum::<usize>();
+    assert_eq!(gone.iter().map(items).collect::<Vec<_>>(), [1, 0]);
+    assert!(s.state.take_gone().is_empty());
+    assert_eq!(s.value("k"), Some(&b"w"[..]));
+}
+
+#[test]
 fn flush_all_takes_what_was_there_and_nothing_that_comes_later() {
     let mut s = Driven::new();
     s.at(0, store(Mode::Set, "a", None, "v"));
