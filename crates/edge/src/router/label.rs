@@ -78,6 +78,13 @@ fn said(when: &Conditions) -> String {
     let nets = when.source.iter().map(ToString::to_string);
     parts.extend(list("source", &mut { nets }));
     parts.extend(when.internal.then(|| "internal".to_owned()));
+    match &when.client_cert {
+        Some(Presence::Present) => parts.push("client-cert".to_owned()),
+        Some(Presence::OneOf(names)) => {
+            parts.extend(list("client-cert", &mut shown(names).into_iter()));
+        }
+        None => {}
+    }
     let mut text = parts.join(" ");
     if let Some(not) = &when.not {
         let space = if text.is_empty() { "" } else { " " };

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use regex::bytes::Captures;
-use tandem_model::{Part, Template, Variable};
+use tandem_model::{ClientCertPart, Part, Template, Variable};
+use tandem_net::ClientCertificate;
 use time::OffsetDateTime;
 
 use super::basic::credentials;
@@ -77,6 +78,7 @@ impl<'a> Values<'a> {
                     let _ = write!(out, "{port}");
                 }
             }
+            Variable::ClientCert(part) => out.extend_from_slice(of(request.certificate, *part)),
             Variable::Time => rfc3339(out, tandem_net::coarse_time()),
             Variable::Epoch => {
                 let now = tandem_net::coarse_time();
@@ -100,6 +102,24 @@ impl<'a> Values<'a> {
             Variable::Capture(_) | Variable::Node => {}
         }
     }
+}
+
+/// What is asked of the client's certificate.
+fn of(certificate: Option<&ClientCertificate>, part: ClientCertPart) -> &[u8] {
+    let Some(certificate) = certificate else {
+        return match part {
+            ClientCertPart::Verified => b"NONE",
+            _ => b"",
+        };
+    };
+    match part {
+        ClientCertPart::Verified => "SUCCESS",
+        ClientCertPart::Subject => &certificate.subject,
+        ClientCertPart::CommonName => certificate.common_name.as_deref().unwrap_or_default(),
+        ClientCertPart::Sha256 => &certificate.sha256,
+        ClientCertPart::Serial => &certificate.serial,
+    }
+    .as_bytes()
 }
 
 /// The host that was asked for, without its port or with it.
