@@ -138,7 +138,10 @@ impl Variable {
             "client-cert-subject",
             "the subject of its certificate as RFC 4514 has it: `CN=ann,O=Example`; as those below, empty without a certificate",
         ),
-        ("client-cert-cn", "the first common name of the subject: `ann`"),
+        (
+            "client-cert-cn",
+            "the first common name of the subject: `ann`",
+        ),
         (
             "client-cert-sha256",
             "SHA-256 of the certificate, 64 lower-case hexadecimal digits",

@@ -91,7 +91,8 @@ fn over_http(route: &route::Draft, asks_clients: bool, reader: &mut Reader<'_>) 
         );
     }
     if !asks_clients && names_client_cert(&route.when) {
-        let hint = "tls = { certs = ..., client-ca = \"authorities.pem\", client-cert = \"optional\" }";
+        let hint =
+            "tls = { certs = ..., client-ca = \"authorities.pem\", client-cert = \"optional\" }";
         let message = "the listener asks no client for a certificate, so that none has one";
         reader.wrong_hint(&route.span, message, Some(hint.into()));
     }

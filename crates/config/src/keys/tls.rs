@@ -19,7 +19,7 @@ pub(crate) const TLS: Kind<ListenerTls> = Kind {
             let section = KEYS.read_item(reader, item)?;
             if section.has("client-cert") && !section.has("client-ca") {
                 let hint = "client-ca = \"authorities.pem\" says whose certificates count";
-                let message = "clients are asked for a certificate of somebody";
+                let message = "`client-cert` says nothing without `client-ca`";
                 reader.wrong_hint(&section.place("client-cert"), message, Some(hint.into()));
             }
             Some(section.draft)
@@ -129,7 +129,10 @@ pub(crate) static BACKEND: Table<BackendTls> = Table {
 
 fn client_cert(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<ClientCert> {
     let words = ["required", "optional"];
-    match reader.filled(item, "\"required\" or \"optional\"")?.as_str() {
+    match reader
+        .filled(item, "\"required\" or \"optional\"")?
+        .as_str()
+    {
         "required" => Some(ClientCert::Required),
         "optional" => Some(ClientCert::Optional),
         other => {

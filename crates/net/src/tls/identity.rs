@@ -95,7 +95,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_has_a_fingerprint_alone() {
         let read = ClientCertificate::read(b"\x30\x02\x30\x00");
-        assert_eq!((&*read.subject, read.common_name, &*read.serial), ("", None, ""));
+        assert_eq!(
+            (&*read.subject, read.common_name, &*read.serial),
+            ("", None, "")
+        );
         assert_eq!(read.sha256.len(), 64);
     }
 }

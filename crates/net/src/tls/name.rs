@@ -38,7 +38,10 @@ const OF_X520: [(u8, &str); 18] = [
 /// The others.
 const OTHERS: [(&[u8], &str); 3] = [
     // 1.2.840.113549.1.9.1
-    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1], "emailAddress"),
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1],
+        "emailAddress",
+    ),
     // 0.9.2342.19200300.100.1.1
     (&[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1], "UID"),
     (&[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
@@ -147,7 +150,9 @@ fn wide<const N: usize>(bytes: &[u8]) -> Option<String> {
         return None;
     };
     let number = |bytes: &[u8; N]| bytes.iter().fold(0, |sum, &b| sum << 8 | u32::from(b));
-    all.iter().map(|bytes| char::from_u32(number(bytes))).collect()
+    all.iter()
+        .map(|bytes| char::from_u32(number(bytes)))
+        .collect()
 }
 
 fn known(oid: &[u8]) -> Option<&'static str> {
@@ -241,7 +246,10 @@ mod tests {
         assert_eq!(both(b""), (String::new(), None));
         // Of several common names it is the first.
         let name = [cn(0x0c, b"first"), cn(0x0c, b"second")].concat();
-        assert_eq!(both(&name), ("CN=second,CN=first".into(), Some("first".into())));
+        assert_eq!(
+            both(&name),
+            ("CN=second,CN=first".into(), Some("first".into()))
+        );
     }
 
     #[test]

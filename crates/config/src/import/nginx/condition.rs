@@ -137,6 +137,9 @@ pub(crate) fn asked(
     if let Some(constant) = constant {
         return Ok(Either::constant(matched.holds(value, &constant) != not));
     }
+    if variable == "ssl_client_verify" {
+        return Ok(verified(door, &|found| matched.holds(value, found) != not));
+    }
     let literal = |subject: Subject, patterns: Vec<String>| {
         Ok(Either::of(Literal {
             subject,
@@ -240,6 +243,24 @@ pub(crate) fn asked(
                 refused()
             }
         }
+    }
+}
+
+/// When what `$ssl_client_verify` has is one that holds. A certificate that does not verify ends the handshake.
+fn verified(door: &Door, holds: &dyn Fn(&str) -> bool) -> Either {
+    if !door.tls {
+        return Either::constant(holds(""));
+    }
+    match (door.asks_clients && holds("SUCCESS"), holds("NONE")) {
+        (true, true) => Either::always(),
+        (false, true) if !door.asks_clients => Either::always(),
+        (false, false) => Either::never(),
+        (_, not) => Either::of(Literal {
+            subject: Subject::ClientCert,
+            patterns: vec!["*".to_owned()],
+            fold: false,
+            not,
+        }),
     }
 }
 

@@ -182,7 +182,14 @@ pub(super) async fn serve(conn: Conn) {
     {
         let counted = Counted::new(&open, &shared);
         let (door, shared) = (door.clone(), shared.clone());
-        spawn_local(answer(request, respond, ends.clone(), door, shared, counted));
+        spawn_local(answer(
+            request,
+            respond,
+            ends.clone(),
+            door,
+            shared,
+            counted,
+        ));
     }
 }
 
