@@ -330,6 +330,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_a_clients_certificate_is_filled_in() {
+        let template = "{client-cert}|{client-cert-subject}|{client-cert-cn}|{client-cert-sha256}|{client-cert-serial}";
+        let head = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        assert_eq!(filled(template, head), "NONE||||");
+        let certificate = ClientCertificate {
+            subject: "CN=ann,O=x".into(),
+            common_name: Some("ann".into()),
+            sha256: "ab".into(),
+            serial: "0A".into(),
+            not_after: None,
+        };
+        let ready = Ready::new(&Template::parse(template).unwrap());
+        let out = with_request(head, |request| {
+            let request = Request {
+                certificate: Some(&certificate),
+                ..*request
+            };
+            let mut out = Vec::new();
+            ready.plain(&Values::new(&request, &cx()), &mut out);
+            String::from_utf8(out).unwrap()
+        });
+        assert_eq!(out, "SUCCESS|CN=ann,O=x|ann|ab|0A");
+    }
+
+    #[test]
     fn the_first_parameter_that_has_a_value_is_filled_in_as_it_came() {
         for (query, expected) in [
             ("", ""),

@@ -29,7 +29,8 @@ pub fn expiries(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
         let mut first: Option<SystemTime> = None;
         for certificate in CertificateDer::pem_slice_iter(&file.text) {
             let certificate = certificate.map_err(|e| TlsError::at(&file.path, e))?;
-            let end = not_after(&certificate).ok_or_else(|| {
+            let parts = Parts::of(&certificate);
+            let end = parts.as_ref().and_then(not_after).ok_or_else(|| {
                 TlsError::at(&file.path, "a certificate in it does not say when it ends")
             })?;
             first = Some(first.map_or(end, |first| first.min(end)));
@@ -47,8 +48,8 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// `notAfter` of a certificate (RFC 5280 section 4.1).
-fn not_after(certificate: &[u8]) -> Option<SystemTime> {
-    let (_, _, end) = element(Parts::of(certificate)?.validity)?;
+pub(super) fn not_after(certificate: &Parts<'_>) -> Option<SystemTime> {
+    let (_, _, end) = element(certificate.validity)?;
     let (tag, text, _) = element(end)?;
     time(tag, text)
 }
