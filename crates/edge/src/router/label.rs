@@ -116,15 +116,23 @@ mod tests {
         when.method = vec!["GET".into()];
         when.header = field("X-Canary", &["*"]);
         when.source = vec!["10.0.0.0/8".parse().unwrap()];
-        when.client_cert = Some(Presence::OneOf(patterns(&["ann", "*.ops"])));
-        when.not = Some(Box::new(Conditions {
-            client_cert: Some(Presence::Present),
-            ..path(&["/api/old*"])
-        }));
+        when.not = Some(Box::new(path(&["/api/old*"])));
         let group = Label::default().and(&to(when, "a"));
         assert_eq!(
             group.to_string(),
-            "host=shop.example|*.shop.example /api/* *.do method=GET header:X-Canary source=10.0.0.0/8 client-cert=ann|*.ops not(/api/old* client-cert)"
+            "host=shop.example|*.shop.example /api/* *.do method=GET header:X-Canary source=10.0.0.0/8 not(/api/old*)"
+        );
+        let when = Conditions {
+            client_cert: Some(Presence::OneOf(patterns(&["ann", "*.ops"]))),
+            not: Some(Box::new(Conditions {
+                client_cert: Some(Presence::Present),
+                ..path(&["/x"])
+            })),
+            ..Conditions::default()
+        };
+        assert_eq!(
+            Label::default().and(&to(when, "a")).to_string(),
+            "client-cert=ann|*.ops not(/x client-cert)"
         );
         let named = Route {
             name: Some("shop".into()),

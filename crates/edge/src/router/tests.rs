@@ -635,7 +635,7 @@ fn a_route_asks_for_a_certificate_or_for_whose_it_is() {
         ),
         to(
             Conditions {
-                not: Some(Box::new(of(&["~"], Conditions::default()))),
+                not: Some(Box::new(of(&["~.*"], Conditions::default()))),
                 ..path(&["/x"])
             },
             "c",

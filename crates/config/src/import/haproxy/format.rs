@@ -3,7 +3,7 @@
 use super::super::sources::Spot;
 use super::acl::Refusal;
 
-/// What stands before an expression whose value is put between quotes.
+/// What stands before an expression, and puts no quotes around its value (HAProxy 2.6).
 const QUOTED: &str = "{+Q}[";
 
 /// A text without variables, as a template: braces are doubled.
@@ -22,11 +22,10 @@ pub(crate) fn template(text: &str, at: Spot) -> Result<String, Refusal> {
             out.push('%');
             rest = after;
         } else if let Some(inner) = rest.strip_prefix(QUOTED).or(rest.strip_prefix('[')) {
-            let quote = if rest.starts_with('[') { "" } else { "\"" };
             let end = inner
                 .find(']')
                 .ok_or_else(|| Refusal::new(at, "a ] closes the expression"))?;
-            out.extend([quote, &expression(&inner[..end], at)?, quote]);
+            out.push_str(&expression(&inner[..end], at)?);
             rest = &inner[end + 1..];
         } else {
             let end = rest
@@ -181,7 +180,7 @@ mod tests {
         }
         for (text, wanted) in [
             ("%[ssl_c_s_dn(CN)]", "{client-cert-cn}"),
-            ("%{+Q}[ssl_c_s_dn(cn)]", "\"{client-cert-cn}\""),
+            ("%{+Q}[ssl_c_s_dn(cn)]", "{client-cert-cn}"),
             ("%[ssl_c_s_dn(,0,rfc2253)]", "{client-cert-subject}"),
             ("%[ssl_c_serial,hex]", "{client-cert-serial}"),
             ("%[ssl_c_der,sha2(256),hex,lower]", "{client-cert-sha256}"),
