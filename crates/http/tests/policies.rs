@@ -85,7 +85,7 @@ fn a_field_that_is_set_does_not_come_behind_the_body_either() {
         let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
         let behind =
             "0\r\nX-Client: eve\r\nx_verify: SUCCESS\r\nDigest: x\r\nX-VERIFY: SUCCESS\r\n\r\n";
-        // In one piece, and when the request is with the server already.
+        // In one piece, and in two.
         let answer = rig.talk([head, behind].concat()).await;
         assert_eq!(status_of(&answer), 200);
         let mut client = rig.connect().await;
