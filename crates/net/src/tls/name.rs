@@ -203,6 +203,8 @@ fn escape(text: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -296,6 +298,32 @@ mod tests {
         assert_eq!(both(&name).0.len(), LONGEST);
         let name = cn(0x0c, &vec![b'a'; LONGEST + 1]);
         assert_eq!(both(&name), (String::new(), None));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_name_is_its_text_is_one_line(
+            values in proptest::collection::vec((any::<u8>(), any::<Vec<u8>>(), any::<Vec<u8>>()), 0..4),
+        ) {
+            let oids = [COMMON_NAME, OTHERS[0].0];
+            let name: Vec<u8> = values
+                .iter()
+                .flat_map(|(tag, oid, value)| {
+                    let tag = [0x0c, 0x13, 0x14, 0x1c, 0x1e, *tag][usize::from(*tag) % 6];
+                    let oid = oids.get(oid.len()).copied().unwrap_or(oid);
+                    tlv(SET, &attribute(oid, tag, value))
+                })
+                .collect();
+            let (subject, common) = both(&name);
+            prop_assert!(subject.bytes().all(|b| matches!(b, b' '..=b'~')), "{}", subject);
+            prop_assert!(common.is_none_or(|common| !common.contains(char::is_control)));
+        }
+
+        #[test]
+        fn no_bytes_make_a_reader_of_names_panic(bytes: Vec<u8>) {
+            let name = read(&bytes).unwrap_or_default();
+            show(&name);
+        }
     }
 
     #[test]
