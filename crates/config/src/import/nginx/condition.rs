@@ -126,7 +126,16 @@ pub(crate) fn asked(
     door: &Door,
     note: &mut dyn FnMut(&'static str),
 ) -> Result<Either, String> {
-    let refused = || Err(format!("a condition on \"${variable}\" is not translated"));
+    let refused = || {
+        let why = if variable.starts_with("ssl_client_") {
+            ": of a certificate routes ask whether it is there, and for its common name (`client-cert`)"
+        } else {
+            ""
+        };
+        Err(format!(
+            "a condition on \"${variable}\" is not translated{why}"
+        ))
+    };
     // What is known of the connection is decided now.
     let constant = match variable {
         "scheme" => Some(if door.tls { "https" } else { "http" }.to_owned()),

@@ -401,7 +401,7 @@ fn what_is_asked_of_a_clients_certificate_is_asked_by_routes() {
         ),
         (
             &server(asks, "if ($ssl_client_s_dn = CN=a) { return 403; }"),
-            "$ssl_client_s_dn",
+            "for its common name",
         ),
         (
             &server(asks, "add_header X $ssl_client_fingerprint;"),

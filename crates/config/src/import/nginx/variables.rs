@@ -127,7 +127,9 @@ pub(crate) fn template(text: &str, context: &Context<'_>) -> Result<String, Stri
             continue;
         }
         let filled = variable(name, context).ok_or_else(|| match name {
-            "ssl_client_fingerprint" => "$ssl_client_fingerprint (SHA-1 of the certificate)".into(),
+            "ssl_client_fingerprint" => {
+                "$ssl_client_fingerprint (SHA-1; that of SHA-256 is {client-cert-sha256})".into()
+            }
             _ => format!("${name}"),
         });
         out.push_str(&filled?);
