@@ -56,6 +56,7 @@ fn ask(admin: &AdminHandler, line: &str, fields: &str) -> Reply {
         secure: false,
         port: 80,
         handed: false,
+        certificate: None,
     };
     let cx = Cx::new(0, tandem_http::Moment::now());
     let Step::Plan(Plan::Unlogged(plan)) = admin.step(&request, &cx) else {

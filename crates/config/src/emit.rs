@@ -9,8 +9,8 @@ pub(crate) mod text;
 use std::fmt::Write;
 
 use tandem_model::{
-    AccessFormat, Action, Admin, Beyond, Cluster, Limits, Listener, LogFormat, LogTo, Mode, Node,
-    Secret, Sessions, Size, Timeouts, TlsVersion,
+    AccessFormat, Action, Admin, Beyond, ClientCert, Cluster, Limits, Listener, LogFormat, LogTo,
+    Mode, Node, Secret, Sessions, Size, Timeouts, TlsVersion,
 };
 
 use crate::duration;
@@ -153,6 +153,12 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
         if let Some(path) = &tls.client_ca {
             table.put("client-ca", quoted(&path.to_string_lossy()));
         }
+        table.put_unless(
+            "client-cert",
+            &tls.client_cert,
+            &ClientCert::default(),
+            |_| quoted("optional"),
+        );
         table.put_unless("min", &tls.min, &TlsVersion::default(), |_| quoted("1.3"));
         if table.is_empty() {
             pairs.put("tls", certs);

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tandem_config::{Loaded, load, parse};
 use tandem_model::{
-    Action, Address, Admin, Balance, Check, Content, LogTo, Pattern, Presence, Program, Secret,
-    Service, Size, Template,
+    Action, Address, Admin, Balance, Check, ClientCert, Content, LogTo, Pattern, Presence, Program,
+    Secret, Service, Size, Template,
 };
 
 fn environment(name: &str) -> Option<String> {
@@ -352,6 +352,37 @@ fn a_service_that_another_node_reaches_needs_a_port() {
             needs,
             "{service}: {said:?}"
         );
+    }
+}
+
+#[test]
+fn a_client_may_have_a_certificate_where_the_file_says_so() {
+    let file = |tls: &str| {
+        format!(
+            "[listener.l]\nbind = \":443\"\ntls = {{ certs = \"a.pem\", client-ca = \"ca.pem\"{tls} }}\nroute = [\n\
+             {{ path = \"/admin/*\", client-cert = \"*\", to = \"b\" }},\n\
+             {{ path = \"/ops/*\", client-cert = [\"ann\", \"*.ops\"], to = \"b\" }},\n\
+             {{ not = {{ client-cert = \"bob\" }}, to = \"b\" }},\n]\n\
+             [backend.b]\nservers = \"10.0.0.1:80\"\n"
+        )
+    };
+    for (tls, expected) in [
+        ("", ClientCert::Required),
+        (", client-cert = \"required\"", ClientCert::Required),
+        (", client-cert = \"optional\"", ClientCert::Optional),
+    ] {
+        let cluster = read(&file(tls)).cluster;
+        let listener = &cluster.listeners[0];
+        assert_eq!(listener.tls.as_ref().unwrap().client_cert, expected);
+        let names = ["ann", "*.ops"].map(|name| Pattern::parse(name).unwrap());
+        let [admin, ops, rest] = &listener.routes[..] else {
+            panic!("{:?}", listener.routes);
+        };
+        assert_eq!(admin.when.client_cert, Some(Presence::Present));
+        assert_eq!(ops.when.client_cert, Some(Presence::OneOf(names.to_vec())));
+        let bob = Presence::OneOf(vec![Pattern::parse("bob").unwrap()]);
+        let not = rest.when.not.as_ref().unwrap();
+        assert_eq!(not.client_cert, Some(bob));
     }
 }
 

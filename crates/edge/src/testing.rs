@@ -31,6 +31,7 @@ pub(crate) fn with_request_from<T>(
         secure: false,
         port: 80,
         handed: false,
+        certificate: None,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use tandem_net::ClientCertificate;
+
 use crate::head::{BodyLength, Head};
 
 /// One request: its head, and who sent it. Borrowed from the connection while a handler looks at it.
@@ -25,6 +27,8 @@ pub struct Request<'a> {
     pub port: u16,
     /// A server has handed it over: its path is one that the server named, and not the client.
     pub handed: bool,
+    /// The certificate that the client has proved to be its own: of its connection to this node, whoever states it.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 impl<'a> Request<'a> {

@@ -54,6 +54,55 @@ async fn listening() -> (std::net::SocketAddr, Arc<Mutex<Vec<String>>>) {
     (server, heard)
 }
 
+#[test]
+fn a_field_that_is_set_does_not_come_behind_the_body_either() {
+    run(async {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let keep = heard.clone();
+        let server = origin(move |mut stream, _| {
+            let keep = keep.clone();
+            async move {
+                let head = read_head(&mut stream).await;
+                read_until(&mut stream, "0\r\n").await;
+                let behind = read_head(&mut stream).await;
+                keep.lock().unwrap().push((head, behind));
+                stream.write_all(OK.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let policies = Policies {
+            headers: Headers {
+                request: set(&[
+                    ("X-Client", "{client-cert-cn}"),
+                    ("X-Verify", "{client-cert}"),
+                ]),
+                ..Headers::default()
+            },
+            ..Policies::default()
+        };
+        let forward = forward_to(vec![upstream(server)], &Heard::default());
+        let rig = Rig::new(config(under(&policies, forward)));
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
+        let behind =
+            "0\r\nX-Client: eve\r\nx_verify: SUCCESS\r\nDigest: x\r\nX-VERIFY: SUCCESS\r\n\r\n";
+        // In one piece, and in two.
+        let answer = rig.talk([head, behind].concat()).await;
+        assert_eq!(status_of(&answer), 200);
+        let mut client = rig.connect().await;
+        client.write_all(head.as_bytes()).await.unwrap();
+        tokio::task::yield_now().await;
+        client.write_all(behind.as_bytes()).await.unwrap();
+        assert_eq!(status_of(&read_to_end(&mut client).await), 200);
+        let heard = heard.lock().unwrap();
+        assert_eq!(heard.len(), 2);
+        for (head, behind) in &*heard {
+            assert!(head.contains("X-Verify: NONE\r\n"), "{head}");
+            assert!(!head.contains("X-Client"), "{head}");
+            assert_eq!(behind, "Digest: x\r\n\r\n");
+        }
+    });
+}
+
 fn headers() -> Headers {
     Headers {
         request: FieldChanges {

@@ -171,10 +171,22 @@ pub struct Listener {
 pub struct ListenerTls {
     /// PEM files, each with a chain and its key; a file name may have a `*`. The first answers for unknown names.
     pub certs: Vec<PathBuf>,
-    /// The authorities of clients' certificates, which then every client must have.
+    /// The authorities of clients' certificates; `None` asks for none.
     pub client_ca: Option<PathBuf>,
+    /// Whether a client must have one.
+    pub client_cert: ClientCert,
     /// The oldest version spoken.
     pub min: TlsVersion,
+}
+
+/// Whether a client has to prove who it is. A certificate that does not verify ends the handshake in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCert {
+    /// A client without a certificate does not get past the handshake.
+    #[default]
+    Required,
+    /// It does, and is told from others.
+    Optional,
 }
 
 /// What becomes of connections beyond those that a listener may have.

@@ -31,8 +31,8 @@ pub use access_log::{AccessFormat, AccessTemplate, AccessVariable, NamedVariable
 pub use auth::{Auth, Rate, Users};
 pub use check::{Check, Expected, HttpCheck, Sent, Timing, Turn};
 pub use cluster::{
-    Admin, Beyond, Cluster, Guard, Limits, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Mode,
-    Node, Sessions, Timeouts, TlsVersion,
+    Admin, Beyond, ClientCert, Cluster, Guard, Limits, Listener, ListenerTls, LogFormat, LogLevel,
+    LogTo, Mode, Node, Sessions, Timeouts, TlsVersion,
 };
 pub use pattern::Pattern;
 pub use plan::{
@@ -52,5 +52,5 @@ pub use service::{
 };
 pub use spread::{Backups, Balance, Queue, Retry, Spread};
 pub use stick::{Gone, SameSite, Stick, StickBy, StickCookie};
-pub use template::{Part, Template, TemplateError, Variable};
+pub use template::{ClientCertPart, Part, Template, TemplateError, Variable};
 pub use units::{Address, Secret, Size};

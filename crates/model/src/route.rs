@@ -113,6 +113,8 @@ pub struct Conditions {
     pub sni: Vec<Pattern>,
     /// A server has handed the request over, so that the path is one that the server named.
     pub internal: bool,
+    /// The client has proved who it is by a certificate: any, or one whose common name matches.
+    pub client_cert: Option<Presence>,
     /// None of these may hold.
     pub not: Option<Box<Conditions>>,
 }

@@ -45,6 +45,8 @@ pub enum Variable {
     Client,
     /// The client's port.
     ClientPort,
+    /// What is known of the client's certificate.
+    ClientCert(ClientCertPart),
     /// The node that answers; known when its plan is made.
     Node,
     /// When the request came.
@@ -61,6 +63,21 @@ pub enum Variable {
     Cookie(String),
     /// What a regular expression has found in its n-th parentheses.
     Capture(u8),
+}
+
+/// What a listener that asks clients for certificates knows of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertPart {
+    /// Whether there is one: `SUCCESS` or `NONE`.
+    Verified,
+    /// Its subject, as RFC 4514 writes it.
+    Subject,
+    /// The common name in that.
+    CommonName,
+    /// SHA-256 of the certificate.
+    Sha256,
+    /// Its serial number.
+    Serial,
 }
 
 /// Why a text is no template.
@@ -113,6 +130,26 @@ impl Variable {
             "client-port",
             "the client's port; empty where a proxy states the client's address alone",
         ),
+        (
+            "client-cert",
+            "`SUCCESS` when the client has proved by a certificate who it is, else `NONE`",
+        ),
+        (
+            "client-cert-subject",
+            "the subject of its certificate as RFC 4514 has it: `CN=ann,O=Example`; as those below, empty without a certificate",
+        ),
+        (
+            "client-cert-cn",
+            "the first common name of the subject: `ann`",
+        ),
+        (
+            "client-cert-sha256",
+            "SHA-256 of the certificate, 64 lower-case hexadecimal digits",
+        ),
+        (
+            "client-cert-serial",
+            "its serial number in upper-case hexadecimal digits, two for each byte: `0A3F`",
+        ),
         ("node", "the name of the node that answers"),
         (
             "time",
@@ -150,6 +187,11 @@ impl Variable {
             "port" => Self::Port,
             "client" => Self::Client,
             "client-port" => Self::ClientPort,
+            "client-cert" => Self::ClientCert(ClientCertPart::Verified),
+            "client-cert-subject" => Self::ClientCert(ClientCertPart::Subject),
+            "client-cert-cn" => Self::ClientCert(ClientCertPart::CommonName),
+            "client-cert-sha256" => Self::ClientCert(ClientCertPart::Sha256),
+            "client-cert-serial" => Self::ClientCert(ClientCertPart::Serial),
             "node" => Self::Node,
             "time" => Self::Time,
             "epoch" => Self::Epoch,
@@ -185,6 +227,11 @@ impl fmt::Display for Variable {
             Self::Port => "port",
             Self::Client => "client",
             Self::ClientPort => "client-port",
+            Self::ClientCert(ClientCertPart::Verified) => "client-cert",
+            Self::ClientCert(ClientCertPart::Subject) => "client-cert-subject",
+            Self::ClientCert(ClientCertPart::CommonName) => "client-cert-cn",
+            Self::ClientCert(ClientCertPart::Sha256) => "client-cert-sha256",
+            Self::ClientCert(ClientCertPart::Serial) => "client-cert-serial",
             Self::Node => "node",
             Self::Time => "time",
             Self::Epoch => "epoch",

@@ -11,6 +11,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -20,7 +21,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::splice::FLAGS;
-use crate::tls::{ClientTls, ServerTls, Session, TlsName};
+use crate::sys::coarse_time;
+use crate::tls::{ClientCertificate, ClientTls, ServerTls, Session, TlsName};
 
 /// What is tried to be written without asking first whether there is room, in bytes.
 const LITTLE: usize = 4 * 1024;
@@ -30,7 +32,15 @@ const LITTLE: usize = 4 * 1024;
 pub struct Socket {
     fd: AsyncFd<OwnedFd>,
     /// What a plain socket pays for TLS is one look at this per call.
-    tls: Option<Box<RefCell<Session>>>,
+    tls: Option<Box<Tls>>,
+}
+
+/// TLS over a socket, and whom it joins.
+#[derive(Debug)]
+struct Tls {
+    session: RefCell<Session>,
+    /// The client's certificate, where the listener asks for one and the client has one.
+    client: Option<Arc<ClientCertificate>>,
 }
 
 /// What there is to be read, without reading it.
@@ -64,7 +74,20 @@ impl Socket {
     pub async fn accept_tls(&mut self, tls: &ServerTls, http2: bool) -> io::Result<()> {
         let config = if http2 { &tls.http2 } else { &tls.http1 };
         let session = rustls::ServerConnection::new(config.clone()).map_err(io::Error::other)?;
-        self.handshake(Session::new(session)).await
+        let session = self.handshake(Session::new(session)).await?;
+        let client = session.certificate().map(ClientCertificate::read);
+        if client
+            .as_ref()
+            .is_some_and(|client| client.has_ended(coarse_time()))
+        {
+            let message = "the client's certificate has ended since its session began";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        self.tls = Some(Box::new(Tls {
+            session: RefCell::new(session),
+            client: client.map(Arc::new),
+        }));
+        Ok(())
     }
 
     /// Goes on in TLS, as the client of a server whose name or address as written is `host`. As to time, it is
@@ -80,20 +103,29 @@ impl Socket {
         })?;
         let session =
             rustls::ClientConnection::new(tls.config.clone(), name).map_err(io::Error::other)?;
-        self.handshake(Session::new(session)).await
+        let session = self.handshake(Session::new(session)).await?;
+        self.tls = Some(Box::new(Tls {
+            session: RefCell::new(session),
+            client: None,
+        }));
+        Ok(())
     }
 
-    async fn handshake(&mut self, mut session: Session) -> io::Result<()> {
+    async fn handshake(&mut self, mut session: Session) -> io::Result<Session> {
         let fd = &self.fd;
         poll_fn(|cx| session.poll_handshake(fd, cx)).await?;
-        self.tls = Some(Box::new(RefCell::new(session)));
-        Ok(())
+        Ok(session)
+    }
+
+    /// The certificate that the client has proved to be its own; `None` when it has shown none, or was not asked.
+    pub fn client_certificate(&self) -> Option<&Arc<ClientCertificate>> {
+        self.tls.as_ref()?.client.as_ref()
     }
 
     /// Whether this is the protocol that was chosen in the handshake.
     pub fn alpn_is(&self, protocol: &[u8]) -> bool {
         let tls = self.tls.as_ref();
-        tls.is_some_and(|tls| tls.borrow().alpn() == Some(protocol))
+        tls.is_some_and(|tls| tls.session.borrow().alpn() == Some(protocol))
     }
 
     /// Its address on this machine; `None` for a Unix socket.
@@ -139,7 +171,7 @@ impl Socket {
     pub fn poll_sight(&self, cx: &mut Context<'_>) -> Poll<Sight> {
         let seen = match &self.tls {
             None => ready!(self.poll_peek(cx, &mut [0], 0)),
-            Some(tls) => ready!(tls.borrow_mut().poll_sight(&self.fd, cx)),
+            Some(tls) => ready!(tls.session.borrow_mut().poll_sight(&self.fd, cx)),
         };
         Poll::Ready(match seen {
             Ok(0) => Sight::End,
@@ -168,7 +200,7 @@ impl Socket {
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.tls {
             None => self.fd.poll_read_ready(cx).map_ok(|_| ()),
-            Some(tls) => tls.borrow_mut().poll_readable(&self.fd, cx),
+            Some(tls) => tls.session.borrow_mut().poll_readable(&self.fd, cx),
         }
     }
 
@@ -180,7 +212,7 @@ impl Socket {
     /// Reads some bytes; 0 is the peer's end.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Some(tls) = &self.tls {
-            return tls.borrow_mut().poll_read(&self.fd, cx, buf);
+            return tls.session.borrow_mut().poll_read(&self.fd, cx, buf);
         }
         loop {
             let mut ready = ready!(self.fd.poll_read_ready(cx))?;
@@ -225,7 +257,7 @@ impl Socket {
         more: bool,
     ) -> Poll<io::Result<usize>> {
         if let Some(tls) = &self.tls {
-            return tls.borrow_mut().poll_write(&self.fd, cx, pieces);
+            return tls.session.borrow_mut().poll_write(&self.fd, cx, pieces);
         }
         let mut flags = SendFlags::NOSIGNAL;
         if more {
@@ -266,6 +298,7 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         if let Some(tls) = &self.tls {
             return tls
+                .session
                 .borrow_mut()
                 .poll_send_file(&self.fd, cx, file, offset, count);
         }
@@ -407,7 +440,7 @@ impl Socket {
     /// As [`conclude`](Self::conclude), and with the next write that takes all it is given: one packet instead of two.
     pub fn conclude_with_next_write(&self) {
         if let Some(tls) = &self.tls {
-            tls.borrow_mut().conclude_with_next_write();
+            tls.session.borrow_mut().conclude_with_next_write();
         }
     }
 
@@ -415,7 +448,7 @@ impl Socket {
     /// peer must take what it got for cut short.
     pub fn conclude(&self) {
         if let Some(tls) = &self.tls {
-            tls.borrow_mut().close_notify(&self.fd);
+            tls.session.borrow_mut().close_notify(&self.fd);
         }
     }
 }

@@ -7,7 +7,10 @@
 
 mod certificates;
 mod client;
+mod der;
 mod expiry;
+mod identity;
+mod name;
 mod named;
 mod session;
 mod words;
@@ -26,11 +29,12 @@ use rustls::{
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sha2::{Digest as _, Sha256};
-use tandem_model::{ListenerTls, TlsVersion};
+use tandem_model::{ClientCert, ListenerTls, TlsVersion};
 
 use certificates::File;
 pub use client::{ClientTls, TlsName};
 pub use expiry::{Expiry, expiries};
+pub use identity::ClientCertificate;
 pub(crate) use session::Session;
 
 /// Session tickets sent after a TLS 1.3 handshake: one is used up by each connection that resumes.
@@ -99,7 +103,7 @@ impl ServerTls {
             _ => Ticketer::new()
                 .map_err(|e| TlsError(format!("no keys for session tickets: {e}")))?,
         };
-        let config = server_config(settings.min, &certs, authorities.as_ref(), tickets)?;
+        let config = server_config(settings, &certs, authorities.as_ref(), tickets)?;
         let mut http2 = config.clone();
         http2.alpn_protocols.insert(0, b"h2".to_vec());
         Ok(Arc::new(Self {
@@ -121,14 +125,14 @@ fn digest<'a>(files: impl Iterator<Item = &'a File>) -> Digest {
 }
 
 fn server_config(
-    min: TlsVersion,
+    settings: &ListenerTls,
     certs: &[File],
     authorities: Option<&File>,
     tickets: Arc<dyn ProducesTickets>,
 ) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(provider());
     let certificates = certificates::parse(certs, &provider)?;
-    let versions: &[&SupportedProtocolVersion] = match min {
+    let versions: &[&SupportedProtocolVersion] = match settings.min {
         TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
         TlsVersion::V13 => &[&version::TLS13],
     };
@@ -139,8 +143,12 @@ fn server_config(
         None => builder.with_no_client_auth(),
         Some(file) => {
             let roots = Arc::new(roots(file)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|e| TlsError::at(&file.path, e))?)
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            if settings.client_cert == ClientCert::Optional {
+                verifier = verifier.allow_unauthenticated();
+            }
+            let verifier = verifier.build().map_err(|e| TlsError::at(&file.path, e))?;
+            builder.with_client_cert_verifier(verifier)
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(certificates));

@@ -2,7 +2,8 @@
 //! body and the server that was chosen agree.
 //!
 //! Each file of `tests/oracle` ends with its table: lines `#? [TIMES] METHOD TARGET [FIELD: VALUE]`. `@FRONT@`, `@B1@`
-//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS; `#?soon` asks again until
+//! and the like are filled in. `#?body` compares the bodies of errors, too; `#?tls` asks over TLS, `#?tls:NAME` with that
+//! client's certificate (`ann` and `odd` of the authority `ca.pem`, `forged` of another); `#?soon` asks again until
 //! both agree, since the first checks of servers take their time. A `Content-Length: N` has so many bytes behind it, and
 //! `Transfer-Encoding: chunked` has 3,000.
 
@@ -91,6 +92,9 @@ impl Scratch {
         // Each program takes what it wants of it.
         for name in ["cert.pem", "key.pem", "both.pem"] {
             std::fs::write(path.join(name), &both).unwrap();
+        }
+        for (name, text) in common::certificate::clients() {
+            std::fs::write(path.join(format!("{name}.pem")), text).unwrap();
         }
         // Not readable by others otherwise, and nginx's worker is another user.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -229,6 +233,8 @@ struct Request {
     field: Option<String>,
     bodies: bool,
     tls: bool,
+    /// The certificate that the client has.
+    own: Option<String>,
     soon: bool,
 }
 
@@ -254,6 +260,10 @@ fn request(line: &str) -> Option<Request> {
     let rest = line.strip_prefix("#?")?;
     let (bodies, rest) = given(rest, "body");
     let (tls, rest) = given(rest, "tls");
+    let (own, rest) = match rest.strip_prefix(':').and_then(|rest| rest.split_once(' ')) {
+        Some((own, rest)) => (Some(own.to_owned()), rest),
+        None => (None, rest),
+    };
     let (soon, rest) = given(rest, "soon");
     let mut words = rest.split_whitespace();
     let mut first = words.next()?;
@@ -271,6 +281,7 @@ fn request(line: &str) -> Option<Request> {
         field: (!field.is_empty()).then_some(field),
         bodies,
         tls,
+        own,
         soon,
     })
 }
@@ -364,10 +375,14 @@ fn plainly(front: u16, asked: &str) -> Vec<u8> {
 }
 
 /// The same by OpenSSL's client, which trusts anybody here.
-fn over_tls(front: u16, asked: &str) -> Vec<u8> {
-    let mut client = Command::new("openssl")
-        .args(["s_client", "-quiet", "-servername", "front.example"])
-        .args(["-connect", &format!("127.0.0.1:{front}")])
+fn over_tls(front: u16, asked: &str, own: Option<&Path>) -> Vec<u8> {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-quiet", "-servername", "front.example"]);
+    command.args(["-connect", &format!("127.0.0.1:{front}")]);
+    if let Some(own) = own {
+        command.arg("-cert").arg(own).arg("-key").arg(own);
+    }
+    let mut client = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -381,7 +396,7 @@ fn over_tls(front: u16, asked: &str) -> Vec<u8> {
 }
 
 /// Asks, and gives what matters of the answer in one text.
-fn ask(front: u16, request: &Request) -> String {
+fn ask(front: u16, request: &Request, scratch: &Path) -> String {
     let field = request.field.as_deref().unwrap_or("");
     let host = if field.to_ascii_lowercase().starts_with("host:") {
         String::new()
@@ -408,7 +423,9 @@ fn ask(front: u16, request: &Request) -> String {
         request.method, request.target
     );
     let answer = if request.tls {
-        over_tls(front, &asked)
+        let own = request.own.as_ref();
+        let own = own.map(|own| scratch.join(format!("{own}.pem")));
+        over_tls(front, &asked, own.as_deref())
     } else {
         plainly(front, &asked)
     };
@@ -531,8 +548,9 @@ fn compare(
         for request in &case.requests {
             // Taken in turn, the order may begin anywhere: what counts is how often.
             let all = |front: u16| {
-                let mut answers: Vec<String> =
-                    (0..request.times).map(|_| ask(front, request)).collect();
+                let mut answers: Vec<String> = (0..request.times)
+                    .map(|_| ask(front, request, &scratch.0))
+                    .collect();
                 answers.sort();
                 answers
             };
@@ -618,7 +636,7 @@ fn the_page_of_503_is_shown_where_haproxy_shows_it() {
         });
         wait(front, &mut program, who);
         // Without the status: of a server that is not checked it is 502 here.
-        let said = ask(front, &request);
+        let said = ask(front, &request, &scratch.0);
         said.split_once('\n').unwrap_or_default().1.to_owned()
     };
     let theirs = page("real", Command::new("haproxy"), &["-db", "-q", "-f"]);
@@ -672,7 +690,7 @@ fn a_log_format_makes_the_same_lines() {
         });
         wait(front, &mut program, who);
         for request in requests.iter().flatten() {
-            ask(front, request);
+            ask(front, request, &scratch.0);
         }
         program
     };
@@ -943,7 +961,9 @@ fn the_page_of_502_is_shown_where_no_server_is_left() {
         });
         wait(front, &mut program, who);
         // Of several, since the first ones try the servers; without the status, which is 503 here.
-        let said = (0..8).map(|_| ask(front, &request)).collect::<Vec<_>>();
+        let said = (0..8)
+            .map(|_| ask(front, &request, &scratch.0))
+            .collect::<Vec<_>>();
         let mut pages = said
             .iter()
             .map(|said| said.split_once('\n').unwrap_or_default().1);

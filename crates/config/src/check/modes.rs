@@ -31,8 +31,10 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
                     let message = format!("`route` is missing in [listener.{}]", named.name.value);
                     reader.wrong(&named.section.span, message);
                 }
+                let tls = mine.listener.tls.as_ref();
+                let asks_clients = tls.is_some_and(|tls| tls.client_ca.is_some());
                 for route in &mine.routes {
-                    over_http(route, reader);
+                    over_http(route, asks_clients, reader);
                 }
             }
             Mode::Tcp => tcp(named, (to, route), cluster, reader),
@@ -77,8 +79,9 @@ fn needs_key(stick: Option<&Stick>, place: &Span, cluster: &Cluster, reader: &mu
     }
 }
 
-/// In HTTP mode nothing asks for the name of TLS: it is ended here, and `host` says what was asked for.
-fn over_http(route: &route::Draft, reader: &mut Reader<'_>) {
+/// In HTTP mode nothing asks for the name of TLS: it is ended here, and `host` says what was asked for. What clients prove is
+/// known where they are asked.
+fn over_http(route: &route::Draft, asks_clients: bool, reader: &mut Reader<'_>) {
     if names_sni(&route.when) {
         let hint = Some("`host` is what was asked for".into());
         reader.wrong_hint(
@@ -87,9 +90,19 @@ fn over_http(route: &route::Draft, reader: &mut Reader<'_>) {
             hint,
         );
     }
-    for route in route.nested.iter().flatten() {
-        over_http(route, reader);
+    if !asks_clients && names_client_cert(&route.when) {
+        let hint =
+            "tls = { certs = ..., client-ca = \"authorities.pem\", client-cert = \"optional\" }";
+        let message = "the listener asks no client for a certificate, so that none has one";
+        reader.wrong_hint(&route.span, message, Some(hint.into()));
     }
+    for route in route.nested.iter().flatten() {
+        over_http(route, asks_clients, reader);
+    }
+}
+
+fn names_client_cert(when: &Conditions) -> bool {
+    when.client_cert.is_some() || when.not.as_deref().is_some_and(names_client_cert)
 }
 
 fn names_sni(when: &Conditions) -> bool {

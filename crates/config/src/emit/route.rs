@@ -142,6 +142,9 @@ fn conditions(when: &Conditions) -> Pairs {
     if when.internal {
         pairs.put("internal", "true");
     }
+    if let Some(wanted) = &when.client_cert {
+        pairs.put("client-cert", presence(wanted));
+    }
     if let Some(not) = &when.not {
         pairs.put("not", conditions(not).inline());
     }
@@ -155,10 +158,14 @@ pub(crate) fn patterns(patterns: &[Pattern]) -> String {
 fn field(field: &Field) -> Pairs {
     let mut pairs = Pairs::default();
     for (name, presence) in field {
-        match presence {
-            Presence::Present => pairs.put(name, quoted("*")),
-            Presence::OneOf(values) => pairs.put(name, patterns(values)),
-        }
+        pairs.put(name, self::presence(presence));
     }
     pairs
+}
+
+fn presence(presence: &Presence) -> String {
+    match presence {
+        Presence::Present => quoted("*"),
+        Presence::OneOf(values) => patterns(values),
+    }
 }

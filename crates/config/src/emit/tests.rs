@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
-    Balance, Beyond, Check, Coding, Conditions, Content, Expected, FastCgi, FieldChanges, Gone,
-    Guard, Headers, HttpCheck, Limits, ListenerTls, LogLevel, Mode, Overrides, PathChange, Pattern,
-    Policies, Presence, Program, ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route,
-    RouteTimeouts, SameSite, Sent, Service, Site, Size, Spread, Stage, Stick, StickBy, StickCookie,
-    Substitution, Template, Timeouts, Timing, TlsVersion, Turn,
+    Balance, Beyond, Check, ClientCert, Coding, Conditions, Content, Expected, FastCgi,
+    FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls, LogLevel, Mode, Overrides,
+    PathChange, Pattern, Policies, Presence, Program, ProxyVersion, Queue, Rehearsal, Replaced,
+    Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size, Spread, Stage, Stick,
+    StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion, Turn,
 };
 use tandem_model::{
     Auth, BodyLimit, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy,
@@ -29,6 +29,8 @@ struct Maker {
     nodes: Vec<String>,
     services: usize,
     routes: usize,
+    /// The listener asks its clients for certificates.
+    asks_clients: bool,
 }
 
 const WORDS: [&str; 8] = [
@@ -425,6 +427,11 @@ impl Maker {
         self.some(2, one).into_iter().collect()
     }
 
+    fn client_cert(&mut self) -> Option<Presence> {
+        let asks = self.asks_clients && self.often();
+        asks.then(|| Presence::OneOf(vec![self.pattern(), self.pattern()]))
+    }
+
     fn conditions(&mut self, path: Pattern, deep: bool) -> Conditions {
         Conditions {
             host: self.some(2, Self::pattern),
@@ -437,6 +444,7 @@ impl Maker {
             source: self.some(2, Self::net),
             sni: Vec::new(),
             internal: self.often(),
+            client_cert: self.client_cert(),
             not: (deep && self.often()).then(|| {
                 let path = Pattern::parse("~not").unwrap();
                 Box::new(self.conditions(path, false))
@@ -672,6 +680,20 @@ impl Maker {
         };
         let format = (log.is_some() && self.often()).then(|| self.access_format());
         let connections = self.maybe(|m| 1 + m.below(1_000));
+        self.asks_clients = false;
+        let tls = self.maybe(|m| {
+            let client_ca = m.maybe(|_| "/tls/ca.pem".into());
+            m.asks_clients = client_ca.is_some();
+            ListenerTls {
+                certs: (0..=m.below(2))
+                    .map(|i| format!("/tls/{i}*.pem").into())
+                    .collect(),
+                client_cert: [ClientCert::Required, ClientCert::Optional]
+                    [usize::from(client_ca.is_some() && m.often())],
+                client_ca,
+                min: [TlsVersion::V12, TlsVersion::V13][m.below(2) as usize],
+            }
+        });
         Listener {
             name: format!("web-{i}"),
             on: self.on(),
@@ -679,13 +701,7 @@ impl Maker {
                 .map(|j| Address::tcp(host, 8000 + 10 * i + j))
                 .collect(),
             mode: Mode::Http,
-            tls: self.maybe(|m| ListenerTls {
-                certs: (0..=m.below(2))
-                    .map(|i| format!("/tls/{i}*.pem").into())
-                    .collect(),
-                client_ca: m.maybe(|_| "/tls/ca.pem".into()),
-                min: [TlsVersion::V12, TlsVersion::V13][m.below(2) as usize],
-            }),
+            tls,
             http2: self.maybe(Self::often),
             limits: Limits {
                 connections,
@@ -835,7 +851,7 @@ fn read_back(cluster: &Cluster) -> Cluster {
 proptest! {
     #[test]
     fn an_emitted_cluster_reads_back_as_the_same(choices in prop::collection::vec(any::<u32>(), 0..800)) {
-        let mut maker = Maker { choices: choices.into_iter(), nodes: Vec::new(), services: 0, routes: 0 };
+        let mut maker = Maker { choices: choices.into_iter(), nodes: Vec::new(), services: 0, routes: 0, asks_clients: false };
         let cluster = maker.cluster();
         prop_assert_eq!(read_back(&cluster), cluster);
     }

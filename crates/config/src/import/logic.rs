@@ -17,6 +17,8 @@ pub(crate) enum Subject {
     Cookie(String),
     Source,
     Sni,
+    /// The common name of the client's certificate.
+    ClientCert,
     /// How often a client asks. No condition of routes does: rules that ask it become something else.
     Excess(Excess),
     /// Whether the client is one of a list, by its password. Likewise.
@@ -213,6 +215,7 @@ fn conditions(asked: Vec<(Subject, Vec<String>)>) -> Table {
             Subject::Method => table.put("method", value),
             Subject::Source => table.put("source", value),
             Subject::Sni => table.put("sni", value),
+            Subject::ClientCert => table.put("client-cert", value),
             // Refused before; a file with it would not be taken.
             Subject::Excess(excess) => table.put("excess", Value::plain(excess.most)),
             Subject::Users(list) => table.put("users", Value::text(list)),
@@ -256,7 +259,7 @@ fn around(mut table: Table, inner: Vec<Route>, spot: Spot) -> Route {
 }
 
 /// The keys that are conditions.
-pub(crate) const CONDITIONS: [&str; 10] = [
+pub(crate) const CONDITIONS: [&str; 11] = [
     "host",
     "path",
     "method",
@@ -265,6 +268,7 @@ pub(crate) const CONDITIONS: [&str; 10] = [
     "cookie",
     "source",
     "sni",
+    "client-cert",
     "ignore-case",
     "not",
 ];

@@ -102,6 +102,16 @@ pub(crate) static KEYS: Table<Conditions> = Table {
             |c: &mut Conditions, v| c.internal = v.value,
         ),
         &key(
+            "client-cert",
+            Kind {
+                text: "list of patterns",
+                read: presence,
+            },
+            Else("any client, with a certificate or without"),
+            "The client has a certificate whose common name (CN) is one of these, compared with case; `\"*\"` is: it has one. Of listeners with `tls.client-ca`.",
+            |c: &mut Conditions, v| c.client_cert = Some(v.value),
+        ),
+        &key(
             "not",
             Kind {
                 text: "table of conditions",
@@ -202,17 +212,23 @@ fn field(
         if name.value.is_empty() || !name_is_good(name.value) {
             reader.wrong(&name.span, "this is no name of a field");
         }
-        let patterns = values(&reader.some(item, pattern));
-        let presence = match &patterns[..] {
-            [] => continue,
-            [Pattern::Star(prefix, suffix)] if prefix.is_empty() && suffix.is_empty() => {
-                Presence::Present
-            }
-            _ => Presence::OneOf(patterns),
-        };
-        field.insert(name.value.to_owned(), presence);
+        if let Some(presence) = presence(reader, item) {
+            field.insert(name.value.to_owned(), presence);
+        }
     }
     Some(field)
+}
+
+/// `None` when it was said what is wrong.
+fn presence(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Presence> {
+    let patterns = values(&reader.some(item, pattern));
+    match &patterns[..] {
+        [] => None,
+        [Pattern::Star(prefix, suffix)] if prefix.is_empty() && suffix.is_empty() => {
+            Some(Presence::Present)
+        }
+        _ => Some(Presence::OneOf(patterns)),
+    }
 }
 
 fn headers(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Field> {

@@ -256,6 +256,17 @@ fn changes(reader: &mut Reader<'_>, item: &Item<'_>, side: Side) -> Option<Field
             }
         }
     }
+    for Field { name, values } in &draft.add {
+        let mut asked = values.iter().flat_map(Template::variables);
+        let proves = asked.any(|variable| matches!(variable, Variable::ClientCert(_)));
+        let mut removed = draft.remove.iter();
+        let is_ours = removed.any(|other| other.value.eq_ignore_ascii_case(&name.value));
+        if side == Side::Request && proves && !is_ours {
+            let hint = Some("`set` takes out what the client sent".into());
+            let message = "what a client sends in this field by itself would pass beside it";
+            reader.wrong_hint(&name.span, message, hint);
+        }
+    }
     for field in &draft.set {
         let name = &field.name;
         if seen

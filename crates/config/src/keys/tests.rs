@@ -61,7 +61,7 @@ fn around(heading: &str) -> &'static str {
             "backend.old = { servers = \"a:1\", check = { talk = [{ PAIR }] } }"
         }
         "tls = { ... }" => {
-            "listener.web = { bind = \":80\", route = { deny = true }, tls = { certs = \"a\", PAIR } }"
+            "listener.web = { bind = \":80\", route = { deny = true }, tls = { certs = \"a\", client-ca = \"b\", PAIR } }"
         }
         "fastcgi = { ... }" => {
             "backend.old = { servers = \"a:1\", fastcgi = { root = \"www\", PAIR } }"

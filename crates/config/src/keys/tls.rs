@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tandem_model::{BackendTls, ListenerTls, TlsVersion};
+use tandem_model::{BackendTls, ClientCert, ListenerTls, TlsVersion};
 use toml::de::DeValue;
 
 use crate::kinds::{BOOL, NAME, PATH};
@@ -15,7 +15,15 @@ use crate::table::{Kind, Table, key};
 pub(crate) const TLS: Kind<ListenerTls> = Kind {
     text: "list of certificates, or table",
     read: |reader, item| match item.get_ref() {
-        DeValue::Table(_) => Some(KEYS.read_item(reader, item)?.draft),
+        DeValue::Table(_) => {
+            let section = KEYS.read_item(reader, item)?;
+            if section.has("client-cert") && !section.has("client-ca") {
+                let hint = "client-ca = \"authorities.pem\" says whose certificates count";
+                let message = "`client-cert` says nothing without `client-ca`";
+                reader.wrong_hint(&section.place("client-cert"), message, Some(hint.into()));
+            }
+            Some(section.draft)
+        }
         _ => Some(ListenerTls {
             certs: (CERTS.read)(reader, item)?,
             ..ListenerTls::default()
@@ -43,9 +51,19 @@ pub(crate) static KEYS: Table<ListenerTls> = Table {
         &key(
             "client-ca",
             PATH,
-            Else("clients need no certificate"),
-            "A PEM file of authorities: every client must have a certificate of one of them.",
+            Else("clients are asked for no certificate"),
+            "A PEM file of authorities: every client must have a certificate of one of them, or may, by `client-cert`.",
             |t: &mut ListenerTls, v| t.client_ca = Some(v.value),
+        ),
+        &key(
+            "client-cert",
+            Kind {
+                text: "\"required\" or \"optional\"",
+                read: client_cert,
+            },
+            Is("\"required\""),
+            "Whether a client must have a certificate. One that does not verify ends the handshake in any case.",
+            |t: &mut ListenerTls, v| t.client_cert = v.value,
         ),
         &key(
             "min",
@@ -108,6 +126,23 @@ pub(crate) static BACKEND: Table<BackendTls> = Table {
         ),
     ],
 };
+
+fn client_cert(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<ClientCert> {
+    let words = ["required", "optional"];
+    match reader
+        .filled(item, "\"required\" or \"optional\"")?
+        .as_str()
+    {
+        "required" => Some(ClientCert::Required),
+        "optional" => Some(ClientCert::Optional),
+        other => {
+            let hint = did_you_mean(other, words);
+            let message = "a client's certificate is \"required\" or \"optional\"";
+            reader.wrong_hint(&item.span(), message, hint);
+            None
+        }
+    }
+}
 
 fn version(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<TlsVersion> {
     match reader.filled(item, "\"1.2\" or \"1.3\"")?.as_str() {

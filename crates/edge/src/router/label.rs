@@ -78,6 +78,13 @@ fn said(when: &Conditions) -> String {
     let nets = when.source.iter().map(ToString::to_string);
     parts.extend(list("source", &mut { nets }));
     parts.extend(when.internal.then(|| "internal".to_owned()));
+    match &when.client_cert {
+        Some(Presence::Present) => parts.push("client-cert".to_owned()),
+        Some(Presence::OneOf(names)) => {
+            parts.extend(list("client-cert", &mut shown(names).into_iter()));
+        }
+        None => {}
+    }
     let mut text = parts.join(" ");
     if let Some(not) = &when.not {
         let space = if text.is_empty() { "" } else { " " };
@@ -114,6 +121,18 @@ mod tests {
         assert_eq!(
             group.to_string(),
             "host=shop.example|*.shop.example /api/* *.do method=GET header:X-Canary source=10.0.0.0/8 not(/api/old*)"
+        );
+        let when = Conditions {
+            client_cert: Some(Presence::OneOf(patterns(&["ann", "*.ops"]))),
+            not: Some(Box::new(Conditions {
+                client_cert: Some(Presence::Present),
+                ..path(&["/x"])
+            })),
+            ..Conditions::default()
+        };
+        assert_eq!(
+            Label::default().and(&to(when, "a")).to_string(),
+            "client-cert=ann|*.ops not(/x client-cert)"
         );
         let named = Route {
             name: Some("shop".into()),

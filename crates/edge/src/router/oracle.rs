@@ -131,6 +131,7 @@ fn some_conditions() -> impl Strategy<Value = Conditions> {
                 source: Vec::new(),
                 sni: Vec::new(),
                 internal: false,
+                client_cert: None,
                 not: None,
             },
         )
@@ -225,6 +226,7 @@ proptest! {
                 secure: true,
                 port: 80,
                 handed: false,
+                certificate: None,
             };
             let _ = answer(&router, &request);
         }

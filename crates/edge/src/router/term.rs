@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use ipnet::IpNet;
-use tandem_http::Request;
+use tandem_http::{ClientCertificate, Request};
 use tandem_model::{Conditions, Field, Pattern, Presence};
 
 use super::pattern::PatternSet;
@@ -38,6 +38,8 @@ enum Term {
     Query(String, Values),
     /// A server has handed the request over.
     Internal,
+    /// The client has a certificate.
+    ClientCert(Values),
     /// None of these holds.
     Not(Vec<Term>),
 }
@@ -88,6 +90,9 @@ fn terms(when: &Conditions, fold: bool) -> Result<Vec<Term>, String> {
     if when.internal {
         terms.push(Term::Internal);
     }
+    if let Some(presence) = &when.client_cert {
+        terms.push(Term::ClientCert(Values::new(presence)?));
+    }
     if !when.method.is_empty() {
         terms.push(Term::Method(when.method.clone()));
     }
@@ -120,11 +125,7 @@ fn named(
     term: fn(String, Values) -> Term,
 ) -> Result<(), String> {
     for (name, presence) in field {
-        let values = match presence {
-            Presence::Present => Values::Present,
-            Presence::OneOf(patterns) => Values::OneOf(PatternSet::new(patterns, false)?),
-        };
-        terms.push(term(name.clone(), values));
+        terms.push(term(name.clone(), Values::new(presence)?));
     }
     Ok(())
 }
@@ -152,12 +153,31 @@ impl Term {
                 query::values(request.query(), name).any(|value| values.has(&value))
             }
             Self::Internal => request.handed,
+            Self::ClientCert(values) => request
+                .certificate
+                .is_some_and(|certificate| values.has_name(certificate)),
             Self::Not(terms) => !terms.iter().any(|term| term.holds(subject)),
         }
     }
 }
 
 impl Values {
+    fn new(presence: &Presence) -> Result<Self, String> {
+        Ok(match presence {
+            Presence::Present => Self::Present,
+            Presence::OneOf(patterns) => Self::OneOf(PatternSet::new(patterns, false)?),
+        })
+    }
+
+    /// A certificate without a name is one, but matches no pattern.
+    fn has_name(&self, certificate: &ClientCertificate) -> bool {
+        match (self, &certificate.common_name) {
+            (Self::Present, _) => true,
+            (_, Some(name)) => self.has(name.as_bytes()),
+            (_, None) => false,
+        }
+    }
+
     fn has(&self, value: &[u8]) -> bool {
         match self {
             Self::Present => true,

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use tandem_http::{Plan, Reply};
+use tandem_http::{ClientCertificate, Plan, Reply};
 use tandem_model::{
     Conditions, Content, Field, FieldChanges, Headers, PathChange, Pattern, Policies, Presence,
     Template,
@@ -615,5 +615,65 @@ fn an_internal_route_is_for_what_a_server_has_handed_over() {
         });
         let expected = SERVICES.iter().position(|name| *name == service);
         assert_eq!(found.map(|n| n as usize), expected, "{path}, {handed}");
+    }
+}
+
+#[test]
+fn a_route_asks_for_a_certificate_or_for_whose_it_is() {
+    let of = |names: &[&str], when: Conditions| Conditions {
+        client_cert: Some(match names {
+            ["*"] => Presence::Present,
+            names => Presence::OneOf(patterns(names)),
+        }),
+        ..when
+    };
+    let router = router(vec![
+        to(of(&["ann", "*.ops"], path(&["/ops"])), "a"),
+        route(
+            of(&["*"], Conditions::default()),
+            Action::Routes(vec![to(path(&["/admin*"]), "b")]),
+        ),
+        to(
+            Conditions {
+                not: Some(Box::new(of(&["~.*"], Conditions::default()))),
+                ..path(&["/x"])
+            },
+            "c",
+        ),
+        to(Conditions::default(), "d"),
+    ]);
+    let named = |name: &str| ClientCertificate {
+        common_name: Some(name.into()),
+        ..ClientCertificate::default()
+    };
+    let (ann, eve, ops) = (named("ann"), named("Ann"), named("7.ops"));
+    let nameless = ClientCertificate::default();
+    for (path, certificate, service) in [
+        ("/ops", Some(&ann), "a"),
+        ("/ops", Some(&ops), "a"),
+        ("/ops", Some(&eve), "d"),
+        ("/ops", Some(&nameless), "d"),
+        ("/ops", None, "d"),
+        ("/admin/x", Some(&nameless), "b"),
+        ("/admin/x", None, "d"),
+        // A pattern that everything fits asks for a name all the same.
+        ("/x", Some(&ann), "d"),
+        ("/x", Some(&nameless), "c"),
+        ("/x", None, "c"),
+    ] {
+        let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let found = with_request(&text, |request| {
+            let request = Request {
+                certificate,
+                ..*request
+            };
+            router.find(&request).map(|(number, _)| number)
+        });
+        let expected = SERVICES.iter().position(|name| *name == service);
+        assert_eq!(
+            found.map(|n| n as usize),
+            expected,
+            "{path}, {certificate:?}"
+        );
     }
 }

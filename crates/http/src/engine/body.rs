@@ -9,6 +9,7 @@ use super::client::{Client, Wire};
 use super::held::Held;
 use crate::chunked::Chunked;
 use crate::head::{BodyLength, MAX_HEAD};
+use crate::policy::strip;
 use crate::trailers;
 
 /// The most of a body that is kept so that it can be sent again, in bytes.
@@ -60,6 +61,8 @@ pub(super) struct Body<'a> {
     allowed: u64,
     /// The lines of the fields behind it that may be passed on, when it has ended.
     trailers: Vec<u8>,
+    /// Names of those that may not.
+    left_out: Vec<u8>,
     buffers: Rc<Buffers>,
 }
 
@@ -76,6 +79,7 @@ impl<'a> Body<'a> {
             held: None,
             allowed: u64::MAX,
             trailers: Vec::new(),
+            left_out: Vec::new(),
             buffers: buffers.clone(),
         };
         let used = match length {
@@ -134,6 +138,15 @@ impl<'a> Body<'a> {
     /// The lines of the fields behind it that may be passed on; known when it has ended.
     pub fn trailers(&self) -> &[u8] {
         &self.trailers
+    }
+
+    /// Fields behind it that may not be passed on, by their names, each ended by a line feed: what a client may not say in
+    /// the head it may not say there either.
+    pub fn leave_out(&mut self, names: &[u8]) {
+        strip(&mut self.trailers, 0, names);
+        if matches!(self.left, Left::Chunks(_) | Left::Stream) {
+            names.clone_into(&mut self.left_out);
+        }
     }
 
     /// Whether what was read of it can be sent again.
@@ -220,6 +233,7 @@ impl<'a> Body<'a> {
                     Ok(0) if matches!(self.left, Left::Stream) => {
                         let trailers = client.trailers().await;
                         self.trailers = trailers::passed(trailers.map_err(|_| BodyError::Gone)?);
+                        strip(&mut self.trailers, 0, &self.left_out);
                         self.left = Left::Nothing;
                         return Ok(0..0);
                     }
@@ -244,6 +258,7 @@ impl<'a> Body<'a> {
                         .map_err(|_| BodyError::Malformed)?;
                     if chunked.is_done() {
                         self.trailers = trailers::passed(chunked.take_trailers());
+                        strip(&mut self.trailers, 0, &self.left_out);
                         self.left = Left::Nothing;
                     }
                     (decoded.data, decoded.consumed)

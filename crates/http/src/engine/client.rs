@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
-use tandem_net::{Pipe, Socket};
+use tandem_net::{ClientCertificate, Pipe, Socket};
 
 use super::http2::Stream;
 
@@ -81,6 +81,14 @@ impl Client {
         match self {
             Self::Http1(socket) => socket.is_tls(),
             Self::Http2(stream) => stream.is_tls(),
+        }
+    }
+
+    /// The certificate that the client has proved to be its own.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        match self {
+            Self::Http1(socket) => socket.client_certificate().map(|shared| &**shared),
+            Self::Http2(stream) => stream.certificate(),
         }
     }
 

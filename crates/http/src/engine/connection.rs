@@ -425,6 +425,7 @@ impl<'a> Exchange<'a> {
                 secure,
                 port: conn.door.port,
                 handed: false,
+                certificate: conn.client.certificate(),
             },
             peer,
             cx: Cx::new(conn.shared().worker, now),

@@ -145,6 +145,9 @@ pub(super) async fn exchange(
         BodyLength::Chunked => Framing::Chunks,
         BodyLength::None | BodyLength::Known(_) => Framing::Plain,
     };
+    if let Some(edits) = &x.edits {
+        body.leave_out(edits.request.removed());
+    }
     let knows_interim = x.request.head.minor() == 1;
     let end = {
         let (ours, theirs) = (x.snapshot.config.timeouts.body, upstream.timeouts.body);

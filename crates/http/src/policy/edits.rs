@@ -117,6 +117,11 @@ impl FieldEdits {
         self.remove.is_empty() && self.replace.is_empty() && self.lines.is_empty()
     }
 
+    /// The names of what is removed, each ended by a line feed, for [`strip`].
+    pub(crate) fn removed(&self) -> &[u8] {
+        &self.remove
+    }
+
     /// Applies the changes to the lines that `out` holds from `from` on, each ended by CRLF.
     pub fn apply(&self, out: &mut Vec<u8>, from: usize) {
         strip(out, from, &self.remove);
@@ -135,7 +140,7 @@ pub(super) fn is_sound(value: &[u8]) -> bool {
 }
 
 /// Takes the lines out of which the name is one of `names`.
-pub(super) fn strip(out: &mut Vec<u8>, from: usize, names: &[u8]) {
+pub(crate) fn strip(out: &mut Vec<u8>, from: usize, names: &[u8]) {
     if names.is_empty() {
         return;
     }

@@ -37,6 +37,7 @@ mod values;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use edits::strip;
 pub use edits::{Edits, FieldEdits};
 pub use errors::ErrorPages;
 pub use expression::regex;

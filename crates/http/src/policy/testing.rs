@@ -33,6 +33,7 @@ pub(crate) fn request<T>(
         secure: false,
         port: 80,
         handed: false,
+        certificate: None,
     })
 }
 

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use regex::bytes::Captures;
-use tandem_model::{Part, Template, Variable};
+use tandem_model::{ClientCertPart, Part, Template, Variable};
+use tandem_net::ClientCertificate;
 use time::OffsetDateTime;
 
 use super::basic::credentials;
@@ -77,6 +78,7 @@ impl<'a> Values<'a> {
                     let _ = write!(out, "{port}");
                 }
             }
+            Variable::ClientCert(part) => out.extend_from_slice(of(request.certificate, *part)),
             Variable::Time => rfc3339(out, tandem_net::coarse_time()),
             Variable::Epoch => {
                 let now = tandem_net::coarse_time();
@@ -100,6 +102,24 @@ impl<'a> Values<'a> {
             Variable::Capture(_) | Variable::Node => {}
         }
     }
+}
+
+/// What is asked of the client's certificate.
+fn of(certificate: Option<&ClientCertificate>, part: ClientCertPart) -> &[u8] {
+    let Some(certificate) = certificate else {
+        return match part {
+            ClientCertPart::Verified => b"NONE",
+            _ => b"",
+        };
+    };
+    match part {
+        ClientCertPart::Verified => "SUCCESS",
+        ClientCertPart::Subject => &certificate.subject,
+        ClientCertPart::CommonName => certificate.common_name.as_deref().unwrap_or_default(),
+        ClientCertPart::Sha256 => &certificate.sha256,
+        ClientCertPart::Serial => &certificate.serial,
+    }
+    .as_bytes()
 }
 
 /// The host that was asked for, without its port or with it.
@@ -307,6 +327,31 @@ mod tests {
             "{id}"
         );
         assert_eq!(filled("{request-id}{request-id}", head).len(), 64);
+    }
+
+    #[test]
+    fn what_is_known_of_a_clients_certificate_is_filled_in() {
+        let template = "{client-cert}|{client-cert-subject}|{client-cert-cn}|{client-cert-sha256}|{client-cert-serial}";
+        let head = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        assert_eq!(filled(template, head), "NONE||||");
+        let certificate = ClientCertificate {
+            subject: "CN=ann,O=x".into(),
+            common_name: Some("ann".into()),
+            sha256: "ab".into(),
+            serial: "0A".into(),
+            not_after: None,
+        };
+        let ready = Ready::new(&Template::parse(template).unwrap());
+        let out = with_request(head, |request| {
+            let request = Request {
+                certificate: Some(&certificate),
+                ..*request
+            };
+            let mut out = Vec::new();
+            ready.plain(&Values::new(&request, &cx()), &mut out);
+            String::from_utf8(out).unwrap()
+        });
+        assert_eq!(out, "SUCCESS|CN=ann,O=x|ann|ab|0A");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, DnValue, IsCa,
+    KeyPair,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
@@ -39,6 +42,31 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(names).unwrap();
+        let signed = params.signed_by(&key, &self.issuer).unwrap();
+        let path = self.dir.join(file);
+        std::fs::write(&path, signed.pem() + &key.serialize_pem()).unwrap();
+        path
+    }
+
+    /// As [`sign`](Self::sign), for a client of this subject.
+    pub fn sign_as(&self, file: &str, subject: &[(DnType, DnValue)]) -> PathBuf {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), value.clone());
+        }
+        let signed = params.signed_by(&key, &self.issuer).unwrap();
+        let path = self.dir.join(file);
+        std::fs::write(&path, signed.pem() + &key.serialize_pem()).unwrap();
+        path
+    }
+
+    /// As [`sign`](Self::sign), for a client, until this second.
+    pub fn sign_until(&self, file: &str, end: time::OffsetDateTime) -> PathBuf {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["client".into()]).unwrap();
+        params.not_after = end;
         let signed = params.signed_by(&key, &self.issuer).unwrap();
         let path = self.dir.join(file);
         std::fs::write(&path, signed.pem() + &key.serialize_pem()).unwrap();

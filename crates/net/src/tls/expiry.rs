@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tandem_model::ListenerTls;
 
+use super::der::{Parts, element};
 use super::{TlsError, certificates};
 
 /// A certificate of a listener, and its end.
@@ -28,7 +29,8 @@ pub fn expiries(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
         let mut first: Option<SystemTime> = None;
         for certificate in CertificateDer::pem_slice_iter(&file.text) {
             let certificate = certificate.map_err(|e| TlsError::at(&file.path, e))?;
-            let end = not_after(&certificate).ok_or_else(|| {
+            let parts = Parts::of(&certificate);
+            let end = parts.as_ref().and_then(not_after).ok_or_else(|| {
                 TlsError::at(&file.path, "a certificate in it does not say when it ends")
             })?;
             first = Some(first.map_or(end, |first| first.min(end)));
@@ -42,56 +44,14 @@ pub fn expiries(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
     ends.collect()
 }
 
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// `[0]`, which the version is in.
-const VERSION: u8 = 0xa0;
 
-/// `notAfter` of a certificate (RFC 5280 section 4.1): of what is before it only the lengths are read.
-fn not_after(certificate: &[u8]) -> Option<SystemTime> {
-    let (SEQUENCE, certificate, _) = element(certificate)? else {
-        return None;
-    };
-    let (SEQUENCE, mut rest, _) = element(certificate)? else {
-        return None;
-    };
-    if rest.first() == Some(&VERSION) {
-        rest = element(rest)?.2;
-    }
-    // Serial number, algorithm, issuer.
-    for wanted in [INTEGER, SEQUENCE, SEQUENCE] {
-        let (tag, _, behind) = element(rest)?;
-        if tag != wanted {
-            return None;
-        }
-        rest = behind;
-    }
-    let (SEQUENCE, validity, _) = element(rest)? else {
-        return None;
-    };
-    let (_, _, end) = element(validity)?;
+/// `notAfter` of a certificate (RFC 5280 section 4.1).
+pub(super) fn not_after(certificate: &Parts<'_>) -> Option<SystemTime> {
+    let (_, _, end) = element(certificate.validity)?;
     let (tag, text, _) = element(end)?;
     time(tag, text)
-}
-
-/// The first element: its tag, its content, and what follows it (X.690 section 8.1).
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&tag, rest) = bytes.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        // No certificate is larger than what four bytes can say.
-        0x81..=0x84 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = digits.iter().fold(0, |sum, &b| sum << 8 | usize::from(b));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    let (content, behind) = rest.split_at_checked(length)?;
-    Some((tag, content, behind))
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ` (RFC 5280 section 4.1.2.5).
@@ -172,20 +132,6 @@ mod tests {
             (UTC_TIME, b"Z"),
         ] {
             assert_eq!(time(tag, text), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_cut_short_is_no_certificate() {
-        for bytes in [
-            &b""[..],
-            b"\x30",
-            b"\x30\x85\x01\x01\x01\x01\x01",
-            b"\x30\x82\xff\xff\x30",
-            b"\x30\x02\x30\x00",
-            b"\x30\x80\x00\x00",
-        ] {
-            assert_eq!(not_after(bytes), None, "{bytes:?}");
         }
     }
 }

@@ -53,6 +53,13 @@ impl Session {
         self.tls.alpn_protocol()
     }
 
+    /// The certificate that the peer has proved to be its own, in this handshake or in the one of the session that was
+    /// resumed; as DER.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        let chain = self.tls.peer_certificates()?;
+        chain.first().map(AsRef::as_ref)
+    }
+
     /// Ready when the handshake is over.
     pub fn poll_handshake(
         &mut self,

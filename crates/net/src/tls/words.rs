@@ -31,6 +31,9 @@ pub(super) fn of_tls(error: &Error) -> String {
 fn of_certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => "nobody who is trusted signed it".into(),
+        CertificateError::BadSignature => {
+            "the authority of that name that is trusted did not sign it".into()
+        }
         CertificateError::Other(OtherError(why)) => {
             let why = why.to_string();
             // The words of rustls-webpki are its names of errors.

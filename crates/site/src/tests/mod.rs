@@ -187,6 +187,7 @@ async fn ask_in(
         secure: false,
         port: 80,
         handed: false,
+        certificate: None,
     };
     let (later, plan) = match handler.step(&request, &cx) {
         Step::Plan(plan) => (false, plan),

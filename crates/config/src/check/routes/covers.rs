@@ -10,6 +10,12 @@ pub(super) fn covers(wide: &[&Conditions], narrow: &[&Conditions]) -> bool {
         let some = |holds: &dyn Fn(&Conditions) -> bool| narrow.iter().any(|n| holds(n));
         wide.not.is_none()
             && (!wide.internal || some(&|n| n.internal))
+            && wide.client_cert.as_ref().is_none_or(|wide| {
+                some(&|n| {
+                    let narrow = n.client_cert.as_ref();
+                    narrow.is_some_and(|narrow| presence_covers(wide, narrow))
+                })
+            })
             && (wide.host.is_empty() || some(&|n| list_covers(&wide.host, &n.host, true)))
             && (wide.sni.is_empty() || some(&|n| list_covers(&wide.sni, &n.sni, true)))
             && (wide.path.is_empty() || some(&|n| path_covers(wide, n)))
@@ -71,14 +77,17 @@ fn field_covers(
     wide.iter().all(|(name, wide)| {
         narrow.iter().any(|narrow| {
             let found = lookup(of(narrow), name, ignore_case);
-            match (wide, found) {
-                (_, None) => false,
-                (Presence::Present, Some(_)) => true,
-                (Presence::OneOf(w), Some(Presence::OneOf(n))) => list_covers(w, n, false),
-                (Presence::OneOf(_), Some(Presence::Present)) => false,
-            }
+            found.is_some_and(|narrow| presence_covers(wide, narrow))
         })
     })
+}
+
+fn presence_covers(wide: &Presence, narrow: &Presence) -> bool {
+    match (wide, narrow) {
+        (Presence::Present, _) => true,
+        (Presence::OneOf(wide), Presence::OneOf(narrow)) => list_covers(wide, narrow, false),
+        (Presence::OneOf(_), Presence::Present) => false,
+    }
 }
 
 fn lookup<'a>(

@@ -35,6 +35,8 @@ pub(crate) struct Acls {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connection {
     pub tls: bool,
+    /// Clients are asked for a certificate.
+    pub asks_clients: bool,
     /// The port, if all its addresses have the same.
     pub port: Option<u16>,
 }
@@ -97,6 +99,7 @@ pub(crate) fn read(lines: &[Line], vars: &Rc<Vars>, verdicts: &mut Verdicts) -> 
         // Each is looked at once by itself, so that a slip in an ACL that nobody uses is told too.
         let plain = Connection {
             tls: false,
+            asks_clients: false,
             port: None,
         };
         let note = &mut |note| verdicts.note(line.spot, note);

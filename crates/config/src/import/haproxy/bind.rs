@@ -21,6 +21,8 @@ pub(crate) struct Door {
 pub(crate) struct Tls {
     pub certs: Vec<String>,
     pub client_ca: Option<String>,
+    /// A client without a certificate is let in.
+    pub is_optional: bool,
     pub min13: bool,
 }
 
@@ -215,7 +217,10 @@ pub(crate) fn read(
             "ssl" => ssl = true,
             "crt" => tls.certs.push(bases.certificate(&take())),
             "ca-file" => tls.client_ca = Some(bases.authority(&take())),
-            "verify" => verify = Some(take()),
+            "verify" => {
+                verify = words.get(at);
+                at += 1;
+            }
             "accept-proxy" => door.proxy = true,
             "ssl-min-ver" => tls.min13 = take() == "TLSv1.3",
             "force-tlsv13" => tls.min13 = true,
@@ -245,13 +250,36 @@ pub(crate) fn read(
         if tls.certs.is_empty() {
             verdicts.refuse(line.spot, line.spot, "'ssl' needs a certificate: crt FILE");
         }
-        if verify.as_deref() != Some("required") && tls.client_ca.take().is_some() {
-            verdicts.note(line.spot, "clients need no certificate, so `ca-file` has no effect: `verify required` would ask for one");
-        }
+        client_certificates(line, verify, &mut tls, verdicts);
         door.tls = Some(tls);
     }
     verdicts.translated(line.spot);
     Some(door)
+}
+
+/// Whether clients are asked for a certificate, and whether they must have one.
+fn client_certificates(line: &Line, verify: Option<&Word>, tls: &mut Tls, verdicts: &mut Verdicts) {
+    let asks = match verify.map(|word| word.text.as_str()) {
+        None | Some("none") => false,
+        Some("required") => true,
+        Some("optional") => {
+            tls.is_optional = true;
+            true
+        }
+        Some(other) => {
+            let at = verify.map_or(line.spot, |word| word.spot);
+            let message =
+                format!("'verify {other}': clients are asked by none, optional or required");
+            let hint = did_you_mean(other, ["none", "optional", "required"]);
+            return verdicts.refuse_hint(line.spot, at, message, hint);
+        }
+    };
+    if asks && tls.client_ca.is_none() {
+        let message = "'verify' asks for certificates of somebody: ca-file FILE";
+        verdicts.refuse(line.spot, line.spot, message);
+    } else if !asks && tls.client_ca.take().is_some() {
+        verdicts.note(line.spot, "clients are asked for no certificate, so `ca-file` has no effect: `verify required` or `verify optional` would ask for one");
+    }
 }
 
 /// `*:80`, `:80-82`, `10.0.0.1:80`, `[::]:80`, `:::80`, `ipv4@`, `ipv6@`, `unix@/path`, `/path`, `fd@5`.

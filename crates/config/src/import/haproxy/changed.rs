@@ -220,6 +220,7 @@ impl Changed {
             Subject::Method
             | Subject::Source
             | Subject::Sni
+            | Subject::ClientCert
             | Subject::Excess(_)
             | Subject::Users(_) => Found::AsItCame,
         };

@@ -3,6 +3,9 @@
 use super::super::sources::Spot;
 use super::acl::Refusal;
 
+/// What stands before an expression, and puts no quotes around its value (HAProxy 2.6).
+const QUOTED: &str = "{+Q}[";
+
 /// A text without variables, as a template: braces are doubled.
 pub(crate) fn literal(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
@@ -18,7 +21,7 @@ pub(crate) fn template(text: &str, at: Spot) -> Result<String, Refusal> {
         if let Some(after) = rest.strip_prefix('%') {
             out.push('%');
             rest = after;
-        } else if let Some(inner) = rest.strip_prefix('[') {
+        } else if let Some(inner) = rest.strip_prefix(QUOTED).or(rest.strip_prefix('[')) {
             let end = inner
                 .find(']')
                 .ok_or_else(|| Refusal::new(at, "a ] closes the expression"))?;
@@ -76,6 +79,11 @@ fn expression(text: &str, at: Spot) -> Result<String, Refusal> {
     {
         return Ok("{host}".into());
     }
+    if let Some(filled) = certificate(fetch, arg, converters) {
+        return filled
+            .map(str::to_owned)
+            .map_err(|why| Refusal::new(at, format!("'%[{text}]': {why}")));
+    }
     if !(converters.is_empty() || host && converters == ",lower") {
         return Err(refused());
     }
@@ -101,6 +109,33 @@ fn expression(text: &str, at: Spot) -> Result<String, Refusal> {
         "str" => literal(arg),
         "int" | "bool" => literal(arg),
         _ => return Err(refused()),
+    })
+}
+
+/// What is asked of the client's certificate; or why it is not known.
+fn certificate(
+    fetch: &str,
+    arg: &str,
+    converters: &str,
+) -> Option<Result<&'static str, &'static str>> {
+    let fetch = fetch.strip_prefix("ssl_c_")?;
+    Some(match (fetch, arg, converters) {
+        ("s_dn", name, "") if name.eq_ignore_ascii_case("cn") => Ok("{client-cert-cn}"),
+        ("s_dn", ",0,rfc2253", "") => Ok("{client-cert-subject}"),
+        ("s_dn", "", "") => Err("the subject is written as ssl_c_s_dn(,0,rfc2253) has it"),
+        ("s_dn", ..) => {
+            Err("of the subject CN is known alone, and all of it: ssl_c_s_dn(,0,rfc2253)")
+        }
+        ("serial", "", ",hex") => Ok("{client-cert-serial}"),
+        ("der", "", ",sha2(256),hex,lower") => Ok("{client-cert-sha256}"),
+        ("der" | "sha1", ..) => {
+            Err("the fingerprint is SHA-256 in lower case: ssl_c_der,sha2(256),hex,lower")
+        }
+        ("verify", ..) => {
+            Err("it is always 0: a certificate that does not verify ends the handshake")
+        }
+        ("used", ..) => Err("ask for it in a condition: if { ssl_c_used }"),
+        _ => Err("of a client's certificate subject, serial number and SHA-256 are known"),
     })
 }
 
@@ -143,7 +178,27 @@ mod tests {
         ] {
             assert_eq!(shown(other), None, "{other}");
         }
-        assert_eq!(shown("%[ssl_c_s_dn]"), None);
+        for (text, wanted) in [
+            ("%[ssl_c_s_dn(CN)]", "{client-cert-cn}"),
+            ("%{+Q}[ssl_c_s_dn(cn)]", "{client-cert-cn}"),
+            ("%[ssl_c_s_dn(,0,rfc2253)]", "{client-cert-subject}"),
+            ("%[ssl_c_serial,hex]", "{client-cert-serial}"),
+            ("%[ssl_c_der,sha2(256),hex,lower]", "{client-cert-sha256}"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Some(wanted));
+        }
+        for (text, why) in [
+            ("%[ssl_c_s_dn]", "rfc2253"),
+            ("%[ssl_c_s_dn(O)]", "CN"),
+            ("%[ssl_c_sha1,hex]", "SHA-256"),
+            ("%[ssl_c_der,sha2(256),hex]", "SHA-256"),
+            ("%[ssl_c_verify]", "always 0"),
+            ("%[ssl_c_used]", "condition"),
+            ("%[ssl_c_notafter]", "are known"),
+        ] {
+            let refusal = template(text, Spot::default()).unwrap_err();
+            assert!(refusal.message.contains(why), "{text}: {}", refusal.message);
+        }
         assert_eq!(shown("%Ts"), None);
     }
 }

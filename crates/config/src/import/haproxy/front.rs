@@ -150,6 +150,9 @@ impl Translator<'_> {
         let mut table = Table::default().with("certs", certs);
         if let Some(ca) = &tls.client_ca {
             table.put("client-ca", Value::text(ca));
+            if tls.is_optional {
+                table.put("client-cert", Value::text("optional"));
+            }
         }
         if tls.min13 {
             table.put("min", Value::text("1.3"));
@@ -222,6 +225,7 @@ impl Translator<'_> {
         let acls = self.acls(proxy);
         let connection = Connection {
             tls: door.tls.is_some(),
+            asks_clients: door.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
             port: door.port(),
         };
         let mut steps = self.steps(proxy, &acls, connection);

@@ -268,7 +268,11 @@ impl<'a> Translator<'a> {
         self.single_servers(proxy, &servers, port);
         // Rules of a backend that nothing leads to are looked at all the same.
         if !proxy.is_listen() {
-            let connection = acl::Connection { tls: false, port };
+            let connection = acl::Connection {
+                tls: false,
+                asks_clients: false,
+                port,
+            };
             let _ = self.policies(proxy);
             let acls = acl::read(&proxy.section.lines, &self.vars, &mut self.verdicts);
             for line in &proxy.section.lines {

@@ -557,7 +557,7 @@ const FRONTENDS: &[Row] = &[
         "bind",
         FRONT,
         (1, MANY),
-        "`bind` of a listener; `ssl crt` its `tls`, `accept-proxy` its `proxy-protocol`",
+        "`bind` of a listener; `ssl crt` its `tls`, `ca-file` and `verify` its `tls.client-ca` and `client-cert`, `accept-proxy` its `proxy-protocol`",
     ),
     to("use_backend", FRONT, (1, MANY), "a route"),
     to("default_backend", DFRONT, (1, 1), "the last route"),

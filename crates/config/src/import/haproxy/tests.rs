@@ -933,3 +933,97 @@ fn a_log_format_is_that_of_the_log_or_it_is_told_why_not() {
         assert_eq!(log(other), "", "{other}");
     }
 }
+
+/// What a file becomes whose clients come by TLS, and are asked for a certificate.
+fn asked(verify: &str, front: &str) -> Translation {
+    let text = format!(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\nfrontend main\n \
+         bind :443 ssl crt /a.pem {verify}\n{front}\ndefault_backend b\nbackend b\n server s 127.0.0.1:81\n"
+    );
+    let input = Input {
+        name: "h.cfg".into(),
+        text,
+    };
+    haproxy(&[input], &Options::default(), &|_| None)
+}
+
+#[test]
+fn a_client_may_be_asked_for_a_certificate() {
+    for (verify, tls) in [
+        (
+            "ca-file /ca.pem verify required",
+            "= { certs = \"/a.pem\", client-ca = \"/ca.pem\" }",
+        ),
+        (
+            "ca-file /ca.pem verify optional",
+            "= { certs = \"/a.pem\", client-ca = \"/ca.pem\", client-cert = \"optional\" }",
+        ),
+        ("ca-file /ca.pem verify none", " = \"/a.pem\"\n"),
+        ("ca-file /ca.pem", " = \"/a.pem\"\n"),
+    ] {
+        let made = asked(verify, "");
+        assert!(refusals(&made).is_empty(), "{:?}", refusals(&made));
+        assert!(made.text.contains(tls), "{verify}:\n{}", made.text);
+    }
+    for (verify, words) in [
+        ("verify optional", "certificates of somebody"),
+        ("verify required", "certificates of somebody"),
+        ("ca-file /ca.pem verify requierd", "'verify requierd'"),
+        (
+            "ca-file /ca.pem verify optional crt-ignore-err all",
+            "'crt-ignore-err'",
+        ),
+    ] {
+        let said = refusals(&asked(verify, "")).join("; ");
+        assert!(said.contains(words), "{verify}: {said}");
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_clients_certificate_is_asked_by_routes() {
+    let optional = "ca-file /ca.pem verify optional";
+    let deny = |condition: &str| format!("http-request deny if {{ path_beg /admin }} {condition}");
+    for (condition, wanted) in [
+        ("!{ ssl_c_used }", "not = { client-cert = \"*\" }"),
+        ("{ ssl_c_used 0 }", "not = { client-cert = \"*\" }"),
+        ("!{ ssl_fc_has_crt }", "not = { client-cert = \"*\" }"),
+        ("{ ssl_c_used 1 }", "client-cert = \"*\""),
+        ("{ ssl_c_s_dn(CN) ann }", "client-cert = \"ann\""),
+        ("{ ssl_c_s_dn(cn) -m beg ops- }", "client-cert = \"ops-*\""),
+        ("{ ssl_c_s_dn(cn) -i ann }", "client-cert = \"~(?i)^ann$\""),
+        ("{ ssl_c_s_dn(cn) -m found }", "client-cert = \"~.\""),
+        ("{ ssl_c_s_dn(cn) -m beg '' }", "client-cert = \"~.\""),
+    ] {
+        let made = asked(optional, &deny(condition));
+        assert!(refusals(&made).is_empty(), "{:?}", refusals(&made));
+        let line = made.text.lines().find(|line| line.contains("/admin*"));
+        let line = line.unwrap_or_default();
+        assert!(line.contains(wanted), "{condition}:\n{}", made.text);
+    }
+    // One that does not verify ends the handshake, and nobody has one who is not asked.
+    for (verify, condition, denies) in [
+        (optional, "{ ssl_c_verify 0 }", true),
+        (optional, "!{ ssl_c_verify 0 }", false),
+        (optional, "{ ssl_c_verify gt 0 }", false),
+        ("", "{ ssl_c_used }", false),
+        ("", "!{ ssl_c_used }", true),
+        ("", "{ ssl_c_s_dn(cn) ann }", false),
+    ] {
+        let made = asked(verify, &deny(condition));
+        assert!(refusals(&made).is_empty(), "{:?}", refusals(&made));
+        assert!(!made.text.contains("client-cert = \"*"), "{}", made.text);
+        let has = made.text.contains("/admin");
+        assert_eq!(has, denies, "{condition}:\n{}", made.text);
+    }
+    let said = refusals(&asked(optional, &deny("{ ssl_c_s_dn(O) x }"))).join("; ");
+    assert!(said.contains("ssl_c_s_dn(CN)"), "{said}");
+    // What a client says itself must not stand beside what it has proved.
+    let add = "http-request add-header X-Client %[ssl_c_s_dn(cn)]";
+    let said = refusals(&asked(optional, add)).join("; ");
+    assert!(said.contains("would pass beside it"), "{said}");
+    let set = "http-request set-header X-Client %[ssl_c_s_dn(cn)]";
+    let made = asked(optional, set);
+    assert!(refusals(&made).is_empty(), "{:?}", refusals(&made));
+    let field = "set = { X-Client = \"{client-cert-cn}\" }";
+    assert!(made.text.contains(field), "{}", made.text);
+}

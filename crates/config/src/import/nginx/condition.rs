@@ -126,7 +126,16 @@ pub(crate) fn asked(
     door: &Door,
     note: &mut dyn FnMut(&'static str),
 ) -> Result<Either, String> {
-    let refused = || Err(format!("a condition on \"${variable}\" is not translated"));
+    let refused = || {
+        let why = if variable.starts_with("ssl_client_") {
+            ": of a certificate routes ask whether it is there, and for its common name (`client-cert`)"
+        } else {
+            ""
+        };
+        Err(format!(
+            "a condition on \"${variable}\" is not translated{why}"
+        ))
+    };
     // What is known of the connection is decided now.
     let constant = match variable {
         "scheme" => Some(if door.tls { "https" } else { "http" }.to_owned()),
@@ -136,6 +145,9 @@ pub(crate) fn asked(
     };
     if let Some(constant) = constant {
         return Ok(Either::constant(matched.holds(value, &constant) != not));
+    }
+    if variable == "ssl_client_verify" {
+        return Ok(verified(door, &|found| matched.holds(value, found) != not));
     }
     let literal = |subject: Subject, patterns: Vec<String>| {
         Ok(Either::of(Literal {
@@ -240,6 +252,24 @@ pub(crate) fn asked(
                 refused()
             }
         }
+    }
+}
+
+/// When what `$ssl_client_verify` has is one that holds. A certificate that does not verify ends the handshake.
+fn verified(door: &Door, holds: &dyn Fn(&str) -> bool) -> Either {
+    if !door.tls {
+        return Either::constant(holds(""));
+    }
+    match (door.asks_clients && holds("SUCCESS"), holds("NONE")) {
+        (true, true) => Either::always(),
+        (false, true) if !door.asks_clients => Either::always(),
+        (false, false) => Either::never(),
+        (_, not) => Either::of(Literal {
+            subject: Subject::ClientCert,
+            patterns: vec!["*".to_owned()],
+            fold: false,
+            not,
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::document::{self, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::listen::Listen;
-use super::scope::{self, Scope};
+use super::scope::{self, Scope, VerifyClient};
 use super::{Door, Server, Translator, shown, units};
 
 /// What nginx takes of a body where `client_max_body_size` says nothing, in bytes.
@@ -90,6 +90,7 @@ impl<'a> Translator<'a> {
         let door = Door {
             port: listen.port,
             tls,
+            asks_clients: tls && default.scope.client_authorities().is_some(),
             body,
         };
         let mut routes = Vec::new();
@@ -190,10 +191,11 @@ impl<'a> Translator<'a> {
         let scope = &default.scope;
         let certs = Value::texts(certs);
         let mut table = Table::default();
-        if let (Some(ca), Some(verify)) = (&scope.client_ca, &scope.verify_client)
-            && verify.value
-        {
-            table.put("client-ca", Value::text(self.path(&ca.value)));
+        if let Some((ca, verify)) = scope.client_authorities() {
+            table.put("client-ca", Value::text(self.path(ca)));
+            if verify == VerifyClient::Optional {
+                table.put("client-cert", Value::text("optional"));
+            }
         }
         if scope.only_tls13.as_ref().is_some_and(|set| set.value) {
             table.put("min", Value::text("1.3"));
@@ -208,13 +210,16 @@ impl<'a> Translator<'a> {
 
     /// A listener asks all clients for certificates, or none.
     fn client_certificates(&mut self, members: &[&Server<'a>], default: &Server<'a>) {
-        let asked = |server: &Server<'_>| {
-            let scope = &server.scope;
-            let asks = scope.verify_client.as_ref().is_some_and(|set| set.value);
-            asks.then(|| scope.client_ca.as_ref().map(|set| set.value.clone()))
-        };
         for server in members {
-            if asked(server) != asked(default) {
+            let scope = &server.scope;
+            let asks = scope.verify_client.as_ref();
+            if let Some(set) = asks.filter(|set| set.value != VerifyClient::Off)
+                && scope.client_ca.is_none()
+            {
+                let message = "no \"ssl_client_certificate\" for \"ssl_verify_client\"";
+                self.verdicts.refuse(set.spot, set.spot, message);
+            }
+            if scope.client_authorities() != default.scope.client_authorities() {
                 let set = server.scope.verify_client.as_ref();
                 let set = set.or(default.scope.verify_client.as_ref());
                 let spot = set.map_or(server.directive.spot, |set| set.spot);

@@ -76,6 +76,8 @@ pub(crate) struct Server<'a> {
 pub(crate) struct Door {
     pub port: Option<u16>,
     pub tls: bool,
+    /// Clients are asked for a certificate.
+    pub asks_clients: bool,
     /// What it takes of a body, in bytes; 0 is all of it.
     pub body: u64,
 }

@@ -127,11 +127,52 @@ pub(crate) struct Scope {
     pub certificates: Vec<Set<String>>,
     pub keys: Vec<Set<String>>,
     pub client_ca: Option<Set<String>>,
-    pub verify_client: Option<Set<bool>>,
+    pub verify_client: Option<Set<VerifyClient>>,
     pub only_tls13: Option<Set<bool>>,
 }
 
+/// Whether clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VerifyClient {
+    Off,
+    Optional,
+    On,
+}
+
+impl VerifyClient {
+    /// What a directive says; what it cannot say is refused, and holds as off.
+    fn read(directive: &Directive, verdicts: &mut Verdicts) -> Option<Self> {
+        Some(match directive.arg(0) {
+            "on" => Self::On,
+            "off" => Self::Off,
+            "optional" => {
+                verdicts.note(
+                    directive.spot,
+                    "a certificate that does not verify ends the handshake; nginx answers 400",
+                );
+                Self::Optional
+            }
+            other => {
+                let message = if other == "optional_no_ca" {
+                    "certificates that nobody verified are not taken: `optional` lets clients without one in".to_owned()
+                } else {
+                    format!("invalid value \"{other}\"")
+                };
+                verdicts.refuse(directive.spot, directive.at(0), message);
+                return None;
+            }
+        })
+    }
+}
+
 impl Scope {
+    /// Whose certificates clients are asked for, and whether they must have one; `None` when they are not asked.
+    pub fn client_authorities(&self) -> Option<(&str, VerifyClient)> {
+        let verify = self.verify_client.as_ref()?.value;
+        let authorities = self.client_ca.as_ref()?;
+        (verify != VerifyClient::Off).then_some((&authorities.value, verify))
+    }
+
     /// The settings within a block, which has `list` in it.
     pub fn within(
         &self,
@@ -260,16 +301,8 @@ impl Scope {
             "ssl_certificate" => own.certificates.extend(text()),
             "ssl_certificate_key" => own.keys.extend(text()),
             "ssl_verify_client" => {
-                if matches!(directive.arg(0), "optional" | "optional_no_ca") {
-                    verdicts.note(
-                        spot,
-                        "clients need no certificate, and are not asked for one",
-                    );
-                }
-                self.verify_client = Some(Set {
-                    value: directive.arg(0) == "on",
-                    spot,
-                });
+                self.verify_client =
+                    VerifyClient::read(directive, verdicts).map(|value| Set { value, spot });
             }
             "ssl_protocols" => {
                 let all: Vec<&str> = directive

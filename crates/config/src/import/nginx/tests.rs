@@ -374,3 +374,95 @@ fn what_answers_errors_does_not_answer_its_own() {
     assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
     assert!(made.text.contains("missing = "), "{}", made.text);
 }
+
+#[test]
+fn what_is_asked_of_a_clients_certificate_is_asked_by_routes() {
+    let server = |verify: &str, lines: &str| {
+        format!(
+            "server {{ listen 443 ssl; ssl_certificate /c.pem; ssl_certificate_key /c.pem; {verify} {lines} return 204; }}"
+        )
+    };
+    let asks = "ssl_client_certificate /ca.pem; ssl_verify_client optional;";
+    are_refused(&[
+        (
+            &server("ssl_verify_client on;", ""),
+            "no \"ssl_client_certificate\"",
+        ),
+        (
+            &server(
+                "ssl_client_certificate /ca.pem; ssl_verify_client optional_no_ca;",
+                "",
+            ),
+            "nobody verified",
+        ),
+        (
+            &server("ssl_client_certificate /ca.pem; ssl_verify_client yes;", ""),
+            "invalid value \"yes\"",
+        ),
+        (
+            &server(asks, "if ($ssl_client_s_dn = CN=a) { return 403; }"),
+            "for its common name",
+        ),
+        (
+            &server(asks, "add_header X $ssl_client_fingerprint;"),
+            "SHA-1",
+        ),
+        (
+            &server(asks, "add_header X $ssl_client_cert;"),
+            "$ssl_client_cert",
+        ),
+        (
+            &(server(asks, "")
+                + &server(
+                    "ssl_client_certificate /ca.pem; ssl_verify_client on;",
+                    "server_name a;",
+                )),
+            "all servers of an address",
+        ),
+    ]);
+    are_noted(&[(&server(asks, ""), "nginx answers 400")]);
+    let made = direct(&server(asks, ""));
+    let tls = "client-ca = \"/ca.pem\", client-cert = \"optional\"";
+    assert!(made.text.contains(tls), "{}", made.text);
+    let off = "ssl_client_certificate /ca.pem; ssl_verify_client off;";
+    for (verify, condition, wanted) in [
+        (
+            asks,
+            "$ssl_client_verify != SUCCESS",
+            Some("not = { client-cert = \"*\" }"),
+        ),
+        (
+            asks,
+            "$ssl_client_verify = NONE",
+            Some("not = { client-cert = \"*\" }"),
+        ),
+        (
+            asks,
+            "$ssl_client_verify = SUCCESS",
+            Some("client-cert = \"*\", deny = true"),
+        ),
+        (asks, "$ssl_client_verify ~ ^FAILED", None),
+        (asks, "$ssl_client_verify", Some("deny = true")),
+        (off, "$ssl_client_verify = SUCCESS", None),
+        (off, "$ssl_client_verify = NONE", Some("deny = true")),
+    ] {
+        let made = direct(&server(
+            verify,
+            &format!("if ({condition}) {{ return 403; }}"),
+        ));
+        let refused = said(&made, Verdict::Refused);
+        assert!(refused.is_empty(), "{condition}: {refused:?}");
+        let has = made.text.contains("deny = true");
+        assert_eq!(has, wanted.is_some(), "{condition}:\n{}", made.text);
+        assert!(
+            made.text.contains(wanted.unwrap_or_default()),
+            "{condition}:\n{}",
+            made.text
+        );
+    }
+    let fields = "add_header A $ssl_client_verify; add_header B $ssl_client_s_dn; add_header C $ssl_client_serial;";
+    let made = direct(&server(asks, fields));
+    let wanted =
+        "A = \"{client-cert}\", B = \"{client-cert-subject}\", C = \"{client-cert-serial}\"";
+    assert!(made.text.contains(wanted), "{}", made.text);
+}

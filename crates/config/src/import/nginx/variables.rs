@@ -126,7 +126,13 @@ pub(crate) fn template(text: &str, context: &Context<'_>) -> Result<String, Stri
             out.push('$');
             continue;
         }
-        out.push_str(&variable(name, context).ok_or_else(|| format!("${name}"))?);
+        let filled = variable(name, context).ok_or_else(|| match name {
+            "ssl_client_fingerprint" => {
+                "$ssl_client_fingerprint (SHA-1; that of SHA-256 is {client-cert-sha256})".into()
+            }
+            _ => format!("${name}"),
+        });
+        out.push_str(&filled?);
         rest = after;
     }
     out.push_str(&braces(rest));
@@ -188,6 +194,10 @@ fn variable(name: &str, context: &Context<'_>) -> Option<String> {
         "server_port" => context
             .port
             .map_or_else(|| "{port}".into(), |port| port.to_string()),
+        "ssl_client_verify" if !context.tls => String::new(),
+        "ssl_client_verify" => "{client-cert}".into(),
+        "ssl_client_s_dn" => "{client-cert-subject}".into(),
+        "ssl_client_serial" => "{client-cert-serial}".into(),
         "proxy_host" => braces(context.proxy_host),
         "content_type" => "{header:Content-Type}".into(),
         "content_length" => "{header:Content-Length}".into(),

@@ -15,6 +15,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{Method, Request};
+use tandem_net::ClientCertificate;
 use tokio::task::spawn_local;
 
 use super::admission::Admitted;
@@ -53,9 +55,10 @@ struct Open {
 }
 
 /// Whom a connection joins.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Ends {
     tls: bool,
+    certificate: Option<Arc<ClientCertificate>>,
     local: Option<SocketAddr>,
     peer: SocketAddr,
 }
@@ -134,6 +137,7 @@ pub(super) async fn serve(conn: Conn) {
     };
     let ends = Ends {
         tls: socket.is_tls(),
+        certificate: socket.client_certificate().cloned(),
         local: socket.local_address(),
         peer,
     };
@@ -178,7 +182,14 @@ pub(super) async fn serve(conn: Conn) {
     {
         let counted = Counted::new(&open, &shared);
         let (door, shared) = (door.clone(), shared.clone());
-        spawn_local(answer(request, respond, ends, door, shared, counted));
+        spawn_local(answer(
+            request,
+            respond,
+            ends.clone(),
+            door,
+            shared,
+            counted,
+        ));
     }
 }
 
@@ -292,11 +303,12 @@ async fn answer(
     input.space()[..length].copy_from_slice(&text[..length]);
     input.fill(length);
     let bare = request.method() == Method::HEAD;
-    let stream = Stream::new(request.into_body(), respond_to, bare, ends.tls, ends.local);
+    let peer = ends.peer;
+    let stream = Stream::new(request.into_body(), respond_to, bare, ends);
     let conn = Conn {
         door,
         client: Client::Http2(Box::new(stream)),
-        peer: ends.peer,
+        peer,
         clock: Clock::new(snapshot.config.timeouts.body),
         shared: shared.clone(),
         counted: None,

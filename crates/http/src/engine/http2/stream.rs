@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
+use tandem_net::ClientCertificate;
 
-use super::head;
+use super::{Ends, head};
 use crate::field::head_end;
 use crate::response::ResponseHead;
 
@@ -23,8 +24,7 @@ pub(in crate::engine) struct Stream {
     answer: RefCell<Answer>,
     /// The request is a HEAD.
     bare: bool,
-    tls: bool,
-    local: Option<SocketAddr>,
+    ends: Ends,
 }
 
 struct Incoming {
@@ -42,12 +42,11 @@ enum Answer {
 }
 
 impl Stream {
-    pub fn new(
+    pub(super) fn new(
         stream: RecvStream,
         answer: SendResponse<Bytes>,
         bare: bool,
-        tls: bool,
-        local: Option<SocketAddr>,
+        ends: Ends,
     ) -> Self {
         Self {
             body: RefCell::new(Incoming {
@@ -56,17 +55,20 @@ impl Stream {
             }),
             answer: RefCell::new(Answer::Head(answer)),
             bare,
-            tls,
-            local,
+            ends,
         }
     }
 
     pub fn is_tls(&self) -> bool {
-        self.tls
+        self.ends.tls
     }
 
     pub fn local_address(&self) -> Option<SocketAddr> {
-        self.local
+        self.ends.local
+    }
+
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.ends.certificate.as_deref()
     }
 
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

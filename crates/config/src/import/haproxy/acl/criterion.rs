@@ -8,7 +8,7 @@ use super::super::patterns::Match;
 use super::super::variables::Setting;
 use super::super::words::Word;
 use super::questions::{
-    base, constant, counted, fixed, from_file, lengths, networks, numbers, text_question,
+    base, constant, counted, fixed, from_file, lengths, networks, numbers, text_question, used,
 };
 use super::{Acls, Connection, Criterion, Refusal, literal};
 use crate::suggest::did_you_mean;
@@ -307,6 +307,28 @@ impl Criterion {
             }
             "str" | "bool" | "int" if fetch.arg.is_some() => fixed(&fetch, &values, first.spot),
             "ssl_fc" | "ssl_fc_has_sni" => constant(connection.tls, &values, first.spot),
+            "ssl_c_used" | "ssl_fc_has_crt" => {
+                if fetch.name == "ssl_fc_has_crt" {
+                    note("a client has its certificate in a session that it resumes, too");
+                }
+                used(connection, &values, first.spot)
+            }
+            // One that does not verify ends the handshake.
+            "ssl_c_verify" if !connection.tls => Ok(Either::never()),
+            "ssl_c_verify" if fetch.how == Match::Found => Ok(Either::always()),
+            "ssl_c_verify" => numbers(0, &values, first.spot).map(Either::constant),
+            "ssl_c_s_dn" => {
+                let is_name = |arg: &str| arg.eq_ignore_ascii_case("cn");
+                if !fetch.arg.as_deref().is_some_and(is_name) {
+                    let message =
+                        "of a client's certificate the common name is compared: ssl_c_s_dn(CN)";
+                    return Err(Refusal::new(first.spot, message));
+                }
+                if !connection.asks_clients {
+                    return Ok(Either::never());
+                }
+                text(note, Subject::ClientCert, false)
+            }
             "dst_port" => match connection.port {
                 Some(port) => numbers(u64::from(port), &values, first.spot).map(Either::constant),
                 None => Ok(Either::never()),

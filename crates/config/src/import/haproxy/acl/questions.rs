@@ -8,7 +8,7 @@ use super::super::foresee::Text;
 use super::super::patterns::{self, Match};
 use super::super::words::Word;
 use super::criterion::Fetch;
-use super::{Refusal, literal};
+use super::{Connection, Refusal, literal};
 
 /// The patterns of a file: one a line, `#` begins a comment line.
 pub(super) fn from_file(word: &Word) -> Result<Vec<Word>, Refusal> {
@@ -25,6 +25,15 @@ pub(super) fn from_file(word: &Word) -> Result<Vec<Word>, Refusal> {
         .collect())
 }
 
+/// Whatever it says, if it is there. Of a certificate that is a common name.
+fn any(subject: Subject) -> Either {
+    let pattern = match subject {
+        Subject::ClientCert => "~.",
+        _ => "*",
+    };
+    literal(subject, vec![pattern.into()])
+}
+
 pub(super) fn text_question(
     subject: Subject,
     fetch: &Fetch,
@@ -35,7 +44,7 @@ pub(super) fn text_question(
         if matches!(subject, Subject::Path | Subject::Host | Subject::Method) {
             return Ok(Either::always());
         }
-        return Ok(literal(subject, vec!["*".into()]));
+        return Ok(any(subject));
     }
     // Hosts and server names are compared without case here; only paths have a switch for it.
     let has_switch = subject == Subject::Path;
@@ -56,9 +65,10 @@ pub(super) fn text_question(
             Some(pattern) => list.push(pattern),
             // Everything matches that is there.
             None => match subject {
-                Subject::Header(_) | Subject::Query(_) | Subject::Cookie(_) => {
-                    return Ok(literal(subject, vec!["*".into()]));
-                }
+                Subject::Header(_)
+                | Subject::Query(_)
+                | Subject::Cookie(_)
+                | Subject::ClientCert => return Ok(any(subject)),
                 _ => return Ok(Either::always()),
             },
         }
@@ -231,6 +241,24 @@ pub(super) fn fixed(fetch: &Fetch, values: &[Word], at: Spot) -> Result<Either, 
         }
     };
     Ok(Either::constant(holds))
+}
+
+/// Whether a client has a certificate, as a number.
+pub(super) fn used(connection: Connection, values: &[Word], at: Spot) -> Result<Either, Refusal> {
+    let holds = |used: bool| match values {
+        [] => Ok(used),
+        values => numbers(u64::from(used), values, at),
+    };
+    let (with, without) = (holds(true)?, holds(false)?);
+    if !connection.asks_clients || with == without {
+        return Ok(Either::constant(without));
+    }
+    Ok(Either::of(Literal {
+        subject: Subject::ClientCert,
+        patterns: vec!["*".into()],
+        fold: false,
+        not: without,
+    }))
 }
 
 pub(super) fn constant(value: bool, values: &[Word], at: Spot) -> Result<Either, Refusal> {
