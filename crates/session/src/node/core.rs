@@ -13,7 +13,7 @@ use super::clients::Clients;
 use super::failover::run as watch_leader;
 use super::guard::Guard;
 use super::hand_over;
-use super::members::Members;
+use super::members::{Members, Recorder};
 use super::network::Networks;
 use super::observe::{Observer, Retention};
 use super::pending::Pending;
@@ -130,9 +130,15 @@ impl Core {
             peers: peers.clone(),
             events: events.clone(),
             remembered: home.remembered.clone(),
-            directory: home.directory.clone(),
         };
         spawn(members.run());
+        let recorder = Recorder {
+            view: view.clone(),
+            directory: home.directory.clone(),
+            hold: home.hold.clone(),
+            remembered: home.remembered.clone(),
+        };
+        spawn(recorder.run());
         let redundancy = Redundancy::default();
         let observer = Observer {
             raft: raft.clone(),

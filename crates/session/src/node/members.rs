@@ -15,9 +15,9 @@ use tandem_telemetry::Events;
 use super::Raft;
 use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
-use crate::home::members;
+use crate::home::{Hold, members};
 use crate::peers::{Peers, Voter};
-use crate::rt::{Instant, age, sleep, timeout};
+use crate::rt::{Instant, age, blocking, sleep, timeout};
 use crate::types::{Member, NodeId, Types};
 
 /// How long a voter may take to say who it is.
@@ -41,6 +41,48 @@ struct Waiting {
     told: Option<Vec<String>>,
 }
 
+/// Puts on record who votes, for when the state is lost.
+pub struct Recorder {
+    pub view: ClusterView,
+    /// The state directory.
+    pub directory: PathBuf,
+    pub hold: Hold,
+    /// Who is on record.
+    pub remembered: Vec<Member>,
+}
+
+impl Recorder {
+    /// Runs for as long as the replica does.
+    pub async fn run(mut self) {
+        loop {
+            let voters = self.voters();
+            if !voters.is_empty() && voters != self.remembered {
+                let (directory, hold, now) =
+                    (self.directory.clone(), self.hold.clone(), voters.clone());
+                // Elsewhere: a disk that is busy may take seconds.
+                let written = blocking(move || {
+                    hold.go_on()?;
+                    members::write(&directory, &now)
+                });
+                // What cannot be written now is tried again.
+                if written.await.is_ok() {
+                    self.remembered = voters;
+                }
+            }
+            sleep(RECONCILE_EVERY).await;
+        }
+    }
+
+    fn voters(&self) -> Vec<Member> {
+        let metrics = self.view.borrow();
+        let membership = metrics.membership_config.membership();
+        let voters = membership.voter_ids();
+        voters
+            .filter_map(|id| membership.get_node(&id).cloned())
+            .collect()
+    }
+}
+
 /// Follows the file: forms the cluster, takes in and lets go.
 pub struct Members {
     pub raft: Raft,
@@ -49,17 +91,14 @@ pub struct Members {
     pub events: Events,
     /// Who voted beside this replica before it lost its state.
     pub remembered: Vec<Member>,
-    /// The state directory.
-    pub directory: PathBuf,
 }
 
 impl Members {
     /// Runs for as long as the replica does.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
         self.form().await;
         let mut waiting = Waiting::default();
         loop {
-            self.remember();
             sleep(RECONCILE_EVERY).await;
             if self.view.leads() {
                 // What could not be done now is tried again.
@@ -67,25 +106,6 @@ impl Members {
             } else {
                 waiting = Waiting::default();
             }
-        }
-    }
-
-    /// Puts on record who votes, for when the state is lost.
-    fn remember(&mut self) {
-        let voters: Vec<Member> = {
-            let metrics = self.view.borrow();
-            let membership = metrics.membership_config.membership();
-            let voters = membership.voter_ids();
-            voters
-                .filter_map(|id| membership.get_node(&id).cloned())
-                .collect()
-        };
-        // What cannot be written now is tried again.
-        if !voters.is_empty()
-            && voters != self.remembered
-            && members::write(&self.directory, &voters).is_ok()
-        {
-            self.remembered = voters;
         }
     }
 
