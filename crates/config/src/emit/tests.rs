@@ -90,6 +90,28 @@ impl Maker {
         }
     }
 
+    /// Those that a listener has.
+    fn of_listener(&mut self) -> Timeouts {
+        Timeouts {
+            connect: Timeouts::default().connect,
+            first_byte: Timeouts::default().first_byte,
+            ..self.timeouts()
+        }
+    }
+
+    /// Those that a service has, with a port of its own or without.
+    fn of_service(&mut self, port: bool) -> Timeouts {
+        let timeouts = self.timeouts();
+        if port {
+            return timeouts;
+        }
+        Timeouts {
+            head: Timeouts::default().head,
+            idle: Timeouts::default().idle,
+            ..timeouts
+        }
+    }
+
     /// Who may ask a site: in order, or by the two lists.
     fn access(&mut self) -> Site {
         if self.often() {
@@ -267,7 +289,7 @@ impl Maker {
                 fastcgi,
                 check,
                 send_proxy: self.proxy_version().filter(|_| !calls),
-                timeouts: self.timeouts(),
+                timeouts: self.of_service(port.is_some()),
                 rehearse: self.maybe(Self::rehearsal),
             }),
             _ => Service::Backend(Backend {
@@ -292,7 +314,7 @@ impl Maker {
                     [[10, 0, 0, 5].into(), std::net::Ipv6Addr::LOCALHOST.into()]
                         [m.below(2) as usize]
                 }),
-                timeouts: self.timeouts(),
+                timeouts: self.of_service(false),
                 rehearse: self.maybe(Self::rehearsal),
             }),
         }
@@ -348,7 +370,7 @@ impl Maker {
 
     fn retry(&mut self) -> Retry {
         Retry {
-            tries: self.below(5),
+            tries: 1 + self.below(4),
             timeout: self.maybe(Self::duration),
             budget: self.maybe(|m| m.below(101)),
             on: self.some(2, |m| 500 + m.below(5) as u16),
@@ -496,6 +518,12 @@ impl Maker {
             }
             _ => Vec::new(),
         };
+        // Files of the listener's own nodes are not asked for over connections.
+        let asks = match &action {
+            Action::To(_) => !missing.is_empty(),
+            Action::Split { .. } | Action::Routes(_) => true,
+            _ => false,
+        };
         Route {
             name: self.maybe(|_| "route-1".to_owned()),
             when: self.conditions(path, true),
@@ -503,7 +531,7 @@ impl Maker {
             missing,
             policies: self.policies(),
             log,
-            over: self.over(),
+            over: asks.then(|| self.over()).unwrap_or_default(),
             line: 0,
         }
     }
@@ -541,9 +569,10 @@ impl Maker {
             routes,
             errors: Errors::new(),
             maintenance: None,
-            timeouts: self
-                .maybe(Self::timeouts)
-                .unwrap_or(Timeouts::of(Mode::Tcp)),
+            timeouts: Timeouts {
+                idle: self.duration(),
+                ..Timeouts::of(Mode::Tcp)
+            },
             log: None,
             log_format: None,
             request_id: true,
@@ -707,7 +736,7 @@ impl Maker {
                 allow: m.some(2, Self::net),
                 active: m.often(),
             }),
-            timeouts: self.timeouts(),
+            timeouts: self.of_listener(),
             log,
             log_format: format,
             request_id: self.often(),
@@ -798,6 +827,16 @@ impl Maker {
             _ => None,
         });
         if let Some(to) = passed {
+            // What is of requests does nothing where only connections come.
+            for service in &mut cluster.services {
+                match service {
+                    Service::Backend(backend) if backend.name == to => {
+                        backend.spread.retry.on.clear();
+                        backend.fastcgi = None;
+                    }
+                    _ => {}
+                }
+            }
             cluster.listeners.push(self.passing(0, &to));
         }
         if self.often() {

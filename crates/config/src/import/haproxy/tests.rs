@@ -343,6 +343,7 @@ fn compression_and_retries_are_those_of_routes_and_backends() {
             "retry    = { tries = 1, on = [500, 502, 503, 504] }",
         ),
         (" retry-on none", "retry    = 0"),
+        (" retry-on 503\n retries 0", "retry    = 0"),
         (" retry-on conn-failure\n retries 2", "retry    = 2"),
     ] {
         let text = made("default_backend b1", lines).text;

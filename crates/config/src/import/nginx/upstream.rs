@@ -138,6 +138,9 @@ fn retry(scope: &Scope, servers: usize) -> Option<Value> {
         Some(next) if !next.on.is_empty() && servers > 1 => {
             let each = u64::try_from(servers - 1).unwrap_or(u64::MAX);
             let tries = said.map_or(each, |said| said.min(each));
+            if tries == 0 {
+                return Some(Value::plain(0));
+            }
             let on = next.on.iter().map(Value::plain).collect();
             let table = Table::default().with("tries", Value::plain(tries));
             Some(Value::Table(table.with("on", Value::List(on))))
@@ -428,6 +431,10 @@ mod tests {
             (
                 "proxy_next_upstream error timeout http_404; proxy_next_upstream_tries 2;",
                 "{ tries = 1, on = 404 }",
+            ),
+            (
+                "proxy_next_upstream error timeout http_404; proxy_next_upstream_tries 1;",
+                "0",
             ),
             ("proxy_next_upstream_tries 2;", "1"),
         ] {
