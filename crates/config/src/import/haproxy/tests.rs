@@ -934,3 +934,13 @@ fn a_log_format_is_that_of_the_log_or_it_is_told_why_not() {
         assert_eq!(log(other), "", "{other}");
     }
 }
+
+#[test]
+fn a_path_that_is_compared_as_it_came_is_compared_decoded() {
+    let front =
+        "http-request deny if { path_beg /a%20b } || { path /100%25ab /q%3Fb }\ndefault_backend b1";
+    let text = made(front, "").text;
+    for wanted in [r#""/a b*""#, r#""~^/100%ab$""#, r#""~^/q\\?b$""#] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+}

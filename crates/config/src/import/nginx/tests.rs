@@ -374,3 +374,14 @@ fn what_answers_errors_does_not_answer_its_own() {
     assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
     assert!(made.text.contains("missing = "), "{}", made.text);
 }
+
+#[test]
+fn a_location_is_compared_with_the_decoded_path_as_nginx_does() {
+    let made = direct(
+        "server { listen 81; location = /a%20b { return 403; } location /q?b { return 404; } location \"/a b\" { return 410; } }",
+    );
+    for wanted in [r#""~^/a%20b$""#, r#""~^/q\\?b""#, r#""/a b*""#] {
+        assert!(made.text.contains(wanted), "{wanted}\n{}", made.text);
+    }
+    assert!(made.loaded.is_some());
+}
