@@ -260,7 +260,10 @@ impl Maker {
                     .maybe(|m| (format!("/a/{}", m.word()), "/srv/b".into()))
                     .into_iter()
                     .collect(),
-                types: self.map(),
+                types: self
+                    .maybe(|m| (m.word(), "text/x-a; charset=utf-8".into()))
+                    .into_iter()
+                    .collect(),
                 only_types: self.often(),
                 expires: self
                     .maybe(|m| ("image/*".into(), m.duration()))
@@ -426,7 +429,7 @@ impl Maker {
             weight: 1 + self.below(256) as u16,
             backup: self.often(),
             max_connections: self.maybe(|m| 1 + m.below(500)),
-            stick_id: self.maybe(|m| format!("id-{}", m.below(9))),
+            stick_id: self.maybe(|m| format!("id-{i}-{}", m.below(9))),
         }
     }
 
@@ -787,7 +790,7 @@ impl Maker {
         };
         self.nodes = cluster.nodes.iter().map(|node| node.name.clone()).collect();
         if cluster.nodes.len() > 1 || self.often() {
-            cluster.key = Some(Secret::new(self.word()));
+            cluster.key = Some(Secret::new(format!("{}, of a test", self.word())));
         }
         if self.often() {
             cluster.name = self.word();

@@ -88,7 +88,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "types",
-            MAP,
+            TYPES,
             Else("the built-in table"),
             "More types by suffix, without the dot: `{ flv = \"video/x-flv\" }`. `\"*\"` is the type of every other file.",
             |d: &mut Draft, v| d.site.types = v.value,
@@ -328,6 +328,23 @@ const CODINGS: Kind<Vec<Coding>> = Kind {
             })
         };
         Some(values(&reader.some(item, read)))
+    },
+};
+
+/// What can be sent as the value of a field.
+const TYPES: Kind<BTreeMap<String, String>> = Kind {
+    text: MAP.text,
+    read: |reader, item| {
+        let what = "a table of texts like { flv = \"video/x-flv\" }";
+        table(reader, item, what, |reader, _, item| {
+            reader.parsed(item, "a media type", |text| {
+                if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+                    Ok(text.to_owned())
+                } else {
+                    Err("a media type is of visible ASCII: it is sent as the value of a field")
+                }
+            })
+        })
     },
 };
 

@@ -944,3 +944,13 @@ fn a_path_that_is_compared_as_it_came_is_compared_decoded() {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
 }
+
+#[test]
+fn of_servers_with_the_same_cookie_the_first_has_it() {
+    let lines =
+        " cookie SRV insert\n server a 10.0.0.1:80 cookie x\n server b 10.0.0.2:80 cookie x backup";
+    let translation = made("default_backend b1", lines);
+    let ids = translation.text.matches("stick-id = \"x\"").count();
+    assert_eq!(ids, 1, "{}", translation.text);
+    assert!(translation.loaded.is_some());
+}

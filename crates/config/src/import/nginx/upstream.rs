@@ -1,6 +1,6 @@
 //! `proxy_pass` and `upstream`: backends.
 
-use super::super::document::{Section, Table, Value};
+use super::super::document::{Section, Table, Value, own_id};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::scope::Scope;
@@ -314,6 +314,14 @@ impl Translator<'_> {
                 upstream.spot,
                 format!("no servers are inside upstream \"{}\"", upstream.arg(0)),
             );
+        }
+        let mut ids = Vec::new();
+        for server in &mut servers {
+            if let Some(id) = own_id(server, &mut ids) {
+                let message =
+                    format!("clients with the route {id} go to the first server that has it");
+                self.verdicts.note(upstream.spot, message);
+            }
         }
         table.put("servers", Value::List(servers));
         if let Some(balance) = balance {
