@@ -8,6 +8,7 @@ mod names;
 mod placement;
 mod ports;
 mod routes;
+mod unused;
 
 use tandem_model::Cluster;
 
@@ -23,6 +24,7 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
     ports::check(draft, cluster, reader);
     routes::check(draft, reader);
     modes::check(draft, cluster, reader);
+    unused::check(draft, cluster, reader);
 }
 
 pub(crate) use placement::notes;

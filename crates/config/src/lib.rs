@@ -165,6 +165,9 @@ fn key_file(draft: &mut file::Draft, reader: &mut Reader<'_>) {
             format!("{shown} is empty"),
             Some("`tandem key` makes a key".into()),
         ),
+        Ok(_) if !keys::cluster::is_key(text.trim()) => {
+            reader.wrong(&path.span, keys::cluster::TOO_SHORT);
+        }
         Ok(_) => section.draft.cluster.key = Some(Secret::new(text.trim())),
     }
 }

@@ -85,7 +85,7 @@ fn listener(draft: &Draft, named: &Named<listener::Draft>) -> Listener {
         routes: mine.routes.iter().map(|route| route.lower(true)).collect(),
         ..mine.listener.clone()
     };
-    if !mine.idle {
+    if !mine.timeouts_at.contains_key("idle") {
         listener.timeouts.idle = Timeouts::of(listener.mode).idle;
     }
     if let Some(to) = &mine.to {

@@ -73,6 +73,13 @@ pub(crate) struct NotYet {
     doc: &'static str,
 }
 
+/// A key that belongs elsewhere, where people look for it.
+pub(crate) struct Elsewhere {
+    name: &'static str,
+    message: &'static str,
+    hint: &'static str,
+}
+
 /// The rows of another table, read into a part of the draft.
 pub(crate) struct Part<D: 'static, E: 'static> {
     pub table: &'static Table<E>,
@@ -97,6 +104,18 @@ pub(crate) const fn key<D, T>(
 
 pub(crate) const fn not_yet(name: &'static str, kind: &'static str, doc: &'static str) -> NotYet {
     NotYet { name, kind, doc }
+}
+
+pub(crate) const fn elsewhere(
+    name: &'static str,
+    message: &'static str,
+    hint: &'static str,
+) -> Elsewhere {
+    Elsewhere {
+        name,
+        message,
+        hint,
+    }
 }
 
 /// The sentence for what the language has and this version has not.
@@ -148,6 +167,21 @@ impl<D> Key<D> for NotYet {
             return false;
         }
         reader.wrong(&name.span, unavailable(self.name));
+        true
+    }
+}
+
+impl<D> Key<D> for Elsewhere {
+    /// The reference does not have it here.
+    fn rows(&self) -> Vec<Row> {
+        Vec::new()
+    }
+
+    fn read(&self, name: &At<&str>, _: &mut D, _: &Item<'_>, reader: &mut Reader<'_>) -> bool {
+        if name.value != self.name {
+            return false;
+        }
+        reader.wrong_hint(&name.span, self.message, Some(self.hint.into()));
         true
     }
 }

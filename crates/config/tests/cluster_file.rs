@@ -244,7 +244,7 @@ fn a_key_file_is_read_beside_the_cluster_file() {
     for (text, message) in [
         ("cluster.key-file = \"none\"", "none cannot be read"),
         (
-            "cluster = { key-file = \"key\", key = \"x\" }",
+            "cluster = { key-file = \"key\", key = \"a key as well\" }",
             "one of them",
         ),
     ] {
@@ -544,7 +544,7 @@ fn advice_is_no_error() {
     let notes = read(
         r#"
         nodes = { a = "10.0.0.1", b = "10.0.0.2", c = "10.0.0.3", d = "10.0.0.4" }
-        cluster.key = "short"
+        cluster.key = "not so long"
         sessions = { on = ["a", "b", "c", "d"] }
         site.w = { on = "a", root = "w" }
         app.p = { on = "a", run = ["p", "{prot}", "{port}"] }

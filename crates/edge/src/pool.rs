@@ -217,9 +217,9 @@ impl Pool {
         self.view.load().servers().clone()
     }
 
-    /// Whether a request would find a server now.
+    /// Whether a request would find a server now that is not just the last resort.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.view.load().is_empty()
+        self.view.load().is_usable()
     }
 
     /// Brings servers in line with addresses and instances as they are now.

@@ -151,6 +151,11 @@ impl Server {
         self.vitals().state()
     }
 
+    /// Whether it is down for requests that failed alone.
+    pub(crate) fn is_accused(&self) -> bool {
+        self.vitals().is_accused()
+    }
+
     pub(crate) fn weight(&self) -> u16 {
         self.weight.load(Relaxed)
     }

@@ -75,7 +75,7 @@ fn check_reports_every_mistake_at_once() {
 fn check_says_where_the_copies_are() {
     let checked = tandem()
         .args(["check", SIX])
-        .env("TANDEM_KEY", "k")
+        .env("TANDEM_KEY", "the key of a test")
         .output()
         .unwrap();
     assert!(checked.status.success(), "{}", stderr(&checked));
@@ -97,7 +97,7 @@ fn a_missing_file_and_a_wrong_node_are_one_clear_sentence() {
     );
     let wrong = tandem()
         .args(["run", SIX, "--node", "app9"])
-        .env("TANDEM_KEY", "k")
+        .env("TANDEM_KEY", "the key of a test")
         .output()
         .unwrap();
     assert_eq!(wrong.status.code(), Some(2));

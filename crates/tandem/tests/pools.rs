@@ -312,3 +312,16 @@ fn a_check_says_what_it_asked_and_what_it_got() {
         assert_eq!(get(node.address(), "/").text(), "b");
     }
 }
+
+#[test]
+fn the_only_server_of_a_service_that_nobody_checks_is_asked_by_every_request() {
+    let address = common::ports::free();
+    let node = Node::start(&format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = {{ to = \"shop\" }}\n[backend.shop]\nservers = \"{address}\"\ncheck = false\n"
+    ));
+    for _ in 0..3 {
+        assert_eq!(get(node.address(), "/").status, 502, "refused, not untried");
+    }
+    let _server = Origin::http_at(address, "back", fine);
+    assert_eq!(get(node.address(), "/").status, 200, "at once");
+}

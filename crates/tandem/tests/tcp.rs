@@ -348,3 +348,26 @@ fn a_clients_address_keeps_it_with_its_server() {
         assert_eq!(hear(&mut connect(node.address()), 1), first);
     }
 }
+
+#[test]
+fn a_connection_that_is_one_too_many_is_closed_without_a_byte() {
+    for (limits, status) in [("connections = 1", 503), ("per-source = 1", 429)] {
+        let origin = echoing("hello");
+        let node = Node::start(&listener(&format!("limits = {{ {limits} }}"), &[&origin]));
+        let mut first = connect(node.address());
+        assert_eq!(hear(&mut first, 5), "hello");
+        let mut second = connect(node.address());
+        let mut got = Vec::new();
+        second.read_to_end(&mut got).expect("it is closed in order");
+        assert_eq!(String::from_utf8_lossy(&got), "", "{limits}");
+        wait_until("the log says why", || {
+            let line = format!("\"TCP db\" {status} 0 ");
+            node.access_log().contains(&line)
+        });
+        assert_eq!(
+            first.write(b"x").map(|_| hear(&mut first, 1)).ok(),
+            Some("x".into()),
+            "the first goes on"
+        );
+    }
+}

@@ -11,7 +11,7 @@ use crate::span::{At, Span};
 use crate::table::Named;
 
 /// Keys of a listener that say something of requests.
-const OF_HTTP: [&str; 3] = ["errors", "http2", "maintenance"];
+const OF_HTTP: [&str; 2] = ["http2", "request-id"];
 
 pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
     for named in &draft.listeners {
@@ -137,16 +137,47 @@ fn tcp(
         let message = format!("`{key}` is of requests, and `mode = \"tcp\"` knows none");
         reader.wrong(&named.section.place(key), message);
     }
+    limits(named, reader);
     if let Some(to) = &mine.to {
         backend(to, &Overrides::default(), cluster, reader);
-    }
-    if mine.listener.http2 == Some(true) {
-        let message = "`http2` is of requests, and `mode = \"tcp\"` knows none";
-        reader.wrong(&named.section.place("http2"), message);
     }
     for route in &mine.routes {
         of_tcp(route, mine.listener.tls.is_some(), cluster, reader);
     }
+}
+
+/// Limits and time limits that only requests come to.
+fn limits(named: &Named<listener::Draft>, reader: &mut Reader<'_>) {
+    let mine = &named.section.draft;
+    for (name, place) in &mine.limits_at {
+        if !["connections", "beyond", "per-source"].contains(&name.as_str()) {
+            let message = format!("`{name}` is of requests, and `mode = \"tcp\"` knows none");
+            reader.wrong(place, message);
+        }
+    }
+    if let Some(place) = mine.timeouts_at.get("body") {
+        let message = "`body` is of requests, and `mode = \"tcp\"` knows none";
+        let hint = Some("`idle` is how long a connection may be silent".into());
+        reader.wrong_hint(place, message, hint);
+    }
+    let begins = mine.listener.tls.is_some()
+        || mine.listener.proxy_protocol
+        || mine.routes.iter().any(wants_name);
+    if let Some(place) = mine.timeouts_at.get("head").filter(|_| !begins) {
+        let message = "`head` is of what comes first: nothing does here without `tls`, `proxy-protocol` and `sni`";
+        let hint = Some("`idle` is how long a connection may be silent".into());
+        reader.wrong_hint(place, message, hint);
+    }
+    // Whose connections are counted one by one depends on it.
+    let counts = mine.listener.limits.per_source.is_some();
+    if named.section.has("trust") && !mine.listener.proxy_protocol && !counts {
+        let message = "whose word is taken matters where somebody is asked: this listener has no `proxy-protocol`";
+        reader.wrong(&named.section.place("trust"), message);
+    }
+}
+
+fn wants_name(route: &route::Draft) -> bool {
+    names_sni(&route.when) || route.nested.iter().flatten().any(wants_name)
 }
 
 /// A route of connections: they have no heads to look at.
@@ -182,6 +213,15 @@ fn of_tcp(route: &route::Draft, ends_tls: bool, cluster: &Cluster, reader: &mut 
         && !route.denies()
     {
         let message = "with `mode = \"tcp\"` a route has `to`, `route` or `deny`";
+        reader.wrong(&route.span, message);
+    }
+    if route
+        .over
+        .retry
+        .as_ref()
+        .is_some_and(|retry| !retry.on.is_empty())
+    {
+        let message = "`on` of `retry` is of answers, and `mode = \"tcp\"` knows none";
         reader.wrong(&route.span, message);
     }
     if let Some(to) = &route.to {

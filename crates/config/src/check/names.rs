@@ -83,6 +83,15 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
                 let message = format!("there are two servers `{}`", server.value.name);
                 reader.wrong(&server.span, message);
             }
+            let id = server.value.stick_id.as_deref();
+            let mut before = servers[..i]
+                .iter()
+                .map(|before| before.value.stick_id.as_deref());
+            if let Some(id) = id.filter(|_| before.any(|other| other == id)) {
+                let message =
+                    format!("there are two servers with the `stick-id` `{id}`: a cookie means one");
+                reader.wrong(&server.span, message);
+            }
         }
     }
     if let Some(sessions) = &draft.sessions {

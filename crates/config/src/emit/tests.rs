@@ -92,6 +92,28 @@ impl Maker {
         }
     }
 
+    /// Those that a listener has.
+    fn of_listener(&mut self) -> Timeouts {
+        Timeouts {
+            connect: Timeouts::default().connect,
+            first_byte: Timeouts::default().first_byte,
+            ..self.timeouts()
+        }
+    }
+
+    /// Those that a service has, with a port of its own or without.
+    fn of_service(&mut self, port: bool) -> Timeouts {
+        let timeouts = self.timeouts();
+        if port {
+            return timeouts;
+        }
+        Timeouts {
+            head: Timeouts::default().head,
+            idle: Timeouts::default().idle,
+            ..timeouts
+        }
+    }
+
     /// Who may ask a site: in order, or by the two lists.
     fn access(&mut self) -> Site {
         if self.often() {
@@ -240,7 +262,10 @@ impl Maker {
                     .maybe(|m| (format!("/a/{}", m.word()), "/srv/b".into()))
                     .into_iter()
                     .collect(),
-                types: self.map(),
+                types: self
+                    .maybe(|m| (m.word(), "text/x-a; charset=utf-8".into()))
+                    .into_iter()
+                    .collect(),
                 only_types: self.often(),
                 expires: self
                     .maybe(|m| ("image/*".into(), m.duration()))
@@ -269,7 +294,7 @@ impl Maker {
                 fastcgi,
                 check,
                 send_proxy: self.proxy_version().filter(|_| !calls),
-                timeouts: self.timeouts(),
+                timeouts: self.of_service(port.is_some()),
                 rehearse: self.maybe(Self::rehearsal),
             }),
             _ => Service::Backend(Backend {
@@ -294,7 +319,7 @@ impl Maker {
                     [[10, 0, 0, 5].into(), std::net::Ipv6Addr::LOCALHOST.into()]
                         [m.below(2) as usize]
                 }),
-                timeouts: self.timeouts(),
+                timeouts: self.of_service(false),
                 rehearse: self.maybe(Self::rehearsal),
             }),
         }
@@ -350,7 +375,7 @@ impl Maker {
 
     fn retry(&mut self) -> Retry {
         Retry {
-            tries: self.below(5),
+            tries: 1 + self.below(4),
             timeout: self.maybe(Self::duration),
             budget: self.maybe(|m| m.below(101)),
             on: self.some(2, |m| 500 + m.below(5) as u16),
@@ -406,7 +431,7 @@ impl Maker {
             weight: 1 + self.below(256) as u16,
             backup: self.often(),
             max_connections: self.maybe(|m| 1 + m.below(500)),
-            stick_id: self.maybe(|m| format!("id-{}", m.below(9))),
+            stick_id: self.maybe(|m| format!("id-{i}-{}", m.below(9))),
         }
     }
 
@@ -504,6 +529,12 @@ impl Maker {
             }
             _ => Vec::new(),
         };
+        // Files of the listener's own nodes are not asked for over connections.
+        let asks = match &action {
+            Action::To(_) => !missing.is_empty(),
+            Action::Split { .. } | Action::Routes(_) => true,
+            _ => false,
+        };
         Route {
             name: self.maybe(|_| "route-1".to_owned()),
             when: self.conditions(path, true),
@@ -511,7 +542,7 @@ impl Maker {
             missing,
             policies: self.policies(),
             log,
-            over: self.over(),
+            over: asks.then(|| self.over()).unwrap_or_default(),
             line: 0,
         }
     }
@@ -549,9 +580,10 @@ impl Maker {
             routes,
             errors: Errors::new(),
             maintenance: None,
-            timeouts: self
-                .maybe(Self::timeouts)
-                .unwrap_or(Timeouts::of(Mode::Tcp)),
+            timeouts: Timeouts {
+                idle: self.duration(),
+                ..Timeouts::of(Mode::Tcp)
+            },
             log: None,
             log_format: None,
             request_id: true,
@@ -723,7 +755,7 @@ impl Maker {
                 allow: m.some(2, Self::net),
                 active: m.often(),
             }),
-            timeouts: self.timeouts(),
+            timeouts: self.of_listener(),
             log,
             log_format: format,
             request_id: self.often(),
@@ -774,7 +806,7 @@ impl Maker {
         };
         self.nodes = cluster.nodes.iter().map(|node| node.name.clone()).collect();
         if cluster.nodes.len() > 1 || self.often() {
-            cluster.key = Some(Secret::new(self.word()));
+            cluster.key = Some(Secret::new(format!("{}, of a test", self.word())));
         }
         if self.often() {
             cluster.name = self.word();
@@ -814,6 +846,16 @@ impl Maker {
             _ => None,
         });
         if let Some(to) = passed {
+            // What is of requests does nothing where only connections come.
+            for service in &mut cluster.services {
+                match service {
+                    Service::Backend(backend) if backend.name == to => {
+                        backend.spread.retry.on.clear();
+                        backend.fastcgi = None;
+                    }
+                    _ => {}
+                }
+            }
             cluster.listeners.push(self.passing(0, &to));
         }
         if self.often() {

@@ -148,6 +148,23 @@ impl Section {
     }
 }
 
+/// Takes the `stick-id` from a server when one before it, of `known`, has the same; says which it was. A client that shows it goes
+/// to the first.
+pub(crate) fn own_id(server: &mut Value, known: &mut Vec<String>) -> Option<String> {
+    let Value::Table(table) = server else {
+        return None;
+    };
+    let Some(Value::Text(id)) = table.get("stick-id").cloned() else {
+        return None;
+    };
+    if !known.contains(&id) {
+        known.push(id);
+        return None;
+    }
+    table.0.retain(|(key, _)| key != "stick-id");
+    Some(id)
+}
+
 impl Document {
     pub fn write(&self, sources: &Sources) -> Written {
         let mut out = Written {

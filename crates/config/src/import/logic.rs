@@ -5,6 +5,7 @@
 
 use super::document::{Route, Table, Value};
 use super::sources::Spot;
+use crate::keys::conditions::{encoding, expression};
 
 /// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -208,10 +209,10 @@ impl Level {
 fn conditions(asked: Vec<(Subject, Vec<String>)>) -> Table {
     let mut table = Table::default();
     for (subject, patterns) in asked {
-        let value = Value::texts(patterns);
+        let value = Value::texts(patterns.iter().cloned());
         match subject {
             Subject::Host => table.put("host", value),
-            Subject::Path => table.put("path", value),
+            Subject::Path => table.put("path", Value::texts(patterns.into_iter().map(path))),
             Subject::Method => table.put("method", value),
             Subject::Source => table.put("source", value),
             Subject::Sni => table.put("sni", value),
@@ -225,6 +226,15 @@ fn conditions(asked: Vec<(Subject, Vec<String>)>) -> Table {
         }
     }
     table
+}
+
+/// A pattern for paths. What looks like an encoding or a query is what the decoded path has in it, and that an expression says.
+fn path(pattern: String) -> String {
+    let is_odd = pattern.contains('?') || encoding(&pattern).is_some();
+    if is_odd && !pattern.starts_with('~') {
+        return expression(&pattern);
+    }
+    pattern
 }
 
 /// Puts conditions around what is to be done: one route, or nested ones.

@@ -561,6 +561,13 @@ fn nginx(
         }
     }
     if simple && only_to(&routes[0].table) {
+        for section in &mut front.sections {
+            for (_, value) in &mut section.table.0 {
+                if let Value::Routes(outer) = value {
+                    untimed(outer, &backend.name);
+                }
+            }
+        }
         return;
     }
     // What nginx asked of paths is asked by the listener.
@@ -614,6 +621,19 @@ fn rename(routes: &mut [Route], from: &str, to: &str) {
                 }
                 Value::Routes(inner) => rename(inner, from, to),
                 _ => {}
+            }
+        }
+    }
+}
+
+/// Files have no tunnels whose silence a route could limit.
+fn untimed(outer: &mut [Route], site: &str) {
+    for route in outer {
+        let leads = matches!(route.table.get("to"), Some(Value::Text(to)) if to == site);
+        route.table.0.retain(|(key, _)| !leads || key != "timeouts");
+        for (_, value) in &mut route.table.0 {
+            if let Value::Routes(inner) = value {
+                untimed(inner, site);
             }
         }
     }

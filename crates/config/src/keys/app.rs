@@ -11,13 +11,13 @@ use crate::keys::check::NODE_CHECK;
 use crate::keys::fastcgi::FASTCGI;
 use crate::keys::rehearse::{COMMAND, REHEARSE};
 use crate::keys::spread;
-use crate::keys::timeouts::TIMEOUTS;
+use crate::keys::timeouts::OF_APP;
 use crate::kinds::{
     ADDRESS, CONNECTIONS, COUNT_OR_NONE, DURATION, MAP, NAME, NODES, PATH, PORT, PROXY_VERSION,
     weight,
 };
 use crate::reader::Reader;
-use crate::span::{At, Item};
+use crate::span::{At, Item, Span};
 use crate::table::Need::{Default as Is, Else, WithNodes};
 use crate::table::{Kind, Part, Table, in_order, key};
 
@@ -38,6 +38,8 @@ pub(crate) struct Draft {
     user: Option<String>,
     pub instances: u16,
     stop_timeout: Duration,
+    /// Where each of its time limits is.
+    pub timeouts_at: BTreeMap<String, Span>,
 }
 
 impl Default for Draft {
@@ -66,6 +68,7 @@ impl Default for Draft {
             user: None,
             instances: 1,
             stop_timeout: STOP_TIMEOUT,
+            timeouts_at: BTreeMap::new(),
         }
     }
 }
@@ -207,12 +210,10 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "timeouts",
-            TIMEOUTS,
+            OF_APP,
             Else("all defaults"),
             "Time limits.",
-            |d: &mut Draft, v| {
-                d.app.timeouts = v.value;
-            },
+            |d: &mut Draft, v| (d.app.timeouts, d.timeouts_at) = v.value,
         ),
         &key(
             "rehearse",

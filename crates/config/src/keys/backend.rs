@@ -7,7 +7,7 @@ use crate::keys::check::CHECK;
 use crate::keys::fastcgi::FASTCGI;
 use crate::keys::rehearse::REHEARSE;
 use crate::keys::spread;
-use crate::keys::timeouts::TIMEOUTS;
+use crate::keys::timeouts::OF_BACKEND;
 use crate::keys::tls::BACKEND_TLS;
 use crate::kinds::{ADDRESS, BOOL, CONNECTIONS, DURATION, NAME, PROXY_VERSION, WEIGHT, server};
 use crate::reader::Reader;
@@ -80,7 +80,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "timeouts",
-            TIMEOUTS,
+            OF_BACKEND,
             Else("all defaults"),
             "Time limits.",
             |d: &mut Draft, v| {

@@ -75,7 +75,18 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "host",
-            TEXT,
+            Kind {
+                text: TEXT.text,
+                read: |reader, item| {
+                    reader.parsed(item, "a host", |text| {
+                        if text.bytes().all(|b| b.is_ascii_graphic()) {
+                            Ok(text.to_owned())
+                        } else {
+                            Err("the Host field of a check is of visible ASCII, without spaces")
+                        }
+                    })
+                },
+            },
             Else("the server's address"),
             "The Host field of the request.",
             |d: &mut Draft, v| {

@@ -13,6 +13,16 @@ use crate::span::{At, Item};
 use crate::table::Need::{Default as Is, Else};
 use crate::table::{Kind, Table, key};
 
+/// Fewer characters are guessed in no time by whoever has seen one cookie that was signed, or one greeting between nodes.
+const SHORTEST_KEY: usize = 8;
+
+/// What is said of a key of fewer.
+pub(crate) const TOO_SHORT: &str = "a key has 8 characters at least: `tandem key` makes one of 64";
+
+pub(crate) fn is_key(text: &str) -> bool {
+    text.chars().count() >= SHORTEST_KEY
+}
+
 /// The cluster without its nodes, listeners, services and sessions.
 pub(crate) struct Draft {
     pub cluster: Cluster,
@@ -64,10 +74,18 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "key",
             Kind {
                 text: "text",
-                read: |reader, item| reader.filled(item, "a key").map(Secret::new),
+                read: |reader, item| {
+                    reader.parsed(item, "a key", |text| {
+                        if is_key(text) {
+                            Ok(Secret::new(text))
+                        } else {
+                            Err(TOO_SHORT)
+                        }
+                    })
+                },
             },
             Else("needed when there are several nodes"),
-            "What the nodes prove to one another. `tandem key` makes one; keep it out of the file with `\"${TANDEM_KEY}\"`.",
+            "What the nodes prove to one another, 8 characters at least. `tandem key` makes one; keep it out of the file with `\"${TANDEM_KEY}\"`.",
             |d: &mut Draft, v| d.cluster.key = Some(v.value),
         ),
         &key(

@@ -171,6 +171,25 @@ fn path(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Pattern> {
         reader.wrong_hint(&item.span(), "a path begins with / or *", hint);
         return None;
     }
+    if let Some(code) = encoding(&literal) {
+        let message = format!("paths are compared decoded: in theirs there is no `{code}`");
+        reader.wrong_hint(&item.span(), message, Some(meant(&literal)));
+        return None;
+    }
+    if let Some((path, query)) = literal.split_once('?') {
+        let message = "paths are compared without the query";
+        let name = query.split(['=', '&']).next().unwrap_or_default();
+        let hint = match (path, name) {
+            (_, "" | "*") | ("", _) => {
+                format!("a `?` in the path itself: {:?}", expression(&literal))
+            }
+            _ => format!(
+                "a parameter is asked for by `query`: {{ path = {path:?}, query = {{ {name:?} = \"*\" }} }}"
+            ),
+        };
+        reader.wrong_hint(&item.span(), message, Some(hint));
+        return None;
+    }
     for never in ["//", "/./", "/../"] {
         if literal.contains(never) {
             let why = format!("this never matches: the normal form of a path has no `{never}`");
@@ -179,6 +198,53 @@ fn path(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Pattern> {
         }
     }
     Some(pattern)
+}
+
+/// The first percent-encoding in a text.
+pub(crate) fn encoding(text: &str) -> Option<&str> {
+    let is_hex = |b: &u8| b.is_ascii_hexdigit();
+    let at = text.match_indices('%').map(|(at, _)| at).find(|&at| {
+        let code = text.as_bytes().get(at + 1..at + 3);
+        code.is_some_and(|code| code.iter().all(is_hex))
+    })?;
+    Some(&text[at..at + 3])
+}
+
+/// What was meant by a path that is percent-encoded.
+fn meant(literal: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = literal;
+    while let Some(code) = encoding(rest) {
+        let (before, after) = rest.split_once(code).unwrap_or((rest, ""));
+        bytes.extend_from_slice(before.as_bytes());
+        bytes.extend(u8::from_str_radix(&code[1..], 16));
+        rest = after;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    let is_plain = |text: &String| {
+        let stars = |text: &str| text.matches('*').count();
+        !text.contains(|c: char| c.is_control() || c == '?') && stars(text) == stars(literal)
+    };
+    match String::from_utf8(bytes).ok().filter(is_plain) {
+        Some(text) => format!("write {text:?}"),
+        None => format!(
+            "an expression may still ask for what stands there: {:?}",
+            expression(literal)
+        ),
+    }
+}
+
+/// A pattern with at most one star, as an expression.
+pub(crate) fn expression(pattern: &str) -> String {
+    match pattern.split_once('*') {
+        Some(("", suffix)) => format!("~{}$", regex::escape(suffix)),
+        Some((prefix, "")) => format!("~^{}", regex::escape(prefix)),
+        Some((prefix, suffix)) => {
+            let (prefix, suffix) = (regex::escape(prefix), regex::escape(suffix));
+            format!("~^{prefix}(?s:.*){suffix}$")
+        }
+        None => format!("~^{}$", regex::escape(pattern)),
+    }
 }
 
 fn host(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Pattern> {

@@ -1,24 +1,28 @@
 //! `limits` of a listener, and of a route: how much clients may ask for.
 
+use std::collections::BTreeMap;
+
 use tandem_model::{Beyond, BodyLimit, Limits, Size};
 use toml::de::DeValue;
 
 use crate::kinds::CONNECTIONS;
 use crate::reader::Reader;
-use crate::span::Item;
+use crate::span::{Item, Span};
 use crate::table::Need::{Default as Is, Else};
 use crate::table::{Kind, Table, key};
 
-pub(crate) const LIMITS: Kind<Limits> = Kind {
+/// Those of a listener, and where each is: what makes sense depends on its mode.
+pub(crate) const LIMITS: Kind<(Limits, BTreeMap<String, Span>)> = Kind {
     text: "table of limits",
     read: |reader, item| {
-        let limits = KEYS.read_item(reader, item)?.draft;
+        let section = KEYS.read_item(reader, item)?;
+        let limits = section.draft;
         if limits.beyond == Beyond::Wait && limits.connections.is_none() {
             let message =
                 "`beyond = \"wait\"` needs `connections`: how many there may be before others wait";
             reader.wrong(&item.span(), message);
         }
-        Some(limits)
+        Some((limits, section.present))
     },
 };
 
@@ -43,7 +47,7 @@ pub(crate) static KEYS: Table<Limits> = Table {
             "beyond",
             BEYOND,
             Is("\"refuse\""),
-            "What becomes of connections beyond `connections`: they are answered 503 (`\"refuse\"`), or stay in the kernel's \
+            "What becomes of connections beyond `connections`: they are answered 503, in TCP mode closed (`\"refuse\"`), or stay in the kernel's \
              queue until another one ends (`\"wait\"`); one that is kept and idle then ends early.",
             |l: &mut Limits, v| l.beyond = v.value,
         ),
@@ -52,7 +56,7 @@ pub(crate) static KEYS: Table<Limits> = Table {
             CONNECTIONS,
             Else("no limit"),
             "Connections of one address at once (of IPv6: of one /64), on each node; nodes and those in `trust` are not \
-             counted. Others are answered 429.",
+             counted. Others are answered 429; in TCP mode they are closed.",
             |l: &mut Limits, v| l.per_source = Some(v.value),
         ),
         &key(

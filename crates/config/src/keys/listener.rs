@@ -1,5 +1,7 @@
 //! `[listener.NAME]`: where requests come in.
 
+use std::collections::BTreeMap;
+
 use tandem_model::{Address, Errors, Limits, Listener, Mode, Timeouts};
 
 use crate::keys::access_log::LOG;
@@ -11,7 +13,7 @@ use crate::keys::timeouts;
 use crate::keys::tls::TLS;
 use crate::kinds::{BIND, BOOL, NAME, NETS, NODES};
 use crate::reader::Reader;
-use crate::span::{At, Item};
+use crate::span::{At, Item, Span};
 use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else, Required, WithNodes};
 use crate::table::{Kind, Table, key};
@@ -26,8 +28,10 @@ pub(crate) struct Draft {
     pub routes: Vec<route::Draft>,
     /// Where connections go, in TCP mode.
     pub to: Option<At<String>>,
-    /// The file says how long a connection may be idle.
-    pub idle: bool,
+    /// Where each of its time limits is.
+    pub timeouts_at: BTreeMap<String, Span>,
+    /// Where each of its limits is.
+    pub limits_at: BTreeMap<String, Span>,
 }
 
 impl Default for Draft {
@@ -55,7 +59,8 @@ impl Default for Draft {
             bind: Vec::new(),
             routes: Vec::new(),
             to: None,
-            idle: false,
+            timeouts_at: BTreeMap::new(),
+            limits_at: BTreeMap::new(),
         }
     }
 }
@@ -110,7 +115,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
             timeouts::OF_LISTENER,
             Else("all defaults"),
             "Time limits.",
-            |d: &mut Draft, v| (d.listener.timeouts, d.idle) = v.value,
+            |d: &mut Draft, v| (d.listener.timeouts, d.timeouts_at) = v.value,
         ),
         &key(
             "log",
@@ -162,7 +167,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
             LIMITS,
             Else("all defaults"),
             "How much a client may ask for.",
-            |d: &mut Draft, v| d.listener.limits = v.value,
+            |d: &mut Draft, v| (d.listener.limits, d.limits_at) = v.value,
         ),
         &key(
             "errors",

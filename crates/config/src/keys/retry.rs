@@ -14,7 +14,17 @@ use crate::table::{Kind, Table, key};
 pub(crate) const RETRY: Kind<Retry> = Kind {
     text: "number, or table",
     read: |reader, item| match item.get_ref() {
-        DeValue::Table(_) => Some(KEYS.read_item(reader, item)?.draft),
+        DeValue::Table(_) => {
+            let section = KEYS.read_item(reader, item)?;
+            for key in ["budget", "on"] {
+                if section.draft.tries == 0 && section.has(key) {
+                    let message =
+                        format!("with `tries = 0` nothing is tried again: `{key}` does nothing");
+                    reader.wrong(&section.place(key), message);
+                }
+            }
+            Some(section.draft)
+        }
         _ => Some(Retry {
             tries: (COUNT_OR_NONE.read)(reader, item)?,
             ..Retry::default()

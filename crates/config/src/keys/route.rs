@@ -401,6 +401,14 @@ fn action(reader: &mut Reader<'_>, section: &Section<Draft>) {
         let place = section.place("split-by");
         reader.wrong_hint(&place, "`split-by` goes with several services", hint);
     }
+    if let [action @ ("redirect" | "respond" | "deny")] = actions[..] {
+        for key in ["stick", "retry", "timeouts"] {
+            if section.has(key) {
+                let message = format!("`{action}` asks no server: `{key}` is of routes with `to`");
+                reader.wrong(&section.place(key), message);
+            }
+        }
+    }
     if section.has("missing") && !section.has("to") && !section.broken {
         reader.wrong(&section.place("missing"), "`missing` goes with `to`");
     }

@@ -14,6 +14,7 @@ use crate::keys::rehearse::REHEARSE;
 use crate::kinds::{BOOL, MAP, NETS, NODES, PATH, PORT, TEXT, TEXTS, net};
 use crate::reader::Reader;
 use crate::span::{At, Item, values};
+use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else, Required, WithNodes};
 use crate::table::{Kind, Table, in_order, key};
 
@@ -87,7 +88,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "types",
-            MAP,
+            TYPES,
             Else("the built-in table"),
             "More types by suffix, without the dot: `{ flv = \"video/x-flv\" }`. `\"*\"` is the type of every other file.",
             |d: &mut Draft, v| d.site.types = v.value,
@@ -330,6 +331,39 @@ const CODINGS: Kind<Vec<Coding>> = Kind {
     },
 };
 
+/// What can be sent as the value of a field.
+const TYPES: Kind<BTreeMap<String, String>> = Kind {
+    text: MAP.text,
+    read: |reader, item| {
+        let what = "a table of texts like { flv = \"video/x-flv\" }";
+        table(reader, item, what, |reader, _, item| {
+            reader.parsed(item, "a media type", |text| {
+                if text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+                    Ok(text.to_owned())
+                } else {
+                    Err("a media type is of visible ASCII: it is sent as the value of a field")
+                }
+            })
+        })
+    },
+};
+
+/// What media types begin with (RFC 6838 section 4.2, and those that came later); `*` is any.
+const KINDS: [&str; 12] = [
+    "*",
+    "application",
+    "audio",
+    "chemical",
+    "font",
+    "haptics",
+    "image",
+    "message",
+    "model",
+    "multipart",
+    "text",
+    "video",
+];
+
 const EXPIRES: Kind<BTreeMap<String, Duration>> = Kind {
     text: "table of durations",
     read: |reader, item| {
@@ -342,6 +376,13 @@ const EXPIRES: Kind<BTreeMap<String, Duration>> = Kind {
                     let wrong =
                         "files expire by media type, like \"text/css\", \"image/*\" or \"*\"";
                     reader.wrong(&name.span, wrong);
+                    return None;
+                }
+                let (kind, _) = name.value.split_once('/').unwrap_or(("*", ""));
+                if !KINDS.contains(&kind) && !kind.starts_with("x-") {
+                    let message = format!("no media type begins with `{kind}/`");
+                    let hint = did_you_mean(kind, KINDS);
+                    reader.wrong_hint(&name.span, message, hint);
                     return None;
                 }
                 reader.parsed(item, "a duration like \"30d\"", duration::parse_or_none)

@@ -70,7 +70,7 @@ fn around(heading: &str) -> &'static str {
         "queue = { ... }" => "app.shop = { run = \"shop\", queue = { PAIR } }",
         "stick = { ... }" => "app.shop = { run = \"shop\", stick = { PAIR } }",
         "route = [{ timeouts = { ... } }]" => {
-            "listener.web = { bind = \":80\", route = { deny = true, timeouts = { PAIR } } }"
+            "listener.web = { bind = \":80\", route = { to = \"old\", timeouts = { PAIR } } }\nbackend.old.servers = \"a:1\""
         }
         "tls = { ... } of a backend" => "backend.old = { servers = \"a:1\", tls = { PAIR } }",
         "route = [{ limits = { ... } }]" => {
@@ -79,7 +79,15 @@ fn around(heading: &str) -> &'static str {
         "limits = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, limits = { PAIR } }"
         }
-        "timeouts = { ... }" => "app.shop = { run = \"shop\", timeouts = { PAIR } }",
+        "[listener.NAME] timeouts = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true }, timeouts = { PAIR } }"
+        }
+        "[app.NAME] timeouts = { ... }" => {
+            "app.shop = { run = \"shop\", port = 81, timeouts = { PAIR } }"
+        }
+        "[backend.NAME] timeouts = { ... }" => {
+            "backend.old = { servers = \"a:1\", timeouts = { PAIR } }"
+        }
         "rehearse = { ... }" => {
             "app.shop = { run = \"shop\", rehearse = { proxy = \"a:1\", PAIR } }"
         }

@@ -19,7 +19,8 @@ pub(crate) enum State {
 ///
 /// - Starting: the first check decides, whatever `rise` and `fall` are.
 /// - Up: down after `fall` bad checks in a row, or at once when a request could not be sent.
-/// - Down: returning after a good check, up after `rise` good ones in a row.
+/// - Down: returning after a good check, up after `rise` good ones in a row. Until a check fails only requests say so, and
+///   it is tried where no other server is left.
 /// - Returning: down after a bad check.
 #[derive(Debug)]
 pub(crate) struct Vitals {
@@ -103,11 +104,18 @@ impl Vitals {
                 )
             }
             (State::Returning, Err(why)) => (State::Down, why),
+            // Only requests said so until now.
+            (State::Down, Err(_)) if self.bad == 1 => (State::Down, self.reason.clone()),
             (State::Up | State::Down, Err(_)) | (State::Up | State::Returning, Ok(())) => {
                 return None;
             }
         };
         Some(self.change(state, reason))
+    }
+
+    /// Whether it is down for requests that failed alone: no check has failed since.
+    pub(crate) fn is_accused(&self) -> bool {
+        self.state == State::Down && self.bad == 0
     }
 
     /// A request could not be sent to it.
@@ -184,6 +192,11 @@ mod tests {
         errors: 0,
     };
 
+    /// Whether it is another state than before.
+    fn news(change: &Option<Change>, before: State) -> bool {
+        change.as_ref().is_some_and(|change| change.state != before)
+    }
+
     fn check(vitals: &mut Vitals, good: bool) -> State {
         let result = if good {
             Ok(())
@@ -192,7 +205,7 @@ mod tests {
         };
         let before = vitals.state();
         let change = vitals.checked(vitals.generation(), result, &TIMING);
-        assert_eq!(change.is_some(), vitals.state() != before);
+        assert_eq!(news(&change, before), vitals.state() != before);
         vitals.state()
     }
 
@@ -251,6 +264,20 @@ mod tests {
         assert_eq!(vitals.state(), State::Down);
         assert_eq!(check(&mut vitals, true), State::Returning);
         assert_eq!(check(&mut vitals, true), State::Up);
+    }
+
+    #[test]
+    fn requests_alone_accuse_it_until_a_check_fails() {
+        let mut vitals = Vitals::new(State::Up, "");
+        check(&mut vitals, false);
+        assert!(vitals.unreachable("connection refused").is_some());
+        assert!(vitals.is_accused());
+        let change = vitals.checked(vitals.generation(), Err("no".into()), &TIMING);
+        let change = change.expect("whoever uses it is to know");
+        assert_eq!((change.state, change.news), (State::Down, false));
+        assert!(!vitals.is_accused());
+        assert_eq!(vitals.unreachable("connection refused"), None);
+        assert!(!vitals.is_accused(), "what a check found stands");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::stick::Found;
 ///
 /// The first goes to the server that the client had, or else to the one whose turn it is. After a failure that the one
 /// rule lets be repeated, up to `retry` more go to servers that this request did not try yet; when it tried them all,
-/// to those again that are still up. It waits only where all servers are busy: when none is left the request ends, even
+/// to those again that are still up. Where no server is left it tries those that requests alone have found down, each once. It waits only where all servers are busy: when none is left the request ends, even
 /// if one will be up in a moment.
 ///
 /// A server's in-flight count holds for as long as its try; dropping this ends it, and a wait, however the request
@@ -114,11 +114,12 @@ impl PoolAttempts {
     fn take(&mut self) -> Option<Arc<Server>> {
         let view = self.pool.view.load();
         let wanted = self.wanted();
-        let kept = wanted.filter(|server| view.keeps(server)).cloned();
+        let keeps = |server: &&Arc<Server>| view.keeps(server, self.is_strict(), &self.tried);
+        let kept = wanted.filter(keeps).cloned();
         self.busy = match (&kept, wanted) {
             (Some(_), _) => true,
             (None, Some(_)) if self.is_strict() => false,
-            _ => !view.is_empty(),
+            _ => !view.is_out(&self.tried),
         };
         // Whoever waits was here before.
         if !self.busy || !self.pool.queue.is_empty() {

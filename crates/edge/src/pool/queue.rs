@@ -97,17 +97,19 @@ impl Queue {
         let mut none = false;
         line.retain(|waiter| {
             let wish = &waiter.wish;
-            let bound = wish.only.as_ref().filter(|server| view.keeps(server));
+            let keeps = |server: &&Arc<Server>| view.keeps(server, wish.strict, &wish.tried);
+            let bound = wish.only.as_ref().filter(keeps);
             let given = match bound {
                 Some(server) if server.begin() => Some(server.clone()),
                 Some(_) => return true,
                 None if wish.only.is_some() && wish.strict => None,
-                None if view.is_empty() => None,
+                None if view.is_out(&wish.tried) => None,
                 None if none => return true,
                 None => match view.take(wish.key, &wish.tried) {
                     Some(server) => Some(server),
                     None => {
-                        none = true;
+                        // Of a last resort each takes what it has not tried.
+                        none = view.is_usable();
                         return true;
                     }
                 },

@@ -12,6 +12,7 @@ use crate::testing::{eventually, with_request};
 mod cut_off;
 mod errors;
 mod keep;
+mod last_resort;
 mod queue;
 mod spread;
 mod update;

@@ -19,19 +19,31 @@ pub(crate) struct View {
     servers: Arc<[Arc<Server>]>,
     balancer: Balancer,
     /// Whether each server takes requests of clients that it has already.
-    keeping: Box<[bool]>,
+    keeping: Box<[Keeping]>,
     /// Those that can be used.
     used: Box<[u32]>,
     /// They reach what they need.
     is_whole: bool,
+    /// They are the last resort: requests to them failed, but no check found them down.
+    is_last: bool,
     /// Some server is in its slow start.
     warming: bool,
+}
+
+/// Whether a server takes requests of clients that it has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeping {
+    Not,
+    /// Of those for whom there is no other.
+    Last,
+    All,
 }
 
 /// Which servers take requests: the first kind of which there is one. A server that was not checked yet is used while
 /// no other of its rank is known to be up: right after the start all are, and a new one waits for its first check. One
 /// that is just coming back is better than an answer that says there is none. One whose node does not reach the sessions
-/// comes after all others, whatever its rank.
+/// comes after all others, whatever its rank. Where none is left, those are tried of which requests alone say that they are
+/// down: to ask them costs the request nothing, as it would not be answered otherwise.
 const RANKS: [(bool, State); 6] = [
     (false, State::Up),
     (false, State::Starting),
@@ -69,7 +81,21 @@ impl View {
         };
         let whole = best(false);
         let is_whole = whole.is_some();
-        let used = whole.or_else(|| best(true)).unwrap_or_default();
+        let used = whole.or_else(|| best(true));
+        let is_last = used.is_none();
+        let used = used.unwrap_or_else(|| {
+            let accused = |backup: bool| {
+                let is_of = |(_, server, state): &&(u32, &Server, State)| {
+                    *state == State::Down && server.is_backup() == backup && server.is_accused()
+                };
+                let accused = ready.iter().filter(is_of);
+                let most = if backup && first_only { 1 } else { usize::MAX };
+                let used = accused.map(|(index, server, _)| (*index, server.weight()));
+                used.take(most).collect::<Vec<_>>()
+            };
+            let used = accused(false);
+            if used.is_empty() { accused(true) } else { used }
+        });
         let (used, warming) = warm(used, &servers, settings.spread.slow_start);
         let mut balancer = Balancer::new(&settings.spread.balance, &used, &servers);
         if let Some(before) = before {
@@ -82,9 +108,14 @@ impl View {
             });
         }
         let keeping = servers.iter().map(|server| {
-            server.mode() != Mode::Maintenance
-                && matches!(server.state(), State::Up | State::Starting)
-                && !(is_whole && server.is_cut_off())
+            if server.mode() == Mode::Maintenance || (is_whole && server.is_cut_off()) {
+                return Keeping::Not;
+            }
+            match server.state() {
+                State::Up | State::Starting => Keeping::All,
+                State::Down if server.is_accused() => Keeping::Last,
+                State::Down | State::Returning => Keeping::Not,
+            }
         });
         Self {
             settings,
@@ -92,6 +123,7 @@ impl View {
             servers,
             balancer,
             is_whole,
+            is_last,
             used: used.iter().map(|(index, _)| *index).collect(),
             warming,
         }
@@ -101,10 +133,17 @@ impl View {
         &self.servers
     }
 
-    /// Whether a server takes requests of clients that it has already: drained ones do, and those of weight 0.
-    pub(crate) fn keeps(&self, server: &Arc<Server>) -> bool {
-        let mut all = self.servers.iter().zip(&self.keeping);
-        all.any(|(other, &keeps)| keeps && Arc::ptr_eq(other, server))
+    /// Whether a server takes a request of a client that it has already: drained ones do, and those of weight 0. Where it is
+    /// the client's last resort (a `strict` one has no other) also one that requests alone say is down, unless this one has
+    /// `tried` it.
+    pub(crate) fn keeps(&self, server: &Arc<Server>, strict: bool, tried: &[Arc<Server>]) -> bool {
+        let is_it = |other: &Arc<Server>| Arc::ptr_eq(other, server);
+        let at = self.servers.iter().position(is_it);
+        match at.map_or(Keeping::Not, |at| self.keeping[at]) {
+            Keeping::Not => false,
+            Keeping::Last => (strict || self.is_last) && !tried.iter().any(is_it),
+            Keeping::All => true,
+        }
     }
 
     /// The server for the next try, with the request counted for it.
@@ -122,6 +161,16 @@ impl View {
     /// Whether there is no server to take, busy or not.
     pub(crate) fn is_empty(&self) -> bool {
         self.used.is_empty()
+    }
+
+    /// Whether there is one that is not just the last resort.
+    pub(crate) fn is_usable(&self) -> bool {
+        !self.is_last
+    }
+
+    /// Whether there is no server to take for a request that has `tried` these: nobody tries a last resort twice.
+    pub(crate) fn is_out(&self, tried: &[Arc<Server>]) -> bool {
+        self.is_last && !self.has_untried(tried)
     }
 
     /// Whether a server that can be used was not tried.
@@ -144,7 +193,7 @@ impl View {
     }
 
     /// The server for the next try: one that is not among `tried` if there is one, else one that is. None that has as
-    /// many requests as it takes.
+    /// many requests as it takes, and no last resort twice.
     ///
     /// A retry takes a turn like any other try. So every server is asked in turn, whoever asks, and a retry moves the
     /// alternation of others by no more than the one request that it is to them.
@@ -157,7 +206,7 @@ impl View {
         };
         let skip = |index| was_tried(index) || is_full(index);
         let index = match self.balancer.pick(all, key, skip) {
-            None if !tried.is_empty() => self.balancer.pick(all, key, is_full),
+            None if !tried.is_empty() && !self.is_last => self.balancer.pick(all, key, is_full),
             index => index,
         };
         index.map(|index| &self.servers[index as usize])

@@ -108,6 +108,9 @@ pub(super) fn run(mut conn: Conn) -> impl Future<Output = ()> + 'static {
                 Opened::Http2 => return Box::pin(http2::serve(conn)).await,
                 Opened::Denied(denied) => {
                     let snapshot = conn.door.snapshot(&conn.shared);
+                    if snapshot.config.handler.connections().is_some() {
+                        return tcp::turn_away(&conn, &snapshot, denied);
+                    }
                     let refuse = reply::refuse(&conn, &snapshot, NoHead::Denied(denied));
                     if Box::pin(refuse).await == After::Close {
                         Box::pin(linger(&conn)).await;

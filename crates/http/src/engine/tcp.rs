@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use tandem_net::socket::Sight;
 use tandem_net::{Moment, Pipe, Socket, proxy};
+use tandem_telemetry::meters::add;
 use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped};
 
+use super::admission::Denied;
 use super::buffers::Buffers;
 use super::client::Client;
 use super::clock::Elapsed;
@@ -65,31 +67,49 @@ pub(super) async fn pass(conn: &Conn, snapshot: Rc<Snapshot>, connections: &dyn 
     let Client::Http1(client) = &conn.client else {
         return;
     };
-    let begun = Moment::now();
-    let mut passing = Passing {
-        conn,
-        client,
-        snapshot: &snapshot,
-        attempts: None,
-        cx: Cx::new(conn.shared().worker, begun),
-        begun,
-        name: None,
-        failure: None,
-        status: 0,
-        server: None,
-        retries: 0,
-        queued: Duration::ZERO,
-        tried: None,
-        connected: None,
-        up: Cell::new(0),
-        down: Cell::new(0),
-        first_byte: Cell::new(None),
-        ended: None,
-    };
+    let mut passing = Passing::new(conn, client, &snapshot);
     passing.run(connections).await;
 }
 
-impl Passing<'_> {
+/// Closes a connection that is one too many, without a byte: whatever is spoken on it, it is not for this side to speak.
+pub(super) fn turn_away(conn: &Conn, snapshot: &Snapshot, denied: Denied) {
+    let Client::Http1(client) = &conn.client else {
+        return;
+    };
+    add(&conn.shared().counters().refused, 1);
+    let mut passing = Passing::new(conn, client, snapshot);
+    passing.status = match denied {
+        Denied::Full => 503,
+        Denied::Source => 429,
+    };
+    passing.over(Stopped::Refused, Phase::Request);
+}
+
+impl<'a> Passing<'a> {
+    fn new(conn: &'a Conn, client: &'a Socket, snapshot: &'a Snapshot) -> Self {
+        let begun = Moment::now();
+        Self {
+            conn,
+            client,
+            snapshot,
+            attempts: None,
+            cx: Cx::new(conn.shared().worker, begun),
+            begun,
+            name: None,
+            failure: None,
+            status: 0,
+            server: None,
+            retries: 0,
+            queued: Duration::ZERO,
+            tried: None,
+            connected: None,
+            up: Cell::new(0),
+            down: Cell::new(0),
+            first_byte: Cell::new(None),
+            ended: None,
+        }
+    }
+
     async fn run(&mut self, connections: &dyn Connections) {
         let limit = self.snapshot.config.timeouts.head;
         if connections.wants_name() && !self.client.is_tls() {

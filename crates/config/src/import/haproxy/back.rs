@@ -1,6 +1,6 @@
 //! Backends: servers and how requests are spread over them.
 
-use super::super::document::{Section, Table, Value};
+use super::super::document::{Section, Table, Value, own_id};
 use super::super::sources::Spot;
 use super::Translator;
 use super::proxy::Proxy;
@@ -53,7 +53,7 @@ impl Translator<'_> {
         } else {
             self.stick(proxy, servers)
         };
-        let mut list = Vec::new();
+        let (mut list, mut ids) = (Vec::new(), Vec::new());
         for server in servers {
             if server.settings.disabled {
                 self.verdicts.note(
@@ -62,7 +62,13 @@ impl Translator<'_> {
                 );
                 continue;
             }
-            if let Some(value) = self.one_server(server, port, stick.is_some()) {
+            if let Some(mut value) = self.one_server(server, port, stick.is_some()) {
+                if let Some(id) = own_id(&mut value, &mut ids) {
+                    let message = format!(
+                        "clients with the cookie {id} go to the first server that has it, not to this one"
+                    );
+                    self.verdicts.note(server.line.spot, message);
+                }
                 list.push((value, server.line.spot));
             }
         }

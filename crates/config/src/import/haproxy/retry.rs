@@ -15,6 +15,8 @@ impl Translator<'_> {
         };
         let (none, on) = self.retry_on(proxy);
         let usual = tries.filter(|(tries, _)| *tries != 3);
+        // Connections have no answers; and without a try more there is nothing that it could be for.
+        let on = on.filter(|_| !proxy.is_tcp() && usual.is_none_or(|(tries, _)| tries != 0));
         if let Some(spot) = none {
             out.put_at("retry", Value::plain(0), spot);
         } else if let Some((statuses, spot)) = on {

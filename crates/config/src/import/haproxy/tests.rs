@@ -343,6 +343,7 @@ fn compression_and_retries_are_those_of_routes_and_backends() {
             "retry    = { tries = 1, on = [500, 502, 503, 504] }",
         ),
         (" retry-on none", "retry    = 0"),
+        (" retry-on 503\n retries 0", "retry    = 0"),
         (" retry-on conn-failure\n retries 2", "retry    = 2"),
     ] {
         let text = made("default_backend b1", lines).text;
@@ -1026,4 +1027,24 @@ fn what_is_asked_of_a_clients_certificate_is_asked_by_routes() {
     assert!(refusals(&made).is_empty(), "{:?}", refusals(&made));
     let field = "set = { X-Client = \"{client-cert-cn}\" }";
     assert!(made.text.contains(field), "{}", made.text);
+}
+
+#[test]
+fn a_path_that_is_compared_as_it_came_is_compared_decoded() {
+    let front =
+        "http-request deny if { path_beg /a%20b } || { path /100%25ab /q%3Fb }\ndefault_backend b1";
+    let text = made(front, "").text;
+    for wanted in [r#""/a b*""#, r#""~^/100%ab$""#, r#""~^/q\\?b$""#] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+}
+
+#[test]
+fn of_servers_with_the_same_cookie_the_first_has_it() {
+    let lines =
+        " cookie SRV insert\n server a 10.0.0.1:80 cookie x\n server b 10.0.0.2:80 cookie x backup";
+    let translation = made("default_backend b1", lines);
+    let ids = translation.text.matches("stick-id = \"x\"").count();
+    assert_eq!(ids, 1, "{}", translation.text);
+    assert!(translation.loaded.is_some());
 }

@@ -466,3 +466,14 @@ fn what_is_asked_of_a_clients_certificate_is_asked_by_routes() {
         "A = \"{client-cert}\", B = \"{client-cert-subject}\", C = \"{client-cert-serial}\"";
     assert!(made.text.contains(wanted), "{}", made.text);
 }
+
+#[test]
+fn a_location_is_compared_with_the_decoded_path_as_nginx_does() {
+    let made = direct(
+        "server { listen 81; location = /a%20b { return 403; } location /q?b { return 404; } location \"/a b\" { return 410; } }",
+    );
+    for wanted in [r#""~^/a%20b$""#, r#""~^/q\\?b""#, r#""/a b*""#] {
+        assert!(made.text.contains(wanted), "{wanted}\n{}", made.text);
+    }
+    assert!(made.loaded.is_some());
+}

@@ -1,6 +1,6 @@
 //! `proxy_pass` and `upstream`: backends.
 
-use super::super::document::{Section, Table, Value};
+use super::super::document::{Section, Table, Value, own_id};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::scope::Scope;
@@ -138,6 +138,9 @@ fn retry(scope: &Scope, servers: usize) -> Option<Value> {
         Some(next) if !next.on.is_empty() && servers > 1 => {
             let each = u64::try_from(servers - 1).unwrap_or(u64::MAX);
             let tries = said.map_or(each, |said| said.min(each));
+            if tries == 0 {
+                return Some(Value::plain(0));
+            }
             let on = next.on.iter().map(Value::plain).collect();
             let table = Table::default().with("tries", Value::plain(tries));
             Some(Value::Table(table.with("on", Value::List(on))))
@@ -312,6 +315,14 @@ impl Translator<'_> {
                 format!("no servers are inside upstream \"{}\"", upstream.arg(0)),
             );
         }
+        let mut ids = Vec::new();
+        for server in &mut servers {
+            if let Some(id) = own_id(server, &mut ids) {
+                let message =
+                    format!("clients with the route {id} go to the first server that has it");
+                self.verdicts.note(upstream.spot, message);
+            }
+        }
         table.put("servers", Value::List(servers));
         if let Some(balance) = balance {
             table.put("balance", Value::Text(balance));
@@ -428,6 +439,10 @@ mod tests {
             (
                 "proxy_next_upstream error timeout http_404; proxy_next_upstream_tries 2;",
                 "{ tries = 1, on = 404 }",
+            ),
+            (
+                "proxy_next_upstream error timeout http_404; proxy_next_upstream_tries 1;",
+                "0",
             ),
             ("proxy_next_upstream_tries 2;", "1"),
         ] {

@@ -106,6 +106,11 @@ fn where_the_file_says_so_a_client_gets_no_other_server() {
     drop(attempts);
     pool.failed(&pool.servers()[1], REFUSED);
     let mut attempts = with_cookie(&pool, "b");
+    let last = attempts.next(None).map(|u| u.name);
+    assert_eq!(last, Some("b".into()), "only a request says it is down");
+    assert!(attempts.next(Some(&REFUSED)).is_none(), "it is tried once");
+    check(&pool, "b", false);
+    let mut attempts = with_cookie(&pool, "b");
     assert!(attempts.next(None).is_none());
     assert_eq!(attempts.queue(), Line::Nothing);
     assert_eq!(

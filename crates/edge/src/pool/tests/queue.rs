@@ -119,6 +119,7 @@ fn a_server_that_comes_up_takes_from_the_queue_and_with_none_left_nobody_waits()
     assert_eq!(got(&mut second), Poll::Ready(Some("b".into())));
     for server in &*pool.servers() {
         pool.failed(server, REFUSED);
+        check(&pool, &server.key.name, false);
     }
     assert_eq!(got(&mut third), Poll::Ready(None));
     let mut fourth = attempts(&pool);
