@@ -76,19 +76,21 @@ fn combined(out: &mut Vec<u8>, stamp: &Stamp<'_>, r: &AccessRecord<'_>) {
     escaped_or_dash(out, r.agent);
     out.extend_from_slice(b"\" ");
     out.extend_from_slice(or_dash(r.service.as_bytes()));
-    out.push(b'/');
-    out.extend_from_slice(or_dash(r.server.as_bytes()));
-    out.push(b' ');
-    decimal::push(out, r.retries.into());
-    for (before, micros) in [
-        (b' ', r.queue),
-        (b'/', r.connect),
-        (b'/', r.first_byte),
-        (b'/', r.total),
-    ] {
-        out.push(before);
-        millis(out, micros);
+    if r.server.is_empty() && (r.retries, r.queue, r.connect, r.first_byte) == (0, 0, 0, 0) {
+        // Nobody else was asked, as for every file of a site.
+        out.extend_from_slice(b"/- 0 0.000/0.000/0.000");
+    } else {
+        out.push(b'/');
+        out.extend_from_slice(or_dash(r.server.as_bytes()));
+        out.push(b' ');
+        decimal::push(out, r.retries.into());
+        for (before, micros) in [(b' ', r.queue), (b'/', r.connect), (b'/', r.first_byte)] {
+            out.push(before);
+            millis(out, micros);
+        }
     }
+    out.push(b'/');
+    millis(out, r.total);
     out.push(b' ');
     ended(out, r.ended);
     out.push(b' ');
@@ -362,6 +364,36 @@ mod tests {
             "{line}"
         );
         assert!(line.ends_with("/12.000 - 4f\\x202a\n"), "{line}");
+    }
+
+    #[test]
+    fn what_was_answered_here_has_the_same_columns() {
+        let here = AccessRecord {
+            server: "",
+            retries: 0,
+            queue: 0,
+            connect: 0,
+            first_byte: 0,
+            ..record()
+        };
+        let line = written(&AccessFormat::Combined, &here);
+        assert!(
+            line.ends_with(" shop/- 0 0.000/0.000/0.000/12.000 - 4f2a\n"),
+            "{line}"
+        );
+        for tried in [
+            AccessRecord { retries: 1, ..here },
+            AccessRecord { queue: 7, ..here },
+            AccessRecord { connect: 7, ..here },
+            AccessRecord {
+                first_byte: 7,
+                ..here
+            },
+        ] {
+            let other = written(&AccessFormat::Combined, &tried);
+            assert_ne!(other, line);
+            assert_eq!(other.split(' ').count(), line.split(' ').count());
+        }
     }
 
     #[test]
