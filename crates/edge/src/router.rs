@@ -7,6 +7,7 @@
 mod index;
 mod label;
 mod lookup;
+mod parameters;
 mod pattern;
 mod query;
 mod split;
@@ -18,10 +19,11 @@ use std::sync::Arc;
 use regex::bytes::Regex;
 use tandem_http::policy::{Close, Governance, Redirect, Respond, regex};
 use tandem_http::{Cx, Handler, Request, Step};
-use tandem_model::{Action, Conditions, ListenerPlan, Overrides, Pattern, Route, TargetId};
+use tandem_model::{Action, Auth, Conditions, ListenerPlan, Overrides, Pattern, Route, TargetId};
 
 use index::Index;
 pub(crate) use label::Label;
+use parameters::Guard;
 pub(crate) use pattern::PatternSet;
 use split::Split;
 use term::{Level, Subject};
@@ -30,6 +32,8 @@ use term::{Level, Subject};
 pub struct Router {
     rules: Vec<Rule>,
     index: Index,
+    /// Some rule keeps requests out.
+    guards: bool,
     not_found: Arc<dyn Handler>,
 }
 
@@ -39,6 +43,10 @@ struct Rule {
     levels: Vec<Arc<Level>>,
     /// What is done, with the policies around it.
     handler: Arc<dyn Handler>,
+    /// Whom it keeps out.
+    guard: Guard,
+    /// Its paths say something of parameters themselves.
+    knows_parameters: bool,
     label: String,
 }
 
@@ -82,6 +90,7 @@ impl Router {
         };
         let top = Above {
             levels: Vec::new(),
+            password: false,
             governance: Governance::new(&name),
             over: Overrides::default(),
             label: Label::default(),
@@ -91,6 +100,7 @@ impl Router {
         let rules = compiler.rules;
         Ok(Self {
             index: Index::new(rules.iter().map(|rule| &rule.levels[..])),
+            guards: rules.iter().any(|rule| rule.guard != Guard::Nobody),
             rules,
             not_found: Arc::new(Respond::not_found(&name)),
         })
@@ -101,12 +111,19 @@ impl Router {
         self.rules.iter().map(|rule| rule.label.clone()).collect()
     }
 
-    /// The first rule that matches, and its number.
+    /// The rule for a request, and its number: the first that matches.
     fn find(&self, request: &Request<'_>) -> Option<(u32, &Rule)> {
-        let subject = Subject::new(request);
-        let number = self.index.first(&subject, |number| {
+        let found = self.first(&Subject::new(request));
+        if self.guards && parameters::has_some(request) {
+            return self.guarded(request, found);
+        }
+        found
+    }
+
+    fn first(&self, subject: &Subject<'_>) -> Option<(u32, &Rule)> {
+        let number = self.index.first(subject, |number| {
             let levels = &self.rules[number as usize].levels;
-            levels.iter().all(|level| level.holds(&subject))
+            levels.iter().all(|level| level.holds(subject))
         });
         number.map(|number| (number, &self.rules[number as usize]))
     }
@@ -135,6 +152,8 @@ struct Compiler<'a> {
 #[derive(Clone)]
 struct Above {
     levels: Vec<Arc<Level>>,
+    /// A password is asked for.
+    password: bool,
     governance: Governance,
     over: Overrides,
     label: Label,
@@ -152,6 +171,10 @@ impl Compiler<'_> {
             };
             let mut here = Above {
                 levels: above.levels.clone(),
+                password: match &route.policies.auth {
+                    None => above.password,
+                    Some(auth) => *auth != Auth::Off,
+                },
                 governance: above.governance.and(&route.policies).map_err(error)?,
                 over: route.over.within(&above.over),
                 label: above.label.and(route),
@@ -199,6 +222,12 @@ impl Compiler<'_> {
                 Action::Close => Arc::new(Close::new(&self.name)),
             };
             self.rules.push(Rule {
+                guard: match &route.action {
+                    Action::Deny | Action::Close => Guard::All,
+                    _ if here.password => Guard::Strangers,
+                    _ => Guard::Nobody,
+                },
+                knows_parameters: here.levels.iter().any(|level| level.names(';')),
                 levels: here.levels,
                 handler: here.governance.around(deed).map_err(error)?,
                 label: here.label.to_string(),

@@ -325,3 +325,19 @@ fn the_only_server_of_a_service_that_nobody_checks_is_asked_by_every_request() {
     let _server = Origin::http_at(address, "back", fine);
     assert_eq!(get(node.address(), "/").status, 200, "at once");
 }
+
+#[test]
+fn parameters_in_a_path_pass_by_no_rule_that_denies() {
+    let node = Node::start(
+        "[listener.web]\nbind = \"127.0.0.1:{a}\"\n\
+         route = [{ path = \"/admin/*\", deny = true }, { respond = 204 }]\n",
+    );
+    for (path, status) in [
+        ("/admin/users", 403),
+        ("/admin;x/users", 403),
+        ("/;x/admin/users;y", 403),
+        ("/shop;jsessionid=1", 204),
+    ] {
+        assert_eq!(get(node.address(), path).status, status, "{path}");
+    }
+}

@@ -542,7 +542,11 @@ impl Maker {
             missing,
             policies: self.policies(),
             log,
-            over: asks.then(|| self.over()).unwrap_or_default(),
+            over: if asks {
+                self.over()
+            } else {
+                Overrides::default()
+            },
             line: 0,
         }
     }

@@ -193,8 +193,8 @@ mod tests {
     };
 
     /// Whether it is another state than before.
-    fn news(change: &Option<Change>, before: State) -> bool {
-        change.as_ref().is_some_and(|change| change.state != before)
+    fn news(change: Option<&Change>, before: State) -> bool {
+        change.is_some_and(|change| change.state != before)
     }
 
     fn check(vitals: &mut Vitals, good: bool) -> State {
@@ -205,7 +205,7 @@ mod tests {
         };
         let before = vitals.state();
         let change = vitals.checked(vitals.generation(), result, &TIMING);
-        assert_eq!(news(&change, before), vitals.state() != before);
+        assert_eq!(news(change.as_ref(), before), vitals.state() != before);
         vitals.state()
     }
 

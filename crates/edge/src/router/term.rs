@@ -72,6 +72,13 @@ impl Level {
             .filter(|(_, patterns)| !patterns.is_empty())
     }
 
+    /// Whether a path that it asks for has this character in it.
+    pub(super) fn names(&self, c: char) -> bool {
+        self.path
+            .iter()
+            .any(|pattern| pattern.to_string().contains(c))
+    }
+
     /// Whether it asks for a host or a path, in one list of them, and for nothing else.
     pub(super) fn is_one_list(&self) -> bool {
         self.terms.len() == 1 && self.keys().count() == 1
@@ -189,14 +196,21 @@ impl Values {
 /// A request as terms see it: what several of them need is worked out once.
 pub(super) struct Subject<'a> {
     request: &'a Request<'a>,
+    path: &'a [u8],
     host: OnceCell<Cow<'a, [u8]>>,
     folded_path: OnceCell<Cow<'a, [u8]>>,
 }
 
 impl<'a> Subject<'a> {
     pub(super) fn new(request: &'a Request<'a>) -> Self {
+        Self::at(request, request.path())
+    }
+
+    /// As if the request were for another path, in its normal form.
+    pub(super) fn at(request: &'a Request<'a>, path: &'a [u8]) -> Self {
         Self {
             request,
+            path,
             host: OnceCell::new(),
             folded_path: OnceCell::new(),
         }
@@ -211,12 +225,12 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn path(&self) -> &[u8] {
-        self.request.path()
+        self.path
     }
 
     /// The path in lower case.
     pub(super) fn folded_path(&self) -> &[u8] {
-        self.folded_path.get_or_init(|| fold(self.request.path()))
+        self.folded_path.get_or_init(|| fold(self.path))
     }
 }
 
