@@ -16,7 +16,7 @@ use tandem_net::{ClientTls, Moment, TlsName};
 use crate::Request;
 use crate::fastcgi::Call;
 use crate::policy::Edits;
-use crate::policy::busy::Held;
+use crate::policy::busy::{Busy, Held};
 use crate::request_id::Made;
 
 /// Something that can answer requests: a site, the router, admin pages. Shared by all workers, so what it changes is
@@ -63,6 +63,8 @@ pub struct Cx {
     too_large: Cell<bool>,
     /// What it counts as until it has ended.
     held: Holding,
+    /// The limits on how often a client may ask that have counted it, by their addresses; 0 is none.
+    counted: Cell<[usize; LIMITS]>,
     /// What tells the request from all others, unless it came with that.
     pub(crate) made: Made,
 }
@@ -76,6 +78,9 @@ impl Clone for Holding {
         Self::default()
     }
 }
+
+/// Limits of nested routes on one request that are remembered.
+const LIMITS: usize = 4;
 
 /// No route has taken the request.
 const NO_ROUTE: u32 = u32::MAX;
@@ -103,6 +108,7 @@ impl Cx {
             body: Cell::new(None),
             too_large: Cell::new(false),
             held: Holding::default(),
+            counted: Cell::default(),
             made: Made::next(),
         }
     }
@@ -126,6 +132,25 @@ impl Cx {
     /// The request counts until it has ended.
     pub(crate) fn hold(&self, held: Held) {
         self.held.0.borrow_mut().push(held);
+    }
+
+    /// Whether it counts there already: before it was handed over.
+    pub(crate) fn is_held(&self, busy: &Arc<Busy>) -> bool {
+        self.held.0.borrow().iter().any(|held| held.is_of(busy))
+    }
+
+    /// Whether it has not been counted by this limit, which it is now: once, however often it is handed over. Beyond so many
+    /// limits it is, each time.
+    pub(crate) fn counts_for(&self, limit: usize) -> bool {
+        let mut counted = self.counted.get();
+        if counted.contains(&limit) {
+            return false;
+        }
+        if let Some(free) = counted.iter_mut().find(|at| **at == 0) {
+            *free = limit;
+            self.counted.set(counted);
+        }
+        true
     }
 
     /// It has ended.

@@ -21,7 +21,6 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::splice::FLAGS;
-use crate::sys::coarse_time;
 use crate::tls::{ClientCertificate, ClientTls, ServerTls, Session, TlsName};
 
 /// What is tried to be written without asking first whether there is room, in bytes.
@@ -76,13 +75,6 @@ impl Socket {
         let session = rustls::ServerConnection::new(config.clone()).map_err(io::Error::other)?;
         let session = self.handshake(Session::new(session)).await?;
         let client = session.certificate().map(ClientCertificate::read);
-        if client
-            .as_ref()
-            .is_some_and(|client| client.has_ended(coarse_time()))
-        {
-            let message = "the client's certificate has ended since its session began";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
         self.tls = Some(Box::new(Tls {
             session: RefCell::new(session),
             client: client.map(Arc::new),

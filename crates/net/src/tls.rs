@@ -81,7 +81,7 @@ impl ServerTls {
     }
 
     /// Reads the certificates anew, perhaps by other settings. When nothing is different it is this one again. Else
-    /// tickets that were given out stay good, except where clients have to prove who they are: who may may have changed.
+    /// tickets that were given out stay good; where clients are asked for certificates there are none.
     ///
     /// # Errors
     /// As [`load`](Self::load); the old ones can be used further.
@@ -97,11 +97,16 @@ impl ServerTls {
             Some(before) if before.digest == digest && before.settings == *settings => {
                 return Ok(before.clone());
             }
-            Some(before) if before.settings.client_ca.is_none() && authorities.is_none() => {
-                before.http1.ticketer.clone()
+            // A session would be that of a certificate which has ended or was replaced meanwhile: whoever has to prove who
+            // they are does so each time.
+            _ if authorities.is_some() => None,
+            Some(before) if before.settings.client_ca.is_none() => {
+                Some(before.http1.ticketer.clone())
             }
-            _ => Ticketer::new()
-                .map_err(|e| TlsError(format!("no keys for session tickets: {e}")))?,
+            _ => {
+                let keys = Ticketer::new();
+                Some(keys.map_err(|e| TlsError(format!("no keys for session tickets: {e}")))?)
+            }
         };
         let config = server_config(settings, &certs, authorities.as_ref(), tickets)?;
         let mut http2 = config.clone();
@@ -128,7 +133,7 @@ fn server_config(
     settings: &ListenerTls,
     certs: &[File],
     authorities: Option<&File>,
-    tickets: Arc<dyn ProducesTickets>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(provider());
     let certificates = certificates::parse(certs, &provider)?;
@@ -155,8 +160,10 @@ fn server_config(
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Tickets hold the state at the client; a table here would be a lock that all workers take.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = tickets;
-    config.send_tls13_tickets = TICKETS;
+    config.send_tls13_tickets = tickets.as_ref().map_or(0, |_| TICKETS);
+    if let Some(tickets) = tickets {
+        config.ticketer = tickets;
+    }
     // The cheapest of the suites, all of which are good; what OpenSSL's clients put first costs a handshake a tenth more.
     config.ignore_client_order = true;
     Ok(config)

@@ -233,6 +233,108 @@ fn what_is_handed_over_is_sent_as_a_site_sends_it() {
 }
 
 #[test]
+fn what_each_application_said_stays_and_a_hint_does_not_show_the_path() {
+    let hints = Origin::start(|_, mut stream| {
+        while read_head(&mut stream).is_some() {
+            let answer = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nX-Accel-Redirect: /vault/secret\r\n\r\n\
+                          HTTP/1.1 200 OK\r\nX-Accel-Redirect: /more\r\nSet-Cookie: a=1\r\nCache-Control: private\r\n\
+                          Content-Type: text/first\r\nContent-Length: 0\r\n\r\n";
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let more = Origin::http(
+        "more",
+        |_| "200 OK\r\nX-Accel-Redirect: /vault/a\r\nSet-Cookie: b=2\r\nContent-Type: text/second",
+    );
+    let node = Node::start_with(
+        &format!(
+            r#"
+            [listener.web]
+            bind = "127.0.0.1:{{a}}"
+            route = [
+              {{ path = "/vault/*", internal = true, strip = "/vault", to = "vault" }},
+              {{ path = "/more", internal = true, to = "more" }},
+              {{ to = "hints" }},
+            ]
+            [site.vault]
+            root = "vault"
+            [backend.hints]
+            servers = ["{}"]
+            check = "tcp"
+            [backend.more]
+            servers = ["{}"]
+            check = "tcp"
+            "#,
+            hints.address, more.address
+        ),
+        |dir| {
+            dir.file("vault/a", "the file");
+        },
+    );
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = raw(node.address(), request).expect("an answer");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (hint, page) = answer.split_once("\r\n\r\n").expect("two heads");
+    assert!(
+        hint.starts_with("HTTP/1.1 103 ") && hint.contains("Link: </a.css>"),
+        "{answer}"
+    );
+    assert!(!answer.contains("X-Accel-Redirect"), "{answer}");
+    for wanted in [
+        "Set-Cookie: a=1\r\n",
+        "Set-Cookie: b=2\r\n",
+        "Cache-Control: private\r\n",
+        "Content-Type: text/second\r\n",
+        "\r\n\r\nthe file",
+    ] {
+        assert!(page.contains(wanted), "{wanted}: {answer}");
+    }
+    assert!(!page.contains("text/first"), "{answer}");
+}
+
+#[test]
+fn a_request_that_is_handed_over_counts_once_for_each_limit() {
+    let app = application();
+    let node = Node::start_with(
+        &format!(
+            r#"
+            [listener.web]
+            bind = "127.0.0.1:{{a}}"
+            route = [
+              {{ path = ["/g/*", "/v/*"], rate = {{ limit = "3/h", burst = 3 }}, limits = {{ per-source = 1 }}, route = [
+                {{ path = "/v/*", internal = true, strip = "/v", to = "vault" }},
+                {{ to = "app" }},
+              ] }},
+              {{ path = "/once/*", internal = true, rate = {{ limit = "1/h", burst = 1 }}, strip = "/once", to = "vault" }},
+              {{ to = "app" }},
+            ]
+            [site.vault]
+            root = "vault"
+            [backend.app]
+            servers = ["{}"]
+            "#,
+            app.address
+        ),
+        |dir| {
+            dir.file("vault/a", "the file");
+        },
+    );
+    let status = |path: &str, to: &str| {
+        let say = format!("Say: X-Accel-Redirect: {to}");
+        ask(&node, &format!("GET {path}"), &[&say], "").status
+    };
+    let all: Vec<u16> = (0..4).map(|_| status("/g/x", "/v/a")).collect();
+    assert_eq!(all, [200, 200, 200, 429]);
+    // A limit of the place itself holds.
+    assert_eq!(
+        [status("/x", "/once/a"), status("/x", "/once/a")],
+        [200, 429]
+    );
+}
+
+#[test]
 fn what_leads_nowhere_is_an_error_and_says_so() {
     let app = application();
     let node = node(&app);

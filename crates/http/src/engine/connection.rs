@@ -91,6 +91,8 @@ pub(super) struct Exchange<'a> {
     pub behind: &'a [u8],
     /// How often servers have handed it over.
     pub handed: u8,
+    /// What stays of their answers.
+    pub stays: Option<Box<Edits>>,
 }
 
 /// The life of a connection.
@@ -437,6 +439,7 @@ impl<'a> Exchange<'a> {
             waits: head.expects_continue(),
             behind,
             handed: 0,
+            stays: None,
         }
     }
 

@@ -10,7 +10,7 @@ use tandem_telemetry::{Phase, Stopped};
 use super::buffers::Buf;
 use super::connection::{After, Exchange};
 use super::exchange::{Flow, Waits};
-use super::hand_over::HandedOver;
+use super::hand_over::{self, HandedOver};
 use super::stream::{End, Moved, PIECE, WORTH, stream};
 use super::upload::{Framing, emit};
 use super::{reply, tunnel};
@@ -295,7 +295,10 @@ impl Download<'_, '_> {
     async fn early_hints(&mut self, head: &[u8]) -> Result<(), Down> {
         self.out.clear();
         let to_node = self.to_node();
-        let returned = returned(to_node, Keep::Implied, None);
+        let mut returned = returned(to_node, Keep::Implied, None);
+        // Where it is a word between an application and a node it is none for clients.
+        let hidden = self.x.snapshot.config.hands_over.then(hand_over::hidden);
+        returned.edits = hidden.as_deref();
         rewrite::response(self.out, self.response, head, &returned);
         self.x.record.head_bytes += self.out.len() as u64;
         // As long as a part of them may be sent and not the rest, nothing else can be said to the client.

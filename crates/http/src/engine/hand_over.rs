@@ -62,6 +62,13 @@ impl HandedOver {
 
 const SET_COOKIE: &[u8] = b"Set-Cookie:";
 
+/// What hides the field from clients, in answers before the last one.
+pub(super) fn hidden() -> Box<Edits> {
+    let mut edits = Box::<Edits>::default();
+    edits.response.remove("X-Accel-Redirect");
+    edits
+}
+
 /// A path as a request has it: what may not stand there is percent-encoded, what is encoded stays.
 fn encoded(path: &[u8]) -> Vec<u8> {
     let mut target = Vec::with_capacity(path.len());
@@ -165,6 +172,9 @@ pub(super) async fn go(
     // What handed it over is none of the service that answers.
     (x.record.server, x.record.first_byte) = (None, None);
     let (mut nothing, _) = Body::new(BodyLength::None, b"", &x.conn.shared().buffers);
+    // What the one before has said stays, too.
+    let mut stays = x.stays.as_deref().cloned().unwrap_or_default();
+    stays.then(to.edits);
     let now = x.cx.now;
     let empty = Cx::new(x.cx.worker, now);
     let mut y = Exchange {
@@ -179,10 +189,11 @@ pub(super) async fn go(
         peer: x.peer,
         cx: std::mem::replace(&mut x.cx, empty),
         record: std::mem::replace(&mut x.record, Record::new(now)),
-        edits: Some(Box::new(to.edits)),
+        edits: Some(Box::new(stays.clone())),
         waits: false,
         behind: &[],
         handed: x.handed + 1,
+        stays: Some(Box::new(stays)),
     };
     let after = Box::pin(answer(&mut y, &mut nothing, outs)).await;
     (x.cx, x.record) = (y.cx, y.record);

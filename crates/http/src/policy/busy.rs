@@ -56,6 +56,13 @@ impl Busy {
     }
 }
 
+impl Held {
+    /// Whether it is this limit that it counts for.
+    pub(crate) fn is_of(&self, busy: &Arc<Busy>) -> bool {
+        Arc::ptr_eq(&self.busy, busy)
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let mut part = self.busy.part(self.source);
@@ -78,6 +85,9 @@ pub(super) struct AtOnce {
 
 impl Handler for AtOnce {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
+        if request.handed && cx.is_held(&self.busy) {
+            return self.inner.step(request, cx);
+        }
         let Some(held) = self.busy.take(request.client) else {
             let words = "Too many requests at once\n";
             return Step::Plan(Plan::Bytes(Reply::text(429, &self.name, words)));

@@ -137,6 +137,9 @@ pub(super) struct Limited {
 
 impl Handler for Limited {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
+        if !cx.counts_for(Arc::as_ptr(&self.rate).addr()) {
+            return self.inner.step(request, cx);
+        }
         match self.rate.take(request.client, cx.now) {
             Ok(()) => self.inner.step(request, cx),
             Err(wait) => Step::Plan(Plan::Bytes(self.rate.refusal(wait))),

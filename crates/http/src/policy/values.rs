@@ -339,7 +339,6 @@ mod tests {
             common_name: Some("ann".into()),
             sha256: "ab".into(),
             serial: "0A".into(),
-            not_after: None,
         };
         let ready = Ready::new(&Template::parse(template).unwrap());
         let out = with_request(head, |request| {

@@ -1,11 +1,8 @@
 //! Who a client is by its certificate.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use sha2::{Digest as _, Sha256};
 
 use super::der::Parts;
-use super::expiry::not_after;
 use super::name;
 
 /// The longest serial number that is told of, in bytes: RFC 5280 section 4.1.2.2 allows 20.
@@ -23,8 +20,6 @@ pub struct ClientCertificate {
     pub sha256: Box<str>,
     /// The serial number in upper-case hexadecimal digits, two for each byte; empty when it is negative or too long.
     pub serial: Box<str>,
-    /// When it ends, if that can be read.
-    pub not_after: Option<SystemTime>,
 }
 
 impl ClientCertificate {
@@ -37,15 +32,8 @@ impl ClientCertificate {
             common_name: name::common_name(&subject).map(Into::into),
             subject: name::show(&subject).into(),
             sha256: hex(&Sha256::digest(der), b"0123456789abcdef").into(),
-            not_after: parts.as_ref().and_then(not_after),
             serial: parts.map(|parts| serial(parts.serial)).unwrap_or_default(),
         }
-    }
-
-    /// Whether it is over at this time since 1970. A session is resumed without another look at the certificate that it
-    /// began with, and goes on as long as its client wants.
-    pub(crate) fn has_ended(&self, now: Duration) -> bool {
-        self.not_after.is_some_and(|end| end < UNIX_EPOCH + now)
     }
 }
 
@@ -100,9 +88,6 @@ mod tests {
         assert_eq!(&*read.subject, r"CN=ann,O=Example\, Inc.");
         assert_eq!(read.common_name.as_deref(), Some("ann"));
         assert_eq!(&*read.serial, "AB01");
-        let end = read.not_after.unwrap().duration_since(UNIX_EPOCH).unwrap();
-        assert!(!read.has_ended(end));
-        assert!(read.has_ended(end + Duration::from_nanos(1)));
         let expected = hex(&Sha256::digest(made.der()), b"0123456789abcdef");
         assert_eq!((&*read.sha256, read.sha256.len()), (&*expected, 64));
     }
