@@ -206,7 +206,7 @@ fn who_must_be_restarted_before_a_change_of_session_nodes_goes_on_is_said() {
     wait_until("it is said what the change waits for", || {
         let leads = tier.cluster.leader(&["a", "b", "c"]).unwrap_or("a");
         let (_, said) = tier.cluster.asked(leads, &["sessions"]);
-        said.contains("waits for app") && said.contains("if its file gives it one, restart it")
+        said.contains("waits for app") && said.contains("and a restart of it is needed")
     });
     tier.run("app");
     tier.leader(&["a", "b", "app"]);
