@@ -67,7 +67,20 @@ impl ResponseHead {
     /// # Errors
     /// When it breaks a rule of the strictness list.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        match self.begin(bytes) {
+        self.read_whole(bytes, MAX_FIELDS)
+    }
+
+    /// As [`read`](Self::read), of one that was written here: it may have any number of fields, those of a server's answer and
+    /// what routes add to them.
+    ///
+    /// # Errors
+    /// When it breaks another rule.
+    pub(crate) fn read_own(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        self.read_whole(bytes, usize::MAX)
+    }
+
+    fn read_whole(&mut self, bytes: &[u8], most: usize) -> Result<(), Malformed> {
+        match self.begin(bytes, most) {
             Ok(length) if length == bytes.len() => Ok(()),
             _ => Err(Malformed),
         }
@@ -90,7 +103,7 @@ impl ResponseHead {
         }
         // Nearly all come as a whole. What is wrong is found by the way that those take that do not.
         if *seen == 0
-            && let Ok(length) = self.begin(bytes)
+            && let Ok(length) = self.begin(bytes, MAX_FIELDS)
             && length <= MAX_HEAD
         {
             self.last.remember(&bytes[..length], 0);
@@ -104,7 +117,7 @@ impl ResponseHead {
     }
 
     /// Reads a head that `bytes` begin with; returns its length.
-    fn begin(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    fn begin(&mut self, bytes: &[u8], most: usize) -> Result<usize, Malformed> {
         self.last.forget();
         let line = bytes.strip_prefix(b"HTTP/1.").ok_or(Malformed)?;
         let [minor @ b'0'..=b'1', b' ', code @ .., _] = line.get(..6).ok_or(Malformed)? else {
@@ -124,7 +137,7 @@ impl ResponseHead {
         }
         self.reason = reason as u32..end as u32;
         let fields = lines::line_end(bytes, end, byte, Fault::Value).map_err(|_| Malformed)?;
-        let length = self.fields.read(bytes, fields, MAX_FIELDS);
+        let length = self.fields.read(bytes, fields, most);
         let length = length.map_err(|_| Malformed)?;
         self.read_fields(bytes)?;
         Ok(length)

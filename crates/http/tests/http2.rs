@@ -714,6 +714,22 @@ fn policies_hold_as_for_http1() {
 }
 
 #[test]
+fn an_answer_may_have_more_fields_than_its_server_may_send() {
+    run(async {
+        let rig = Rig::new(speaking(config(handler(|_| {
+            let mut reply = Reply::text(200, &"site".into(), "whole");
+            reply.fields = "Set-Cookie: a=1\r\n".repeat(150).into();
+            Plan::Bytes(reply)
+        }))));
+        let mut client = client(&rig).await;
+        let response = ask(&mut client, get("/")).await.unwrap();
+        let cookies = response.headers().get_all("set-cookie");
+        assert_eq!(cookies.iter().count(), 150);
+        assert_eq!(response.body(), b"whole");
+    });
+}
+
+#[test]
 fn a_route_takes_larger_bodies_than_its_listener_on_streams_too() {
     run(async {
         let server = origin(|mut stream, _| async move {

@@ -162,8 +162,12 @@ impl<'a> Translator<'a> {
     }
 
     fn content_by(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
-        if let Some(directive) = here.find("internal") {
-            self.verdicts.translated(directive.spot);
+        let internal_at = here.find("internal").map(|directive| directive.spot);
+        if let Some(spot) = internal_at {
+            self.verdicts.translated(spot);
+        }
+        // What is led there from another place is within.
+        if internal_at.is_some() && here.depth == 0 {
             let mut routes = Vec::new();
             if self.is_handed_to(here) {
                 routes.extend(internal(self.within(here), here.spot));

@@ -149,7 +149,7 @@ impl Stream {
     /// Sends a head; what follows it, unless it is an interim one.
     fn begin(&self, respond: &mut SendResponse<Bytes>, text: &[u8]) -> io::Result<Option<Answer>> {
         let mut parsed = ResponseHead::default();
-        parsed.read(text).map_err(|_| malformed())?;
+        parsed.read_own(text).map_err(|_| malformed())?;
         let response = head::response(&parsed, text).ok_or_else(malformed)?;
         if parsed.status() < 200 {
             respond.send_informational(response).map_err(broken)?;
