@@ -458,6 +458,12 @@ impl<'a> Exchange<'a> {
         self.request.method() == b"HEAD"
     }
 
+    /// Who answers: the service that was asked, or the listener.
+    pub fn service(&self) -> Arc<str> {
+        let service = self.record.service.as_ref();
+        service.unwrap_or(&self.snapshot.config.name).clone()
+    }
+
     /// Whether the connection can be kept after an answer that leaves `left` bytes of the body unread ([`Body::left`]).
     pub fn may_keep(&self, left: Option<u64>) -> bool {
         let drainable = left == Some(0) || (!self.waits && left.is_none_or(|left| left <= DRAINED));
@@ -549,9 +555,7 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                         return hand_over::go(x, body, *to, outs).await;
                     }
                     forward::Forwarded::Instead(Instead::Page(status)) => {
-                        let service = x.record.service.clone();
-                        let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
-                        let page = reply::page(status, reply::reason(status), &service);
+                        let page = reply::page(status, reply::reason(status), &x.service());
                         return reply::bytes(x, body, page, outs.response_out).await;
                     }
                     forward::Forwarded::Instead(Instead::Another) => match fallbacks.pop() {

@@ -85,10 +85,10 @@ fn complain(x: &Exchange<'_>, complaints: &[u8]) {
 }
 
 /// An answer that passes as it is, but for what the pool changes of its cookies.
-fn returned(to_node: bool, keep: Keep, cookies: Option<&CookieEdits>) -> rewrite::Returned<'_> {
+fn returned(to_node: bool, cookies: Option<&CookieEdits>) -> rewrite::Returned<'_> {
     rewrite::Returned {
         chunk: false,
-        keep,
+        keep: Keep::Implied,
         to_node,
         edits: None,
         cookies,
@@ -235,7 +235,7 @@ impl Download<'_, '_> {
         let mut to = Box::new(HandedOver::read(self.response, head)?);
         self.out.clear();
         let cookies = self.upstream.cookies.as_deref();
-        let returned = returned(false, Keep::Implied, cookies);
+        let returned = returned(false, cookies);
         rewrite::response(self.out, self.response, head, &returned);
         to.with_cookies(self.out);
         Some(to)
@@ -295,10 +295,10 @@ impl Download<'_, '_> {
     async fn early_hints(&mut self, head: &[u8]) -> Result<(), Down> {
         self.out.clear();
         let to_node = self.to_node();
-        let mut returned = returned(to_node, Keep::Implied, None);
+        let mut returned = returned(to_node, None);
         // Where it is a word between an application and a node it is none for clients.
         let hidden = self.x.snapshot.config.hands_over.then(hand_over::hidden);
-        returned.edits = hidden.as_deref();
+        returned.edits = hidden.as_ref();
         rewrite::response(self.out, self.response, head, &returned);
         self.x.record.head_bytes += self.out.len() as u64;
         // As long as a part of them may be sent and not the rest, nothing else can be said to the client.

@@ -319,9 +319,7 @@ async fn failed(
         (_, Some(Stage::Unanswered | Stage::Answered)) => Phase::Answer,
     };
     x.record.end_by(by(cause), phase);
-    let service = x.record.service.clone();
-    let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
-    let mut page = reply::page(status, words, &service);
+    let mut page = reply::page(status, words, &x.service());
     if x.snapshot.config.internal && x.request.from_node {
         match failure.map_or(Stage::Unsent, |failure| failure.stage) {
             Stage::Unsent if failure.is_some_and(|failure| failure.cause == Cause::Busy) => {

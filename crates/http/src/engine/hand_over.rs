@@ -18,7 +18,7 @@ use crate::response::ResponseHead;
 /// How often one request may be handed over.
 const MOST: u8 = 10;
 /// The field that names the path.
-const TO: &[u8] = b"x-accel-redirect";
+const TO: &str = "X-Accel-Redirect";
 /// The fields of the server's answer that stay, in any case; of an error only the cookies do.
 const STAY: [&str; 4] = [
     "Content-Type",
@@ -38,11 +38,9 @@ pub(super) struct HandedOver {
 impl HandedOver {
     /// What `head`, an answer, names; `None` when it names nothing.
     pub fn read(response: &ResponseHead, head: &[u8]) -> Option<Self> {
-        let is_to = |name: &[u8]| name.len() == TO.len() && name.eq_ignore_ascii_case(TO);
-        let mut fields = response.fields.iter();
-        let to = fields.find(|field| is_to(part(head, &field.name)))?;
+        let to = response.value(head, TO)?;
         Some(Self {
-            target: encoded(part(head, &to.value)),
+            target: encoded(to),
             edits: stay(response, head),
         })
     }
@@ -63,9 +61,9 @@ impl HandedOver {
 const SET_COOKIE: &[u8] = b"Set-Cookie:";
 
 /// What hides the field from clients, in answers before the last one.
-pub(super) fn hidden() -> Box<Edits> {
-    let mut edits = Box::<Edits>::default();
-    edits.response.remove("X-Accel-Redirect");
+pub(super) fn hidden() -> Edits {
+    let mut edits = Edits::default();
+    edits.response.remove(TO);
     edits
 }
 
@@ -85,13 +83,11 @@ fn encoded(path: &[u8]) -> Vec<u8> {
 fn stay(response: &ResponseHead, head: &[u8]) -> Edits {
     let mut edits = Edits::default();
     for name in STAY {
-        let mut fields = response.fields.iter();
-        let said = fields.find(|field| {
-            part(head, &field.name).eq_ignore_ascii_case(name.as_bytes()) && !field.value.is_empty()
-        });
-        if let Some(field) = said {
+        // An empty one says nothing: the file's own stays.
+        let mut values = response.values(head, name);
+        if let Some(value) = values.find(|value| !value.is_empty()) {
             edits.success.remove(name);
-            edits.success.add(name, part(head, &field.value));
+            edits.success.add(name, value);
         }
     }
     edits
@@ -116,8 +112,7 @@ fn head(x: &Exchange<'_>, target: &[u8], keep: bool) -> Vec<u8> {
         let (name, value) = (part(bytes, &field.name), part(bytes, &field.value));
         let of_its_body = name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-");
         // An answer of several parts has a type of its own, in place of the one that was said.
-        let several =
-            field.kind == Kind::Condition && is(name, b"range") && members(value).nth(1).is_some();
+        let several = name.eq_ignore_ascii_case(b"range") && members(value).nth(1).is_some();
         let stays = !matches!(
             field.kind,
             Kind::Host
@@ -143,10 +138,6 @@ fn head(x: &Exchange<'_>, target: &[u8], keep: bool) -> Vec<u8> {
     });
     head.extend_from_slice(b"\r\n");
     head
-}
-
-fn is(name: &[u8], known: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(known)
 }
 
 /// Answers a request with what is at the path that it was handed over to. It stays one request: of the log, of the
@@ -208,9 +199,7 @@ async fn wrong(
     words: &str,
     outs: Outs<'_>,
 ) -> After {
-    let service = x.record.service.clone();
-    let service = service.unwrap_or_else(|| x.snapshot.config.name.clone());
-    let page = reply::page(status, words, &service);
+    let page = reply::page(status, words, &x.service());
     reply::bytes(x, body, page, outs.response_out).await
 }
 

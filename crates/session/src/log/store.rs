@@ -135,7 +135,7 @@ impl LogStore {
     }
 
     /// Says that so many entries were in the log, and more than are: whoever opens it finds that it is lost.
-    pub fn is_lost(&self, entries: u64) -> io::Result<()> {
+    pub fn give_up(&self, entries: u64) -> io::Result<()> {
         let mut inner = self.lock();
         inner.is_lost = true;
         inner.mark.set_for_good(entries)

@@ -76,21 +76,19 @@ fn combined(out: &mut Vec<u8>, stamp: &Stamp<'_>, r: &AccessRecord<'_>) {
     escaped_or_dash(out, r.agent);
     out.extend_from_slice(b"\" ");
     out.extend_from_slice(or_dash(r.service.as_bytes()));
-    if r.server.is_empty() && (r.retries, r.queue, r.connect, r.first_byte) == (0, 0, 0, 0) {
-        // Nobody else was asked, as for every file of a site.
-        out.extend_from_slice(b"/- 0 0.000/0.000/0.000");
-    } else {
-        out.push(b'/');
-        out.extend_from_slice(or_dash(r.server.as_bytes()));
-        out.push(b' ');
-        decimal::push(out, r.retries.into());
-        for (before, micros) in [(b' ', r.queue), (b'/', r.connect), (b'/', r.first_byte)] {
-            out.push(before);
-            millis(out, micros);
-        }
-    }
     out.push(b'/');
-    millis(out, r.total);
+    out.extend_from_slice(or_dash(r.server.as_bytes()));
+    out.push(b' ');
+    decimal::push(out, r.retries.into());
+    for (before, micros) in [
+        (b' ', r.queue),
+        (b'/', r.connect),
+        (b'/', r.first_byte),
+        (b'/', r.total),
+    ] {
+        out.push(before);
+        millis(out, micros);
+    }
     out.push(b' ');
     ended(out, r.ended);
     out.push(b' ');
