@@ -102,14 +102,22 @@ impl Drop for Server {
 }
 
 /// Asks until the connection has answered with a line.
+#[track_caller]
 fn line(stream: &mut TcpStream, request: &str) -> String {
-    stream.write_all(request.as_bytes()).unwrap();
+    match try_line(stream, request) {
+        Ok(answer) => answer,
+        Err(error) => panic!("no answer to {request:?}: {error}"),
+    }
+}
+
+fn try_line(stream: &mut TcpStream, request: &str) -> std::io::Result<String> {
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     let mut byte = [0];
-    while !answer.ends_with(b"\n") && stream.read(&mut byte).unwrap() == 1 {
+    while !answer.ends_with(b"\n") && stream.read(&mut byte)? == 1 {
         answer.push(byte[0]);
     }
-    String::from_utf8(answer).unwrap()
+    Ok(String::from_utf8(answer).unwrap())
 }
 
 #[test]
@@ -398,7 +406,8 @@ fn text_clients_prove_themselves_and_the_users_are_read_again_at_sighup() {
     std::fs::write(&users, "other:word\n").unwrap();
     common::send(server.child.id(), Signal::HUP);
     common::wait_until("the users are read again", || {
-        line(&mut server.connect(), "set x 0 0 10\r\nother word\r\n") == "STORED\r\n"
+        let answer = try_line(&mut server.connect(), "set x 0 0 10\r\nother word\r\n");
+        answer.is_ok_and(|line| line == "STORED\r\n")
     });
     let mut old = server.connect();
     assert_eq!(
