@@ -159,6 +159,16 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
             &ClientCert::default(),
             |_| quoted("optional"),
         );
+        if !tls.client_crl.is_empty() {
+            let lists = tls.client_crl.iter();
+            table.put(
+                "client-crl",
+                list(lists.map(|path| quoted(&path.to_string_lossy()))),
+            );
+        }
+        if tls.strict_sni {
+            table.put("strict-sni", "true".to_owned());
+        }
         table.put_unless("min", &tls.min, &TlsVersion::default(), |_| quoted("1.3"));
         if table.is_empty() {
             pairs.put("tls", certs);

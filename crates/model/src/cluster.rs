@@ -175,6 +175,10 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
     /// Whether a client must have one.
     pub client_cert: ClientCert,
+    /// PEM files with lists of revoked certificates (CRL), of all those authorities; a file name may have a `*`.
+    pub client_crl: Vec<PathBuf>,
+    /// Only clients that ask for a name that a certificate has get past the handshake.
+    pub strict_sni: bool,
     /// The oldest version spoken.
     pub min: TlsVersion,
 }

@@ -26,8 +26,8 @@ use rustls::{
     CipherSuite, RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
     version,
 };
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use sha2::{Digest as _, Sha256};
 use tandem_model::{ClientCert, ListenerTls, TlsVersion};
 
@@ -92,7 +92,8 @@ impl ServerTls {
     fn read(settings: &ListenerTls, before: Option<&Arc<Self>>) -> Result<Arc<Self>, TlsError> {
         let certs = certificates::read(&settings.certs)?;
         let authorities = settings.client_ca.as_deref().map(File::read).transpose()?;
-        let digest = digest(certs.iter().chain(&authorities));
+        let revoked = certificates::read(&settings.client_crl)?;
+        let digest = digest(certs.iter().chain(&authorities).chain(&revoked));
         let tickets = match before {
             Some(before) if before.digest == digest && before.settings == *settings => {
                 return Ok(before.clone());
@@ -108,7 +109,8 @@ impl ServerTls {
                 Some(keys.map_err(|e| TlsError(format!("no keys for session tickets: {e}")))?)
             }
         };
-        let config = server_config(settings, &certs, authorities.as_ref(), tickets)?;
+        let clients = authorities.as_ref().map(|file| (file, &revoked[..]));
+        let config = server_config(settings, &certs, clients, tickets)?;
         let mut http2 = config.clone();
         http2.alpn_protocols.insert(0, b"h2".to_vec());
         Ok(Arc::new(Self {
@@ -132,11 +134,11 @@ fn digest<'a>(files: impl Iterator<Item = &'a File>) -> Digest {
 fn server_config(
     settings: &ListenerTls,
     certs: &[File],
-    authorities: Option<&File>,
+    clients: Option<(&File, &[File])>,
     tickets: Option<Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(provider());
-    let certificates = certificates::parse(certs, &provider)?;
+    let certificates = certificates::parse(certs, settings.strict_sni, &provider)?;
     let versions: &[&SupportedProtocolVersion] = match settings.min {
         TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
         TlsVersion::V13 => &[&version::TLS13],
@@ -144,11 +146,17 @@ fn server_config(
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions)
         .map_err(unusable)?;
-    let builder = match authorities {
+    let builder = match clients {
         None => builder.with_no_client_auth(),
-        Some(file) => {
+        Some((file, revoked)) => {
             let roots = Arc::new(roots(file)?);
             let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            if !revoked.is_empty() {
+                // A list that has ended says nothing of who was revoked since.
+                verifier = verifier
+                    .with_crls(revocation_lists(revoked)?)
+                    .enforce_revocation_expiration();
+            }
             if settings.client_cert == ClientCert::Optional {
                 verifier = verifier.allow_unauthenticated();
             }
@@ -187,6 +195,24 @@ fn provider() -> CryptoProvider {
 
 fn unusable(error: rustls::Error) -> TlsError {
     TlsError(format!("TLS cannot be set up: {error}"))
+}
+
+/// The lists in PEM files, each of which has one at least.
+fn revocation_lists(
+    files: &[File],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let mut all = Vec::new();
+    for file in files {
+        let before = all.len();
+        for list in CertificateRevocationListDer::pem_slice_iter(&file.text) {
+            all.push(list.map_err(|e| TlsError::at(&file.path, words::of_pem(&e)))?);
+        }
+        if all.len() == before {
+            let what = "there is no list of revoked certificates (X509 CRL, as PEM) in it";
+            return Err(TlsError::at(&file.path, what));
+        }
+    }
+    Ok(all)
 }
 
 /// The authorities in a PEM file.

@@ -134,6 +134,82 @@ fn sha256(path: &Path) -> String {
 }
 
 #[test]
+fn a_certificate_that_was_revoked_is_none() {
+    if !has("curl", &["--version"]) {
+        return;
+    }
+    let listener = |verify: &str, list: &str| {
+        format!(
+            r#"
+            [listener.web]
+            bind = "127.0.0.1:{{a}}"
+            tls = {{ certs = "server.pem", client-ca = "ca.pem", client-cert = "{verify}", client-crl = "{list}" }}
+            route = {{ respond = {{ status = 200, template = "{{client-cert-serial}}." }} }}
+            "#
+        )
+    };
+    let said = |node: &Node, own| {
+        let at = node.address().to_string();
+        ask(&at, node.dir.path(), own, &[], "/").map(|page| page.text())
+    };
+    let node = Node::start_with(&listener("optional", "revoked.pem"), prepare);
+    assert_eq!(said(&node, None).as_deref(), Some("."));
+    assert_eq!(said(&node, Some("ann")).as_deref(), Some("7FAB01."));
+    assert_eq!(said(&node, Some("odd")), None);
+    wait_until("it is told", || node.log().contains("has revoked it"));
+    // What is no list changes nothing and is told.
+    let refused = node.reload(&listener("required", "ca.pem"));
+    let why = "ca.pem: there is no list of revoked";
+    assert!(refused.contains(why), "{refused}");
+    assert_eq!(said(&node, Some("ann")).as_deref(), Some("7FAB01."));
+
+    // A list that has ended does not say who was revoked since: nobody's certificate is taken on its word.
+    let node = Node::start_with(&listener("required", "e*ded.pem"), prepare);
+    assert_eq!(said(&node, Some("ann")), None);
+    wait_until("it is told", || {
+        node.log().contains("(client-crl) has ended")
+    });
+    node.reload(&listener("required", "revoked.pem"));
+    assert_eq!(said(&node, Some("ann")).as_deref(), Some("7FAB01."));
+}
+
+#[test]
+fn who_asks_for_no_name_of_ours_is_given_none_with_strict_sni() {
+    if !has("curl", &["--version"]) {
+        return;
+    }
+    let listener = |tls: &str| {
+        format!(
+            r#"
+            [listener.web]
+            bind = "127.0.0.1:{{a}}"
+            tls = {{ certs = "server.pem"{tls} }}
+            route = {{ respond = {{ status = 200, body = "in" }} }}
+            "#
+        )
+    };
+    let node = Node::start_with(&listener(", strict-sni = true"), prepare);
+    let dir = node.dir.path().to_owned();
+    let port = node.address().port();
+    let asks = |name: &str| {
+        let to = ["--connect-to", &format!("{name}:{port}:127.0.0.1:{port}")];
+        let page = ask(&format!("{name}:{port}"), &dir, None, &to, "/");
+        page.map(|page| page.text())
+    };
+    assert_eq!(asks("localhost").as_deref(), Some("in"));
+    for stranger in ["127.0.0.1", "other.example", "a.localhost"] {
+        assert_eq!(asks(stranger), None, "{stranger}");
+    }
+    wait_until("it is told", || {
+        node.log().contains("that no certificate has")
+    });
+
+    node.reload(&listener(""));
+    assert_eq!(asks("127.0.0.1").as_deref(), Some("in"));
+    assert_eq!(asks("other.example").as_deref(), Some("in"));
+}
+
+#[test]
 fn a_place_may_demand_a_certificate_and_the_rest_do_without() {
     if !has("curl", &["--version"]) {
         return;

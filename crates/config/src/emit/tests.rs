@@ -726,7 +726,11 @@ impl Maker {
                     .collect(),
                 client_cert: [ClientCert::Required, ClientCert::Optional]
                     [usize::from(client_ca.is_some() && m.often())],
+                client_crl: (0..m.below(3) * u32::from(client_ca.is_some()))
+                    .map(|i| format!("/tls/{i}*.crl").into())
+                    .collect(),
                 client_ca,
+                strict_sni: m.often(),
                 min: [TlsVersion::V12, TlsVersion::V13][m.below(2) as usize],
             }
         });

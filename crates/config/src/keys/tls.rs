@@ -17,10 +17,12 @@ pub(crate) const TLS: Kind<ListenerTls> = Kind {
     read: |reader, item| match item.get_ref() {
         DeValue::Table(_) => {
             let section = KEYS.read_item(reader, item)?;
-            if section.has("client-cert") && !section.has("client-ca") {
-                let hint = "client-ca = \"authorities.pem\" says whose certificates count";
-                let message = "`client-cert` says nothing without `client-ca`";
-                reader.wrong_hint(&section.place("client-cert"), message, Some(hint.into()));
+            for name in ["client-cert", "client-crl"] {
+                if section.has(name) && !section.has("client-ca") {
+                    let hint = "client-ca = \"authorities.pem\" says whose certificates count";
+                    let message = format!("`{name}` says nothing without `client-ca`");
+                    reader.wrong_hint(&section.place(name), message, Some(hint.into()));
+                }
             }
             Some(section.draft)
         }
@@ -66,6 +68,13 @@ pub(crate) static KEYS: Table<ListenerTls> = Table {
             |t: &mut ListenerTls, v| t.client_cert = v.value,
         ),
         &key(
+            "client-crl",
+            CERTS,
+            Else("no certificate counts as revoked"),
+            "PEM files with the lists of revoked certificates (CRL) of the authorities in `client-ca`, of each of them; a file name may have a `*`. A certificate that is revoked, whose authority has no list here or one that has ended, does not verify.",
+            |t: &mut ListenerTls, v| t.client_crl = v.value,
+        ),
+        &key(
             "min",
             Kind {
                 text: "\"1.2\" or \"1.3\"",
@@ -74,6 +83,13 @@ pub(crate) static KEYS: Table<ListenerTls> = Table {
             Is("\"1.2\""),
             "The oldest version of TLS that is spoken.",
             |t: &mut ListenerTls, v| t.min = v.value,
+        ),
+        &key(
+            "strict-sni",
+            BOOL,
+            Is("false"),
+            "Only clients that ask for a name that a certificate has get past the handshake; nobody gets the first certificate for another name, or for none.",
+            |t: &mut ListenerTls, v| t.strict_sni = v.value,
         ),
     ],
 };

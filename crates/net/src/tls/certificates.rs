@@ -18,14 +18,15 @@ pub(super) struct Certificates {
     exact: HashMap<String, Arc<CertifiedKey>>,
     /// By what follows the `*.`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
-    /// For clients that ask for no name, or for one that is not here (RFC 6066 section 3 leaves that open): the first.
-    default: Arc<CertifiedKey>,
+    /// For clients that ask for no name, or for one that is not here (RFC 6066 section 3 leaves that open): the first,
+    /// or none.
+    default: Option<Arc<CertifiedKey>>,
 }
 
 impl Certificates {
-    fn find(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
+    fn find(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
         let Some(name) = name else {
-            return &self.default;
+            return self.default.as_ref();
         };
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         // A wildcard stands for one label (RFC 9525 section 6.3).
@@ -33,13 +34,13 @@ impl Certificates {
         self.exact
             .get(&name)
             .or_else(wildcard)
-            .unwrap_or(&self.default)
+            .or(self.default.as_ref())
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.find(hello.server_name()).clone())
+        self.find(hello.server_name()).cloned()
     }
 }
 
@@ -76,8 +77,13 @@ pub(super) fn read(places: &[PathBuf]) -> Result<Vec<File>, TlsError> {
     Ok(files)
 }
 
-/// Where two certificates have the same name the first of them answers.
-pub(super) fn parse(files: &[File], provider: &CryptoProvider) -> Result<Certificates, TlsError> {
+/// Where two certificates have the same name the first of them answers; with `strict` none does for a name that is not
+/// here.
+pub(super) fn parse(
+    files: &[File],
+    strict: bool,
+    provider: &CryptoProvider,
+) -> Result<Certificates, TlsError> {
     let (mut exact, mut wildcard, mut default) = (HashMap::new(), HashMap::new(), None);
     for file in files {
         let (chain, key) = chain_and_key(file)?;
@@ -97,10 +103,11 @@ pub(super) fn parse(files: &[File], provider: &CryptoProvider) -> Result<Certifi
         }
         default.get_or_insert(key);
     }
+    let default = default.ok_or_else(|| TlsError("there is no certificate".into()))?;
     Ok(Certificates {
         exact,
         wildcard,
-        default: default.ok_or_else(|| TlsError("there is no certificate".into()))?,
+        default: (!strict).then_some(default),
     })
 }
 

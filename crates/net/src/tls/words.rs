@@ -24,6 +24,10 @@ pub(super) fn of_tls(error: &Error) -> String {
         Error::InvalidCertificate(why) => {
             format!("the certificate is not accepted: {}", of_certificate(why))
         }
+        // As rustls says that its resolver of certificates gave none.
+        Error::General(why) if why == "no server certificate chain resolved" => {
+            "the client asks for a name that no certificate has, or for none (strict-sni)".into()
+        }
         error => error.to_string(),
     }
 }
@@ -31,6 +35,14 @@ pub(super) fn of_tls(error: &Error) -> String {
 fn of_certificate(error: &CertificateError) -> String {
     match error {
         CertificateError::UnknownIssuer => "nobody who is trusted signed it".into(),
+        CertificateError::Revoked => "its authority has revoked it".into(),
+        CertificateError::UnknownRevocationStatus => {
+            "no list of revoked certificates (client-crl) is of its authority, or of one above it".into()
+        }
+        CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            "its authority's list of revoked certificates (client-crl) has ended: fetch a new one and reload".into()
+        }
         CertificateError::BadSignature => {
             "the authority of that name that is trusted did not sign it".into()
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
-use tandem_model::{BackendTls, ClientCert, Cluster, ListenerTls, Service};
+use tandem_model::{BackendTls, Cluster, ListenerTls, Service};
 use tandem_net::{ClientTls, ServerTls};
 
 use super::stage::write_private;
@@ -29,9 +29,8 @@ pub fn stand_in(cluster: &mut Cluster, dir: &Path) -> Result<Vec<String>> {
         }
         *tls = ListenerTls {
             certs: vec![path.clone()],
-            client_ca: None,
-            client_cert: ClientCert::default(),
             min: tls.min,
+            ..ListenerTls::default()
         };
         notices.push(format!(
             "listener {}: a self-signed certificate stands in, and clients need none ({why})",

@@ -1,9 +1,13 @@
 //! Certificates for localhost, made anew.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, DnValue, IsCa,
-    KeyPair, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, DnValue, IsCa, KeyIdMethod, KeyPair, RevokedCertParams,
+    SerialNumber, date_time_ymd,
 };
+
+/// The serial number of `odd`.
+const ODD: [u8; 3] = [0xff, 0, 2];
 
 /// A certificate that signs itself, and its key behind it, as PEM; and the certificate as DER.
 pub fn localhost() -> (String, Vec<u8>) {
@@ -20,7 +24,7 @@ pub fn localhost_with(change: impl FnOnce(&mut CertificateParams)) -> (String, V
 }
 
 /// An authority (`ca`), and what clients have: `ann` and `odd` of it, `forged` of another of the same name. As PEM, that of
-/// clients with their keys behind it.
+/// clients with their keys behind it. Two lists of the authority revoke `odd`: `revoked`, and `ended`, which is of last year.
 pub fn clients() -> Vec<(&'static str, String)> {
     let (ca, other) = (authority(), authority());
     let text = |text: &str| DnValue::Utf8String(text.into());
@@ -51,8 +55,10 @@ pub fn clients() -> Vec<(&'static str, String)> {
     vec![
         ("ca", ca.pem()),
         ("ann", client(&ca, &ann, &[0x7f, 0xab, 1])),
-        ("odd", client(&ca, &odd, &[0xff, 0, 2])),
+        ("odd", client(&ca, &odd, &ODD)),
         ("forged", client(&other, &ann, &[0x7f, 0xab, 1])),
+        ("revoked", without_odd(&ca, 2099)),
+        ("ended", without_odd(&ca, 2025)),
     ]
 }
 
@@ -62,6 +68,26 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     name.push(DnType::CommonName, "an authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed")
+}
+
+/// A list that revokes `odd`, good until that year.
+fn without_odd(ca: &CertifiedIssuer<'static, KeyPair>, until: i32) -> String {
+    let made = date_time_ymd(2024, 1, 1);
+    let list = CertificateRevocationListParams {
+        this_update: made,
+        next_update: date_time_ymd(until, 1, 1),
+        crl_number: SerialNumber::from(1u64),
+        issuing_distribution_point: None,
+        revoked_certs: vec![RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&ODD),
+            revocation_time: made,
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    let signed = list.signed_by(ca).expect("signed");
+    signed.pem().expect("text")
 }
 
 fn client(

@@ -23,6 +23,9 @@ pub(crate) struct Tls {
     pub client_ca: Option<String>,
     /// A client without a certificate is let in.
     pub is_optional: bool,
+    /// Lists of revoked certificates of clients.
+    pub client_crl: Option<String>,
+    pub strict_sni: bool,
     pub min13: bool,
 }
 
@@ -105,11 +108,6 @@ const WITHOUT: &[(&str, usize, &str)] = &[
         "TLS is rustls with its own safe choice of ciphers",
     ),
     ("v6only", 0, "all addresses are of both families"),
-    (
-        "strict-sni",
-        0,
-        "an unknown name gets the first certificate",
-    ),
     ("generate-certificates", 0, "certificates are files"),
     (
         "tls-ticket-keys",
@@ -217,6 +215,8 @@ pub(crate) fn read(
             "ssl" => ssl = true,
             "crt" => tls.certs.push(bases.certificate(&take())),
             "ca-file" => tls.client_ca = Some(bases.authority(&take())),
+            "crl-file" => tls.client_crl = Some(bases.authority(&take())),
+            "strict-sni" => tls.strict_sni = true,
             "verify" => {
                 verify = words.get(at);
                 at += 1;
@@ -277,8 +277,13 @@ fn client_certificates(line: &Line, verify: Option<&Word>, tls: &mut Tls, verdic
     if asks && tls.client_ca.is_none() {
         let message = "'verify' asks for certificates of somebody: ca-file FILE";
         verdicts.refuse(line.spot, line.spot, message);
-    } else if !asks && tls.client_ca.take().is_some() {
-        verdicts.note(line.spot, "clients are asked for no certificate, so `ca-file` has no effect: `verify required` or `verify optional` would ask for one");
+    } else if !asks {
+        let (ca, crl) = (tls.client_ca.take(), tls.client_crl.take());
+        for (word, is_given) in [("ca-file", ca.is_some()), ("crl-file", crl.is_some())] {
+            if is_given {
+                verdicts.note(line.spot, format!("clients are asked for no certificate, so `{word}` has no effect: `verify required` or `verify optional` would ask for one"));
+            }
+        }
     }
 }
 

@@ -144,7 +144,7 @@ impl Translator<'_> {
             }
         });
         let certs = Value::texts(certs);
-        if tls.client_ca.is_none() && !tls.min13 {
+        if tls.client_ca.is_none() && !tls.min13 && !tls.strict_sni {
             return out.put_at("tls", certs, door.spot);
         }
         let mut table = Table::default().with("certs", certs);
@@ -153,6 +153,12 @@ impl Translator<'_> {
             if tls.is_optional {
                 table.put("client-cert", Value::text("optional"));
             }
+            if let Some(lists) = &tls.client_crl {
+                table.put("client-crl", Value::text(lists));
+            }
+        }
+        if tls.strict_sni {
+            table.put("strict-sni", Value::plain(true));
         }
         if tls.min13 {
             table.put("min", Value::text("1.3"));

@@ -557,7 +557,7 @@ const FRONTENDS: &[Row] = &[
         "bind",
         FRONT,
         (1, MANY),
-        "`bind` of a listener; `ssl crt` its `tls`, `ca-file` and `verify` its `tls.client-ca` and `client-cert`, `accept-proxy` its `proxy-protocol`",
+        "`bind` of a listener; `ssl crt` its `tls`, `ca-file`, `verify` and `crl-file` its `tls.client-ca`, `client-cert` and `client-crl`, `strict-sni` its `tls.strict-sni`, `accept-proxy` its `proxy-protocol`",
     ),
     to("use_backend", FRONT, (1, MANY), "a route"),
     to("default_backend", DFRONT, (1, 1), "the last route"),

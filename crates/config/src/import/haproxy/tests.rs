@@ -959,6 +959,12 @@ fn a_client_may_be_asked_for_a_certificate() {
             "ca-file /ca.pem verify optional",
             "= { certs = \"/a.pem\", client-ca = \"/ca.pem\", client-cert = \"optional\" }",
         ),
+        (
+            "ca-file /ca.pem verify required crl-file /ca.crl",
+            "= { certs = \"/a.pem\", client-ca = \"/ca.pem\", client-crl = \"/ca.crl\" }",
+        ),
+        ("strict-sni", "= { certs = \"/a.pem\", strict-sni = true }"),
+        ("ca-file /ca.pem crl-file /ca.crl", " = \"/a.pem\"\n"),
         ("ca-file /ca.pem verify none", " = \"/a.pem\"\n"),
         ("ca-file /ca.pem", " = \"/a.pem\"\n"),
     ] {

@@ -48,8 +48,16 @@ impl<'a> Translator<'a> {
             Value::List(vec![Value::text(&listen.address)]),
             listen.spot,
         );
+        // Whose settings of TLS are the listener's.
+        let speaks = if default.scope.rejects_handshakes() {
+            let others = members.iter().copied();
+            let mut others = others.filter(|server| !server.scope.rejects_handshakes());
+            others.next().unwrap_or(default)
+        } else {
+            default
+        };
         if tls {
-            self.tls(listen, members, default, &mut out);
+            self.tls(listen, members, default, speaks, &mut out);
         }
         if proxy {
             out.put_at("proxy-protocol", Value::plain(true), listen.spot);
@@ -90,7 +98,7 @@ impl<'a> Translator<'a> {
         let door = Door {
             port: listen.port,
             tls,
-            asks_clients: tls && default.scope.client_authorities().is_some(),
+            asks_clients: tls && speaks.scope.clients().is_some(),
             body,
         };
         let mut routes = Vec::new();
@@ -151,9 +159,10 @@ impl<'a> Translator<'a> {
         listen: &Listen,
         members: &[&Server<'a>],
         default: &Server<'a>,
+        speaks: &Server<'a>,
         out: &mut document::Section,
     ) {
-        self.client_certificates(members, default);
+        self.client_certificates(members, speaks);
         let mut certs: Vec<String> = Vec::new();
         // The first answers for unknown names.
         let rest = members
@@ -162,6 +171,17 @@ impl<'a> Translator<'a> {
             .filter(|server| !std::ptr::eq(*server, default));
         for server in std::iter::once(default).chain(rest) {
             let scope = &server.scope;
+            if let Some(set) = scope.reject_handshake.as_ref().filter(|set| set.value) {
+                if !std::ptr::eq(server, default) {
+                    self.verdicts.refuse(
+                        set.spot,
+                        set.spot,
+                        "the handshake is refused to those that ask for no name with a certificate, in the default server of an \
+                         address: for other names leave the server out",
+                    );
+                }
+                continue;
+            }
             if scope.certificates.is_empty() {
                 self.verdicts.refuse(
                     server.directive.spot,
@@ -188,14 +208,30 @@ impl<'a> Translator<'a> {
                 }
             }
         }
-        let scope = &default.scope;
+        if certs.is_empty()
+            && let Some(set) = default
+                .scope
+                .reject_handshake
+                .as_ref()
+                .filter(|set| set.value)
+        {
+            let message = "all servers of this address refuse the handshake: leave them out";
+            self.verdicts.refuse(set.spot, set.spot, message);
+        }
+        let scope = &speaks.scope;
         let certs = Value::texts(certs);
         let mut table = Table::default();
-        if let Some((ca, verify)) = scope.client_authorities() {
-            table.put("client-ca", Value::text(self.path(ca)));
-            if verify == VerifyClient::Optional {
+        if let Some(clients) = scope.clients() {
+            table.put("client-ca", Value::text(self.path(clients.authorities)));
+            if clients.verify == VerifyClient::Optional {
                 table.put("client-cert", Value::text("optional"));
             }
+            if let Some(lists) = clients.revoked {
+                table.put("client-crl", Value::text(self.path(lists)));
+            }
+        }
+        if default.scope.rejects_handshakes() {
+            table.put("strict-sni", Value::plain(true));
         }
         if scope.only_tls13.as_ref().is_some_and(|set| set.value) {
             table.put("min", Value::text("1.3"));
@@ -209,8 +245,9 @@ impl<'a> Translator<'a> {
     }
 
     /// A listener asks all clients for certificates, or none.
-    fn client_certificates(&mut self, members: &[&Server<'a>], default: &Server<'a>) {
-        for server in members {
+    fn client_certificates(&mut self, members: &[&Server<'a>], speaks: &Server<'a>) {
+        let members = members.iter();
+        for server in members.filter(|server| !server.scope.rejects_handshakes()) {
             let scope = &server.scope;
             let asks = scope.verify_client.as_ref();
             if let Some(set) = asks.filter(|set| set.value != VerifyClient::Off)
@@ -219,9 +256,9 @@ impl<'a> Translator<'a> {
                 let message = "no \"ssl_client_certificate\" for \"ssl_verify_client\"";
                 self.verdicts.refuse(set.spot, set.spot, message);
             }
-            if scope.client_authorities() != default.scope.client_authorities() {
+            if scope.clients() != speaks.scope.clients() {
                 let set = server.scope.verify_client.as_ref();
-                let set = set.or(default.scope.verify_client.as_ref());
+                let set = set.or(speaks.scope.verify_client.as_ref());
                 let spot = set.map_or(server.directive.spot, |set| set.spot);
                 self.verdicts.refuse(
                     spot,

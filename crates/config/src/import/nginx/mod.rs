@@ -593,6 +593,9 @@ impl<'a> Translator<'a> {
 
     /// What a server does.
     fn server_routes(&mut self, server: &Server<'a>, door: &Door) -> Vec<Route> {
+        if door.tls && server.scope.rejects_handshakes() {
+            return vec![self.no_handshake(server)];
+        }
         let here = Here {
             server,
             door,
@@ -655,6 +658,22 @@ impl<'a> Translator<'a> {
             }
         }
         routes
+    }
+
+    /// Nobody gets past the handshake of this server (`ssl_reject_handshake`); who comes by the name of another one and asks
+    /// for this one is not answered either.
+    fn no_handshake(&mut self, server: &Server<'a>) -> Route {
+        let mut left: Vec<&Directive> = server.directive.inner().iter().collect();
+        while let Some(directive) = left.pop() {
+            if !self.verdicts.has(directive.spot) {
+                let message = "nobody gets past the handshake (`ssl_reject_handshake`)";
+                self.verdicts.without(directive.spot, message);
+            }
+            left.extend(directive.inner());
+        }
+        let table = Table::default().with("deny", Value::text("close"));
+        let spot = server.directive.spot;
+        Route { table, spot }
     }
 
     /// `stream`: connections that are passed on as they are.

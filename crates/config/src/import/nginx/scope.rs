@@ -128,7 +128,18 @@ pub(crate) struct Scope {
     pub keys: Vec<Set<String>>,
     pub client_ca: Option<Set<String>>,
     pub verify_client: Option<Set<VerifyClient>>,
+    pub client_crl: Option<Set<String>>,
+    pub reject_handshake: Option<Set<bool>>,
     pub only_tls13: Option<Set<bool>>,
+}
+
+/// What clients have to prove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Clients<'s> {
+    pub authorities: &'s str,
+    pub verify: VerifyClient,
+    /// Lists of revoked certificates.
+    pub revoked: Option<&'s str>,
 }
 
 /// Whether clients are asked for a certificate.
@@ -166,11 +177,20 @@ impl VerifyClient {
 }
 
 impl Scope {
-    /// Whose certificates clients are asked for, and whether they must have one; `None` when they are not asked.
-    pub fn client_authorities(&self) -> Option<(&str, VerifyClient)> {
+    /// Whose certificates clients are asked for; `None` when they are not asked.
+    pub fn clients(&self) -> Option<Clients<'_>> {
         let verify = self.verify_client.as_ref()?.value;
         let authorities = self.client_ca.as_ref()?;
-        (verify != VerifyClient::Off).then_some((&authorities.value, verify))
+        (verify != VerifyClient::Off).then_some(Clients {
+            authorities: &authorities.value,
+            verify,
+            revoked: self.client_crl.as_ref().map(|set| set.value.as_str()),
+        })
+    }
+
+    /// Nobody gets past the handshake.
+    pub fn rejects_handshakes(&self) -> bool {
+        self.reject_handshake.as_ref().is_some_and(|set| set.value)
     }
 
     /// The settings within a block, which has `list` in it.
@@ -298,6 +318,8 @@ impl Scope {
             "proxy_ssl_name" => self.tls_name = text(),
             "proxy_ssl_trusted_certificate" => self.tls_ca = text(),
             "ssl_client_certificate" => self.client_ca = text(),
+            "ssl_crl" => self.client_crl = text(),
+            "ssl_reject_handshake" => self.reject_handshake = switch(),
             "ssl_certificate" => own.certificates.extend(text()),
             "ssl_certificate_key" => own.keys.extend(text()),
             "ssl_verify_client" => {

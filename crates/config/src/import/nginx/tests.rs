@@ -468,6 +468,37 @@ fn what_is_asked_of_a_clients_certificate_is_asked_by_routes() {
 }
 
 #[test]
+fn who_asks_for_no_name_of_the_file_does_not_get_past_the_handshake() {
+    let strict = "server { listen 81 ssl default_server; ssl_reject_handshake on; location / { return 200 x; } }";
+    let named = "server { listen 81 ssl; server_name a.example; ssl_certificate /a.pem; ssl_certificate_key /a.pem; return 204; }";
+    let asks = named.replace(
+        "return",
+        "ssl_client_certificate /ca.pem; ssl_crl /ca.crl; ssl_verify_client on; return",
+    );
+    let made = direct(&format!("{strict} {asks}"));
+    let tls = "= { certs = \"/a.pem\", client-ca = \"/ca.pem\", client-crl = \"/ca.crl\", strict-sni = true }";
+    assert!(made.text.contains(tls), "{}", made.text);
+    assert!(made.text.contains("deny = \"close\""), "{}", made.text);
+    assert!(
+        said(&made, Verdict::Refused).is_empty(),
+        "{:?}",
+        said(&made, Verdict::Refused)
+    );
+    let plain = direct(&format!("{} {named}", strict.replace("81 ssl", "82")));
+    assert!(!plain.text.contains("strict-sni"), "{}", plain.text);
+    are_refused(&[
+        (strict, "leave them out"),
+        (
+            &format!(
+                "{named} {}",
+                strict.replace("default_server", "; server_name b.example")
+            ),
+            "in the default server",
+        ),
+    ]);
+}
+
+#[test]
 fn a_location_is_compared_with_the_decoded_path_as_nginx_does() {
     let made = direct(
         "server { listen 81; location = /a%20b { return 403; } location /q?b { return 404; } location \"/a b\" { return 410; } }",

@@ -258,11 +258,11 @@ pub(super) const MODULES: &[Row] = &[
     without("ssi_silent_errors", HSL, (1, 1), "`ssi` is refused"),
     without("ssi_types", HSL, (1, MANY), "`ssi` is refused"),
     without("ssi_value_length", HSL, (1, 1), "`ssi` is refused"),
-    refused(
+    to(
         "ssl_crl",
         HS,
         (1, 1),
-        "lists of revoked certificates are not read",
+        "`tls.client-crl` of the listener, when clients are asked",
     ),
     refused_on(
         "ssl_ocsp",
@@ -272,11 +272,11 @@ pub(super) const MODULES: &[Row] = &[
     ),
     without("ssl_ocsp_cache", HS, (1, 1), "`ssl_ocsp` is refused"),
     without("ssl_ocsp_responder", HS, (1, 1), "`ssl_ocsp` is refused"),
-    refused_on(
+    to(
         "ssl_reject_handshake",
         HS,
         (1, 1),
-        "who asks for a name that no certificate has gets the first one",
+        "`tls.strict-sni` of the listener, in the default server of an address",
     ),
     without(
         "ssl_stapling_file",

@@ -146,9 +146,5 @@ fn what_is_switched_off_is_not_refused() {
         (&server("ssi on"), "\"ssi\" is not translated"),
         (&server("slice 1m"), "\"slice\" is not translated"),
         (&server("userid on"), "\"userid\" is not translated"),
-        (
-            "server { listen 81 ssl; ssl_reject_handshake on; }",
-            "\"ssl_reject_handshake\" is not translated",
-        ),
     ]);
 }
