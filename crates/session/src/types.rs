@@ -55,6 +55,24 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> std::io::Result<T> {
     }
 }
 
+/// As [`decode`]; zeros may follow ([`fill_up`]).
+pub fn decode_filled<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> std::io::Result<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, rest)) if rest.iter().all(|b| *b == 0) => Ok(value),
+        Ok(_) => Err(invalid("bytes are left over")),
+        Err(error) => Err(invalid(&error.to_string())),
+    }
+}
+
+/// Makes a message larger than one packet of Ethernet holds, by zeros behind it.
+///
+/// Small packets may pass where full ones are lost (a tunnel whose size nobody was told). A leader there would be heard and
+/// could do nothing; its heartbeats and their answers must fare as everything else does.
+pub fn fill_up(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.resize(bytes.len().max(2 * 1024), 0);
+    bytes
+}
+
 /// What was read is not what was written.
 pub fn invalid(what: &str) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::InvalidData, what)

@@ -37,6 +37,13 @@ pub enum RaftRequest {
     Snapshot(SnapshotPiece),
 }
 
+impl RaftRequest {
+    /// Whether it says only that the leader is there, and how far entries are committed.
+    pub fn is_heartbeat(&self) -> bool {
+        matches!(self, Self::Append(rpc) if rpc.entries.is_empty())
+    }
+}
+
 /// A piece of a snapshot. Pieces come in order; the last one is answered when the snapshot is installed.
 #[derive(Serialize, Deserialize)]
 pub struct SnapshotPiece {

@@ -6,9 +6,13 @@ use futures_util::future::join_all;
 use tandem_telemetry::Events;
 
 use crate::peers::Peers;
+use crate::rt::Instant;
 
 /// How long a replica may take to say who leads.
 const ASK: Duration = Duration::from_millis(500);
+
+/// Who takes longer is too far away: elections and the leader's lease are counted in tenths of a second.
+const FAR: Duration = Duration::from_millis(100);
 
 /// What it comes to.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,16 +29,25 @@ pub enum Word {
 pub async fn ask(peers: &Peers, own: &str) -> Word {
     let voters = peers.voters();
     let others = voters.iter().filter(|voter| voter.name != own);
-    let asked = others.map(|voter| async move { (voter, peers.status(voter, ASK).await) });
+    let asked = others.map(|voter| async move {
+        let begun = Instant::now();
+        let answer = peers.status(voter, ASK).await;
+        (voter, answer, begun.elapsed())
+    });
     let mut words = Vec::new();
     let mut elsewhere = None;
-    for (voter, answer) in join_all(asked).await {
+    for (voter, answer, took) in join_all(asked).await {
         let by = &voter.name;
         match answer.map(|status| status.leader) {
             // That it is this one is known better here.
             Ok(Some(leader)) if leader.name != own => {
                 elsewhere.get_or_insert((leader.name, by.clone()));
             }
+            Ok(_) if took > FAR => words.push(format!(
+                "{by} knows of none either, and took {} ms to say so: session nodes must answer one another within {} ms",
+                took.as_millis(),
+                FAR.as_millis()
+            )),
             Ok(_) => words.push(format!("{by} knows of none either")),
             Err(error) => words.push(format!("{by}: {error}")),
         }

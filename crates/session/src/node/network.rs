@@ -20,7 +20,7 @@ use super::acknowledged::Acknowledged;
 use crate::peers::{GROUP, Peers};
 use crate::rt::{Instant, Link, random, sleep};
 use crate::snapshot::SnapshotFile;
-use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote, decode, encode};
+use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote, decode_filled, encode, fill_up};
 use crate::wire::{RAFT, RaftReply, RaftRequest, SnapshotPiece, ToReplica};
 
 /// Entries may take this long to be on the other replica: a batch is large, a disk slow. Openraft's own limit, one
@@ -89,11 +89,13 @@ impl Network {
             acknowledged,
             request,
         };
+        let is_heartbeat = message.request.is_heartbeat();
         let body = encode(&message).map_err(|error| unreachable(&error))?;
+        let body = if is_heartbeat { fill_up(body) } else { body };
         let link = self.link()?;
         let answer = link.request(body.into(), limit).await;
         let answer = answer.map_err(|error| unreachable(&error))?;
-        match decode(&answer).map_err(|error| unreachable(&error))? {
+        match decode_filled(&answer).map_err(|error| unreachable(&error))? {
             RaftReply::NotHere(why) => Err(RPCError::Unreachable(Unreachable::from_string(why))),
             reply => Ok(reply),
         }

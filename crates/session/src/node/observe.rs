@@ -21,6 +21,8 @@ use crate::types::NodeId;
 const EVERY: Duration = Duration::from_millis(100);
 /// A missing leader is news after so long; an election is shorter.
 const LEADERLESS: Duration = Duration::from_secs(1);
+/// A voter that is behind, or has caught up, is that for so long before it is news.
+const STEADY: Duration = Duration::from_secs(1);
 /// After a start it is news later: the other nodes may be starting too.
 const LEADERLESS_AT_START: Duration = Duration::from_secs(10);
 
@@ -50,6 +52,41 @@ enum Seen {
     Full,
     CatchingUp,
     Down,
+}
+
+/// How a voter stands.
+#[derive(Clone, Copy)]
+struct Standing {
+    told: Seen,
+    /// It has been seen otherwise since then.
+    differs: Option<Instant>,
+}
+
+impl Standing {
+    const FULL: Self = Self {
+        told: Seen::Full,
+        differs: None,
+    };
+
+    /// Takes in what is seen; whether that is news. One that is a moment behind, and at once full again, is none: over a
+    /// long way a voter is that many times in a second.
+    fn see(&mut self, now: Seen) -> bool {
+        if now == self.told {
+            self.differs = None;
+            return false;
+        }
+        // Who is down, and who is back, is told apart by times of its own.
+        let is_sure = now == Seen::Down || self.told == Seen::Down;
+        let since = *self.differs.get_or_insert_with(Instant::now);
+        if !is_sure && since.elapsed() < STEADY {
+            return false;
+        }
+        *self = Self {
+            told: now,
+            differs: None,
+        };
+        true
+    }
 }
 
 /// Watches the replica.
@@ -93,7 +130,7 @@ impl Observer {
         let mut word: Option<Word> = None;
         let mut asked = Instant::now();
         let mut led_since: Option<Instant> = None;
-        let mut voters: BTreeMap<NodeId, Seen> = BTreeMap::new();
+        let mut voters: BTreeMap<NodeId, Standing> = BTreeMap::new();
         let mut degraded = false;
         let mut alarmed = false;
         let mut snapshot = Instant::now();
@@ -173,7 +210,12 @@ impl Observer {
         *told = Some(word);
     }
 
-    fn compare(&self, metrics: &Metrics, voters: &mut BTreeMap<NodeId, Seen>, degraded: &mut bool) {
+    fn compare(
+        &self,
+        metrics: &Metrics,
+        voters: &mut BTreeMap<NodeId, Standing>,
+        degraded: &mut bool,
+    ) {
         let membership = metrics.membership_config.membership();
         let ids: Vec<_> = membership.voter_ids().collect();
         voters.retain(|id, _| ids.contains(id));
@@ -186,15 +228,16 @@ impl Observer {
                 .as_ref()
                 .and_then(|all| all.get(&id)?.as_ref());
             let silent = heard.map_or(u128::MAX, |at| age(at).as_millis());
-            let before = voters.get(&id).copied().unwrap_or(Seen::Full);
-            let now = if silent > DOWN_AFTER_MS || (before == Seen::Down && silent > UP_WITHIN_MS) {
+            let standing = voters.entry(id).or_insert(Standing::FULL);
+            let was_down = standing.told == Seen::Down;
+            let now = if silent > DOWN_AFTER_MS || (was_down && silent > UP_WITHIN_MS) {
                 Seen::Down
             } else if is_up_to_date(metrics, id) {
                 Seen::Full
             } else {
                 Seen::CatchingUp
             };
-            if voters.insert(id, now) == Some(now) || now == before {
+            if !standing.see(now) {
                 continue;
             }
             let subject = format!("sessions/{}", member.name);
@@ -208,7 +251,8 @@ impl Observer {
                 Seen::Full => self.events.info(subject, "full again"),
             }
         }
-        let missing = voters.values().filter(|seen| **seen != Seen::Full).count();
+        let missing = voters.values().filter(|voter| voter.told != Seen::Full);
+        let missing = missing.count();
         if *degraded != (missing > 0) {
             *degraded = missing > 0;
             let (full, all) = (ids.len() - missing, ids.len());

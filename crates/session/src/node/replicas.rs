@@ -16,7 +16,7 @@ use crate::log::LogStore;
 use crate::peers::GROUP;
 use crate::rt::{Instant, random};
 use crate::snapshot::{self, SnapshotFile};
-use crate::types::{NodeId, decode, encode, invalid};
+use crate::types::{NodeId, decode_filled, encode, fill_up, invalid};
 use crate::wire::{RaftReply, RaftRequest, SnapshotPiece, ToReplica};
 
 /// Answers the other replicas.
@@ -43,12 +43,18 @@ pub struct Incoming {
 impl Replicas {
     /// Answers one request.
     pub async fn answer(self: Arc<Self>, body: Bytes) -> Bytes {
-        let reply = match decode::<ToReplica>(&body) {
-            Ok(message) => self.reply(message).await,
+        let mut is_heartbeat = false;
+        let reply = match decode_filled::<ToReplica>(&body) {
+            Ok(message) => {
+                is_heartbeat = message.request.is_heartbeat();
+                self.reply(message).await
+            }
             Err(error) => RaftReply::NotHere(format!("an unreadable request: {error}")),
         };
         // A reply of ours can be encoded; an empty answer is unreadable for the other side, and so as good as none.
-        encode(&reply).unwrap_or_default().into()
+        let reply = encode(&reply).unwrap_or_default();
+        let reply = if is_heartbeat { fill_up(reply) } else { reply };
+        reply.into()
     }
 
     async fn reply(&self, message: ToReplica) -> RaftReply {

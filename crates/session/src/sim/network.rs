@@ -18,6 +18,8 @@ use super::world::{self, HostId};
 const SILENCE: Duration = Duration::from_secs(2);
 /// Connecting takes at most so long.
 const CONNECT: Duration = Duration::from_secs(1);
+/// What of a message a packet of Ethernet holds.
+const PACKET: usize = 1448;
 
 /// Answers requests of one purpose.
 pub type Handler = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Bytes> + Send + Sync>;
@@ -63,11 +65,18 @@ struct Network {
     ports: Vec<Option<Port>>,
     /// From one host to another nothing arrives.
     cut: BTreeSet<(HostId, HostId)>,
+    /// To and from it only small messages arrive.
+    narrow: Option<HostId>,
 }
 
 thread_local! {
     static NETWORK: RefCell<Network> = const {
-        RefCell::new(Network { weather: Weather::FAIR, ports: Vec::new(), cut: BTreeSet::new() })
+        RefCell::new(Network {
+            weather: Weather::FAIR,
+            ports: Vec::new(),
+            cut: BTreeSet::new(),
+            narrow: None,
+        })
     };
 }
 
@@ -77,6 +86,7 @@ pub fn reset(hosts: usize) {
         weather: Weather::FAIR,
         ports: vec![None; hosts + 1],
         cut: BTreeSet::new(),
+        narrow: None,
     });
     drop(old);
 }
@@ -113,9 +123,23 @@ pub fn mend(from: HostId, to: HostId) {
     NETWORK.with_borrow_mut(|net| net.cut.remove(&(from, to)));
 }
 
+/// From now on only messages that fit into one packet arrive at this host, and from it.
+pub fn narrow(host: HostId) {
+    NETWORK.with_borrow_mut(|net| net.narrow = Some(host));
+}
+
 /// Everything arrives again.
 pub fn heal() {
-    NETWORK.with_borrow_mut(|net| net.cut.clear());
+    NETWORK.with_borrow_mut(|net| {
+        net.cut.clear();
+        net.narrow = None;
+    });
+}
+
+/// Whether a message of so many bytes is lost for its size.
+fn is_too_large(bytes: usize, from: HostId, to: HostId) -> bool {
+    let narrow = NETWORK.with_borrow(|net| net.narrow);
+    bytes > PACKET && (narrow == Some(from) || narrow == Some(to))
 }
 
 fn port(host: HostId) -> Option<Port> {
@@ -172,7 +196,7 @@ fn deliver(from: HostId, to: HostId, purpose: &'static str, body: Bytes, answer:
             port.agent
         };
         let reply = handler(body).await;
-        if let Some(way) = way(to, from) {
+        if let Some(way) = way(to, from).filter(|_| !is_too_large(reply.len(), to, from)) {
             world::later(way, move || {
                 if let Some(answer) = answer.lock().unwrap().take() {
                     // Whoever asked may have given up.
@@ -221,7 +245,8 @@ impl Link {
             if copy == 1 && !world::chance(twice) {
                 break;
             }
-            if let Some(way) = way(from, to) {
+            let is_lost = is_too_large(body.len(), from, to);
+            if let Some(way) = way(from, to).filter(|_| !is_lost) {
                 let (body, answer, purpose) = (body.clone(), answer.clone(), self.purpose);
                 world::later(way, move || deliver(from, to, purpose, body, answer));
             }

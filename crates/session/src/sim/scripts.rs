@@ -128,6 +128,35 @@ fn two_voters_that_lost_their_state_refuse_until_an_operator_decides_and_then_no
     holds(5, two_lose_their_state);
 }
 
+/// Where the leader is, packets that are full get lost, and others do not.
+async fn narrow_way_to_the_leader(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let mut client = Client::new(1, agent.keyspace(), history.clone());
+    let narrow = cluster.leader().expect("it leads");
+    network::narrow(narrow);
+    let large = "x".repeat(4_000);
+    let begun = world::now();
+    for i in 0..50 {
+        let (back, told) = ask(client, &format!("key{i}"), set(&large)).await;
+        client = back;
+        if begun + 5_000_000_000 < world::now() {
+            assert_eq!(told, Ok(Outcome::Stored), "{}", cluster.describe());
+        }
+        sleep(200 * MS).await;
+    }
+    assert_ne!(cluster.leader(), Some(narrow), "{}", cluster.describe());
+    network::heal();
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_leader_that_full_packets_do_not_reach_leads_no_longer() {
+    holds(10, narrow_way_to_the_leader);
+}
+
 /// The file exchanges a voter while another one has lost its state, and who comes in its place is not there yet.
 async fn exchanged_beside_a_lost_one(cluster: Cluster) -> Story {
     let history = History::default();

@@ -1,6 +1,6 @@
 //! The other nodes: whether they answer, by which file and version, and what time they have.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tandem_admin::{Answer, Call, Others};
@@ -16,12 +16,16 @@ use crate::operator::next_start;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Clocks may be apart by so much, in milliseconds, before logs of two nodes are hard to read together.
 const APART: i64 = 2_000;
+/// Session nodes must answer one another sooner: elections are counted in tenths of a second.
+const FAR: Duration = Duration::from_millis(100);
 
 /// What a node said, and when it was asked, in milliseconds since 1970.
 struct Told {
     node: Answer,
     config: Answer,
     at: i64,
+    /// To say so, without opening the connection.
+    took: Duration,
 }
 
 pub fn look(patient: &Patient, findings: &mut Findings) {
@@ -107,6 +111,14 @@ fn one(name: &str, body: &Value, told: &Told, here: &str, findings: &mut Finding
             ));
         }
     }
+    if told.took > FAR {
+        well = false;
+        findings.note(format!(
+            "Node {name} takes {} ms to answer: session nodes that are so far from one another lose their leader again and \
+             again. Keep them in one place.",
+            told.took.as_millis()
+        ));
+    }
     if well {
         findings.good(format!(
             "Node {name} answers: the same file, version and time."
@@ -121,11 +133,27 @@ fn ask(patient: &Patient, key: &ClusterKey) -> std::io::Result<Vec<(String, Told
         let all = peers.names().into_iter().map(|name| {
             let peers = &peers;
             async move {
-                let before = now();
-                let node = call(peers, &name, "/api/v1/node").await;
-                let at = i64::midpoint(before, now());
+                let ask = async || {
+                    let (before, begun) = (now(), Instant::now());
+                    let node = call(peers, &name, "/api/v1/node").await;
+                    (node, i64::midpoint(before, now()), begun.elapsed())
+                };
+                let mut told = ask().await;
+                // The first time opens the connection.
+                if told.0.status == 200 {
+                    told = ask().await;
+                }
+                let (node, at, took) = told;
                 let config = call(peers, &name, "/api/v1/config").await;
-                (name, Told { node, config, at })
+                (
+                    name,
+                    Told {
+                        node,
+                        config,
+                        at,
+                        took,
+                    },
+                )
             }
         });
         futures_util::future::join_all(all).await
@@ -163,12 +191,17 @@ mod tests {
 
     /// What is said of a node of this version, with a file of this hash, and a clock that is so many milliseconds ahead.
     fn said(version: &str, hash: &str, ahead: i64) -> String {
+        said_after(Duration::ZERO, version, hash, ahead)
+    }
+
+    fn said_after(took: Duration, version: &str, hash: &str, ahead: i64) -> String {
         let at = 1_795_737_600_000;
         let answer = |body| Answer { status: 200, body };
         let told = Told {
             node: answer(json!({ "version": version, "now": at + ahead })),
             config: answer(json!({ "hash": hash })),
             at,
+            took,
         };
         let mut findings = Findings::default();
         one("b", &told.node.body, &told, "abc", &mut findings);
@@ -188,5 +221,10 @@ mod tests {
         assert!(behind.contains("is 90.0 s behind this one's"), "{behind}");
         assert!(said("0.0.1", "abc", 0).starts_with("note   Node b has version 0.0.1"));
         assert!(said(version, "abd", 0).starts_with("WRONG  Node b runs by another file"));
+        let far = said_after(Duration::from_millis(150), version, "abc", 0);
+        assert!(
+            far.starts_with("note   Node b takes 150 ms to answer"),
+            "{far}"
+        );
     }
 }
