@@ -8,8 +8,8 @@ use common::*;
 use tandem_http::policy::{Edits, ErrorPages, Governance, Maintenance, Redirect, Respond, Works};
 use tandem_http::{Handler, Plan, Reply};
 use tandem_model::{
-    Auth, Compress, Compression, Content, ErrorPage, Errors, FieldChanges, Headers, PathChange,
-    Policies, Rate, Replaced, Secret, Statuses, Substitution, Template, Users,
+    Auth, Compress, Compression, Content, ErrorContent, ErrorPage, Errors, FieldChanges, Headers,
+    PathChange, Policies, Rate, Replaced, Secret, Statuses, Substitution, Template, Users,
 };
 use tokio::io::AsyncWriteExt;
 
@@ -352,7 +352,8 @@ impl Temporary {
     fn errors(&self, statuses: &str, upstream: bool) -> Errors {
         let file = self.0.clone();
         let statuses = Statuses::parse(statuses).unwrap();
-        [(statuses, ErrorPage { file, upstream })].into()
+        let content = ErrorContent::File(file);
+        [(statuses, ErrorPage { content, upstream })].into()
     }
 }
 

@@ -12,9 +12,9 @@ use crate::cluster::Guard;
 use crate::cluster::Limits;
 use crate::{
     AccessFormat, Action, Address, Admin, App, Auth, BackendTls, Check, Cluster, Conditions,
-    Content, Errors, FastCgi, Listener, ListenerTls, LogFormat, LogLevel, LogTo, Maintenance, Mode,
-    Overrides, Policies, Program, ProxyVersion, RESOLVE, Route, Secret, Service, Site, Size,
-    Spread, Timeouts,
+    Content, ErrorContent, Errors, FastCgi, Listener, ListenerTls, LogFormat, LogLevel, LogTo,
+    Maintenance, Mode, Overrides, Policies, Program, ProxyVersion, RESOLVE, Route, Secret, Service,
+    Site, Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -234,7 +234,7 @@ pub struct Voter {
 impl Listener {
     /// The files that its routes and pages are made of, in order.
     pub fn files(&self) -> Vec<&Path> {
-        let mut files: Vec<&Path> = self.errors.values().map(|page| &*page.file).collect();
+        let mut files: Vec<&Path> = page_files(&self.errors).collect();
         let works = self.maintenance.as_ref();
         files.extend(works.and_then(|works| works.page.as_deref()));
         collect_files(&self.routes, &mut files);
@@ -249,9 +249,16 @@ impl Listener {
     }
 }
 
+fn page_files(errors: &Errors) -> impl Iterator<Item = &Path> {
+    errors.values().filter_map(|page| match &page.content {
+        ErrorContent::File(file) => Some(file.as_path()),
+        ErrorContent::Redirect { .. } => None,
+    })
+}
+
 fn collect_files<'a>(routes: &'a [Route], files: &mut Vec<&'a Path>) {
     for route in routes {
-        files.extend(route.policies.errors.values().map(|page| &*page.file));
+        files.extend(page_files(&route.policies.errors));
         if let Some(Auth::Basic(users)) = &route.policies.auth {
             files.extend(users.file.as_deref());
         }

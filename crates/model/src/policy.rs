@@ -131,10 +131,24 @@ impl fmt::Display for Statuses {
 /// A page of an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorPage {
-    /// The file.
-    pub file: PathBuf,
+    /// What is sent.
+    pub content: ErrorContent,
     /// It also takes the place of what servers answer with such a status.
     pub upstream: bool,
+}
+
+/// What is sent for an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ErrorContent {
+    /// A file, with the status of the error.
+    File(PathBuf),
+    /// The way to somewhere else, with a status of its own.
+    Redirect {
+        /// A URL or path.
+        to: String,
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+    },
 }
 
 /// What a listener answers with while works go on.

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 
+use common::origin::Origin;
 use common::{Dir, send, tandem, wait_until};
 use rustix::process::Signal;
 
@@ -228,6 +229,65 @@ fn errors_have_the_pages_of_the_file_and_works_hold_all_but_a_few_off() {
     assert!(
         node.ask("GET /", &["X-Forwarded-For: 192.0.2.1"])
             .ends_with("a page")
+    );
+}
+
+#[test]
+fn an_error_may_lead_elsewhere_and_says_nothing_else() {
+    let origin = Origin::http("app", |request| {
+        if request.starts_with("GET /app/members") {
+            "401 Unauthorized\r\nX-Own: 1"
+        } else {
+            "503 Service Unavailable\r\nX-Own: 1"
+        }
+    });
+    let text = format!(
+        r#"
+        [listener.web]
+        bind = "127.0.0.1:{{port}}"
+        errors = {{ 404 = {{ redirect = "https://sorry.example/?a=b" }}, 403 = {{ redirect = "/login", status = 303 }} }}
+        route = [
+          {{ path = "/private", deny = true }},
+          {{ path = "/app/members", to = "app", errors = {{ 401 = {{ redirect = "/login", upstream = true }} }} }},
+          {{ path = "/app/*", to = "app", errors = {{ 503 = {{ redirect = "/sorry" }} }} }},
+          {{ to = "www" }},
+        ]
+        [backend.app]
+        servers = "{}"
+        check = false
+        "#,
+        origin.address
+    );
+    let node = Node::start(&text, |_| {});
+    for (line, status, place) in [
+        ("GET /nothing", "302", "https://sorry.example/?a=b"),
+        ("HEAD /nothing", "302", "https://sorry.example/?a=b"),
+        ("GET /private", "303", "/login"),
+        ("GET /app/members", "302", "/login"),
+    ] {
+        let answer = node.ask(line, &[]);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{line}: {answer}"
+        );
+        assert!(
+            answer.contains(&format!("\r\nLocation: {place}\r\n")),
+            "{line}: {answer}"
+        );
+        assert!(
+            answer.contains("\r\nContent-Length: 0\r\n"),
+            "{line}: {answer}"
+        );
+        assert!(
+            answer.ends_with("\r\n\r\n") && !answer.contains("X-Own"),
+            "{line}: {answer}"
+        );
+    }
+    // What a server answers is passed on unless the page says otherwise.
+    let theirs = node.ask("GET /app/x", &[]);
+    assert!(
+        theirs.starts_with("HTTP/1.1 503 ") && theirs.ends_with("app"),
+        "{theirs}"
     );
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tandem_model::auth::REALM;
 use tandem_model::{
-    Auth, BodyLimit, Compress, Compression, Errors, FieldChanges, Maintenance, PathChange,
-    Policies, Replaced, Substitution, Template, Users,
+    Auth, BodyLimit, Compress, Compression, ErrorContent, Errors, FieldChanges, Maintenance,
+    PathChange, Policies, Replaced, Substitution, Template, Users,
 };
 
 use super::text::{Pairs, list, quoted};
@@ -106,13 +106,20 @@ fn auth(users: &Users) -> String {
 pub(crate) fn errors(pairs: &mut Pairs, errors: &Errors) {
     let mut table = Pairs::default();
     for (statuses, page) in errors {
-        let file = quoted(&page.file.to_string_lossy());
-        let page = if page.upstream {
-            format!("{{ file = {file}, upstream = true }}")
-        } else {
-            file
-        };
-        table.put(&statuses.to_string(), page);
+        let mut own = Pairs::default();
+        match &page.content {
+            ErrorContent::File(file) if !page.upstream => {
+                table.put(&statuses.to_string(), quoted(&file.to_string_lossy()));
+                continue;
+            }
+            ErrorContent::File(file) => own.put("file", quoted(&file.to_string_lossy())),
+            ErrorContent::Redirect { to, status } => {
+                own.put("redirect", quoted(to));
+                own.put_unless("status", status, &302, ToString::to_string);
+            }
+        }
+        own.put_unless("upstream", &page.upstream, &false, ToString::to_string);
+        table.put(&statuses.to_string(), own.inline());
     }
     if !table.is_empty() {
         pairs.put("errors", table.inline());

@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
-    Balance, Beyond, Check, ClientCert, Coding, Conditions, Content, Expected, FastCgi,
-    FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls, LogLevel, Mode, Overrides,
-    PathChange, Pattern, Policies, Presence, Program, ProxyVersion, Queue, Rehearsal, Replaced,
-    Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size, Spread, Stage, Stick,
-    StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion, Turn,
+    Balance, Beyond, Check, ClientCert, Coding, Conditions, Content, ErrorContent, Expected,
+    FastCgi, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls, LogLevel, Mode,
+    Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion, Queue, Rehearsal,
+    Replaced, Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size, Spread, Stage,
+    Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion, Turn,
 };
 use tandem_model::{
     Auth, BodyLimit, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy,
@@ -630,8 +630,13 @@ impl Maker {
         let chosen = statuses.into_iter().filter(|_| self.often());
         let chosen: Vec<_> = chosen.collect();
         let page = |statuses| {
+            let to = || ErrorContent::Redirect {
+                to: "https://sorry.example/".into(),
+                status: 303,
+            };
+            let file = || ErrorContent::File("/srv/sorry.html".into());
             let page = ErrorPage {
-                file: "/srv/sorry.html".into(),
+                content: if self.often() { to() } else { file() },
                 upstream: self.often(),
             };
             (statuses, page)

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use tandem_model::{ErrorPage, Errors, Statuses};
+use tandem_model::{ErrorContent, ErrorPage, Errors, Statuses};
 use toml::de::DeValue;
 
+use super::route::REDIRECTION;
 use crate::kinds::{BOOL, PATH};
 use crate::reader::Reader;
 use crate::span::Item;
-use crate::table::Need::{Default as Is, Required};
+use crate::table::Need::{Default as Is, Else};
 use crate::table::{Kind, Table, in_order, key};
 
 pub(crate) const ERRORS: Kind<Errors> = Kind {
@@ -19,20 +20,39 @@ pub(crate) const ERRORS: Kind<Errors> = Kind {
 #[derive(Default)]
 pub(crate) struct PageDraft {
     file: Option<PathBuf>,
+    redirect: Option<String>,
+    status: Option<u16>,
     upstream: bool,
 }
 
 pub(crate) static PAGE: Table<PageDraft> = Table {
     heading: "errors = { 503 = { ... } }",
     label: "`errors`",
-    doc: "`errors = { 503 = \"sorry.html\" }` is short for `errors = { 503 = { file = \"sorry.html\" } }`. Pages are for statuses from 400 to 599; `4xx` and `5xx` are all of a class that have no page of their own.",
+    doc: "`errors = { 503 = \"sorry.html\" }` is short for `errors = { 503 = { file = \"sorry.html\" } }`; either `file` or `redirect` is given. Pages are for statuses from 400 to 599; `4xx` and `5xx` are all of a class that have no page of their own.",
     keys: &[
         &key(
             "file",
             PATH,
-            Required,
+            Else("`redirect` is given"),
             "The page, as it was at the start or the last reload; 4 MiB at most. Its type is that of its suffix.",
             |d: &mut PageDraft, v| d.file = Some(v.value),
+        ),
+        &key(
+            "redirect",
+            Kind {
+                text: "URL or path",
+                read: location,
+            },
+            Else("`file` is given"),
+            "Where the client is sent instead. It has no variables.",
+            |d: &mut PageDraft, v| d.redirect = Some(v.value),
+        ),
+        &key(
+            "status",
+            REDIRECTION,
+            Else("302"),
+            "The status of the redirect.",
+            |d: &mut PageDraft, v| d.status = Some(v.value),
         ),
         &key(
             "upstream",
@@ -43,6 +63,17 @@ pub(crate) static PAGE: Table<PageDraft> = Table {
         ),
     ],
 };
+
+fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
+    let text = reader.filled(item, "a URL like \"https://sorry.example/\"")?;
+    if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        let why =
+            "a URL has no spaces, and other characters than those of ASCII are percent-encoded";
+        reader.wrong(&item.span(), why);
+        return None;
+    }
+    Some(text)
+}
 
 fn errors(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Errors> {
     let DeValue::Table(table) = item.get_ref() else {
@@ -63,16 +94,34 @@ fn errors(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Errors> {
             },
             _ => PageDraft {
                 file: reader.path(item),
-                upstream: false,
+                ..PageDraft::default()
             },
         };
-        let Some(file) = draft.file else { continue };
-        if draft.upstream && statuses.has(401) {
+        if draft.upstream && draft.redirect.is_none() && statuses.has(401) {
             let why = "a server's 401 says how to log in, and must reach the client";
             reader.wrong(&name.span, why);
         }
+        let content = match (draft.file, draft.redirect) {
+            (Some(file), None) if draft.status.is_none() => ErrorContent::File(file),
+            (None, Some(to)) => ErrorContent::Redirect {
+                to,
+                status: draft.status.unwrap_or(302),
+            },
+            (Some(_), None) => {
+                let why = "a page has the status of its error: `status` goes with `redirect`";
+                reader.wrong(&name.span, why);
+                continue;
+            }
+            (file, _) => {
+                // What is there and wrong was told.
+                if file.is_some() || !reader.is_broken() {
+                    reader.wrong(&name.span, "an error has a `file` or a `redirect`");
+                }
+                continue;
+            }
+        };
         let upstream = draft.upstream;
-        pages.insert(statuses, ErrorPage { file, upstream });
+        pages.insert(statuses, ErrorPage { content, upstream });
     }
     Some(pages)
 }

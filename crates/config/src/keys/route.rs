@@ -256,6 +256,19 @@ pub(crate) struct RedirectDraft {
     status: Option<u16>,
 }
 
+/// The status of a redirect.
+pub(crate) const REDIRECTION: Kind<u16> = Kind {
+    text: "301, 302, 303, 307 or 308",
+    read: |reader, item| {
+        let status = reader.integer(item, 300..=399, "a status code of a redirect")?;
+        if [301, 302, 303, 307, 308].contains(&status) {
+            return Some(status as u16);
+        }
+        reader.wrong(&item.span(), "a redirect is 301, 302, 303, 307 or 308");
+        None
+    },
+};
+
 pub(crate) static REDIRECT: Table<RedirectDraft> = Table {
     heading: "redirect = { ... }",
     label: "`redirect`",
@@ -273,17 +286,7 @@ pub(crate) static REDIRECT: Table<RedirectDraft> = Table {
         ),
         &key(
             "status",
-            Kind {
-                text: "301, 302, 303, 307 or 308",
-                read: |reader, item| {
-                    let status = reader.integer(item, 300..=399, "a status code of a redirect")?;
-                    if [301, 302, 303, 307, 308].contains(&status) {
-                        return Some(status as u16);
-                    }
-                    reader.wrong(&item.span(), "a redirect is 301, 302, 303, 307 or 308");
-                    None
-                },
-            },
+            REDIRECTION,
             Is("302"),
             "The status code.",
             |d: &mut RedirectDraft, v| d.status = Some(v.value),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tandem_model::{Errors, Statuses};
+use bytes::Bytes;
+use tandem_model::{ErrorContent, Errors, Statuses};
 
 use super::edits::FieldEdits;
 use super::page::Page;
@@ -15,8 +16,26 @@ pub struct ErrorPages(Vec<One>);
 #[derive(Clone, Debug)]
 struct One {
     statuses: Statuses,
-    page: Page,
+    content: Content,
     upstream: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Page(Page),
+    Redirect { to: Bytes, status: u16 },
+}
+
+impl Content {
+    fn read(content: &ErrorContent) -> Result<Self, String> {
+        Ok(match content {
+            ErrorContent::File(path) => Self::Page(Page::read(path)?),
+            ErrorContent::Redirect { to, status } => Self::Redirect {
+                to: to.clone().into(),
+                status: *status,
+            },
+        })
+    }
 }
 
 impl ErrorPages {
@@ -36,7 +55,7 @@ impl ErrorPages {
         for (&statuses, page) in inner {
             pages.push(One {
                 statuses,
-                page: Page::read(&page.file)?,
+                content: Content::read(&page.content)?,
                 upstream: page.upstream,
             });
         }
@@ -58,19 +77,29 @@ impl ErrorPages {
         self.of(status).is_some()
     }
 
-    /// Puts the page of its status in place of the content of `reply`, if there is one.
+    /// Puts the page of its status in place of the content of `reply`, if there is one, or the way to somewhere else.
     pub(crate) fn dress(&self, reply: &mut Reply) {
-        let Some(One { page, .. }) = self.of(reply.status) else {
+        let Some(One { content, .. }) = self.of(reply.status) else {
             return;
         };
         let mut edits = FieldEdits::default();
         edits.remove("Content-Type");
         edits.remove("Content-Encoding");
-        edits.add("Content-Type", page.kind.as_bytes());
+        match content {
+            Content::Page(page) => {
+                edits.add("Content-Type", page.kind.as_bytes());
+                reply.body = page.content.clone();
+            }
+            Content::Redirect { to, status } => {
+                edits.remove("Location");
+                edits.add("Location", to);
+                reply.status = *status;
+                reply.body = Bytes::new();
+            }
+        }
         let mut fields = reply.fields.to_vec();
         edits.apply(&mut fields, 0);
         reply.fields = fields.into();
-        reply.body = page.content.clone();
     }
 }
 
@@ -82,8 +111,9 @@ mod tests {
 
     fn errors(list: &[(&str, &str, bool)]) -> Errors {
         let list = list.iter().map(|(statuses, file, upstream)| {
+            let file = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
             let page = ErrorPage {
-                file: format!("{}/{file}", env!("CARGO_MANIFEST_DIR")).into(),
+                content: ErrorContent::File(file.into()),
                 upstream: *upstream,
             };
             (Statuses::parse(statuses).unwrap(), page)

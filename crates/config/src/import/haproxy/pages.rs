@@ -1,4 +1,4 @@
-//! Pages of errors: `errorfile`, `errorfiles` with its section, and `http-error`.
+//! Pages of errors: `errorfile`, `errorfiles` with its section, `errorloc` and `http-error`.
 
 use super::super::document::{Table, Value};
 use super::super::names::normal;
@@ -10,7 +10,14 @@ use super::words::Line;
 use crate::suggest::did_you_mean;
 
 /// The directives that name some.
-pub(crate) const PAGES: [&str; 3] = ["errorfile", "errorfiles", "http-error"];
+pub(crate) const PAGES: [&str; 6] = [
+    "errorfile",
+    "errorfiles",
+    "errorloc",
+    "errorloc302",
+    "errorloc303",
+    "http-error",
+];
 
 /// Types of pages, and the suffixes that stand for them.
 const TYPES: [(&str, &str); 6] = [
@@ -81,6 +88,9 @@ impl Translator<'_> {
             let done = match line.word(0) {
                 "errorfile" => self.error_file(name, line, line, &mut table),
                 "errorfiles" => self.error_files(name, line, &mut table),
+                "errorloc" | "errorloc302" | "errorloc303" => {
+                    Ok(self.error_redirect(line, &mut table))
+                }
                 _ => self.http_error(name, line, &mut table),
             };
             match done {
@@ -158,6 +168,21 @@ impl Translator<'_> {
             "the page is written to a file of its own, without the head: Tandem makes that",
         );
         Ok(true)
+    }
+
+    /// `errorloc302 503 https://sorry.example/`.
+    fn error_redirect(&mut self, line: &Line, table: &mut Table) -> bool {
+        let status = line.word(1);
+        if !self.is_error(line, status) {
+            return false;
+        }
+        let mut page = Table::default().with("redirect", Value::text(line.word(2)));
+        if line.word(0) == "errorloc303" {
+            page.put("status", Value::plain(303));
+        }
+        table.put(status, Value::Table(page));
+        self.verdicts.translated(line.spot);
+        true
     }
 
     /// `errorfiles NAME [STATUS ...]`: the pages of a section, all or some.

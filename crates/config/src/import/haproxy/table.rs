@@ -43,8 +43,6 @@ const NO_LUA: &str = "there are no scripts";
 const KEEPALIVE: &str = "dead peers are found by the time limits";
 const STATS: &str = "counters are on the admin pages and at /metrics (`[cluster] admin`)";
 const CAPTURE: &str = "the access log holds what it holds; captures are not written";
-const ERRORLOC: &str =
-    "errors are answered in place, not by a redirect: name a page by `errorfile`";
 const ALWAYS: &str = "this is always so here";
 
 const PROCESS: &[Row] = &[
@@ -455,9 +453,24 @@ const COMMON: &[Row] = &[
         (2, 2),
         "`errors` of the listener, or of the routes into the backend: its body, without the head; that of 503 is also that of 502",
     ),
-    refused("errorloc", ALL, (2, 2), ERRORLOC),
-    refused("errorloc302", ALL, (2, 2), ERRORLOC),
-    refused("errorloc303", ALL, (2, 2), ERRORLOC),
+    to(
+        "errorloc",
+        ALL,
+        (2, 2),
+        "`errors` of the listener, or of the routes into the backend, with `redirect`",
+    ),
+    to(
+        "errorloc302",
+        ALL,
+        (2, 2),
+        "`errors` of the listener, or of the routes into the backend, with `redirect`",
+    ),
+    to(
+        "errorloc303",
+        ALL,
+        (2, 2),
+        "`errors` of the listener, or of the routes into the backend, with `redirect`",
+    ),
     without("id", PROXY, (1, 1), "things have names"),
     to("disabled", ALL, (0, 0), "the section is left out"),
     without("enabled", ALL, (0, 0), "it is, unless `disabled`"),

@@ -355,7 +355,6 @@ fn compression_and_retries_are_those_of_routes_and_backends() {
 #[test]
 fn what_would_change_answers_when_left_out_is_refused() {
     for (front, rest) in [
-        ("errorloc 503 http://x.example/", ""),
         ("monitor-uri /alive\nmonitor fail if { src 10.0.0.1 }", ""),
         ("monitor-net 10.0.0.0/8", ""),
         ("", " http-send-name-header X-Server"),

@@ -38,6 +38,10 @@ impl<'a> Translator<'a> {
             if (is_site || !intercepts) && !statuses.any(by_files) {
                 continue;
             }
+            if !page.to.starts_with(['/', '@']) {
+                self.error_redirect(here, is_site, &page, table);
+                continue;
+            }
             if page.to.starts_with('@') || page.status.is_some() {
                 let named = here.server.locations.iter().find(|l| l.text == page.to);
                 let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
@@ -80,14 +84,6 @@ impl<'a> Translator<'a> {
                     page.spot,
                     page.spot,
                     "an error is answered with a file, or, for 404, by another place",
-                );
-                continue;
-            }
-            if !page.to.starts_with('/') {
-                self.verdicts.refuse(
-                    page.spot,
-                    page.spot,
-                    "an error is answered with a file, not with a redirect",
                 );
                 continue;
             }
@@ -137,6 +133,35 @@ impl<'a> Translator<'a> {
         }
         if !is_site {
             servers_gone(table);
+        }
+    }
+
+    /// `error_page 403 https://login.example/`, with `=301` by that status.
+    fn error_redirect(
+        &mut self,
+        here: Here<'_, 'a>,
+        is_site: bool,
+        page: &ErrorPage,
+        table: &mut Table,
+    ) {
+        let status = page.status.as_deref().filter(|status| {
+            // Any other is 302.
+            ["301", "303", "307", "308"].contains(status)
+        });
+        let intercepts = here.scope.intercept.as_ref().is_some_and(|set| set.value);
+        for of in page.statuses.iter().filter(|status| **status >= 400) {
+            let mut own = Table::default().with("redirect", Value::text(&page.to));
+            if let Some(status) = status {
+                own.put("status", Value::Plain(status.to_owned()));
+            }
+            if !is_site && intercepts {
+                own.put("upstream", Value::plain(true));
+            }
+            let errors = table.table("errors");
+            // The first that names a status counts.
+            if !errors.has(&of.to_string()) {
+                errors.put(&of.to_string(), Value::Table(own));
+            }
         }
     }
 
@@ -298,11 +323,14 @@ fn servers_gone(table: &mut Table) {
     let Some(Value::Table(errors)) = table.get("errors") else {
         return;
     };
-    let file = match errors.get("502") {
-        Some(Value::Table(page)) => page.get("file").cloned(),
+    let page = match errors.get("502") {
+        Some(Value::Table(page)) => page.get("file").cloned().or_else(|| {
+            let own = page.0.iter().filter(|(key, _)| key != "upstream");
+            Some(Value::Table(Table(own.cloned().collect())))
+        }),
         page => page.cloned(),
     };
-    if let (Some(file), false) = (file, errors.has("503")) {
-        table.table("errors").put("503", file);
+    if let (Some(page), false) = (page, errors.has("503")) {
+        table.table("errors").put("503", page);
     }
 }
