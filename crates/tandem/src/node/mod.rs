@@ -98,7 +98,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     let mut predecessor = options.predecessor.take();
     let started = Instant::now();
     if let LogTo::File(path) = &plan.log {
-        process::log_to(Path::new(path))
+        let ids = tandem_app::ids_to_become(plan.user.as_deref(), plan.group.as_deref())
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        process::log_to(Path::new(path), ids.as_ref())
             .map_err(|error| Failure::usage(format!("cannot write the log {path}: {error}")))?;
     }
     let descriptors = process::raise_descriptor_limit();
@@ -137,7 +139,8 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     let port = runtime.block_on(ClusterPort::bind(&plan, left, left_key, &telemetry))?;
     // What the file no longer has is the predecessor's to close.
     drop(origin);
-    process::become_user(plan.user.as_deref(), plan.group.as_deref(), &state)?;
+    let (user, group) = (plan.user.as_deref(), plan.group.as_deref());
+    process::become_user(user, group, &state, &pid_files)?;
 
     let info = NodeInfo {
         cluster: plan.cluster.clone(),
@@ -263,7 +266,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             };
             match order {
                 end::Order::Stop(why) => break (why, usual),
-                end::Order::ReopenLogs => node.reopen_logs(),
+                end::Order::ReopenLogs => {
+                    let _ = node.reopen_logs();
+                }
                 end::Order::StopNow(why) => break (why, Duration::ZERO),
                 end::Order::Reload => {
                     let _ = node.reload(&*options.reread, &manager).await;

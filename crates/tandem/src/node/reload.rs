@@ -79,7 +79,7 @@ impl Running {
                 Ok(json!({ "done": "reloaded: the file is in effect", "next_start": waits }))
             }
             Order::ReopenLogs => {
-                self.reopen_logs();
+                self.reopen_logs()?;
                 Ok(json!({ "done": "the logs are opened anew" }))
             }
             Order::Upgrade { .. } | Order::Stop { .. } => Err("it was not understood".into()),
@@ -93,19 +93,20 @@ impl Running {
         }
     }
 
-    /// Opens the node's log and the access logs anew, as after a rotation.
-    pub fn reopen_logs(&self) {
+    /// Opens the node's log and the access logs anew, as after a rotation. The log is where it was when the node started,
+    /// whatever the file says by now. An error says, as an event does, that it is not.
+    pub fn reopen_logs(&self) -> std::result::Result<(), String> {
         let events = &self.telemetry.events;
-        if let LogTo::File(path) = &self.plan.log
-            && let Err(error) = process::log_to(Path::new(path))
-        {
-            events.error(
-                "node",
-                format!("the log {path} cannot be opened anew: {error}"),
-            );
-        }
         self.doors.reopen_logs();
+        if let LogTo::File(path) = &self.started.log
+            && let Err(error) = process::log_to(Path::new(path), None)
+        {
+            let what = format!("the log {path} cannot be opened anew: {error}");
+            events.error("node", what.clone());
+            return Err(what);
+        }
         events.info("node", "the logs are opened anew");
+        Ok(())
     }
 
     /// Reads the file again and does what is different now. A file that is wrong, or that cannot be done, changes
