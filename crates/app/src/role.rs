@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_model::{Address, App, Program};
+use tandem_model::{Address, App, Program, Secret};
 use tandem_telemetry::{Control, Registry, Telemetry};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -33,6 +33,9 @@ pub struct AppContext {
     pub sessions: Option<String>,
     /// What applications seal their sessions with, made from the cluster's key: `TANDEM_SESSION_KEY`.
     pub session_key: Option<String>,
+    /// What no program is to know: variables of this process's environment that hold one of them are withheld, but for
+    /// those that the program is given by the file.
+    pub secrets: Vec<Secret>,
     /// This binary; run as `KEEPER keeper ...`, it must call [`crate::keeper_main`].
     pub keeper: PathBuf,
     /// Where programs start that do not say where: the directory of the cluster file.
