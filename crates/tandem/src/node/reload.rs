@@ -150,16 +150,15 @@ impl Running {
         self.apps.prepare(&plan)?;
         let before = Some(&self.services);
         let services = Services::build(&plan, &self.apps, self.workers, &self.telemetry, before)?;
-        let configs = doors::configure(
-            &plan,
-            &services,
-            &rule,
-            &self.doors.before(),
-            &self.telemetry,
-        )?;
-        let voters = sessions::voters_of(&plan)?;
+        let doors = self.doors.before();
+        let mut complete = || {
+            let configs = doors::configure(&plan, &services, &rule, &doors, &self.telemetry)?;
+            let voters = sessions::voters_of(&plan)?;
+            self.apps.update(&plan)?;
+            Ok((configs, voters))
+        };
+        let (configs, voters) = complete().inspect_err(|_: &Failure| services.abandon(before))?;
 
-        self.apps.update(&plan)?;
         services.resolve().await;
         services.commit(&self.services, &self.apps);
         self.doors.exchange(bound, configs);
