@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_model::{Address, App, Program, Secret};
-use tandem_telemetry::{Control, Registry, Telemetry};
+use tandem_telemetry::{Registry, Telemetry};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -81,19 +81,44 @@ pub struct AppHandle {
 pub struct Listing {
     registry: Registry,
     source: Arc<Source>,
+    /// By their names.
+    controls: Arc<[(String, Arc<InstanceControl>)]>,
 }
 
 impl Listing {
+    fn new(registry: &Registry, app: &str, states: Vec<Arc<State>>) -> Self {
+        let controls = states.iter().map(|state| {
+            let name = format!("{app}/{}", state.index);
+            (name, Arc::new(InstanceControl(state.clone())))
+        });
+        Self {
+            registry: registry.clone(),
+            controls: controls.collect(),
+            source: Arc::new(Source {
+                app: app.into(),
+                states,
+            }),
+        }
+    }
+
     /// Shows it in the place of another program's of the same application.
     pub fn publish(&self) {
-        let app = &self.source.app;
-        for state in &self.source.states {
-            let control: Arc<dyn Control> = Arc::new(InstanceControl(state.clone()));
-            self.registry
-                .control(&format!("{app}/{}", state.index), control);
+        for (name, control) in &*self.controls {
+            self.registry.control(name, control.clone());
         }
-        self.registry
-            .publish(&format!("app {app}"), self.source.clone());
+        self.registry.publish(&self.entry(), self.source.clone());
+    }
+
+    /// Shows it no more. What another program has put in its place stays.
+    pub fn withdraw(&self) {
+        for (name, control) in &*self.controls {
+            self.registry.uncover_control(name, &**control, None);
+        }
+        self.registry.withdraw_own(&self.entry(), &*self.source);
+    }
+
+    fn entry(&self) -> String {
+        format!("app {}", self.source.app)
     }
 }
 
@@ -182,11 +207,7 @@ impl AppHandle {
                 Supervisor::new(launcher.clone(), state.clone(), wished.clone(), known);
             supervisors.spawn(supervisor.run());
         }
-        let app = app.into();
-        let listing = Listing {
-            registry: context.telemetry.registry.clone(),
-            source: Arc::new(Source { app, states }),
-        };
+        let listing = Listing::new(&context.telemetry.registry, app, states);
         listing.publish();
         Ok(Self {
             instances,

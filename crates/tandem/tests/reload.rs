@@ -277,6 +277,30 @@ fn serving() -> (Node, u32) {
 }
 
 #[test]
+fn what_was_shown_of_an_application_goes_with_it() {
+    let of = |instances: u16| running("one") + &format!("instances = {instances}\n");
+    let node = Node::start(&of(2));
+    let ask = |path: &str| node.admin(&format!("GET {path}")).json();
+    let instances = || ask("/api/v1/apps")[0]["instances"].as_array().map(Vec::len);
+    let controls = |of: &str| {
+        let all = ask("/api/v1/controls");
+        let all = all.as_array().expect("a list").iter();
+        let names = all.filter_map(serde_json::Value::as_str);
+        names.filter(|name| name.starts_with(of)).count()
+    };
+    assert_eq!((instances(), controls("app/1")), (Some(2), 1));
+    node.reload(&of(1));
+    wait_until("the second instance is in no list", || {
+        (instances(), controls("app/1")) == (Some(1), 0)
+    });
+    assert_eq!(controls("app/0"), 1);
+    node.reload(&answering("nobody"));
+    wait_until("the application is in no list", || {
+        (instances(), controls("app/")) == (None, 0)
+    });
+}
+
+#[test]
 fn an_old_program_goes_on_until_the_new_one_has_passed_its_check() {
     if !has("python3", &["--version"]) {
         return;

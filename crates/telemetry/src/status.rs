@@ -257,6 +257,15 @@ impl Registry {
         self.lock().sources.remove(name);
     }
 
+    /// Takes `own` away; another source that has come in its place stays.
+    pub fn withdraw_own(&self, name: &str, own: &dyn StatusSource) {
+        let mut inner = self.lock();
+        let shown = inner.sources.get(name);
+        if shown.is_some_and(|shown| std::ptr::addr_eq(Arc::as_ptr(shown), own)) {
+            inner.sources.remove(name);
+        }
+    }
+
     /// Adds or replaces a control, named `service/server` or `listener/name`.
     pub fn control(&self, name: &str, control: Arc<dyn Control>) {
         self.lock().controls.insert(name.into(), control);

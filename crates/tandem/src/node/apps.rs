@@ -55,7 +55,12 @@ impl Running {
 
     async fn stop(self) {
         self.follower.abort();
+        let listing = self.handle.listing();
         self.handle.stop().await;
+        // What has taken its place is shown; what has no place in the file any more is not.
+        if let Some(listing) = listing {
+            listing.withdraw();
+        }
     }
 }
 
