@@ -219,3 +219,12 @@ fn a_log_is_opened_anew_where_it_is_also_when_the_file_names_another_by_now() {
     });
     assert_eq!(node.said("two.log"), "", "not before the next start");
 }
+
+#[test]
+fn sessions_on_the_disk_are_for_the_nodes_user_alone_whatever_the_umask() {
+    let agent = ports::free();
+    let words = format!("admin = false\n[sessions]\nagent = \"{agent}\"");
+    let node = Started::under("0", &words, |_| {}).serves("errors");
+    let found = fs::metadata(node.at("state/local/sessions")).expect("a directory");
+    assert_eq!(found.permissions().mode() & 0o777, 0o700);
+}
