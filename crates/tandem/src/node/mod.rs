@@ -14,6 +14,7 @@ mod doors;
 mod end;
 mod keyspace;
 mod manager;
+mod names;
 mod orders;
 mod others;
 mod reload;
@@ -31,7 +32,6 @@ pub use others::Peers;
 pub use succession::Predecessor;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,13 +40,13 @@ use std::time::{Duration, Instant};
 use tandem_admin::operations::{Refusal, STOP};
 use tandem_admin::{Access, AdminHandler, Api, NodeInfo};
 use tandem_model::{LogFormat, LogLevel, LogTo, NodePlan};
-use tandem_net::ClientRule;
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{Severity, Telemetry};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::watch;
 
 use cluster_port::ClusterPort;
+use names::Names;
 
 use crate::exit::{Failure, Result};
 use crate::process::{self, PidFile};
@@ -117,7 +117,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let what = process::too_few_descriptors(descriptors, need);
         telemetry.events.warning("node", what);
     }
-    let rule = client_rule(&plan)?;
+    let rule = Names::Now.client_rule(&plan)?;
     let state = plan.state.clone();
     std::fs::create_dir_all(&state).map_err(|error| {
         Failure::usage(format!(
@@ -351,25 +351,6 @@ fn pid_file(path: &Path) -> Result<PidFile> {
             _ => format!("cannot write {}: {error}", path.display()),
         })
     })
-}
-
-/// Who is a node: the addresses of the others.
-fn client_rule(plan: &NodePlan) -> Result<ClientRule> {
-    let mut rule = ClientRule::default();
-    for (name, address) in &plan.peers {
-        rule.nodes.extend(look_up(address).map_err(|error| {
-            Failure::usage(format!(
-                "the address of node {name}, `{address}`, cannot be looked up: {error}"
-            ))
-        })?);
-    }
-    Ok(rule)
-}
-
-/// The addresses of a host.
-fn look_up(host: &str) -> std::io::Result<Vec<IpAddr>> {
-    let found = (host, 0).to_socket_addrs()?;
-    Ok(found.map(|address| address.ip().to_canonical()).collect())
 }
 
 /// The shared form of a name.

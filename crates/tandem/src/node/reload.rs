@@ -19,11 +19,12 @@ use super::apps::Apps;
 use super::cluster_port::{ClusterPort, Serving};
 use super::doors::{self, Doors};
 use super::manager::Manager;
+use super::names::Names;
 use super::others::Peers;
 use super::services::Services;
 use super::sessions::{self, Sessions};
 use super::succession::Line;
-use super::{Options, Read, client_rule, configuration, set_log};
+use super::{Options, Read, configuration, set_log};
 use crate::exit::{Failure, Result};
 use crate::process::{self, PidFile};
 
@@ -145,7 +146,9 @@ impl Running {
                 "[cluster] port is {other} in the file and {port} where the nodes run: nodes meet there, so that it is changed by stopping all of them and starting them with the new file"
             )));
         }
-        let rule = client_rule(&plan)?;
+        let names = Names::of(&plan).await;
+        let rule = names.client_rule(&plan)?;
+        let voters = sessions::voters_of(&plan, &names)?;
         let bound = self.doors.bind_new(&plan, self.workers)?;
         self.apps.prepare(&plan)?;
         let before = Some(&self.services);
@@ -153,11 +156,10 @@ impl Running {
         let doors = self.doors.before();
         let mut complete = || {
             let configs = doors::configure(&plan, &services, &rule, &doors, &self.telemetry)?;
-            let voters = sessions::voters_of(&plan)?;
             self.apps.update(&plan)?;
-            Ok((configs, voters))
+            Ok(configs)
         };
-        let (configs, voters) = complete().inspect_err(|_: &Failure| services.abandon(before))?;
+        let configs = complete().inspect_err(|_: &Failure| services.abandon(before))?;
 
         services.resolve().await;
         services.commit(&self.services, &self.apps);

@@ -24,7 +24,8 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
-use super::cluster_port::{ClusterPort, one_address};
+use super::cluster_port::ClusterPort;
+use super::names::Names;
 use super::succession::{Legacy, Line, Role};
 use crate::exit::{Failure, Result};
 
@@ -144,7 +145,7 @@ impl Sessions {
         let Some(part) = &plan.sessions else {
             return Ok(sessions);
         };
-        let voters = voters(plan, port.address())?;
+        let voters = voters(plan, port.address(), &Names::Now)?;
         if part.voter {
             let state = plan.state.join("sessions");
             make_private(&state)?;
@@ -293,11 +294,11 @@ impl Sessions {
 }
 
 /// The nodes that hold a replica by this plan; none without `[sessions]`.
-pub fn voters_of(plan: &NodePlan) -> Result<Vec<Voter>> {
-    voters(plan, None)
+pub fn voters_of(plan: &NodePlan, names: &Names) -> Result<Vec<Voter>> {
+    voters(plan, None, names)
 }
 
-fn voters(plan: &NodePlan, port: Option<SocketAddr>) -> Result<Vec<Voter>> {
+fn voters(plan: &NodePlan, port: Option<SocketAddr>, names: &Names) -> Result<Vec<Voter>> {
     if plan.peers.is_empty()
         && let Some(address) = port
     {
@@ -307,7 +308,7 @@ fn voters(plan: &NodePlan, port: Option<SocketAddr>) -> Result<Vec<Voter>> {
         }]);
     }
     let address = |address: &Address| match address {
-        Address::Tcp { host, port } => one_address(host, *port),
+        Address::Tcp { host, port } => names.one_address(host, *port),
         Address::Unix(_) => Err(Failure::usage("the cluster port is a TCP port")),
     };
     plan.voters
