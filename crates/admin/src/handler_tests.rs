@@ -1,5 +1,6 @@
 //! The pages as a client sees them.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use tandem_http::Head;
@@ -10,10 +11,14 @@ use super::*;
 use crate::operations::{Alone, Fixed};
 use crate::{NodeInfo, Row};
 
-struct Server;
+#[derive(Default)]
+struct Server {
+    drained: AtomicUsize,
+}
 
 impl Control for Server {
     fn drain(&self) -> Result<(), ControlError> {
+        self.drained.fetch_add(1, Relaxed);
         Ok(())
     }
     fn ready(&self) -> Result<(), ControlError> {
@@ -28,8 +33,12 @@ impl Control for Server {
 }
 
 fn admin(access: Access) -> (AdminHandler, Telemetry) {
+    admin_of(access, Arc::default())
+}
+
+fn admin_of(access: Access, server: Arc<Server>) -> (AdminHandler, Telemetry) {
     let telemetry = Telemetry::new("edge", 1, Log::Silent);
-    telemetry.registry.control("shop/app1", Arc::new(Server));
+    telemetry.registry.control("shop/app1", server);
     let info = NodeInfo {
         cluster: "six".into(),
         node: "edge".into(),
@@ -42,13 +51,10 @@ fn admin(access: Access) -> (AdminHandler, Telemetry) {
     (AdminHandler::node(api, access), telemetry)
 }
 
-fn ask(admin: &AdminHandler, line: &str, fields: &str) -> Reply {
-    let bytes = format!("{line} HTTP/1.1\r\n{fields}\r\n");
-    let mut head = Head::default();
-    assert_eq!(head.parse(bytes.as_bytes()), Ok(true));
-    let request = Request {
-        head: &head,
-        bytes: bytes.as_bytes(),
+fn request<'a>(head: &'a Head, bytes: &'a [u8]) -> Request<'a> {
+    Request {
+        head,
+        bytes,
         client: [127, 0, 0, 1].into(),
         peer: ([127, 0, 0, 1], 1).into(),
         from_node: false,
@@ -57,9 +63,16 @@ fn ask(admin: &AdminHandler, line: &str, fields: &str) -> Reply {
         port: 80,
         handed: false,
         certificate: None,
-    };
+    }
+}
+
+fn ask(admin: &AdminHandler, line: &str, fields: &str) -> Reply {
+    let bytes = format!("{line} HTTP/1.1\r\n{fields}\r\n");
+    let mut head = Head::default();
+    assert_eq!(head.parse(bytes.as_bytes()), Ok(true));
     let cx = Cx::new(0, tandem_http::Moment::now());
-    let Step::Plan(Plan::Unlogged(plan)) = admin.step(&request, &cx) else {
+    let Step::Plan(Plan::Unlogged(plan)) = admin.step(&request(&head, bytes.as_bytes()), &cx)
+    else {
         panic!("a plan at once")
     };
     let Plan::Bytes(reply) = *plan else {
@@ -120,6 +133,49 @@ fn a_change_is_carried_out_and_noted() {
         assert_eq!(ask(&admin, call, HERE).status, status, "{call}");
     }
     assert_eq!(telemetry.events.last_number(), 1, "refusals change nothing");
+}
+
+#[test]
+fn a_call_that_is_wrong_in_part_changes_nothing_and_one_that_fails_in_part_is_noted() {
+    let server = Arc::<Server>::default();
+    let (admin, telemetry) = admin_of(Access::Local, server.clone());
+    for wrong in ["weight=257", "state=dance", "speed=9"] {
+        let call = format!("POST /api/v1/servers/shop/app1?state=drain&{wrong}");
+        assert_eq!(ask(&admin, &call, HERE).status, 400, "{call}");
+        assert_eq!(server.drained.load(Relaxed), 0, "{call}");
+    }
+    assert_eq!(telemetry.events.last_number(), 0);
+    let call = "POST /api/v1/servers/shop/app1?state=drain&kill=true";
+    let reply = ask(&admin, call, HERE);
+    let said = String::from_utf8(reply.body.to_vec()).unwrap();
+    assert_eq!(reply.status, 409);
+    assert!(
+        said.contains("kill: this cannot be done to it; done: state drain"),
+        "{said}"
+    );
+    let events = telemetry.events.last(2);
+    assert_eq!(events.len(), 1);
+    assert_eq!(
+        events[0].what,
+        "server shop/app1: state drain, by 127.0.0.1"
+    );
+}
+
+#[test]
+fn a_node_that_is_named_twice_is_asked_once() {
+    let server = Arc::<Server>::default();
+    let (admin, telemetry) = admin_of(Access::Local, server.clone());
+    let line = "POST /api/v1/servers/shop/app1?state=drain&nodes=edge,edge,%20edge";
+    let bytes = format!("{line} HTTP/1.1\r\n{HERE}\r\n");
+    let mut head = Head::default();
+    assert_eq!(head.parse(bytes.as_bytes()), Ok(true));
+    let cx = Cx::new(0, tandem_http::Moment::now());
+    let Step::Later(answer) = admin.step(&request(&head, bytes.as_bytes()), &cx) else {
+        panic!("several nodes take a while")
+    };
+    futures_util::FutureExt::now_or_never(answer).expect("the only one is here");
+    assert_eq!(server.drained.load(Relaxed), 1);
+    assert_eq!(telemetry.events.last_number(), 1);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 /// Variables of ours that are no business of a program: the service manager's channel to Tandem, sockets passed to
-/// Tandem, and the key by which nodes prove themselves.
-pub(crate) const WITHHELD: [&str; 7] = [
+/// Tandem, the key by which nodes prove themselves, and the token of their admin pages.
+pub(crate) const WITHHELD: [&str; 8] = [
+    "TANDEM_ADMIN_TOKEN",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use rustix::process::{Pid, Signal};
+use tandem_model::Secret;
 use tandem_telemetry::Events;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
@@ -33,6 +34,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) dir: &'a Path,
     pub(crate) user: Option<&'a User>,
+    /// What is withheld from it.
+    pub(crate) secrets: &'a [Secret],
 }
 
 /// A program held by a keeper. Dropped, it is killed.
@@ -111,6 +114,17 @@ impl Held {
             .process_group(0);
         for name in WITHHELD {
             if !launch.variables.contains_key(name) {
+                command.env_remove(name);
+            }
+        }
+        // A secret is one whatever its variable is called.
+        for (name, value) in std::env::vars_os() {
+            let is_secret = launch
+                .secrets
+                .iter()
+                .any(|secret| value == *secret.reveal());
+            let is_given = |name| launch.variables.contains_key(name);
+            if is_secret && !name.to_str().is_some_and(is_given) {
                 command.env_remove(name);
             }
         }

@@ -231,6 +231,7 @@ impl Supervisor {
             variables,
             dir,
             user: self.launcher.user.as_ref(),
+            secrets: &context.secrets,
         };
         let held = Held::start(&launch, &context.telemetry.events).map_err(|error| {
             format!(

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_model::{Address, App, Program};
-use tandem_telemetry::{Control, Registry, Telemetry};
+use tandem_model::{Address, App, Program, Secret};
+use tandem_telemetry::{Registry, Telemetry};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -33,6 +33,9 @@ pub struct AppContext {
     pub sessions: Option<String>,
     /// What applications seal their sessions with, made from the cluster's key: `TANDEM_SESSION_KEY`.
     pub session_key: Option<String>,
+    /// What no program is to know: variables of this process's environment that hold one of them are withheld, but for
+    /// those that the program is given by the file.
+    pub secrets: Vec<Secret>,
     /// This binary; run as `KEEPER keeper ...`, it must call [`crate::keeper_main`].
     pub keeper: PathBuf,
     /// Where programs start that do not say where: the directory of the cluster file.
@@ -78,19 +81,44 @@ pub struct AppHandle {
 pub struct Listing {
     registry: Registry,
     source: Arc<Source>,
+    /// By their names.
+    controls: Arc<[(String, Arc<InstanceControl>)]>,
 }
 
 impl Listing {
+    fn new(registry: &Registry, app: &str, states: Vec<Arc<State>>) -> Self {
+        let controls = states.iter().map(|state| {
+            let name = format!("{app}/{}", state.index);
+            (name, Arc::new(InstanceControl(state.clone())))
+        });
+        Self {
+            registry: registry.clone(),
+            controls: controls.collect(),
+            source: Arc::new(Source {
+                app: app.into(),
+                states,
+            }),
+        }
+    }
+
     /// Shows it in the place of another program's of the same application.
     pub fn publish(&self) {
-        let app = &self.source.app;
-        for state in &self.source.states {
-            let control: Arc<dyn Control> = Arc::new(InstanceControl(state.clone()));
-            self.registry
-                .control(&format!("{app}/{}", state.index), control);
+        for (name, control) in &*self.controls {
+            self.registry.control(name, control.clone());
         }
-        self.registry
-            .publish(&format!("app {app}"), self.source.clone());
+        self.registry.publish(&self.entry(), self.source.clone());
+    }
+
+    /// Shows it no more. What another program has put in its place stays.
+    pub fn withdraw(&self) {
+        for (name, control) in &*self.controls {
+            self.registry.uncover_control(name, &**control, None);
+        }
+        self.registry.withdraw_own(&self.entry(), &*self.source);
+    }
+
+    fn entry(&self) -> String {
+        format!("app {}", self.source.app)
     }
 }
 
@@ -179,11 +207,7 @@ impl AppHandle {
                 Supervisor::new(launcher.clone(), state.clone(), wished.clone(), known);
             supervisors.spawn(supervisor.run());
         }
-        let app = app.into();
-        let listing = Listing {
-            registry: context.telemetry.registry.clone(),
-            source: Arc::new(Source { app, states }),
-        };
+        let listing = Listing::new(&context.telemetry.registry, app, states);
         listing.publish();
         Ok(Self {
             instances,

@@ -138,6 +138,7 @@ async fn nothing_is_left_when_tandem_is_killed() {
         !told.contains("secret") && !told.contains("NOTIFY_SOCKET"),
         "{told}"
     );
+    assert!(told.contains("NO_PART_OF_IT"), "{told}");
     parent.kill().unwrap();
     parent.wait().unwrap();
     until("nothing", || scene.alive().is_empty().then_some(())).await;

@@ -42,6 +42,11 @@ impl ServerControl {
         }
     }
 
+    /// What was registered under the name before.
+    pub(crate) fn beneath(&self) -> Option<Arc<dyn Control>> {
+        self.beneath.clone()
+    }
+
     /// Gives an order to the servers of the name, and to what is beneath. One that obeys is enough.
     fn give(&self, order: Order) -> Result<(), ControlError> {
         let beneath = self.beneath.as_deref().map(|beneath| match order {

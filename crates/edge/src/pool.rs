@@ -71,6 +71,8 @@ pub struct Pool {
     table: Arc<OnceLock<Arc<Table>>>,
     /// Counts updates, so that the checks know when to look for their sources anew.
     updates: AtomicU64,
+    /// What an operator may do to its servers, by their names.
+    controls: Mutex<BTreeMap<Arc<str>, Arc<ServerControl>>>,
     /// Tells the checks that servers came or went.
     pub(crate) changed: Notify,
     telemetry: Telemetry,
@@ -100,6 +102,7 @@ impl Pool {
             budget: Budget::default(),
             table,
             updates: AtomicU64::new(0),
+            controls: Mutex::default(),
             changed: Notify::new(),
             telemetry: telemetry.clone(),
             me: me.clone(),
@@ -161,9 +164,19 @@ impl Pool {
         self.renew(members, Arc::new(settings));
     }
 
-    /// Takes the pool out of the status: nothing leads to it any more. Requests that it has end as usual.
+    /// Takes the pool out of the status, and its servers from what can be ordered: nothing leads to it any more. Requests
+    /// that it has end as usual.
     pub fn retire(&self) {
         self.telemetry.registry.withdraw(&self.entry());
+        for (name, control) in std::mem::take(&mut *self.controls()) {
+            self.take_away(&name, &control);
+        }
+    }
+
+    fn take_away(&self, server: &str, control: &ServerControl) {
+        let name = format!("{}/{server}", self.service);
+        let registry = &self.telemetry.registry;
+        registry.uncover_control(&name, control, control.beneath());
     }
 
     /// Its name among the sources of status.
@@ -230,8 +243,9 @@ impl Pool {
 
     fn reconcile_to(&self, mut members: MutexGuard<'_, Members>, settings: Arc<Settings>) {
         for name in members.forget() {
-            let name = format!("{}/{name}", self.service);
-            self.telemetry.registry.withdraw_control(&name);
+            if let Some(control) = self.controls().remove(&name) {
+                self.take_away(&name, &control);
+            }
         }
         let meters = &self.telemetry.meters;
         members.reconcile(&settings.check, |server| {
@@ -449,8 +463,14 @@ impl Pool {
         let name = format!("{}/{server}", self.service);
         let registry = &self.telemetry.registry;
         let beneath = registry.find_control(&name);
-        let control = ServerControl::new(self.me.clone(), server, beneath);
-        registry.control(&name, Arc::new(control));
+        let control = ServerControl::new(self.me.clone(), server.clone(), beneath);
+        let control = Arc::new(control);
+        registry.control(&name, control.clone());
+        self.controls().insert(server, control);
+    }
+
+    fn controls(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<ServerControl>>> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {

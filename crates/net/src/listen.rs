@@ -7,12 +7,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tandem_model::Address;
 
 /// Connections the kernel holds until a worker takes them; the kernel itself caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
+
+/// Rights of a socket for one user.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// A bound place: one listening socket for each worker.
 #[derive(Debug)]
@@ -86,6 +90,19 @@ pub fn bind(address: &Address, workers: usize) -> Result<Vec<Bound>, BindError> 
     bind_as(address, workers, false)
 }
 
+/// As [`bind`], where only this user and root are let in: a Unix socket has these rights from its first moment, whatever
+/// the umask.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_private(address: &Address, workers: usize) -> Result<Vec<Bound>, BindError> {
+    let Address::Unix(path) = address else {
+        return bind(address, workers);
+    };
+    let bound = unix(Path::new(path), workers, Some(PRIVATE));
+    Ok(vec![bound.map_err(|e| BindError::new(address, e))?])
+}
+
 /// As [`bind`], beside a process that lets go of the address soon: a port may be shared with it.
 ///
 /// # Errors
@@ -145,7 +162,7 @@ pub fn take_over(sockets: Vec<OwnedFd>, workers: usize) -> io::Result<Bound> {
 fn bind_as(address: &Address, workers: usize, beside: bool) -> Result<Vec<Bound>, BindError> {
     let (host, port) = match address {
         Address::Unix(path) => {
-            let bound = unix(Path::new(path), workers);
+            let bound = unix(Path::new(path), workers, None);
             return Ok(vec![bound.map_err(|e| BindError::new(address, e))?]);
         }
         Address::Tcp { host, port } => (host.as_str(), *port),
@@ -233,11 +250,15 @@ fn new_tcp(at: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// One Unix socket shared by all workers: each holds a duplicate of it.
-fn unix(path: &Path, workers: usize) -> io::Result<Bound> {
+/// One Unix socket shared by all workers: each holds a duplicate of it. Its rights are `mode`, or what the umask leaves.
+fn unix(path: &Path, workers: usize, mode: Option<Mode>) -> io::Result<Bound> {
     let address = SockAddr::unix(path)?;
     let new = || Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
     let socket = new()?;
+    if let Some(mode) = mode {
+        // The file gets the rights that the socket has: there is no moment, and no other file, for which they are wrong.
+        rustix::fs::fchmod(&socket, mode)?;
+    }
     match socket.bind(&address) {
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && is_left_behind(path, &new()?) => {
             std::fs::remove_file(path)?;
@@ -397,6 +418,25 @@ mod tests {
             error.to_string().contains("not an address of this machine"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_private_socket_lets_nobody_else_in() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = std::env::temp_dir().join(format!("tandem-private-{}", std::process::id()));
+        let address = Address::Unix(path.to_str().unwrap().into());
+        let first = bind_private(&address, 2).unwrap();
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o600);
+        drop(first);
+        let again = bind_private(&address, 1).unwrap();
+        assert_eq!(
+            mode(),
+            0o600,
+            "in the place of one that was left behind, too"
+        );
+        drop(again);
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -68,6 +68,48 @@ fn a_broken_file_changes_nothing_and_the_log_says_why() {
 }
 
 #[test]
+fn a_reload_that_is_refused_leaves_no_service_behind_and_one_that_drops_a_service_takes_all_of_it()
+{
+    let listener = |routes: &str, more: &str| {
+        format!("[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [{routes}]\n{more}\n")
+    };
+    let backend = |name: &str, port: u16| {
+        format!("[backend.{name}]\nservers = \"127.0.0.1:{port}\"\ncheck = false\n")
+    };
+    let one = listener("{ to = \"one\" }", "") + &backend("one", 1);
+    let node = Node::start(&one);
+    let known = || {
+        let services = node.admin("GET /api/v1/services").json();
+        let services = services.as_array().expect("a list").iter();
+        let names: Vec<_> = services.map(|service| service["name"].clone()).collect();
+        (names, node.admin("GET /api/v1/controls").json())
+    };
+    let before = known();
+    assert_eq!(
+        before.1,
+        serde_json::json!(["listener/web", "one/127.0.0.1:1"])
+    );
+    let both = "{ path = \"/a\", to = \"a\" }, { path = \"/z\", to = \"www\" }, { to = \"one\" }";
+    let more = backend("a", 2) + &backend("one", 1);
+    let site = |root: &str| format!("[site.www]\nroot = \"{root}\"\n");
+    for wrong in [
+        // Found out when the service has been made, and when all of them have.
+        listener(both, "") + &more + &site("nowhere"),
+        listener(both, "log = \"{dir}/nowhere/access.log\"") + &more + &site("www"),
+    ] {
+        let said = node.reload(&wrong);
+        assert!(said.contains("not reloaded"), "{said}");
+        assert_eq!(known(), before, "{said}");
+        assert_eq!(node.metric("tandem_service_servers{service=\"a\"}"), None);
+    }
+    let good = listener(both, "") + &more + &site("www");
+    assert!(node.reload(&good).contains("reloaded: the file"));
+    assert_eq!(known().0, ["a", "one"]);
+    assert!(node.reload(&one).contains("reloaded: the file"));
+    assert_eq!(known(), before);
+}
+
+#[test]
 fn a_taken_address_changes_nothing_and_a_free_one_is_opened_and_closed_again() {
     let node = Node::start(&answering("one"));
     let second = ([127, 0, 0, 1], node.ports[1]).into();
@@ -232,6 +274,30 @@ fn serving() -> (Node, u32) {
     });
     let pid = last_pid(&node).expect("it runs");
     (node, pid)
+}
+
+#[test]
+fn what_was_shown_of_an_application_goes_with_it() {
+    let of = |instances: u16| running("one") + &format!("instances = {instances}\n");
+    let node = Node::start(&of(2));
+    let ask = |path: &str| node.admin(&format!("GET {path}")).json();
+    let instances = || ask("/api/v1/apps")[0]["instances"].as_array().map(Vec::len);
+    let controls = |of: &str| {
+        let all = ask("/api/v1/controls");
+        let all = all.as_array().expect("a list").iter();
+        let names = all.filter_map(serde_json::Value::as_str);
+        names.filter(|name| name.starts_with(of)).count()
+    };
+    assert_eq!((instances(), controls("app/1")), (Some(2), 1));
+    node.reload(&of(1));
+    wait_until("the second instance is in no list", || {
+        (instances(), controls("app/1")) == (Some(1), 0)
+    });
+    assert_eq!(controls("app/0"), 1);
+    node.reload(&answering("nobody"));
+    wait_until("the application is in no list", || {
+        (instances(), controls("app/")) == (None, 0)
+    });
 }
 
 #[test]

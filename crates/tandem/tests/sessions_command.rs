@@ -102,6 +102,17 @@ fn sessions_are_counted_found_shown_and_ended() {
         (&"cart=3".into(), &5.into())
     );
 
+    let evil = "name=\u{1b}]0;x\u{7}\u{9b}2J\nå";
+    let set = format!("set eve.1 0 60 {}\r\n{evil}\r\n", evil.len());
+    assert_eq!(cluster.agent(&set), "STORED\r\n");
+    let shown = cluster.said("edge", &["show", "eve.1"]);
+    assert!(
+        shown.contains(", escaped\n\nname=\\x1B]0;x\\x07\\xC2\\x9B2J\nå\n"),
+        "no visitor moves the operator's terminal: {shown:?}"
+    );
+    assert_eq!(cluster.json(&["show", "eve.1"])["value"], evil);
+    cluster.said("edge", &["kill", "eve.1"]);
+
     // The node of the files has no part in the sessions: another one is asked.
     let killed = cluster.said("files", &["kill", "bob.1"]);
     assert!(killed.contains("bob.1 is gone"), "{killed}");

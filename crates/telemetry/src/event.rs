@@ -155,8 +155,8 @@ impl Events {
             at,
             node: self.0.node.clone(),
             severity,
-            subject,
-            what,
+            subject: harmless(subject),
+            what: harmless(what),
         };
         if severity > Severity::Debug {
             let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +200,7 @@ impl Events {
                 "subject": subject,
                 "output": String::from_utf8_lossy(line),
             });
-            format!("{object}\n").into_bytes()
+            json_line(&object).into_bytes()
         } else {
             let mut text = format!("{at} {} {subject}: ", self.0.node).into_bytes();
             printable(&mut text, line);
@@ -237,6 +237,39 @@ impl Events {
             .cloned()
             .collect()
     }
+}
+
+/// A JSON object as a line: also the control characters that JSON lets stand in a text are written out.
+fn json_line(object: &serde_json::Value) -> String {
+    let text = object.to_string();
+    let mut line = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c.is_control() {
+            // Writing to a text does not fail.
+            let _ = fmt::Write::write_fmt(&mut line, format_args!("\\u{:04x}", u32::from(c)));
+        } else {
+            line.push(c);
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// A text that moves no terminal, whoever had a part in it: its control characters, but for line ends and tabs, are
+/// written as `\xHH`.
+pub fn harmless(text: String) -> String {
+    let is_bad = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_bad) {
+        return text;
+    }
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            out.push(b'\n');
+        }
+        printable(&mut out, line.as_bytes());
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Appends a line with its control characters as `\xHH`, but for tabs: those of ASCII, and those of Latin-1 as UTF-8 has
@@ -285,6 +318,24 @@ mod tests {
         printable(&mut text, line);
         let expected = b"\\x1B[31mred\\x00 a\\x0Db\\xC2\\x9B2J \t\xc3\xa5 \\x7F";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn no_event_moves_a_terminal_whoever_had_a_part_in_it() {
+        let events = Events::new("edge", Log::Silent);
+        events.info("audit\u{7}", "by \u{9b}2J\u{1b}[31m\u{7f}å:\n a\tb");
+        let event = &events.last(1)[0];
+        assert_eq!(event.subject, "audit\\x07");
+        assert_eq!(event.what, "by \\xC2\\x9B2J\\x1B[31m\\x7Få:\n a\tb");
+    }
+
+    #[test]
+    fn a_line_of_json_moves_no_terminal_and_says_the_same() {
+        let object = serde_json::json!({ "output": "\u{9b}2J\u{1b}\u{7f}å" });
+        let line = json_line(&object);
+        assert_eq!(line, "{\"output\":\"\\u009b2J\\u001b\\u007få\"}\n");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, object);
     }
 
     #[test]

@@ -257,14 +257,36 @@ impl Registry {
         self.lock().sources.remove(name);
     }
 
+    /// Takes `own` away; another source that has come in its place stays.
+    pub fn withdraw_own(&self, name: &str, own: &dyn StatusSource) {
+        let mut inner = self.lock();
+        let shown = inner.sources.get(name);
+        if shown.is_some_and(|shown| std::ptr::addr_eq(Arc::as_ptr(shown), own)) {
+            inner.sources.remove(name);
+        }
+    }
+
     /// Adds or replaces a control, named `service/server` or `listener/name`.
     pub fn control(&self, name: &str, control: Arc<dyn Control>) {
         self.lock().controls.insert(name.into(), control);
     }
 
-    /// Takes a control away.
-    pub fn withdraw_control(&self, name: &str) {
-        self.lock().controls.remove(name);
+    /// Takes `own` away, and shows again what it covered. What has come over it stays.
+    pub fn uncover_control(
+        &self,
+        name: &str,
+        own: &dyn Control,
+        covered: Option<Arc<dyn Control>>,
+    ) {
+        let mut inner = self.lock();
+        let shown = inner.controls.get(name);
+        if !shown.is_some_and(|shown| std::ptr::addr_eq(Arc::as_ptr(shown), own)) {
+            return;
+        }
+        match covered {
+            Some(covered) => inner.controls.insert(name.into(), covered),
+            None => inner.controls.remove(name),
+        };
     }
 
     /// The names of all controls, sorted.

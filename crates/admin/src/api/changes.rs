@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tandem_telemetry::{ControlError, Severity};
+use tandem_telemetry::{Control, ControlError, Severity};
 
 use super::{Answer, Api, Call, Endpoint, Outcome};
 use crate::operations::{Order, STOP};
@@ -93,36 +93,72 @@ fn server(api: &Api, call: &Call, taken: &[&str]) -> Outcome {
         answer.body["servers"] = registry.controls().into();
         return answer.into();
     };
-    let mut done = Vec::new();
-    for (parameter, value) in &call.parameters {
-        let result = match (parameter.as_str(), value.as_str()) {
-            ("state", "drain") => control.drain(),
-            ("state", "maintenance") => control.maintenance(),
-            ("state", "ready") => control.ready(),
-            ("kill", "true") => control.kill(),
-            ("weight", text) => match text.parse::<u16>() {
-                Ok(weight) if weight <= 256 => control.weight(weight),
-                _ => {
-                    let why = format!("`{text}` is no weight: a number from 0 to 256");
-                    return Answer::error(400, why).into();
-                }
-            },
-            _ => {
-                let why = format!("`{parameter}={value}` says nothing to a server");
-                return Answer::error(400, why).into();
-            }
-        };
-        if let Err(error) = result {
-            return refused(&name, error).into();
-        }
-        done.push(format!("{parameter} {value}"));
-    }
-    if done.is_empty() {
+    let wanted = call.parameters.iter();
+    let wanted = wanted.map(|(parameter, value)| Change::read(parameter, value));
+    let wanted: Vec<Change> = match wanted.collect() {
+        Ok(wanted) => wanted,
+        Err(why) => return Answer::error(400, why).into(),
+    };
+    if wanted.is_empty() {
         return Answer::error(400, "say what: state, weight or kill").into();
     }
+    let (mut done, mut failed) = (Vec::new(), None);
+    for (change, (parameter, value)) in wanted.into_iter().zip(&call.parameters) {
+        match change.carry_out(&*control) {
+            Ok(()) => done.push(format!("{parameter} {value}")),
+            Err(error) => {
+                failed = Some((parameter, error));
+                break;
+            }
+        }
+    }
     let what = format!("server {name}: {}", done.join(", "));
-    api.audit(call, &what);
-    Answer::done(what).into()
+    if !done.is_empty() {
+        api.audit(call, &what);
+    }
+    match failed {
+        None => Answer::done(what).into(),
+        Some((_, error)) if done.is_empty() => refused(&name, error).into(),
+        Some((parameter, error)) => {
+            let why = format!("{name}: {parameter}: {error}; done: {}", done.join(", "));
+            Answer::error(409, why).into()
+        }
+    }
+}
+
+/// What may become of a server.
+enum Change {
+    Drain,
+    Maintenance,
+    Ready,
+    Weight(u16),
+    Kill,
+}
+
+impl Change {
+    fn read(parameter: &str, value: &str) -> Result<Self, String> {
+        Ok(match (parameter, value) {
+            ("state", "drain") => Self::Drain,
+            ("state", "maintenance") => Self::Maintenance,
+            ("state", "ready") => Self::Ready,
+            ("kill", "true") => Self::Kill,
+            ("weight", text) => match text.parse() {
+                Ok(weight) if weight <= 256 => Self::Weight(weight),
+                _ => return Err(format!("`{text}` is no weight: a number from 0 to 256")),
+            },
+            _ => return Err(format!("`{parameter}={value}` says nothing to a server")),
+        })
+    }
+
+    fn carry_out(self, control: &dyn Control) -> Result<(), ControlError> {
+        match self {
+            Self::Drain => control.drain(),
+            Self::Maintenance => control.maintenance(),
+            Self::Ready => control.ready(),
+            Self::Weight(weight) => control.weight(weight),
+            Self::Kill => control.kill(),
+        }
+    }
 }
 
 fn listener(api: &Api, call: &Call, taken: &[&str]) -> Outcome {

@@ -14,10 +14,13 @@ pub(super) fn call(api: &Api, call: &Call, nodes: &str) -> Outcome {
     let asked: Vec<String> = if nodes == "all" {
         known
     } else {
-        let asked: Vec<String> = nodes
+        let mut asked: Vec<String> = nodes
             .split(',')
             .map(|name| name.trim().to_owned())
             .collect();
+        // A change that is asked for twice is not made twice.
+        asked.sort_unstable();
+        asked.dedup();
         if let Some(stranger) = asked.iter().find(|name| !known.contains(name)) {
             let mut answer = Answer::error(404, format!("there is no node `{stranger}`"));
             answer.body["nodes"] = json!(known);

@@ -68,6 +68,7 @@ impl Scene {
             host: [127, 0, 0, 1].into(),
             sessions: Some("127.0.0.1:11211".into()),
             session_key: None,
+            secrets: Vec::new(),
             keeper: TESTING.into(),
             dir: dir.clone(),
             first_port: None,
@@ -221,6 +222,9 @@ pub fn kill(pid: i32) {
 /// A program with a child of it in the same group and one that left it.
 pub const FAMILY: &str = "env >env; sleep 1000 & (setsid sleep 1000 &) ; exec $listen";
 
+/// What the parent of [`start_parent`] withholds, whatever its variable is called.
+pub const SECRET: &str = "a secret of another name";
+
 /// A Tandem of its own, with a script as its application.
 pub fn start_parent(scene: &Scene, script: &str) -> std::process::Child {
     let mut parent = Command::new(TESTING)
@@ -229,6 +233,9 @@ pub fn start_parent(scene: &Scene, script: &str) -> std::process::Child {
         .env(MARK, &scene.mark)
         .env("listen", format!("{TESTING} listen"))
         .env("TANDEM_KEY", "secret")
+        .env("TANDEM_ADMIN_TOKEN", "another secret")
+        .env("OF_ANOTHER_NAME", SECRET)
+        .env("NO_PART_OF_IT", "of another name")
         .env("NOTIFY_SOCKET", "/nowhere")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

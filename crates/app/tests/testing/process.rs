@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tandem_app::{AppContext, AppHandle, Ports, STARTUP};
-use tandem_model::{App, Check, Program, Spread};
+use tandem_model::{App, Check, Program, Secret, Spread};
 use tandem_telemetry::{Telemetry, event::Log};
 
 fn main() -> ExitCode {
@@ -67,6 +67,8 @@ fn parent(command: Vec<OsString>) -> ExitCode {
             host: [127, 0, 0, 1].into(),
             sessions: None,
             session_key: None,
+            // As `scene` sets it.
+            secrets: vec![Secret::new("a secret of another name")],
             keeper: std::env::current_exe().expect("this binary"),
             dir: ".".into(),
             first_port: None,

@@ -145,7 +145,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 read: admin,
             },
             Is("\"127.0.0.1:8404\""),
-            "Where each node serves its admin pages; `\":8404\"` is every address of its machine, `\"unix:/path\"` a socket, `false` nowhere. Where others can reach it, it needs `admin-token`.",
+            "Where each node serves its admin pages; `\":8404\"` is every address of its machine, `\"unix:/path\"` a socket for the node's user and root alone, `false` nowhere. Where others can reach it, it needs `admin-token`.",
             |d: &mut Draft, v| d.cluster.admin = v.value,
         ),
         &key(

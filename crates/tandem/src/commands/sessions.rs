@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use lexopt::Arg::{Long, Value as Word};
 use serde_json::Value;
 use tandem_admin::api::MOST_KEYS;
+use tandem_telemetry::event::harmless;
 
 use super::server::aligned;
 use crate::cli::{self, Command, Opt};
@@ -201,7 +202,10 @@ fn show(client: &Client, key: &str, as_json: bool) -> Result {
     if as_json {
         return json(&body);
     }
-    let escaped = if body["escaped"] == true {
+    let value = body["value"].as_str().unwrap_or_default();
+    // Those whose session it is had a part in it: none of them is to move the operator's terminal.
+    let shown = harmless(value.to_owned());
+    let escaped = if body["escaped"] == true || shown != value {
         ", escaped"
     } else {
         ""
@@ -212,7 +216,7 @@ fn show(client: &Client, key: &str, as_json: bool) -> Result {
         number(&body["flags"]),
         left(&body["remaining_ms"]),
         size(number(&body["size"])),
-        body["value"].as_str().unwrap_or_default()
+        shown
     ))
 }
 

@@ -117,7 +117,7 @@ pub fn serve(
             daemon::ready(log.is_some())?;
         }
         if let Some(log) = &log {
-            process::log_to(log).map_err(|error| {
+            process::log_to(log, None).map_err(|error| {
                 Failure::failed(format!("cannot write {}: {error}", log.display()))
             })?;
         }
@@ -196,16 +196,9 @@ fn prepare_logs(plan: &NodePlan) {
     let ids = tandem_app::ids_to_become(plan.user.as_deref(), plan.group.as_deref());
     let Ok(Some(ids)) = ids else { return };
     for listener in &plan.listeners {
-        let Some(log) = listener.log.as_deref() else {
-            continue;
-        };
-        let made = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log);
-        // What cannot be done is told when the log is opened.
-        if made.is_ok() {
-            let _ = std::os::unix::fs::chown(log, Some(ids.uid), Some(ids.gid));
+        if let Some(log) = listener.log.as_deref() {
+            // What cannot be done is told when the log is opened.
+            let _ = process::open_log(log, Some(&ids));
         }
     }
 }

@@ -55,7 +55,12 @@ impl Running {
 
     async fn stop(self) {
         self.follower.abort();
+        let listing = self.handle.listing();
         self.handle.stop().await;
+        // What has taken its place is shown; what has no place in the file any more is not.
+        if let Some(listing) = listing {
+            listing.withdraw();
+        }
     }
 }
 
@@ -79,6 +84,7 @@ impl Apps {
             session_key: plan.key.as_ref().map(|key| {
                 ClusterKey::new(key.reveal().as_bytes()).derive("sessions of applications")
             }),
+            secrets: plan.key.iter().chain(&plan.admin_token).cloned().collect(),
             keeper,
             dir: base.to_owned(),
             first_port: None,

@@ -1,7 +1,7 @@
 //! The cluster port of a node: where the other nodes of the file reach it.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -10,6 +10,7 @@ use tandem_net::cluster::{ClusterKey, ClusterServer, Purposes};
 use tandem_telemetry::Telemetry;
 use tokio::sync::oneshot;
 
+use super::names::Names;
 use crate::exit::{Failure, Result};
 
 /// The port, bound, and the key. Nothing is accepted before [`serve`](Self::serve).
@@ -51,7 +52,7 @@ impl ClusterPort {
             // Nobody else needs to find it.
             SocketAddr::from(([127, 0, 0, 1], 0))
         } else {
-            one_address(&plan.address, plan.cluster_port)?
+            Names::Now.one_address(&plan.address, plan.cluster_port)?
         };
         let left = left.filter(|(at, _)| alone || *at == address);
         let events = telemetry.events.clone();
@@ -111,17 +112,5 @@ impl ClusterPort {
             stop
         });
         Serving { _stop: stop }
-    }
-}
-
-/// The address of a node's port.
-pub fn one_address(host: &str, port: u16) -> Result<SocketAddr> {
-    let found = (host, port).to_socket_addrs().map(|mut found| found.next());
-    match found {
-        Ok(Some(address)) => Ok(address),
-        Ok(None) => Err(Failure::usage(format!("`{host}` has no address"))),
-        Err(error) => Err(Failure::usage(format!(
-            "`{host}` cannot be looked up: {error}"
-        ))),
     }
 }

@@ -14,6 +14,7 @@ mod doors;
 mod end;
 mod keyspace;
 mod manager;
+mod names;
 mod orders;
 mod others;
 mod reload;
@@ -31,7 +32,6 @@ pub use others::Peers;
 pub use succession::Predecessor;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,13 +40,13 @@ use std::time::{Duration, Instant};
 use tandem_admin::operations::{Refusal, STOP};
 use tandem_admin::{Access, AdminHandler, Api, NodeInfo};
 use tandem_model::{LogFormat, LogLevel, LogTo, NodePlan};
-use tandem_net::ClientRule;
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{Severity, Telemetry};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::watch;
 
 use cluster_port::ClusterPort;
+use names::Names;
 
 use crate::exit::{Failure, Result};
 use crate::process::{self, PidFile};
@@ -98,7 +98,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     let mut predecessor = options.predecessor.take();
     let started = Instant::now();
     if let LogTo::File(path) = &plan.log {
-        process::log_to(Path::new(path))
+        let ids = tandem_app::ids_to_become(plan.user.as_deref(), plan.group.as_deref())
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        process::log_to(Path::new(path), ids.as_ref())
             .map_err(|error| Failure::usage(format!("cannot write the log {path}: {error}")))?;
     }
     let descriptors = process::raise_descriptor_limit();
@@ -115,7 +117,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let what = process::too_few_descriptors(descriptors, need);
         telemetry.events.warning("node", what);
     }
-    let rule = client_rule(&plan)?;
+    let rule = Names::Now.client_rule(&plan)?;
     let state = plan.state.clone();
     std::fs::create_dir_all(&state).map_err(|error| {
         Failure::usage(format!(
@@ -137,7 +139,8 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     let port = runtime.block_on(ClusterPort::bind(&plan, left, left_key, &telemetry))?;
     // What the file no longer has is the predecessor's to close.
     drop(origin);
-    process::become_user(plan.user.as_deref(), plan.group.as_deref(), &state)?;
+    let (user, group) = (plan.user.as_deref(), plan.group.as_deref());
+    process::become_user(user, group, &state, &pid_files)?;
 
     let info = NodeInfo {
         cluster: plan.cluster.clone(),
@@ -263,7 +266,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             };
             match order {
                 end::Order::Stop(why) => break (why, usual),
-                end::Order::ReopenLogs => node.reopen_logs(),
+                end::Order::ReopenLogs => {
+                    let _ = node.reopen_logs();
+                }
                 end::Order::StopNow(why) => break (why, Duration::ZERO),
                 end::Order::Reload => {
                     let _ = node.reload(&*options.reread, &manager).await;
@@ -346,25 +351,6 @@ fn pid_file(path: &Path) -> Result<PidFile> {
             _ => format!("cannot write {}: {error}", path.display()),
         })
     })
-}
-
-/// Who is a node: the addresses of the others.
-fn client_rule(plan: &NodePlan) -> Result<ClientRule> {
-    let mut rule = ClientRule::default();
-    for (name, address) in &plan.peers {
-        rule.nodes.extend(look_up(address).map_err(|error| {
-            Failure::usage(format!(
-                "the address of node {name}, `{address}`, cannot be looked up: {error}"
-            ))
-        })?);
-    }
-    Ok(rule)
-}
-
-/// The addresses of a host.
-fn look_up(host: &str) -> std::io::Result<Vec<IpAddr>> {
-    let found = (host, 0).to_socket_addrs()?;
-    Ok(found.map(|address| address.ip().to_canonical()).collect())
 }
 
 /// The shared form of a name.

@@ -3,10 +3,12 @@
 //! A call is passed on as it was made, the answer comes back as it was given; both are JSON. The links live on the
 //! control thread, whoever asks may be on any.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 use tokio::time::sleep;
 
-use super::cluster_port::one_address;
+use super::names::one_address_apart;
 
 /// What a connection for these calls is opened for.
 const PURPOSE: &str = "admin";
@@ -64,8 +66,7 @@ impl Peers {
             key: key.clone(),
             outgoing: plan.outgoing,
             places: places.clone(),
-            links: BTreeMap::new(),
-            file: 0,
+            links: RefCell::default(),
         };
         spawn_local(dispatcher.run(queue));
         Self { places, asked }
@@ -90,17 +91,23 @@ struct Dispatcher {
     key: ClusterKey,
     outgoing: Option<IpAddr>,
     places: Arc<Mutex<Places>>,
-    links: BTreeMap<String, Link>,
+    links: RefCell<Links>,
+}
+
+#[derive(Default)]
+struct Links {
+    open: BTreeMap<String, Link>,
     /// The file that they are of.
     file: u64,
 }
 
 impl Dispatcher {
-    async fn run(mut self, mut queue: mpsc::Receiver<Asked>) {
+    async fn run(self, mut queue: mpsc::Receiver<Asked>) {
+        let this = Rc::new(self);
         while let Some(asked) = queue.recv().await {
-            let link = self.link(&asked.node);
+            let this = this.clone();
             spawn_local(async move {
-                let answer = match link {
+                let answer = match this.link(&asked.node).await {
                     Ok(link) => ask(&link, &asked.call).await,
                     Err(why) => failed(why),
                 };
@@ -109,29 +116,44 @@ impl Dispatcher {
         }
     }
 
-    fn link(&mut self, node: &str) -> Result<Link, String> {
-        let places = lock(&self.places);
-        if self.file != places.file {
-            // A name may be at another address too: all are looked up anew.
-            self.links.clear();
-            self.file = places.file;
+    async fn link(&self, node: &str) -> Result<Link, String> {
+        let (host, port, file) = {
+            let places = lock(&self.places);
+            let mut links = self.links.borrow_mut();
+            if links.file != places.file {
+                // A name may be at another address too: all are looked up anew.
+                links.open.clear();
+                links.file = places.file;
+            }
+            if let Some(link) = links.open.get(node) {
+                return Ok(link.clone());
+            }
+            let host = places.hosts.iter().find(|(name, _)| name == node);
+            let (_, host) = host.ok_or_else(|| format!("there is no node `{node}`"))?;
+            (host.clone(), places.port, places.file)
+        };
+        let address = one_address_apart(&host, port).await;
+        let address = address.map_err(|failure| failure.to_string())?;
+        let new = || {
+            Link::new(LinkOptions {
+                node: self.node.clone(),
+                peer: node.to_owned(),
+                address,
+                purpose: PURPOSE,
+                key: self.key.clone(),
+                outgoing: self.outgoing,
+            })
+        };
+        let mut links = self.links.borrow_mut();
+        if links.file != file {
+            // The file was changed meanwhile: this call ends where it began to go.
+            return Ok(new());
         }
-        if let Some(link) = self.links.get(node) {
-            return Ok(link.clone());
-        }
-        let host = places.hosts.iter().find(|(name, _)| name == node);
-        let (_, host) = host.ok_or_else(|| format!("there is no node `{node}`"))?;
-        let address = one_address(host, places.port).map_err(|failure| failure.to_string())?;
-        let link = Link::new(LinkOptions {
-            node: self.node.clone(),
-            peer: node.to_owned(),
-            address,
-            purpose: PURPOSE,
-            key: self.key.clone(),
-            outgoing: self.outgoing,
-        });
-        self.links.insert(node.to_owned(), link.clone());
-        Ok(link)
+        Ok(links
+            .open
+            .entry(node.to_owned())
+            .or_insert_with(new)
+            .clone())
     }
 }
 

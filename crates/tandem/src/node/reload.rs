@@ -19,11 +19,12 @@ use super::apps::Apps;
 use super::cluster_port::{ClusterPort, Serving};
 use super::doors::{self, Doors};
 use super::manager::Manager;
+use super::names::Names;
 use super::others::Peers;
 use super::services::Services;
 use super::sessions::{self, Sessions};
 use super::succession::Line;
-use super::{Options, Read, client_rule, configuration, set_log};
+use super::{Options, Read, configuration, set_log};
 use crate::exit::{Failure, Result};
 use crate::process::{self, PidFile};
 
@@ -79,7 +80,7 @@ impl Running {
                 Ok(json!({ "done": "reloaded: the file is in effect", "next_start": waits }))
             }
             Order::ReopenLogs => {
-                self.reopen_logs();
+                self.reopen_logs()?;
                 Ok(json!({ "done": "the logs are opened anew" }))
             }
             Order::Upgrade { .. } | Order::Stop { .. } => Err("it was not understood".into()),
@@ -93,19 +94,20 @@ impl Running {
         }
     }
 
-    /// Opens the node's log and the access logs anew, as after a rotation.
-    pub fn reopen_logs(&self) {
+    /// Opens the node's log and the access logs anew, as after a rotation. The log is where it was when the node started,
+    /// whatever the file says by now. An error says, as an event does, that it is not.
+    pub fn reopen_logs(&self) -> std::result::Result<(), String> {
         let events = &self.telemetry.events;
-        if let LogTo::File(path) = &self.plan.log
-            && let Err(error) = process::log_to(Path::new(path))
-        {
-            events.error(
-                "node",
-                format!("the log {path} cannot be opened anew: {error}"),
-            );
-        }
         self.doors.reopen_logs();
+        if let LogTo::File(path) = &self.started.log
+            && let Err(error) = process::log_to(Path::new(path), None)
+        {
+            let what = format!("the log {path} cannot be opened anew: {error}");
+            events.error("node", what.clone());
+            return Err(what);
+        }
         events.info("node", "the logs are opened anew");
+        Ok(())
     }
 
     /// Reads the file again and does what is different now. A file that is wrong, or that cannot be done, changes
@@ -144,21 +146,21 @@ impl Running {
                 "[cluster] port is {other} in the file and {port} where the nodes run: nodes meet there, so that it is changed by stopping all of them and starting them with the new file"
             )));
         }
-        let rule = client_rule(&plan)?;
+        let names = Names::of(&plan).await;
+        let rule = names.client_rule(&plan)?;
+        let voters = sessions::voters_of(&plan, &names)?;
         let bound = self.doors.bind_new(&plan, self.workers)?;
         self.apps.prepare(&plan)?;
         let before = Some(&self.services);
         let services = Services::build(&plan, &self.apps, self.workers, &self.telemetry, before)?;
-        let configs = doors::configure(
-            &plan,
-            &services,
-            &rule,
-            &self.doors.before(),
-            &self.telemetry,
-        )?;
-        let voters = sessions::voters_of(&plan)?;
+        let doors = self.doors.before();
+        let mut complete = || {
+            let configs = doors::configure(&plan, &services, &rule, &doors, &self.telemetry)?;
+            self.apps.update(&plan)?;
+            Ok(configs)
+        };
+        let configs = complete().inspect_err(|_: &Failure| services.abandon(before))?;
 
-        self.apps.update(&plan)?;
         services.resolve().await;
         services.commit(&self.services, &self.apps);
         self.doors.exchange(bound, configs);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tandem_edge::{Pool, PoolHandler, ProbeHandler, run_checks};
+use tandem_edge::{Instances, Pool, PoolHandler, ProbeHandler, run_checks};
 use tandem_http::{ClientTls, Cx, Handler, Plan, Reply, Request, Step};
 use tandem_model::{NodePlan, Overrides, PoolPlan, Site, Target};
 use tandem_site::SiteHandler;
@@ -29,6 +29,61 @@ enum Service {
     },
 }
 
+impl Service {
+    /// What a target is answered by, or what is known of it already.
+    fn new(
+        target: &Target,
+        known: Option<&Self>,
+        instances: &Instances,
+        workers: usize,
+        telemetry: &Telemetry,
+    ) -> Result<Self> {
+        Ok(match (target, known) {
+            (
+                Target::Site(site),
+                Some(Self::Site {
+                    site: same,
+                    handler,
+                }),
+            ) if site == same => Self::Site {
+                site: site.clone(),
+                handler: handler.clone(),
+            },
+            (Target::Site(site), _) => {
+                let handler = SiteHandler::new(site, workers, telemetry.clone())
+                    .map_err(|error| Failure::usage(error.to_string()))?;
+                Self::Site {
+                    site: site.clone(),
+                    handler: Arc::new(handler),
+                }
+            }
+            (
+                Target::Pool(plan),
+                Some(Self::Pool {
+                    pool, tls, handler, ..
+                }),
+            ) => Self::Pool {
+                plan: plan.clone(),
+                pool: pool.clone(),
+                tls: client_tls(plan, tls.as_ref())?,
+                handler: handler.clone(),
+            },
+            (Target::Pool(plan), _) => {
+                let tls = client_tls(plan, None)?;
+                let pool = Pool::new(plan, instances, telemetry);
+                pool.secure(tls.clone());
+                let handler = Arc::new(PoolHandler::new(pool.clone()));
+                Self::Pool {
+                    plan: plan.clone(),
+                    pool,
+                    tls,
+                    handler,
+                }
+            }
+        })
+    }
+}
+
 /// A service has two sides on a node: as its listeners meet it, and as its own door does.
 fn key(target: &Target) -> String {
     let side = matches!(target, Target::Pool(pool) if pool.gateway);
@@ -46,56 +101,30 @@ impl Services {
         before: Option<&Self>,
     ) -> Result<Self> {
         let instances = apps.instances();
-        let mut services = BTreeMap::new();
+        let mut made = Self(BTreeMap::new());
         for target in &plan.targets {
             let key = key(target);
             let known = before.and_then(|before| before.0.get(&key));
-            let service = match (target, known) {
-                (
-                    Target::Site(site),
-                    Some(Service::Site {
-                        site: same,
-                        handler,
-                    }),
-                ) if site == same => Service::Site {
-                    site: site.clone(),
-                    handler: handler.clone(),
-                },
-                (Target::Site(site), _) => {
-                    let handler = SiteHandler::new(site, workers, telemetry.clone())
-                        .map_err(|error| Failure::usage(error.to_string()))?;
-                    Service::Site {
-                        site: site.clone(),
-                        handler: Arc::new(handler),
-                    }
-                }
-                (
-                    Target::Pool(plan),
-                    Some(Service::Pool {
-                        pool, tls, handler, ..
-                    }),
-                ) => Service::Pool {
-                    plan: plan.clone(),
-                    pool: pool.clone(),
-                    tls: client_tls(plan, tls.as_ref())?,
-                    handler: handler.clone(),
-                },
-                (Target::Pool(plan), _) => {
-                    let tls = client_tls(plan, None)?;
-                    let pool = Pool::new(plan, &instances, telemetry);
-                    pool.secure(tls.clone());
-                    let handler = Arc::new(PoolHandler::new(pool.clone()));
-                    Service::Pool {
-                        plan: plan.clone(),
-                        pool,
-                        tls,
-                        handler,
-                    }
+            match Service::new(target, known, &instances, workers, telemetry) {
+                Ok(service) => made.0.insert(key, service),
+                Err(failure) => {
+                    made.abandon(before);
+                    return Err(failure);
                 }
             };
-            services.insert(key, service);
         }
-        Ok(Self(services))
+        Ok(made)
+    }
+
+    /// Nothing comes of them: those that were not there `before` are in no status any more.
+    pub fn abandon(&self, before: Option<&Self>) {
+        for (key, service) in &self.0 {
+            if let Service::Pool { pool, .. } = service
+                && !before.is_some_and(|before| before.0.contains_key(key))
+            {
+                pool.retire();
+            }
+        }
     }
 
     /// Brings the pools up to date that were there `before` with another plan, and takes those out that are gone.

@@ -1,8 +1,11 @@
 //! A node's part in the session tier: a replica behind the cluster port, an agent for its applications.
 
 use std::cell::RefCell;
+use std::fs::DirBuilder;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -21,7 +24,8 @@ use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
-use super::cluster_port::{ClusterPort, one_address};
+use super::cluster_port::ClusterPort;
+use super::names::Names;
 use super::succession::{Legacy, Line, Role};
 use crate::exit::{Failure, Result};
 
@@ -78,6 +82,16 @@ pub fn bind_agent(plan: &NodePlan, legacy: &mut Legacy) -> Result<Option<TcpList
     Ok(Some(listener))
 }
 
+/// Makes the directory of the sessions, which are secrets of those who are logged in. One that is there keeps the rights
+/// that somebody gave it.
+fn make_private(directory: &Path) -> Result<()> {
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory);
+    made.map_err(|error| Failure::usage(format!("cannot make {}: {error}", directory.display())))
+}
+
 /// The session tier's parts that run here.
 pub struct Sessions {
     replica: Option<SessionNode>,
@@ -131,12 +145,14 @@ impl Sessions {
         let Some(part) = &plan.sessions else {
             return Ok(sessions);
         };
-        let voters = voters(plan, port.address())?;
+        let voters = voters(plan, port.address(), &Names::Now)?;
         if part.voter {
+            let state = plan.state.join("sessions");
+            make_private(&state)?;
             sessions.options = Some(NodeOptions {
                 node: plan.node.clone(),
                 voters: voters.clone(),
-                state: plan.state.join("sessions"),
+                state,
                 memory: part.memory.0,
                 durable: part.durable,
                 guard: part
@@ -278,11 +294,11 @@ impl Sessions {
 }
 
 /// The nodes that hold a replica by this plan; none without `[sessions]`.
-pub fn voters_of(plan: &NodePlan) -> Result<Vec<Voter>> {
-    voters(plan, None)
+pub fn voters_of(plan: &NodePlan, names: &Names) -> Result<Vec<Voter>> {
+    voters(plan, None, names)
 }
 
-fn voters(plan: &NodePlan, port: Option<SocketAddr>) -> Result<Vec<Voter>> {
+fn voters(plan: &NodePlan, port: Option<SocketAddr>, names: &Names) -> Result<Vec<Voter>> {
     if plan.peers.is_empty()
         && let Some(address) = port
     {
@@ -292,7 +308,7 @@ fn voters(plan: &NodePlan, port: Option<SocketAddr>) -> Result<Vec<Voter>> {
         }]);
     }
     let address = |address: &Address| match address {
-        Address::Tcp { host, port } => one_address(host, *port),
+        Address::Tcp { host, port } => names.one_address(host, *port),
         Address::Unix(_) => Err(Failure::usage("the cluster port is a TCP port")),
     };
     plan.voters

@@ -16,11 +16,15 @@ pub use name::is_stopping;
 pub use pid_file::{Holder, PidFile, holder};
 pub use usage::{Usage, WORKER};
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown, lchown};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
+use tandem_app::Ids;
 use tandem_model::Cluster;
 
 use crate::exit::{Failure, Result};
@@ -30,29 +34,67 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// From now on standard error is this file.
-pub fn log_to(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
-    rustix::stdio::dup2_stderr(&file)?;
+/// From now on standard error is this file. `user` is who this process is about to become.
+pub fn log_to(path: &Path, user: Option<&Ids>) -> io::Result<()> {
+    rustix::stdio::dup2_stderr(open_log(path, user)?)?;
     Ok(())
 }
 
-/// Becomes the user and group that the file names, and gives them the state directory. To be called before there are
-/// other threads: the kernel changes one thread only, those made later inherit it.
-pub fn become_user(user: Option<&str>, group: Option<&str>, state: &Path) -> Result<()> {
+/// Opens a log, or makes it. It is given to the `user` that this process is about to become, and that opens it again after
+/// a rotation; its group stays, whose members may read it. Until then this process may do more than that user: a link
+/// that the user left there is not followed.
+pub fn open_log(path: &Path, user: Option<&Ids>) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    let Some(user) = user else {
+        return options.open(path);
+    };
+    let no_link = OFlags::NOFOLLOW.bits().cast_signed();
+    match options.clone().custom_flags(no_link).open(path) {
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            // Root's own, /dev/stderr for one, may be followed.
+            if std::fs::symlink_metadata(path)?.uid() == 0 {
+                return options.open(path);
+            }
+            Err(io::Error::other(
+                "it is a symbolic link that is not root's: name the file itself",
+            ))
+        }
+        opened => {
+            let file = opened?;
+            if file.metadata()?.is_file() {
+                fchown(&file, Some(user.uid), None)?;
+            }
+            Ok(file)
+        }
+    }
+}
+
+/// Becomes the user and group that the file names, and gives them the state directory and the pid file in it. To be called
+/// before there are other threads: the kernel changes one thread only, those made later inherit it.
+pub fn become_user(
+    user: Option<&str>,
+    group: Option<&str>,
+    state: &Path,
+    pid_files: &[PidFile],
+) -> Result<()> {
     let refused = |error: rustix::io::Errno| {
         Failure::failed(format!("cannot become {user:?} {group:?}: {error}"))
     };
     let ids = tandem_app::ids_to_become(user, group)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let Some(ids) = ids else { return Ok(()) };
-    for path in [state.to_owned(), state.join("tandem.pid")] {
-        std::os::unix::fs::chown(&path, Some(ids.uid), Some(ids.gid)).map_err(|error| {
-            Failure::usage(format!(
-                "cannot give {} to {user:?}: {error}",
-                path.display()
-            ))
-        })?;
+    let cannot = |path: &Path, error: io::Error| {
+        let path = path.display();
+        Failure::usage(format!("cannot give {path} to {user:?}: {error}"))
+    };
+    std::os::unix::fs::chown(state, Some(ids.uid), Some(ids.gid))
+        .map_err(|error| cannot(state, error))?;
+    for file in pid_files {
+        if file.path().starts_with(state) {
+            file.give(ids.uid, ids.gid)
+                .map_err(|error| cannot(file.path(), error))?;
+        }
     }
     become_ids(ids.uid, ids.gid, &ids.groups).map_err(refused)
 }
@@ -79,12 +121,12 @@ fn as_user<T: Send>(user: Option<&str>, group: Option<&str>, work: impl FnOnce()
     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Gives a file to the user and group that the file names, if it names any.
+/// Gives a socket to the user and group that the file names, if it names any; no link is followed.
 pub fn give(path: &Path, user: Option<&str>, group: Option<&str>) -> io::Result<()> {
     let ids = tandem_app::ids_to_become(user, group)
         .map_err(|error| io::Error::other(error.to_string()))?;
     match ids {
-        Some(ids) => std::os::unix::fs::chown(path, Some(ids.uid), Some(ids.gid)),
+        Some(ids) => lchown(path, Some(ids.uid), Some(ids.gid)),
         None => Ok(()),
     }
 }

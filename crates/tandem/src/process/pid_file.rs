@@ -6,11 +6,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use super::is_dying;
@@ -95,6 +95,11 @@ impl PidFile {
         self.file.set_len(text.len() as u64)
     }
 
+    /// Gives it to a user: the file that is open here, whatever has its name by now.
+    pub fn give(&self, uid: u32, gid: u32) -> io::Result<()> {
+        std::os::unix::fs::fchown(&self.file, Some(uid), Some(gid))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -106,13 +111,23 @@ impl PidFile {
     }
 }
 
+/// A node that starts as root writes where the user may that it becomes: a link that this user left there would lead it
+/// anywhere.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+    let opened = OpenOptions::new()
         .create(true)
         .read(true)
         .write(true)
         .truncate(false)
-        .open(path)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path);
+    opened.map_err(|error| {
+        if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+            io::Error::other("it is a symbolic link, which a pid file must not be: remove it")
+        } else {
+            error
+        }
+    })
 }
 
 impl Drop for PidFile {
@@ -203,6 +218,20 @@ mod tests {
         assert_eq!(holder(&path).unwrap(), Holder::Runs(std::process::id()));
         drop(second);
         assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+    }
+
+    #[test]
+    fn a_link_leads_nowhere() {
+        let (path, other) = (place("link"), place("linked"));
+        fs::write(&other, "of somebody else").unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        for refused in [PidFile::lock(&path), PidFile::create(&path)] {
+            let error = refused.err().unwrap().to_string();
+            assert!(error.contains("symbolic link"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&other).unwrap(), "of somebody else");
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(&other).unwrap();
     }
 
     #[test]

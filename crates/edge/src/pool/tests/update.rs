@@ -141,11 +141,25 @@ fn a_pool_is_of_its_service_and_side() {
 }
 
 #[test]
-fn a_retired_pool_is_in_no_status() {
-    let pool = pool(&[member("a", 1)]);
-    let registry = &pool.telemetry.registry;
-    assert_eq!(registry.status().services.len(), 1);
-    pool.retire();
+fn a_retired_pool_is_in_no_status_and_leaves_what_it_covered() {
+    let telemetry = telemetry();
+    let registry = &telemetry.registry;
+    let two = plan(&[member("a", 1), member("b", 2)]);
+    let one = plan(&[member("a", 1)]);
+    let first = Pool::new(&two, &Instances::new(), &telemetry);
+    let second = Pool::new(&one, &Instances::new(), &telemetry);
+    let usable = |server: &str| registry.find_control(server).map(|found| found.drain());
+    second.retire();
+    assert_eq!(registry.controls(), ["shop/a", "shop/b"]);
+    assert_eq!(usable("shop/a"), Some(Ok(())), "it is the first pool's");
+    assert!(second.is_usable());
+    let third = Pool::new(&one, &Instances::new(), &telemetry);
+    first.retire();
+    assert_eq!(registry.controls(), ["shop/a"], "what came over it stays");
+    assert_eq!(usable("shop/a"), Some(Ok(())));
+    assert!(!third.is_usable());
+    assert_eq!(usable("shop/b"), None);
+    third.retire();
     assert_eq!(registry.status().services.len(), 0);
 }
 

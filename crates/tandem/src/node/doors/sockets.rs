@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use tandem_model::{Address, NodePlan};
 use tandem_net::listen::{self, Bound};
@@ -35,10 +36,20 @@ pub struct Origin {
     pub legacy: Legacy,
 }
 
+/// Who may connect to a Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Whom the umask lets.
+    Usual,
+    /// The node's user, and root.
+    Private,
+}
+
 impl Origin {
     fn bind(
         &mut self,
         role: Role,
+        access: Access,
         address: &Address,
         workers: usize,
     ) -> std::result::Result<Vec<Bound>, String> {
@@ -54,6 +65,11 @@ impl Origin {
             return adopted.map(|bound| vec![bound]).map_err(|error| {
                 format!("cannot listen on the socket that was handed over for {address}: {error}")
             });
+        }
+        // The admin pages let in whoever reaches them by a socket.
+        if access == Access::Private && matches!(address, Address::Unix(_)) {
+            let bound = listen::bind_private(address, workers);
+            return bound.map_err(|error| error.to_string());
         }
         let is_left = |port| self.leaving.contains(&port);
         let bound = if self.beside || address.port().is_some_and(is_left) {
@@ -77,7 +93,7 @@ pub fn bind(
     let own = bind_own(plan, origin, telemetry);
     let mut admin = None;
     if let Some(address) = &plan.admin {
-        match origin.bind(Role::Door, address, workers) {
+        match bind_private(Role::Door, address, workers, plan, origin) {
             Ok(bound) => admin = Some((address.clone(), bound)),
             Err(error) => wrong.push(format!("admin pages: {error}")),
         }
@@ -98,15 +114,10 @@ fn bind_own(
     origin: &mut Origin,
     telemetry: &Telemetry,
 ) -> Option<(Address, Vec<Bound>)> {
-    use std::os::unix::fs::PermissionsExt as _;
     let path = plan.state.join(OWN_SOCKET);
     let address = Address::Unix(path.to_string_lossy().into_owned());
-    let bound = origin.bind(Role::Own, &address, 1).and_then(|bound| {
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-            .and_then(|()| process::give(&path, plan.user.as_deref(), plan.group.as_deref()))
-            .map_err(|error| error.to_string())?;
-        Ok(Some((address, bound)))
-    });
+    let bound = bind_private(Role::Own, &address, 1, plan, origin);
+    let bound = bound.map(|bound| Some((address, bound)));
     bound.unwrap_or_else(|why| {
         let what = format!(
             "commands cannot reach this node by {}: {why}",
@@ -115,6 +126,22 @@ fn bind_own(
         telemetry.events.warning("node", what);
         None
     })
+}
+
+/// Binds an address of the admin pages: a Unix socket is of the node's user.
+fn bind_private(
+    role: Role,
+    address: &Address,
+    workers: usize,
+    plan: &NodePlan,
+    origin: &mut Origin,
+) -> std::result::Result<Vec<Bound>, String> {
+    let bound = origin.bind(role, Access::Private, address, workers)?;
+    if let Address::Unix(path) = address {
+        let (user, group) = (plan.user.as_deref(), plan.group.as_deref());
+        process::give(Path::new(path), user, group).map_err(|error| error.to_string())?;
+    }
+    Ok(bound)
 }
 
 /// Binds the addresses of listeners that are `wanted`.
@@ -128,7 +155,7 @@ pub(super) fn bind_all(
     let mut listeners = BTreeMap::new();
     for listener in &plan.listeners {
         for address in listener.bind.iter().filter(|address| wanted(address)) {
-            match origin.bind(Role::Door, address, workers) {
+            match origin.bind(Role::Door, Access::Usual, address, workers) {
                 Ok(bound) => {
                     listeners.insert(address.clone(), bound);
                 }

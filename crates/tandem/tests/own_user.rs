@@ -1,0 +1,230 @@
+//! A node that starts as root and becomes another user: what it opens before, and what that user can make of it.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::path::PathBuf;
+use std::process::{Child, Output, Stdio};
+
+use rustix::process::Signal;
+
+use common::{Dir, ports, send, stderr, stdout, tandem, wait_until};
+
+/// Of no other: the user and the group that these tests become, by their numbers.
+const NOBODY: (&str, u32) = ("nobody", 65_534);
+
+/// A process of a file.
+struct Started {
+    dir: Dir,
+    child: Child,
+}
+
+impl Started {
+    /// Starts it with these words about the cluster, in a directory that `prepare` made ready.
+    fn with(words: &str, prepare: impl FnOnce(&Dir)) -> Self {
+        Self::under("022", words, prepare)
+    }
+
+    /// As [`with`](Self::with), under another umask.
+    fn under(umask: &str, words: &str, prepare: impl FnOnce(&Dir)) -> Self {
+        let dir = Dir::new();
+        prepare(&dir);
+        let text = format!(
+            "[cluster]\nstate = \"state\"\nworkers = 1\n{}\n[listener.web]\nbind = \"{}\"\nroute = {{ respond = 200 }}\n",
+            words.replace("{dir}", &dir.path().to_string_lossy()),
+            ports::free()
+        );
+        let file = dir.file("cluster.toml", &text);
+        let errors = fs::File::create(dir.path().join("errors")).expect("a file");
+        let child = std::process::Command::new("sh")
+            .args(["-c", &format!("umask {umask}; exec \"$0\" run \"$1\"")])
+            .args([env!("CARGO_BIN_EXE_tandem"), &file])
+            .stdin(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .expect("a shell");
+        Self { dir, child }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn said(&self, name: &str) -> String {
+        fs::read_to_string(self.at(name)).unwrap_or_default()
+    }
+
+    /// Waits until it serves, by what it says in this file.
+    fn serves(self, log: &str) -> Self {
+        wait_until("the node serves", || self.said(log).contains("serves as"));
+        self
+    }
+
+    /// Asks it something by its own socket.
+    fn asked(&self, words: &[&str]) -> Output {
+        let socket = format!("unix:{}", self.at("state/local/admin.sock").display());
+        let mut command = tandem();
+        command.args(words).args(["--admin", &socket]);
+        command.output().expect("the binary runs")
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // By its pid file, as another process may have its place.
+        if let Ok(pid) = self.said("state/local/tandem.pid").trim().parse() {
+            send(pid, Signal::TERM);
+            wait_until("it ends", || {
+                !common::runs(pid) || common::state(pid) == Some('Z')
+            });
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn is_root() -> bool {
+    let is_root = rustix::process::getuid().is_root();
+    if !is_root {
+        println!("skipped: only root becomes another user");
+    }
+    is_root
+}
+
+/// A directory of the user's own.
+fn of_nobody(dir: &Dir, name: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::create_dir_all(&path).expect("a directory");
+    chown(&path, Some(NOBODY.1), Some(NOBODY.1)).expect("root gives it away");
+    path
+}
+
+#[test]
+fn root_follows_no_link_that_the_user_left_in_the_state_directory() {
+    if !is_root() {
+        return;
+    }
+    let words = format!("admin = false\nuser = \"{}\"", NOBODY.0);
+    let mut node = Started::with(&words, |dir| {
+        let victim = dir.file("victim", "of root");
+        let state = of_nobody(dir, "state/local");
+        symlink(victim, state.join("tandem.pid")).expect("a link");
+    });
+    wait_until("it ends", || !matches!(node.child.try_wait(), Ok(None)));
+    assert!(
+        node.said("errors").contains("symbolic link"),
+        "{}",
+        node.said("errors")
+    );
+    let victim = fs::metadata(node.at("victim")).expect("it is there");
+    assert_eq!((node.said("victim").as_str(), victim.uid()), ("of root", 0));
+}
+
+#[test]
+fn root_follows_no_link_that_the_user_left_in_the_place_of_the_log() {
+    if !is_root() {
+        return;
+    }
+    let words = format!(
+        "admin = false\nuser = \"{}\"\nlog = \"{{dir}}/log/node.log\"",
+        NOBODY.0
+    );
+    let mut node = Started::with(&words, |dir| {
+        let victim = dir.file("victim", "of root");
+        let link = of_nobody(dir, "log").join("node.log");
+        symlink(victim, &link).expect("a link");
+        std::os::unix::fs::lchown(&link, Some(NOBODY.1), None).expect("root gives it away");
+    });
+    wait_until("it ends", || !matches!(node.child.try_wait(), Ok(None)));
+    assert!(
+        node.said("errors").contains("symbolic link"),
+        "{}",
+        node.said("errors")
+    );
+    assert_eq!(node.said("victim"), "of root");
+}
+
+#[test]
+fn a_log_that_root_opened_is_opened_anew_by_the_user_and_by_the_process_that_follows() {
+    if !is_root() {
+        return;
+    }
+    let words = format!(
+        "admin = false\nuser = \"{}\"\nlog = \"{{dir}}/log/node.log\"",
+        NOBODY.0
+    );
+    let node = Started::with(&words, |dir| {
+        of_nobody(dir, "log");
+    });
+    let node = node.serves("log/node.log");
+    fs::rename(node.at("log/node.log"), node.at("log/node.log.1")).expect("it is rotated");
+    send(node.child.id(), Signal::USR1);
+    wait_until("it is opened anew", || {
+        node.said("log/node.log").contains("opened anew")
+    });
+    // Also one that root made, and that is still there.
+    let upgraded = node.asked(&["upgrade"]);
+    let said = stdout(&upgraded) + &stderr(&upgraded);
+    assert!(upgraded.status.success(), "{said}");
+
+    let first = Started::with(&words, |dir| {
+        of_nobody(dir, "log");
+    });
+    let first = first.serves("log/node.log");
+    let upgraded = first.asked(&["upgrade"]);
+    let said = stdout(&upgraded) + &stderr(&upgraded);
+    assert!(upgraded.status.success(), "{said}");
+}
+
+#[test]
+fn the_sockets_of_the_admin_pages_let_in_the_nodes_user_alone_whatever_the_umask() {
+    let user = if is_root() {
+        format!("user = \"{}\"\n", NOBODY.0)
+    } else {
+        String::new()
+    };
+    let words = format!("admin = \"unix:{{dir}}/pages.sock\"\n{user}");
+    let node = Started::under("0", &words, |_| {}).serves("errors");
+    let own = rustix::process::getuid().as_raw();
+    let owner = if own == 0 { NOBODY.1 } else { own };
+    for name in ["pages.sock", "state/local/admin.sock"] {
+        let found = fs::metadata(node.at(name)).expect("a socket");
+        assert_eq!(
+            (found.permissions().mode() & 0o777, found.uid()),
+            (0o600, owner),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_log_is_opened_anew_where_it_is_also_when_the_file_names_another_by_now() {
+    let words = "admin = false\nlog = \"{dir}/one.log\"";
+    let node = Started::with(words, |_| {}).serves("one.log");
+    let text = node.said("cluster.toml").replace("one.log", "two.log");
+    node.dir.file("cluster.toml", &text);
+    send(node.child.id(), Signal::HUP);
+    wait_until("it is reloaded", || {
+        node.said("one.log").contains("reloaded: ")
+    });
+    assert!(
+        node.said("one.log")
+            .contains("log was changed: it takes effect at the next start")
+    );
+    fs::rename(node.at("one.log"), node.at("one.log.1")).expect("it is rotated");
+    send(node.child.id(), Signal::USR1);
+    wait_until("it is opened anew", || {
+        node.said("one.log").contains("opened anew") || node.said("two.log").contains("opened anew")
+    });
+    assert_eq!(node.said("two.log"), "", "not before the next start");
+}
+
+#[test]
+fn sessions_on_the_disk_are_for_the_nodes_user_alone_whatever_the_umask() {
+    let agent = ports::free();
+    let words = format!("admin = false\n[sessions]\nagent = \"{agent}\"");
+    let node = Started::under("0", &words, |_| {}).serves("errors");
+    let found = fs::metadata(node.at("state/local/sessions")).expect("a directory");
+    assert_eq!(found.permissions().mode() & 0o777, 0o700);
+}
