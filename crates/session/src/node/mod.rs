@@ -13,6 +13,7 @@ mod hand_over;
 mod leaderless;
 mod life;
 mod members;
+mod naming;
 mod network;
 mod observe;
 mod pending;
@@ -184,10 +185,11 @@ fn register(purposes: &Purposes, core: Core) {
     let (connections, mut accepted) = mpsc::channel::<(bool, Accepted)>(8 * 1024);
     let from_replicas = connections.clone();
     // A full queue closes the connection; its other side tries again.
-    purposes.register(wire::RAFT, move |connection| {
+    let cluster = core.cluster().clone();
+    purposes.register_in(&cluster, wire::RAFT, move |connection| {
         let _ = from_replicas.try_send((true, connection));
     });
-    purposes.register(wire::AGENT, move |connection| {
+    purposes.register_in(&cluster, wire::AGENT, move |connection| {
         let _ = connections.try_send((false, connection));
     });
     spawn(async move {
@@ -196,8 +198,8 @@ fn register(purposes: &Purposes, core: Core) {
             spawn(async move {
                 // How a connection ends is its other side's business; it makes another.
                 if from_replica {
-                    let peer = connection.peer.clone();
-                    let answer = |body| Answer::Later(core.replicas.clone().answer(body));
+                    let (peer, cluster) = (connection.peer.clone(), connection.cluster);
+                    let answer = |body| Answer::Later(core.replicas.clone().answer(body, cluster));
                     let _ = serve(connection, answer).await;
                     core.connection_ended(&peer);
                 } else {

@@ -12,6 +12,7 @@ use tandem_telemetry::Events;
 use super::Raft;
 use super::acknowledged::is_lost;
 use super::view::ClusterView;
+use crate::home::Belonging;
 use crate::log::LogStore;
 use crate::peers::GROUP;
 use crate::rt::{Instant, random};
@@ -27,6 +28,7 @@ pub struct Replicas {
     pub events: Events,
     pub view: ClusterView,
     pub directory: PathBuf,
+    pub belonging: Arc<Belonging>,
     /// Before this it votes for nobody: before it was started anew it may have promised a leader not to, for as long
     /// as its lease, and that promise is not on disk.
     pub votes_from: Instant,
@@ -41,23 +43,28 @@ pub struct Incoming {
 }
 
 impl Replicas {
-    /// Answers one request.
-    pub async fn answer(self: Arc<Self>, body: Bytes) -> Bytes {
+    /// Answers one request of a replica that is part of this cluster, or of an older version.
+    pub async fn answer(self: Arc<Self>, body: Bytes, cluster: Option<u64>) -> Bytes {
         let reply = match decode::<ToReplica>(&body) {
-            Ok(message) => self.reply(message).await,
+            Ok(message) => self.reply(message, cluster).await,
             Err(error) => RaftReply::NotHere(format!("an unreadable request: {error}")),
         };
         // A reply of ours can be encoded; an empty answer is unreadable for the other side, and so as good as none.
         encode(&reply).unwrap_or_default().into()
     }
 
-    async fn reply(&self, message: ToReplica) -> RaftReply {
+    async fn reply(&self, message: ToReplica, cluster: Option<u64>) -> RaftReply {
         if message.group != GROUP || message.target != self.id {
             return RaftReply::NotHere(
                 "the replica that is looked for is not here any more".into(),
             );
         }
         let not_here = |error: &dyn std::fmt::Display| RaftReply::NotHere(error.to_string());
+        if let Some(cluster) = cluster
+            && let Err(error) = self.must_be_of(cluster).await
+        {
+            return not_here(&error);
+        }
         if let RaftRequest::Append(rpc) = &message.request
             && is_lost(message.acknowledged, &rpc.vote, self.log.extent())
         {
@@ -92,6 +99,15 @@ impl Replicas {
             // Boxed: it is rare, and would make the future of every append as large as itself.
             RaftRequest::Snapshot(piece) => Box::pin(self.take(piece)).await,
         }
+    }
+
+    /// Whoever knows this replica by its identity, and is part of a cluster, takes it in there if it is part of none.
+    async fn must_be_of(&self, cluster: u64) -> io::Result<()> {
+        let belonging = &self.belonging;
+        if belonging.id().get() == Some(cluster) || belonging.join(cluster).await? {
+            return Ok(());
+        }
+        Err(invalid("it is part of another cluster"))
     }
 
     /// Ends as who it was: it has forgotten what it had acknowledged. What it says to whoever asked it.

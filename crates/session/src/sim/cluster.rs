@@ -374,8 +374,9 @@ impl Cluster {
 fn port(core: &Core) -> Port {
     let (clients, replicas, ended) = (core.clients.clone(), core.replicas.clone(), core.clone());
     Port {
-        raft: Arc::new(move |body| Box::pin(replicas.clone().answer(body))),
-        agent: Arc::new(move |body| match clients.answer(&body) {
+        cluster: core.cluster().clone(),
+        raft: Arc::new(move |body, cluster| Box::pin(replicas.clone().answer(body, cluster))),
+        agent: Arc::new(move |body, _| match clients.answer(&body) {
             Answer::Now(answer) => Box::pin(std::future::ready(answer)),
             Answer::Later(answer) => Box::pin(answer),
         }),
