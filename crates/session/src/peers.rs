@@ -102,7 +102,7 @@ impl Peers {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         let place = self.place(address);
         match links.get(name) {
-            Some((at, link)) if *at == place => link.clone(),
+            Some((at, link)) if *at == place && !link.is_over() => link.clone(),
             _ => {
                 let link = self.link(name, address, AGENT);
                 links.insert(name.into(), (place, link.clone()));

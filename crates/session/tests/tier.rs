@@ -282,6 +282,35 @@ async fn a_node_with_the_state_of_another_cluster_is_refused_in_words_on_both_si
     assert_eq!(value(&agent, "k").await.as_deref(), Some("v"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_one_of_whose_tasks_panicked_is_started_again_as_who_it_was_and_nothing_is_lost()
+{
+    let tier = Tier::started(3).await;
+    let agent = tier.agent();
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    tier.full().await;
+    let leads = tier.led().await;
+    let node = tier.nodes[leads].as_ref().unwrap();
+    node.session.panic_on_purpose();
+    until("it is started again", || {
+        let events = tier.events(leads);
+        let says = |what: &str| events.iter().any(|event| event.contains(what));
+        let both = says("a task of it has panicked: on purpose") && says("is started again");
+        both.then_some(())
+    })
+    .await;
+    tier.full().await;
+    let joined = |i| {
+        let events = tier.events(i);
+        events
+            .iter()
+            .any(|event| event.contains("as a new replica"))
+    };
+    assert!(!(0..3).any(joined), "it kept its state");
+    assert_eq!(value(&agent, "k").await.as_deref(), Some("v"));
+    assert_eq!(set(&agent, "k", "w").await, Reply::Stored);
+}
+
 /// Copies a directory without what it has within.
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();

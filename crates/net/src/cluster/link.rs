@@ -145,6 +145,11 @@ impl Link {
         &self.peer
     }
 
+    /// Whether its task is gone, which is by a panic: another link is needed.
+    pub fn is_over(&self) -> bool {
+        self.calls.is_closed()
+    }
+
     /// Sends a request and waits for its answer, at most `limit`.
     pub async fn request(&self, body: Bytes, limit: Duration) -> Result<Bytes, LinkError> {
         if body.len() > MAX_FRAME {

@@ -84,13 +84,17 @@ impl Belonging {
     }
 
     async fn record(&self, id: u64) -> io::Result<()> {
-        let (directory, hold, durable) = (self.directory.clone(), self.hold.clone(), self.durable);
-        // Elsewhere: a disk that is busy may take seconds.
-        blocking(move || {
-            hold.go_on()?;
-            write(&directory, id, durable)
-        })
-        .await?;
+        if self.durable {
+            let (directory, hold) = (self.directory.clone(), self.hold.clone());
+            // Elsewhere: a disk that is busy may take seconds.
+            blocking(move || {
+                hold.go_on()?;
+                write(&directory, id, true)
+            })
+            .await?;
+        } else {
+            write(&self.directory, id, false)?;
+        }
         self.id.set(Some(id));
         Ok(())
     }

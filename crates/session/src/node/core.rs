@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 use tandem_net::cluster::ClusterId;
-use tandem_telemetry::Telemetry;
+use tandem_telemetry::{Events, Telemetry};
 use tokio::sync::{Notify, watch};
 
 use super::acknowledged::Acknowledged;
@@ -29,6 +29,7 @@ use crate::home::{Belonging, Home};
 use crate::machine::Machine;
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, sleep, sleep_until, spawn, timeout};
+use crate::watched::panicked;
 
 /// How often is looked whether Raft has stopped.
 const LOOK: Duration = Duration::from_millis(200);
@@ -207,14 +208,23 @@ impl Core {
         }
     }
 
-    /// Ends when Raft has stopped by itself, and says why: its log could not be written, most likely.
+    /// Ends when Raft has stopped by itself, and says why: its log could not be written, most likely. Also when one of the
+    /// replica's tasks has panicked.
     pub async fn failure(&self) -> String {
         loop {
+            if let Some(said) = panicked() {
+                return format!("a task of it has panicked: {said}");
+            }
             if let Err(error) = &self.view.borrow().running_state {
                 return error.to_string();
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Where its events go.
+    pub fn events(&self) -> &Events {
+        &self.telemetry.events
     }
 
     /// The cluster that it is part of.

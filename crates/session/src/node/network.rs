@@ -106,7 +106,7 @@ impl Network {
         };
         let place = self.peers.place(address);
         match &self.link {
-            Some((at, link)) if *at == place => Ok(link.clone()),
+            Some((at, link)) if *at == place && !link.is_over() => Ok(link.clone()),
             _ => {
                 let link = self.peers.link(&self.member.name, address, RAFT);
                 self.link = Some((place, link.clone()));

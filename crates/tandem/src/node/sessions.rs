@@ -1,6 +1,7 @@
 //! A node's part in the session tier: a replica behind the cluster port, an agent for its applications.
 
 use std::cell::RefCell;
+use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -104,7 +105,8 @@ struct Running {
     heir: mpsc::UnboundedSender<Heir>,
     /// Connections that another process served.
     clients: mpsc::UnboundedSender<std::net::TcpStream>,
-    ended: oneshot::Receiver<()>,
+    /// Until it is known that it is done.
+    ended: Option<oneshot::Receiver<()>>,
     /// Its listening socket, once more.
     door: TcpListener,
 }
@@ -169,6 +171,30 @@ impl Sessions {
             self.replica = Some(replica.map_err(|error| Failure::failed(error.to_string()))?);
         }
         Ok(())
+    }
+
+    /// Waits until a thread of these has ended by itself, which it should not: a panic is what ends it. What has ended.
+    pub async fn broken(&mut self) -> &'static str {
+        let agent = async {
+            let Some(agent) = &mut self.agent else {
+                return pending().await;
+            };
+            let Some(ended) = &mut agent.ended else {
+                return pending().await;
+            };
+            let _ = ended.await;
+            agent.ended = None;
+        };
+        let replica = async {
+            match &mut self.replica {
+                Some(replica) => replica.ended().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = agent => "the agent",
+            () = replica => "the replica",
+        }
     }
 
     /// Ends the replica, which hands leadership over first. Its state is free for another process then.
@@ -237,7 +263,7 @@ impl Sessions {
         if let Some(agent) = self.agent.take() {
             let _ = agent.heir.send(Heir(heir, within));
             agent.stop.send_replace(true);
-            ended = Some(agent.ended);
+            ended = agent.ended;
         } else {
             drop(heir);
         }
@@ -271,7 +297,9 @@ impl Sessions {
         if let Some(agent) = self.agent.take() {
             drop(agent.door);
             agent.stop.send_replace(true);
-            let _ = agent.ended.await;
+            if let Some(ended) = agent.ended {
+                let _ = ended.await;
+            }
         }
         self.stop_replica().await;
     }
@@ -355,7 +383,7 @@ impl Running {
             stop,
             heir,
             clients,
-            ended,
+            ended: Some(ended),
             door: again,
         })
     }
