@@ -116,7 +116,7 @@ impl Replicas {
         let why = format!(
             "the log of this replica has {entries} entries, and it had acknowledged {acknowledged}"
         );
-        match self.log.give_up(acknowledged) {
+        match self.log.give_up(acknowledged).await {
             Ok(()) => {
                 let subject = format!("sessions/{}", self.view.name());
                 let what = format!("{why}: what was here is lost");

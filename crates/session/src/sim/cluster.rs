@@ -167,6 +167,7 @@ impl Cluster {
                 .await
                 .unwrap_or_else(|error| panic!("{}: {error}", options.node));
             network::listen(node, Some(port(&core)));
+            disk::serves(node, true);
             let stop = Arc::new(Notify::new());
             cluster.0.state.borrow_mut().nodes[node].running = Some(Running {
                 core: core.clone(),
@@ -182,6 +183,7 @@ impl Cluster {
 
     /// Kills a session node's process.
     pub fn crash(&self, node: HostId) {
+        disk::serves(node, false);
         network::listen(node, None);
         let running = {
             let mut state = self.0.state.borrow_mut();
