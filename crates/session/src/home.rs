@@ -18,9 +18,11 @@ use crate::state::State;
 use crate::types::{Member, NodeId, SnapshotMeta, invalid};
 
 mod alone;
+mod belonging;
 mod hold;
 pub mod members;
 
+pub use belonging::Belonging;
 pub use hold::Hold;
 
 const IDENTITY: &str = "identity";
@@ -54,6 +56,8 @@ pub struct Home {
     pub log: LogStore,
     /// The last snapshot, read, and its file.
     pub snapshot: Option<(SnapshotMeta, State, SnapshotFile)>,
+    /// The cluster that it is part of, if that is known.
+    pub cluster: Option<u64>,
     /// Who voted beside it before its state was lost, if it is blank.
     pub remembered: Vec<Member>,
     /// Held as long as this is: two processes must not share a state.
@@ -87,6 +91,7 @@ impl Home {
                 let (id, snapshot) = if alone {
                     let id = draw()?;
                     let taken = alone::go_on(directory, id, name, durable, &log, snapshot)?;
+                    belonging::write(directory, draw()?, durable)?;
                     (id, Some(taken))
                 } else {
                     (identity.id, snapshot)
@@ -105,12 +110,15 @@ impl Home {
                     alone::is_done(directory)?;
                 }
                 log.set_hold(hold.clone());
+                // Who holds nothing is part of none, whatever it was about to be.
+                let cluster = belonging::read(directory).filter(|_| !log.is_blank());
                 return Ok(Self {
                     directory: directory.into(),
                     id,
                     lost: None,
                     alone,
                     durable,
+                    cluster,
                     remembered: members::read(directory),
                     log,
                     snapshot,
@@ -141,6 +149,7 @@ impl Home {
             lost,
             alone: false,
             durable,
+            cluster: None,
             remembered: members::read(directory),
             log,
             snapshot: None,

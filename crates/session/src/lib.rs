@@ -20,4 +20,5 @@ mod sim;
 mod snapshot;
 pub mod state;
 mod types;
+mod watched;
 mod wire;

@@ -35,8 +35,16 @@ pub struct Replica {
 pub struct Shared(Arc<Mutex<Replica>>);
 
 impl Shared {
-    /// Locks it.
+    /// Locks it. A panic when another panic has left it half changed: nobody is answered by that, and the replica is started
+    /// again.
     pub fn lock(&self) -> MutexGuard<'_, Replica> {
+        self.0
+            .lock()
+            .expect("a panic while the state was in use has ended this replica")
+    }
+
+    /// Locks it, whatever has happened: for numbers alone.
+    pub fn look(&self) -> MutexGuard<'_, Replica> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

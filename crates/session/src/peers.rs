@@ -5,13 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tandem_net::cluster::{ClusterKey, LinkError, LinkOptions};
+use tandem_net::cluster::{ClusterId, ClusterKey, LinkError, LinkOptions};
 use tokio::sync::watch;
 
 use crate::rt::Link;
 use crate::state::GroupId;
 use crate::types::{Member, decode, encode};
-use crate::wire::{AGENT, FromAgent, Request, Response, Status};
+use crate::wire::{AGENT, Belongs, FromAgent, Request, Response, Status};
 
 /// The only group there is.
 pub const GROUP: GroupId = 0;
@@ -25,27 +25,37 @@ pub struct Voter {
     pub address: SocketAddr,
 }
 
+/// Where a link leads, and as part of which cluster: another one takes its place when one of these changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    address: SocketAddr,
+    cluster: Option<u64>,
+}
+
 /// How to reach the replicas of the file.
 pub struct Peers {
     /// This node's name.
     node: String,
     key: ClusterKey,
+    cluster: ClusterId,
     outgoing: Option<IpAddr>,
     voters: watch::Receiver<Arc<[Voter]>>,
     /// Links that ask for operations and status, by name.
-    links: Mutex<HashMap<String, (SocketAddr, Link)>>,
+    links: Mutex<HashMap<String, (Place, Link)>>,
 }
 
 impl Peers {
     pub fn new(
         node: &str,
         key: ClusterKey,
+        cluster: ClusterId,
         outgoing: Option<IpAddr>,
         voters: watch::Receiver<Arc<[Voter]>>,
     ) -> Self {
         Self {
             node: node.into(),
             key,
+            cluster,
             outgoing,
             voters,
             links: Mutex::default(),
@@ -66,6 +76,14 @@ impl Peers {
             .or_else(|| member.address.parse().ok())
     }
 
+    /// Where a link to this address leads now.
+    pub fn place(&self, address: SocketAddr) -> Place {
+        Place {
+            address,
+            cluster: self.cluster.get(),
+        }
+    }
+
     /// A link of one's own.
     pub fn link(&self, name: &str, address: SocketAddr, purpose: &'static str) -> Link {
         Link::new(LinkOptions {
@@ -74,6 +92,7 @@ impl Peers {
             address,
             purpose,
             key: self.key.clone(),
+            cluster: self.cluster.clone(),
             outgoing: self.outgoing,
         })
     }
@@ -81,11 +100,12 @@ impl Peers {
     /// The link that asks `name` for operations and status, shared by all who do.
     pub fn asking(&self, name: &str, address: SocketAddr) -> Link {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = self.place(address);
         match links.get(name) {
-            Some((at, link)) if *at == address => link.clone(),
+            Some((at, link)) if *at == place && !link.is_over() => link.clone(),
             _ => {
                 let link = self.link(name, address, AGENT);
-                links.insert(name.into(), (address, link.clone()));
+                links.insert(name.into(), (place, link.clone()));
                 link
             }
         }
@@ -110,6 +130,21 @@ impl Peers {
         match self.ask(voter, Request::Remembered, limit).await? {
             Response::Remembered(members) => Ok(members),
             _ => Ok(Vec::new()),
+        }
+    }
+
+    /// Asks a voter which cluster it is part of. `None`: it is of an older version, which does not know.
+    pub async fn belongs(
+        &self,
+        voter: &Voter,
+        limit: Duration,
+    ) -> Result<Option<Belongs>, LinkError> {
+        match self.ask(voter, Request::Belongs, limit).await? {
+            Response::Belongs(belongs) => Ok(Some(belongs)),
+            Response::Malformed(_) => Ok(None),
+            other => Err(LinkError::Rejected(format!(
+                "an unexpected answer: {other:?}"
+            ))),
         }
     }
 

@@ -10,18 +10,102 @@ mod own {
     use std::time::Duration;
     use std::{io, thread};
 
+    use openraft::{AsyncRuntime, TokioRuntime};
     use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
 
     use crate::home::Hold;
+    use crate::watched::watched;
 
-    pub use openraft::TokioRuntime as Runtime;
     pub use tandem_net::cluster::Link;
-    pub use tokio::spawn;
     pub use tokio::time::{Instant, sleep, sleep_until, timeout};
 
     /// How much those that serve come before work in the background, on `nice`'s scale: where all cores are busy such
     /// work gets a quarter of one, and it is interrupted whenever there is something to serve.
     const BEHIND: i32 = 6;
+
+    /// Starts a task, whose panic ends the replica.
+    pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        tokio::spawn(watched(future))
+    }
+
+    /// What openraft runs on: tokio, and its tasks are watched as our own are.
+    #[derive(Debug)]
+    pub struct Runtime(TokioRuntime);
+
+    type OfTokio = TokioRuntime;
+
+    impl AsyncRuntime for Runtime {
+        type JoinError = <OfTokio as AsyncRuntime>::JoinError;
+        type JoinHandle<T: Send + 'static> = JoinHandle<T>;
+        type Sleep = <OfTokio as AsyncRuntime>::Sleep;
+        type Instant = <OfTokio as AsyncRuntime>::Instant;
+        type TimeoutError = <OfTokio as AsyncRuntime>::TimeoutError;
+        type Timeout<R, T: Future<Output = R> + Send> = <OfTokio as AsyncRuntime>::Timeout<R, T>;
+        type ThreadLocalRng = <OfTokio as AsyncRuntime>::ThreadLocalRng;
+        type Mpsc = <OfTokio as AsyncRuntime>::Mpsc;
+        type Watch = <OfTokio as AsyncRuntime>::Watch;
+        type Oneshot = <OfTokio as AsyncRuntime>::Oneshot;
+        type Mutex<T: Send + 'static> = <OfTokio as AsyncRuntime>::Mutex<T>;
+
+        fn spawn<T>(future: T) -> JoinHandle<T::Output>
+        where
+            T: Future + Send + 'static,
+            T::Output: Send + 'static,
+        {
+            spawn(future)
+        }
+
+        fn sleep(duration: Duration) -> Self::Sleep {
+            OfTokio::sleep(duration)
+        }
+
+        fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
+            OfTokio::sleep_until(deadline)
+        }
+
+        fn timeout<R, F: Future<Output = R> + Send>(
+            duration: Duration,
+            future: F,
+        ) -> Self::Timeout<R, F> {
+            OfTokio::timeout(duration, future)
+        }
+
+        fn timeout_at<R, F: Future<Output = R> + Send>(
+            deadline: Self::Instant,
+            future: F,
+        ) -> Self::Timeout<R, F> {
+            OfTokio::timeout_at(deadline, future)
+        }
+
+        fn is_panic(error: &Self::JoinError) -> bool {
+            OfTokio::is_panic(error)
+        }
+
+        fn thread_rng() -> Self::ThreadLocalRng {
+            OfTokio::thread_rng()
+        }
+
+        fn new(threads: usize) -> Self {
+            Self(OfTokio::new(threads))
+        }
+
+        fn block_on<F: Future<Output = T>, T>(&mut self, future: F) -> T {
+            self.0.block_on(future)
+        }
+
+        async fn spawn_blocking<F, T>(work: F) -> io::Result<T>
+        where
+            F: FnOnce() -> T + Send + 'static,
+            T: Send + 'static,
+        {
+            OfTokio::spawn_blocking(work).await
+        }
+    }
 
     /// Runs what takes long on a thread of its own, behind those that serve.
     pub async fn blocking<T: Send + 'static>(

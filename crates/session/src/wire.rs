@@ -94,6 +94,8 @@ pub enum Request {
     ReadWithin(Vec<Key>, u64),
     /// Who voted beside you, as far as you know?
     Remembered,
+    /// Which cluster are you part of?
+    Belongs,
 }
 
 /// Operations of one request.
@@ -125,6 +127,18 @@ pub enum Response {
     Fit(usize),
     /// These voted, for all that this replica knows.
     Remembered(Vec<Member>),
+    /// See [`Belongs`].
+    Belongs(Belongs),
+}
+
+/// Which cluster a replica is part of.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Belongs {
+    pub replica: NodeId,
+    /// `None`: it does not know of any.
+    pub cluster: Option<u64>,
+    /// It leads, and is giving an identity to its cluster.
+    pub is_deciding: bool,
 }
 
 /// What a replica says of itself.

@@ -247,6 +247,70 @@ async fn a_node_that_lost_its_state_joins_as_a_new_one_and_becomes_full() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_the_state_of_another_cluster_is_refused_in_words_on_both_sides() {
+    let mut tier = Tier::new(3);
+    let (two, third) = (tier.voters[..2].to_vec(), tier.voters[2].clone());
+    // The third has been a cluster by itself.
+    tier.start_with(2, vec![third]).await;
+    tier.led().await;
+    tier.crash(2).await;
+    for i in [0, 1] {
+        tier.start_with(i, two.clone()).await;
+    }
+    let agent = Tier::agent_of(two, common::key());
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    for i in [0, 1] {
+        let node = tier.nodes[i].as_ref().unwrap();
+        node.session.set_voters(tier.voters.clone());
+    }
+    tier.start(2).await;
+    let refused = |what: &String| what.contains("holds the state of cluster");
+    until("both sides say so", || {
+        let leader = tier.events(tier.leader().filter(|i| *i != 2).unwrap_or(0));
+        let waits = |what: &String| what.contains("waits for cache3") && refused(what);
+        let said = leader.iter().any(waits) && tier.events(2).iter().any(refused);
+        said.then_some(())
+    })
+    .await;
+    let votes = |i| tier.status(i).map(|status| status.voters.len());
+    assert_eq!([votes(0), votes(1)], [Some(2), Some(2)]);
+    tier.crash(2).await;
+    tier.wipe(2);
+    tier.start(2).await;
+    tier.full().await;
+    assert_eq!(value(&agent, "k").await.as_deref(), Some("v"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_one_of_whose_tasks_panicked_is_started_again_as_who_it_was_and_nothing_is_lost()
+{
+    let tier = Tier::started(3).await;
+    let agent = tier.agent();
+    assert_eq!(set(&agent, "k", "v").await, Reply::Stored);
+    tier.full().await;
+    let leads = tier.led().await;
+    let node = tier.nodes[leads].as_ref().unwrap();
+    node.session.panic_on_purpose();
+    until("it is started again", || {
+        let events = tier.events(leads);
+        let says = |what: &str| events.iter().any(|event| event.contains(what));
+        let both = says("a task of it has panicked: on purpose") && says("is started again");
+        both.then_some(())
+    })
+    .await;
+    tier.full().await;
+    let joined = |i| {
+        let events = tier.events(i);
+        events
+            .iter()
+            .any(|event| event.contains("as a new replica"))
+    };
+    assert!(!(0..3).any(joined), "it kept its state");
+    assert_eq!(value(&agent, "k").await.as_deref(), Some("v"));
+    assert_eq!(set(&agent, "k", "w").await, Reply::Stored);
+}
+
 /// Copies a directory without what it has within.
 fn copy(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();

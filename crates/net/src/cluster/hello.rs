@@ -1,14 +1,15 @@
 //! The hello: version, names and purpose, and a mutual challenge by HMAC-SHA256 with the cluster's key.
 //!
 //! ```text
-//! client -> server   "TNDM" version   purpose, client's name, client's nonce
+//! client -> server   "TNDM" version   purpose, client's name, client's nonce, which cluster the client is part of
 //! server -> client   ok: server's name, server's nonce, HMAC("server", all of the above)    or a refusal in words
 //! client -> server   ok: HMAC("client", all of the above)                                  or a refusal in words
 //! server -> client   ok                                                                    or a refusal in words
 //! ```
 //!
 //! Each proof covers the role, the version, the purpose, both names and both nonces: none can be replayed, reflected
-//! or used for another purpose.
+//! or used for another purpose. Which cluster a client says it is part of is no secret and proves nothing: it keeps apart
+//! what was confused. Versions that do not know of it say nothing behind the nonce, and read nothing there.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -19,6 +20,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::PROTOCOL;
+use super::id::{self, ClusterId};
 
 const MAGIC: &[u8; 4] = b"TNDM";
 const NONCE: usize = 32;
@@ -130,19 +132,21 @@ impl Transcript {
     }
 }
 
-/// The hello of the side that connected. `server` is who should be at the other end.
+/// The hello of the side that connected, which is part of `cluster`. `server` is who should be at the other end.
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     key: &ClusterKey,
     purpose: &str,
     client: &str,
     server: &str,
+    cluster: Option<u64>,
 ) -> Result<(), HelloError> {
     let client_nonce = random::<NONCE>()?;
     let mut hello = Vec::new();
     put_text(&mut hello, purpose)?;
     put_text(&mut hello, client)?;
     hello.extend_from_slice(&client_nonce);
+    hello.extend_from_slice(&id::said(cluster).to_be_bytes());
     let mut first = MAGIC.to_vec();
     first.extend_from_slice(&PROTOCOL.to_be_bytes());
     put_message(&mut first, &hello);
@@ -182,13 +186,22 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// The hello of the side that was connected to. Returns the client's name and its purpose, one that `known` accepts.
+/// Who has connected, as it proved.
+pub(super) struct Client {
+    pub name: String,
+    pub purpose: String,
+    /// The cluster that it says it is part of.
+    pub cluster: Option<u64>,
+}
+
+/// The hello of the side that was connected to. Of a purpose it is `known` which cluster its replies are part of, if it is
+/// known at all.
 pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     key: &ClusterKey,
     server: &str,
-    known: impl Fn(&str) -> bool,
-) -> Result<(String, String), HelloError> {
+    known: impl Fn(&str) -> Option<ClusterId>,
+) -> Result<Client, HelloError> {
     let mut prefix = [0; 6];
     stream.read_exact(&mut prefix).await?;
     if &prefix[..4] != MAGIC {
@@ -210,6 +223,7 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     let (Some((purpose, client)), Some(client_nonce)) = (parsed, take::<NONCE>(&mut rest)) else {
         return Err(refuse(stream, "malformed hello").await);
     };
+    let claimed = take(&mut rest).map_or(0, u64::from_be_bytes);
     let transcript = Transcript {
         purpose,
         client,
@@ -234,15 +248,33 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         return Err(refuse(stream, &why).await);
     }
     // Only now, so that a stranger cannot ask what a node does.
-    if !known(&transcript.purpose) {
+    let Some(cluster) = known(&transcript.purpose) else {
         let why = format!(
             "node {server} has no part in this now ({:?}): it has stopped, as the log there says why, or its file gives it one only since it was started, and a restart of it is needed",
             transcript.purpose
         );
         return Err(refuse(stream, &why).await);
+    };
+    let claimed = id::known(claimed);
+    if let (Some(theirs), Some(ours)) = (claimed, cluster.get())
+        && theirs != ours
+    {
+        let why = another_cluster((server, ours), (&transcript.client, theirs));
+        return Err(refuse(stream, &why).await);
     }
     stream.write_all(&[OK, 0, 0]).await?;
-    Ok((transcript.client, transcript.purpose))
+    Ok(Client {
+        name: transcript.client,
+        purpose: transcript.purpose,
+        cluster: claimed,
+    })
+}
+
+/// Why two nodes have nothing to say to one another.
+pub fn another_cluster((server, ours): (&str, u64), (client, theirs): (&str, u64)) -> String {
+    format!(
+        "node {server} holds the state of cluster {ours:016x} and node {client} that of {theirs:016x}: one of the two is named by a file that is not of its cluster, or has a state from before the other's cluster was formed, which is given up by removing `sessions` in its state directory while it is stopped"
+    )
 }
 
 /// Tells the other side why, if it still listens.

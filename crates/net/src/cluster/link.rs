@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{self, Kind, MAX_FRAME};
 use super::hello::{self, ClusterKey, HelloError};
+use super::id::ClusterId;
 use super::server::prepare;
 
 /// Connecting, hello included, takes at most this long.
@@ -61,6 +62,8 @@ pub struct LinkOptions {
     pub purpose: &'static str,
     /// The cluster's key.
     pub key: ClusterKey,
+    /// Which cluster this node is part of, for purposes where it matters. Said with each connection that is made.
+    pub cluster: ClusterId,
     /// The local address to connect from, when it matters.
     pub outgoing: Option<IpAddr>,
 }
@@ -142,6 +145,11 @@ impl Link {
         &self.peer
     }
 
+    /// Whether its task is gone, which is by a panic: another link is needed.
+    pub fn is_over(&self) -> bool {
+        self.calls.is_closed()
+    }
+
     /// Sends a request and waits for its answer, at most `limit`.
     pub async fn request(&self, body: Bytes, limit: Duration) -> Result<Bytes, LinkError> {
         if body.len() > MAX_FRAME {
@@ -221,6 +229,7 @@ async fn connect(options: &LinkOptions) -> Result<TcpStream, LinkError> {
             options.purpose,
             &options.node,
             &options.peer,
+            options.cluster.get(),
         )
         .await
         .map_err(|error| match error {

@@ -5,15 +5,19 @@
 //! connected, answers from the other, many at a time, each with a number of its own. What the requests mean is the
 //! business of the *purpose* the connection was opened for (`raft`, `agent`, ...); this module must never look inside.
 //!
+//! A node whose state is part of a cluster says which one: one that holds another cluster's refuses it.
+//!
 //! The hello proves who is there; it does not encrypt what follows.
 
 mod frame;
 mod hello;
+mod id;
 mod link;
 mod server;
 
 pub use frame::MAX_FRAME;
-pub use hello::ClusterKey;
+pub use hello::{ClusterKey, another_cluster};
+pub use id::ClusterId;
 pub use link::{Link, LinkError, LinkOptions};
 pub use server::{Accepted, Answer, ClusterServer, Purposes, serve};
 

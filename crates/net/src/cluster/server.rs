@@ -20,7 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Kind};
-use super::hello::{self, ClusterKey, HelloError};
+use super::hello::{self, Client, ClusterKey, HelloError};
+use super::id::ClusterId;
 use crate::listen::BACKLOG;
 use crate::near::settle;
 
@@ -45,6 +46,8 @@ pub struct Accepted {
     pub peer: String,
     /// Where it connected from.
     pub address: SocketAddr,
+    /// The cluster that it says it is part of: the one of the purpose, where both are part of one.
+    pub cluster: Option<u64>,
     stream: std::net::TcpStream,
     _permit: OwnedSemaphorePermit,
 }
@@ -53,13 +56,24 @@ type Acceptor = Arc<dyn Fn(Accepted) + Send + Sync>;
 
 /// What the connections of a cluster port are for. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Purposes(Arc<Mutex<HashMap<String, Acceptor>>>);
+pub struct Purposes(Arc<Mutex<HashMap<String, (ClusterId, Acceptor)>>>);
 
 impl Purposes {
     /// From now on connections opened for `purpose` are given to `acceptor`, on the port's runtime: it should move
     /// them to its own.
     pub fn register(&self, purpose: &str, acceptor: impl Fn(Accepted) + Send + Sync + 'static) {
-        self.lock().insert(purpose.into(), Arc::new(acceptor));
+        self.register_in(&ClusterId::default(), purpose, acceptor);
+    }
+
+    /// As [`register`](Self::register), and nodes that are part of another cluster are refused in words.
+    pub fn register_in(
+        &self,
+        cluster: &ClusterId,
+        purpose: &str,
+        acceptor: impl Fn(Accepted) + Send + Sync + 'static,
+    ) {
+        let known = (cluster.clone(), Arc::new(acceptor) as Acceptor);
+        self.lock().insert(purpose.into(), known);
     }
 
     /// From now on connections opened for `purpose` are refused in words.
@@ -67,11 +81,11 @@ impl Purposes {
         self.lock().remove(purpose);
     }
 
-    fn get(&self, purpose: &str) -> Option<Acceptor> {
+    fn get(&self, purpose: &str) -> Option<(ClusterId, Acceptor)> {
         self.lock().get(purpose).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Acceptor>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (ClusterId, Acceptor)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,16 +198,20 @@ impl Shared {
         address: SocketAddr,
         permit: OwnedSemaphorePermit,
     ) {
-        let known = |purpose: &str| self.purposes.get(purpose).is_some();
+        let known = |purpose: &str| Some(self.purposes.get(purpose)?.0);
         let hello = hello::accept(&mut stream, &self.key, &self.name, known);
-        let (peer, purpose) = match timeout(HELLO, hello).await {
+        let Client {
+            name: peer,
+            purpose,
+            cluster,
+        } = match timeout(HELLO, hello).await {
             Ok(Ok(who)) => who,
             // A peer that died or looked whether the port is open is no news.
             Ok(Err(HelloError::Io(_))) => return,
             Ok(Err(error)) => return self.tell(address, &error.to_string()),
             Err(_) => return self.tell(address, "its hello took too long"),
         };
-        let Some(acceptor) = self.purposes.get(&purpose) else {
+        let Some((_, acceptor)) = self.purposes.get(&purpose) else {
             return;
         };
         if prepare(&stream).is_err() {
@@ -203,6 +221,7 @@ impl Shared {
             acceptor(Accepted {
                 peer,
                 address,
+                cluster,
                 stream,
                 _permit: permit,
             });

@@ -15,6 +15,11 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// A node `b` that answers each request for `echo` with what it was sent, and holds back those that say `hold`.
 async fn echo(key: &[u8]) -> (SocketAddr, Events) {
+    echo_of(key, None).await
+}
+
+/// The same, where it is part of this cluster.
+async fn echo_of(key: &[u8], id: Option<u64>) -> (SocketAddr, Events) {
     let events = Events::new("b", Log::Silent);
     let key = ClusterKey::new(key);
     let any = "127.0.0.1:0".parse().unwrap();
@@ -22,7 +27,8 @@ async fn echo(key: &[u8]) -> (SocketAddr, Events) {
         .await
         .unwrap();
     let address = server.local_addr().unwrap();
-    server.purposes().register("echo", |accepted| {
+    let purposes = server.purposes();
+    purposes.register_in(&cluster(id), "echo", |accepted| {
         assert_eq!(accepted.peer, "a");
         tokio::spawn(serve(accepted, |body: Bytes| match &body[..] {
             b"hold" => Answer::Later(std::future::pending()),
@@ -40,6 +46,7 @@ fn link(address: SocketAddr, key: &[u8], peer: &str, purpose: &'static str) -> L
         address,
         purpose,
         key: ClusterKey::new(key),
+        cluster: ClusterId::default(),
         outgoing: Some("127.0.0.1".parse().unwrap()),
     })
 }
@@ -135,7 +142,7 @@ async fn answers_that_nobody_takes_are_not_gathered_without_bound() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 * 1024).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
-    hello::connect(&mut stream, &key, "large", "a", "b")
+    hello::connect(&mut stream, &key, "large", "a", "b", None)
         .await
         .unwrap();
     let mut requests = BytesMut::new();
@@ -167,12 +174,13 @@ async fn a_wrong_key_is_refused_in_words_on_both_sides() {
         "{error}"
     );
     assert!(!error.may_have_been_sent());
+    told(&events, "another cluster key").await;
+}
+
+/// Waits until the last event says this.
+async fn told(events: &Events, what: &str) {
     let deadline = std::time::Instant::now() + LONG;
-    while !events
-        .last(1)
-        .iter()
-        .any(|e| e.what.contains("another cluster key"))
-    {
+    while !events.last(1).iter().any(|e| e.what.contains(what)) {
         assert!(std::time::Instant::now() < deadline, "no event was raised");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -193,6 +201,74 @@ async fn another_purpose_or_another_node_than_expected_is_refused_in_words() {
         let error = link.request(Bytes::new(), LONG).await.unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+/// A node `b` of this cluster, and whether what `a` of another says to it is answered.
+async fn asked_by(ours: Option<u64>, theirs: Option<u64>) -> (Result<Bytes, LinkError>, Events) {
+    let (address, events) = echo_of(b"secret", ours).await;
+    let link = Link::new(LinkOptions {
+        node: "a".into(),
+        peer: "b".into(),
+        address,
+        purpose: "echo",
+        key: ClusterKey::new(b"secret"),
+        cluster: cluster(theirs),
+        outgoing: None,
+    });
+    (link.request(Bytes::from_static(b"x"), LONG).await, events)
+}
+
+fn cluster(id: Option<u64>) -> ClusterId {
+    let cluster = ClusterId::default();
+    cluster.set(id);
+    cluster
+}
+
+#[tokio::test]
+async fn a_node_of_another_cluster_is_refused_in_words_on_both_sides() {
+    let (answer, events) = asked_by(Some(7), Some(8)).await;
+    let error = answer.unwrap_err().to_string();
+    let expected =
+        "node b holds the state of cluster 0000000000000007 and node a that of 0000000000000008";
+    assert!(error.contains(expected), "{error}");
+    told(&events, expected).await;
+}
+
+#[tokio::test]
+async fn nodes_of_one_cluster_and_such_as_are_of_none_yet_speak_to_one_another() {
+    for (ours, theirs) in [(7, 7), (0, 7), (7, 0), (0, 0)] {
+        let known = |id| Some(id).filter(|id| *id != 0);
+        let (answer, _) = asked_by(known(ours), known(theirs)).await;
+        assert_eq!(answer.unwrap(), "x", "{ours} {theirs}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_of_a_version_that_knows_of_no_clusters_is_welcome() {
+    let key = ClusterKey::new(b"secret");
+    let (mut a, mut from_a) = tokio::io::duplex(4096);
+    let (mut to_b, mut b) = tokio::io::duplex(4096);
+    let asked = tokio::spawn({
+        let key = key.clone();
+        async move { hello::connect(&mut a, &key, "raft", "a", "b", Some(8)).await }
+    });
+    let between = tokio::spawn(async move {
+        // The hello of such a version ends eight bytes earlier.
+        let mut head = [0; 8];
+        from_a.read_exact(&mut head).await.unwrap();
+        let mut hello = vec![0; usize::from(u16::from_be_bytes([head[6], head[7]]))];
+        from_a.read_exact(&mut hello).await.unwrap();
+        let shorter = &hello[..hello.len() - 8];
+        head[6..].copy_from_slice(&(shorter.len() as u16).to_be_bytes());
+        to_b.write_all(&head).await.unwrap();
+        to_b.write_all(shorter).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut from_a, &mut to_b).await;
+    });
+    let known = |_: &str| Some(cluster(Some(7)));
+    let client = hello::accept(&mut b, &key, "b", known).await.ok().unwrap();
+    assert_eq!((client.name.as_str(), client.cluster), ("a", None));
+    asked.await.unwrap().unwrap();
+    between.abort();
 }
 
 #[tokio::test]

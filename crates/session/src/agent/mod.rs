@@ -12,7 +12,7 @@ mod sight;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tandem_net::cluster::ClusterKey;
+use tandem_net::cluster::{ClusterId, ClusterKey};
 use tandem_telemetry::{Events, NodeStatus, SessionStatus, StatusSource, Telemetry};
 use tokio::sync::watch;
 
@@ -58,7 +58,14 @@ impl Agent {
 
     fn new(options: AgentOptions, events: Events) -> Self {
         let (voters, watched) = watch::channel(Arc::from(options.voters));
-        let peers = Peers::new(&options.node, options.key, options.outgoing, watched);
+        let peers = Peers::new(
+            &options.node,
+            options.key,
+            // It keeps nothing.
+            ClusterId::default(),
+            options.outgoing,
+            watched,
+        );
         let inner = Inner {
             voters,
             route: Route::new(peers, events),

@@ -19,6 +19,8 @@ pub fn write<T: Serialize>(path: &Path, value: &T, durable: bool) -> io::Result<
     let mut file = File::create(&temporary)?;
     file.write_all(&bytes)?;
     if durable {
+        #[cfg(test)]
+        crate::sim::disk::waits();
         file.sync_all()?;
     }
     #[cfg(test)]
@@ -49,6 +51,8 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
 
 /// Makes names that were created or replaced in `directory` last.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    crate::sim::disk::waits();
     File::open(directory)?.sync_all()?;
     #[cfg(test)]
     crate::sim::disk::named(directory);

@@ -17,6 +17,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::files::sync_directory;
 use super::sync::sync_data;
@@ -29,7 +30,7 @@ const SLOT: usize = 20;
 
 /// The file.
 pub struct Mark {
-    file: File,
+    file: Arc<File>,
     count: u64,
     entries: u64,
 }
@@ -40,7 +41,7 @@ impl Mark {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(true);
         let mut mark = Self {
-            file: file.open(directory.join(NAME))?,
+            file: Arc::new(file.open(directory.join(NAME))?),
             count: 0,
             entries: 0,
         };
@@ -70,7 +71,7 @@ impl Mark {
         let newest = slots.into_iter().filter_map(read).max();
         let (count, entries) = newest.ok_or_else(|| lost("corrupted"))?;
         Ok(Self {
-            file,
+            file: Arc::new(file),
             count,
             entries,
         })
@@ -101,10 +102,9 @@ impl Mark {
         Ok(())
     }
 
-    /// As [`set`](Self::set), and on the disk when this returns.
-    pub fn set_for_good(&mut self, entries: u64) -> io::Result<()> {
-        self.set(entries)?;
-        sync_data(&self.file)
+    /// The file, to be flushed.
+    pub fn file(&self) -> Arc<File> {
+        self.file.clone()
     }
 }
 

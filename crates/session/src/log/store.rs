@@ -18,6 +18,7 @@ use super::mark::Mark;
 use super::segment::{Records, Segment};
 use super::sync::{Flusher, Job, sync_data};
 use crate::home::Hold;
+use crate::rt::blocking;
 use crate::types::{Entry, LogId, Types, Vote, invalid};
 
 /// What a segment may grow to, in bytes.
@@ -135,10 +136,18 @@ impl LogStore {
     }
 
     /// Says that so many entries were in the log, and more than are: whoever opens it finds that it is lost.
-    pub fn give_up(&self, entries: u64) -> io::Result<()> {
-        let mut inner = self.lock();
-        inner.is_lost = true;
-        inner.mark.set_for_good(entries)
+    pub async fn give_up(&self, entries: u64) -> io::Result<()> {
+        let (mark, hold) = {
+            let mut inner = self.lock();
+            inner.is_lost = true;
+            inner.mark.set(entries)?;
+            (inner.mark.file(), inner.hold.clone())
+        };
+        blocking(move || {
+            let _hold = hold;
+            sync_data(&mark)
+        })
+        .await
     }
 
     /// Bytes of entries that are held in memory.
@@ -197,14 +206,72 @@ impl LogStore {
             let (Some(flusher), Some(segment)) = (&inner.flusher, inner.segments.back()) else {
                 return Ok(());
             };
-            flusher.flush(Job {
-                file: segment.file(),
-                done: Box::new(|result| {
-                    let _ = done.send(result);
-                }),
-            });
+            flusher.ask(Job::flush(segment.file(), |result| {
+                let _ = done.send(result);
+            }));
         }
         waited.await.map_err(io::Error::other)?
+    }
+
+    /// Does what may wait for the disk: beside what serves, and after all that was appended so far is on it.
+    async fn in_turn(
+        &self,
+        work: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let (done, waited) = tokio::sync::oneshot::channel();
+        {
+            let inner = self.lock();
+            if let Some(flusher) = &inner.flusher {
+                if let Some(segment) = inner.segments.back() {
+                    // When this fails, so does what comes after it.
+                    flusher.ask(Job::flush(segment.file(), |_| {}));
+                }
+                let hold = inner.hold.clone();
+                let work = move || {
+                    let _hold = hold;
+                    work()
+                };
+                flusher.ask(Job::after(work, |result| {
+                    let _ = done.send(result);
+                }));
+            } else {
+                // It waits for no disk.
+                drop(inner);
+                return work();
+            }
+        }
+        waited.await.map_err(io::Error::other)?
+    }
+
+    /// Begins the segment that the entry `first` goes to, if that is another one and it takes the disk's time.
+    async fn make_room(&self, first: u64) -> io::Result<()> {
+        let directory = {
+            let inner = self.lock();
+            inner.must_not_be_lost()?;
+            if inner.flusher.is_none() || !inner.needs_segment(first) {
+                return Ok(());
+            }
+            inner.directory.clone()
+        };
+        let made = Arc::new(Mutex::new(None));
+        let begun = made.clone();
+        // The full one is on the disk before there is another: only the last may end within a record.
+        self.in_turn(move || {
+            let segment = Segment::create(&directory, first)?;
+            files::write(&directory.join(NEWEST), &Some(first), true)?;
+            *begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(segment);
+            Ok(())
+        })
+        .await?;
+        let made = made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .ok_or_else(|| invalid("no segment was begun"))?;
+        let mut inner = self.lock();
+        inner.segments.push_back(made);
+        inner.newest = Some(first);
+        Ok(())
     }
 }
 
@@ -312,6 +379,13 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether the entry `first` goes to a segment of its own.
+    fn needs_segment(&self, first: u64) -> bool {
+        let newest = self.segments.back();
+        // One that has nothing yet was begun for it.
+        newest.is_none_or(|s| s.next() != first || (s.size() >= self.segment && s.first != first))
+    }
+
     fn append(&mut self, entries: impl Iterator<Item = Entry>) -> io::Result<()> {
         self.must_not_be_lost()?;
         let mut records = Records::default();
@@ -325,17 +399,10 @@ impl Inner {
         let Some(first) = first else {
             return Ok(());
         };
-        if self
-            .segments
-            .back()
-            .is_none_or(|s| s.size() >= self.segment || s.next() != first)
-        {
-            if let (Some(flusher), Some(full)) = (&self.flusher, self.segments.back()) {
-                flusher.sync(&full.file())?;
-            }
+        // With `durable` room was made before.
+        if self.needs_segment(first) {
             self.segments
                 .push_back(Segment::create(&self.directory, first)?);
-            // Without `durable` the names need not be on the disk, with it they are by this.
             self.set_newest(Some(first))?;
         }
         let segment = self.segments.back_mut().expect("one was just made sure of");
@@ -371,28 +438,13 @@ impl Inner {
         }
     }
 
-    fn truncate(&mut self, from: u64) -> io::Result<()> {
-        self.must_not_be_lost()?;
-        let kept = from.min(self.mark.entries());
-        if self.flusher.is_some() {
-            self.mark.set_for_good(kept)?;
-        } else {
-            self.mark.set(kept)?;
-        }
-        let kept = self.segments.iter().rev().find(|s| s.first < from);
-        self.set_newest(kept.map(|s| s.first))?;
+    /// Takes the entries from `from` on out, all but those in the file of the last segment that stays. Whether files went.
+    fn forget_from(&mut self, from: u64) -> io::Result<bool> {
         let count = self.segments.len();
         while self.segments.back().is_some_and(|s| s.first >= from) {
             if let Some(segment) = self.segments.pop_back() {
                 segment.delete()?;
             }
-        }
-        if self.flusher.is_some() && self.segments.len() < count {
-            // Else one could be there again after a power cut, behind a gap.
-            files::sync_directory(&self.directory)?;
-        }
-        if let Some(segment) = self.segments.back_mut() {
-            segment.truncate(from)?;
         }
         while self.cache.back().is_some_and(|e| e.index() >= from) {
             if let Some(entry) = self.cache.pop_back() {
@@ -403,7 +455,7 @@ impl Inner {
             Some(index) => self.get(index)?.map(|e| e.log_id()).or(self.purged),
             None => None,
         };
-        Ok(())
+        Ok(self.segments.len() < count)
     }
 }
 
@@ -513,11 +565,14 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.barrier().await?;
-        let mut inner = self.lock();
-        let durable = inner.flusher.is_some();
-        files::write(&inner.directory.join(VOTE), vote, durable)?;
-        inner.vote = Some(*vote);
+        let (path, durable) = {
+            let inner = self.lock();
+            (inner.directory.join(VOTE), inner.flusher.is_some())
+        };
+        let saved = *vote;
+        self.in_turn(move || files::write(&path, &saved, durable))
+            .await?;
+        self.lock().vote = Some(saved);
         Ok(())
     }
 
@@ -526,6 +581,10 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + Send,
         I::IntoIter: Send,
     {
+        let entries: Vec<_> = entries.into_iter().collect();
+        if let Some(first) = entries.first() {
+            self.make_room(first.index()).await?;
+        }
         let mut inner = self.lock();
         inner.append(entries.into_iter())?;
         #[cfg(test)]
@@ -537,13 +596,10 @@ impl RaftLogStorage<Types> for LogStore {
         match (&inner.flusher, inner.segments.back()) {
             (Some(flusher), Some(segment)) => {
                 let store = self.clone();
-                flusher.flush(Job {
-                    file: segment.file(),
-                    done: Box::new(move |result| {
-                        let result = result.and_then(|()| store.lock().is_written(entries));
-                        callback.io_completed(result);
-                    }),
-                });
+                flusher.ask(Job::flush(segment.file(), move |result| {
+                    let result = result.and_then(|()| store.lock().is_written(entries));
+                    callback.io_completed(result);
+                }));
             }
             _ => {
                 inner.is_written(entries)?;
@@ -554,38 +610,100 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let from = last.map_or(0, |last| last.index() + 1);
+        // What is on its way to the disk says how far the log goes when it is there.
         self.barrier().await?;
-        let mut inner = self.lock();
-        inner.truncate(last.map_or(0, |last| last.index() + 1))
+        let (mark, path, newest, directory, durable) = {
+            let mut inner = self.lock();
+            inner.must_not_be_lost()?;
+            let kept = from.min(inner.mark.entries());
+            inner.mark.set(kept)?;
+            let newest = inner.segments.iter().rev().find(|s| s.first < from);
+            let newest = newest.map(|s| s.first);
+            let path = inner.directory.join(NEWEST);
+            let changed = (inner.newest != newest).then_some(path);
+            let durable = inner.flusher.is_some();
+            let directory = inner.directory.clone();
+            (inner.mark.file(), changed, newest, directory, durable)
+        };
+        // First said, then done.
+        self.in_turn(move || {
+            if durable {
+                sync_data(&mark)?;
+            }
+            path.map_or(Ok(()), |path| files::write(&path, &newest, durable))
+        })
+        .await?;
+        let fewer = {
+            let mut inner = self.lock();
+            inner.newest = newest;
+            inner.forget_from(from)?
+        };
+        if durable && fewer {
+            // Else one could be there again after a power cut, behind a gap.
+            self.in_turn(move || files::sync_directory(&directory))
+                .await?;
+        }
+        match self.lock().segments.back_mut() {
+            Some(segment) => segment.truncate(from),
+            None => Ok(()),
+        }
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.barrier().await?;
-        self.purge_to(upto)
+        let (directory, durable, all) = {
+            let inner = self.lock();
+            let durable = inner.flusher.is_some();
+            (inner.directory.clone(), durable, inner.is_all(upto))
+        };
+        self.in_turn(move || say_purged(&directory, upto, all, durable))
+            .await?;
+        self.lock().forget_to(upto, all)
     }
 }
 
 impl LogStore {
-    /// Forgets the entries up to this one, which a snapshot has.
+    /// Forgets the entries up to this one, which a snapshot has: for a log that nobody serves from.
     pub fn purge_to(&self, upto: LogId) -> io::Result<()> {
         let mut inner = self.lock();
-        let durable = inner.flusher.is_some();
-        // First said, then done: segments that are left over are recognised, ones that are missing would not be.
-        files::write(&inner.directory.join(PURGED), &upto, durable)?;
-        inner.purged = Some(upto);
-        while inner
+        let all = inner.is_all(upto);
+        say_purged(&inner.directory, upto, all, inner.flusher.is_some())?;
+        inner.forget_to(upto, all)
+    }
+}
+
+/// First said, then done: segments that are left over are recognised, ones that are missing would not be.
+fn say_purged(directory: &Path, upto: LogId, all: bool, durable: bool) -> io::Result<()> {
+    files::write(&directory.join(PURGED), &upto, durable)?;
+    if all {
+        files::write(&directory.join(NEWEST), &None::<u64>, durable)?;
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// Whether nothing is left behind this entry.
+    fn is_all(&self, upto: LogId) -> bool {
+        self.last.is_none_or(|last| last.index() <= upto.index())
+    }
+
+    /// It was said that what is up to here goes.
+    fn forget_to(&mut self, upto: LogId, all: bool) -> io::Result<()> {
+        self.purged = Some(upto);
+        while self
             .cache
             .front()
             .is_some_and(|e| e.index() <= upto.index())
         {
-            inner.forget_first();
+            self.forget_first();
         }
-        if inner.last.is_none_or(|last| last.index() <= upto.index()) {
-            inner.last = Some(upto);
-            inner.cache.clear();
-            inner.cache_bytes = 0;
-            return inner.forget_segments(u64::MAX);
+        if all {
+            self.newest = None;
+            self.last = Some(upto);
+            self.cache.clear();
+            self.cache_bytes = 0;
+            return self.forget_segments(u64::MAX);
         }
-        inner.forget_segments(upto.index() + 1)
+        self.forget_segments(upto.index() + 1)
     }
 }

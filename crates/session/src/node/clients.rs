@@ -13,12 +13,13 @@ use super::pending::{Held, Pending};
 use super::reads::{ReadError, Reads};
 use super::view::ClusterView;
 use super::writes::{WriteError, Writes};
+use crate::home::Belonging;
 use crate::machine::{Replica, Shared};
 use crate::peers::{GROUP, Peers};
 use crate::rt::{Instant, blocking};
 use crate::state::{Change, Command, Item, Key, Operation, Outcome, Wanted, cost};
 use crate::types::{Member, decode, encode};
-use crate::wire::{FromAgent, MAX_OPERATIONS, Request, Response};
+use crate::wire::{Belongs, FromAgent, MAX_OPERATIONS, Request, Response};
 
 /// The items of one answer stop at about so many bytes; the agent asks for the rest. One that is much larger takes so
 /// long to arrive, when others are on the same way, that it is asked for again.
@@ -44,6 +45,8 @@ pub struct Clients {
     pub unanswered: Mutex<Option<(String, Instant)>>,
     /// Who voted beside this replica before it lost its state.
     pub remembered: Vec<Member>,
+    /// The cluster that this replica is part of.
+    pub belonging: Arc<Belonging>,
     /// This node is stopping: nobody should hand anything over to it.
     pub leaving: AtomicBool,
 }
@@ -69,6 +72,7 @@ impl Clients {
         match &message.request {
             Request::Status => Some(self.status()),
             Request::Remembered => Some(Response::Remembered(self.remembered.clone())),
+            Request::Belongs => Some(self.belongs()),
             Request::Read(keys) => self.known(keys, None),
             Request::ReadWithin(keys, most) => self.known(keys, Some(*most)),
             Request::Fit(keys, bytes) if self.view.leads() => {
@@ -92,6 +96,16 @@ impl Clients {
         Response::Status(Box::new(self.view.status(&self.replica, self.limit)))
     }
 
+    fn belongs(&self) -> Response {
+        // In this order: what was being decided may be decided meanwhile.
+        let is_deciding = self.belonging.is_deciding();
+        Response::Belongs(Belongs {
+            replica: self.view.id(),
+            cluster: self.belonging.id().get(),
+            is_deciding,
+        })
+    }
+
     async fn later(self: Arc<Self>, message: FromAgent) -> Bytes {
         if !message.forward || self.view.leads() {
             return encoded(&self.response(message.request).await);
@@ -107,6 +121,7 @@ impl Clients {
         match request {
             Request::Status => self.status(),
             Request::Remembered => Response::Remembered(self.remembered.clone()),
+            Request::Belongs => self.belongs(),
             _ if !self.view.leads() => Response::NotLeader(self.view.leader()),
             Request::Register(nonce) => {
                 self.propose(vec![Change::Register { nonce }], 24, Vec::new())

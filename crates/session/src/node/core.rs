@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
-use tandem_telemetry::Telemetry;
+use tandem_net::cluster::ClusterId;
+use tandem_telemetry::{Events, Telemetry};
 use tokio::sync::{Notify, watch};
 
 use super::acknowledged::Acknowledged;
@@ -14,6 +15,7 @@ use super::failover::run as watch_leader;
 use super::guard::Guard;
 use super::hand_over;
 use super::members::{Members, Recorder};
+use super::naming::Naming;
 use super::network::Networks;
 use super::observe::{Observer, Retention};
 use super::pending::Pending;
@@ -23,10 +25,11 @@ use super::replicas::Replicas;
 use super::view::{ClusterView, Published};
 use super::writes::Writes;
 use super::{ELECTION_MIN, HEARTBEAT, LEADER_LEASE, NodeOptions, Raft, StartError};
-use crate::home::Home;
+use crate::home::{Belonging, Home};
 use crate::machine::Machine;
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, sleep, sleep_until, spawn, timeout};
+use crate::watched::panicked;
 
 /// How often is looked whether Raft has stopped.
 const LOOK: Duration = Duration::from_millis(200);
@@ -42,6 +45,7 @@ pub struct Core {
     pub replicas: Arc<Replicas>,
     raft: Raft,
     view: ClusterView,
+    belonging: Arc<Belonging>,
     leader_gone: Arc<Notify>,
     telemetry: Telemetry,
     /// The state directory stays this replica's for as long as it runs.
@@ -70,9 +74,12 @@ impl Core {
         let was_blank = home.log.is_blank();
         let machine = Machine::new(&mut home);
         let replica = machine.replica();
+        let belonging = Belonging::new(&home.directory, home.cluster, home.durable, &home.hold);
+        let belonging = Arc::new(belonging);
         let peers = Arc::new(Peers::new(
             &options.node,
             options.key.clone(),
+            belonging.id().clone(),
             options.outgoing,
             voters,
         ));
@@ -112,6 +119,7 @@ impl Core {
             pending: Pending::default(),
             unanswered: std::sync::Mutex::default(),
             remembered: home.remembered.clone(),
+            belonging: belonging.clone(),
             leaving: AtomicBool::new(false),
         });
         let replicas = Arc::new(Replicas {
@@ -121,6 +129,7 @@ impl Core {
             events: events.clone(),
             view: view.clone(),
             directory: home.directory.clone(),
+            belonging: belonging.clone(),
             votes_from,
             incoming: std::sync::Mutex::default(),
         });
@@ -130,6 +139,12 @@ impl Core {
             peers: peers.clone(),
             events: events.clone(),
             remembered: home.remembered.clone(),
+            naming: Naming {
+                view: view.clone(),
+                peers: peers.clone(),
+                writes: writes.clone(),
+                belonging: belonging.clone(),
+            },
         };
         spawn(members.run());
         let recorder = Recorder {
@@ -179,6 +194,7 @@ impl Core {
             replicas,
             raft,
             view,
+            belonging,
             leader_gone,
             telemetry: telemetry.clone(),
             home: Arc::new(home),
@@ -192,14 +208,28 @@ impl Core {
         }
     }
 
-    /// Ends when Raft has stopped by itself, and says why: its log could not be written, most likely.
+    /// Ends when Raft has stopped by itself, and says why: its log could not be written, most likely. Also when one of the
+    /// replica's tasks has panicked.
     pub async fn failure(&self) -> String {
         loop {
+            if let Some(said) = panicked() {
+                return format!("a task of it has panicked: {said}");
+            }
             if let Err(error) = &self.view.borrow().running_state {
                 return error.to_string();
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// Where its events go.
+    pub fn events(&self) -> &Events {
+        &self.telemetry.events
+    }
+
+    /// The cluster that it is part of.
+    pub fn cluster(&self) -> &ClusterId {
+        self.belonging.id()
     }
 
     /// Its log.

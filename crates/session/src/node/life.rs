@@ -1,10 +1,12 @@
-//! The thread of a replica: it runs, and when it had to stop because its disk took nothing more it is started again.
+//! The thread of a replica: it runs, and when it had to stop because its disk took nothing more, or a task of it panicked, it
+//! is started again.
 //!
 //! What a replica could not write it has not acknowledged, so one that starts again from its directory is who it was.
 
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,12 +14,13 @@ use tandem_net::cluster::Purposes;
 use tandem_telemetry::Telemetry;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::{Core, NodeOptions, Retention, StartError, register};
 use crate::home::Home;
 use crate::peers::Voter;
-use crate::rt::Instant;
+use crate::rt::{Instant, spawn};
+use crate::watched::{panicked, tried};
 use crate::wire;
 
 /// What is being written to disk is finished; nothing is waited for on the network.
@@ -36,9 +39,11 @@ pub struct Life {
     pub options: NodeOptions,
     pub purposes: Purposes,
     pub telemetry: Telemetry,
-    pub voters: watch::Receiver<std::sync::Arc<[Voter]>>,
+    pub voters: watch::Receiver<Arc<[Voter]>>,
     /// Told when it is to hand over and stop; closed when it is to stop as it is.
     pub stopping: oneshot::Receiver<()>,
+    /// Has a task panic.
+    pub panic: Arc<Notify>,
     /// Why it could not be started again, as it was told last.
     pub told: String,
 }
@@ -51,7 +56,12 @@ impl Life {
             match self.open() {
                 Ok((runtime, home)) => {
                     let hold = home.hold.clone();
-                    let ended = runtime.block_on(self.run(home, &mut started));
+                    let ended = tried(|| runtime.block_on(self.run(home, &mut started)));
+                    let ended = ended.unwrap_or_else(|said| {
+                        Err(StartError(format!(
+                            "the replica on this node has panicked: {said}"
+                        )))
+                    });
                     hold.end();
                     runtime.shutdown_timeout(SHUTDOWN);
                     // Snapshots are written and read on threads of their own, which end now.
@@ -95,7 +105,10 @@ impl Life {
 
     fn open(&self) -> Result<(Runtime, Home), StartError> {
         let options = &self.options;
-        let home = Home::open(&options.state, &options.node, options.durable).map_err(|error| {
+        let opened = tried(|| Home::open(&options.state, &options.node, options.durable));
+        let opened =
+            opened.unwrap_or_else(|said| Err(io::Error::other(format!("a panic: {said}"))));
+        let home = opened.map_err(|error| {
             let path = options.state.display();
             StartError(format!(
                 "could not open the session state in {path}: {error}"
@@ -118,7 +131,14 @@ impl Life {
     ) -> Result<bool, StartError> {
         let kept = Retention::default();
         let (options, voters) = (&self.options, self.voters.clone());
+        // What the replica before left is no news.
+        panicked();
         let core = Core::start(home, options, voters, &self.telemetry, kept).await?;
+        let panic = self.panic.clone();
+        spawn(async move {
+            panic.notified().await;
+            panic!("on purpose");
+        });
         register(&self.purposes, core.clone());
         match started.take() {
             Some(started) => {

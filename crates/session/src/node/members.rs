@@ -9,10 +9,10 @@ use futures_util::future::join_all;
 use openraft::ChangeMembers;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::ClientWriteResponse;
-use tandem_net::cluster::LinkError;
 use tandem_telemetry::Events;
 
 use super::Raft;
+use super::naming::{Naming, draw};
 use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
 use crate::home::{Hold, members};
@@ -91,6 +91,7 @@ pub struct Members {
     pub events: Events,
     /// Who voted beside this replica before it lost its state.
     pub remembered: Vec<Member>,
+    pub naming: Naming,
 }
 
 impl Members {
@@ -156,15 +157,22 @@ impl Members {
         self.look_for_others(&voters).await?;
         members.insert(self.view.id(), member(first));
         let count = members.len();
+        let failed = |error: &dyn std::fmt::Display| format!("could not form the cluster: {error}");
+        let cluster = draw().map_err(|error| failed(&error))?;
+        let belonging = &self.naming.belonging;
+        let recorded = belonging.form(cluster).await;
+        recorded.map_err(|error| failed(&error))?;
         match self.raft.initialize(members).await {
             Ok(()) => {
-                self.events.info(
-                    "sessions",
-                    format!("formed the cluster: {count} voters, all of them blank"),
-                );
+                let what =
+                    format!("formed the cluster {cluster:016x}: {count} voters, all of them blank");
+                self.events.info("sessions", what);
                 Ok(())
             }
-            Err(error) => Err(format!("could not form the cluster: {error}")),
+            Err(error) => {
+                belonging.leave().await;
+                Err(failed(&error))
+            }
         }
     }
 
@@ -248,10 +256,13 @@ impl Members {
         for (voter, id) in file.iter().zip(here.await) {
             match id {
                 Ok(id) => drop(known.insert(voter.name.clone(), id)),
-                Err(error) => drop(absent.insert(voter.name.as_str(), error.to_string())),
+                Err(error) => drop(absent.insert(voter.name.as_str(), error)),
             }
         }
         let here = known;
+        if self.naming.belonging.id().get().is_none() {
+            self.name(&members, &voters).await;
+        }
         let up_to_date = members.keys().copied();
         let situation = Situation {
             members: &members,
@@ -323,14 +334,37 @@ impl Members {
         voter: &Voter,
         members: &BTreeMap<NodeId, Member>,
         alive: &BTreeSet<NodeId>,
-    ) -> Result<NodeId, LinkError> {
+    ) -> Result<NodeId, String> {
         let known = alive.iter().find(|id| {
             let member = members.get(id);
             member.is_some_and(|member| member.name == voter.name)
         });
         match known {
             Some(id) => Ok(*id),
-            None => Ok(self.peers.status(voter, ASK).await?.id),
+            None => {
+                let status = self.peers.status(voter, ASK).await;
+                let status = status.map_err(|error| error.to_string())?;
+                if status.initialized && !members.contains_key(&status.id) {
+                    self.naming.is_ours(voter).await?;
+                }
+                Ok(status.id)
+            }
+        }
+    }
+
+    /// Has the cluster get an identity, if it can get one now.
+    async fn name(&self, members: &BTreeMap<NodeId, Member>, voters: &BTreeSet<NodeId>) {
+        let others = voters.iter().filter(|id| **id != self.view.id());
+        let others = others.map(|id| {
+            let member = members.get(id)?;
+            let voter = Voter {
+                name: member.name.clone(),
+                address: self.peers.address(member)?,
+            };
+            Some((*id, voter))
+        });
+        if let Some(others) = others.collect::<Option<Vec<_>>>() {
+            self.naming.decide(&others).await;
         }
     }
 

@@ -13,6 +13,7 @@ mod hand_over;
 mod leaderless;
 mod life;
 mod members;
+mod naming;
 mod network;
 mod observe;
 mod pending;
@@ -33,12 +34,13 @@ use std::time::Duration;
 use tandem_model::Pattern;
 use tandem_net::cluster::{Accepted, Answer, ClusterKey, Purposes, serve};
 use tandem_telemetry::Telemetry;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::machine::Machine;
 pub use crate::peers::Voter;
 use crate::rt::spawn;
 use crate::types::Types;
+use crate::watched::caught;
 use crate::wire;
 pub(crate) use core::Core;
 pub(crate) use observe::Retention;
@@ -89,7 +91,9 @@ pub struct SessionNode {
     voters: watch::Sender<Arc<[Voter]>>,
     purposes: Purposes,
     stop: Option<oneshot::Sender<()>>,
-    ended: oneshot::Receiver<()>,
+    panic: Arc<Notify>,
+    /// Until it is known that the thread is done.
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 impl SessionNode {
@@ -121,6 +125,7 @@ impl SessionNode {
         let (started, starting) = oneshot::channel();
         let (stop, stopping) = oneshot::channel();
         let (finished, ended) = oneshot::channel::<()>();
+        let panic = Arc::new(Notify::new());
         let life = life::Life {
             options,
             purposes: purposes.clone(),
@@ -128,6 +133,7 @@ impl SessionNode {
             voters: watched,
             stopping,
             told: String::new(),
+            panic: panic.clone(),
         };
         let thread = thread::Builder::new()
             .name("session".into())
@@ -144,7 +150,8 @@ impl SessionNode {
             voters,
             purposes: purposes.clone(),
             stop: Some(stop),
-            ended,
+            panic,
+            ended: Some(ended),
         };
         Ok((node, starting))
     }
@@ -154,11 +161,26 @@ impl SessionNode {
         self.voters.send_replace(voters.into());
     }
 
+    /// Has one of the replica's tasks panic, to see what comes of it.
+    #[doc(hidden)]
+    pub fn panic_on_purpose(&self) {
+        self.panic.notify_one();
+    }
+
+    /// Waits until the replica's thread has ended by itself, which it should not.
+    pub async fn ended(&mut self) {
+        let Some(ended) = &mut self.ended else {
+            return std::future::pending().await;
+        };
+        // Never sent on: it resolves when the thread is done.
+        let _ = ended.await;
+        self.ended = None;
+    }
+
     /// Stops as a crash would: nothing is handed over. Returns when the state directory is free again.
     pub async fn crash(mut self) {
         self.stop = None;
-        // Never sent on: it resolves when the thread is done.
-        let _ = (&mut self.ended).await;
+        self.until_ended().await;
     }
 
     /// Hands leadership over, if it is here, and stops.
@@ -166,8 +188,13 @@ impl SessionNode {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
-        // Never sent on: it resolves when the thread is done.
-        let _ = (&mut self.ended).await;
+        self.until_ended().await;
+    }
+
+    async fn until_ended(&mut self) {
+        if self.ended.is_some() {
+            self.ended().await;
+        }
     }
 }
 
@@ -178,30 +205,41 @@ impl Drop for SessionNode {
     }
 }
 
+/// Answers one connection until it ends. How it does is its other side's business; it makes another.
+async fn attend(core: &Core, from_replica: bool, connection: Accepted) {
+    if from_replica {
+        let (peer, cluster) = (connection.peer.clone(), connection.cluster);
+        let answer = |body| Answer::Later(core.replicas.clone().answer(body, cluster));
+        let _ = serve(connection, answer).await;
+        core.connection_ended(&peer);
+    } else {
+        let _ = serve(connection, |body| core.clients.answer(&body)).await;
+    }
+}
+
 /// Takes the cluster port's connections over to this runtime.
 fn register(purposes: &Purposes, core: Core) {
     // As many as the port lets through are far fewer than this.
     let (connections, mut accepted) = mpsc::channel::<(bool, Accepted)>(8 * 1024);
     let from_replicas = connections.clone();
     // A full queue closes the connection; its other side tries again.
-    purposes.register(wire::RAFT, move |connection| {
+    let cluster = core.cluster().clone();
+    purposes.register_in(&cluster, wire::RAFT, move |connection| {
         let _ = from_replicas.try_send((true, connection));
     });
-    purposes.register(wire::AGENT, move |connection| {
+    purposes.register_in(&cluster, wire::AGENT, move |connection| {
         let _ = connections.try_send((false, connection));
     });
     spawn(async move {
         while let Some((from_replica, connection)) = accepted.recv().await {
             let core = core.clone();
-            spawn(async move {
-                // How a connection ends is its other side's business; it makes another.
-                if from_replica {
-                    let peer = connection.peer.clone();
-                    let answer = |body| Answer::Later(core.replicas.clone().answer(body));
-                    let _ = serve(connection, answer).await;
-                    core.connection_ended(&peer);
-                } else {
-                    let _ = serve(connection, |body| core.clients.answer(&body)).await;
+            // A panic ends the connection: the request that brings it about would bring it about on each leader in turn.
+            tokio::spawn(async move {
+                let peer = connection.peer.clone();
+                if let Err(said) = caught(attend(&core, from_replica, connection)).await {
+                    let what =
+                        format!("a request of {peer} panicked, its connection is closed: {said}");
+                    core.events().error("sessions", what);
                 }
             });
         }

@@ -1,7 +1,6 @@
 //! Raft's calls to the other replicas, over the cluster port.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use openraft::raft::{
 use openraft::storage::Snapshot;
 
 use super::acknowledged::Acknowledged;
-use crate::peers::{GROUP, Peers};
+use crate::peers::{GROUP, Peers, Place};
 use crate::rt::{Instant, Link, random, sleep};
 use crate::snapshot::SnapshotFile;
 use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote, decode_filled, encode, fill_up};
@@ -50,7 +49,7 @@ pub struct Network {
     acknowledged: Acknowledged,
     target: NodeId,
     member: Member,
-    link: Option<(SocketAddr, Link)>,
+    link: Option<(Place, Link)>,
 }
 
 impl RaftNetworkFactory<Types> for Networks {
@@ -107,11 +106,12 @@ impl Network {
             let why = format!("no address is known of {}", self.member.name);
             return Err(RPCError::Unreachable(Unreachable::from_string(why)));
         };
+        let place = self.peers.place(address);
         match &self.link {
-            Some((at, link)) if *at == address => Ok(link.clone()),
+            Some((at, link)) if *at == place && !link.is_over() => Ok(link.clone()),
             _ => {
                 let link = self.peers.link(&self.member.name, address, RAFT);
-                self.link = Some((address, link.clone()));
+                self.link = Some((place, link.clone()));
                 Ok(link)
             }
         }

@@ -12,6 +12,7 @@ use tandem_telemetry::Events;
 use super::Raft;
 use super::acknowledged::is_lost;
 use super::view::ClusterView;
+use crate::home::Belonging;
 use crate::log::LogStore;
 use crate::peers::GROUP;
 use crate::rt::{Instant, random};
@@ -27,6 +28,7 @@ pub struct Replicas {
     pub events: Events,
     pub view: ClusterView,
     pub directory: PathBuf,
+    pub belonging: Arc<Belonging>,
     /// Before this it votes for nobody: before it was started anew it may have promised a leader not to, for as long
     /// as its lease, and that promise is not on disk.
     pub votes_from: Instant,
@@ -41,13 +43,13 @@ pub struct Incoming {
 }
 
 impl Replicas {
-    /// Answers one request.
-    pub async fn answer(self: Arc<Self>, body: Bytes) -> Bytes {
+    /// Answers one request of a replica that is part of this cluster, or of an older version.
+    pub async fn answer(self: Arc<Self>, body: Bytes, cluster: Option<u64>) -> Bytes {
         let mut is_heartbeat = false;
         let reply = match decode_filled::<ToReplica>(&body) {
             Ok(message) => {
                 is_heartbeat = message.request.is_heartbeat();
-                self.reply(message).await
+                self.reply(message, cluster).await
             }
             Err(error) => RaftReply::NotHere(format!("an unreadable request: {error}")),
         };
@@ -57,13 +59,18 @@ impl Replicas {
         reply.into()
     }
 
-    async fn reply(&self, message: ToReplica) -> RaftReply {
+    async fn reply(&self, message: ToReplica, cluster: Option<u64>) -> RaftReply {
         if message.group != GROUP || message.target != self.id {
             return RaftReply::NotHere(
                 "the replica that is looked for is not here any more".into(),
             );
         }
         let not_here = |error: &dyn std::fmt::Display| RaftReply::NotHere(error.to_string());
+        if let Some(cluster) = cluster
+            && let Err(error) = self.must_be_of(cluster).await
+        {
+            return not_here(&error);
+        }
         if let RaftRequest::Append(rpc) = &message.request
             && is_lost(message.acknowledged, &rpc.vote, self.log.extent())
         {
@@ -100,13 +107,22 @@ impl Replicas {
         }
     }
 
+    /// Whoever knows this replica by its identity, and is part of a cluster, takes it in there if it is part of none.
+    async fn must_be_of(&self, cluster: u64) -> io::Result<()> {
+        let belonging = &self.belonging;
+        if belonging.id().get() == Some(cluster) || belonging.join(cluster).await? {
+            return Ok(());
+        }
+        Err(invalid("it is part of another cluster"))
+    }
+
     /// Ends as who it was: it has forgotten what it had acknowledged. What it says to whoever asked it.
     async fn lose(&self, acknowledged: u64) -> String {
         let (_, entries) = self.log.extent();
         let why = format!(
             "the log of this replica has {entries} entries, and it had acknowledged {acknowledged}"
         );
-        match self.log.give_up(acknowledged) {
+        match self.log.give_up(acknowledged).await {
             Ok(()) => {
                 let subject = format!("sessions/{}", self.view.name());
                 let what = format!("{why}: what was here is lost");

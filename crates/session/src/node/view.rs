@@ -116,7 +116,7 @@ impl ClusterView {
 
     /// What other nodes are told.
     pub fn status(&self, replica: &Shared, limit: u64) -> Status {
-        let replica = replica.lock();
+        let replica = replica.look();
         let metrics = self.metrics.borrow_watched();
         Status {
             name: self.name.to_string(),

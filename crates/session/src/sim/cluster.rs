@@ -167,6 +167,7 @@ impl Cluster {
                 .await
                 .unwrap_or_else(|error| panic!("{}: {error}", options.node));
             network::listen(node, Some(port(&core)));
+            disk::serves(node, true);
             let stop = Arc::new(Notify::new());
             cluster.0.state.borrow_mut().nodes[node].running = Some(Running {
                 core: core.clone(),
@@ -182,6 +183,7 @@ impl Cluster {
 
     /// Kills a session node's process.
     pub fn crash(&self, node: HostId) {
+        disk::serves(node, false);
         network::listen(node, None);
         let running = {
             let mut state = self.0.state.borrow_mut();
@@ -374,8 +376,9 @@ impl Cluster {
 fn port(core: &Core) -> Port {
     let (clients, replicas, ended) = (core.clients.clone(), core.replicas.clone(), core.clone());
     Port {
-        raft: Arc::new(move |body| Box::pin(replicas.clone().answer(body))),
-        agent: Arc::new(move |body| match clients.answer(&body) {
+        cluster: core.cluster().clone(),
+        raft: Arc::new(move |body, cluster| Box::pin(replicas.clone().answer(body, cluster))),
+        agent: Arc::new(move |body, _| match clients.answer(&body) {
             Answer::Now(answer) => Box::pin(std::future::ready(answer)),
             Answer::Later(answer) => Box::pin(answer),
         }),

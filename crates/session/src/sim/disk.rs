@@ -7,19 +7,23 @@
 //! a small file that was not flushed what was there before may be found again.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::world::{below, chance};
+use super::world::{HostId, below, chance, here};
 
 thread_local! {
     /// How many bytes of a file are on the disk, by inode.
     static FLUSHED: RefCell<BTreeMap<u64, u64>> = RefCell::default();
     /// From where on a file is not on the disk since a flush failed, by inode.
     static DROPPED: RefCell<BTreeMap<u64, u64>> = RefCell::default();
+    /// Hosts whose replica serves: nothing may wait for their disks where it does.
+    static SERVES: RefCell<BTreeSet<HostId>> = RefCell::default();
+    /// What is done now is done beside what serves.
+    static BESIDE: Cell<bool> = Cell::default();
     /// The next flush fails.
     static FAILS: Cell<bool> = Cell::default();
     /// What was in small files before they were replaced, as long as that is not on the disk; `None`: nothing.
@@ -32,6 +36,35 @@ pub fn reset() {
     DROPPED.take();
     FAILS.take();
     BEFORE.take();
+    SERVES.take();
+}
+
+/// The replica of this host serves, or no more.
+pub fn serves(host: HostId, is: bool) {
+    SERVES.with_borrow_mut(|serves| {
+        if is {
+            serves.insert(host);
+        } else {
+            serves.remove(&host);
+        }
+    });
+}
+
+/// Does what may wait for the disk.
+pub fn beside<T>(work: impl FnOnce() -> T) -> T {
+    let before = BESIDE.replace(true);
+    let done = work();
+    BESIDE.set(before);
+    done
+}
+
+/// The disk is waited for.
+pub fn waits() {
+    let serves = SERVES.with_borrow(|serves| !serves.is_empty() && serves.contains(&here()));
+    assert!(
+        BESIDE.get() || !serves,
+        "all whom this replica serves wait for its disk"
+    );
 }
 
 /// The next flush of a log fails.

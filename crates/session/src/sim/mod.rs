@@ -8,6 +8,7 @@ pub mod audit;
 mod broken;
 mod cluster;
 pub mod disk;
+mod foreign;
 mod load;
 mod nemesis;
 pub mod network;

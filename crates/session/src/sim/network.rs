@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tandem_net::cluster::{LinkError, LinkOptions};
+use tandem_net::cluster::{ClusterId, LinkError, LinkOptions, another_cluster};
 use tokio::sync::oneshot;
 
 use super::runtime::{Instant, sleep, sleep_until, timeout};
@@ -21,12 +21,13 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// What of a message a packet of Ethernet holds.
 const PACKET: usize = 1448;
 
-/// Answers requests of one purpose.
-pub type Handler = Arc<dyn Fn(Bytes) -> BoxFuture<'static, Bytes> + Send + Sync>;
+/// Answers requests of one purpose, from one that is part of this cluster.
+pub type Handler = Arc<dyn Fn(Bytes, Option<u64>) -> BoxFuture<'static, Bytes> + Send + Sync>;
 
 /// What a host that listens does with what it gets.
 #[derive(Clone)]
 pub struct Port {
+    pub cluster: ClusterId,
     pub raft: Handler,
     pub agent: Handler,
     /// The connection that the named node made to this one has ended.
@@ -184,7 +185,13 @@ pub fn hang_up(host: HostId, name: &str) {
 
 type Answer = Arc<Mutex<Option<oneshot::Sender<Bytes>>>>;
 
-fn deliver(from: HostId, to: HostId, purpose: &'static str, body: Bytes, answer: Answer) {
+fn deliver(
+    from: HostId,
+    to: HostId,
+    (purpose, cluster): (&'static str, Option<u64>),
+    body: Bytes,
+    answer: Answer,
+) {
     // Nobody there: the answer is dropped, as a connection is reset.
     let Some(port) = port(to) else {
         return;
@@ -195,7 +202,7 @@ fn deliver(from: HostId, to: HostId, purpose: &'static str, body: Bytes, answer:
         } else {
             port.agent
         };
-        let reply = handler(body).await;
+        let reply = handler(body, cluster).await;
         if let Some(way) = way(to, from).filter(|_| !is_too_large(reply.len(), to, from)) {
             world::later(way, move || {
                 if let Some(answer) = answer.lock().unwrap().take() {
@@ -212,6 +219,10 @@ fn deliver(from: HostId, to: HostId, purpose: &'static str, body: Bytes, answer:
 pub struct Link {
     to: HostId,
     purpose: &'static str,
+    /// Of whoever made it, then.
+    cluster: Option<u64>,
+    node: String,
+    peer: String,
 }
 
 impl Link {
@@ -219,7 +230,16 @@ impl Link {
         Self {
             to: host_at(options.address),
             purpose: options.purpose,
+            cluster: options.cluster.get(),
+            node: options.node,
+            peer: options.peer,
         }
+    }
+
+    /// It has no task that could panic.
+    #[expect(clippy::unused_self, reason = "the real one's can")]
+    pub fn is_over(&self) -> bool {
+        false
     }
 
     pub async fn request(&self, body: Bytes, limit: Duration) -> Result<Bytes, LinkError> {
@@ -238,6 +258,14 @@ impl Link {
             sleep(Duration::from_micros(world::below(300))).await;
             return Err(LinkError::Refused);
         }
+        if let Some(theirs) = self.cluster
+            && let Some(port) = port(to).filter(|_| !is_cut(from, to))
+            && let Some(ours) = port.cluster.get().filter(|ours| *ours != theirs)
+        {
+            sleep(Duration::from_micros(world::below(300))).await;
+            let why = another_cluster((&self.peer, ours), (&self.node, theirs));
+            return Err(LinkError::Rejected(why));
+        }
         let (answer, mut answered) = oneshot::channel();
         let answer = Arc::new(Mutex::new(Some(answer)));
         let twice = NETWORK.with_borrow(|net| net.weather.twice);
@@ -247,7 +275,8 @@ impl Link {
             }
             let is_lost = is_too_large(body.len(), from, to);
             if let Some(way) = way(from, to).filter(|_| !is_lost) {
-                let (body, answer, purpose) = (body.clone(), answer.clone(), self.purpose);
+                let (body, answer) = (body.clone(), answer.clone());
+                let purpose = (self.purpose, self.cluster);
                 world::later(way, move || deliver(from, to, purpose, body, answer));
             }
         }

@@ -199,7 +199,7 @@ pub async fn blocking<T: Send + 'static>(
 ) -> io::Result<T> {
     let slow = if world::chance(200) { 300_000 } else { 2_000 };
     sleep(Duration::from_micros(world::below(slow))).await;
-    let result = work();
+    let result = super::disk::beside(work);
     sleep(Duration::from_micros(world::below(slow))).await;
     result
 }

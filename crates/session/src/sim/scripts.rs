@@ -21,14 +21,14 @@ use crate::state::{AgentId, Command, Key, Mode, Operation};
 use crate::types::encode;
 use crate::wire::{FromAgent, Request};
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 /// Where the agent is.
-const HOST: usize = NODES + 1;
+pub(super) const HOST: usize = NODES + 1;
 /// Where another is.
 const ELSEWHERE: usize = NODES + 2;
 
 /// Starts the three nodes and waits until they are a cluster.
-async fn formed(cluster: &Cluster) {
+pub(super) async fn formed(cluster: &Cluster) {
     for node in cluster.file() {
         cluster.start(node);
     }
@@ -37,7 +37,10 @@ async fn formed(cluster: &Cluster) {
 }
 
 /// Plays a script under so many seeds: every promise is kept.
-fn holds<F: Future<Output = Story> + 'static>(seeds: u64, script: impl Fn(Cluster) -> F) {
+pub(super) fn holds<F: Future<Output = Story> + 'static>(
+    seeds: u64,
+    script: impl Fn(Cluster) -> F,
+) {
     for seed in 0..seeds {
         let profile = Profile::of(0, &mut Random::new(seed));
         let report = run_script(seed, profile, &script);
@@ -46,7 +49,11 @@ fn holds<F: Future<Output = Story> + 'static>(seeds: u64, script: impl Fn(Cluste
 }
 
 /// Has a client ask something on the agent's host, and waits for what it is told.
-async fn ask(client: Client, key: &str, call: Call) -> (Client, Result<Outcome, String>) {
+pub(super) async fn ask(
+    client: Client,
+    key: &str,
+    call: Call,
+) -> (Client, Result<Outcome, String>) {
     ask_at(HOST, client, key, call).await
 }
 
@@ -71,7 +78,7 @@ async fn ask_at(
     }
 }
 
-fn set(value: &str) -> Call {
+pub(super) fn set(value: &str) -> Call {
     Call::Set {
         value: value.as_bytes().into(),
         life: None,

@@ -230,9 +230,17 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             earlier,
         };
         let usual = if options.tethered { REHEARSED } else { STOP };
+        let mut broken = None;
         let (why, within) = loop {
             let order = tokio::select! {
                 order = end.wait() => order,
+                part = node.sessions.broken() => {
+                    // Nobody is answered by what is left of it. Whoever supervises the node starts it again.
+                    let why = format!("{part} of this node has ended by a panic");
+                    telemetry.events.error("sessions", format!("{why}: the node ends"));
+                    broken = Some(why);
+                    break ("a part of it has ended", usual);
+                }
                 Some(given) = inbox.next() => {
                     if let tandem_admin::Order::Stop { within } = given.order {
                         let told = node.last_words(within);
@@ -293,7 +301,10 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        match broken {
+            Some(why) => Err(Failure::failed(why)),
+            None => Ok(ExitCode::SUCCESS),
+        }
     });
     runtime.shutdown_timeout(LAST);
     outcome

@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tandem_admin::{Answer, Api, Call, Others};
 use tandem_model::NodePlan;
-use tandem_net::cluster::{self, Accepted, ClusterKey, Link, LinkOptions, Purposes, serve};
+use tandem_net::cluster::{
+    self, Accepted, ClusterId, ClusterKey, Link, LinkOptions, Purposes, serve,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
 use tokio::time::sleep;
@@ -141,6 +143,7 @@ impl Dispatcher {
                 address,
                 purpose: PURPOSE,
                 key: self.key.clone(),
+                cluster: ClusterId::default(),
                 outgoing: self.outgoing,
             })
         };

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::DirBuilder;
+use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -118,7 +119,8 @@ struct Running {
     heir: mpsc::UnboundedSender<Heir>,
     /// Connections that another process served.
     clients: mpsc::UnboundedSender<std::net::TcpStream>,
-    ended: oneshot::Receiver<()>,
+    /// Until it is known that it is done.
+    ended: Option<oneshot::Receiver<()>>,
     /// Its listening socket, once more.
     door: TcpListener,
 }
@@ -187,6 +189,30 @@ impl Sessions {
         Ok(())
     }
 
+    /// Waits until a thread of these has ended by itself, which it should not: a panic is what ends it. What has ended.
+    pub async fn broken(&mut self) -> &'static str {
+        let agent = async {
+            let Some(agent) = &mut self.agent else {
+                return pending().await;
+            };
+            let Some(ended) = &mut agent.ended else {
+                return pending().await;
+            };
+            let _ = ended.await;
+            agent.ended = None;
+        };
+        let replica = async {
+            match &mut self.replica {
+                Some(replica) => replica.ended().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = agent => "the agent",
+            () = replica => "the replica",
+        }
+    }
+
     /// Ends the replica, which hands leadership over first. Its state is free for another process then.
     pub async fn stop_replica(&mut self) {
         if let Some(replica) = self.replica.take() {
@@ -253,7 +279,7 @@ impl Sessions {
         if let Some(agent) = self.agent.take() {
             let _ = agent.heir.send(Heir(heir, within));
             agent.stop.send_replace(true);
-            ended = Some(agent.ended);
+            ended = agent.ended;
         } else {
             drop(heir);
         }
@@ -287,7 +313,9 @@ impl Sessions {
         if let Some(agent) = self.agent.take() {
             drop(agent.door);
             agent.stop.send_replace(true);
-            let _ = agent.ended.await;
+            if let Some(ended) = agent.ended {
+                let _ = ended.await;
+            }
         }
         self.stop_replica().await;
     }
@@ -371,7 +399,7 @@ impl Running {
             stop,
             heir,
             clients,
-            ended,
+            ended: Some(ended),
             door: again,
         })
     }
