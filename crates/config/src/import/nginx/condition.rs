@@ -126,6 +126,11 @@ pub(crate) fn asked(
     door: &Door,
     note: &mut dyn FnMut(&'static str),
 ) -> Result<Either, String> {
+    if let Some(preread) = door.stream
+        && let Some(found) = super::stream::asked(variable, matched, value, preread, note)
+    {
+        return found;
+    }
     let refused = || {
         let why = if variable.starts_with("ssl_client_") {
             ": of a certificate routes ask whether it is there, and for its common name (`client-cert`)"

@@ -163,6 +163,16 @@ impl Translator<'_> {
             self.verdicts.refuse(second.spot, second.spot, message);
             return None;
         }
+        let most = self.by_address(limit, scope)?;
+        self.verdicts.note(
+            limit.spot,
+            "the answer is 429; requests to each location are counted for themselves",
+        );
+        Some(most)
+    }
+
+    /// A limit whose zone counts by the client's address.
+    fn by_address(&mut self, limit: &AtOnce, scope: &Scope) -> Option<u32> {
         let zone = scope
             .counted_by
             .iter()
@@ -174,16 +184,26 @@ impl Translator<'_> {
         };
         if !matches!(key.as_str(), "$binary_remote_addr" | "$remote_addr") {
             let message = format!(
-                "requests at once are counted by the client's address, $binary_remote_addr, and these by {key}"
+                "what comes at once is counted by the client's address, $binary_remote_addr, and this by {key}"
             );
             self.verdicts.refuse(limit.spot, limit.spot, message);
             return None;
         }
-        self.verdicts.note(
-            limit.spot,
-            "the answer is 429; requests to each location are counted for themselves",
-        );
         Some(limit.most)
+    }
+
+    /// `limit_conn` of a stream: how many connections one client may have.
+    pub fn connections_at_once(&mut self, scope: &Scope) -> Option<u32> {
+        let mut least = None;
+        for limit in &scope.at_once {
+            let most = self.by_address(limit, scope)?;
+            least = Some(least.map_or(most, |least: u32| least.min(most)));
+            self.verdicts.note(
+                limit.spot,
+                "each listener counts for itself, and those of one IPv6 network (/64) together; clients in `set_real_ip_from` are not counted",
+            );
+        }
+        least
     }
 
     fn rate(&mut self, scope: &Scope) -> Option<Table> {

@@ -17,6 +17,18 @@ pub(crate) struct Listen {
     pub spot: Spot,
 }
 
+/// Of a stream.
+const WITHOUT_IN_STREAM: [&str; 8] = [
+    "bind",
+    "backlog",
+    "rcvbuf",
+    "sndbuf",
+    "ipv6only",
+    "reuseport",
+    "so_keepalive",
+    "fastopen",
+];
+
 const WITHOUT: [&str; 13] = [
     "http2",
     "quic",
@@ -68,6 +80,64 @@ pub(crate) fn read(directive: &Directive, verdicts: &mut Verdicts) -> Option<Lis
                     spot,
                     word.spot,
                     format!("invalid parameter \"{}\"", word.text),
+                    did_you_mean(name, known),
+                );
+            }
+        }
+    }
+    verdicts.translated(spot);
+    Some(listen)
+}
+
+/// Reads a `listen` of a stream, which has no usual port.
+pub(crate) fn read_of_stream(directive: &Directive, verdicts: &mut Verdicts) -> Option<Listen> {
+    let (spot, text) = (directive.spot, directive.arg(0));
+    let has_port = text.starts_with("unix:")
+        || text.bytes().all(|b| b.is_ascii_digit())
+        || text
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| !port.ends_with(']'));
+    let read = if has_port {
+        address(text)
+    } else {
+        Err(format!("no port in \"{text}\" of the \"listen\" directive"))
+    };
+    let (address, port) = match read {
+        Ok(found) => found,
+        Err(message) => {
+            verdicts.refuse(spot, directive.at(0), message);
+            return None;
+        }
+    };
+    let mut listen = Listen {
+        address,
+        port,
+        default: false,
+        tls: false,
+        proxy: false,
+        spot,
+    };
+    for word in directive.args.iter().skip(1) {
+        match word.text.split('=').next().unwrap_or_default() {
+            "ssl" => listen.tls = true,
+            "proxy_protocol" => listen.proxy = true,
+            "udp" => verdicts.refuse(
+                spot,
+                word.spot,
+                "datagrams are not passed on: a listener takes connections",
+            ),
+            name if WITHOUT_IN_STREAM.contains(&name) => verdicts.note(
+                spot,
+                format!("`{name}` has no effect: the engine chooses how it talks to the kernel"),
+            ),
+            name => {
+                let known = ["ssl", "proxy_protocol"]
+                    .into_iter()
+                    .chain(WITHOUT_IN_STREAM);
+                verdicts.refuse_hint(
+                    spot,
+                    word.spot,
+                    format!("the invalid \"{}\" parameter", word.text),
                     did_you_mean(name, known),
                 );
             }

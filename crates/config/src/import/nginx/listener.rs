@@ -2,6 +2,7 @@
 
 use super::super::document::{self, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
+use super::super::sources::Spot;
 use super::listen::Listen;
 use super::scope::{self, Scope, VerifyClient};
 use super::{Door, Server, Translator, shown, units};
@@ -69,37 +70,14 @@ impl<'a> Translator<'a> {
         }
         let body = Self::body_limit(default, &mut out);
         self.listener_limits(scope, &mut out);
-        match scope
-            .access_log
-            .as_ref()
-            .map(|set| (set.value.as_str(), set.spot))
-        {
-            Some(("off", spot)) => out.put_at("log", Value::plain(false), spot),
-            Some((path, spot)) if path.starts_with("syslog:") => {
-                self.verdicts.note(spot, "the access log is a file");
-            }
-            Some((path, spot)) => {
-                let path = self.path(path);
-                out.put_at("log", Value::text(path), spot);
-            }
-            None if self.options.direct => {
-                let path = self.options.access_log.clone();
-                out.put(
-                    "log",
-                    if path.is_empty() {
-                        Value::plain(false)
-                    } else {
-                        Value::text(path)
-                    },
-                );
-            }
-            None => {}
-        }
+        let usual = self.options.access_log.clone();
+        self.log(scope, Some(usual).filter(|path| !path.is_empty()), &mut out);
         let door = Door {
             port: listen.port,
             tls,
             asks_clients: tls && speaks.scope.clients().is_some(),
             body,
+            stream: None,
         };
         let mut routes = Vec::new();
         for (patterns, server) in self.ranked(members, default) {
@@ -115,6 +93,28 @@ impl<'a> Translator<'a> {
         routes.extend(self.server_routes(default, &door));
         out.put("route", Value::Routes(routes));
         self.document.sections.push(out);
+    }
+
+    /// The access log of a listener; `usual` where the file names none and is run as it is.
+    pub fn log(&mut self, scope: &Scope, usual: Option<String>, out: &mut document::Section) {
+        match scope
+            .access_log
+            .as_ref()
+            .map(|set| (set.value.as_str(), set.spot))
+        {
+            Some(("off", spot)) => out.put_at("log", Value::plain(false), spot),
+            Some((path, spot)) if path.starts_with("syslog:") => {
+                self.verdicts.note(spot, "the access log is a file");
+            }
+            Some((path, spot)) => {
+                let path = self.path(path);
+                out.put_at("log", Value::text(path), spot);
+            }
+            None if self.options.direct => {
+                out.put("log", usual.map_or(Value::plain(false), Value::text));
+            }
+            None => {}
+        }
     }
 
     /// What the default server takes; routes of places that say otherwise have their own.
@@ -182,27 +182,7 @@ impl<'a> Translator<'a> {
                 }
                 continue;
             }
-            if scope.certificates.is_empty() {
-                self.verdicts.refuse(
-                    server.directive.spot,
-                    listen.spot,
-                    "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive",
-                );
-                continue;
-            }
-            for (number, cert) in scope.certificates.iter().enumerate() {
-                let Some(key) = scope.keys.get(number) else {
-                    self.verdicts.refuse(
-                        cert.spot,
-                        cert.spot,
-                        format!(
-                            "no \"ssl_certificate_key\" is defined for certificate \"{}\"",
-                            cert.value
-                        ),
-                    );
-                    continue;
-                };
-                let path = self.certificate(cert, key);
+            for path in self.certificates(scope, server.directive.spot, listen.spot) {
                 if !certs.contains(&path) {
                     certs.push(path);
                 }
@@ -218,29 +198,67 @@ impl<'a> Translator<'a> {
             let message = "all servers of this address refuse the handshake: leave them out";
             self.verdicts.refuse(set.spot, set.spot, message);
         }
-        let scope = &speaks.scope;
+        let value = self.speaks(certs, &speaks.scope, default.scope.rejects_handshakes());
+        out.put_at("tls", value, listen.spot);
+    }
+
+    /// The files with the certificates of a server.
+    pub fn certificates(&mut self, scope: &Scope, server: Spot, listen: Spot) -> Vec<String> {
+        if scope.certificates.is_empty() {
+            let message = "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive";
+            self.verdicts.refuse(server, listen, message);
+        }
+        let mut certs = Vec::new();
+        for (number, cert) in scope.certificates.iter().enumerate() {
+            match scope.keys.get(number) {
+                Some(key) => certs.push(self.certificate(cert, key)),
+                None => self.verdicts.refuse(
+                    cert.spot,
+                    cert.spot,
+                    format!(
+                        "no \"ssl_certificate_key\" is defined for certificate \"{}\"",
+                        cert.value
+                    ),
+                ),
+            }
+        }
+        certs
+    }
+
+    /// `tls` of a listener that speaks it by these settings.
+    pub fn speaks(&self, certs: Vec<String>, scope: &Scope, is_strict: bool) -> Value {
         let certs = Value::texts(certs);
         let mut table = Table::default();
         if let Some(clients) = scope.clients() {
-            table.put("client-ca", Value::text(self.path(clients.authorities)));
+            table.put("client-ca", Value::text(self.beside(clients.authorities)));
             if clients.verify == VerifyClient::Optional {
                 table.put("client-cert", Value::text("optional"));
             }
             if let Some(lists) = clients.revoked {
-                table.put("client-crl", Value::text(self.path(lists)));
+                table.put("client-crl", Value::text(self.beside(lists)));
             }
         }
-        if default.scope.rejects_handshakes() {
+        if is_strict {
             table.put("strict-sni", Value::plain(true));
         }
         if scope.only_tls13.as_ref().is_some_and(|set| set.value) {
             table.put("min", Value::text("1.3"));
         }
         if table.is_empty() {
-            out.put_at("tls", certs, listen.spot);
-        } else {
-            table.0.insert(0, ("certs".into(), certs));
-            out.put_at("tls", Value::Table(table), listen.spot);
+            return certs;
+        }
+        table.0.insert(0, ("certs".into(), certs));
+        Value::Table(table)
+    }
+
+    /// Who asks clients for certificates knows whose.
+    pub fn knows_authorities(&mut self, scope: &Scope) {
+        let asks = scope.verify_client.as_ref();
+        if let Some(set) = asks.filter(|set| set.value != VerifyClient::Off)
+            && scope.client_ca.is_none()
+        {
+            let message = "no \"ssl_client_certificate\" for \"ssl_verify_client\"";
+            self.verdicts.refuse(set.spot, set.spot, message);
         }
     }
 
@@ -249,12 +267,13 @@ impl<'a> Translator<'a> {
         let members = members.iter();
         for server in members.filter(|server| !server.scope.rejects_handshakes()) {
             let scope = &server.scope;
+            self.knows_authorities(scope);
             let asks = scope.verify_client.as_ref();
-            if let Some(set) = asks.filter(|set| set.value != VerifyClient::Off)
-                && scope.client_ca.is_none()
-            {
-                let message = "no \"ssl_client_certificate\" for \"ssl_verify_client\"";
-                self.verdicts.refuse(set.spot, set.spot, message);
+            if let Some(set) = asks.filter(|set| set.value == VerifyClient::Optional) {
+                self.verdicts.note(
+                    set.spot,
+                    "a certificate that does not verify ends the handshake; nginx answers 400",
+                );
             }
             if scope.clients() != speaks.scope.clients() {
                 let set = server.scope.verify_client.as_ref();
@@ -271,17 +290,25 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// A path as nginx takes those of certificates: from the directory of the file.
+    pub fn beside(&self, path: &str) -> String {
+        if path.starts_with('/') || !self.options.direct {
+            path.to_owned()
+        } else {
+            format!("{}/{path}", self.config_directory())
+        }
+    }
+
     /// A file with both the chain and its key.
-    fn certificate(&mut self, cert: &scope::Set<String>, key: &scope::Set<String>) -> String {
-        let directory = self.config_directory();
-        let full = |path: &str| {
-            if path.starts_with('/') || !self.options.direct {
-                path.to_owned()
-            } else {
-                format!("{directory}/{path}")
+    pub fn certificate(&mut self, cert: &scope::Set<String>, key: &scope::Set<String>) -> String {
+        for set in [cert, key] {
+            if set.value.contains('$') {
+                let message = "a certificate is named, not worked out for each connection";
+                self.verdicts.refuse(set.spot, set.spot, message);
+                return set.value.clone();
             }
-        };
-        let (chain, secret) = (full(&cert.value), full(&key.value));
+        }
+        let (chain, secret) = (self.beside(&cert.value), self.beside(&key.value));
         if chain == secret {
             return chain;
         }

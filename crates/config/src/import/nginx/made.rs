@@ -4,7 +4,7 @@
 //! entry holds whose value is `x`, and none that nginx would have taken before it. Where the variable is filled in there is a
 //! route for each value ([`super::choices`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
@@ -14,6 +14,7 @@ use super::super::sources::Spot;
 use super::Door;
 use super::chosen::{Chosen, Entry, many};
 use super::condition::{self, Wanted};
+use super::stream::Preread;
 use super::tree::Directive;
 
 /// Variables by their names.
@@ -41,8 +42,22 @@ enum When {
         regex: String,
         fold: bool,
     },
+    /// A mask of host names (`*.b.example`, `d.*`), without regard to case.
+    Mask(String),
     From(IpNet),
 }
+
+/// What a mask matches, as an expression.
+fn of_mask(mask: &str) -> String {
+    match (mask.strip_prefix("*."), mask.strip_suffix(".*")) {
+        (Some(rest), _) => format!(r"^.+\.{}$", regex::escape(rest)),
+        (_, Some(rest)) => format!(r"^{}\..+$", regex::escape(rest)),
+        _ => format!("^{}$", regex::escape(mask)),
+    }
+}
+
+/// The name that a TLS client asks for, in a stream.
+const NAME: &str = "ssl_preread_server_name";
 
 type Note<'n> = &'n mut dyn FnMut(&'static str);
 
@@ -159,15 +174,14 @@ impl Made {
     }
 
     /// Says of variables that no condition asks for that nothing comes of them: whatever else names them is told there.
-    pub fn tell(&self, verdicts: &mut Verdicts) {
+    /// `more` is what else is to be said of them.
+    pub fn tell(&self, verdicts: &mut Verdicts, more: &str) {
         for (name, variable) in &self.0 {
             if variable.is_asked {
                 verdicts.translated(variable.spot);
             } else {
-                verdicts.without(
-                    variable.spot,
-                    format!("nothing asks for ${name}, and connections to servers are upgraded by themselves"),
-                );
+                let message = format!("nothing asks for ${name}{more}");
+                verdicts.without(variable.spot, message);
             }
         }
     }
@@ -187,6 +201,7 @@ impl Variable {
             When::Matches { regex, fold } => {
                 !text.is_empty() && Wanted::Regex(*fold).holds(regex, text)
             }
+            When::Mask(mask) => Wanted::Regex(true).holds(&of_mask(mask), text),
             When::From(_) => false,
         });
         found.map_or(&self.default, |(_, value)| value)
@@ -207,7 +222,7 @@ impl Variable {
                 entry.is_something = match when {
                     When::Is(text) => !matches!(text.as_str(), "" | "0"),
                     When::Matches { regex, fold } => fits_nothing(regex, *fold),
-                    When::From(_) => true,
+                    When::From(_) | When::Mask(_) => true,
                 };
             }
             match when {
@@ -241,14 +256,31 @@ impl Variable {
                 not: false,
             })),
             When::Is(text) => match self.source.as_str() {
-                "host" => ask(Wanted::Equal, &text.to_lowercase()),
+                "host" | NAME => ask(Wanted::Equal, &text.to_lowercase()),
                 "request_method" => ask(Wanted::Equal, &text.to_uppercase()),
                 "remote_addr" | "scheme" | "https" | "server_port" => ask(Wanted::Equal, text),
                 _ if !text.contains(|c: char| c.is_ascii_alphabetic()) => ask(Wanted::Equal, text),
                 _ => ask(Wanted::Regex(true), &format!("^{}$", regex::escape(text))),
             },
+            When::Mask(mask) if self.source == NAME && door.stream == Some(Preread::On) => {
+                Ok(Either::of(Literal {
+                    subject: Subject::Sni,
+                    patterns: vec![mask.clone()],
+                    fold: false,
+                    not: false,
+                }))
+            }
+            When::Mask(mask) => ask(Wanted::Regex(true), &of_mask(mask)),
             When::Matches { regex, fold } => {
                 super::super::haproxy::checked(regex)?;
+                if self.source == NAME {
+                    // It is not asked about nothing at all, and no name fits no pattern.
+                    return if door.stream == Some(Preread::On) {
+                        ask(Wanted::Regex(*fold), regex)
+                    } else {
+                        Ok(Either::never())
+                    };
+                }
                 let found = ask(Wanted::Regex(*fold), regex)?;
                 if !Wanted::Regex(*fold).holds(regex, "") {
                     return Ok(found);
@@ -275,6 +307,7 @@ fn map(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
     let mut has_masks = false;
     let (mut exact, mut leading, mut trailing, mut regexes) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut known = BTreeSet::new();
     let mut default = String::new();
     for entry in directive.inner() {
         let name = entry.name.text.as_str();
@@ -308,28 +341,33 @@ fn map(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
             regexes.push((When::Matches { regex, fold }, value));
             continue;
         }
-        let mask = |regex: String| When::Matches { regex, fold: true };
-        if let (true, Some(rest)) = (has_masks, name.strip_prefix("*.")) {
-            leading.push((
-                name.len(),
-                mask(format!(r"^.+\.{}$", regex::escape(rest))),
-                value,
-            ));
-        } else if let (true, Some(rest)) = (has_masks, name.strip_prefix('.')) {
-            leading.push((
-                name.len(),
-                mask(format!(r"^.+\.{}$", regex::escape(rest))),
-                value.clone(),
-            ));
-            exact.push((When::Is(rest.to_owned()), value));
-        } else if let (true, Some(rest)) = (has_masks, name.strip_suffix(".*")) {
-            trailing.push((
-                name.len(),
-                mask(format!(r"^{}\..+$", regex::escape(rest))),
-                value,
-            ));
-        } else {
-            exact.push((When::Is(name.to_owned()), value));
+        let read = Key::read(&name.to_lowercase(), has_masks);
+        let Some(key) = read else {
+            let message = format!("invalid hostname or wildcard \"{name}\"");
+            verdicts.refuse(entry.spot, entry.spot, message);
+            continue;
+        };
+        let mut is_new = true;
+        if let Some(text) = &key.exact {
+            is_new &= known.insert(text.clone());
+        }
+        if let Some(text) = &key.mask {
+            is_new &= known.insert(text.clone());
+        }
+        if !is_new {
+            let message = format!("conflicting parameter \"{name}\"");
+            verdicts.refuse(entry.spot, entry.spot, message);
+        }
+        if let Some(mask) = key.mask {
+            let masks = if mask.starts_with('*') {
+                &mut leading
+            } else {
+                &mut trailing
+            };
+            masks.push((mask.len(), When::Mask(mask), value.clone()));
+        }
+        if let Some(text) = key.exact {
+            exact.push((When::Is(text), value));
         }
     }
     let mut entries = exact;
@@ -345,6 +383,35 @@ fn map(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
         entries,
         wrong,
         is_asked: false,
+    }
+}
+
+/// What an entry of a `map` is looked up by.
+struct Key {
+    exact: Option<String>,
+    mask: Option<String>,
+}
+
+impl Key {
+    /// `None` for a mask that there is not. Without `has_masks` all are texts.
+    fn read(text: &str, has_masks: bool) -> Option<Self> {
+        let (mut exact, mut mask) = (None, None);
+        let stars = text.matches('*').count();
+        if !has_masks {
+            exact = Some(text.to_owned());
+        } else if stars > 1 || text.contains("..") {
+            return None;
+        } else if let Some(rest) = text.strip_prefix('.').filter(|rest| !rest.is_empty()) {
+            exact = Some(rest.to_owned());
+            mask = Some(format!("*.{rest}"));
+        } else if text.len() > 2 && (text.starts_with("*.") || text.ends_with(".*")) {
+            mask = Some(text.to_owned());
+        } else if stars > 0 {
+            return None;
+        } else {
+            exact = Some(text.to_owned());
+        }
+        Some(Self { exact, mask })
     }
 }
 

@@ -3,7 +3,8 @@
 //! 1. [`tree`]: the file and what it includes become a tree of directives;
 //! 2. [`check`]: each is looked up in the table ([`table`]), which decides what it can alone;
 //! 3. here: servers are gathered by their addresses into listeners ([`listener`]); their names and locations become routes, in the
-//!    order in which nginx chooses ([`names`], [`location`]); what a location does ([`content`]) is a site or a backend.
+//!    order in which nginx chooses ([`names`], [`location`]); what a location does ([`content`]) is a site or a backend. What
+//!    passes connections on is in [`stream`].
 
 mod answers;
 mod check;
@@ -34,6 +35,7 @@ mod renamed;
 mod rewriting;
 mod scope;
 mod site;
+mod stream;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -80,6 +82,8 @@ pub(crate) struct Door {
     pub asks_clients: bool,
     /// What it takes of a body, in bytes; 0 is all of it.
     pub body: u64,
+    /// Of a stream, and what is looked at there.
+    pub stream: Option<stream::Preread>,
 }
 
 /// A site that was made, and what for.
@@ -354,20 +358,7 @@ impl<'a> Translator<'a> {
 
     fn http(&mut self, http: &'a Directive) {
         let outer = self.scope(&Scope::default(), http.inner());
-        for upstream in http
-            .inner()
-            .iter()
-            .filter(|directive| directive.is("upstream"))
-        {
-            let name = upstream.arg(0).to_owned();
-            if self.upstreams.insert(name.clone(), upstream).is_some() {
-                self.verdicts.refuse(
-                    upstream.spot,
-                    upstream.at(0),
-                    format!("duplicate upstream \"{name}\""),
-                );
-            }
-        }
+        self.read_upstreams(http.inner());
         self.made = Made::read(http.inner(), &mut self.verdicts);
         let mut servers = Vec::new();
         for directive in http
@@ -378,19 +369,37 @@ impl<'a> Translator<'a> {
             servers.push(self.server(directive, &outer));
         }
         self.listeners(&servers);
-        self.made.tell(&mut self.verdicts);
-        for (_, upstream) in self.upstreams.clone() {
-            if !self.verdicts.has(upstream.spot) {
-                self.verdicts.without(
+        self.made.tell(
+            &mut self.verdicts,
+            ", and connections to servers are upgraded by themselves",
+        );
+        self.tell_upstreams("requests");
+    }
+
+    fn read_upstreams(&mut self, list: &'a [Directive]) {
+        for upstream in list.iter().filter(|directive| directive.is("upstream")) {
+            let name = upstream.arg(0).to_owned();
+            if self.upstreams.insert(name.clone(), upstream).is_some() {
+                self.verdicts.refuse(
                     upstream.spot,
-                    format!("`{}`: nothing passes requests to it", upstream.shown()),
+                    upstream.at(0),
+                    format!("duplicate upstream \"{name}\""),
                 );
-                for inner in upstream.inner() {
-                    self.verdicts.without(
-                        inner.spot,
-                        format!("`{}`: nothing passes requests to it", inner.shown()),
-                    );
-                }
+            }
+        }
+    }
+
+    /// Says of those that nothing passes `what` to that nothing comes of them.
+    fn tell_upstreams(&mut self, what: &str) {
+        for (_, upstream) in self.upstreams.clone() {
+            if self.verdicts.has(upstream.spot) {
+                continue;
+            }
+            for directive in std::iter::once(upstream).chain(upstream.inner()) {
+                self.verdicts.without(
+                    directive.spot,
+                    format!("`{}`: nothing passes {what} to it", directive.shown()),
+                );
             }
         }
     }
@@ -674,64 +683,6 @@ impl<'a> Translator<'a> {
         let table = Table::default().with("deny", Value::text("close"));
         let spot = server.directive.spot;
         Route { table, spot }
-    }
-
-    /// `stream`: connections that are passed on as they are.
-    fn stream(&mut self, stream: &'a Directive) {
-        let outer = self.scope(&Scope::default(), stream.inner());
-        let mut upstreams = BTreeMap::new();
-        for upstream in stream
-            .inner()
-            .iter()
-            .filter(|directive| directive.is("upstream"))
-        {
-            upstreams.insert(upstream.arg(0).to_owned(), upstream);
-        }
-        self.upstreams = upstreams;
-        for server in stream
-            .inner()
-            .iter()
-            .filter(|directive| directive.is("server"))
-        {
-            self.verdicts.translated(server.spot);
-            let scope = self.scope(&outer, server.inner());
-            let pass = server.inner().iter().find(|inner| inner.is("proxy_pass"));
-            let Some(pass) = pass else {
-                self.verdicts
-                    .refuse(server.spot, server.spot, "no \"proxy_pass\" in this server");
-                continue;
-            };
-            self.verdicts.translated(pass.spot);
-            let target = upstream::Target {
-                tls: false,
-                host: pass.arg(0).to_owned(),
-                uri: None,
-            };
-            let service = self.backend(&target, &scope, None, pass.spot);
-            for listen in server.inner().iter().filter(|inner| inner.is("listen")) {
-                let Some(listen) = listen::read(listen, &mut self.verdicts) else {
-                    continue;
-                };
-                if listen.tls || listen.proxy {
-                    let what = if listen.tls { "ssl" } else { "proxy_protocol" };
-                    self.verdicts.refuse(
-                        listen.spot,
-                        listen.spot,
-                        format!("`listen ... {what}` in a stream is not translated: connections are passed on as they are"),
-                    );
-                }
-                let name = self.listeners.name(
-                    &listen.address,
-                    &format!("tcp-{}", listen.port.unwrap_or(0)),
-                );
-                let mut out = document::Section::named("listener", &name, Some(listen.spot));
-                out.comment = "stream server".into();
-                out.put_at("bind", Value::text(&listen.address), listen.spot);
-                out.put("mode", Value::text("tcp"));
-                out.put_at("to", Value::text(&service), pass.spot);
-                self.document.sections.push(out);
-            }
-        }
     }
 }
 

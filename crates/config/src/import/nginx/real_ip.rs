@@ -4,6 +4,7 @@
 //! field; who fills in only that one passes the X-Forwarded-For of clients on, which must not be believed then.
 
 use super::listen::Listen;
+use super::scope::Scope;
 use super::tree::Directive;
 use super::{Server, Translator};
 
@@ -93,6 +94,29 @@ impl Translator<'_> {
             );
         }
         trust
+    }
+
+    /// The networks for `trust` of a listener of a stream, where only a PROXY header says who the client is.
+    pub fn trust_of_stream(&mut self, listen: &Listen, scope: &Scope) -> Vec<String> {
+        let first = scope.trust.first();
+        match (listen.proxy, first) {
+            (false, Some(first)) => self.verdicts.note(
+                first.spot,
+                "connections begin with a PROXY header where `listen ... proxy_protocol` says so: none is looked at here",
+            ),
+            (true, Some(first)) => self.verdicts.note(
+                first.spot,
+                "these alone may open connections here; nginx takes a PROXY header of anybody, and believes that of these",
+            ),
+            (true, None) => self.verdicts.refuse(
+                listen.spot,
+                listen.spot,
+                "who may say in a PROXY header who the client is? `set_real_ip_from` names the networks",
+            ),
+            (false, None) => {}
+        }
+        let trust = scope.trust.iter().filter(|_| listen.proxy);
+        trust.map(|set| set.value.clone()).collect()
     }
 
     /// A location has none of its own.

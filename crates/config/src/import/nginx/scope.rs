@@ -9,6 +9,7 @@ use super::super::sources::Spot;
 use super::entry::{AtOnce, Limit, Zone};
 use super::fastcgi;
 use super::renamed::Renaming;
+use super::stream;
 use super::tree::{Directive, Word};
 use super::types::{Types, check_type};
 use super::units;
@@ -124,6 +125,11 @@ pub(crate) struct Scope {
     pub verify: Option<Set<bool>>,
     pub tls_name: Option<Set<String>>,
     pub tls_ca: Option<Set<String>>,
+    /// `proxy_ssl_certificate`, and its key.
+    pub tls_cert: Option<Set<String>>,
+    pub tls_key: Option<Set<String>>,
+    /// What only a stream says.
+    pub stream: stream::Settings,
     pub certificates: Vec<Set<String>>,
     pub keys: Vec<Set<String>>,
     pub client_ca: Option<Set<String>>,
@@ -156,13 +162,7 @@ impl VerifyClient {
         Some(match directive.arg(0) {
             "on" => Self::On,
             "off" => Self::Off,
-            "optional" => {
-                verdicts.note(
-                    directive.spot,
-                    "a certificate that does not verify ends the handshake; nginx answers 400",
-                );
-                Self::Optional
-            }
+            "optional" => Self::Optional,
             other => {
                 let message = if other == "optional_no_ca" {
                     "certificates that nobody verified are not taken: `optional` lets clients without one in".to_owned()
@@ -317,6 +317,10 @@ impl Scope {
             }
             "proxy_ssl_name" => self.tls_name = text(),
             "proxy_ssl_trusted_certificate" => self.tls_ca = text(),
+            "proxy_ssl_certificate" => self.tls_cert = text().filter(|set| !set.value.is_empty()),
+            "proxy_ssl_certificate_key" => {
+                self.tls_key = text().filter(|set| !set.value.is_empty());
+            }
             "ssl_client_certificate" => self.client_ca = text(),
             "ssl_crl" => self.client_crl = text(),
             "ssl_reject_handshake" => self.reject_handshake = switch(),
@@ -472,7 +476,8 @@ impl Scope {
                 Err(_) => wrong("it is no number"),
             },
             _ => {
-                return self.fastcgi.read(directive, &mut own.fastcgi, verdicts);
+                return self.stream.read(directive, verdicts)
+                    || self.fastcgi.read(directive, &mut own.fastcgi, verdicts);
             }
         }
         true

@@ -732,14 +732,19 @@ const PROXYING: &[Row] = &[
     ),
     to(
         "proxy_ssl_verify",
-        HSL,
+        HSL | STREAM | STREAM_SERVER,
         (1, 1),
         "`tls.verify` of the backend",
     ),
-    to("proxy_ssl_name", HSL, (1, 1), "`tls.name` of the backend"),
+    to(
+        "proxy_ssl_name",
+        HSL | STREAM | STREAM_SERVER,
+        (1, 1),
+        "`tls.name` of the backend",
+    ),
     to(
         "proxy_ssl_trusted_certificate",
-        HSL,
+        HSL | STREAM | STREAM_SERVER,
         (1, 1),
         "`tls.ca` of the backend",
     ),
@@ -749,7 +754,7 @@ const PROXYING: &[Row] = &[
         (1, 1),
         "`timeouts.body` holds both ways",
     ),
-    without(
+    to(
         "proxy_timeout",
         STREAM | STREAM_SERVER,
         (1, 1),
@@ -809,10 +814,30 @@ const PROXYING: &[Row] = &[
         (1, 1),
         "the name is always asked for",
     ),
-    without("proxy_ssl_session_reuse", HSL, (1, 1), RUSTLS),
-    without("proxy_ssl_protocols", HSL, (1, MANY), RUSTLS),
-    without("proxy_ssl_ciphers", HSL, (1, 1), RUSTLS),
-    without("proxy_ssl_verify_depth", HSL, (1, 1), RUSTLS),
+    without(
+        "proxy_ssl_session_reuse",
+        HSL | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
+    without(
+        "proxy_ssl_protocols",
+        HSL | STREAM | STREAM_SERVER,
+        (1, MANY),
+        RUSTLS,
+    ),
+    without(
+        "proxy_ssl_ciphers",
+        HSL | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
+    without(
+        "proxy_ssl_verify_depth",
+        HSL | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
 ];
 
 const UPSTREAMS: &[Row] = &[
@@ -887,34 +912,74 @@ const LOGS: &[Row] = &[
 ];
 
 const TLS: &[Row] = &[
-    to("ssl_certificate", HS, (1, 1), "`tls` of the listener"),
+    to(
+        "ssl_certificate",
+        HS | STREAM | STREAM_SERVER,
+        (1, 1),
+        "`tls` of the listener",
+    ),
     to(
         "ssl_certificate_key",
-        HS,
+        HS | STREAM | STREAM_SERVER,
         (1, 1),
         "`tls` of the listener: chain and key in one file",
     ),
     to(
         "ssl_client_certificate",
-        HS,
+        HS | STREAM | STREAM_SERVER,
         (1, 1),
         "`tls.client-ca` of the listener, when clients are asked",
     ),
     to(
         "ssl_verify_client",
-        HS,
+        HS | STREAM | STREAM_SERVER,
         (1, 1),
         "`tls.client-ca` and `client-cert` of the listener; one that does not verify ends the handshake",
     ),
-    to("ssl_protocols", HS, (1, MANY), "`tls.min` of the listener"),
-    without("ssl_ciphers", HS, (1, 1), RUSTLS),
-    without("ssl_prefer_server_ciphers", HS, (1, 1), RUSTLS),
-    without("ssl_session_cache", HS, (1, 2), RUSTLS),
-    without("ssl_session_timeout", HS, (1, 1), RUSTLS),
-    without("ssl_session_tickets", HS, (1, 1), RUSTLS),
-    without("ssl_session_ticket_key", HS, (1, 1), RUSTLS),
-    without("ssl_dhparam", HS, (1, 1), RUSTLS),
-    without("ssl_ecdh_curve", HS, (1, 1), RUSTLS),
+    to(
+        "ssl_protocols",
+        HS | STREAM | STREAM_SERVER,
+        (1, MANY),
+        "`tls.min` of the listener",
+    ),
+    without("ssl_ciphers", HS | STREAM | STREAM_SERVER, (1, 1), RUSTLS),
+    without(
+        "ssl_prefer_server_ciphers",
+        HS | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
+    without(
+        "ssl_session_cache",
+        HS | STREAM | STREAM_SERVER,
+        (1, 2),
+        RUSTLS,
+    ),
+    without(
+        "ssl_session_timeout",
+        HS | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
+    without(
+        "ssl_session_tickets",
+        HS | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
+    without(
+        "ssl_session_ticket_key",
+        HS | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
+    without("ssl_dhparam", HS | STREAM | STREAM_SERVER, (1, 1), RUSTLS),
+    without(
+        "ssl_ecdh_curve",
+        HS | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
     without("ssl_buffer_size", HS, (1, 1), RUSTLS),
     without(
         "ssl_stapling",
@@ -930,12 +995,22 @@ const TLS: &[Row] = &[
     ),
     without(
         "ssl_trusted_certificate",
-        HS,
+        HS | STREAM | STREAM_SERVER,
         (1, 1),
         "answers of authorities are not stapled",
     ),
-    without("ssl_verify_depth", HS, (1, 1), RUSTLS),
-    without("ssl_conf_command", HS, (2, 2), RUSTLS),
+    without(
+        "ssl_verify_depth",
+        HS | STREAM | STREAM_SERVER,
+        (1, 1),
+        RUSTLS,
+    ),
+    without(
+        "ssl_conf_command",
+        HS | STREAM | STREAM_SERVER,
+        (2, 2),
+        RUSTLS,
+    ),
     without("ssl_early_data", HS, (1, 1), RUSTLS),
     refused_on(
         "ssl",
@@ -945,7 +1020,7 @@ const TLS: &[Row] = &[
     ),
     refused(
         "ssl_password_file",
-        HS,
+        HS | STREAM | STREAM_SERVER,
         (1, 1),
         "keys are not encrypted here: only the user the node starts as may read them",
     ),

@@ -295,7 +295,7 @@ fn requests_at_once_are_counted_by_the_clients_address_or_refused() {
     };
     let address = "$binary_remote_addr";
     are_refused(&[
-        (&server("$server_name", ""), "and these by $server_name"),
+        (&server("$server_name", ""), "and this by $server_name"),
         (&server(address, "limit_conn y 1;"), "a place has one limit"),
         (
             &server(address, "limit_conn z 0;"),

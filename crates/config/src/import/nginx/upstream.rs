@@ -180,7 +180,11 @@ impl Translator<'_> {
             table.put("check", Value::plain(false));
         }
         if target.tls {
-            table.put("tls", tls(scope));
+            let tls = self.tls_of_servers(target, upstream.is_some(), scope);
+            table.put("tls", tls);
+        }
+        if scope.stream.sends_header() {
+            table.put("send-proxy", Value::text("v1"));
         }
         match scripts {
             Some(scripts) if scripts.is_empty() => table.put("fastcgi", Value::plain(true)),
@@ -378,6 +382,56 @@ impl Translator<'_> {
             Value::Table(table)
         })
     }
+
+    /// `tls` of a backend.
+    fn tls_of_servers(&mut self, target: &Target, is_upstream: bool, scope: &Scope) -> Value {
+        let mut table = Table::default();
+        // nginx verifies only when it is told to.
+        let verify = scope.verify.as_ref().filter(|set| set.value);
+        match (verify, &scope.tls_ca) {
+            (Some(_), Some(ca)) => table.put("ca", Value::text(self.beside(&ca.value))),
+            (Some(set), None) => {
+                let message = "no proxy_ssl_trusted_certificate for proxy_ssl_verify";
+                self.verdicts.refuse(set.spot, set.spot, message);
+            }
+            (None, _) => table.put("verify", Value::plain(false)),
+        }
+        match &scope.tls_name {
+            // What it is anyway.
+            Some(name) if name.value == "$proxy_host" => {}
+            Some(name) if name.value.contains('$') => {
+                let message = "servers have one name, not one for each request or connection";
+                self.verdicts.refuse(name.spot, name.spot, message);
+            }
+            Some(name) => table.put("name", Value::text(&name.value)),
+            None => {}
+        }
+        // Certificates are compared with what `proxy_pass` says, not with what each server is called.
+        let is_asked = verify.is_some() || scope.stream.asks_servers_by_name();
+        if is_upstream && is_asked && !table.has("name") {
+            table.put("name", Value::text(&target.host));
+        }
+        match (&scope.tls_cert, &scope.tls_key) {
+            (Some(cert), Some(key)) => {
+                let own = self.certificate(cert, key);
+                table.put("cert", Value::text(own));
+            }
+            (Some(cert), None) => self.verdicts.refuse(
+                cert.spot,
+                cert.spot,
+                format!(
+                    "no \"proxy_ssl_certificate_key\" is defined for certificate \"{}\"",
+                    cert.value
+                ),
+            ),
+            (None, _) => {}
+        }
+        if table.is_empty() {
+            Value::plain(true)
+        } else {
+            Value::Table(table)
+        }
+    }
 }
 
 /// A host with its port.
@@ -390,24 +444,6 @@ fn with_port(host: &str, tls: bool) -> String {
         host.to_owned()
     } else {
         format!("{host}:{}", if tls { 443 } else { 80 })
-    }
-}
-
-fn tls(scope: &Scope) -> Value {
-    let mut table = Table::default();
-    // nginx verifies only when it is told to.
-    match (&scope.verify, &scope.tls_ca) {
-        (Some(set), Some(ca)) if set.value => table.put("ca", Value::text(&ca.value)),
-        (Some(set), None) if set.value => {}
-        _ => table.put("verify", Value::plain(false)),
-    }
-    if let Some(name) = &scope.tls_name {
-        table.put("name", Value::text(&name.value));
-    }
-    if table.is_empty() {
-        Value::plain(true)
-    } else {
-        Value::Table(table)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Directives of modules that change what passes, and of those that tune what sizes itself here.
 
 use super::super::super::directives::{MANY, Row, refused, refused_on, to, without};
-use super::{BUFFERS, EVENTS, HS, HSL, HSLI, HTTP, KERNEL, RUSTLS, SL};
+use super::{BUFFERS, EVENTS, HS, HSL, HSLI, HTTP, KERNEL, RUSTLS, SL, STREAM, STREAM_SERVER};
 
 pub(super) const MODULES: &[Row] = &[
     refused("add_after_body", HSL, (1, 1), "answers pass as they are"),
@@ -204,28 +204,33 @@ pub(super) const MODULES: &[Row] = &[
         "servers get the method that clients send",
     ),
     without("proxy_send_lowat", HSL, (1, 1), KERNEL),
-    refused(
+    to(
         "proxy_ssl_certificate",
-        HSL,
+        HSL | STREAM | STREAM_SERVER,
         (1, 1),
-        "`tls.cert` of the backend is a file with the certificate and its key",
+        "`tls.cert` of the backend",
     ),
-    refused(
+    to(
         "proxy_ssl_certificate_key",
-        HSL,
+        HSL | STREAM | STREAM_SERVER,
         (1, 1),
-        "`tls.cert` of the backend is a file with the certificate and its key",
+        "`tls.cert` of the backend: certificate and key in one file",
     ),
-    without("proxy_ssl_conf_command", HSL, (2, 2), RUSTLS),
+    without(
+        "proxy_ssl_conf_command",
+        HSL | STREAM | STREAM_SERVER,
+        (2, 2),
+        RUSTLS,
+    ),
     refused(
         "proxy_ssl_crl",
-        HSL,
+        HSL | STREAM | STREAM_SERVER,
         (1, 1),
         "lists of revoked certificates are not read",
     ),
     refused(
         "proxy_ssl_password_file",
-        HSL,
+        HSL | STREAM | STREAM_SERVER,
         (1, 1),
         "keys are not encrypted here: only the user the node starts as may read them",
     ),
@@ -260,7 +265,7 @@ pub(super) const MODULES: &[Row] = &[
     without("ssi_value_length", HSL, (1, 1), "`ssi` is refused"),
     to(
         "ssl_crl",
-        HS,
+        HS | STREAM | STREAM_SERVER,
         (1, 1),
         "`tls.client-crl` of the listener, when clients are asked",
     ),

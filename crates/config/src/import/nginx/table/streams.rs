@@ -1,68 +1,53 @@
 //! `stream`: connections that are passed on as they are.
 
 use super::super::super::directives::{MANY, Row, refused, refused_on, to, without};
-use super::{BUFFERS, KERNEL, STREAM, STREAM_SERVER};
+use super::{BUFFERS, KERNEL, LOG, STREAM, STREAM_SERVER};
 
 const BOTH: u16 = STREAM | STREAM_SERVER;
 
 pub(super) const STREAMS: &[Row] = &[
-    refused(
-        "allow",
-        BOTH,
-        (1, 1),
-        "a listener with `mode = \"tcp\"` has routes with `source`",
-    ),
-    refused(
-        "deny",
-        BOTH,
-        (1, 1),
-        "a listener with `mode = \"tcp\"` has routes with `source`",
-    ),
-    refused(
+    to("allow", BOTH, (1, 1), "routes with `source`"),
+    to("deny", BOTH, (1, 1), "routes with `source` and `deny`"),
+    to(
         "geo",
         STREAM,
         (1, 2),
-        "a listener with `mode = \"tcp\"` has routes with `source`",
+        "routes with `source`, for each value that a `proxy_pass` has",
     ),
-    refused(
+    to(
         "limit_conn",
         BOTH,
         (2, 2),
-        "`limits` of a listener limits connections",
+        "`limits.per-source` of the listener",
     ),
-    without(
+    refused_on(
         "limit_conn_dry_run",
         BOTH,
         (1, 1),
-        "`limit_conn` is refused",
+        "a limit holds, or it is left out",
     ),
-    without(
-        "limit_conn_log_level",
-        BOTH,
-        (1, 1),
-        "`limit_conn` is refused",
-    ),
-    without(
+    without("limit_conn_log_level", BOTH, (1, 1), LOG),
+    to(
         "limit_conn_zone",
         STREAM,
         (2, 2),
-        "`limits` of a listener limits connections",
+        "what `limits.per-source` of listeners counts by: the client's address",
     ),
-    refused(
+    to(
         "map",
         STREAM,
         (2, 2),
-        "a listener with `mode = \"tcp\"` has routes with `sni` and `source`",
+        "routes with `sni` or `source`, for each value that a `proxy_pass` has",
     ),
     without("map_hash_bucket_size", STREAM, (1, 1), BUFFERS),
     without("map_hash_max_size", STREAM, (1, 1), BUFFERS),
     without("open_log_file_cache", BOTH, (1, 4), "the log stays open"),
     without("preread_buffer_size", BOTH, (1, 1), BUFFERS),
-    without(
+    to(
         "preread_timeout",
         BOTH,
         (1, 1),
-        "`timeouts.head` of the listener",
+        "`timeouts.head` of a listener with `sni`",
     ),
     refused_on(
         "proxy_bind",
@@ -102,84 +87,27 @@ pub(super) const STREAMS: &[Row] = &[
         (1, 1),
         "`retry` of the backend",
     ),
-    refused_on(
+    to(
         "proxy_protocol",
         BOTH,
         (1, 1),
-        "`send-proxy` of the backend",
+        "`send-proxy = \"v1\"` of the backend",
     ),
-    without(
+    to(
         "proxy_protocol_timeout",
         BOTH,
         (1, 1),
-        "`timeouts.head` of the listener",
+        "`timeouts.head` of a listener with `proxy-protocol`",
     ),
     without("proxy_requests", BOTH, (1, 1), "datagrams are not proxied"),
     without("proxy_responses", BOTH, (1, 1), "datagrams are not proxied"),
     without("proxy_socket_keepalive", BOTH, (1, 1), KERNEL),
-    refused_on(
-        "proxy_ssl",
-        BOTH,
-        (1, 1),
-        "connections are passed on as they are",
-    ),
-    without(
-        "proxy_ssl_certificate",
-        BOTH,
-        (1, 1),
-        "`proxy_ssl` is refused",
-    ),
-    without(
-        "proxy_ssl_certificate_key",
-        BOTH,
-        (1, 1),
-        "`proxy_ssl` is refused",
-    ),
-    without("proxy_ssl_ciphers", BOTH, (1, 1), "`proxy_ssl` is refused"),
-    without(
-        "proxy_ssl_conf_command",
-        BOTH,
-        (2, 2),
-        "`proxy_ssl` is refused",
-    ),
-    without("proxy_ssl_crl", BOTH, (1, 1), "`proxy_ssl` is refused"),
-    without("proxy_ssl_name", BOTH, (1, 1), "`proxy_ssl` is refused"),
-    without(
-        "proxy_ssl_password_file",
-        BOTH,
-        (1, 1),
-        "`proxy_ssl` is refused",
-    ),
-    without(
-        "proxy_ssl_protocols",
-        BOTH,
-        (1, MANY),
-        "`proxy_ssl` is refused",
-    ),
-    without(
+    to("proxy_ssl", BOTH, (1, 1), "`tls` of the backend"),
+    to(
         "proxy_ssl_server_name",
         BOTH,
         (1, 1),
-        "`proxy_ssl` is refused",
-    ),
-    without(
-        "proxy_ssl_session_reuse",
-        BOTH,
-        (1, 1),
-        "`proxy_ssl` is refused",
-    ),
-    without(
-        "proxy_ssl_trusted_certificate",
-        BOTH,
-        (1, 1),
-        "`proxy_ssl` is refused",
-    ),
-    without("proxy_ssl_verify", BOTH, (1, 1), "`proxy_ssl` is refused"),
-    without(
-        "proxy_ssl_verify_depth",
-        BOTH,
-        (1, 1),
-        "`proxy_ssl` is refused",
+        "`tls.name` of the backend; servers that are written as names are always asked for by one",
     ),
     refused_on(
         "proxy_upload_rate",
@@ -204,7 +132,7 @@ pub(super) const STREAMS: &[Row] = &[
         "return",
         STREAM_SERVER,
         (1, 2),
-        "a connection is passed on to a server",
+        "a connection is passed on to a server, and nothing is said in it",
     ),
     refused(
         "set",
@@ -212,11 +140,11 @@ pub(super) const STREAMS: &[Row] = &[
         (2, 2),
         "variables are not made here: routes have conditions",
     ),
-    refused(
+    to(
         "set_real_ip_from",
         BOTH,
         (1, 1),
-        "whom to believe is `trust` of a listener with `proxy-protocol`",
+        "`trust` of a listener with `proxy-protocol`",
     ),
     refused(
         "split_clients",
@@ -224,131 +152,23 @@ pub(super) const STREAMS: &[Row] = &[
         (2, 2),
         "`to = { a = 95, b = 5 }` of a route splits clients",
     ),
-    without(
+    refused(
         "ssl_alpn",
         BOTH,
         (1, MANY),
-        "`listen ... ssl` is refused in a stream",
+        "a listener with `mode = \"tcp\"` negotiates no protocol within TLS",
     ),
-    without(
-        "ssl_certificate",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_certificate_key",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_ciphers",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_client_certificate",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_conf_command",
-        BOTH,
-        (2, 2),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_crl",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_dhparam",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_ecdh_curve",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
+    to(
         "ssl_handshake_timeout",
         BOTH,
         (1, 1),
-        "`listen ... ssl` is refused in a stream",
+        "`timeouts.head` of a listener with `tls`",
     ),
-    without(
-        "ssl_password_file",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_prefer_server_ciphers",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    refused_on(
+    to(
         "ssl_preread",
         BOTH,
         (1, 1),
-        "a listener with `mode = \"tcp\"` has routes with `sni`",
-    ),
-    without(
-        "ssl_protocols",
-        BOTH,
-        (1, MANY),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_session_cache",
-        BOTH,
-        (1, 2),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_session_ticket_key",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_session_tickets",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_session_timeout",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_trusted_certificate",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_verify_client",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
-    ),
-    without(
-        "ssl_verify_depth",
-        BOTH,
-        (1, 1),
-        "`listen ... ssl` is refused in a stream",
+        "what a `map` of `$ssl_preread_server_name` asks: routes with `sni`",
     ),
     without("tcp_nodelay", BOTH, (1, 1), KERNEL),
     without("variables_hash_bucket_size", STREAM, (1, 1), BUFFERS),
