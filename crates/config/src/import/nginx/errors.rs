@@ -39,7 +39,7 @@ impl<'a> Translator<'a> {
                 continue;
             }
             if !page.to.starts_with(['/', '@']) {
-                self.error_redirect(here, is_site, &page, table);
+                Self::error_redirect(here, is_site, &page, table);
                 continue;
             }
             if page.to.starts_with('@') || page.status.is_some() {
@@ -137,13 +137,7 @@ impl<'a> Translator<'a> {
     }
 
     /// `error_page 403 https://login.example/`, with `=301` by that status.
-    fn error_redirect(
-        &mut self,
-        here: Here<'_, 'a>,
-        is_site: bool,
-        page: &ErrorPage,
-        table: &mut Table,
-    ) {
+    fn error_redirect(here: Here<'_, 'a>, is_site: bool, page: &ErrorPage, table: &mut Table) {
         let status = page.status.as_deref().filter(|status| {
             // Any other is 302.
             ["301", "303", "307", "308"].contains(status)
