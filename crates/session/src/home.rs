@@ -181,14 +181,17 @@ impl Home {
                 Err(invalid("there is a state here and nothing says whose"))
             };
         };
-        if identity.name != name {
+        // Who goes on alone may do so by another name.
+        if identity.name != name && !alone::is_ordered(directory) {
             // Not a lost state but a wrong path: nothing is touched.
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!(
-                    "{} holds the state of node {}, not of {name}",
+                    "{} holds the state of node {}, not of {name}; where {name} is to go on with it, and nobody else with \
+                     another copy, make an empty file {} in it",
                     directory.display(),
-                    identity.name
+                    identity.name,
+                    alone::ORDER
                 ),
             ));
         }
@@ -273,7 +276,6 @@ fn draw() -> io::Result<NodeId> {
     Ok((random >> 1).max(1))
 }
 
-#[cfg(test)]
 pub(crate) use alone::ORDER;
 #[cfg(test)]
 mod tests;

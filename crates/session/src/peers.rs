@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::rt::Link;
 use crate::state::GroupId;
 use crate::types::{Member, decode, encode};
-use crate::wire::{AGENT, Belongs, FromAgent, Request, Response, Status};
+use crate::wire::{AGENT, Belongs, FromAgent, HOLDER, Holder, Request, Response, Status};
 
 /// The only group there is.
 pub const GROUP: GroupId = 0;
@@ -148,9 +148,35 @@ impl Peers {
         }
     }
 
+    /// Asks a node who holds what is stored. `None`: it does not answer, has no part in sessions, or knows of nobody.
+    pub async fn holder(&self, node: &Voter, limit: Duration) -> Option<Holder> {
+        let link = self.asking(&node.name, node.address);
+        let answer = match Self::ask_over(&link, Request::Holder, limit).await {
+            // There is no replica, but perhaps an agent.
+            Err(LinkError::Rejected(_)) => {
+                let link = self.link(&node.name, node.address, HOLDER);
+                Self::ask_over(&link, Request::Holder, limit).await
+            }
+            answer => answer,
+        };
+        match answer {
+            Ok(Response::Holder(holder)) => holder,
+            _ => None,
+        }
+    }
+
     async fn ask(
         &self,
         voter: &Voter,
+        request: Request,
+        limit: Duration,
+    ) -> Result<Response, LinkError> {
+        let link = self.asking(&voter.name, voter.address);
+        Self::ask_over(&link, request, limit).await
+    }
+
+    async fn ask_over(
+        link: &Link,
         request: Request,
         limit: Duration,
     ) -> Result<Response, LinkError> {
@@ -161,7 +187,6 @@ impl Peers {
         };
         let unreadable = |error: std::io::Error| LinkError::Rejected(error.to_string());
         let body = encode(&message).map_err(unreadable)?;
-        let link = self.asking(&voter.name, voter.address);
         let answer = link.request(body.into(), limit).await?;
         decode(&answer).map_err(unreadable)
     }

@@ -18,6 +18,9 @@ pub const RAFT: &str = "raft";
 /// The purpose of connections that ask for operations, from agents and for them.
 pub const AGENT: &str = "agent";
 
+/// The purpose of connections that ask the agent of a node without a replica who holds what is stored.
+pub const HOLDER: &str = "holder";
+
 /// From replica to replica.
 #[derive(Serialize, Deserialize)]
 pub struct ToReplica {
@@ -96,6 +99,8 @@ pub enum Request {
     Remembered,
     /// Which cluster are you part of?
     Belongs,
+    /// Who holds what is stored, as far as you know?
+    Holder,
 }
 
 /// Operations of one request.
@@ -129,6 +134,19 @@ pub enum Response {
     Remembered(Vec<Member>),
     /// See [`Belongs`].
     Belongs(Belongs),
+    /// `None`: nobody, as far as this node knows.
+    Holder(Option<Holder>),
+}
+
+/// Who holds what is stored, as far as a node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Holder {
+    /// The replica here, which is part of a cluster.
+    Here,
+    /// The leader that the agent here reaches.
+    By(String),
+    /// A node that the file does not name, in this directory of the same machine.
+    Beside(String),
 }
 
 /// Which cluster a replica is part of.

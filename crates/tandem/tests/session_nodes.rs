@@ -211,3 +211,99 @@ fn who_must_be_restarted_before_a_change_of_session_nodes_goes_on_is_said() {
     tier.run("app");
     tier.leader(&["a", "b", "app"]);
 }
+
+/// Asks the agent of `app`: its answer's first line.
+fn agent(cluster: &Loopback, request: &str) -> String {
+    let stream = TcpStream::connect((cluster.host(5), cluster.port)).expect("the agent listens");
+    (&stream).write_all(request.as_bytes()).expect("it reads");
+    let mut line = String::new();
+    BufReader::new(&stream)
+        .read_line(&mut line)
+        .expect("it answers");
+    line
+}
+
+/// Stores some sessions.
+fn store(cluster: &Loopback) {
+    for i in 0..20 {
+        let told = agent(cluster, &format!("set kept{i} 0 0 1\r\n{}\r\n", i % 10));
+        assert_eq!(told, "STORED\r\n");
+    }
+}
+
+/// They are all there.
+fn are_kept(cluster: &Loopback) {
+    for i in 0..20 {
+        let told = agent(cluster, &format!("mg kept{i} v\r\n"));
+        assert_eq!(told, "VA 1\r\n", "kept{i}");
+    }
+}
+
+/// Writes a file of these nodes, three of which hold the sessions.
+fn write(cluster: &Loopback, nodes: &[(&str, u8)], [first, second, third]: [&str; 3]) {
+    let (host, port) = (cluster.host(5), cluster.port);
+    let tables = format!(
+        "[sessions]\non = [\"{first}\", \"{second}\"]\nthird = \"{third}\"\nagents = \"app\"\nagent = \"{host}:{port}\"\n\
+         memory = \"16 MiB\"\n"
+    );
+    cluster.write(KEY, nodes, &tables);
+}
+
+#[test]
+fn session_nodes_that_are_all_others_form_no_tier_beside_the_one_that_has_not_heard_of_it() {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    let mut nodes = NODES.to_vec();
+    nodes.extend([("e", 6), ("f", 7)]);
+    // At first in a file that has the old ones no more: the agent of another node knows of them.
+    write(&tier.cluster, &nodes[3..], ["d", "e", "f"]);
+    for node in ["d", "e", "f"] {
+        tier.run(node);
+    }
+    let waits = |why: &str| tier.cluster.log("d").contains(why);
+    wait_until("it waits for the tier that an agent reaches", || {
+        waits("(the agent of app reaches it), and does not know yet that the file names others")
+    });
+    write(&tier.cluster, &nodes, ["d", "e", "f"]);
+    let new = ["d", "e", "f"].map(|node| tier.cluster.reload(node).0);
+    assert_eq!(new, [0; 3]);
+    wait_until("it waits for the old ones", || {
+        waits("which holds what is stored, and does not know yet that the file names others")
+    });
+    assert!(!waits("formed the cluster"), "{}", tier.cluster.log("d"));
+    tier.reload();
+    tier.leader(&["d", "e", "f"]);
+    are_kept(&tier.cluster);
+}
+
+#[test]
+fn session_nodes_that_are_all_called_otherwise_do_not_begin_with_nothing_beside_what_they_had() {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    tier.runs.clear();
+    let new = [("x", 1), ("y", 2), ("z", 3), ("app", 5)];
+    write(&tier.cluster, &new, ["x", "y", "z"]);
+    for (node, _) in new {
+        tier.run(node);
+    }
+    wait_until("it says what to do", || {
+        let log = tier.cluster.log("x");
+        log.contains("it holds sessions of a node that the file does not name")
+    });
+    let state = |node: &str| tier.cluster.dir.path().join("state").join(node);
+    for node in ["x", "y", "z"] {
+        tier.runs.remove(node);
+        std::fs::remove_dir_all(state(node)).expect("it was there");
+    }
+    // All of them are on one machine here: each sees what the others left.
+    std::fs::rename(state("b"), state("y")).expect("it was there");
+    std::fs::write(state("y").join("sessions/go-on-alone"), "").expect("an order");
+    for node in ["a", "c"] {
+        std::fs::remove_dir_all(state(node)).expect("it was there");
+    }
+    for node in ["x", "y", "z"] {
+        tier.run(node);
+    }
+    tier.leader(&["x", "y", "z"]);
+    are_kept(&tier.cluster);
+}

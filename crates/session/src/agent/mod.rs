@@ -9,14 +9,19 @@ mod operator;
 mod route;
 mod sight;
 
+use std::future::Ready;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tandem_net::cluster::{ClusterId, ClusterKey};
+use bytes::Bytes;
+use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Purposes, serve};
 use tandem_telemetry::{Events, NodeStatus, SessionStatus, StatusSource, Telemetry};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::peers::{Peers, Voter};
+use crate::rt::spawn;
+use crate::types::{decode, encode};
+use crate::wire::{self, FromAgent, Holder, Request, Response};
 use identity::Identity;
 pub use keyspace::AgentKeyspace;
 pub use operator::{MOST, Operator, Refusal};
@@ -77,6 +82,38 @@ impl Agent {
     /// The keyspace as the memcached server loop serves it.
     pub fn keyspace(&self) -> AgentKeyspace {
         AgentKeyspace::new(self.clone())
+    }
+
+    /// Answers other nodes at the cluster port of a node without a replica, for as long as it is polled: who holds what is
+    /// stored is all that it can say.
+    pub async fn answer(&self, purposes: &Purposes) {
+        // Few ask, and seldom; a full queue closes the connection.
+        let (connections, mut accepted) = mpsc::channel(64);
+        purposes.register(wire::HOLDER, move |connection| {
+            let _ = connections.try_send(connection);
+        });
+        while let Some(connection) = accepted.recv().await {
+            let agent = self.clone();
+            spawn(async move {
+                let answer = |body: Bytes| Answer::<Ready<Bytes>>::Now(agent.answer_to(&body));
+                // How it ends is its other side's business.
+                let _ = serve(connection, answer).await;
+            });
+        }
+    }
+
+    fn answer_to(&self, body: &[u8]) -> Bytes {
+        let response = match decode::<FromAgent>(body) {
+            Ok(message) if matches!(message.request, Request::Holder) => {
+                let leader = self.0.route.leader();
+                let reached = leader.filter(|_| !self.0.route.sight().is_lost());
+                Response::Holder(reached.map(Holder::By))
+            }
+            Ok(_) => Response::Unavailable("this node holds no sessions".into()),
+            Err(error) => Response::Malformed(error.to_string()),
+        };
+        // A response of ours can be encoded.
+        encode(&response).unwrap_or_default().into()
     }
 
     /// Says which nodes the file names now.

@@ -40,6 +40,11 @@ impl Sight {
         }
     }
 
+    /// Whether no leader was reached for long.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Relaxed)
+    }
+
     /// How long an operation that begins now may take.
     pub fn limit(&self) -> Duration {
         if self.lost.load(Relaxed) {

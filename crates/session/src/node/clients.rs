@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tandem_cache::rules::Expiry;
 use tandem_net::cluster::Answer;
 
+use super::elsewhere::Elsewhere;
 use super::guard::Guard;
 use super::pending::{Held, Pending};
 use super::reads::{ReadError, Reads};
@@ -19,7 +20,7 @@ use crate::peers::{GROUP, Peers};
 use crate::rt::{Instant, blocking};
 use crate::state::{Change, Command, Item, Key, Operation, Outcome, Wanted, cost};
 use crate::types::{Member, decode, encode};
-use crate::wire::{Belongs, FromAgent, MAX_OPERATIONS, Request, Response};
+use crate::wire::{Belongs, FromAgent, Holder, MAX_OPERATIONS, Request, Response};
 
 /// The items of one answer stop at about so many bytes; the agent asks for the rest. One that is much larger takes so
 /// long to arrive, when others are on the same way, that it is asked for again.
@@ -47,6 +48,8 @@ pub struct Clients {
     pub remembered: Vec<Member>,
     /// The cluster that this replica is part of.
     pub belonging: Arc<Belonging>,
+    /// What a blank replica knows.
+    pub elsewhere: Arc<Elsewhere>,
     /// This node is stopping: nobody should hand anything over to it.
     pub leaving: AtomicBool,
 }
@@ -73,6 +76,7 @@ impl Clients {
             Request::Status => Some(self.status()),
             Request::Remembered => Some(Response::Remembered(self.remembered.clone())),
             Request::Belongs => Some(self.belongs()),
+            Request::Holder => Some(Response::Holder(self.holder())),
             Request::Read(keys) => self.known(keys, None),
             Request::ReadWithin(keys, most) => self.known(keys, Some(*most)),
             Request::Fit(keys, bytes) if self.view.leads() => {
@@ -94,6 +98,13 @@ impl Clients {
             return Response::Unavailable("the node is stopping".into());
         }
         Response::Status(Box::new(self.view.status(&self.replica, self.limit)))
+    }
+
+    fn holder(&self) -> Option<Holder> {
+        if self.view.takes_part() {
+            return Some(Holder::Here);
+        }
+        self.elsewhere.holder()
     }
 
     fn belongs(&self) -> Response {
@@ -122,6 +133,7 @@ impl Clients {
             Request::Status => self.status(),
             Request::Remembered => Response::Remembered(self.remembered.clone()),
             Request::Belongs => self.belongs(),
+            Request::Holder => Response::Holder(self.holder()),
             _ if !self.view.leads() => Response::NotLeader(self.view.leader()),
             Request::Register(nonce) => {
                 self.propose(vec![Change::Register { nonce }], 24, Vec::new())

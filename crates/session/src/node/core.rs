@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::acknowledged::Acknowledged;
 use super::clients::Clients;
+use super::elsewhere::Elsewhere;
 use super::failover::run as watch_leader;
 use super::guard::Guard;
 use super::hand_over;
@@ -104,6 +105,10 @@ impl Core {
         .map_err(|error| StartError(format!("could not start the replica: {error}")))?;
         let view = ClusterView::new(&options.node, &raft);
         let writes = Writes::start(raft.clone(), replica.clone());
+        let elsewhere = Arc::new(Elsewhere {
+            others: options.others.clone(),
+            beside: options.beside.clone(),
+        });
         let clients = Arc::new(Clients {
             view: view.clone(),
             replica: replica.clone(),
@@ -120,6 +125,7 @@ impl Core {
             unanswered: std::sync::Mutex::default(),
             remembered: home.remembered.clone(),
             belonging: belonging.clone(),
+            elsewhere: elsewhere.clone(),
             leaving: AtomicBool::new(false),
         });
         let replicas = Arc::new(Replicas {
@@ -145,6 +151,7 @@ impl Core {
                 writes: writes.clone(),
                 belonging: belonging.clone(),
             },
+            elsewhere,
         };
         spawn(members.run());
         let recorder = Recorder {

@@ -12,6 +12,7 @@ use openraft::raft::ClientWriteResponse;
 use tandem_telemetry::Events;
 
 use super::Raft;
+use super::elsewhere::Elsewhere;
 use super::naming::{Naming, draw};
 use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
@@ -92,6 +93,7 @@ pub struct Members {
     /// Who voted beside this replica before it lost its state.
     pub remembered: Vec<Member>,
     pub naming: Naming,
+    pub elsewhere: Arc<Elsewhere>,
 }
 
 impl Members {
@@ -155,6 +157,7 @@ impl Members {
             return Err("blank here: waits for the first session node to form the cluster".into());
         };
         self.look_for_others(&voters).await?;
+        self.elsewhere.look(self.view.name(), &self.peers).await?;
         members.insert(self.view.id(), member(first));
         let count = members.len();
         let failed = |error: &dyn std::fmt::Display| format!("could not form the cluster: {error}");

@@ -7,6 +7,7 @@ mod acknowledged;
 mod awake;
 mod clients;
 mod core;
+mod elsewhere;
 mod failover;
 mod guard;
 mod hand_over;
@@ -43,6 +44,7 @@ use crate::types::Types;
 use crate::watched::caught;
 use crate::wire;
 pub(crate) use core::Core;
+pub use elsewhere::Others;
 pub(crate) use observe::Retention;
 
 type Raft = openraft::Raft<Types, Machine>;
@@ -72,6 +74,10 @@ pub struct NodeOptions {
     pub outgoing: Option<IpAddr>,
     /// The cluster's key.
     pub key: ClusterKey,
+    /// All other nodes of the file. They are asked before a cluster is formed.
+    pub others: Others,
+    /// Directories beside `state` with the state of nodes that the file does not name: no cluster is formed beside them.
+    pub beside: Vec<String>,
 }
 
 /// Why a replica cannot be started: what was being done, and what came of it.

@@ -132,6 +132,13 @@ impl ClusterView {
         }
     }
 
+    /// Whether this replica is part of a cluster, as far as it knows.
+    pub fn takes_part(&self) -> bool {
+        let metrics = self.metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        membership.get_node(&self.id).is_some() && !self.let_go.load(Relaxed)
+    }
+
     /// The voters with their health, as far as known here.
     pub fn voters(&self) -> Vec<VoterStatus> {
         let metrics = self.metrics.borrow_watched();

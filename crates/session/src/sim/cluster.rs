@@ -22,7 +22,7 @@ use super::world::{self, HostId};
 use crate::agent::{Agent, AgentOptions};
 use crate::home::Home;
 use crate::log::LogStore;
-use crate::node::{Core, NodeOptions};
+use crate::node::{Core, NodeOptions, Others};
 use crate::peers::Voter;
 use crate::types::NodeId;
 
@@ -35,6 +35,13 @@ pub const AGENTS: HostId = 2;
 pub const GUARDED: &str = "guarded";
 /// for so long after a delete a plain `set` of theirs is refused.
 pub const HOLD: Duration = Duration::from_millis(800);
+
+fn voter(host: HostId) -> Voter {
+    Voter {
+        name: name(host),
+        address: network::address(host),
+    }
+}
 
 /// Handles to everything. Cheap to clone.
 #[derive(Clone)]
@@ -108,12 +115,7 @@ impl Cluster {
     }
 
     fn voters(&self) -> Vec<Voter> {
-        let file = self.file();
-        let voters = file.iter().map(|host| Voter {
-            name: name(*host),
-            address: network::address(*host),
-        });
-        voters.collect()
+        self.file().into_iter().map(voter).collect()
     }
 
     fn telemetry(&self, host: HostId) -> Telemetry {
@@ -153,7 +155,11 @@ impl Cluster {
                 guard: Some((vec![Pattern::Star(GUARDED.into(), String::new())], HOLD)),
                 outgoing: None,
                 key: ClusterKey::new(b"simulated"),
+                others: Others::default(),
+                beside: Vec::new(),
             };
+            let all = (1..=NODES).filter(|other| *other != node);
+            options.others.set(all.map(voter).collect());
             let telemetry = cluster.telemetry(node);
             let home = Home::open_at(&options.state, &options.node, durable, &boot)
                 .unwrap_or_else(|error| panic!("{}: {error}", options.node));
@@ -247,6 +253,11 @@ impl Cluster {
             is_log.then_some(path)
         });
         names.max()
+    }
+
+    /// From now on the file names these, for those that start.
+    pub fn write_file(&self, file: Vec<HostId>) {
+        self.0.state.borrow_mut().file = file;
     }
 
     /// From now on the file names these; each host reads it when it comes to it.

@@ -135,6 +135,42 @@ fn two_voters_that_lost_their_state_refuse_until_an_operator_decides_and_then_no
     holds(5, two_lose_their_state);
 }
 
+/// All session nodes of the file are others from now on, and these are started before the old ones hear of it.
+async fn all_exchanged_at_once(cluster: Cluster) -> Story {
+    let history = History::default();
+    cluster.write_file(vec![1, 2]);
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let mut client = Client::new(1, agent.keyspace(), history.clone());
+    for i in 0..20 {
+        let (back, told) = ask(client, &format!("key{i}"), set("x")).await;
+        client = back;
+        assert_eq!(told, Ok(Outcome::Stored));
+    }
+    cluster.write_file(vec![3, 4]);
+    cluster.start(3);
+    cluster.start(4);
+    sleep(3_000 * MS).await;
+    assert!(
+        matches!(cluster.leader(), Some(1 | 2)),
+        "{}",
+        cluster.describe()
+    );
+    cluster.set_file(vec![3, 4]);
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    for i in 0..20 {
+        let (back, told) = ask(client, &format!("key{i}"), Call::Get).await;
+        client = back;
+        assert_eq!(told, Ok(Outcome::Hit(b"x"[..].into(), None)));
+    }
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn new_session_nodes_form_no_cluster_beside_the_old_ones_that_have_not_heard_of_it() {
+    holds(10, all_exchanged_at_once);
+}
+
 /// Where the leader is, packets that are full get lost, and others do not.
 async fn narrow_way_to_the_leader(cluster: Cluster) -> Story {
     let history = History::default();

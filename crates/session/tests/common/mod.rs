@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tandem_memcache::{Action, Answer, Extended, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
 use tandem_net::cluster::{ClusterKey, ClusterServer};
 use tandem_session::agent::{Agent, AgentKeyspace, AgentOptions};
-use tandem_session::node::{NodeOptions, SessionNode, Voter};
+use tandem_session::node::{NodeOptions, Others, SessionNode, Voter};
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{SessionStatus, Telemetry};
 use tokio::sync::oneshot;
@@ -81,6 +81,8 @@ impl Tier {
             guard: self.guard.clone(),
             outgoing: None,
             key: key(),
+            others: Others::default(),
+            beside: Vec::new(),
         }
     }
 

@@ -169,6 +169,7 @@ impl Running {
         self.services = services;
         self.apps.drop_all_but(&plan);
         self.sessions.set_voters(voters);
+        self.sessions.set_others(sessions::others_of(&plan, &names));
         self.others.follow(&plan);
         if (self.plan.log_format, self.plan.log_level) != (plan.log_format, plan.log_level) {
             set_log(&plan, &self.telemetry);

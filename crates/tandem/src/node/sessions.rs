@@ -15,11 +15,11 @@ use std::time::{Duration, SystemTime};
 use tandem_memcache::listen::{accept, finish, hand_over, serve_local, take_over};
 use tandem_memcache::{COMPATIBLE_VERSION, Room, ServerContext, ServerOptions, ServerStats};
 use tandem_model::{Address, NodePlan};
+use tandem_net::cluster::Purposes;
 use tandem_net::listen::BACKLOG;
 use tandem_net::near::settle;
 use tandem_session::agent::{Agent, AgentOptions, Operator};
-use tandem_session::node::Voter;
-use tandem_session::node::{NodeOptions, SessionNode};
+use tandem_session::node::{NodeOptions, Others, SessionNode, Voter};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -163,7 +163,10 @@ impl Sessions {
                     .map(|guard| (guard.keys.clone(), guard.hold)),
                 outgoing: plan.outgoing,
                 key: port.key.clone(),
+                others: Others::default(),
+                beside: beside(plan),
             });
+            sessions.set_others(others_of(plan, &Names::Now));
             sessions.start_replica(port, telemetry).await?;
         }
         let options = AgentOptions {
@@ -174,7 +177,11 @@ impl Sessions {
         };
         sessions.operator = Some(Operator::new(options.clone(), telemetry.events.clone()));
         if let Some(door) = door {
-            sessions.agent = Some(Running::start(options, door, sight, clients, telemetry)?);
+            // A replica answers for its node.
+            let purposes = port.purposes().filter(|_| !part.voter);
+            sessions.agent = Some(Running::start(
+                options, door, sight, clients, purposes, telemetry,
+            )?);
         }
         Ok(sessions)
     }
@@ -243,6 +250,13 @@ impl Sessions {
         }
         if let Some(operator) = &self.operator {
             operator.set_voters(voters);
+        }
+    }
+
+    /// Says which other nodes the file has now.
+    pub fn set_others(&self, others: Vec<Voter>) {
+        if let Some(options) = &self.options {
+            options.others.set(others);
         }
     }
 
@@ -326,6 +340,34 @@ pub fn voters_of(plan: &NodePlan, names: &Names) -> Result<Vec<Voter>> {
     voters(plan, None, names)
 }
 
+/// The other nodes of this plan. One whose name nobody knows cannot be asked for anything.
+pub fn others_of(plan: &NodePlan, names: &Names) -> Vec<Voter> {
+    let peers = plan.peers.iter();
+    let known = peers.filter_map(|(name, host)| {
+        Some(Voter {
+            name: name.clone(),
+            address: names.one_address(host, plan.cluster_port).ok()?,
+        })
+    });
+    known.collect()
+}
+
+/// Directories beside this node's own with sessions of nodes that the file does not name: it was called otherwise before, or
+/// alone, most likely.
+fn beside(plan: &NodePlan) -> Vec<String> {
+    let is_named =
+        |name: &str| name == plan.node || plan.peers.iter().any(|(peer, _)| peer == name);
+    let entries = plan.state.parent().map(std::fs::read_dir);
+    let entries = entries.into_iter().flatten().flatten().flatten();
+    let mut found: Vec<String> = entries
+        .filter(|entry| !entry.file_name().to_str().is_some_and(is_named))
+        .filter(|entry| entry.path().join("sessions/identity").exists())
+        .map(|entry| entry.path().display().to_string())
+        .collect();
+    found.sort();
+    found
+}
+
 fn voters(plan: &NodePlan, port: Option<SocketAddr>, names: &Names) -> Result<Vec<Voter>> {
     if plan.peers.is_empty()
         && let Some(address) = port
@@ -357,6 +399,7 @@ impl Running {
         door: TcpListener,
         sight: watch::Sender<bool>,
         clients: usize,
+        purposes: Option<Purposes>,
         telemetry: &Telemetry,
     ) -> Result<Self> {
         let stats = Arc::new(ServerStats::new(1, clients, unix_now()));
@@ -374,12 +417,19 @@ impl Running {
             let events = telemetry.events.clone();
             match LocalRuntime::new() {
                 Ok(runtime) => {
-                    let looking = served.clone();
+                    let (looking, asked) = (served.clone(), served.clone());
+                    let answering = async move {
+                        match purposes {
+                            Some(purposes) => asked.answer(&purposes).await,
+                            None => pending().await,
+                        }
+                    };
                     let serving = serve(served, door, telemetry, stats, stopped, heirs, adopted);
                     runtime.block_on(async {
                         tokio::select! {
                             () = serving => {}
                             () = looking.look(sight) => {}
+                            () = answering => {}
                         }
                     });
                 }

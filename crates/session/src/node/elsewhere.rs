@@ -1,0 +1,109 @@
+//! Before blank replicas form a cluster: is what is stored elsewhere?
+//!
+//! A file may name other session nodes than those that hold the sessions, before these have heard of it; or names that
+//! nodes did not have before. Whoever formed a cluster then would have applications begin with nothing, beside what was
+//! acknowledged. So all nodes of the file are asked, and those count that answer: who does not run holds up nobody.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::peers::{Peers, Voter};
+use crate::wire::Holder;
+
+/// How long a node may take to say what it knows.
+const ASK: Duration = Duration::from_millis(500);
+
+/// The other nodes of the file, whatever they do. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Others(Arc<Mutex<Arc<[Voter]>>>);
+
+impl Others {
+    /// These are they from now on.
+    pub fn set(&self, nodes: Vec<Voter>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = nodes.into();
+    }
+
+    fn get(&self) -> Arc<[Voter]> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// What a blank replica looks at.
+pub struct Elsewhere {
+    pub others: Others,
+    /// Directories beside this replica's own with the state of nodes that the file does not name.
+    pub beside: Vec<String>,
+}
+
+impl Elsewhere {
+    /// What this replica says when it is asked, while it is blank.
+    pub fn holder(&self) -> Option<Holder> {
+        self.beside.first().cloned().map(Holder::Beside)
+    }
+
+    /// Nothing is stored that anybody knows of; else in words what is waited for.
+    pub async fn look(&self, own: &str, peers: &Peers) -> Result<(), String> {
+        let voters = peers.voters();
+        let others = self.others.get();
+        let beyond = others
+            .iter()
+            .filter(|node| voters.iter().all(|voter| voter.name != node.name));
+        let nodes = voters.iter().chain(beyond).filter(|node| node.name != own);
+        let asked = nodes.map(|node| async move { (&node.name, peers.holder(node, ASK).await) });
+        let mut held: Vec<_> = join_all(asked).await;
+        let name = own.to_owned();
+        held.push((&name, self.holder()));
+        // Who runs comes before what lies about.
+        held.sort_by_key(|(_, held)| matches!(held, Some(Holder::Beside(_))));
+        let mut held = held.into_iter();
+        held.find_map(|(by, held)| said(by, &held?, &voters))
+            .map_or(Ok(()), Err)
+    }
+}
+
+/// What it means that node `by` says so; `None`: nothing.
+fn said(by: &str, held: &Holder, voters: &[Voter]) -> Option<String> {
+    let is_named = |name: &str| voters.iter().any(|voter| voter.name == name);
+    let what = match held {
+        Holder::Here => format!(
+            "{by}, which holds what is stored, and does not know yet that the file names others: `tandem reload` there"
+        ),
+        // All of the tier was given up, and this node remembers.
+        Holder::By(leader) if is_named(leader) => return None,
+        Holder::By(leader) => format!(
+            "{leader}, which holds what is stored (the agent of {by} reaches it), and does not know yet that the file names \
+             others: let [nodes] name it until they have what it holds, and `tandem reload` there"
+        ),
+        Holder::Beside(path) => format!(
+            "what becomes of {path} on {by}: it holds sessions of a node that the file does not name. If {by} was called so \
+             before, stop it, move that directory to its new name, and make an empty file sessions/{} in it; if what is \
+             stored there is given up, remove it",
+            crate::home::ORDER
+        ),
+    };
+    Some(format!("blank here: waits for {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_names_is_waited_for_by_other_words() {
+        let voters = [Voter {
+            name: "n1".into(),
+            address: ([127, 0, 0, 1], 7411).into(),
+        }];
+        let said = |held| said("edge", &held, &voters);
+        assert_eq!(said(Holder::By("n1".into())), None);
+        assert!(said(Holder::By("cache1".into())).is_some_and(|why| why.contains("cache1")));
+        assert!(said(Holder::Here).is_some_and(|why| why.contains("`tandem reload` there")));
+        let beside = said(Holder::Beside("/var/lib/tandem/cache1".into()));
+        assert!(beside.is_some_and(|why| why.contains("/var/lib/tandem/cache1 on edge")));
+    }
+}
