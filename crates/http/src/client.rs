@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tandem_model::{Outgoing, ProxyVersion};
-use tandem_net::{ClientTls, Socket, TlsName, proxy as header};
+use tandem_net::{ClientTls, Socket, TlsName, Within, proxy as header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::chunked::Chunked;
@@ -86,7 +86,7 @@ pub async fn open(
         AsyncWriteExt::write_all(&mut socket, &header).await?;
     }
     if let Some((tls, host)) = tls {
-        socket.connect_tls(tls, host).await?;
+        socket.connect_tls(tls, host, Within::Http1).await?;
     }
     Ok(socket)
 }

@@ -154,7 +154,7 @@ fn what_is_worked_out_for_each_connection_is_refused() {
         ),
         (
             &server(&map("a up1; A up2;"), PREREAD),
-            "conflicting parameter \"A\"",
+            "conflicting parameter \"a\"",
         ),
         (
             &stream(
