@@ -78,15 +78,15 @@ pub async fn open(
     to: &Endpoint,
     from: Option<Outgoing>,
     proxy: Option<ProxyVersion>,
-    tls: Option<(&ClientTls, Option<&TlsName>)>,
+    tls: Option<(&ClientTls, Option<&TlsName>, Within)>,
 ) -> io::Result<Socket> {
     let mut socket = crate::engine::open(to, from).await?;
     if let Some(version) = proxy {
         let header = header::header(version, None, None);
         AsyncWriteExt::write_all(&mut socket, &header).await?;
     }
-    if let Some((tls, host)) = tls {
-        socket.connect_tls(tls, host, Within::Http1).await?;
+    if let Some((tls, host, within)) = tls {
+        socket.connect_tls(tls, host, within).await?;
     }
     Ok(socket)
 }

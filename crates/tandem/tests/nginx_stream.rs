@@ -34,6 +34,7 @@ const STREAM: &str = "stream {
     upstream a { server 127.0.0.1:@A@; }
     upstream b { server 127.0.0.1:@B@; }
     upstream c { server 127.0.0.1:@C@; }
+    upstream localhost { server 127.0.0.1:@SECRET@; server 127.0.0.1:@HIDDEN@; }
     set_real_ip_from 127.0.0.1;
     server { listen 127.0.0.1:@NAMES@; ssl_preread on; proxy_pass $name; }
     server { listen 127.0.0.1:@KNOWN@; ssl_preread on; proxy_pass $known; }
@@ -55,7 +56,7 @@ const STREAM: &str = "stream {
     }
     proxy_ssl_verify on;
     proxy_ssl_trusted_certificate @DIR@/cert.pem;
-    server { listen 127.0.0.1:@TO@; proxy_ssl on; proxy_ssl_name localhost; proxy_pass 127.0.0.1:@SECRET@; }
+    server { listen 127.0.0.1:@TO@; proxy_ssl on; proxy_pass localhost; }
     server { listen 127.0.0.1:@WRONG@; proxy_ssl on; proxy_ssl_name other.example; proxy_pass 127.0.0.1:@SECRET@; }
 }
 ";
@@ -118,7 +119,7 @@ impl Drop for Program {
 
 /// A program that runs the file, and the ports of its servers.
 struct Front {
-    _program: Program,
+    program: Program,
     ports: [u16; 12],
 }
 
@@ -147,14 +148,15 @@ impl Front {
         };
         command.env("TMPDIR", dir.path()).stdin(Stdio::null());
         let program = Program(command.spawn().expect("it starts"));
-        let front = Self {
-            _program: program,
-            ports,
-        };
+        let mut front = Self { program, ports };
         // All but the one where connections are counted.
         for name in LISTENS.iter().filter(|name| **name != "ONE") {
             let what = format!("{who} listens: {name}");
-            wait_until(&what, || TcpStream::connect(front.at(name)).is_ok());
+            wait_until(&what, || {
+                let ended = front.program.0.try_wait().expect("it is known");
+                assert!(ended.is_none(), "{who} ended: {ended:?}");
+                TcpStream::connect(front.at(name)).is_ok()
+            });
         }
         front
     }
@@ -236,13 +238,14 @@ fn connections_of_a_stream_go_where_nginx_sends_them() {
         dir.file(&format!("{name}.pem"), &text);
     }
     let (a, b, c, tells) = (saying("a"), saying("b"), saying("c"), telling());
-    let secret = secret(&pem);
+    let (one, other) = (secret(&pem), secret(&pem));
     let origins = [
         ("A", &a),
         ("B", &b),
         ("C", &c),
         ("TELLS", &tells),
-        ("SECRET", &secret),
+        ("SECRET", &one),
+        ("HIDDEN", &other),
     ];
     let programs = ["tandem", "nginx"];
     for who in programs {
@@ -330,7 +333,9 @@ fn tls(who: &str, front: &Front, dir: &Dir) {
         let options = ["-cert", &file, "-key", &file];
         assert_eq!(front.over_tls("ASKS", &options), said, "{who}: {own}");
     }
-    assert_eq!(front.said("TO", b""), "secret", "{who}");
+    for _ in 0..2 {
+        assert_eq!(front.said("TO", b""), "secret", "{who}");
+    }
     assert_eq!(front.said("WRONG", b""), "", "{who}");
 }
 
@@ -366,6 +371,11 @@ fn a_stream_that_nginx_refuses_is_refused() {
         (
             "server { listen 127.0.0.1:81; proxy_pass 127.0.0.1; }".into(),
             "no port in upstream \"127.0.0.1\"",
+        ),
+        (
+            "upstream u { server 127.0.0.1:82; } server { listen 127.0.0.1:81; proxy_pass u:82; }"
+                .into(),
+            "upstream \"u\" may not have port 82",
         ),
         (
             format!("server {{ listen 127.0.0.1:81 ssl; {to} }}"),
