@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tandem_model::{Outgoing, ProxyVersion};
-use tandem_net::{ClientTls, Socket, TlsName, proxy as header};
+use tandem_net::{ClientTls, Socket, TlsName, Within, proxy as header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::chunked::Chunked;
@@ -78,15 +78,15 @@ pub async fn open(
     to: &Endpoint,
     from: Option<Outgoing>,
     proxy: Option<ProxyVersion>,
-    tls: Option<(&ClientTls, Option<&TlsName>)>,
+    tls: Option<(&ClientTls, Option<&TlsName>, Within)>,
 ) -> io::Result<Socket> {
     let mut socket = crate::engine::open(to, from).await?;
     if let Some(version) = proxy {
         let header = header::header(version, None, None);
         AsyncWriteExt::write_all(&mut socket, &header).await?;
     }
-    if let Some((tls, host)) = tls {
-        socket.connect_tls(tls, host).await?;
+    if let Some((tls, host, within)) = tls {
+        socket.connect_tls(tls, host, within).await?;
     }
     Ok(socket)
 }

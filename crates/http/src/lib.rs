@@ -39,7 +39,7 @@ pub use handler::{
 pub use head::{BodyLength, Head, HeadError, HeadLimits};
 pub use path::PathError;
 pub use request::Request;
-pub use tandem_net::{ClientCertificate, ClientTls, Moment, Seldom, Socket, TlsName};
+pub use tandem_net::{ClientCertificate, ClientTls, Moment, Seldom, Socket, TlsName, Within};
 
 /// A gateway's word to the edge on its own 502, 503 or 504: `unsent`, `busy` (unsent, because all servers had as many
 /// requests as they take), `cut-off` (unsent, because its node does not reach the sessions and another can serve) or

@@ -33,4 +33,4 @@ pub use seldom::Seldom;
 pub use socket::Socket;
 pub use splice::Pipe;
 pub use sys::coarse_time;
-pub use tls::{ClientCertificate, ClientTls, ServerTls, TlsName};
+pub use tls::{ClientCertificate, ClientTls, ServerTls, TlsName, Within};

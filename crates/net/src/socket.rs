@@ -21,7 +21,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use crate::splice::FLAGS;
-use crate::tls::{ClientCertificate, ClientTls, ServerTls, Session, TlsName};
+use crate::tls::{ClientCertificate, ClientTls, ServerTls, Session, TlsName, Within};
 
 /// What is tried to be written without asking first whether there is room, in bytes.
 const LITTLE: usize = 4 * 1024;
@@ -68,10 +68,12 @@ impl Socket {
     ///
     /// # Errors
     /// When the client does not speak TLS, or nothing that both sides accept. It has been sent an alert.
-    ///
-    /// With `http2` the client may choose that (ALPN, RFC 7301).
-    pub async fn accept_tls(&mut self, tls: &ServerTls, http2: bool) -> io::Result<()> {
-        let config = if http2 { &tls.http2 } else { &tls.http1 };
+    pub async fn accept_tls(&mut self, tls: &ServerTls, within: Within) -> io::Result<()> {
+        let config = match within {
+            Within::Http1 => &tls.http1,
+            Within::Http2 => &tls.http2,
+            Within::Unknown => &tls.unknown,
+        };
         let session = rustls::ServerConnection::new(config.clone()).map_err(io::Error::other)?;
         let session = self.handshake(Session::new(session)).await?;
         let client = session.certificate().map(ClientCertificate::read);
@@ -87,14 +89,23 @@ impl Socket {
     ///
     /// # Errors
     /// When the server does not speak TLS, or is not who it should be.
-    pub async fn connect_tls(&mut self, tls: &ClientTls, host: Option<&TlsName>) -> io::Result<()> {
+    pub async fn connect_tls(
+        &mut self,
+        tls: &ClientTls,
+        host: Option<&TlsName>,
+        within: Within,
+    ) -> io::Result<()> {
         let name = tls.name(host).ok_or_else(|| {
             io::Error::other(
                 "there is no name that the server's certificate could be compared with",
             )
         })?;
+        let config = match within {
+            Within::Http1 | Within::Http2 => &tls.http1,
+            Within::Unknown => &tls.unknown,
+        };
         let session =
-            rustls::ClientConnection::new(tls.config.clone(), name).map_err(io::Error::other)?;
+            rustls::ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
         let session = self.handshake(Session::new(session)).await?;
         self.tls = Some(Box::new(Tls {
             session: RefCell::new(session),

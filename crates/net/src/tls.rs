@@ -37,6 +37,17 @@ pub use expiry::{Expiry, expiries};
 pub use identity::ClientCertificate;
 pub(crate) use session::Session;
 
+/// What is spoken within TLS, as far as the two sides agree on that in the handshake (ALPN, RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, or HTTP/1.1.
+    Http2,
+    /// Whatever it is: nothing is said of it.
+    Unknown,
+}
+
 /// Session tickets sent after a TLS 1.3 handshake: one is used up by each connection that resumes.
 const TICKETS: usize = 2;
 
@@ -46,6 +57,8 @@ pub struct ServerTls {
     pub(crate) http1: Arc<ServerConfig>,
     /// For those that speak HTTP/2 as well.
     pub(crate) http2: Arc<ServerConfig>,
+    /// For those that do not know what is spoken.
+    pub(crate) unknown: Arc<ServerConfig>,
     settings: ListenerTls,
     /// Of all files it was made from.
     digest: Digest,
@@ -113,9 +126,12 @@ impl ServerTls {
         let config = server_config(settings, &certs, clients, tickets)?;
         let mut http2 = config.clone();
         http2.alpn_protocols.insert(0, b"h2".to_vec());
+        let mut unknown = config.clone();
+        unknown.alpn_protocols.clear();
         Ok(Arc::new(Self {
             http1: Arc::new(config),
             http2: Arc::new(http2),
+            unknown: Arc::new(unknown),
             settings: settings.clone(),
             digest,
         }))

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tandem_http::handler::Endpoint;
-use tandem_http::{CUT_OFF, ClientTls, PROBE_FIELD, Socket, client};
+use tandem_http::{CUT_OFF, ClientTls, PROBE_FIELD, Socket, Within, client};
 use tandem_model::{BackendTls, Check, HttpCheck, ProxyVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -83,7 +83,8 @@ async fn passes(server: &Server, settings: &Settings) -> Result<(), String> {
                 ..BackendTls::default()
             };
             let tls = ClientTls::load(&any).map_err(|error| error.to_string())?;
-            open(server, settings.proxy, Some(&tls)).await.map(drop)
+            let tls = Some((&*tls, Within::Unknown));
+            open(server, settings.proxy, tls).await.map(drop)
         }
         Check::Tcp(_) | Check::Tls(_) => connect(server, settings).await.map(drop),
         Check::Http(http, _) => {
@@ -150,7 +151,13 @@ async fn connect(server: &Server, settings: &Settings) -> Result<Socket, String>
     let (proxy, tls) = if server.node {
         (None, None)
     } else {
-        (settings.proxy, settings.tls.as_deref())
+        // Other checks than requests may be of servers that speak something else.
+        let within = match settings.check {
+            Check::Http(..) => Within::Http1,
+            _ => Within::Unknown,
+        };
+        let tls = settings.tls.as_deref();
+        (settings.proxy, tls.map(|tls| (tls, within)))
     };
     open(server, proxy, tls).await
 }
@@ -158,9 +165,9 @@ async fn connect(server: &Server, settings: &Settings) -> Result<Socket, String>
 async fn open(
     server: &Server,
     proxy: Option<ProxyVersion>,
-    tls: Option<&ClientTls>,
+    tls: Option<(&ClientTls, Within)>,
 ) -> Result<Socket, String> {
-    let tls = tls.map(|tls| (tls, server.host.as_ref()));
+    let tls = tls.map(|(tls, within)| (tls, server.host.as_ref(), within));
     let opened = client::open(&server.key.endpoint, server.from, proxy, tls).await;
     opened.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),

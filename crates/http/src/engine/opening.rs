@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tandem_net::{Moment, Peer, Seldom, Socket};
+use tandem_net::{Moment, Peer, Seldom, Socket, Within};
 
 use super::admission::Denied;
 use super::client::Client;
@@ -120,7 +120,13 @@ async fn steps(conn: &mut Conn, snapshot: &Snapshot) -> Opened {
     let Some(tls) = &config.tls else {
         return Opened::Http1;
     };
-    match socket.accept_tls(tls, config.http2).await {
+    let within = match config.handler.connections() {
+        // Whatever is passed on.
+        Some(_) => Within::Unknown,
+        None if config.http2 => Within::Http2,
+        None => Within::Http1,
+    };
+    match socket.accept_tls(tls, within).await {
         Ok(()) if socket.alpn_is(b"h2") => Opened::Http2,
         Ok(()) => Opened::Http1,
         // Opened and closed again: a check of the port, or a browser that was faster than its user.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_model::{Outgoing, ProxyVersion};
-use tandem_net::{ClientTls, Moment, Socket, TlsName, connect, proxy};
+use tandem_net::{ClientTls, Moment, Socket, TlsName, Within, connect, proxy};
 
 use super::connection::Exchange;
 use crate::Upstream;
@@ -64,7 +64,9 @@ impl Key {
             socket.write_all(&header).await?;
         }
         if let Some(tls) = &self.tls {
-            socket.connect_tls(tls, self.host.as_ref()).await?;
+            socket
+                .connect_tls(tls, self.host.as_ref(), Within::Http1)
+                .await?;
         }
         Ok(socket)
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tandem_net::socket::Sight;
-use tandem_net::{Moment, Pipe, Socket, proxy};
+use tandem_net::{Moment, Pipe, Socket, Within, proxy};
 use tandem_telemetry::meters::add;
 use tandem_telemetry::{AccessRecord, Ended, Phase, Stopped};
 
@@ -317,7 +317,9 @@ async fn open(upstream: &Upstream, conn: &Conn) -> io::Result<Socket> {
         socket.write_all(&header).await?;
     }
     if let Some(tls) = &upstream.tls {
-        socket.connect_tls(tls, upstream.host.as_ref()).await?;
+        socket
+            .connect_tls(tls, upstream.host.as_ref(), Within::Unknown)
+            .await?;
     }
     Ok(socket)
 }

@@ -27,7 +27,9 @@ const MACHINES: [&str; 4] = [
 /// What is needed to speak TLS to the servers of a backend. All workers share one, and with it the sessions that can be
 /// resumed.
 pub struct ClientTls {
-    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) http1: Arc<ClientConfig>,
+    /// Where it is not known what is spoken.
+    pub(crate) unknown: Arc<ClientConfig>,
     /// The name for all servers.
     name: Option<TlsName>,
     settings: BackendTls,
@@ -84,8 +86,11 @@ impl ClientTls {
         };
         let named = settings.ca.is_some();
         let config = client_config(authorities.as_ref(), named, own.as_ref())?;
+        let mut unknown = config.clone();
+        unknown.alpn_protocols.clear();
         Ok(Arc::new(Self {
-            config: Arc::new(config),
+            http1: Arc::new(config),
+            unknown: Arc::new(unknown),
             name,
             settings: settings.clone(),
             digest,

@@ -200,7 +200,7 @@ impl Translator<'_> {
             least = Some(least.map_or(most, |least: u32| least.min(most)));
             self.verdicts.note(
                 limit.spot,
-                "each listener counts for itself, and those of one IPv6 network (/64) together; clients in `set_real_ip_from` are not counted",
+                "each listener counts for itself, and those of one IPv6 network (/64) together; with `proxy_protocol` clients that are in `set_real_ip_from` themselves are not counted",
             );
         }
         least

@@ -341,7 +341,8 @@ fn map(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
             regexes.push((When::Matches { regex, fold }, value));
             continue;
         }
-        let read = Key::read(&name.to_lowercase(), has_masks);
+        let folded = name.to_lowercase();
+        let read = Key::read(&folded, has_masks);
         let Some(key) = read else {
             let message = format!("invalid hostname or wildcard \"{name}\"");
             verdicts.refuse(entry.spot, entry.spot, message);
@@ -355,7 +356,7 @@ fn map(directive: &Directive, verdicts: &mut Verdicts) -> Variable {
             is_new &= known.insert(text.clone());
         }
         if !is_new {
-            let message = format!("conflicting parameter \"{name}\"");
+            let message = format!("conflicting parameter \"{folded}\"");
             verdicts.refuse(entry.spot, entry.spot, message);
         }
         if let Some(mask) = key.mask {

@@ -318,6 +318,11 @@ impl<'a> Translator<'a> {
                 self.verdicts.refuse_hint(spot, pass.at(0), message, hint);
                 return None;
             }
+            if !is_value && self.upstreams.contains_key(host) {
+                let message = format!("upstream \"{host}\" may not have port {port}");
+                self.verdicts.refuse(spot, pass.at(0), message);
+                return None;
+            }
             let literal = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
             if is_value && !literal && !to.starts_with("unix:") {
                 self.verdicts.note(

@@ -128,6 +128,7 @@ fn what_is_worked_out_for_each_connection_is_refused() {
             "no port in upstream \"up3\"",
         ),
         (&server("", "proxy_pass 127.0.0.1;"), "no port in upstream"),
+        (&server("", "proxy_pass up1:82;"), "may not have port 82"),
         (&server(&map("~(?=a) up1;"), PREREAD), "look"),
         (
             &server(
@@ -154,7 +155,7 @@ fn what_is_worked_out_for_each_connection_is_refused() {
         ),
         (
             &server(&map("a up1; A up2;"), PREREAD),
-            "conflicting parameter \"A\"",
+            "conflicting parameter \"a\"",
         ),
         (
             &stream(
