@@ -228,3 +228,29 @@ fn sessions_on_the_disk_are_for_the_nodes_user_alone_whatever_the_umask() {
     let found = fs::metadata(node.at("state/local/sessions")).expect("a directory");
     assert_eq!(found.permissions().mode() & 0o777, 0o700);
 }
+
+#[test]
+fn a_rehearsal_that_another_user_put_in_ones_place_is_not_believed() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    of_nobody(&dir, "tandem-0");
+    let place = of_nobody(&dir, "tandem-0/1");
+    let state = serde_json::json!({
+        "kind": "demo", "pid": 1, "cluster": "theirs", "network": 1, "dir": place, "front": null, "admin": "127.0.0.1:1",
+    });
+    fs::write(place.join("rehearsal.json"), state.to_string()).expect("a file");
+    let socket = std::os::unix::net::UnixListener::bind(place.join("control.sock"));
+    let socket = socket.expect("a socket");
+    socket.set_nonblocking(true).expect("it does not wait");
+    let listed = || {
+        let mut command = tandem();
+        command
+            .args(["node", "kill", "edge"])
+            .env("TMPDIR", dir.path());
+        command.output().expect("the binary runs")
+    };
+    assert!(!listed().status.success());
+    assert!(socket.accept().is_err(), "nothing is ordered there");
+}
