@@ -216,7 +216,11 @@ pub fn address(instance: &Instance) -> SocketAddr {
 }
 
 pub fn kill(pid: i32) {
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    signal_to(pid, Signal::KILL);
+}
+
+pub fn signal_to(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
 /// A program with a child of it in the same group and one that left it.
