@@ -254,3 +254,24 @@ fn a_rehearsal_that_another_user_put_in_ones_place_is_not_believed() {
     assert!(!listed().status.success());
     assert!(socket.accept().is_err(), "nothing is ordered there");
 }
+
+#[test]
+fn programs_have_the_home_of_the_user_that_the_node_became() {
+    if !is_root() {
+        return;
+    }
+    let words = format!(
+        "admin = false\nuser = \"{}\"\n[app.told]\nrun = [\"sh\", \"-c\", \"echo $HOME,$USER,$LOGNAME,; exec sleep 4711\"]",
+        NOBODY.0
+    );
+    let node = Started::with(&words, |_| {}).serves("errors");
+    let passwd = fs::read_to_string("/etc/passwd").expect("users");
+    let line = passwd.lines().find(|line| line.starts_with("nobody:"));
+    let home = line
+        .and_then(|line| line.split(':').nth(5))
+        .expect("a home");
+    let told = format!("app told/0: {home},nobody,nobody,\n");
+    wait_until("the program says it", || {
+        node.said("errors").contains(&told)
+    });
+}

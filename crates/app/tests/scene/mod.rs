@@ -68,6 +68,7 @@ impl Scene {
             host: [127, 0, 0, 1].into(),
             sessions: Some("127.0.0.1:11211".into()),
             session_key: None,
+            user: None,
             secrets: Vec::new(),
             keeper: TESTING.into(),
             dir: dir.clone(),
