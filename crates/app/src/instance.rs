@@ -29,7 +29,10 @@ pub(crate) struct Launcher {
     pub(crate) command: Vec<String>,
     pub(crate) dir: PathBuf,
     pub(crate) env: BTreeMap<String, String>,
+    /// Whom it is to become.
     pub(crate) user: Option<User>,
+    /// Who it is, if the environment does not know.
+    pub(crate) account: Option<User>,
     pub(crate) stop_timeout: Duration,
     pub(crate) context: AppContext,
     /// The instances that accept connections.
@@ -203,7 +206,7 @@ impl Supervisor {
             session_key: context.session_key.clone().unwrap_or_default(),
         };
         let mut variables = facts.variables(&self.launcher.env);
-        if let Some(user) = &self.launcher.user {
+        if let Some(user) = &self.launcher.account {
             for (name, value) in [
                 ("HOME", &user.home),
                 ("USER", &user.name),

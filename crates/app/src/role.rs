@@ -33,6 +33,8 @@ pub struct AppContext {
     pub sessions: Option<String>,
     /// What applications seal their sessions with, made from the cluster's key: `TANDEM_SESSION_KEY`.
     pub session_key: Option<String>,
+    /// The user that this process became, whose home its programs have that name no other; `None`: that of the environment.
+    pub user: Option<String>,
     /// What no program is to know: variables of this process's environment that hold one of them are withheld, but for
     /// those that the program is given by the file.
     pub secrets: Vec<Secret>,
@@ -183,8 +185,11 @@ impl AppHandle {
                 });
             }
         };
+        let own = context.user.as_deref();
+        let account = user.clone().or_else(|| User::known(own?));
         let launcher = Arc::new(Launcher {
             app: app.into(),
+            account,
             command: command.clone(),
             dir: dir.clone().unwrap_or_else(|| context.dir.clone()),
             env: env.clone(),

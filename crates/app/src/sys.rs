@@ -2,8 +2,18 @@
 
 #![allow(unsafe_code)]
 
-/// What would end a process and is sent to every process of a service at once, or of a terminal.
-const ENDING: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+/// What would end a process and is sent to every process of a service at once (`systemctl kill -s USR1`, to have logs opened
+/// anew), or of a terminal.
+const ENDING: [libc::c_int; 8] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+];
 
 /// Ignores them. A program started afterwards ignores them too, unless it calls [`heed_signals`] first.
 pub(crate) fn ignore_signals() {

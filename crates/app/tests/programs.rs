@@ -6,7 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use scene::{FAMILY, PATIENCE, Scene, address, exists, kill, parent, start_parent, until};
+use rustix::process::Signal;
+use scene::{
+    FAMILY, PATIENCE, Scene, address, exists, kill, parent, signal_to, start_parent, until,
+};
 use tandem_app::{AppHandle, Instance};
 use tandem_model::{Address, Program};
 use tandem_telemetry::Health;
@@ -156,6 +159,27 @@ async fn the_program_dies_with_its_keeper_and_is_started_again() {
     scene.published(&handle, 1).await;
     handle.stop().await;
     until("nothing", || scene.alive().is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_signal_that_is_sent_to_all_processes_of_the_service_ends_no_keeper() {
+    // The program heeds them, which are orders to Tandem: to open its logs anew, for one.
+    let scene = Scene::new("trap 'echo heard >>heard' USR1 USR2; $listen & while :; do wait; done");
+    let handle = scene.up(1).await;
+    let program = scene.status(0).pid.unwrap() as i32;
+    let keeper = parent(program);
+    for signal in [Signal::USR1, Signal::USR2, Signal::ALARM, Signal::VTALARM] {
+        signal_to(keeper, signal);
+    }
+    for signal in [Signal::USR1, Signal::USR2] {
+        signal_to(program, signal);
+    }
+    scene.written("heard").await;
+    // It carries out orders as before.
+    assert!(exists(keeper) && exists(program));
+    assert_eq!(scene.status(0).restarts, 0);
+    handle.stop().await;
+    assert_eq!(scene.alive(), Vec::<i32>::new());
 }
 
 #[tokio::test]

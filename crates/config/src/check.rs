@@ -9,6 +9,7 @@ mod placement;
 mod ports;
 mod routes;
 mod unused;
+mod users;
 
 use tandem_model::Cluster;
 
@@ -25,6 +26,7 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
     routes::check(draft, reader);
     modes::check(draft, cluster, reader);
     unused::check(draft, cluster, reader);
+    users::check(draft, cluster, reader);
 }
 
 pub(crate) use placement::notes;

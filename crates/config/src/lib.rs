@@ -19,6 +19,7 @@ mod kinds;
 mod lower;
 mod reader;
 mod reference;
+mod shown;
 mod span;
 mod suggest;
 mod table;
@@ -50,6 +51,8 @@ pub struct Loaded {
     pub notes: Vec<String>,
     /// The directory of the file: where programs start that have no `dir`.
     pub base: PathBuf,
+    /// It again, with marks in the place of what came from the environment, if anything did.
+    marked: Option<Cluster>,
 }
 
 /// Reads the cluster file at `path`. `env` is the environment for `${VAR}`.
@@ -110,6 +113,23 @@ pub fn parse(
     base: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, Diagnostics> {
+    let (read, variables) = shown::recorded(env, |env| read(text, name, base, env));
+    let cluster = read?;
+    let marked = shown::marked(&variables, env, |env| self::read(text, name, base, env));
+    Ok(Loaded {
+        notes: check::notes(&cluster),
+        cluster,
+        base: base.to_path_buf(),
+        marked,
+    })
+}
+
+fn read(
+    text: &str,
+    name: &str,
+    base: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Cluster, Diagnostics> {
     let (tree, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader::new(text, base, env);
     reader.syntax(errors);
@@ -126,12 +146,7 @@ pub fn parse(
     if !mistakes.is_empty() {
         return Err(Diagnostics::place(name, text, mistakes));
     }
-    let notes = check::notes(&cluster);
-    Ok(Loaded {
-        cluster,
-        notes,
-        base: base.to_path_buf(),
-    })
+    Ok(cluster)
 }
 
 /// Reads the file that `[cluster] key-file` names.

@@ -180,3 +180,27 @@ fn the_pages_are_served_at_every_address_to_those_who_have_the_token() {
         assert_eq!(page.status, 200);
     }
 }
+
+#[test]
+fn what_came_from_the_environment_is_shown_to_nobody() {
+    let tables = "[listener.web]\nbind = \"127.0.0.1:{a}\"\n\
+                  route = { respond = { status = 200, headers = { X-Token = \"${SHOP_TOKEN}\" } } }\n";
+    let node = Node::start_around(
+        tables,
+        |_| {},
+        |_, command| {
+            let around = ["env", "SHOP_TOKEN=s3cret-token"].map(String::from);
+            around.into_iter().chain(command).collect()
+        },
+    );
+    let page = get(node.address(), "/");
+    assert_eq!(page.field("x-token"), Some("s3cret-token"));
+    for path in ["/api/v1/config", "/api/v1/config/diff", "/api/v1/node"] {
+        let said = node.admin(&format!("GET {path}")).text();
+        assert!(!said.contains("s3cret-token"), "{path}: {said}");
+    }
+    let text = node.admin("GET /api/v1/config").json()["text"].clone();
+    let text = text.as_str().expect("a text");
+    assert!(text.contains("\"${SHOP_TOKEN}\""), "{text}");
+    assert_eq!(node.admin("GET /api/v1/config/diff").json()["same"], true);
+}

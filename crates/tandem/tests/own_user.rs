@@ -228,3 +228,50 @@ fn sessions_on_the_disk_are_for_the_nodes_user_alone_whatever_the_umask() {
     let found = fs::metadata(node.at("state/local/sessions")).expect("a directory");
     assert_eq!(found.permissions().mode() & 0o777, 0o700);
 }
+
+#[test]
+fn a_rehearsal_that_another_user_put_in_ones_place_is_not_believed() {
+    if !is_root() {
+        return;
+    }
+    let dir = Dir::new();
+    of_nobody(&dir, "tandem-0");
+    let place = of_nobody(&dir, "tandem-0/1");
+    let state = serde_json::json!({
+        "kind": "demo", "pid": 1, "cluster": "theirs", "network": 1, "dir": place, "front": null, "admin": "127.0.0.1:1",
+    });
+    fs::write(place.join("rehearsal.json"), state.to_string()).expect("a file");
+    let socket = std::os::unix::net::UnixListener::bind(place.join("control.sock"));
+    let socket = socket.expect("a socket");
+    socket.set_nonblocking(true).expect("it does not wait");
+    let listed = || {
+        let mut command = tandem();
+        command
+            .args(["node", "kill", "edge"])
+            .env("TMPDIR", dir.path());
+        command.output().expect("the binary runs")
+    };
+    assert!(!listed().status.success());
+    assert!(socket.accept().is_err(), "nothing is ordered there");
+}
+
+#[test]
+fn programs_have_the_home_of_the_user_that_the_node_became() {
+    if !is_root() {
+        return;
+    }
+    let words = format!(
+        "admin = false\nuser = \"{}\"\n[app.told]\nrun = [\"sh\", \"-c\", \"echo $HOME,$USER,$LOGNAME,; exec sleep 4711\"]",
+        NOBODY.0
+    );
+    let node = Started::with(&words, |_| {}).serves("errors");
+    let passwd = fs::read_to_string("/etc/passwd").expect("users");
+    let line = passwd.lines().find(|line| line.starts_with("nobody:"));
+    let home = line
+        .and_then(|line| line.split(':').nth(5))
+        .expect("a home");
+    let told = format!("app told/0: {home},nobody,nobody,\n");
+    wait_until("the program says it", || {
+        node.said("errors").contains(&told)
+    });
+}

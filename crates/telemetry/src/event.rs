@@ -1,13 +1,18 @@
 //! Events: every change an operator would want to know of, with its reason.
 
+mod writer;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 use time::OffsetDateTime;
+
+use writer::Writer;
 
 /// How many of the last events a node keeps for its pages.
 const KEPT: usize = 1_000;
@@ -72,7 +77,8 @@ pub struct Event {
 /// Where events are written as lines.
 #[derive(Clone, Debug)]
 pub enum Log {
-    /// The process's standard error (which a service manager or a rehearsal turns into a file).
+    /// The process's standard error (which a service manager or a rehearsal turns into a file). Whoever has an event
+    /// writes it, until [`Events::write_apart`].
     Stderr,
     /// Nowhere; they are only kept for the pages.
     Silent,
@@ -85,6 +91,7 @@ pub struct Events(Arc<Inner>);
 struct Inner {
     node: Arc<str>,
     log: Log,
+    writer: Writer,
     /// The least severity that is written to the log.
     level: AtomicU8,
     /// Lines of the log are JSON objects.
@@ -102,12 +109,27 @@ impl Events {
         Self(Arc::new(Inner {
             node: node.into(),
             log,
+            writer: Writer::new(),
             level: AtomicU8::new(Severity::Info as u8),
             json: AtomicBool::new(false),
             kept,
             last: AtomicU64::new(0),
             counts: Default::default(),
         }))
+    }
+
+    /// From now on a thread writes the log, to `out`: a log that is stuck holds up nobody who has an event. Then some are
+    /// left out and counted.
+    ///
+    /// # Errors
+    /// When there is no thread to be had; then all is as it was.
+    pub fn write_apart(&self, out: impl std::io::Write + Send + 'static) -> std::io::Result<()> {
+        self.0.writer.start(out)
+    }
+
+    /// Waits until what was said is written, but no longer than this.
+    pub fn flush(&self, within: Duration) {
+        self.0.writer.flush(within);
     }
 
     /// From now on the log has what is at least so severe. What is kept does not change.
@@ -168,10 +190,22 @@ impl Events {
             kept.push_back(event.clone());
         }
         if matches!(self.0.log, Log::Stderr) && self.logs(severity) {
-            let line = self.line(&event);
-            // A full or closed log must not stop the node.
-            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+            let line = self.line(&event).into_bytes();
+            self.0.writer.say(line, |lost| self.left_out(lost));
         }
+    }
+
+    /// A line of the log about those that it has not.
+    fn left_out(&self, lines: u64) -> Vec<u8> {
+        let event = Event {
+            seq: 0,
+            at: rfc3339(OffsetDateTime::now_utc()),
+            node: self.0.node.clone(),
+            severity: Severity::Warning,
+            subject: "log".into(),
+            what: format!("{lines} lines were left out: whoever takes them was stuck"),
+        };
+        self.line(&event).into_bytes()
     }
 
     fn line(&self, event: &Event) -> String {
@@ -187,7 +221,8 @@ impl Events {
     }
 
     /// Writes a line that a program printed to the log, as `<time> <node> <subject>: <line>`, with control characters as
-    /// `\xHH`: none of them reaches a terminal, and no line is made to look like two. It is no event: it is not kept. May block while the log does, so it is not for a thread that has other work.
+    /// `\xHH`: none of them reaches a terminal, and no line is made to look like two. It is no event: it is not kept.
+    /// Waits a while when the log is stuck, so it is not for a thread that has other work.
     pub fn output(&self, subject: &str, line: &[u8]) {
         if matches!(self.0.log, Log::Silent) {
             return;
@@ -207,8 +242,7 @@ impl Events {
             text.push(b'\n');
             text
         };
-        // One write for a line, so that lines of several programs do not mix. A full or closed log stops nothing.
-        let _ = std::io::stderr().lock().write_all(&text);
+        self.0.writer.print(text, |lost| self.left_out(lost));
     }
 
     /// At most `n` events after the one of this number, oldest first; the last ones, when there are more.

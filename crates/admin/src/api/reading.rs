@@ -60,7 +60,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         changes: false,
         path: "/api/v1/config",
         parameters: "",
-        what: "The configuration that is in effect, as checked, in the words of a cluster file; the key is left out. `{\"text\", \"hash\"}`",
+        what: "The configuration that is in effect, as checked, in the words of a cluster file, without secrets: what came from the environment is `${NAME}`. `{\"text\", \"hash\"}`",
         run: |api, _, _| api.ordered(Order::Configuration),
     },
     Endpoint {

@@ -68,6 +68,7 @@ impl Scene {
             host: [127, 0, 0, 1].into(),
             sessions: Some("127.0.0.1:11211".into()),
             session_key: None,
+            user: None,
             secrets: Vec::new(),
             keeper: TESTING.into(),
             dir: dir.clone(),
@@ -216,7 +217,11 @@ pub fn address(instance: &Instance) -> SocketAddr {
 }
 
 pub fn kill(pid: i32) {
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    signal_to(pid, Signal::KILL);
+}
+
+pub fn signal_to(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
 /// A program with a child of it in the same group and one that left it.

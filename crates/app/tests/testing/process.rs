@@ -67,6 +67,7 @@ fn parent(command: Vec<OsString>) -> ExitCode {
             host: [127, 0, 0, 1].into(),
             sessions: None,
             session_key: None,
+            user: None,
             // As `scene` sets it.
             secrets: vec![Secret::new("a secret of another name")],
             keeper: std::env::current_exe().expect("this binary"),

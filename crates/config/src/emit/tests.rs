@@ -840,6 +840,18 @@ impl Maker {
             cluster.log_level = LogLevel::ALL[self.below(4) as usize];
         }
         cluster.services = self.some(5, Self::service);
+        if cluster.user.is_some() {
+            // Programs are that user's.
+            for service in &mut cluster.services {
+                if let Service::App(tandem_model::App {
+                    program: Program::Run { user, .. },
+                    ..
+                }) = service
+                {
+                    user.clone_from(&cluster.user);
+                }
+            }
+        }
         cluster.listeners = (0..self.below(4) as u16)
             .map(|i| self.listener(i))
             .collect();

@@ -74,6 +74,11 @@ impl Default for Draft {
 }
 
 impl Draft {
+    /// The user that its program runs as, if it says one.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     /// What it runs as; `None` when neither `proxy` nor `run` could be read.
     pub fn program(&self) -> Option<Program> {
         let run = self.run.as_ref().map(|command| Program::Run {

@@ -216,7 +216,7 @@ fn become_user(user: &str, socket: Option<&Path>) -> Result<()> {
         tandem_app::ids_to_become(Some(user), None).map_err(|error| no_user(error.to_string()))?;
     let Some(ids) = ids else { return Ok(()) };
     if let Some(socket) = socket {
-        std::os::unix::fs::chown(socket, Some(ids.uid), Some(ids.gid)).map_err(|error| {
+        std::os::unix::fs::lchown(socket, Some(ids.uid), Some(ids.gid)).map_err(|error| {
             Failure::failed(format!(
                 "cannot give {} to {user}: {error}",
                 socket.display()

@@ -120,17 +120,9 @@ pub fn plan(mut loaded: tandem_config::Loaded, node: &str) -> Result<NodePlan> {
     })
 }
 
-/// What the file says, without secrets.
-pub fn shown(cluster: &Cluster) -> String {
-    let mut shown = cluster.clone();
-    shown.key = None;
-    shown.admin_token = None;
-    tandem_config::emit(&shown)
-}
-
 /// What a node of the file does, and what the file says.
 fn read(loaded: tandem_config::Loaded, node: &str) -> Result<Read> {
-    let text = shown(&loaded.cluster);
+    let text = loaded.shown();
     Ok(Read {
         plan: plan(loaded, node)?,
         text,

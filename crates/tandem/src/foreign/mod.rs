@@ -102,7 +102,7 @@ pub fn serve(
     let loaded = first
         .loaded
         .ok_or_else(|| Failure::failed("nothing was translated"))?;
-    let first_text = tandem_config::emit(&loaded.cluster);
+    let first_text = loaded.shown();
     let (plan, roles) = plan_of(loaded, &directory)?;
     prepare_logs(&plan);
     if running.daemon {
@@ -139,7 +139,7 @@ pub fn serve(
         Place::write(&translation)?;
         match translation.loaded {
             Some(loaded) => {
-                let text = tandem_config::emit(&loaded.cluster);
+                let text = loaded.shown();
                 let (plan, _) = plan_of(loaded, &directory)?;
                 Ok(node::Read { plan, text })
             }

@@ -84,6 +84,7 @@ impl Apps {
             session_key: plan.key.as_ref().map(|key| {
                 ClusterKey::new(key.reveal().as_bytes()).derive("sessions of applications")
             }),
+            user: plan.user.clone(),
             secrets: plan.key.iter().chain(&plan.admin_token).cloned().collect(),
             keeper,
             dir: base.to_owned(),

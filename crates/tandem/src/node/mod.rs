@@ -56,6 +56,9 @@ const REHEARSED: Duration = Duration::from_secs(8);
 /// How long the control thread waits for stragglers (a hung resolver) at the very end.
 const LAST: Duration = Duration::from_millis(200);
 
+/// How long the last lines of the log may take at the very end.
+const WRITTEN: Duration = Duration::from_secs(1);
+
 /// How a node is run, apart from what it does.
 pub struct Options {
     /// What the node does, in the words of the file.
@@ -141,6 +144,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     drop(origin);
     let (user, group) = (plan.user.as_deref(), plan.group.as_deref());
     process::become_user(user, group, &state, &pid_files)?;
+    // Its thread is the user's, too.
+    let apart = telemetry.events.write_apart(process::StandardError);
+    apart.map_err(|error| Failure::failed(format!("cannot start the log's thread: {error}")))?;
 
     let info = NodeInfo {
         cluster: plan.cluster.clone(),
@@ -307,6 +313,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         }
     });
     runtime.shutdown_timeout(LAST);
+    telemetry.events.flush(WRITTEN);
     outcome
 }
 

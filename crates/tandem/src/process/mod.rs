@@ -40,6 +40,20 @@ pub fn log_to(path: &Path, user: Option<&Ids>) -> io::Result<()> {
     Ok(())
 }
 
+/// Standard error, without the lock that the standard library puts around it: whoever else writes there does not wait for
+/// one that is stuck.
+pub struct StandardError;
+
+impl io::Write for StandardError {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(rustix::stdio::stderr(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Opens a log, or makes it. It is given to the `user` that this process is about to become, and that opens it again after
 /// a rotation; its group stays, whose members may read it. Until then this process may do more than that user: a link
 /// that the user left there is not followed.

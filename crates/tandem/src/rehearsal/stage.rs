@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use crate::exit::{Failure, Result};
 
 /// A claim, held as long as this lives.
@@ -39,18 +41,24 @@ fn claim(name: &str) -> io::Result<Option<Claim>> {
         fs::set_permissions(&dir, Permissions::from_mode(0o1777))?;
     }
     let path = dir.join(name);
+    // Whoever came first on the machine made the directory: a link there could lead to any file of ours, and a pipe would
+    // keep us waiting.
+    let safe = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let opened = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o644)
+        .custom_flags(safe)
         .open(&path);
     let (mut lock, is_ours) = match opened {
         // Another user's, who may be long gone: whoever can read a file can lock it.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => match File::open(&path) {
-            Ok(lock) => (lock, false),
-            Err(_) => return Ok(None),
-        },
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            match OpenOptions::new().read(true).custom_flags(safe).open(&path) {
+                Ok(lock) => (lock, false),
+                Err(_) => return Ok(None),
+            }
+        }
         other => (other?, true),
     };
     match lock.try_lock() {
@@ -58,7 +66,7 @@ fn claim(name: &str) -> io::Result<Option<Claim>> {
         Err(fs::TryLockError::WouldBlock) => return Ok(None),
         Err(fs::TryLockError::Error(error)) => return Err(error),
     }
-    if is_ours {
+    if is_ours && lock.metadata()?.is_file() {
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
     }
@@ -115,6 +123,12 @@ pub fn user_dir() -> PathBuf {
     std::env::temp_dir().join(format!("tandem-{uid}"))
 }
 
+/// Whether a directory is this user's. Its name is known to everyone on the machine: it must be ours and no link.
+pub fn is_ours(dir: &Path) -> io::Result<bool> {
+    let found = fs::symlink_metadata(dir)?;
+    Ok(found.is_dir() && found.uid() == rustix::process::getuid().as_raw())
+}
+
 /// An empty directory that only this user can read. What an earlier rehearsal of the same network left is removed.
 fn own_dir(name: &str) -> io::Result<PathBuf> {
     let user = user_dir();
@@ -123,9 +137,7 @@ fn own_dir(name: &str) -> io::Result<PathBuf> {
     {
         return Err(error);
     }
-    // The name is known to everyone on the machine: it must be ours and no link.
-    let found = fs::symlink_metadata(&user)?;
-    if !found.is_dir() || found.uid() != rustix::process::getuid().as_raw() {
+    if !is_ours(&user)? {
         return Err(io::Error::other(format!(
             "{} belongs to another user",
             user.display()
@@ -219,6 +231,21 @@ mod tests {
         let held = claim(&name).unwrap();
         assert!(held.is_some() && claim(&name).unwrap().is_none());
         fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_claim_is_not_followed() {
+        let name = format!("link-{}.lock", std::process::id());
+        let victim = std::env::temp_dir().join(format!("tandem-victim-{}", std::process::id()));
+        fs::write(&victim, "ours").unwrap();
+        drop(claim(&name).unwrap().expect("nobody has it"));
+        let path = claims_dir().join(&name);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        assert!(claim(&name).is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "ours");
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(&victim).unwrap();
     }
 
     #[test]

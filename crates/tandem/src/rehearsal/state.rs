@@ -61,7 +61,12 @@ impl State {
 
 /// The rehearsals of this user that run now, in the order of their networks.
 pub fn running() -> Vec<State> {
-    let Ok(entries) = fs::read_dir(stage::user_dir()) else {
+    let dir = stage::user_dir();
+    // What another user put there is not to be believed, and nothing is to be ordered there.
+    if !stage::is_ours(&dir).unwrap_or(false) {
+        return Vec::new();
+    }
+    let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
     };
     let mut found: Vec<State> = entries

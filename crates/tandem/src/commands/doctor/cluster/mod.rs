@@ -47,7 +47,7 @@ pub fn look(file: Option<PathBuf>, node: Option<String>) -> Result<Findings> {
         )));
     }
     let mut loaded = load(&path, &|name| settings.variable(name))?;
-    let text = run::shown(&loaded.cluster);
+    let text = loaded.shown();
     loaded.cluster.start_in(&loaded.base);
     let name = match node.or(settings.node) {
         Some(name) => name,
