@@ -13,6 +13,7 @@ mod load;
 mod nemesis;
 pub mod network;
 mod profile;
+mod rot;
 pub mod runtime;
 mod scenario;
 mod scripts;
