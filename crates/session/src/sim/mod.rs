@@ -9,6 +9,7 @@ mod broken;
 mod cluster;
 pub mod disk;
 mod foreign;
+mod graves;
 mod load;
 mod nemesis;
 pub mod network;
