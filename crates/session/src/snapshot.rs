@@ -10,6 +10,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +105,8 @@ pub struct SnapshotFile {
     file: Arc<File>,
     path: PathBuf,
     size: u64,
+    /// It is not what was written.
+    rotten: Arc<AtomicBool>,
     _incoming: Option<Arc<Incoming>>,
 }
 
@@ -115,6 +118,7 @@ impl SnapshotFile {
             file: Arc::new(file),
             path: path.into(),
             size,
+            rotten: Arc::default(),
             _incoming: None,
         })
     }
@@ -144,6 +148,16 @@ impl SnapshotFile {
         let mut bytes = vec![0; length.min(usize::try_from(left).unwrap_or(usize::MAX))];
         self.file.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
+    }
+
+    /// Whether it was found not to be what was written.
+    pub fn is_rotten(&self) -> bool {
+        self.rotten.load(Relaxed)
+    }
+
+    /// Notes that it is not what was written; whether that is news.
+    pub fn set_rotten(&self) -> bool {
+        !self.rotten.swap(true, Relaxed)
     }
 
     /// Makes it the current one of `directory`.
@@ -190,6 +204,75 @@ impl SnapshotFile {
                 }
             }
         }
+    }
+}
+
+/// Looks at the checksums of a snapshot whose bytes come one piece after the other.
+#[derive(Debug, Default)]
+pub struct Check {
+    is_begun: bool,
+    /// What has come of the header, or of a frame's head.
+    head: Vec<u8>,
+    /// So much of a frame's payload is to come,
+    left: usize,
+    /// with this checksum.
+    sum: [u8; 4],
+    seen: crc32fast::Hasher,
+}
+
+impl Check {
+    /// The next piece. An error of the kind [`io::ErrorKind::InvalidData`] as soon as it is seen that something is not what
+    /// was written.
+    pub fn see(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let (now, later) = bytes.split_at(self.left.min(bytes.len()));
+                self.seen.update(now);
+                self.left -= now.len();
+                bytes = later;
+                if self.left == 0
+                    && std::mem::take(&mut self.seen).finalize().to_be_bytes() != self.sum
+                {
+                    return Err(invalid("the snapshot is corrupted"));
+                }
+                continue;
+            }
+            let wanted = if self.is_begun { 8 } else { HEADER.len() };
+            let missing = wanted - self.head.len();
+            let (now, later) = bytes.split_at(missing.min(bytes.len()));
+            self.head.extend_from_slice(now);
+            bytes = later;
+            if self.head.len() == wanted {
+                self.begin()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A header or a head is complete.
+    fn begin(&mut self) -> io::Result<()> {
+        let head = std::mem::take(&mut self.head);
+        match head[..] {
+            [a, b, c, d, ref sum @ ..] if self.is_begun => {
+                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
+                self.sum.copy_from_slice(sum);
+                // No frame is empty.
+                if !(1..=MAX_FRAME).contains(&self.left) {
+                    return Err(invalid("the snapshot is corrupted"));
+                }
+            }
+            _ if head == HEADER => self.is_begun = true,
+            _ => return Err(invalid("the snapshot has an unknown format")),
+        }
+        Ok(())
+    }
+
+    /// There is no more: an error when there should be.
+    pub fn end(&self) -> io::Result<()> {
+        if self.is_begun && self.left == 0 && self.head.is_empty() {
+            return Ok(());
+        }
+        Err(invalid("the snapshot is cut short"))
     }
 }
 
@@ -265,5 +348,36 @@ impl Read for Positioned<'_> {
         let count = self.0.read_at(buffer, self.1)?;
         self.1 += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a snapshot of these bytes that comes in pieces of this size is what was written.
+    fn is_sound(bytes: &[u8], piece: usize) -> bool {
+        let mut check = Check::default();
+        let seen = bytes.chunks(piece).try_for_each(|piece| check.see(piece));
+        seen.and_then(|()| check.end()).is_ok()
+    }
+
+    #[test]
+    fn whatever_byte_of_a_snapshot_is_another_it_is_seen_however_it_is_cut() {
+        let mut bytes = HEADER.to_vec();
+        write_frame(&mut bytes, &Frame::Meta(SnapshotMeta::default())).unwrap();
+        write_frame(&mut bytes, &Frame::Records(Vec::new())).unwrap();
+        write_frame(&mut bytes, &Frame::End { records: 0 }).unwrap();
+        for piece in [1, 3, 8, bytes.len()] {
+            assert!(is_sound(&bytes, piece));
+            for at in 0..bytes.len() {
+                let mut other = bytes.clone();
+                other[at] ^= 1;
+                assert!(!is_sound(&other, piece), "byte {at} in pieces of {piece}");
+            }
+        }
+        // One that ends with a frame is not complete either, but that its reader sees.
+        assert!(!is_sound(&bytes[..bytes.len() - 1], 8));
+        assert!(!is_sound(&[], 8));
     }
 }

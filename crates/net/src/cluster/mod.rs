@@ -11,6 +11,7 @@
 
 mod frame;
 mod hello;
+mod hellos;
 mod id;
 mod link;
 mod server;

@@ -21,14 +21,17 @@ use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Kind};
 use super::hello::{self, Client, ClusterKey, HelloError};
+use super::hellos::{Hellos, Place};
 use super::id::ClusterId;
 use crate::listen::BACKLOG;
 use crate::near::settle;
 
 /// A peer has this long to finish its hello.
 const HELLO: Duration = Duration::from_secs(5);
-/// Connections open at once, hellos included: a few for each node of a large cluster.
-const MAX_CONNECTIONS: usize = 4_096;
+/// Connections open at once whose hello is over: a few for each node of a large cluster.
+const MAX_CONNECTIONS: usize = 3_072;
+/// And such whose hello is not.
+const MAX_HELLOS: usize = 1_024;
 /// Requests of one connection worked on at once; the next wait in the socket.
 const MAX_PENDING: usize = 4_096;
 /// Unsent answer bytes of one connection above which no further request is read, and no further answer taken from
@@ -102,6 +105,7 @@ struct Shared {
     purposes: Purposes,
     events: Events,
     connections: Arc<Semaphore>,
+    hellos: Hellos,
     /// When each peer's refusal was last told.
     told: Mutex<HashMap<(IpAddr, String), Instant>>,
 }
@@ -116,7 +120,7 @@ impl ClusterServer {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         SockRef::from(&listener).listen(BACKLOG)?;
-        Ok(Self::on(listener, name, key, events))
+        Ok(Self::on(listener, name, key, events, MAX_HELLOS))
     }
 
     /// As [`bind`](Self::bind), at a port that another process listened at.
@@ -128,16 +132,23 @@ impl ClusterServer {
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        Ok(Self::on(listener, name, key, events))
+        Ok(Self::on(listener, name, key, events, MAX_HELLOS))
     }
 
-    fn on(listener: TcpListener, name: &str, key: ClusterKey, events: Events) -> Self {
+    pub(super) fn on(
+        listener: TcpListener,
+        name: &str,
+        key: ClusterKey,
+        events: Events,
+        hellos: usize,
+    ) -> Self {
         let shared = Shared {
             name: name.into(),
             key,
             purposes: Purposes::default(),
             events,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            hellos: Hellos::new(hellos),
             told: Mutex::default(),
         };
         Self {
@@ -181,35 +192,37 @@ impl ClusterServer {
                     }
                 },
             };
-            let Ok(permit) = self.shared.connections.clone().try_acquire_owned() else {
-                self.shared.tell(address, "too many connections");
-                continue;
-            };
             let shared = self.shared.clone();
-            tokio::spawn(async move { shared.welcome(stream, address, permit).await });
+            let place = shared.hellos.enter(address.ip());
+            tokio::spawn(async move { shared.welcome(stream, address, place).await });
         }
     }
 }
 
 impl Shared {
-    async fn welcome(
-        &self,
-        mut stream: TcpStream,
-        address: SocketAddr,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn welcome(&self, mut stream: TcpStream, address: SocketAddr, mut place: Place) {
         let known = |purpose: &str| Some(self.purposes.get(purpose)?.0);
         let hello = hello::accept(&mut stream, &self.key, &self.name, known);
         let Client {
             name: peer,
             purpose,
             cluster,
-        } = match timeout(HELLO, hello).await {
+        } = match tokio::select! {
+            ended = timeout(HELLO, hello) => ended,
+            () = place.taken() => {
+                let why = "more connections are being opened than there is room for, most of them from there";
+                return self.tell(address, why);
+            }
+        } {
             Ok(Ok(who)) => who,
             // A peer that died or looked whether the port is open is no news.
             Ok(Err(HelloError::Io(_))) => return,
             Ok(Err(error)) => return self.tell(address, &error.to_string()),
             Err(_) => return self.tell(address, "its hello took too long"),
+        };
+        drop(place);
+        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+            return self.tell(address, "too many connections");
         };
         let Some((_, acceptor)) = self.purposes.get(&purpose) else {
             return;

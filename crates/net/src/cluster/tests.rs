@@ -271,6 +271,57 @@ async fn a_node_of_a_version_that_knows_of_no_clusters_is_welcome() {
     between.abort();
 }
 
+/// Connections that say nothing take all places of hellos; a node comes from elsewhere, and one from there.
+#[tokio::test]
+async fn who_says_nothing_keeps_no_node_out() {
+    let events = Events::new("b", Log::Silent);
+    let key = ClusterKey::new(b"secret");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = ClusterServer::on(listener, "b", key.clone(), events.clone(), 8);
+    server.purposes().register("echo", |accepted| {
+        tokio::spawn(serve(accepted, |body| {
+            Answer::Now::<std::future::Ready<Bytes>>(body)
+        }));
+    });
+    tokio::spawn(server.serve(std::future::pending()));
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(address).await.unwrap());
+    }
+    // All of them were accepted, since the first gave their places up.
+    let mut byte = [0];
+    for first in &mut silent[..12] {
+        assert_eq!(first.read(&mut byte).await.unwrap(), 0);
+    }
+    for from in ["127.0.0.1", "127.0.0.2"] {
+        let link = Link::new(LinkOptions {
+            node: "a".into(),
+            peer: "b".into(),
+            address,
+            purpose: "echo",
+            key: key.clone(),
+            cluster: ClusterId::default(),
+            outgoing: Some(from.parse().unwrap()),
+        });
+        assert_eq!(
+            link.request(Bytes::from_static(b"x"), LONG).await.unwrap(),
+            "x"
+        );
+    }
+    // The others wait, as long as a hello may.
+    let last = silent.last_mut().unwrap();
+    let waits = tokio::time::timeout(Duration::from_millis(10), last.read(&mut byte));
+    assert!(waits.await.is_err());
+    told(
+        &events,
+        "more connections are being opened than there is room for",
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn an_unknown_version_is_refused_in_words() {
     let (address, _) = echo(b"secret").await;

@@ -18,7 +18,7 @@ use crate::home::Belonging;
 use crate::machine::{Replica, Shared};
 use crate::peers::{GROUP, Peers};
 use crate::rt::{Instant, blocking};
-use crate::state::{Change, Command, Item, Key, Operation, Outcome, Wanted, cost};
+use crate::state::{Change, Command, Item, Key, Operation, Outcome, Wanted, cost, grave_cost};
 use crate::types::{Member, decode, encode};
 use crate::wire::{Belongs, FromAgent, Holder, MAX_OPERATIONS, Request, Response};
 
@@ -29,6 +29,10 @@ const ANSWER_BYTES: usize = 1024 * 1024;
 const FORWARD: Duration = Duration::from_millis(250);
 /// A leader that did not answer is not asked again for so long: its silence must not cost each operation anew.
 const UNANSWERED: Duration = Duration::from_secs(1);
+
+/// A delete of a key that there is not is refused when guarded keys take more than one part in so many of the memory: they would
+/// keep from it what is to be stored. One of a key that there is goes through, always.
+const GRAVES: u64 = 4;
 
 /// Answers agents.
 pub struct Clients {
@@ -273,6 +277,21 @@ impl Clients {
         let state = &replica.state;
         if let Some((key, guard)) = operation.command.guard() {
             *guard = self.guard.hold(key);
+            // Where an item goes, what is left of it takes no more room than it did.
+            let need = match state.get(key) {
+                None if *guard > 0 && !state.is_buried(key) => grave_cost(key),
+                _ => return None,
+            };
+            if let Some(again) = self.pending.again(operation) {
+                held.push(again);
+                return None;
+            }
+            let is_full = state.bytes() + self.pending.bytes() + need > self.limit;
+            if is_full || state.buried() + need > self.limit / GRAVES {
+                let why = "too many keys that there were not are guarded after a delete";
+                return Some(Outcome::Refused(why.into()));
+            }
+            held.push(self.pending.hold(operation, need));
             return None;
         }
         let command = &operation.command;

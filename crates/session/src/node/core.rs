@@ -17,7 +17,7 @@ use super::guard::Guard;
 use super::hand_over;
 use super::members::{Members, Recorder};
 use super::naming::Naming;
-use super::network::Networks;
+use super::network::{Networks, Rot};
 use super::observe::{Observer, Retention};
 use super::pending::Pending;
 use super::reads::Reads;
@@ -90,13 +90,14 @@ impl Core {
             Instant::now() + LEADER_LEASE + HEARTBEAT
         };
         let config = config().map_err(|error| StartError(format!("Raft's settings: {error}")))?;
-        let log = home.log.clone();
+        let (log, rot) = (home.log.clone(), Rot::default());
         let raft = Raft::new(
             home.id,
             Arc::new(config),
             Networks {
                 peers: peers.clone(),
                 acknowledged: Acknowledged::default(),
+                rot: rot.clone(),
             },
             log.clone(),
             machine,
@@ -172,6 +173,7 @@ impl Core {
             events,
             limit: options.memory,
             retention,
+            rot,
             redundancy: redundancy.clone(),
         };
         spawn(observer.run());

@@ -1,7 +1,8 @@
 //! Raft's calls to the other replicas, over the cluster port.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -18,8 +19,10 @@ use openraft::storage::Snapshot;
 use super::acknowledged::Acknowledged;
 use crate::peers::{GROUP, Peers, Place};
 use crate::rt::{Instant, Link, random, sleep};
-use crate::snapshot::SnapshotFile;
-use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote, decode_filled, encode, fill_up};
+use crate::snapshot::{Check, SnapshotFile};
+use crate::types::{
+    Member, NodeId, SnapshotMeta, Types, Vote, decode_filled, encode, fill_up, invalid,
+};
 use crate::wire::{RAFT, RaftReply, RaftRequest, SnapshotPiece, ToReplica};
 
 /// Entries may take this long to be on the other replica: a batch is large, a disk slow. Openraft's own limit, one
@@ -41,12 +44,29 @@ const BREATHING: u32 = 2;
 pub struct Networks {
     pub peers: Arc<Peers>,
     pub acknowledged: Acknowledged,
+    pub rot: Rot,
+}
+
+/// Whether a snapshot was found not to be what was written, and why, until whoever makes another has heard. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Rot(Arc<Mutex<Option<String>>>);
+
+impl Rot {
+    fn found(&self, why: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Why, once.
+    pub fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Calls to one replica. Entries, heartbeats and snapshots each have a link of their own: none waits behind another.
 pub struct Network {
     peers: Arc<Peers>,
     acknowledged: Acknowledged,
+    rot: Rot,
     target: NodeId,
     member: Member,
     link: Option<(Place, Link)>,
@@ -59,6 +79,7 @@ impl RaftNetworkFactory<Types> for Networks {
         Network {
             peers: self.peers.clone(),
             acknowledged: self.acknowledged.clone(),
+            rot: self.rot.clone(),
             target,
             member: member.clone(),
             link: None,
@@ -125,13 +146,15 @@ impl Network {
     ) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
         let transfer =
             random().map_err(|error| RPCError::Unreachable(Unreachable::from_string(error)))?;
-        let mut offset = 0;
+        let (mut offset, mut check) = (0, Check::default());
         loop {
-            let bytes = file
-                .read_at(offset, PIECE_BYTES)
-                .map_err(|error| unreachable(&error))?;
+            let (bytes, last) = read_sound(&file, offset, &mut check).map_err(|error| {
+                if file.set_rotten() {
+                    self.rot.found(error.to_string());
+                }
+                unreachable(&error)
+            })?;
             let next = offset + bytes.len() as u64;
-            let last = next >= file.size();
             let piece = SnapshotPiece {
                 vote,
                 meta: meta.clone(),
@@ -150,6 +173,20 @@ impl Network {
             sleep(begun.elapsed() * BREATHING).await;
         }
     }
+}
+
+/// The next piece of a snapshot, and whether it is the last: only such as are what was written.
+fn read_sound(file: &SnapshotFile, offset: u64, check: &mut Check) -> io::Result<(Vec<u8>, bool)> {
+    if file.is_rotten() {
+        return Err(invalid("the snapshot is made anew"));
+    }
+    let bytes = file.read_at(offset, PIECE_BYTES)?;
+    let last = offset + bytes.len() as u64 >= file.size();
+    check.see(&bytes)?;
+    if last {
+        check.end()?;
+    }
+    Ok((bytes, last))
 }
 
 fn unreachable<E: std::error::Error + 'static>(error: &E) -> RPCError<Types> {

@@ -8,6 +8,7 @@ use tandem_telemetry::Events;
 
 use super::leaderless::{self, Word};
 use super::members::is_up_to_date;
+use super::network::Rot;
 use super::redundancy::Redundancy;
 use super::view::{ClusterView, DOWN_AFTER_MS, Metrics, UP_WITHIN_MS};
 use crate::log::LogStore;
@@ -100,6 +101,7 @@ pub struct Observer {
     pub events: Events,
     pub limit: u64,
     pub retention: Retention,
+    pub rot: Rot,
     pub redundancy: Redundancy,
 }
 
@@ -189,6 +191,15 @@ impl Observer {
             }
             let bytes = self.replica.lock().state.bytes();
             self.alarm(bytes, &mut alarmed);
+            if let Some(why) = self.rot.take() {
+                let subject = format!("sessions/{}", self.view.name());
+                let what = format!(
+                    "the snapshot on this node's disk is not what was written ({why}): another one is made of what is in memory; look after this disk"
+                );
+                self.events.error(subject, what);
+                // A replica that has stopped says so above.
+                let _ = self.raft.trigger().snapshot().await;
+            }
             if self.log.size() > self.retention.kept + self.retention.log.max(bytes)
                 && snapshot.elapsed() > self.retention.snapshot_every
             {

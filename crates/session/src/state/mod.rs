@@ -26,7 +26,7 @@ use due::{Due, DueQueue};
 pub use found::{Brief, Found, Wanted};
 pub use key::{GROUPS, GroupId, InvalidKey, Key, group_of};
 use partition::Partition;
-pub use partition::{Item, cost};
+pub use partition::{Item, cost, grave_cost};
 pub use records::{Record, Restoring, View};
 
 /// The keyspace is cut into so many parts. A snapshot shares them with the state; a part that is changed while a
@@ -54,6 +54,8 @@ pub struct State {
     flushes: BTreeSet<u64>,
     items: u64,
     bytes: u64,
+    /// So many of them are graves.
+    buried: u64,
     /// What a flush took away.
     gone: Vec<Gone>,
 }
@@ -76,6 +78,7 @@ impl Default for State {
             flushes: BTreeSet::new(),
             items: 0,
             bytes: 0,
+            buried: 0,
             gone: Vec::new(),
         }
     }
@@ -259,6 +262,16 @@ impl State {
         self.bytes
     }
 
+    /// How many of these bytes are keys under guard.
+    pub fn buried(&self) -> u64 {
+        self.buried
+    }
+
+    /// Whether `key` is on record as guarded, be it for no longer: another delete takes no more room.
+    pub fn is_buried(&self, key: &[u8]) -> bool {
+        self.partition(key).graves.contains_key(key)
+    }
+
     /// Agents known.
     pub fn agents(&self) -> usize {
         self.agents.len()
@@ -302,9 +315,15 @@ impl State {
 
     fn bury(&mut self, key: &Key, until: u64) {
         self.unbury(key);
-        self.bytes += partition::grave_cost(key);
+        self.add_grave(key.clone(), until);
+    }
+
+    /// The key has none.
+    fn add_grave(&mut self, key: Key, until: u64) {
+        let cost = partition::grave_cost(&key);
+        (self.bytes, self.buried) = (self.bytes + cost, self.buried + cost);
         self.due.insert(until, Due::Grave(key.clone()));
-        self.partition_mut(key).graves.insert(key.clone(), until);
+        self.partition_mut(&key).graves.insert(key, until);
     }
 
     fn unbury(&mut self, key: &[u8]) {
@@ -312,7 +331,8 @@ impl State {
             return;
         }
         if let Some((key, until)) = self.partition_mut(key).graves.remove_entry(key) {
-            self.bytes -= partition::grave_cost(&key);
+            let cost = partition::grave_cost(&key);
+            (self.bytes, self.buried) = (self.bytes - cost, self.buried - cost);
             self.due.remove(until, Due::Grave(key));
         }
     }
@@ -346,7 +366,7 @@ impl State {
             partitions: std::mem::replace(&mut self.partitions, blank),
             _due: std::mem::take(&mut self.due),
         });
-        (self.items, self.bytes) = (0, 0);
+        (self.items, self.bytes, self.buried) = (0, 0, 0);
         for (key, until) in graves {
             self.bury(&key, until);
         }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::agents::{Agent, Agents};
-use super::due::Due;
-use super::partition::{self, Partition};
+use super::partition::Partition;
 use super::{Item, Key, State};
 
 /// A piece of the state.
@@ -100,11 +99,7 @@ impl Restoring {
             #[cfg(test)]
             Record::Grave(..)
                 if crate::sim::is_broken(crate::sim::Broken::GuardsNotInSnapshots) => {}
-            Record::Grave(key, until) => {
-                state.bytes += partition::grave_cost(&key);
-                state.due.insert(until, Due::Grave(key.clone()));
-                state.partition_mut(&key).graves.insert(key, until);
-            }
+            Record::Grave(key, until) => state.add_grave(key, until),
         }
     }
 
