@@ -229,6 +229,14 @@ fn nginx_is_tested_reloaded_and_stopped_by_its_own_command_line() {
     assert!(nginx(&["-s", "reload"]).status.success());
     until("the file is read again", || body(port) == "two");
 
+    // As logrotate does it.
+    let errors = Path::new(&prefix).join("e.log");
+    std::fs::rename(&errors, errors.with_extension("1")).expect("it is rotated");
+    assert!(nginx(&["-s", "reopen"]).status.success());
+    until("the error log is opened anew", || {
+        std::fs::read_to_string(&errors).is_ok_and(|text| text.contains("opened anew"))
+    });
+
     place.write("broken.conf", "events {} http { serer { } }");
     let broken = tandem(&["nginx", "-t", "-p", &prefix, "-c", "broken.conf"]);
     let said = String::from_utf8_lossy(&broken.stderr).into_owned();
@@ -240,7 +248,6 @@ fn nginx_is_tested_reloaded_and_stopped_by_its_own_command_line() {
 
     assert!(nginx(&["-s", "quit"]).status.success());
     until("it ends in order", || !place.pid_file().exists());
-    assert!(Path::new(&prefix).join("e.log").exists());
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn play(file: PathBuf, wanted: Wanted) -> Result {
             origin: node::Origin::default(),
             signals: node::Signals::Tandem,
             on_ready: None,
+            log: None,
             predecessor: wanted.predecessor,
             succession,
             reread,

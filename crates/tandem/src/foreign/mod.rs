@@ -104,14 +104,14 @@ pub fn serve(
         .ok_or_else(|| Failure::failed("nothing was translated"))?;
     let first_text = loaded.shown();
     let (plan, roles) = plan_of(loaded, &directory)?;
-    prepare_logs(&plan);
+    prepare_logs(&plan, running.log.as_deref());
     if running.daemon {
         let name = std::env::args_os().next().unwrap_or_default();
         daemon::detach_here(&name)?;
     }
     let follows = running.follows;
     let (is_daemon, log) = (running.daemon, running.log);
-    let also = follows.clone();
+    let (also, put) = (follows.clone(), log.clone());
     let on_ready = Box::new(move || {
         if is_daemon {
             daemon::ready(log.is_some())?;
@@ -165,6 +165,7 @@ pub fn serve(
             ),
             signals: running.signals,
             on_ready: Some(on_ready),
+            log: put,
             text: first_text,
             reread,
         },
@@ -191,15 +192,14 @@ fn plan_of(mut loaded: Loaded, directory: &Path) -> Result<(NodePlan, Vec<String
     Ok((run::plan(loaded, &node)?, roles))
 }
 
-/// Access logs are opened by the user that the node becomes: they are made and given to it before.
-fn prepare_logs(plan: &NodePlan) {
+/// Logs are opened by the user that the node becomes: they are made and given to it before. `own` is the node's.
+fn prepare_logs(plan: &NodePlan, own: Option<&Path>) {
     let ids = tandem_app::ids_to_become(plan.user.as_deref(), plan.group.as_deref());
     let Ok(Some(ids)) = ids else { return };
-    for listener in &plan.listeners {
-        if let Some(log) = listener.log.as_deref() {
-            // What cannot be done is told when the log is opened.
-            let _ = process::open_log(log, Some(&ids));
-        }
+    let access = plan.listeners.iter().filter_map(|l| l.log.as_deref());
+    for log in access.chain(own) {
+        // What cannot be done is told when the log is opened.
+        let _ = process::open_log(log, Some(&ids));
     }
 }
 

@@ -77,6 +77,8 @@ pub struct Options {
     pub origin: Origin,
     /// What signals mean.
     pub signals: Signals,
+    /// Where `on_ready` puts standard error, unless the file says where the log is.
+    pub log: Option<PathBuf>,
     /// Called when the node serves.
     pub on_ready: Option<Box<dyn FnOnce() -> Result<()>>>,
     /// The process whose place is to be taken.
@@ -216,8 +218,13 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             on_ready()?;
         }
 
+        let log = match &plan.log {
+            LogTo::File(path) => Some(PathBuf::from(path)),
+            LogTo::Stderr => options.log.take(),
+        };
         let mut node = reload::Running {
             started: plan.clone(),
+            log,
             plan,
             text: options.text.clone(),
             workers,

@@ -5,12 +5,12 @@
 //! exists are kept, requests in flight finish on what they began with, servers that are still there keep their health
 //! and counts, applications whose program is the same are not touched.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tandem_admin::Order;
-use tandem_model::{LogTo, NodePlan};
+use tandem_model::NodePlan;
 use tandem_telemetry::Telemetry;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -34,6 +34,8 @@ pub struct Running {
     pub plan: NodePlan,
     /// What it was to do when it started: some of that lasts as long as the process.
     pub started: NodePlan,
+    /// Where its log is, if it is a file.
+    pub log: Option<PathBuf>,
     /// What the file said, as checked.
     pub text: String,
     /// How many workers.
@@ -99,10 +101,10 @@ impl Running {
     pub fn reopen_logs(&self) -> std::result::Result<(), String> {
         let events = &self.telemetry.events;
         self.doors.reopen_logs();
-        if let LogTo::File(path) = &self.started.log
-            && let Err(error) = process::log_to(Path::new(path), None)
+        if let Some(path) = &self.log
+            && let Err(error) = process::log_to(path, None)
         {
-            let what = format!("the log {path} cannot be opened anew: {error}");
+            let what = format!("the log {} cannot be opened anew: {error}", path.display());
             events.error("node", what.clone());
             return Err(what);
         }
