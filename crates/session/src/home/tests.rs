@@ -547,6 +547,26 @@ fn another_node_s_state_is_left_alone() {
 }
 
 #[test]
+fn which_cluster_a_state_is_of_goes_with_it_and_what_holds_nothing_is_of_none() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let record = |id| belonging::write(&scratch.0, id, false).unwrap();
+        drop(scratch.open(false, "boot"));
+        record(7);
+        // It was about to form that one.
+        let home = scratch.open(false, "boot");
+        assert_eq!(home.cluster, None);
+        fill(&home, 0..3).await;
+        drop(home);
+        assert_eq!(scratch.open(false, "boot").cluster, Some(7));
+        // With the state it is lost.
+        let home = scratch.open(false, "another boot");
+        assert!(home.lost.is_some());
+        assert_eq!((home.cluster, belonging::read(&scratch.0)), (None, None));
+    });
+}
+
+#[test]
 fn two_processes_cannot_share_a_state() {
     crate::sim::alone(async {
         let scratch = Scratch::new();
