@@ -299,6 +299,11 @@ pub trait Attempts {
     fn is_out(&self) -> bool {
         false
     }
+    /// Whether the server that is asked is down since, and another one could be asked: looked at while no byte of an answer
+    /// has come for long. A machine that is gone without a word answers nothing, and breaks no connection.
+    fn is_lost(&self) -> bool {
+        false
+    }
     /// Whether a request's body has to be there as a whole before a server gets any of it.
     fn wants_whole(&self) -> bool {
         false

@@ -4,6 +4,8 @@ mod common;
 
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use common::node::Node;
@@ -340,4 +342,46 @@ fn parameters_in_a_path_pass_by_no_rule_that_denies() {
     ] {
         assert_eq!(get(node.address(), path).status, status, "{path}");
     }
+}
+
+#[test]
+fn a_request_that_waits_for_a_server_that_goes_down_is_asked_again_if_it_may_be() {
+    static WELL: AtomicBool = AtomicBool::new(true);
+    let a = Origin::http("a", |head| {
+        if head.contains("/alive") && !WELL.load(SeqCst) {
+            "500 Down"
+        } else {
+            "200 OK"
+        }
+    });
+    let b = Origin::http("b", fine);
+    b.release();
+    let keys = "balance = \"first\"\ncheck = { path = \"/alive\", every = \"100ms\", fall = 2 }";
+    let node = Node::start(&before(&a, &b, keys));
+    // It is the first, and holds what it is asked for.
+    let waits = ask(&node, "/hold");
+    let mut post = TcpStream::connect(node.address()).expect("it listens");
+    post.set_read_timeout(Some(common::PATIENCE)).expect("set");
+    post.write_all(
+        b"POST /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx",
+    )
+    .expect("it reads");
+    wait_until("both are at the first", || {
+        a.heads()
+            .iter()
+            .filter(|head| head.contains(" /hold "))
+            .count()
+            == 2
+    });
+    WELL.store(false, SeqCst);
+    assert_eq!(answer(waits).text(), "b");
+    let taken = |of: &Origin, method: &str| {
+        let heads = of.heads();
+        heads.iter().filter(|head| head.starts_with(method)).count()
+    };
+    assert_eq!((taken(&a, "GET"), taken(&b, "GET")), (1, 1));
+    // What may not be repeated is waited for where it is.
+    a.release();
+    assert_eq!(answer(post).text(), "a");
+    assert_eq!((taken(&a, "POST"), taken(&b, "POST")), (1, 0));
 }

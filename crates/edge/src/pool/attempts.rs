@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::queue::{Waiter, Wish};
 use super::{Pool, Settings};
 use crate::balance;
+use crate::health::state::State;
 use crate::server::Server;
 use crate::stick::Found;
 
@@ -262,6 +263,15 @@ impl Attempts for PoolAttempts {
             self.pool.waits.late.fetch_add(1, Relaxed);
         }
         self.leave();
+    }
+
+    fn is_lost(&self) -> bool {
+        let is_down = |server: &Arc<Server>| server.state() == State::Down;
+        let others = || {
+            let view = self.pool.view.load();
+            view.is_usable() && view.has_untried(&self.tried)
+        };
+        self.left > 0 && !self.is_strict() && self.current.as_ref().is_some_and(is_down) && others()
     }
 
     fn wants_whole(&self) -> bool {

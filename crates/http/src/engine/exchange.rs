@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tandem_net::Socket;
+use tandem_net::{Moment, Socket};
 use tandem_telemetry::{Phase, Stopped};
 
 use super::body::{Body, BodyError};
@@ -23,7 +23,7 @@ use super::held::Held;
 use super::reply::TOO_LARGE;
 use super::upload::{Framing, Pauses, UploadError, upload};
 use crate::fastcgi::{self, Call, Records};
-use crate::handler::{Cause, Endpoint, Failure, Stage, Upstream};
+use crate::handler::{Attempts, Cause, Endpoint, Failure, Stage, Upstream};
 use crate::head::BodyLength;
 use crate::request_id::{DIGITS, RequestId};
 use crate::{rewrite, strictness};
@@ -81,8 +81,13 @@ enum End {
     Unsent,
     Down(Down),
     Late,
+    /// The server is down, and the request may be repeated at another one.
+    Lost,
     Gone,
 }
+
+/// How often is looked whether a server that has not answered is down meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The client's body is late.
 pub(super) const LATE: Done = Done::Refused(408, "the body did not come in time");
@@ -110,9 +115,10 @@ pub(super) async fn go_on(x: &mut Exchange<'_>, body: &Body<'_>) -> Result<(), D
     Ok(())
 }
 
-/// Sends the request over `socket` and passes the answer on.
+/// Sends the request over `socket` and passes the answer on. The server is one of these `attempts`.
 pub(super) async fn exchange(
     x: &mut Exchange<'_>,
+    attempts: &dyn Attempts,
     upstream: &Upstream,
     socket: &Socket,
     body: &mut Body<'_>,
@@ -174,7 +180,15 @@ pub(super) async fn exchange(
         );
         let watch = Watch::new(&conn.client);
         let gone = |cx: &mut Context<'_>| watch.poll(cx, knows_interim && !flow.answering.get());
-        both(upload, download, gone, &flow, upstream.timeouts.first_byte).await
+        let lost = || again && flow.replays.get() && attempts.is_lost();
+        both(
+            upload,
+            download,
+            (gone, lost),
+            &flow,
+            upstream.timeouts.first_byte,
+        )
+        .await
     };
     let stage = || match (flow.heard.get(), flow.sent.get()) {
         (true, _) => Stage::Answered,
@@ -213,6 +227,7 @@ pub(super) async fn exchange(
         End::Down(Down::Server(cause)) => fail(x, cause),
         End::Down(Down::Client(stopped)) => Done::Stopped(stopped, Phase::Body),
         End::Unsent => fail(x, Cause::Broken),
+        End::Lost => fail(x, Cause::Timeout),
         End::Upload(error) if !flow.answering.get() => unread(error),
         End::Upload(_) | End::Gone if flow.answering.get() => {
             Done::Stopped(Stopped::Client, Phase::Body)
@@ -293,15 +308,17 @@ fn write_http(x: &Exchange<'_>, upstream: &Upstream, body: &Body<'_>, out: &mut 
     );
 }
 
-/// Runs both directions until the download ends, or one of them cannot go on.
+/// Runs both directions until the download ends, or one of them cannot go on: the client is `gone`, or the server `lost`.
 async fn both(
     mut upload: Pin<&mut impl Future<Output = Result<(), UploadError>>>,
     mut download: Pin<&mut impl Future<Output = Down>>,
-    gone: impl Fn(&mut Context<'_>) -> Poll<()>,
+    (gone, lost): (impl Fn(&mut Context<'_>) -> Poll<()>, impl Fn() -> bool),
     flow: &Flow<'_>,
     first_byte: Duration,
 ) -> End {
     let mut uploading = true;
+    // When an answer must have begun.
+    let mut until = None;
     poll_fn(|cx| {
         if uploading && let Poll::Ready(done) = upload.as_mut().poll(cx) {
             uploading = false;
@@ -315,7 +332,8 @@ async fn both(
                 Err(UploadError::Server) => {}
             }
             if !flow.heard.get() {
-                flow.clock.allow(first_byte);
+                until = Some(flow.clock.now() + first_byte);
+                flow.clock.allow(first_byte.min(LOOK));
             }
         }
         if let Poll::Ready(down) = download.as_mut().poll(cx) {
@@ -325,7 +343,20 @@ async fn both(
         if !uploading && !flow.tunnels.get() && gone(cx).is_ready() {
             return Poll::Ready(End::Gone);
         }
-        flow.clock.poll(cx).map(|_| End::Late)
+        while flow.clock.poll(cx).is_ready() {
+            let left = match until {
+                Some(until) if !flow.heard.get() => until - Moment::now(),
+                _ => Duration::ZERO,
+            };
+            if left.is_zero() {
+                return Poll::Ready(End::Late);
+            }
+            if lost() {
+                return Poll::Ready(End::Lost);
+            }
+            flow.clock.allow(left.min(LOOK));
+        }
+        Poll::Pending
     })
     .await
 }

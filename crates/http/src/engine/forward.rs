@@ -113,7 +113,7 @@ pub(super) async fn forward(
             }
         };
         tries.failure = None;
-        let done = attempt(x, &upstream, body, missing, outs).await;
+        let done = attempt(x, &*tries.attempts, &upstream, body, missing, outs).await;
         x.record.server = Some(upstream.name);
         (tries.tried, tries.first_byte) = (x.record.tried, x.record.until_first_byte());
         match done {
@@ -339,6 +339,7 @@ async fn failed(
 /// is no failure of the server: it gets its try on a new connection.
 async fn attempt(
     x: &mut Exchange<'_>,
+    attempts: &dyn Attempts,
     upstream: &Upstream,
     body: &mut Body<'_>,
     missing: bool,
@@ -354,7 +355,7 @@ async fn attempt(
     };
     if let Some(socket) = idle {
         x.record.reuse(now);
-        match exchange(x, upstream, &socket, body, missing, outs).await {
+        match exchange(x, attempts, upstream, &socket, body, missing, outs).await {
             Done::Failed(Failure {
                 cause: Cause::Broken,
                 retryable: true,
@@ -372,7 +373,7 @@ async fn attempt(
         .opened(x.conn.clock.now(), matches!(opened, Ok(Ok(_))));
     let cause = match opened {
         Ok(Ok(socket)) => {
-            let done = exchange(x, upstream, &socket, body, missing, outs).await;
+            let done = exchange(x, attempts, upstream, &socket, body, missing, outs).await;
             return kept(x, &alike, socket, done);
         }
         Ok(Err(e)) => {

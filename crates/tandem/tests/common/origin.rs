@@ -115,7 +115,7 @@ impl Origin {
                     .expect("no test panics here")
                     .push(head.clone());
             }
-            if head.starts_with("GET /hold") {
+            if head.contains(" /hold ") || head.starts_with("GET /hold") {
                 let gate = self.gate.0.lock().expect("no test panics here");
                 let _open = self.gate.1.wait_while(gate, |open| !*open);
             }
