@@ -14,7 +14,7 @@ use crate::{
     AccessFormat, Action, Address, Admin, App, Auth, BackendTls, Check, Cluster, Conditions,
     Content, ErrorContent, Errors, FastCgi, Listener, ListenerTls, LogFormat, LogLevel, LogTo,
     Maintenance, Mode, Overrides, Policies, Program, ProxyVersion, RESOLVE, Route, Secret, Service,
-    Site, Size, Spread, Timeouts,
+    Sessions, Site, Size, Spread, Timeouts,
 };
 
 /// Everything a node needs to know, and nothing about the others but how to reach them.
@@ -62,6 +62,9 @@ pub struct NodePlan {
     pub apps: Vec<App>,
     /// The session tier, if this node has part in it.
     pub sessions: Option<SessionPlan>,
+    /// How a replica here runs on that the file does not name any more, until it is let go of; `None` where it names this node,
+    /// or no tier.
+    pub former: Option<SessionPlan>,
     /// The voters of the session tier, also on a node without part in it: one that had part must learn who follows.
     pub voters: Vec<Voter>,
 }
@@ -357,6 +360,7 @@ impl Cluster {
                 .filter_map(|service| view.app_here(service))
                 .collect(),
             sessions: view.sessions(),
+            former: view.former(),
             voters: view.voters(),
             local: view.local,
         })
@@ -643,10 +647,24 @@ impl View<'_> {
         (voter || agent).then(|| SessionPlan {
             voter,
             agent: agent.then(|| self.here(&sessions.agent)),
+            ..Self::replica(sessions)
+        })
+    }
+
+    fn former(&self) -> Option<SessionPlan> {
+        let sessions = self.cluster.sessions.as_ref()?;
+        let is_voter = sessions.voters().contains(&self.node);
+        (!is_voter).then(|| Self::replica(sessions))
+    }
+
+    fn replica(sessions: &Sessions) -> SessionPlan {
+        SessionPlan {
+            voter: true,
+            agent: None,
             memory: sessions.memory,
             durable: sessions.durable,
             guard: sessions.guard.clone(),
-        })
+        }
     }
 }
 

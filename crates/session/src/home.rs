@@ -20,6 +20,7 @@ use crate::types::{Member, NodeId, SnapshotMeta, invalid};
 mod alone;
 mod belonging;
 mod hold;
+pub mod let_go;
 pub mod members;
 
 pub use belonging::Belonging;
@@ -237,6 +238,12 @@ fn write_identity(
 }
 
 /// Everything in the directory but the lock, what was put aside before, and what outlives a state.
+/// Whether there is a state in this directory of a replica that was part of a cluster, and was not let go of.
+pub fn is_kept(directory: &Path) -> bool {
+    let has = |name: &str| directory.join(name).exists();
+    has(IDENTITY) && has(members::NAME) && !let_go::is_marked(directory)
+}
+
 fn leftovers(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for file in fs::read_dir(directory)? {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::rt::Link;
 use crate::state::GroupId;
-use crate::types::{Member, decode, encode};
+use crate::types::{Member, NodeId, decode, encode};
 use crate::wire::{AGENT, Belongs, FromAgent, HOLDER, Holder, Request, Response, Status};
 
 /// The only group there is.
@@ -148,8 +148,8 @@ impl Peers {
         }
     }
 
-    /// Asks a node who holds what is stored. `None`: it does not answer, has no part in sessions, or knows of nobody.
-    pub async fn holder(&self, node: &Voter, limit: Duration) -> Option<Holder> {
+    /// Asks a node who holds what is stored. `None`: it has no part in sessions, or knows of nobody.
+    pub async fn holder(&self, node: &Voter, limit: Duration) -> Result<Option<Holder>, LinkError> {
         let link = self.asking(&node.name, node.address);
         let answer = match Self::ask_over(&link, Request::Holder, limit).await {
             // There is no replica, but perhaps an agent.
@@ -160,7 +160,16 @@ impl Peers {
             answer => answer,
         };
         match answer {
-            Ok(Response::Holder(holder)) => holder,
+            Ok(Response::Holder(holder)) => Ok(holder),
+            Ok(_) | Err(LinkError::Rejected(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the leader whether a replica is part of the cluster. `None`: it does not say.
+    pub async fn knows(&self, leader: &Voter, id: NodeId, limit: Duration) -> Option<bool> {
+        match self.ask(leader, Request::Knows(id), limit).await {
+            Ok(Response::Knows(knows)) => Some(knows),
             _ => None,
         }
     }

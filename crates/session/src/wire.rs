@@ -101,6 +101,8 @@ pub enum Request {
     Belongs,
     /// Who holds what is stored, as far as you know?
     Holder,
+    /// You lead: is this replica part of the cluster?
+    Knows(NodeId),
 }
 
 /// Operations of one request.
@@ -136,6 +138,8 @@ pub enum Response {
     Belongs(Belongs),
     /// `None`: nobody, as far as this node knows.
     Holder(Option<Holder>),
+    /// Whether it is, as was decided last.
+    Knows(bool),
 }
 
 /// Who holds what is stored, as far as a node knows.

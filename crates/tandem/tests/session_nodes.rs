@@ -165,7 +165,7 @@ fn a_change_that_waits_for_a_file_or_a_node_is_told_and_agents_keep_to_the_leade
     set();
     let (_, said) = tier.cluster.asked("app", &["sessions"]);
     assert!(!said.contains("waits for"), "{said}");
-    let told = tier.cluster.log(leads).matches("waits for d").count();
+    let told = tier.cluster.log(leads).matches("in the file waits for d").count();
     assert_eq!(told, 1, "{}", tier.cluster.log(leads));
 }
 
@@ -274,6 +274,41 @@ fn session_nodes_that_are_all_others_form_no_tier_beside_the_one_that_has_not_he
     tier.reload();
     tier.leader(&["d", "e", "f"]);
     are_kept(&tier.cluster);
+}
+
+#[test]
+fn a_restart_of_all_amid_an_exchange_of_all_session_nodes_loses_nothing() {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    tier.runs.clear();
+    let mut nodes = NODES.to_vec();
+    nodes.extend([("e", 6), ("f", 7)]);
+    write(&tier.cluster, &nodes, ["d", "e", "f"]);
+    // The blank ones come first, and the others a moment later.
+    for node in ["d", "e", "f", "app", "a", "b", "c"] {
+        tier.run(node);
+    }
+    tier.leader(&["d", "e", "f"]);
+    are_kept(&tier.cluster);
+    let let_go = "this replica was let go of: the file no longer names this node";
+    wait_until("they know", || {
+        let mut old = ["a", "b", "c"].iter();
+        old.all(|node| tier.cluster.log(node).contains(let_go))
+    });
+
+    // What they have is old from here on: started once more they have no part in it.
+    assert_eq!(agent(&tier.cluster, "delete kept0\r\n"), "DELETED\r\n");
+    tier.runs.clear();
+    for node in ["a", "b", "c", "d", "e", "f", "app"] {
+        tier.run(node);
+    }
+    tier.leader(&["d", "e", "f"]);
+    assert_eq!(agent(&tier.cluster, "mg kept0 v\r\n"), "EN\r\n");
+    assert_eq!(agent(&tier.cluster, "mg kept1 v\r\n"), "VA 1\r\n");
+    for node in ["a", "b", "c"] {
+        let log = tier.cluster.log(node);
+        assert!(!log.contains("sessions:"), "{log}");
+    }
 }
 
 #[test]

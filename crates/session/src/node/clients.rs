@@ -139,6 +139,7 @@ impl Clients {
             Request::Belongs => self.belongs(),
             Request::Holder => Response::Holder(self.holder()),
             _ if !self.view.leads() => Response::NotLeader(self.view.leader()),
+            Request::Knows(id) => Response::Knows(self.view.knows(id)),
             Request::Register(nonce) => {
                 self.propose(vec![Change::Register { nonce }], 24, Vec::new())
                     .await

@@ -26,7 +26,7 @@ use super::replicas::Replicas;
 use super::view::{ClusterView, Published};
 use super::writes::Writes;
 use super::{ELECTION_MIN, HEARTBEAT, LEADER_LEASE, NodeOptions, Raft, StartError};
-use crate::home::{Belonging, Home};
+use crate::home::{Belonging, Home, let_go};
 use crate::machine::Machine;
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, sleep, sleep_until, spawn, timeout};
@@ -72,6 +72,17 @@ impl Core {
             let what = "goes on without the others, as ordered: everything in its log counts as committed, and they are taken in as new replicas";
             events.warning(format!("sessions/{}", options.node), what);
         }
+        if voters
+            .borrow()
+            .iter()
+            .any(|voter| voter.name == options.node)
+        {
+            // The file names it again.
+            let _ = let_go::unmark(&home.directory);
+        } else if !home.log.is_blank() {
+            let what = "the file does not name this node as a session node any more, and it was not let go of: what it holds stays part of the tier until others have it";
+            events.info("sessions", what);
+        }
         let was_blank = home.log.is_blank();
         let machine = Machine::new(&mut home);
         let replica = machine.replica();
@@ -109,6 +120,7 @@ impl Core {
         let elsewhere = Arc::new(Elsewhere {
             others: options.others.clone(),
             beside: options.beside.clone(),
+            since: Instant::now(),
         });
         let clients = Arc::new(Clients {
             view: view.clone(),
@@ -175,6 +187,7 @@ impl Core {
             retention,
             rot,
             redundancy: redundancy.clone(),
+            directory: home.directory.clone(),
         };
         spawn(observer.run());
         let leader_gone = Arc::new(Notify::new());

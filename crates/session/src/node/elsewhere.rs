@@ -2,7 +2,7 @@
 //!
 //! A file may name other session nodes than those that hold the sessions, before these have heard of it; or names that
 //! nodes did not have before. Whoever formed a cluster then would have applications begin with nothing, beside what was
-//! acknowledged. So all nodes of the file are asked, and those count that answer: who does not run holds up nobody.
+//! acknowledged. So all nodes of the file are asked, and those count that answer: who does not run holds up nobody for long.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,10 +10,17 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::peers::{Peers, Voter};
+use crate::rt::Instant;
 use crate::wire::Holder;
 
 /// How long a node may take to say what it knows.
 const ASK: Duration = Duration::from_millis(500);
+/// For so long after the start those that do not run are waited for: they may be starting, too.
+const STARTING: Duration = if cfg!(test) {
+    Duration::ZERO
+} else {
+    Duration::from_secs(5)
+};
 
 /// The other nodes of the file, whatever they do. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +45,8 @@ pub struct Elsewhere {
     pub others: Others,
     /// Directories beside this replica's own with the state of nodes that the file does not name.
     pub beside: Vec<String>,
+    /// When this replica was started.
+    pub since: Instant,
 }
 
 impl Elsewhere {
@@ -55,14 +64,29 @@ impl Elsewhere {
             .filter(|node| voters.iter().all(|voter| voter.name != node.name));
         let nodes = voters.iter().chain(beyond).filter(|node| node.name != own);
         let asked = nodes.map(|node| async move { (&node.name, peers.holder(node, ASK).await) });
-        let mut held: Vec<_> = join_all(asked).await;
+        let (mut known, mut silent) = (Vec::new(), Vec::new());
+        for (by, answer) in join_all(asked).await {
+            match answer {
+                Ok(held) => known.push((by, held)),
+                Err(error) => silent.push(format!("{by} ({error})")),
+            }
+        }
         let name = own.to_owned();
-        held.push((&name, self.holder()));
+        known.push((&name, self.holder()));
         // Who runs comes before what lies about.
-        held.sort_by_key(|(_, held)| matches!(held, Some(Holder::Beside(_))));
-        let mut held = held.into_iter();
-        held.find_map(|(by, held)| said(by, &held?, &voters))
-            .map_or(Ok(()), Err)
+        known.sort_by_key(|(_, held)| matches!(held, Some(Holder::Beside(_))));
+        let mut known = known.into_iter();
+        if let Some(why) = known.find_map(|(by, held)| said(by, &held?, &voters)) {
+            return Err(why);
+        }
+        if !silent.is_empty() && self.since.elapsed() < STARTING {
+            let silent = silent.join(", ");
+            let seconds = STARTING.as_secs();
+            return Err(format!(
+                "blank here: waits for {silent}, for {seconds} s at most: what is stored may be known there"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -81,7 +105,7 @@ fn said(by: &str, held: &Holder, voters: &[Voter]) -> Option<String> {
         ),
         Holder::Beside(path) => format!(
             "what becomes of {path} on {by}: it holds sessions of a node that the file does not name. If {by} was called so \
-             before, stop it, move that directory to its new name, and make an empty file sessions/{} in it; if what is \
+             before, stop it, remove its blank directory, move that one in its place, and make an empty file sessions/{} in it; if what is \
              stored there is given up, remove it",
             crate::home::ORDER
         ),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tandem_telemetry::Events;
 
-use crate::peers::Peers;
+use crate::peers::{Peers, Voter};
 use crate::rt::Instant;
+use crate::types::NodeId;
 
 /// How long a replica may take to say who leads.
 const ASK: Duration = Duration::from_millis(500);
@@ -17,7 +18,7 @@ const FAR: Duration = Duration::from_millis(100);
 /// What it comes to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Word {
-    /// They have a leader, and the file no longer names this node.
+    /// They have a leader, which says so, and the file no longer names this node.
     LetGo,
     /// They have a leader that this one does not hear.
     Elsewhere { leader: String, by: String },
@@ -25,8 +26,8 @@ pub enum Word {
     Nobody(Vec<String>),
 }
 
-/// Asks the replicas of the file.
-pub async fn ask(peers: &Peers, own: &str) -> Word {
+/// Asks the replicas of the file, for the replica `id` on the node `own`.
+pub async fn ask(peers: &Peers, own: &str, id: NodeId) -> Word {
     let voters = peers.voters();
     let others = voters.iter().filter(|voter| voter.name != own);
     let asked = others.map(|voter| async move {
@@ -41,7 +42,7 @@ pub async fn ask(peers: &Peers, own: &str) -> Word {
         match answer.map(|status| status.leader) {
             // That it is this one is known better here.
             Ok(Some(leader)) if leader.name != own => {
-                elsewhere.get_or_insert((leader.name, by.clone()));
+                elsewhere.get_or_insert((leader, by.clone()));
             }
             Ok(_) if took > FAR => words.push(format!(
                 "{by} knows of none either, and took {} ms to say so: session nodes must answer one another within {} ms",
@@ -53,10 +54,21 @@ pub async fn ask(peers: &Peers, own: &str) -> Word {
         }
     }
     let is_named = voters.iter().any(|voter| voter.name == own);
-    match elsewhere {
-        Some(_) if !is_named => Word::LetGo,
-        Some((leader, by)) => Word::Elsewhere { leader, by },
-        None => Word::Nobody(words),
+    let Some((leader, by)) = elsewhere else {
+        return Word::Nobody(words);
+    };
+    if !is_named && let Some(address) = peers.address(&leader) {
+        let leader = Voter {
+            name: leader.name.clone(),
+            address,
+        };
+        if peers.knows(&leader, id, ASK).await == Some(false) {
+            return Word::LetGo;
+        }
+    }
+    Word::Elsewhere {
+        leader: leader.name,
+        by,
     }
 }
 

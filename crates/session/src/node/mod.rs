@@ -37,6 +37,7 @@ use tandem_net::cluster::{Accepted, Answer, ClusterKey, Purposes, serve};
 use tandem_telemetry::Telemetry;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub use crate::home::is_kept;
 use crate::machine::Machine;
 pub use crate::peers::Voter;
 use crate::rt::spawn;

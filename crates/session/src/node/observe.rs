@@ -1,6 +1,7 @@
 //! Says what changes: who leads, who is down, catching up and full again, and when memory runs short.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::members::is_up_to_date;
 use super::network::Rot;
 use super::redundancy::Redundancy;
 use super::view::{ClusterView, DOWN_AFTER_MS, Metrics, UP_WITHIN_MS};
+use crate::home::let_go;
 use crate::log::LogStore;
 use crate::machine::Shared;
 use crate::node::Raft;
@@ -103,6 +105,8 @@ pub struct Observer {
     pub retention: Retention,
     pub rot: Rot,
     pub redundancy: Redundancy,
+    /// The state directory.
+    pub directory: PathBuf,
 }
 
 /// Why `name` leads, as far as a node can see. `gap`: for a while nobody did.
@@ -141,7 +145,9 @@ impl Observer {
             let metrics = self.view.metrics();
             match self.view.heard_leader(&metrics) {
                 Some(member) => {
-                    word = None;
+                    if word.take() == Some(Word::LetGo) {
+                        let _ = let_go::unmark(&self.directory);
+                    }
                     self.view.set_let_go(false);
                     let gap = leaderless.take();
                     let now = (member.name, metrics.current_term);
@@ -213,8 +219,12 @@ impl Observer {
 
     /// Finds out why no leader is heard from, and tells what is new about that.
     async fn look_around(&self, told: &mut Option<Word>) {
-        let word = leaderless::ask(&self.peers, self.view.name()).await;
+        let word = leaderless::ask(&self.peers, self.view.name(), self.view.id()).await;
         self.view.set_let_go(word == Word::LetGo);
+        if word == Word::LetGo && *told != Some(Word::LetGo) {
+            // Without it a node that is started anew asks again.
+            let _ = let_go::mark(&self.directory);
+        }
         if told.as_ref().is_none_or(|told| !word.is_like(told)) {
             word.tell(&self.events);
         }

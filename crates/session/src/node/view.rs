@@ -139,6 +139,14 @@ impl ClusterView {
         membership.get_node(&self.id).is_some() && !self.let_go.load(Relaxed)
     }
 
+    /// Whether a replica is part of the cluster, as was decided last.
+    pub fn knows(&self, id: NodeId) -> bool {
+        let metrics = self.metrics.borrow_watched();
+        let decided = metrics.committed_membership_config.membership();
+        let planned = metrics.membership_config.membership();
+        decided.get_node(&id).is_some() || planned.get_node(&id).is_some()
+    }
+
     /// The voters with their health, as far as known here.
     pub fn voters(&self) -> Vec<VoterStatus> {
         let metrics = self.metrics.borrow_watched();

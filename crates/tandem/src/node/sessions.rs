@@ -19,7 +19,7 @@ use tandem_net::cluster::Purposes;
 use tandem_net::listen::BACKLOG;
 use tandem_net::near::settle;
 use tandem_session::agent::{Agent, AgentOptions, Operator};
-use tandem_session::node::{NodeOptions, Others, SessionNode, Voter};
+use tandem_session::node::{NodeOptions, Others, SessionNode, Voter, is_kept};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -144,12 +144,15 @@ impl Sessions {
             alone: plan.peers.is_empty(),
             adoption: Weak::new(),
         };
-        let Some(part) = &plan.sessions else {
+        let state = plan.state.join("sessions");
+        let named = plan.sessions.as_ref().filter(|part| part.voter);
+        let former = plan.former.as_ref().filter(|_| is_kept(&state));
+        let replica = named.or(former);
+        if plan.sessions.is_none() && replica.is_none() {
             return Ok(sessions);
-        };
+        }
         let voters = voters(plan, port.address(), &Names::Now)?;
-        if part.voter {
-            let state = plan.state.join("sessions");
+        if let Some(part) = replica {
             make_private(&state)?;
             sessions.options = Some(NodeOptions {
                 node: plan.node.clone(),
@@ -169,6 +172,9 @@ impl Sessions {
             sessions.set_others(others_of(plan, &Names::Now));
             sessions.start_replica(port, telemetry).await?;
         }
+        if plan.sessions.is_none() {
+            return Ok(sessions);
+        }
         let options = AgentOptions {
             node: plan.node.clone(),
             voters,
@@ -178,7 +184,7 @@ impl Sessions {
         sessions.operator = Some(Operator::new(options.clone(), telemetry.events.clone()));
         if let Some(door) = door {
             // A replica answers for its node.
-            let purposes = port.purposes().filter(|_| !part.voter);
+            let purposes = port.purposes().filter(|_| replica.is_none());
             sessions.agent = Some(Running::start(
                 options, door, sight, clients, purposes, telemetry,
             )?);
@@ -361,7 +367,7 @@ fn beside(plan: &NodePlan) -> Vec<String> {
     let entries = entries.into_iter().flatten().flatten().flatten();
     let mut found: Vec<String> = entries
         .filter(|entry| !entry.file_name().to_str().is_some_and(is_named))
-        .filter(|entry| entry.path().join("sessions/identity").exists())
+        .filter(|entry| is_kept(&entry.path().join("sessions")))
         .map(|entry| entry.path().display().to_string())
         .collect();
     found.sort();
