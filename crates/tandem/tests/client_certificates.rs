@@ -165,6 +165,8 @@ fn a_certificate_that_was_revoked_is_none() {
 
     // A list that has ended does not say who was revoked since: nobody's certificate is taken on its word.
     let node = Node::start_with(&listener("required", "e*ded.pem"), prepare);
+    let told = "ended.pem, a list of revoked certificates, has ended";
+    assert!(node.log().contains(told), "{}", node.log());
     assert_eq!(said(&node, Some("ann")), None);
     wait_until("it is told", || {
         node.log().contains("(client-crl) has ended")

@@ -127,8 +127,12 @@ fn what_will_end_soon_or_has_no_address_is_named_before_it_hurts() {
     for (name, days) in [("old.pem", -1), ("soon.pem", 5), ("new.pem", 60)] {
         two.0.dir.file(name, &certificate(days));
     }
+    for (name, text) in common::certificate::clients() {
+        two.0.dir.file(&format!("{name}.pem"), &text);
+    }
     two.configure(
-        "[listener.tls]\non = \"a\"\nbind = \"127.0.0.1:0\"\ntls = [\"old.pem\", \"soon.pem\", \"new.pem\"]\n\
+        "[listener.tls]\non = \"a\"\nbind = \"127.0.0.1:0\"\n\
+         tls = { certs = [\"old.pem\", \"soon.pem\", \"new.pem\"], client-ca = \"ca.pem\", client-crl = [\"ended.pem\", \"revoked.pem\"] }\n\
          route = { to = \"gone\" }\n[backend.gone]\nservers = \"no-such-name.invalid:80\"\n",
     );
     let (code, said) = two.said();
@@ -137,6 +141,8 @@ fn what_will_end_soon_or_has_no_address_is_named_before_it_hurts() {
         "old.pem of listener tls has expired: renew it",
         "soon.pem of listener tls expires in 4 days: renew it",
         "new.pem of listener tls is valid for 59 days more.",
+        "ended.pem of listener tls, a list of revoked certificates, has ended",
+        "revoked.pem of listener tls is good for ",
         "no-such-name.invalid ",
     ] {
         assert!(said.contains(line), "no {line} in\n{said}");

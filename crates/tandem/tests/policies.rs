@@ -245,7 +245,7 @@ fn an_error_may_lead_elsewhere_and_says_nothing_else() {
         r#"
         [listener.web]
         bind = "127.0.0.1:{{port}}"
-        errors = {{ 404 = {{ redirect = "https://sorry.example/?a=b" }}, 403 = {{ redirect = "/login", status = 303 }} }}
+        errors = {{ 404 = {{ redirect = "https://sorry.example/?a=b" }}, 403 = {{ redirect = "/login", status = 303 }}, 4xx = {{ redirect = "/sorry" }} }}
         route = [
           {{ path = "/private", deny = true }},
           {{ path = "/app/members", to = "app", errors = {{ 401 = {{ redirect = "/login", upstream = true }} }} }},
@@ -264,6 +264,8 @@ fn an_error_may_lead_elsewhere_and_says_nothing_else() {
         ("HEAD /nothing", "302", "https://sorry.example/?a=b"),
         ("GET /private", "303", "/login"),
         ("GET /app/members", "302", "/login"),
+        // What is no request at all.
+        ("GET /%zz", "302", "/sorry"),
     ] {
         let answer = node.ask(line, &[]);
         assert!(

@@ -165,7 +165,11 @@ fn a_change_that_waits_for_a_file_or_a_node_is_told_and_agents_keep_to_the_leade
     set();
     let (_, said) = tier.cluster.asked("app", &["sessions"]);
     assert!(!said.contains("waits for"), "{said}");
-    let told = tier.cluster.log(leads).matches("in the file waits for d").count();
+    let told = tier
+        .cluster
+        .log(leads)
+        .matches("in the file waits for d")
+        .count();
     assert_eq!(told, 1, "{}", tier.cluster.log(leads));
 }
 

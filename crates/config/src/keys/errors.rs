@@ -72,6 +72,13 @@ fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
         reader.wrong(&item.span(), why);
         return None;
     }
+    if text.contains(['{', '}']) {
+        let why =
+            "where an error leads is the same for all requests: no variables are filled in here";
+        let hint = Some("a brace of the URL itself is %7B or %7D".into());
+        reader.wrong_hint(&item.span(), why, hint);
+        return None;
+    }
     Some(text)
 }
 
@@ -87,38 +94,44 @@ fn errors(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Errors> {
             reader.wrong(&name.span, why);
             continue;
         };
-        let draft = match item.get_ref() {
+        let (draft, is_one) = match item.get_ref() {
             DeValue::Table(_) => match PAGE.read_item(reader, item) {
-                Some(section) => section.draft,
+                Some(section) => {
+                    let is_one = section.has("file") != section.has("redirect");
+                    (section.draft, is_one)
+                }
                 None => continue,
             },
-            _ => PageDraft {
-                file: reader.path(item),
-                ..PageDraft::default()
-            },
+            _ => {
+                let file = reader.path(item);
+                let draft = PageDraft {
+                    file,
+                    ..PageDraft::default()
+                };
+                (draft, true)
+            }
         };
+        if !is_one {
+            reader.wrong(&name.span, "an error has a `file` or a `redirect`");
+            continue;
+        }
         if draft.upstream && draft.redirect.is_none() && statuses.has(401) {
             let why = "a server's 401 says how to log in, and must reach the client";
             reader.wrong(&name.span, why);
         }
         let content = match (draft.file, draft.redirect) {
-            (Some(file), None) if draft.status.is_none() => ErrorContent::File(file),
-            (None, Some(to)) => ErrorContent::Redirect {
-                to,
-                status: draft.status.unwrap_or(302),
-            },
-            (Some(_), None) => {
+            (Some(_), _) if draft.status.is_some() => {
                 let why = "a page has the status of its error: `status` goes with `redirect`";
                 reader.wrong(&name.span, why);
                 continue;
             }
-            (file, _) => {
-                // What is there and wrong was told.
-                if file.is_some() || !reader.is_broken() {
-                    reader.wrong(&name.span, "an error has a `file` or a `redirect`");
-                }
-                continue;
-            }
+            (Some(file), _) => ErrorContent::File(file),
+            (None, Some(to)) => ErrorContent::Redirect {
+                to,
+                status: draft.status.unwrap_or(302),
+            },
+            // What is wrong with it was told.
+            (None, None) => continue,
         };
         let upstream = draft.upstream;
         pages.insert(statuses, ErrorPage { content, upstream });

@@ -357,6 +357,8 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
     }
     let out = &mut scratch.response_out;
     let length = Some(reply.body.len() as u64);
+    // A page may lead elsewhere, by a status of its own.
+    let status = reply.status;
     head(out, conn, status, &reply.fields, length, Keep::Close, None);
     record.status = status;
     record.head_bytes = out.len() as u64;

@@ -3,27 +3,51 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use tandem_model::ListenerTls;
 
-use super::der::{Parts, element};
+use super::der::{INTEGER, Parts, SEQUENCE, element, tagged};
 use super::{TlsError, certificates};
 
-/// A certificate of a listener, and its end.
+/// A file of a listener that is good for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// The file.
     pub file: PathBuf,
-    /// When the first of its chain to end does so.
+    /// What it has.
+    pub of: Of,
+    /// When the first thing in it to end does so.
     pub at: SystemTime,
 }
 
-/// When the certificates of a listener end, by their files. Blocks; not for a worker.
+/// What ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Certificates: a chain.
+    Certificates,
+    /// Lists of revoked certificates.
+    Revoked,
+}
+
+/// When the certificates of a listener end, and its lists of revoked ones, by their files. Blocks; not for a worker.
 ///
 /// # Errors
-/// When a file is missing, or has no certificate that can be read.
+/// When a file is missing, or has no certificate or list that can be read.
 pub fn expiries(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
+    let lists = certificates::read(&settings.client_crl)?.into_iter();
+    let lists = lists.map(|file| {
+        let all = CertificateRevocationListDer::pem_slice_iter(&file.text);
+        // One that does not say when the next one comes is good for ever.
+        let ends = all.filter_map(|list| next_update(&list.ok()?));
+        let at = ends.min()?;
+        Some(Expiry {
+            file: file.path,
+            of: Of::Revoked,
+            at,
+        })
+    });
+    let lists: Vec<Expiry> = lists.flatten().collect();
     let files = certificates::read(&settings.certs)?.into_iter();
     let ends = files.map(|file| {
         let mut first: Option<SystemTime> = None;
@@ -38,10 +62,26 @@ pub fn expiries(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
         let at = first.ok_or_else(|| TlsError::at(&file.path, "there is no certificate in it"))?;
         Ok(Expiry {
             file: file.path,
+            of: Of::Certificates,
             at,
         })
     });
-    ends.collect()
+    ends.chain(lists.into_iter().map(Ok)).collect()
+}
+
+/// `nextUpdate` of a list (RFC 5280 section 5.1.2).
+fn next_update(list: &[u8]) -> Option<SystemTime> {
+    let (list, _) = tagged(SEQUENCE, list)?;
+    let (mut rest, _) = tagged(SEQUENCE, list)?;
+    if rest.first() == Some(&INTEGER) {
+        // The version.
+        rest = element(rest)?.2;
+    }
+    let (_algorithm, rest) = tagged(SEQUENCE, rest)?;
+    let (_issuer, rest) = tagged(SEQUENCE, rest)?;
+    let (_this_update, _, rest) = element(rest)?;
+    let (tag, text, _) = element(rest)?;
+    time(tag, text)
 }
 
 const UTC_TIME: u8 = 0x17;

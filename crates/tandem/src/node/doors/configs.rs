@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tandem_edge::{Router, TcpRouter};
 use tandem_http::policy::{ErrorPages, Maintenance, Works};
@@ -11,6 +12,7 @@ use tandem_model::{
     AccessFormat, Address, Limits, ListenerPlan, ListenerTls, Mode, NodePlan, Overrides, Route,
     Timeouts,
 };
+use tandem_net::tls::{Of, expiries};
 use tandem_net::{ClientRule, ServerTls};
 use tandem_telemetry::{Control as _, Telemetry};
 
@@ -131,7 +133,7 @@ pub fn configure(
             tls: listener
                 .tls
                 .as_ref()
-                .map(|tls| server_tls(&listener.name, tls, before))
+                .map(|tls| server_tls(&listener.name, tls, before, telemetry))
                 .transpose()?,
             internal: listener.internal,
             hands_over: listener.routes.iter().any(Route::hands_over),
@@ -164,7 +166,27 @@ fn meters(plan: &ListenerPlan, labels: &[String], telemetry: &Telemetry) -> List
 }
 
 /// The certificates that a listener has, or is to have.
-fn server_tls(listener: &str, tls: &ListenerTls, before: &Before) -> Result<Arc<ServerTls>> {
+fn server_tls(
+    listener: &str,
+    tls: &ListenerTls,
+    before: &Before,
+    telemetry: &Telemetry,
+) -> Result<Arc<ServerTls>> {
+    let now = SystemTime::now();
+    let ends = expiries(tls).unwrap_or_default();
+    let over = ends
+        .iter()
+        .find(|end| end.of == Of::Revoked && end.at < now);
+    if let Some(over) = over {
+        let what = format!(
+            "{}, a list of revoked certificates, has ended: no client's certificate is taken until there is a new one, and a \
+             reload",
+            over.file.display()
+        );
+        telemetry
+            .events
+            .warning(format!("listener {listener}"), what);
+    }
     let loaded = match before.certificates.get(listener) {
         Some(before) => before.reload(tls),
         None => ServerTls::load(tls),

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use tandem_net::ServerTls;
-use tandem_net::tls::expiries;
+use tandem_net::tls::{Expiry, Of, expiries};
 
 use super::Patient;
 use crate::commands::doctor::finding::Findings;
@@ -27,6 +27,10 @@ pub fn look(patient: &Patient, findings: &mut Findings) {
         };
         for end in ends {
             let file = end.file.display();
+            if end.of == Of::Revoked {
+                revoked(name, &end, now, findings);
+                continue;
+            }
             match end.at.duration_since(now) {
                 Err(_) => findings.wrong(format!(
                     "{file} of listener {name} has expired: renew it, then `tandem reload`."
@@ -41,6 +45,25 @@ pub fn look(patient: &Patient, findings: &mut Findings) {
                 )),
             }
         }
+    }
+}
+
+/// Lists are made anew every few days: one is late only in its last.
+fn revoked(name: &str, list: &Expiry, now: SystemTime, findings: &mut Findings) {
+    let file = list.file.display();
+    match list.at.duration_since(now) {
+        Err(_) => findings.wrong(format!(
+            "{file} of listener {name}, a list of revoked certificates, has ended, so that no client's certificate is taken: \
+             fetch a new one, then `tandem reload`."
+        )),
+        Ok(left) if left < DAY => findings.wrong(format!(
+            "{file} of listener {name}, a list of revoked certificates, ends in less than a day; then no client's certificate \
+             is taken: fetch a new one, then `tandem reload`."
+        )),
+        Ok(left) => findings.good(format!(
+            "{file} of listener {name} is good for {} more.",
+            days(left)
+        )),
     }
 }
 
