@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use super::acknowledged::Acknowledged;
 use super::clients::Clients;
+use super::distance::Distances;
 use super::elsewhere::Elsewhere;
 use super::failover::run as watch_leader;
 use super::guard::Guard;
@@ -102,6 +103,7 @@ impl Core {
         };
         let config = config().map_err(|error| StartError(format!("Raft's settings: {error}")))?;
         let (log, rot) = (home.log.clone(), Rot::default());
+        let distances = Distances::default();
         let raft = Raft::new(
             home.id,
             Arc::new(config),
@@ -109,6 +111,7 @@ impl Core {
                 peers: peers.clone(),
                 acknowledged: Acknowledged::default(),
                 rot: rot.clone(),
+                distances: distances.clone(),
             },
             log.clone(),
             machine,
@@ -186,6 +189,7 @@ impl Core {
             limit: options.memory,
             retention,
             rot,
+            distances,
             redundancy: redundancy.clone(),
             directory: home.directory.clone(),
         };

@@ -5,15 +5,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tandem_telemetry::Events;
 
+use super::distance::FAR;
 use crate::peers::{Peers, Voter};
 use crate::rt::Instant;
 use crate::types::NodeId;
 
 /// How long a replica may take to say who leads.
 const ASK: Duration = Duration::from_millis(500);
-
-/// Who takes longer is too far away: elections and the leader's lease are counted in tenths of a second.
-const FAR: Duration = Duration::from_millis(100);
 
 /// What it comes to.
 #[derive(Debug, PartialEq, Eq)]

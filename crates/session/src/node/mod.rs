@@ -7,6 +7,7 @@ mod acknowledged;
 mod awake;
 mod clients;
 mod core;
+mod distance;
 mod elsewhere;
 mod failover;
 mod guard;

@@ -17,6 +17,7 @@ use openraft::raft::{
 use openraft::storage::Snapshot;
 
 use super::acknowledged::Acknowledged;
+use super::distance::Distances;
 use crate::peers::{GROUP, Peers, Place};
 use crate::rt::{Instant, Link, random, sleep};
 use crate::snapshot::{Check, SnapshotFile};
@@ -45,6 +46,7 @@ pub struct Networks {
     pub peers: Arc<Peers>,
     pub acknowledged: Acknowledged,
     pub rot: Rot,
+    pub distances: Distances,
 }
 
 /// Whether a snapshot was found not to be what was written, and why, until whoever makes another has heard. Cheap to clone.
@@ -67,6 +69,7 @@ pub struct Network {
     peers: Arc<Peers>,
     acknowledged: Acknowledged,
     rot: Rot,
+    distances: Distances,
     target: NodeId,
     member: Member,
     link: Option<(Place, Link)>,
@@ -80,6 +83,7 @@ impl RaftNetworkFactory<Types> for Networks {
             peers: self.peers.clone(),
             acknowledged: self.acknowledged.clone(),
             rot: self.rot.clone(),
+            distances: self.distances.clone(),
             target,
             member: member.clone(),
             link: None,
@@ -230,9 +234,14 @@ impl RaftNetworkV2<Types> for Network {
         let (vote, last) = (rpc.vote, rpc.entries.last().map(RaftEntry::log_id));
         let behind = last.or(rpc.prev_log_id).map_or(0, |last| last.index() + 1);
         let before = self.acknowledged.by(self.target, &vote);
+        let is_heartbeat = rpc.entries.is_empty();
         let request = RaftRequest::Append(rpc);
+        let begun = Instant::now();
         match self.call_who_has(before, request, APPEND).await? {
             RaftReply::Append(response) => {
+                if is_heartbeat {
+                    self.distances.took(self.target, begun.elapsed());
+                }
                 let has = match &response {
                     AppendEntriesResponse::Success => behind,
                     AppendEntriesResponse::PartialSuccess(matching) => {

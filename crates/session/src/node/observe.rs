@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tandem_telemetry::Events;
 
+use super::distance::{Distances, FAR};
 use super::leaderless::{self, Word};
 use super::members::is_up_to_date;
 use super::network::Rot;
@@ -63,12 +64,15 @@ struct Standing {
     told: Seen,
     /// It has been seen otherwise since then.
     differs: Option<Instant>,
+    /// It was told that it is far away.
+    is_far: bool,
 }
 
 impl Standing {
     const FULL: Self = Self {
         told: Seen::Full,
         differs: None,
+        is_far: false,
     };
 
     /// Takes in what is seen; whether that is news. One that is a moment behind, and at once full again, is none: over a
@@ -84,10 +88,7 @@ impl Standing {
         if !is_sure && since.elapsed() < STEADY {
             return false;
         }
-        *self = Self {
-            told: now,
-            differs: None,
-        };
+        (self.told, self.differs) = (now, None);
         true
     }
 }
@@ -104,6 +105,7 @@ pub struct Observer {
     pub limit: u64,
     pub retention: Retention,
     pub rot: Rot,
+    pub distances: Distances,
     pub redundancy: Redundancy,
     /// The state directory.
     pub directory: PathBuf,
@@ -258,10 +260,21 @@ impl Observer {
             } else {
                 Seen::CatchingUp
             };
+            let subject = format!("sessions/{}", member.name);
+            let far = self.distances.far(id);
+            if let (Some(far), false) = (far, standing.is_far) {
+                let what = format!(
+                    "takes {} ms to answer a heartbeat: session nodes must answer one another within {} ms, or leaders are \
+                     lost again and again",
+                    far.as_millis(),
+                    FAR.as_millis()
+                );
+                self.events.warning(&*subject, what);
+            }
+            standing.is_far = far.is_some();
             if !standing.see(now) {
                 continue;
             }
-            let subject = format!("sessions/{}", member.name);
             match now {
                 Seen::Down => self
                     .events

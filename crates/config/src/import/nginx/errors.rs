@@ -39,7 +39,7 @@ impl<'a> Translator<'a> {
                 continue;
             }
             if !page.to.starts_with(['/', '@']) {
-                Self::error_redirect(here, is_site, &page, table);
+                self.error_redirect(here, is_site, &page, table);
                 continue;
             }
             if page.to.starts_with('@') || page.status.is_some() {
@@ -137,7 +137,19 @@ impl<'a> Translator<'a> {
     }
 
     /// `error_page 403 https://login.example/`, with `=301` by that status.
-    fn error_redirect(here: Here<'_, 'a>, is_site: bool, page: &ErrorPage, table: &mut Table) {
+    fn error_redirect(
+        &mut self,
+        here: Here<'_, 'a>,
+        is_site: bool,
+        page: &ErrorPage,
+        table: &mut Table,
+    ) {
+        let early = |status: &u16| matches!(status, 400 | 408 | 414 | 431 | 494..=497);
+        if page.statuses.iter().any(early) {
+            let message = "what cannot be read as a request, and who fails the handshake, is answered before its place is known, \
+                           with no page of a place";
+            self.verdicts.note(page.spot, message);
+        }
         let status = page.status.as_deref().filter(|status| {
             // Any other is 302.
             ["301", "303", "307", "308"].contains(status)
@@ -238,6 +250,10 @@ impl<'a> Translator<'a> {
             self.verdicts.translated(page.spot);
             let page = &page.clone();
             if page.to.starts_with('@') && self.other_place(here, page, status, route) {
+                continue;
+            }
+            if !page.to.starts_with(['/', '@', '$']) && !page.to.contains('$') {
+                self.error_redirect(here, false, page, &mut route.table);
                 continue;
             }
             if page.status.is_some() || !page.to.starts_with('/') || page.to.contains('$') {
