@@ -67,6 +67,11 @@ impl Peers {
         self.voters.borrow().clone()
     }
 
+    /// Whether the file names this node as one that holds a replica.
+    pub fn names(&self, node: &str) -> bool {
+        self.voters.borrow().iter().any(|voter| voter.name == node)
+    }
+
     /// Where a member is: the file's word goes before the membership's.
     pub fn address(&self, member: &Member) -> Option<SocketAddr> {
         let voters = self.voters.borrow();

@@ -118,7 +118,8 @@ impl Agent {
 
     /// Says which nodes the file names now.
     pub fn set_voters(&self, voters: Vec<Voter>) {
-        self.0.voters.send_replace(voters.into());
+        let before = self.0.voters.send_replace(voters.into());
+        self.0.route.follows(&before);
     }
 }
 

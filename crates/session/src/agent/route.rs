@@ -74,6 +74,8 @@ struct Known {
     leader: Option<String>,
     /// The leader by the word of a replica, when the file here does not name it: no longer, or not yet.
     unnamed: Option<Voter>,
+    /// Those that the file named before, until one leads that it names now.
+    former: Vec<Voter>,
     suspects: HashMap<String, Instant>,
     /// When the leader was last reached, and whether its absence was told.
     failing_since: Option<Instant>,
@@ -265,14 +267,29 @@ impl Route {
         }
     }
 
-    /// Who can be asked: the replicas of the file, and a leader that it does not name. One that it no longer names leads
-    /// until it is let go of.
+    /// Who can be asked: the replicas of the file, and behind them a leader that it does not name, and those that it named
+    /// before: they go on until those that it names now have what they hold.
     fn candidates(&self) -> Arc<[Voter]> {
         let named = self.peers.voters();
-        let unnamed = self.lock().unnamed.clone();
-        match unnamed.filter(|voter| named.iter().all(|named| named.name != voter.name)) {
-            Some(voter) => named.iter().cloned().chain([voter]).collect(),
-            None => named,
+        let known = self.lock();
+        if known.unnamed.is_none() && known.former.is_empty() {
+            return named;
+        }
+        let mut all = named.to_vec();
+        for voter in known.unnamed.iter().chain(&known.former) {
+            if all.iter().all(|other| other.name != voter.name) {
+                all.push(voter.clone());
+            }
+        }
+        all.into()
+    }
+
+    /// The file names others from now on than these.
+    pub fn follows(&self, before: &[Voter]) {
+        let mut known = self.lock();
+        for voter in before {
+            known.former.retain(|other| other.name != voter.name);
+            known.former.push(voter.clone());
         }
     }
 
@@ -380,6 +397,9 @@ impl Route {
                 known.leader = Some(voter.name.clone());
             }
             known.unnamed.take_if(|other| other.name != voter.name);
+            if !known.former.is_empty() && self.peers.names(&voter.name) {
+                known.former.clear();
+            }
         }
         known.failing_since = None;
         if std::mem::take(&mut known.told) {

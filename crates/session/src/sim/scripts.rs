@@ -171,6 +171,39 @@ fn new_session_nodes_form_no_cluster_beside_the_old_ones_that_have_not_heard_of_
     holds(10, all_exchanged_at_once);
 }
 
+/// The file names others, which do not run for long; meanwhile a voter of those that do dies.
+async fn others_that_are_not_there(cluster: Cluster) -> Story {
+    let history = History::default();
+    formed(&cluster).await;
+    let agent = cluster.start_agent(HOST);
+    let mut client = Client::new(1, agent.keyspace(), history.clone());
+    cluster.set_file(vec![4]);
+    let dies = 1 + world::below(3) as usize;
+    for i in 0..40 {
+        if i == 20 {
+            cluster.crash(dies);
+        }
+        let (back, told) = ask(client, &format!("key{i}"), set("x")).await;
+        client = back;
+        assert_eq!(told, Ok(Outcome::Stored), "{}", cluster.describe());
+        sleep(200 * MS).await;
+    }
+    cluster.start(dies);
+    cluster.start(4);
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    for i in 0..40 {
+        let (back, told) = ask(client, &format!("key{i}"), Call::Get).await;
+        client = back;
+        assert_eq!(told, Ok(Outcome::Hit(b"x"[..].into(), None)));
+    }
+    (history, Vec::new(), Vec::new())
+}
+
+#[test]
+fn agents_go_on_with_those_that_the_file_named_before_while_those_that_it_names_are_not_there() {
+    holds(10, others_that_are_not_there);
+}
+
 /// Where the leader is, packets that are full get lost, and others do not.
 async fn narrow_way_to_the_leader(cluster: Cluster) -> Story {
     let history = History::default();
