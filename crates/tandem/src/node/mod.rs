@@ -155,6 +155,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     };
     let bound = doors::bind(&plan, workers, &mut origin, &telemetry)?;
     let agent_door = sessions::bind_agent(&plan, &mut origin.legacy)?;
+    sessions::warn_of_strangers(agent_door.as_ref(), &telemetry);
     let runtime = LocalRuntime::new()
         .map_err(|error| Failure::failed(format!("cannot start an event loop: {error}")))?;
     let left = origin.legacy.cluster_port();

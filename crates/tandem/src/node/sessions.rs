@@ -80,6 +80,20 @@ pub fn bind_agent(plan: &NodePlan, legacy: &mut Legacy) -> Result<Option<TcpList
     Ok(Some(listener))
 }
 
+/// Says who else may ask the agent, where it is not this machine alone.
+pub fn warn_of_strangers(door: Option<&TcpListener>, telemetry: &Telemetry) {
+    let Some(Ok(address)) = door.map(TcpListener::local_addr) else {
+        return;
+    };
+    if !address.ip().to_canonical().is_loopback() {
+        let what = format!(
+            "the agent listens on {address}, which is not of the loopback, and asks nobody who he is: everybody who reaches \
+             it reads and writes all sessions"
+        );
+        telemetry.events.warning("sessions", what);
+    }
+}
+
 /// The session tier's parts that run here.
 pub struct Sessions {
     replica: Option<SessionNode>,
