@@ -110,7 +110,7 @@ pub(crate) const ADDRESS: Kind<Address> = Kind {
 
 pub(crate) const BIND: Kind<Vec<At<Address>>> = Kind {
     text: "list of addresses",
-    read: |reader, item| Some(reader.some(item, address)),
+    read: |reader, item| Some(reader.some(item, |reader, item| address(reader, item, ""))),
 };
 
 pub(crate) const NETS: Kind<Vec<IpNet>> = Kind {
@@ -191,9 +191,23 @@ pub(crate) fn command(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Vec<St
     Some(list)
 }
 
-/// Where something listens: the host may be empty.
-pub(crate) fn address(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Address> {
-    let text = reader.filled(item, "an address like \"127.0.0.1:8080\"")?;
+/// Where something listens: the host may be empty. `host` is what is proposed where only a port is written.
+pub(crate) fn address(reader: &mut Reader<'_>, item: &Item<'_>, host: &str) -> Option<Address> {
+    let what = "an address like \"127.0.0.1:8080\"";
+    let of_port = |number: &str| {
+        let port = number.parse::<u16>().ok().filter(|port| *port > 0);
+        port.map(|port| format!("write \"{host}:{port}\""))
+    };
+    if let DeValue::Integer(number) = item.get_ref() {
+        reader.expected_hint(item, what, of_port(number.as_str()));
+        return None;
+    }
+    let text = reader.filled(item, what)?;
+    if let Some(hint) = of_port(&text) {
+        let message = "an address is \"host:port\", \":port\" or \"unix:/path\"";
+        reader.wrong_hint(&item.span(), message, Some(hint));
+        return None;
+    }
     if text.starts_with("unix:") {
         let address = text
             .parse()
@@ -210,8 +224,13 @@ pub(crate) fn address(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Addres
         if scheme == "fcgi" {
             reader.wrong(&item.span(), unavailable("fcgi://"));
         } else {
-            let hint = format!("write \"{}\"", rest.trim_end_matches('/'));
-            reader.wrong_hint(&item.span(), "an address has no scheme", Some(hint));
+            let hint = without_path(scheme, rest).map(|address| format!("write \"{address}\""));
+            let message = if rest.trim_end_matches('/').contains('/') {
+                "an address has no scheme and no path"
+            } else {
+                "an address has no scheme"
+            };
+            reader.wrong_hint(&item.span(), message, hint);
         }
         return None;
     }
@@ -228,9 +247,32 @@ pub(crate) fn address(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Addres
         .ok()
 }
 
+/// Host and port of what stands behind the scheme of a URL, if there are any.
+fn without_path(scheme: &str, rest: &str) -> Option<Address> {
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let port = match scheme {
+        "https" | "wss" => 443,
+        _ => 80,
+    };
+    let address = authority
+        .parse()
+        .ok()
+        .or_else(|| format!("{authority}:{port}").parse().ok());
+    address.filter(
+        |address| matches!(address, Address::Tcp { host, port } if is_host(host) && *port > 0),
+    )
+}
+
+fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c))
+}
+
 /// Where something is to be reached: host and port are needed.
 pub(crate) fn server(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Address> {
-    let address = address(reader, item)?;
+    let address = address(reader, item, "127.0.0.1")?;
     if let Address::Tcp { host, port } = &address {
         if host.is_empty() {
             reader.wrong_hint(

@@ -115,6 +115,10 @@ impl<'a> Reader<'a> {
 
     /// Says that something else was expected than what is there.
     pub fn expected(&mut self, item: &Item<'_>, what: &str) {
+        self.expected_hint(item, what, None);
+    }
+
+    pub fn expected_hint(&mut self, item: &Item<'_>, what: &str, hint: Option<String>) {
         let found = match item.get_ref() {
             DeValue::String(_) => "text",
             DeValue::Integer(_) => "a whole number",
@@ -124,7 +128,11 @@ impl<'a> Reader<'a> {
             DeValue::Array(_) => "a list",
             DeValue::Table(_) => "a table",
         };
-        self.wrong(&item.span(), format!("expected {what}, found {found}"));
+        self.wrong_hint(
+            &item.span(),
+            format!("expected {what}, found {found}"),
+            hint,
+        );
     }
 
     /// Text, with its variables put in.
@@ -211,7 +219,13 @@ impl<'a> Reader<'a> {
         what: &str,
     ) -> Option<i64> {
         let DeValue::Integer(number) = item.get_ref() else {
-            self.expected(item, what);
+            let quoted = item
+                .get_ref()
+                .as_str()
+                .and_then(|text| text.trim().parse().ok());
+            let quoted = quoted.filter(|number| range.contains(number));
+            let hint = quoted.map(|number| format!("write {number}, without quotes"));
+            self.expected_hint(item, what, hint);
             return None;
         };
         match i64::from_str_radix(number.as_str(), number.radix()) {
@@ -265,8 +279,36 @@ impl<'a> Reader<'a> {
     /// A path, relative to the file.
     pub fn path(&mut self, item: &Item<'_>) -> Option<PathBuf> {
         let text = self.filled(item, "a path")?;
+        if let Some(part) = of_shell(&text) {
+            let message = format!("`{part}` is a shell's: here it is the name of a directory");
+            let hint = match part.strip_prefix('$') {
+                Some(name) => format!(
+                    "write the directory out, or ${{{name}}} for a variable of the environment"
+                ),
+                None => {
+                    "write the directory out, or ${HOME} for a variable of the environment".into()
+                }
+            };
+            self.wrong_hint(&item.span(), message, Some(hint));
+            return None;
+        }
         Some(self.base.join(text))
     }
+}
+
+/// What of a path a shell would have put something else in for: `~` at its beginning, or `$NAME`.
+fn of_shell(path: &str) -> Option<&str> {
+    if path.split('/').next() == Some("~") {
+        return Some("~");
+    }
+    let is_variable = |part: &&str| {
+        let name = part.strip_prefix('$').unwrap_or_default();
+        name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    };
+    path.split('/').find(is_variable)
 }
 
 /// The parser's words, in ours where they would puzzle.

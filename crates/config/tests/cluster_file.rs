@@ -566,6 +566,29 @@ fn advice_is_no_error() {
 }
 
 #[test]
+fn an_agent_that_others_reach_is_told_of() {
+    let about = |sessions: &str| {
+        let loaded = read(&format!(
+            "[sessions]\n{sessions}\n[app.shop]\nproxy = \"127.0.0.1:9\""
+        ));
+        let mut notes = loaded.notes.into_iter();
+        notes.find(|note| note.contains("reads and writes all sessions"))
+    };
+    for local in [
+        "",
+        "agent = \"127.0.0.1:7\"",
+        "agent = \"[::1]:7\"",
+        "agent = \"localhost:7\"",
+    ] {
+        assert_eq!(about(local), None, "{local}");
+    }
+    for open in ["0.0.0.0:7", "[::]:7", "10.0.0.1:7", "cache.internal:7"] {
+        let note = about(&format!("agent = \"{open}\""));
+        assert!(note.is_some_and(|note| note.contains(open)), "{open}");
+    }
+}
+
+#[test]
 fn several_nodes_need_a_key() {
     let nodes = "nodes = { a = \"10.0.0.1\", b = \"10.0.0.2\" }";
     assert_eq!(

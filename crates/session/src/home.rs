@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -79,7 +80,7 @@ impl Home {
         durable: bool,
         boot: &str,
     ) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
+        make_private(directory)?;
         let hold = Hold::take(directory, LOCK)?;
         snapshot::tidy(directory)?;
         let found = match Self::read(directory, name, durable, boot) {
@@ -139,9 +140,22 @@ impl Home {
         }
         put_aside(directory)?;
         let id = draw()?;
-        LogStore::begin(directory, durable)?;
-        // Last: where an identity is, the rest is too, or was lost.
-        write_identity(directory, id, name, boot, durable, durable)?;
+        let begun = LogStore::begin(directory, durable)
+            // Last: where an identity is, the rest is too, or was lost.
+            .and_then(|()| write_identity(directory, id, name, boot, durable, durable));
+        if let Err(error) = begun {
+            // Else the next start would find a state that nobody had, and take it for a lost one.
+            for path in leftovers(directory)? {
+                fs::remove_file(path)?;
+            }
+            return Err(match lost {
+                Some(why) => io::Error::new(
+                    error.kind(),
+                    format!("{error}; the state that was here is lost ({why})"),
+                ),
+                None => error,
+            });
+        }
         let log = LogStore::open(directory, durable)?;
         log.set_hold(hold.clone());
         Ok(Self {
@@ -218,6 +232,13 @@ impl Home {
         }
         Ok(Some((identity, log, snapshot)))
     }
+}
+
+/// Makes the directory of the sessions, which are secrets of those who are logged in. One that is there keeps the rights
+/// that somebody gave it.
+pub fn make_private(directory: &Path) -> io::Result<()> {
+    let mut made = fs::DirBuilder::new();
+    made.recursive(true).mode(0o700).create(directory)
 }
 
 fn write_identity(

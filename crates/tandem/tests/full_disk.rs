@@ -7,7 +7,8 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
-use common::wait_until;
+use common::node::Node;
+use common::{get, wait_until};
 use tandem_history::torture::Nodes;
 
 const NAMES: [&str; 4] = ["cache1", "cache2", "edge", "app1"];
@@ -25,9 +26,13 @@ struct Disk(PathBuf);
 impl Disk {
     /// `None` where this user may not mount one.
     fn mount(at: PathBuf) -> Option<Self> {
+        Self::mount_with(at, "size=12m")
+    }
+
+    fn mount_with(at: PathBuf, options: &str) -> Option<Self> {
         std::fs::create_dir_all(&at).expect("a directory");
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=12m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
             .arg(&at)
             .status();
         if mounted.is_ok_and(|status| status.success()) {
@@ -38,11 +43,15 @@ impl Disk {
     }
 
     fn grow(&self) {
-        let grown = Command::new("mount")
-            .args(["-o", "remount,size=512m"])
+        self.remount("size=512m");
+    }
+
+    fn remount(&self, options: &str) {
+        let remounted = Command::new("mount")
+            .args(["-o", &format!("remount,{options}")])
             .arg(&self.0)
             .status();
-        assert!(grown.is_ok_and(|status| status.success()), "mount");
+        assert!(remounted.is_ok_and(|status| status.success()), "mount");
     }
 }
 
@@ -131,4 +140,85 @@ fn fill(full: &str, other: &str) {
     let missing: Vec<_> = (0..stored).filter(|&key| !client.holds(key)).collect();
     assert!(missing.is_empty(), "{missing:?} of {stored}");
     drop((nodes, disk, dir));
+}
+
+/// A site, an application, and a session node, whose agent is at the second address.
+fn tables() -> String {
+    let tandem = env!("CARGO_BIN_EXE_tandem");
+    format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [{{ path = \"/test*\", to = \"app\" }}, {{ to = \"www\" }}]\n\
+         [site.www]\nroot = \"www\"\n\
+         [app.app]\nrun = [\"{tandem}\", \"demo-app\", \"--host\", \"{{host}}\", \"--port\", \"{{port}}\"]\n\
+         [sessions]\nmemory = \"64 MiB\"\nagent = \"127.0.0.1:{{b}}\"\n"
+    )
+}
+
+/// Starts a node whose state is on a disk that takes nothing, and gives it room. What it said.
+fn starts_on(why: &str, options: &str, fill: fn(&Disk), room: fn(&Disk)) -> Option<String> {
+    let mut disk = None;
+    let prepare = |dir: &common::Dir| {
+        disk = Disk::mount_with(dir.path().join("state"), options);
+        disk.iter().for_each(fill);
+    };
+    let node = Node::start_with(&tables(), prepare);
+    let disk = disk?;
+    let serves = || {
+        assert_eq!(get(node.address(), "/").text(), "a page");
+        wait_until("the application serves", || {
+            get(node.address(), "/test/alive.txt").status == 200
+        });
+    };
+    serves();
+    let log = node.log();
+    let state = node.dir.path().join("state");
+    let told = |what: &str| {
+        let line = log.lines().find(|line| line.contains(what));
+        let line = line.unwrap_or_else(|| panic!("{what}: {log}"));
+        assert!(line.contains(" error "), "{line}");
+        assert!(line.contains(why) && line.contains("make room"), "{line}");
+        assert!(line.contains(&*state.to_string_lossy()), "{line}");
+    };
+    told("could not open the session state in ");
+    told("tries again every 2 s");
+    let pid_file = state.join("local/tandem.pid");
+    let pid = || std::fs::read_to_string(&pid_file).unwrap_or_default();
+    assert_eq!(pid(), "");
+    room(&disk);
+    wait_until("its number is written", || {
+        pid() == format!("{}\n", node.id())
+    });
+    let agent = TcpStream::connect(node.second()).expect("the agent listens");
+    let mut client = Client(BufReader::new(agent));
+    wait_until("sessions are stored", || {
+        let set = b"set a 0 0 1\r\n1\r\n";
+        client.0.get_mut().write_all(set).expect("it is there");
+        client.line() == "STORED\r\n"
+    });
+    serves();
+    wait_until("requests are logged", || {
+        node.access_log().contains("GET /")
+    });
+    let log = node.log();
+    assert!(!log.contains("is lost"), "nothing was there to lose: {log}");
+    drop(node);
+    drop(disk);
+    Some(log)
+}
+
+#[test]
+fn a_node_starts_on_a_disk_that_is_full_and_has_its_sessions_when_there_is_room() {
+    let fill = |disk: &Disk| {
+        let ballast = std::fs::File::create(disk.0.join("ballast")).expect("a file");
+        let filled = std::io::copy(&mut std::io::repeat(b'x'), &mut &ballast);
+        filled.expect_err("it is full at some time");
+    };
+    let room = |disk: &Disk| disk.remount("size=64m");
+    starts_on("No space left on device", "size=1m", fill, room);
+}
+
+#[test]
+fn a_node_starts_on_a_disk_that_is_read_only_and_has_its_sessions_when_it_is_not() {
+    let lock = |disk: &Disk| disk.remount("ro");
+    let room = |disk: &Disk| disk.remount("rw");
+    starts_on("Read-only file system", "size=64m", lock, room);
 }

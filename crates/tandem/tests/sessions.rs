@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
+use common::node::Node;
 use common::tower::{assert_sixteen_attributes, begin_slowly, record, set_sixteen_attributes};
 use common::{Dir, PATIENCE, Running, pausing, peak};
 use tandem_tower_sessions::TandemStore;
@@ -203,4 +204,17 @@ fn sixteen_parallel_requests_through_two_servers_each_keep_their_attribute() {
             assert_sixteen_attributes(&stores[1], session.id, round).await;
         }
     });
+}
+
+#[test]
+fn an_agent_that_others_reach_is_an_event_of_the_start() {
+    let table = |host: &str| {
+        format!(
+            "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nroute = [{{ to = \"app\" }}]\n[app.app]\nproxy = \"127.0.0.1:9\"\n\
+             [sessions]\nagent = \"{host}:{{b}}\"\n"
+        )
+    };
+    let told = "everybody who reaches it reads and writes all sessions";
+    assert!(Node::start(&table("0.0.0.0")).log().contains(told));
+    assert!(!Node::start(&table("127.0.0.1")).log().contains(told));
 }

@@ -471,6 +471,35 @@ fn what_cannot_take_over_changes_nothing_and_the_command_says_why() {
     assert_eq!(get(web, "/test/alive.txt").status, 200);
 }
 
+#[test]
+fn nothing_of_a_new_process_that_was_given_up_keeps_the_sockets() {
+    let node =
+        Node::start("[listener.web]\nbind = \"127.0.0.1:{a}\"\nroute = [{ respond = 200 }]\n");
+    let started = node.dir.path().join("started");
+    // It has the sockets, as they wait on its standard input, and so has what it started.
+    let wrapper = node.dir.script(
+        "wrapper",
+        &format!(
+            "#!/bin/sh\nsleep 1000 <&0 >/dev/null 2>&1 &\necho $! > {}\necho no tandem says this >&0\nwait",
+            started.display()
+        ),
+    );
+    let done = node.upgrade_with(&["--binary", &wrapper]);
+    assert_eq!(done.status.code(), Some(1), "{}", stderr(&done));
+    assert!(
+        stderr(&done).contains("cannot be understood"),
+        "{}",
+        stderr(&done)
+    );
+    let sleeps = fs::read_to_string(&started).expect("it was started");
+    assert!(!runs(sleeps.trim().parse().expect("a process")));
+    let web = node.at(0);
+    assert_eq!(get(web, "/").status, 200);
+    drop(node);
+    let refused = TcpStream::connect(web).expect_err("nobody listens");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
 /// Not a test of its own: what [`what_cannot_take_over_changes_nothing_and_the_command_says_why`] starts as the new
 /// binary. It gets as far as to have everything, and is gone.
 #[test]

@@ -6,7 +6,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use common::machine::Machine;
-use common::{stderr, stdout};
+use common::{Running, stderr, stdout};
+
+const SIX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/six.toml");
 
 /// A user that owns nothing here.
 const NOBODY: u32 = 65_534;
@@ -116,4 +118,44 @@ fn the_log_is_found_that_start_was_told_to_write() {
         )),
         "{said}"
     );
+}
+
+#[test]
+fn where_there_is_a_file_no_rehearsal_is_asked_in_its_nodes_place() {
+    let _rehearsal = Running::start(&["rehearse", SIX]);
+    let machine = Machine::new();
+    let orders = [
+        &["maintenance", "web", "on"][..],
+        &["server", "list"],
+        &["sessions"],
+        &["log-level", "debug"],
+        &["upgrade"],
+        &["logs"],
+    ];
+    // Its node does not run.
+    for args in orders {
+        let (code, said) = machine.verb(args);
+        assert_eq!(code, 1, "{args:?}: {said}");
+        assert!(said.contains("a rehearsal runs"), "{args:?}: {said}");
+    }
+    let file = machine.at("etc/cluster.toml");
+    let text = std::fs::read_to_string(&file).expect("its file");
+    machine
+        .dir
+        .file("etc/cluster.toml", &text.replace("bind", "bnid"));
+    let named = machine.dir.file("named.toml", "[cluter]\n");
+    for args in orders {
+        let (code, said) = machine.verb(args);
+        assert_eq!(code, 2, "{args:?}: {said}");
+        assert!(said.contains("did you mean `bind`"), "{args:?}: {said}");
+        let mut command = machine.command(args);
+        command.env("TANDEM_FILE", &named);
+        let (code, said) = run(command);
+        assert_eq!(code, 2, "{args:?}: {said}");
+        assert!(said.contains("cluter"), "{args:?}: {said}");
+    }
+    // Where there is none, it is.
+    std::fs::remove_file(&file).expect("it is there");
+    let (code, said) = machine.verb(&["server", "list"]);
+    assert_eq!(code, 0, "{said}");
 }

@@ -10,6 +10,7 @@ pub mod access;
 pub mod control;
 pub mod counters;
 pub mod decimal;
+pub mod disk;
 pub mod event;
 pub mod histogram;
 pub mod meters;

@@ -115,9 +115,14 @@ fn well_made(reader: &mut Reader<'_>, kind: &str, name: &At<String>, longest: us
     }
     let lower = text.to_lowercase();
     let hint = (lower != *text && lower.chars().all(good)).then(|| format!("write `{lower}`"));
+    let a = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
     reader.wrong_hint(
         &name.span,
-        format!("the name of a {kind} is made of a-z, 0-9, - and _, begins with a letter or a digit, and has {longest} characters at most"),
+        format!("the name of {a} {kind} is made of a-z, 0-9, - and _, begins with a letter or a digit, and has {longest} characters at most"),
         hint,
     );
 }

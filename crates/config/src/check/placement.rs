@@ -155,6 +155,16 @@ pub(crate) fn notes(cluster: &Cluster) -> Vec<String> {
                 voters - 1
             ));
         }
+        if let Address::Tcp { host, .. } = &sessions.agent
+            && !sessions.agents.is_empty()
+            && !ip_of(host).is_some_and(|ip| ip.is_loopback())
+        {
+            notes.push(format!(
+                "sessions: the agent asks nobody who he is, and {} is not of the loopback: everybody who reaches it reads and \
+                 writes all sessions",
+                sessions.agent
+            ));
+        }
         if sessions.agents.is_empty() {
             notes.push("sessions: no node has an agent, as there is no app: see `agents`".into());
         }

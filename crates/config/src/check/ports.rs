@@ -48,6 +48,23 @@ fn conflict(reader: &mut Reader<'_>, first: &Want, second: &Want) {
         _ => (second, first),
     };
     let span = pointed.span.clone().unwrap_or(0..0);
+    if first.node != second.node && first.who == second.who {
+        let message = format!(
+            "nodes `{}` and `{}` are on one machine, and {} is {} for both",
+            first.node,
+            second.node,
+            pointed.who,
+            Address::tcp(pointed.host.clone(), pointed.port)
+        );
+        let hint = if pointed.host.is_empty()
+            || ip_of(&pointed.host).is_some_and(|ip| ip.is_unspecified())
+        {
+            "that is every address of the machine: name one"
+        } else {
+            "give each of them a loopback address of its own: 127.0.0.1, 127.0.0.2"
+        };
+        return reader.wrong_hint(&span, message, Some(hint.into()));
+    }
     let who = if pointed.who == other.who {
         format!("by {}", pointed.who)
     } else {

@@ -786,7 +786,7 @@ impl Maker {
                 None
             },
             on,
-            memory: Size(u64::from(1 + self.below(5_000)) << (10 * self.below(3))),
+            memory: Size(u64::from(1 + self.below(5_000)) << (20 + 10 * self.below(2))),
             agents: if self.often() {
                 default_agents(services)
             } else {

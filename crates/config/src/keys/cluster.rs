@@ -208,7 +208,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
 fn admin(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Admin> {
     match item.get_ref() {
         DeValue::Boolean(false) => Some(Admin::Off),
-        DeValue::String(_) => match address(reader, item)? {
+        DeValue::String(_) => match address(reader, item, "127.0.0.1")? {
             Address::Tcp { port: 0, .. } => {
                 reader.wrong(&item.span(), "the port of the admin pages is not 0");
                 None

@@ -35,6 +35,26 @@ impl Default for Draft {
     }
 }
 
+/// The least that a session node may hold: the largest value.
+const LEAST: Size = Size::mib(1);
+
+const MEMORY: Kind<Size> = Kind {
+    text: SIZE.text,
+    read: |reader, item| {
+        let size = (SIZE.read)(reader, item)?;
+        if size < LEAST {
+            let message = "sessions take 1 MiB at least, which one of them may be large";
+            reader.wrong_hint(
+                &item.span(),
+                message,
+                Some("memory = \"64 MiB\", say".into()),
+            );
+            return None;
+        }
+        Some(size)
+    },
+};
+
 pub(crate) static KEYS: Table<Draft> = Table {
     heading: "[sessions]",
     label: "",
@@ -51,7 +71,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
         ),
         &key(
             "memory",
-            SIZE,
+            MEMORY,
             Is("\"64 MiB\""),
             "What each may hold.",
             |d: &mut Draft, v| {

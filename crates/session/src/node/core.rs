@@ -101,7 +101,8 @@ impl Core {
         } else {
             Instant::now() + LEADER_LEASE + HEARTBEAT
         };
-        let config = config().map_err(|error| StartError(format!("Raft's settings: {error}")))?;
+        let config =
+            config().map_err(|error| StartError::new(format!("Raft's settings: {error}")))?;
         let (log, rot) = (home.log.clone(), Rot::default());
         let distances = Distances::default();
         let raft = Raft::new(
@@ -117,7 +118,7 @@ impl Core {
             machine,
         )
         .await
-        .map_err(|error| StartError(format!("could not start the replica: {error}")))?;
+        .map_err(|error| StartError::new(format!("could not start the replica: {error}")))?;
         let view = ClusterView::new(&options.node, &raft);
         let writes = Writes::start(raft.clone(), replica.clone());
         let elsewhere = Arc::new(Elsewhere {

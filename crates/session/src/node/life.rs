@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use tandem_net::cluster::Purposes;
 use tandem_telemetry::Telemetry;
+use tandem_telemetry::disk::is_of_disk;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::{Core, NodeOptions, Retention, StartError, register};
-use crate::home::Home;
+use crate::home::{Home, make_private};
 use crate::peers::Voter;
 use crate::rt::{Instant, spawn};
 use crate::watched::{panicked, tried};
@@ -58,7 +59,7 @@ impl Life {
                     let hold = home.hold.clone();
                     let ended = tried(|| runtime.block_on(self.run(home, &mut started)));
                     let ended = ended.unwrap_or_else(|said| {
-                        Err(StartError(format!(
+                        Err(StartError::new(format!(
                             "the replica on this node has panicked: {said}"
                         )))
                     });
@@ -78,7 +79,7 @@ impl Life {
                 }
                 Err(error) => self.failed(&mut started, error),
             }
-            // Who could not be started at all is not started again: its node says why, and ends.
+            // Who could not be started at all is not started again, but for its disk: its node says why, and ends.
             if started.is_none() && self.has_room() {
                 continue;
             }
@@ -86,18 +87,30 @@ impl Life {
         }
     }
 
-    /// Somebody waits for the first start; of later ones the log says that they are tried.
+    /// Somebody waits for the first start, and goes on without it when it is the disk that takes nothing; of later ones the
+    /// log says that they are tried.
     fn failed(
         &mut self,
         started: &mut Option<oneshot::Sender<Result<(), StartError>>>,
         error: StartError,
     ) {
-        if let Some(started) = started.take() {
-            let _ = started.send(Err(error));
-            return;
-        }
         let why = error.to_string();
-        if self.told != why {
+        if let Some(started) = started.take() {
+            if !error.is_of_disk
+                && !takes(&self.options.state).is_err_and(|error| is_of_disk(&error))
+            {
+                let _ = started.send(Err(error));
+                return;
+            }
+            let (path, seconds) = (self.options.state.display(), PAUSE.as_secs());
+            let what = format!(
+                "{why}; the node serves without its replica, which is tried again every {seconds} s: make room in {path}, or \
+                 have it written to again"
+            );
+            self.telemetry.events.error("sessions", what);
+            self.told = why;
+            let _ = started.send(Ok(()));
+        } else if self.told != why {
             self.telemetry.events.warning("sessions", &*why);
             self.told = why;
         }
@@ -110,13 +123,14 @@ impl Life {
             opened.unwrap_or_else(|said| Err(io::Error::other(format!("a panic: {said}"))));
         let home = opened.map_err(|error| {
             let path = options.state.display();
-            StartError(format!(
-                "could not open the session state in {path}: {error}"
-            ))
+            StartError {
+                what: format!("could not open the session state in {path}: {error}"),
+                is_of_disk: is_of_disk(&error),
+            }
         })?;
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
-            StartError(format!(
+            StartError::new(format!(
                 "could not start the session node's runtime: {error}"
             ))
         })?;
@@ -177,8 +191,18 @@ impl Life {
                 }
                 thread::sleep(LOOK);
             }
-            if takes(&self.options.state).is_ok() {
-                return true;
+            match takes(&self.options.state) {
+                Ok(()) => return true,
+                Err(error) if is_of_disk(&error) => {}
+                Err(error) => {
+                    let path = self.options.state.display();
+                    let why =
+                        format!("the replica is not started: cannot write in {path}: {error}");
+                    if self.told != why {
+                        self.telemetry.events.error("sessions", &*why);
+                        self.told = why;
+                    }
+                }
             }
         }
     }
@@ -186,6 +210,7 @@ impl Life {
 
 /// Whether some bytes can be written there.
 fn takes(directory: &Path) -> io::Result<()> {
+    make_private(directory)?;
     let path = directory.join("room.new");
     let written = fs::write(&path, vec![0; ROOM]);
     let removed = fs::remove_file(&path);

@@ -84,11 +84,24 @@ pub struct NodeOptions {
 
 /// Why a replica cannot be started: what was being done, and what came of it.
 #[derive(Debug)]
-pub struct StartError(String);
+pub struct StartError {
+    what: String,
+    /// It passes when the disk takes again what is written.
+    is_of_disk: bool,
+}
+
+impl StartError {
+    fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            is_of_disk: false,
+        }
+    }
+}
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.what)
     }
 }
 
@@ -106,7 +119,8 @@ pub struct SessionNode {
 
 impl SessionNode {
     /// Opens the state directory, starts the replica on a thread of its own and registers it at the cluster port.
-    /// Returns when its state is loaded; the cluster forms, or takes it in, by itself.
+    /// Returns when its state is loaded; the cluster forms, or takes it in, by itself. A disk that takes nothing is an event:
+    /// the replica starts when it does.
     pub async fn start(
         options: NodeOptions,
         purposes: &Purposes,
@@ -116,8 +130,8 @@ impl SessionNode {
         match starting.await {
             Ok(Ok(())) => Ok(node),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(StartError(
-                "the session node ended while it was starting".into(),
+            Err(_) => Err(StartError::new(
+                "the session node ended while it was starting",
             )),
         }
     }
@@ -150,7 +164,7 @@ impl SessionNode {
                 life.live(started);
             });
         thread.map_err(|error| {
-            StartError(format!(
+            StartError::new(format!(
                 "could not start the thread of the session node: {error}"
             ))
         })?;

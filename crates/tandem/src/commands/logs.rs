@@ -12,7 +12,7 @@ use tandem_model::{LogTo, NodePlan};
 
 use crate::cli::{Command, Opt};
 use crate::exit::{Failure, Result};
-use crate::operator::find::plans;
+use crate::operator::find::{is_configured, plans};
 use crate::process::{self, Holder};
 use crate::rehearsal::state::running;
 use crate::service::settings::{Given, Settings};
@@ -28,7 +28,8 @@ pub const COMMAND: Command = Command {
     summary: "the logs of this machine's nodes, and with -f as they are written",
     usage: &["logs [--access] [-f] [-n COUNT] [--node NAME]"],
     about: "\
-The log of this machine's node, or of the nodes of the rehearsal that runs; rotated files are followed.
+The log of this machine's node, or, where there is no cluster file, of the nodes of the rehearsal that runs; rotated files
+are followed.
 ",
     options: &[
         Opt {
@@ -158,12 +159,14 @@ impl Followed {
 fn files(access: bool, node: Option<&str>) -> Result<Vec<Followed>> {
     let settings = Given::default().complete()?;
     let is_wanted = |name: &str| node.is_none_or(|node| node == name);
-    let of_file = of_file(&settings, access, node);
-    let mut found = Vec::new();
-    if let Ok(files) = &of_file {
-        found.extend(files.iter().map(|(name, path)| Followed::new(name, path)));
-    }
-    for state in running() {
+    let of_file = of_file(&settings, access, node)?;
+    let files = of_file.iter();
+    let mut found: Vec<_> = files
+        .map(|(name, path)| Followed::new(name, path))
+        .collect();
+    let rehearsals = running();
+    let is_configured = is_configured(&settings);
+    for state in rehearsals.iter().filter(|_| !is_configured) {
         let dir = if access {
             state.dir.join("state")
         } else {
@@ -204,7 +207,11 @@ fn files(access: bool, node: Option<&str>) -> Result<Vec<Followed>> {
     if !found.is_empty() {
         return Ok(found);
     }
-    of_file?;
+    let beside = rehearsals.iter().find(|_| is_configured);
+    let beside = beside.map_or_else(String::new, |state| {
+        let dir = state.dir.display();
+        format!("; a rehearsal runs, whose nodes log to {dir}")
+    });
     Err(Failure::failed(if missing.is_empty() {
         format!(
             "no logs are found here: there is neither {} nor a rehearsal",
@@ -212,7 +219,7 @@ fn files(access: bool, node: Option<&str>) -> Result<Vec<Followed>> {
         )
     } else {
         format!(
-            "no logs can be read: {}. What systemd runs logs to its journal: `journalctl -u tandem`",
+            "no logs can be read: {}. What systemd runs logs to its journal: `journalctl -u tandem`{beside}",
             missing.join(", ")
         )
     }))

@@ -13,6 +13,7 @@ mod configuration;
 mod doors;
 mod end;
 mod keyspace;
+mod late;
 mod manager;
 mod names;
 mod orders;
@@ -40,12 +41,14 @@ use std::time::{Duration, Instant};
 use tandem_admin::operations::{Refusal, STOP};
 use tandem_admin::{Access, AdminHandler, Api, NodeInfo};
 use tandem_model::{LogFormat, LogLevel, LogTo, NodePlan};
+use tandem_telemetry::disk::is_of_disk;
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{Severity, Telemetry};
 use tokio::runtime::LocalRuntime;
 use tokio::sync::watch;
 
 use cluster_port::ClusterPort;
+use late::Late;
 use names::Names;
 
 use crate::exit::{Failure, Result};
@@ -102,16 +105,28 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     let mut origin = std::mem::take(&mut options.origin);
     let mut predecessor = options.predecessor.take();
     let started = Instant::now();
+    let mut no_log = None;
     if let LogTo::File(path) = &plan.log {
         let ids = tandem_app::ids_to_become(plan.user.as_deref(), plan.group.as_deref())
             .map_err(|error| Failure::usage(error.to_string()))?;
-        process::log_to(Path::new(path), ids.as_ref())
-            .map_err(|error| Failure::usage(format!("cannot write the log {path}: {error}")))?;
+        if let Err(error) = process::log_to(Path::new(path), ids.as_ref()) {
+            let what = format!("cannot write the log {path}: {error}");
+            if !is_of_disk(&error) {
+                return Err(Failure::usage(what));
+            }
+            no_log = Some(what);
+        }
     }
     let descriptors = process::raise_descriptor_limit();
     let workers = plan.workers.map_or_else(process::cores, usize::from);
     let telemetry = Telemetry::new(&plan.node, workers, Log::Stderr);
     set_log(&plan, &telemetry);
+    if let Some(what) = no_log {
+        let what = format!(
+            "{what}; the node logs to its standard error until SIGUSR1 has it open its logs anew: make room"
+        );
+        telemetry.events.error("node", what);
+    }
     let usage = process::Usage {
         descriptor_limit: descriptors,
     };
@@ -124,7 +139,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     }
     let rule = Names::Now.client_rule(&plan)?;
     let state = plan.state.clone();
-    std::fs::create_dir_all(&state).map_err(|error| {
+    let mut late = Late::default();
+    let made = late.make_state(&state, &telemetry.events);
+    made.map_err(|error| {
         Failure::usage(format!(
             "cannot make the state directory {}: {error}",
             state.display()
@@ -134,9 +151,13 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         predecessor.may_be_followed_by(&plan)?;
         origin.legacy = predecessor.legacy();
     }
-    let pid_files = pid_files(&options, &state, predecessor.as_mut())?;
+    let pid_files = {
+        let mut take = |path: &Path| pid_file(path, &mut late, &telemetry);
+        pid_files(&options, &state, predecessor.as_mut(), &mut take)?
+    };
     let bound = doors::bind(&plan, workers, &mut origin, &telemetry)?;
     let agent_door = sessions::bind_agent(&plan, &mut origin.legacy)?;
+    sessions::warn_of_strangers(agent_door.as_ref(), &telemetry);
     let runtime = LocalRuntime::new()
         .map_err(|error| Failure::failed(format!("cannot start an event loop: {error}")))?;
     let left = origin.legacy.cluster_port();
@@ -204,7 +225,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             checks.unwrap_or_else(|| tokio::task::spawn_local(services.checks(seen.clone())));
         let mut earlier = Vec::new();
         for file in &pid_files {
-            upgrade::claim(file)?;
+            late.claim(file, &telemetry.events)?;
         }
         if let Some(mut predecessor) = predecessor {
             predecessor.serves().await;
@@ -253,6 +274,10 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
                     telemetry.events.error("sessions", format!("{why}: the node ends"));
                     broken = Some(why);
                     break ("a part of it has ended", usual);
+                }
+                () = tokio::time::sleep(late::PAUSE), if !late.is_empty() => {
+                    late.try_again(&mut node.pid_files, &telemetry.events);
+                    continue;
                 }
                 Some(given) = inbox.next() => {
                     if let tandem_admin::Order::Stop { within } = given.order {
@@ -329,6 +354,7 @@ fn pid_files(
     options: &Options,
     state: &Path,
     mut predecessor: Option<&mut Predecessor>,
+    take: &mut dyn FnMut(&Path) -> Result<Option<PidFile>>,
 ) -> Result<Vec<PidFile>> {
     let mut files = Vec::new();
     let own = state.join("tandem.pid");
@@ -336,12 +362,15 @@ fn pid_files(
         let left = predecessor
             .as_mut()
             .and_then(|predecessor| predecessor.pid_file(path));
-        files.push(match left {
-            Some(file) => file,
-            None if options.follows && path != own => PidFile::open(path).map_err(|error| {
-                Failure::usage(format!("cannot write {}: {error}", path.display()))
-            })?,
-            None => pid_file(path)?,
+        files.extend(match left {
+            Some(file) => Some(file),
+            None if options.follows && path != own => {
+                let opened = PidFile::open(path).map_err(|error| {
+                    Failure::usage(format!("cannot write {}: {error}", path.display()))
+                });
+                Some(opened?)
+            }
+            None => take(path)?,
         });
     }
     Ok(files)
@@ -360,22 +389,31 @@ fn set_log(plan: &NodePlan, telemetry: &Telemetry) {
     });
 }
 
-/// Takes a pid file: two nodes never share one.
-fn pid_file(path: &Path) -> Result<PidFile> {
-    PidFile::lock(path).map_err(|error| {
-        Failure::usage(match error.kind() {
-            std::io::ErrorKind::WouldBlock => format!(
-                "{} is held by a node that runs{}; stop it first, or give this one a state directory and a pid file \
+/// Takes a pid file: two nodes never share one. Where its disk takes nothing it comes later.
+fn pid_file(path: &Path, late: &mut Late, telemetry: &Telemetry) -> Result<Option<PidFile>> {
+    let events = &telemetry.events;
+    match PidFile::lock(path) {
+        Ok(file) => {
+            late.claim(&file, events)?;
+            Ok(Some(file))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            let held = match process::holder(path) {
+                Ok(process::Holder::Runs(pid)) => format!(" (pid {pid})"),
+                _ => String::new(),
+            };
+            Err(Failure::usage(format!(
+                "{} is held by a node that runs{held}; stop it first, or give this one a state directory and a pid file \
                  of its own",
-                path.display(),
-                match process::holder(path) {
-                    Ok(process::Holder::Runs(pid)) => format!(" (pid {pid})"),
-                    _ => String::new(),
-                }
-            ),
-            _ => format!("cannot write {}: {error}", path.display()),
-        })
-    })
+                path.display()
+            )))
+        }
+        Err(error) if late.is_for_later(path, &error, events) => Ok(None),
+        Err(error) => {
+            let what = format!("cannot write {}: {error}", path.display());
+            Err(Failure::usage(what))
+        }
+    }
 }
 
 /// The shared form of a name.

@@ -1,12 +1,9 @@
 //! A node's part in the session tier: a replica behind the cluster port, an agent for its applications.
 
 use std::cell::RefCell;
-use std::fs::DirBuilder;
 use std::future::pending;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -83,14 +80,18 @@ pub fn bind_agent(plan: &NodePlan, legacy: &mut Legacy) -> Result<Option<TcpList
     Ok(Some(listener))
 }
 
-/// Makes the directory of the sessions, which are secrets of those who are logged in. One that is there keeps the rights
-/// that somebody gave it.
-fn make_private(directory: &Path) -> Result<()> {
-    let made = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory);
-    made.map_err(|error| Failure::usage(format!("cannot make {}: {error}", directory.display())))
+/// Says who else may ask the agent, where it is not this machine alone.
+pub fn warn_of_strangers(door: Option<&TcpListener>, telemetry: &Telemetry) {
+    let Some(Ok(address)) = door.map(TcpListener::local_addr) else {
+        return;
+    };
+    if !address.ip().to_canonical().is_loopback() {
+        let what = format!(
+            "the agent listens on {address}, which is not of the loopback, and asks nobody who he is: everybody who reaches \
+             it reads and writes all sessions"
+        );
+        telemetry.events.warning("sessions", what);
+    }
 }
 
 /// The session tier's parts that run here.
@@ -153,7 +154,6 @@ impl Sessions {
         }
         let voters = voters(plan, port.address(), &Names::Now)?;
         if let Some(part) = replica {
-            make_private(&state)?;
             sessions.options = Some(NodeOptions {
                 node: plan.node.clone(),
                 voters: voters.clone(),

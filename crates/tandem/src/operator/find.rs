@@ -1,4 +1,5 @@
-//! Which node a command asks: the one that was named, this machine's service, or a node of the rehearsal that runs.
+//! Which node a command asks: the one that was named, this machine's service, or, where there is no file, a node of the
+//! rehearsal that runs.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub const ADMIN: Opt = Opt {
 /// Another node.
 pub const NODE: Opt = Opt {
     form: "--node NAME",
-    text: "ask this node, of this machine's file or of the rehearsal that runs",
+    text: "ask this node, of this machine's file or, where there is none, of the rehearsal that runs",
 };
 
 /// What the command line said of it.
@@ -55,13 +56,16 @@ impl Wanted {
         }
         let settings = self.file.complete()?;
         let wanted = self.node.clone().or_else(|| settings.node.clone());
-        // A node of a rehearsal need not be in it.
-        let of_file = plans(&settings, wanted.as_deref());
-        let mut tried: Vec<PathBuf> = (of_file.iter().flatten())
+        // What is wrong with a file that is there ends the command: who means its nodes does not mean a rehearsal's.
+        let mut tried: Vec<PathBuf> = (plans(&settings, wanted.as_deref())?.iter())
             .map(|plan| plan.state.join(OWN_SOCKET))
             .collect();
-        for state in running() {
-            tried.extend(sockets(&state, self.node.as_deref()));
+        let rehearsals = running();
+        let is_configured = is_configured(&settings);
+        if !is_configured {
+            for state in &rehearsals {
+                tried.extend(sockets(state, self.node.as_deref()));
+            }
         }
         let mut refused = None;
         for path in &tried {
@@ -74,8 +78,6 @@ impl Wanted {
                 Err(_) => {}
             }
         }
-        // What is wrong with the file is why nobody is found by it.
-        of_file?;
         if let Some(refused) = refused {
             return Err(refused);
         }
@@ -89,11 +91,16 @@ impl Wanted {
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        let hint = match settings.holder() {
-            Ok(Holder::Runs(pid)) => format!(
+        let beside = rehearsals.iter().find(|_| is_configured);
+        let hint = match (settings.holder(), beside) {
+            (Ok(Holder::Runs(pid)), _) => format!(
                 "; process {pid} runs by {}: if [cluster] state or the node was another one when it started, --admin \
                  unix:STATE/{OWN_SOCKET} asks it",
                 settings.pid_file.display()
+            ),
+            (_, Some(state)) => format!(
+                "; a rehearsal runs, whose nodes are asked by --admin unix:{}/state/NODE/{OWN_SOCKET}",
+                state.dir.display()
             ),
             _ => String::new(),
         };
@@ -104,9 +111,14 @@ impl Wanted {
     }
 }
 
+/// Whether there is a file that says which nodes are meant. One that was named, or cannot be looked at, is to be read.
+pub fn is_configured(settings: &Settings) -> bool {
+    settings.file_is_named || settings.file.try_exists().unwrap_or(true)
+}
+
 /// The nodes that this machine's file has, or the one that is wanted. A file that nobody named need not be there.
 pub fn plans(settings: &Settings, wanted: Option<&str>) -> Result<Vec<NodePlan>> {
-    if !settings.file_is_named && !settings.file.exists() {
+    if !is_configured(settings) {
         return Ok(Vec::new());
     }
     let loaded = load(&settings.file, &|name| settings.variable(name))?;

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use tandem_app::Ids;
 use tandem_model::Cluster;
+use tandem_telemetry::disk::is_of_disk;
 
 use crate::exit::{Failure, Result};
 
@@ -98,16 +99,21 @@ pub fn become_user(
     let ids = tandem_app::ids_to_become(user, group)
         .map_err(|error| Failure::usage(error.to_string()))?;
     let Some(ids) = ids else { return Ok(()) };
-    let cannot = |path: &Path, error: io::Error| {
-        let path = path.display();
-        Failure::usage(format!("cannot give {path} to {user:?}: {error}"))
+    let given = |path: &Path, given: io::Result<()>| match given {
+        // What cannot be written there stops no start; whether it is the user's already shows when it can.
+        Err(error) if is_of_disk(&error) || !state.exists() => Ok(()),
+        Err(error) => {
+            let path = path.display();
+            let what = format!("cannot give {path} to {user:?}: {error}");
+            Err(Failure::usage(what))
+        }
+        Ok(()) => Ok(()),
     };
-    std::os::unix::fs::chown(state, Some(ids.uid), Some(ids.gid))
-        .map_err(|error| cannot(state, error))?;
+    let (uid, gid) = (Some(ids.uid), Some(ids.gid));
+    given(state, std::os::unix::fs::chown(state, uid, gid))?;
     for file in pid_files {
         if file.path().starts_with(state) {
-            file.give(ids.uid, ids.gid)
-                .map_err(|error| cannot(file.path(), error))?;
+            given(file.path(), file.give(ids.uid, ids.gid))?;
         }
     }
     become_ids(ids.uid, ids.gid, &ids.groups).map_err(refused)

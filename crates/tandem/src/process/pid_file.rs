@@ -54,7 +54,7 @@ impl PidFile {
         Ok(file)
     }
 
-    /// Locks it and writes it.
+    /// Locks it, whatever it says, which stays until [`claim`](Self::claim).
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when a living process holds it.
@@ -69,13 +69,11 @@ impl PidFile {
             std::thread::sleep(Duration::from_millis(10));
         }
         let path = path.to_owned();
-        let this = Self {
+        Ok(Self {
             path,
             file,
             made: false,
-        };
-        this.claim()?;
-        Ok(this)
+        })
     }
 
     /// Takes over the lock of another process, whose number stays until [`claim`](Self::claim).
@@ -175,7 +173,7 @@ pub fn holder(path: &Path) -> io::Result<Holder> {
                 }
                 Err(_) => {
                     return Err(io::Error::other(
-                        "a process holds it but has not written its number",
+                        "a process holds it but has not written its number (is its disk full?)",
                     ));
                 }
             },
@@ -190,6 +188,12 @@ pub fn holder(path: &Path) -> io::Result<Holder> {
 mod tests {
     use super::*;
 
+    fn held(path: &Path) -> PidFile {
+        let held = PidFile::lock(path).unwrap();
+        held.claim().unwrap();
+        held
+    }
+
     fn place(name: &str) -> PathBuf {
         std::env::temp_dir().join(format!("tandem-pid-{name}-{}", std::process::id()))
     }
@@ -197,7 +201,7 @@ mod tests {
     #[test]
     fn a_locked_file_names_its_process_until_it_ends() {
         let path = place("lock");
-        let held = PidFile::lock(&path).unwrap();
+        let held = held(&path);
         assert_eq!(holder(&path).unwrap(), Holder::Runs(std::process::id()));
         let second = PidFile::lock(&path).err().unwrap();
         assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
@@ -208,7 +212,7 @@ mod tests {
     #[test]
     fn a_lock_that_is_handed_over_outlives_whoever_had_it() {
         let path = place("handed");
-        let first = PidFile::lock(&path).unwrap();
+        let first = held(&path);
         let second = PidFile::take_over(path.clone(), first.share().unwrap());
         // As another process, which has written its number.
         fs::write(&path, "1\n").unwrap();

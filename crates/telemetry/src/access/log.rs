@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::AccessRecord;
 use super::format::{self, Stamp};
+use crate::disk::is_of_disk;
 
 /// Bytes a worker gathers before it writes.
 const BATCH: usize = 32 * 1024;
@@ -70,12 +71,16 @@ pub enum Written {
 }
 
 impl AccessLog {
-    /// Opens (or creates) the file for appending.
+    /// Opens (or creates) the file for appending. One on a disk that takes nothing, or whose directory that disk did not
+    /// take, is opened when it can be, and [`flush`](Self::flush) says so.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = match append_to(path) {
+            Err(error) if is_of_disk(&error) || error.kind() == io::ErrorKind::NotFound => None,
+            opened => Some(opened?),
+        };
         Ok(Self(Rc::new(RefCell::new(Inner {
             path: path.into(),
-            file: Some(file),
+            file,
             buffer: Vec::with_capacity(BATCH + 1024),
             stamp: Second::default(),
             lost: 0,
@@ -130,14 +135,13 @@ impl AccessLog {
     pub fn reopen(&self) -> io::Result<()> {
         let mut inner = self.0.borrow_mut();
         inner.flush();
-        inner.file = Some(
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&inner.path)?,
-        );
+        inner.file = Some(append_to(&inner.path)?);
         Ok(())
     }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 impl Inner {
@@ -147,7 +151,13 @@ impl Inner {
         }
         let mut rest = &self.buffer[..];
         let mut fault = None;
-        if let Some(file) = &mut self.file {
+        if self.file.is_none() {
+            match append_to(&self.path) {
+                Ok(file) => self.file = Some(file),
+                Err(error) => fault = Some(error),
+            }
+        }
+        if let Some(file) = self.file.as_mut().filter(|_| fault.is_none()) {
             if self.torn {
                 match file.write_all(b"\n") {
                     Ok(()) => self.torn = false,

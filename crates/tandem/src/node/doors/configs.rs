@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +15,7 @@ use tandem_model::{
 };
 use tandem_net::tls::{Of, expiries};
 use tandem_net::{ClientRule, ServerTls};
+use tandem_telemetry::disk::is_of_disk;
 use tandem_telemetry::{Control as _, Telemetry};
 
 use crate::exit::{Failure, Result};
@@ -77,13 +79,19 @@ pub fn configure(
     for listener in &plan.listeners {
         if let Some(path) = &listener.log {
             let opened = OpenOptions::new().create(true).append(true).open(path);
-            opened.map_err(|error| {
-                Failure::usage(format!(
-                    "listener {}: the access log {} cannot be opened: {error}",
-                    listener.name,
-                    path.display()
-                ))
-            })?;
+            if let Err(error) = opened {
+                let (name, at) = (&listener.name, path.display());
+                let what =
+                    format!("listener {name}: the access log {at} cannot be opened: {error}");
+                // Without a log it serves all the same; workers open it when the disk takes something again.
+                let has_no_place = error.kind() == ErrorKind::NotFound
+                    && path.starts_with(&plan.state)
+                    && !plan.state.exists();
+                if !is_of_disk(&error) && !has_no_place {
+                    return Err(Failure::usage(what));
+                }
+                telemetry.events.error("node", what);
+            }
         }
         let handler = |id: usize, over: &Overrides| {
             let found = plan.targets.get(id);

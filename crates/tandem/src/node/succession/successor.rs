@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use tandem_app::Handed;
 use tokio::process::{Child, Command};
@@ -51,6 +52,8 @@ impl Successor {
             .args(&way.arguments)
             .arg("--successor")
             .stdin(Stdio::from(there))
+            // A wrapper starts others: whoever gives it up ends them all.
+            .process_group(0)
             // The watchdog's orders to this process are for whoever takes its place.
             .env_remove("WATCHDOG_PID");
         let child = command.spawn().map_err(|error| failed("", &error))?;
@@ -119,10 +122,15 @@ impl Successor {
         told
     }
 
-    /// Ends it, so that nothing of it is left. Its descriptors are closed then, and its locks free.
+    /// Ends it and what it started, so that nothing of it is left. Its descriptors are closed then, those too that it has
+    /// not taken from the line, and its locks free.
     pub async fn end(mut self) {
-        let _ = self.child.start_kill();
+        if let Some(group) = Pid::from_raw(self.pid.cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
         let _ = self.child.wait().await;
+        let line = self.line();
+        let _ = tokio::task::spawn_blocking(move || line.wait_for_end(END)).await;
     }
 
     async fn say(
