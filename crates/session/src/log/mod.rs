@@ -11,3 +11,4 @@ mod store;
 mod sync;
 
 pub use store::LogStore;
+pub(crate) use store::VOTE;

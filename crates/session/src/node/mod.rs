@@ -44,7 +44,7 @@ use crate::types::Types;
 use crate::watched::caught;
 use crate::wire;
 pub(crate) use core::Core;
-pub use elsewhere::Others;
+pub use elsewhere::{Others, has_sessions};
 pub(crate) use observe::Retention;
 
 type Raft = openraft::Raft<Types, Machine>;

@@ -19,7 +19,7 @@ use tandem_net::cluster::Purposes;
 use tandem_net::listen::BACKLOG;
 use tandem_net::near::settle;
 use tandem_session::agent::{Agent, AgentOptions, Operator};
-use tandem_session::node::{NodeOptions, Others, SessionNode, Voter};
+use tandem_session::node::{NodeOptions, Others, SessionNode, Voter, has_sessions};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -361,7 +361,7 @@ fn beside(plan: &NodePlan) -> Vec<String> {
     let entries = entries.into_iter().flatten().flatten().flatten();
     let mut found: Vec<String> = entries
         .filter(|entry| !entry.file_name().to_str().is_some_and(is_named))
-        .filter(|entry| entry.path().join("sessions/identity").exists())
+        .filter(|entry| has_sessions(&entry.path()))
         .map(|entry| entry.path().display().to_string())
         .collect();
     found.sort();
