@@ -148,18 +148,11 @@ impl Peers {
         }
     }
 
-    /// Asks a node who holds what is stored. `None`: it does not answer, has no part in sessions, or knows of nobody.
+    /// Asks a node who holds what is stored. `None`: it does not answer, or knows of nobody.
     pub async fn holder(&self, node: &Voter, limit: Duration) -> Option<Holder> {
-        let link = self.asking(&node.name, node.address);
-        let answer = match Self::ask_over(&link, Request::Holder, limit).await {
-            // There is no replica, but perhaps an agent.
-            Err(LinkError::Rejected(_)) => {
-                let link = self.link(&node.name, node.address, HOLDER);
-                Self::ask_over(&link, Request::Holder, limit).await
-            }
-            answer => answer,
-        };
-        match answer {
+        // A link for this once: there may be many nodes, and they are not asked again when a cluster is formed.
+        let link = self.link(&node.name, node.address, HOLDER);
+        match Self::ask_over(&link, Request::Holder, limit).await {
             Ok(Response::Holder(holder)) => holder,
             _ => None,
         }

@@ -122,7 +122,9 @@ mod tests {
         }];
         let said = |held| said("edge", &held, &voters);
         // Another of that name, at another address: nobody may begin with nothing beside it.
-        assert!(said(Holder::By("n1".into())).contains("waits for n1 as the agent of edge reaches it"));
+        assert!(
+            said(Holder::By("n1".into())).contains("waits for n1 as the agent of edge reaches it")
+        );
         assert!(said(Holder::By("cache1".into())).contains("cache1, which holds"));
         assert!(said(Holder::Here).contains("`tandem reload` there"));
         let beside = said(Holder::Beside("/var/lib/tandem/cache1".into()));

@@ -193,7 +193,11 @@ async fn lost_while_it_was_formed(cluster: Cluster) -> Story {
         cluster.start(node);
     }
     // Another has heard of it, for a vote at first.
-    let has_heard = |node| cluster.core(node).is_some_and(|core| core.view().borrow().current_term > 0);
+    let has_heard = |node| {
+        cluster
+            .core(node)
+            .is_some_and(|core| core.view().borrow().current_term > 0)
+    };
     while ![2, 3].into_iter().any(has_heard) {
         sleep(MS).await;
     }
@@ -225,7 +229,11 @@ async fn let_go_and_running(cluster: Cluster) -> Story {
     cluster.start(4);
     assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
     // It has found out.
-    let part = || cluster.core(goes).is_some_and(|core| core.view().takes_part());
+    let part = || {
+        cluster
+            .core(goes)
+            .is_some_and(|core| core.view().takes_part())
+    };
     for tries in 0.. {
         if !part() {
             break;

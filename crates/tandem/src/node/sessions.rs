@@ -18,7 +18,7 @@ use tandem_model::{Address, NodePlan};
 use tandem_net::cluster::Purposes;
 use tandem_net::listen::BACKLOG;
 use tandem_net::near::settle;
-use tandem_session::agent::{Agent, AgentOptions, Operator};
+use tandem_session::agent::{Agent, AgentOptions, Operator, answer_without};
 use tandem_session::node::{NodeOptions, Others, SessionNode, Voter, has_sessions};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
@@ -144,7 +144,12 @@ impl Sessions {
             alone: plan.peers.is_empty(),
             adoption: Weak::new(),
         };
-        let Some(part) = &plan.sessions else {
+        let part = plan.sessions.as_ref();
+        let answers = part.is_some_and(|part| part.voter || part.agent.is_some());
+        if let Some(purposes) = port.purposes().filter(|_| !answers) {
+            tokio::task::spawn_local(async move { answer_without(&purposes).await });
+        }
+        let Some(part) = part else {
             return Ok(sessions);
         };
         let voters = voters(plan, port.address(), &Names::Now)?;
