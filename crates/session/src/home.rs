@@ -112,8 +112,10 @@ impl Home {
                     alone::is_done(directory)?;
                 }
                 log.set_hold(hold.clone());
-                // Who holds nothing is part of none, whatever it was about to be.
-                let cluster = belonging::read(directory).filter(|_| !log.is_blank());
+                // Who holds nothing is part of none, whatever it was about to be, and whoever it voted for.
+                let (_, entries) = log.extent();
+                let holds = entries > 0 || snapshot.is_some();
+                let cluster = belonging::read(directory).filter(|_| holds);
                 return Ok(Self {
                     directory: directory.into(),
                     id,

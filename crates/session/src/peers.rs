@@ -153,18 +153,11 @@ impl Peers {
         }
     }
 
-    /// Asks a node who holds what is stored. `None`: it has no part in sessions, or knows of nobody.
+    /// Asks a node who holds what is stored. `None`: it knows of nobody.
     pub async fn holder(&self, node: &Voter, limit: Duration) -> Result<Option<Holder>, LinkError> {
-        let link = self.asking(&node.name, node.address);
-        let answer = match Self::ask_over(&link, Request::Holder, limit).await {
-            // There is no replica, but perhaps an agent.
-            Err(LinkError::Rejected(_)) => {
-                let link = self.link(&node.name, node.address, HOLDER);
-                Self::ask_over(&link, Request::Holder, limit).await
-            }
-            answer => answer,
-        };
-        match answer {
+        // A link for this once: there may be many nodes, and they are not asked again when a cluster is formed.
+        let link = self.link(&node.name, node.address, HOLDER);
+        match Self::ask_over(&link, Request::Holder, limit).await {
             Ok(Response::Holder(holder)) => Ok(holder),
             Ok(_) | Err(LinkError::Rejected(_)) => Ok(None),
             Err(error) => Err(error),

@@ -18,7 +18,7 @@ pub const RAFT: &str = "raft";
 /// The purpose of connections that ask for operations, from agents and for them.
 pub const AGENT: &str = "agent";
 
-/// The purpose of connections that ask the agent of a node without a replica who holds what is stored.
+/// The purpose of connections that ask a node who holds what is stored, whatever its part is.
 pub const HOLDER: &str = "holder";
 
 /// From replica to replica.

@@ -346,3 +346,48 @@ fn session_nodes_that_are_all_called_otherwise_do_not_begin_with_nothing_beside_
     tier.leader(&["x", "y", "z"]);
     are_kept(&tier.cluster);
 }
+
+#[test]
+fn what_lies_beside_session_nodes_holds_them_up_until_it_is_removed_and_a_name_that_was_a_mistake_never_does()
+ {
+    let mut tier = Tier::start();
+    tier.runs.clear();
+    // It waits for others that there are not, and never was part of a tier.
+    let mistaken = [("d", 4), ("e", 6), ("f", 7), ("app", 5)];
+    write(&tier.cluster, &mistaken, ["d", "e", "f"]);
+    tier.run("d");
+    tier.runs.clear();
+    let new = [("x", 1), ("y", 2), ("z", 3), ("app", 5)];
+    write(&tier.cluster, &new, ["x", "y", "z"]);
+    for (node, _) in new {
+        tier.run(node);
+    }
+    wait_until("it says what to do", || {
+        let log = tier.cluster.log("x");
+        log.contains("it holds sessions of a node that the file does not name")
+    });
+    for node in ["a", "b", "c"] {
+        let state = tier.cluster.dir.path().join("state").join(node);
+        std::fs::remove_dir_all(state).expect("it was there");
+    }
+    tier.leader(&["x", "y", "z"]);
+    store(&tier.cluster);
+}
+
+#[test]
+fn a_first_start_is_no_alarm_at_nodes_that_hold_no_sessions() {
+    let mut tier = Tier {
+        cluster: Loopback::new(),
+        runs: BTreeMap::new(),
+    };
+    tier.write(&["a", "b", "c"]);
+    // One with an agent, and one that has no part at all.
+    for node in ["app", "d", "a", "b", "c"] {
+        tier.run(node);
+    }
+    tier.leader(&["a", "b", "c"]);
+    for node in ["app", "d", "a", "b", "c"] {
+        let log = tier.cluster.log(node);
+        assert!(!log.contains("refused a connection"), "{node}: {log}");
+    }
+}

@@ -87,33 +87,14 @@ impl Agent {
     /// Answers other nodes at the cluster port of a node without a replica, for as long as it is polled: who holds what is
     /// stored is all that it can say.
     pub async fn answer(&self, purposes: &Purposes) {
-        // Few ask, and seldom; a full queue closes the connection.
-        let (connections, mut accepted) = mpsc::channel(64);
-        purposes.register(wire::HOLDER, move |connection| {
-            let _ = connections.try_send(connection);
-        });
-        while let Some(connection) = accepted.recv().await {
-            let agent = self.clone();
-            spawn(async move {
-                let answer = |body: Bytes| Answer::<Ready<Bytes>>::Now(agent.answer_to(&body));
-                // How it ends is its other side's business.
-                let _ = serve(connection, answer).await;
-            });
-        }
+        let agent = self.clone();
+        answer(purposes, move || agent.holder()).await;
     }
 
-    fn answer_to(&self, body: &[u8]) -> Bytes {
-        let response = match decode::<FromAgent>(body) {
-            Ok(message) if matches!(message.request, Request::Holder) => {
-                let leader = self.0.route.leader();
-                let reached = leader.filter(|_| !self.0.route.sight().is_lost());
-                Response::Holder(reached.map(Holder::By))
-            }
-            Ok(_) => Response::Unavailable("this node holds no sessions".into()),
-            Err(error) => Response::Malformed(error.to_string()),
-        };
-        // A response of ours can be encoded.
-        encode(&response).unwrap_or_default().into()
+    fn holder(&self) -> Option<Holder> {
+        let reached = self.0.route.leader();
+        let reached = reached.filter(|_| !self.0.route.sight().is_lost());
+        reached.map(Holder::By)
     }
 
     /// Says which nodes the file names now.
@@ -121,6 +102,41 @@ impl Agent {
         let before = self.0.voters.send_replace(voters.into());
         self.0.route.follows(&before);
     }
+}
+
+/// Answers other nodes at the cluster port of a node without a part in the sessions, for as long as it is polled: it knows of
+/// nobody who holds what is stored.
+pub async fn answer_without(purposes: &Purposes) {
+    answer(purposes, || None).await;
+}
+
+async fn answer(
+    purposes: &Purposes,
+    holder: impl Fn() -> Option<Holder> + Clone + Send + Sync + 'static,
+) {
+    // Few ask, and seldom; a full queue closes the connection.
+    let (connections, mut accepted) = mpsc::channel(64);
+    purposes.register(wire::HOLDER, move |connection| {
+        let _ = connections.try_send(connection);
+    });
+    while let Some(connection) = accepted.recv().await {
+        let holder = holder.clone();
+        spawn(async move {
+            let answer = |body: Bytes| Answer::<Ready<Bytes>>::Now(answer_to(&body, &holder));
+            // How it ends is its other side's business.
+            let _ = serve(connection, answer).await;
+        });
+    }
+}
+
+fn answer_to(body: &[u8], holder: impl Fn() -> Option<Holder>) -> Bytes {
+    let response = match decode::<FromAgent>(body) {
+        Ok(message) if matches!(message.request, Request::Holder) => Response::Holder(holder()),
+        Ok(_) => Response::Unavailable("this node holds no sessions".into()),
+        Err(error) => Response::Malformed(error.to_string()),
+    };
+    // A response of ours can be encoded.
+    encode(&response).unwrap_or_default().into()
 }
 
 impl StatusSource for Agent {

@@ -69,9 +69,12 @@ impl Belonging {
         Ok(true)
     }
 
-    /// The replica, which holds nothing, is about to form this cluster.
+    /// The replica, which holds nothing, is about to form this cluster, unless it was taken in by another meanwhile.
     pub async fn form(&self, id: u64) -> io::Result<()> {
         let _turn = self.turn.lock().await;
+        if self.id.get().is_some() {
+            return Err(io::Error::other("it was taken in by another meanwhile"));
+        }
         self.record(id).await
     }
 

@@ -691,3 +691,20 @@ fn a_damaged_snapshot_vote_or_identity_is_a_lost_state() {
         }
     });
 }
+
+#[test]
+fn who_was_taken_in_by_a_cluster_forms_no_other_one() {
+    crate::sim::alone(async {
+        let scratch = Scratch::new();
+        let home = scratch.open(false, "boot");
+        let belonging = Belonging::new(&scratch.0, None, false, &home.hold);
+        assert!(belonging.join(1).await.unwrap());
+        assert!(belonging.form(2).await.is_err());
+        assert_eq!(belonging.id().get(), Some(1));
+        assert_eq!(super::belonging::read(&scratch.0), Some(1));
+        // Nor does who forms one become part of another.
+        belonging.leave().await;
+        belonging.form(2).await.unwrap();
+        assert!(!belonging.join(1).await.unwrap());
+    });
+}

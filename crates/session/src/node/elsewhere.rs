@@ -4,6 +4,7 @@
 //! nodes did not have before. Whoever formed a cluster then would have applications begin with nothing, beside what was
 //! acknowledged. So all nodes of the file are asked, and those count that answer: who does not run holds up nobody for long.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,10 +41,16 @@ impl Others {
     }
 }
 
+/// Whether this is the directory of a node with sessions. A replica that was never part of a cluster, under a name that was a
+/// mistake say, has none.
+pub fn has_sessions(directory: &Path) -> bool {
+    crate::home::is_kept(&directory.join("sessions"))
+}
+
 /// What a blank replica looks at.
 pub struct Elsewhere {
     pub others: Others,
-    /// Directories beside this replica's own with the state of nodes that the file does not name.
+    /// Directories beside this replica's own that had the state of nodes that the file did not name when this one was started.
     pub beside: Vec<String>,
     /// When this replica was started.
     pub since: Instant,
@@ -52,7 +59,17 @@ pub struct Elsewhere {
 impl Elsewhere {
     /// What this replica says when it is asked, while it is blank.
     pub fn holder(&self) -> Option<Holder> {
-        self.beside.first().cloned().map(Holder::Beside)
+        let others = self.others.get();
+        let is_named = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            others.iter().any(|node| Some(&*node.name) == name)
+        };
+        // What is removed, or gets its name in the file, holds up nobody any more.
+        let stands = |path: &&String| {
+            let path = Path::new(path.as_str());
+            has_sessions(path) && !is_named(path)
+        };
+        self.beside.iter().find(stands).cloned().map(Holder::Beside)
     }
 
     /// Nothing is stored that anybody knows of; else in words what is waited for.
@@ -76,7 +93,7 @@ impl Elsewhere {
         // Who runs comes before what lies about.
         known.sort_by_key(|(_, held)| matches!(held, Some(Holder::Beside(_))));
         let mut known = known.into_iter();
-        if let Some(why) = known.find_map(|(by, held)| said(by, &held?, &voters)) {
+        if let Some(why) = known.find_map(|(by, held)| Some(said(by, &held?, &voters))) {
             return Err(why);
         }
         if !silent.is_empty() && self.since.elapsed() < STARTING {
@@ -90,15 +107,19 @@ impl Elsewhere {
     }
 }
 
-/// What it means that node `by` says so; `None`: nothing.
-fn said(by: &str, held: &Holder, voters: &[Voter]) -> Option<String> {
+/// What it means that node `by` says so.
+fn said(by: &str, held: &Holder, voters: &[Voter]) -> String {
     let is_named = |name: &str| voters.iter().any(|voter| voter.name == name);
     let what = match held {
         Holder::Here => format!(
-            "{by}, which holds what is stored, and does not know yet that the file names others: `tandem reload` there"
+            "{by}, which holds what is stored, and does not know yet that the file names others: `tandem reload` \
+             there, or stop it where that is given up"
         ),
-        // All of the tier was given up, and this node remembers.
-        Holder::By(leader) if is_named(leader) => return None,
+        // All of the tier was given up, and this agent forgets it in some seconds; or it follows one at other addresses.
+        Holder::By(leader) if is_named(leader) => format!(
+            "{leader} as the agent of {by} reaches it, or did until a moment ago: at another address than the file has now, \
+             where this lasts"
+        ),
         Holder::By(leader) => format!(
             "{leader}, which holds what is stored (the agent of {by} reaches it), and does not know yet that the file names \
              others: let [nodes] name it until they have what it holds, and `tandem reload` there"
@@ -110,7 +131,7 @@ fn said(by: &str, held: &Holder, voters: &[Voter]) -> Option<String> {
             crate::home::ORDER
         ),
     };
-    Some(format!("blank here: waits for {what}"))
+    format!("blank here: waits for {what}")
 }
 
 #[cfg(test)]
@@ -124,10 +145,13 @@ mod tests {
             address: ([127, 0, 0, 1], 7411).into(),
         }];
         let said = |held| said("edge", &held, &voters);
-        assert_eq!(said(Holder::By("n1".into())), None);
-        assert!(said(Holder::By("cache1".into())).is_some_and(|why| why.contains("cache1")));
-        assert!(said(Holder::Here).is_some_and(|why| why.contains("`tandem reload` there")));
+        // Another of that name, at another address: nobody may begin with nothing beside it.
+        assert!(
+            said(Holder::By("n1".into())).contains("waits for n1 as the agent of edge reaches it")
+        );
+        assert!(said(Holder::By("cache1".into())).contains("cache1, which holds"));
+        assert!(said(Holder::Here).contains("`tandem reload` there"));
         let beside = said(Holder::Beside("/var/lib/tandem/cache1".into()));
-        assert!(beside.is_some_and(|why| why.contains("/var/lib/tandem/cache1 on edge")));
+        assert!(beside.contains("/var/lib/tandem/cache1 on edge"));
     }
 }

@@ -17,12 +17,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{Core, NodeOptions, Retention, StartError, register};
+use super::{Core, NodeOptions, Retention, StartError, register, unregister};
 use crate::home::{Home, make_private};
 use crate::peers::Voter;
 use crate::rt::{Instant, spawn};
 use crate::watched::{panicked, tried};
-use crate::wire;
 
 /// What is being written to disk is finished; nothing is waited for on the network.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -174,8 +173,7 @@ impl Life {
                 None
             }
         };
-        self.purposes.unregister(wire::RAFT);
-        self.purposes.unregister(wire::AGENT);
+        unregister(&self.purposes);
         if ordered == Some(true) {
             core.stop().await;
         }

@@ -25,6 +25,8 @@ use crate::types::{Member, NodeId, Types};
 const ASK: Duration = Duration::from_millis(500);
 /// How often a blank replica looks around,
 const FORM_EVERY: Duration = Duration::from_millis(100);
+/// and asks all nodes of the file, of which there may be many,
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// and how often it says what it waits for.
 const REMIND: Duration = Duration::from_mins(1);
 /// How often the leader compares the membership with the file.
@@ -157,7 +159,10 @@ impl Members {
             return Err("blank here: waits for the first session node to form the cluster".into());
         };
         self.look_for_others(&voters).await?;
-        self.elsewhere.look(self.view.name(), &self.peers).await?;
+        if let Err(waits) = self.elsewhere.look(self.view.name(), &self.peers).await {
+            sleep(LOOK_EVERY).await;
+            return Err(waits);
+        }
         members.insert(self.view.id(), member(first));
         let count = members.len();
         let failed = |error: &dyn std::fmt::Display| format!("could not form the cluster: {error}");

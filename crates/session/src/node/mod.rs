@@ -46,7 +46,7 @@ use crate::types::Types;
 use crate::watched::caught;
 use crate::wire;
 pub(crate) use core::Core;
-pub use elsewhere::Others;
+pub use elsewhere::{Others, has_sessions};
 pub(crate) use observe::Retention;
 
 type Raft = openraft::Raft<Types, Machine>;
@@ -222,8 +222,7 @@ impl SessionNode {
 
 impl Drop for SessionNode {
     fn drop(&mut self) {
-        self.purposes.unregister(wire::RAFT);
-        self.purposes.unregister(wire::AGENT);
+        unregister(&self.purposes);
     }
 }
 
@@ -243,7 +242,7 @@ async fn attend(core: &Core, from_replica: bool, connection: Accepted) {
 fn register(purposes: &Purposes, core: Core) {
     // As many as the port lets through are far fewer than this.
     let (connections, mut accepted) = mpsc::channel::<(bool, Accepted)>(8 * 1024);
-    let from_replicas = connections.clone();
+    let (from_replicas, from_blank) = (connections.clone(), connections.clone());
     // A full queue closes the connection; its other side tries again.
     let cluster = core.cluster().clone();
     purposes.register_in(&cluster, wire::RAFT, move |connection| {
@@ -251,6 +250,10 @@ fn register(purposes: &Purposes, core: Core) {
     });
     purposes.register_in(&cluster, wire::AGENT, move |connection| {
         let _ = connections.try_send((false, connection));
+    });
+    // Whoever asks who holds what is stored does not know whether there is a replica.
+    purposes.register(wire::HOLDER, move |connection| {
+        let _ = from_blank.try_send((false, connection));
     });
     spawn(async move {
         while let Some((from_replica, connection)) = accepted.recv().await {
@@ -266,4 +269,11 @@ fn register(purposes: &Purposes, core: Core) {
             });
         }
     });
+}
+
+/// The cluster port's connections are refused from now on.
+fn unregister(purposes: &Purposes) {
+    for purpose in [wire::RAFT, wire::AGENT, wire::HOLDER] {
+        purposes.unregister(purpose);
+    }
 }

@@ -222,7 +222,10 @@ impl Observer {
     /// Finds out why no leader is heard from, and tells what is new about that.
     async fn look_around(&self, told: &mut Option<Word>) {
         let word = leaderless::ask(&self.peers, self.view.name(), self.view.id()).await;
-        self.view.set_let_go(word == Word::LetGo);
+        // Who was let go of stays so when nobody leads those who went on without it: until the file names it again, or a leader
+        // speaks to it.
+        let stays = self.view.is_let_go() && matches!(word, Word::Nobody(_)) && !self.is_named();
+        self.view.set_let_go(word == Word::LetGo || stays);
         if word == Word::LetGo && *told != Some(Word::LetGo) {
             // Without it a node that is started anew asks again.
             let _ = let_go::mark(&self.directory);
@@ -231,6 +234,11 @@ impl Observer {
             word.tell(&self.events);
         }
         *told = Some(word);
+    }
+
+    fn is_named(&self) -> bool {
+        let voters = self.peers.voters();
+        voters.iter().any(|voter| voter.name == self.view.name())
     }
 
     fn compare(

@@ -42,6 +42,15 @@ pub struct Incoming {
     size: u64,
 }
 
+/// Whether a replica that holds nothing may hold something when it has answered this. It takes entries from the first on.
+fn brings_something(request: &RaftRequest) -> bool {
+    match request {
+        RaftRequest::Append(rpc) => rpc.prev_log_id.is_none() && !rpc.entries.is_empty(),
+        RaftRequest::Snapshot(_) => true,
+        _ => false,
+    }
+}
+
 impl Replicas {
     /// Answers one request of a replica that is part of this cluster, or of an older version.
     pub async fn answer(self: Arc<Self>, body: Bytes, cluster: Option<u64>) -> Bytes {
@@ -67,7 +76,7 @@ impl Replicas {
         }
         let not_here = |error: &dyn std::fmt::Display| RaftReply::NotHere(error.to_string());
         if let Some(cluster) = cluster
-            && let Err(error) = self.must_be_of(cluster).await
+            && let Err(error) = self.must_be_of(cluster, &message.request).await
         {
             return not_here(&error);
         }
@@ -107,13 +116,26 @@ impl Replicas {
         }
     }
 
-    /// Whoever knows this replica by its identity, and is part of a cluster, takes it in there if it is part of none.
-    async fn must_be_of(&self, cluster: u64) -> io::Result<()> {
-        let belonging = &self.belonging;
-        if belonging.id().get() == Some(cluster) || belonging.join(cluster).await? {
-            return Ok(());
+    /// Whoever knows this replica by its identity, and is part of a cluster, takes it in there if it is part of none: with the
+    /// first that it gets. Until then it holds nothing of any cluster, whoever it voted for, and may be taken in by another:
+    /// who formed the one may have lost it before anybody else had something of it.
+    async fn must_be_of(&self, cluster: u64, request: &RaftRequest) -> io::Result<()> {
+        match self.belonging.id().get() {
+            Some(own) if own == cluster => return Ok(()),
+            Some(_) => {}
+            None if self.holds_something() || brings_something(request) => {
+                if self.belonging.join(cluster).await? {
+                    return Ok(());
+                }
+            }
+            None => return Ok(()),
         }
         Err(invalid("it is part of another cluster"))
+    }
+
+    fn holds_something(&self) -> bool {
+        let (_, entries) = self.log.extent();
+        entries > 0 || self.view.borrow().last_log_index.is_some()
     }
 
     /// Ends as who it was: it has forgotten what it had acknowledged. What it says to whoever asked it.

@@ -63,6 +63,11 @@ impl ClusterView {
         self.let_go.store(is, Relaxed);
     }
 
+    /// Whether they do.
+    pub fn is_let_go(&self) -> bool {
+        self.let_go.load(Relaxed)
+    }
+
     /// Notes what the change of voters waits for that the file wants.
     pub fn set_waits(&self, what: Option<String>) {
         *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = what;
@@ -136,7 +141,7 @@ impl ClusterView {
     pub fn takes_part(&self) -> bool {
         let metrics = self.metrics.borrow_watched();
         let membership = metrics.membership_config.membership();
-        membership.get_node(&self.id).is_some() && !self.let_go.load(Relaxed)
+        membership.get_node(&self.id).is_some() && !self.is_let_go()
     }
 
     /// Whether a replica is part of the cluster, as was decided last.
@@ -213,7 +218,7 @@ pub struct Published {
 
 impl StatusSource for Published {
     fn fill(&self, status: &mut NodeStatus) {
-        if self.view.let_go.load(Relaxed) {
+        if self.view.is_let_go() {
             // No part of the tier any more; what an agent here sees is its own matter.
             return;
         }

@@ -186,3 +186,74 @@ async fn without_a_cluster(cluster: Cluster) -> Story {
 fn states_without_a_cluster_get_one_and_the_same_whatever_happens_meanwhile() {
     holds(30, without_a_cluster);
 }
+
+/// The first node loses its state just when it has formed the cluster, and nobody else has any of it.
+async fn lost_while_it_was_formed(cluster: Cluster) -> Story {
+    for node in 1..=3 {
+        cluster.start(node);
+    }
+    // Another has heard of it, for a vote at first.
+    let has_heard = |node| {
+        cluster
+            .core(node)
+            .is_some_and(|core| core.view().borrow().current_term > 0)
+    };
+    while ![2, 3].into_iter().any(has_heard) {
+        sleep(MS).await;
+    }
+    cluster.crash(1);
+    cluster.wipe(1);
+    // So are the others, at times.
+    for node in 2..=3 {
+        if world::below(2) == 0 {
+            cluster.crash(node);
+            cluster.start(node);
+        }
+    }
+    cluster.start(1);
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    (History::default(), Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_cluster_whose_first_node_lost_its_state_before_anybody_else_had_any_is_formed_anew() {
+    holds(100, lost_while_it_was_formed);
+}
+
+/// A node that was let go of runs on, and those that went on without it begin with nothing.
+async fn let_go_and_running(cluster: Cluster) -> Story {
+    formed(&cluster).await;
+    all_know(&cluster).await;
+    let goes = 3;
+    cluster.set_file(vec![1, 2, 4]);
+    cluster.start(4);
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    // It has found out.
+    let part = || {
+        cluster
+            .core(goes)
+            .is_some_and(|core| core.view().takes_part())
+    };
+    for tries in 0.. {
+        if !part() {
+            break;
+        }
+        assert!(tries < 30_000, "{}", cluster.describe());
+        sleep(MS).await;
+    }
+    for node in [1, 2, 4] {
+        cluster.crash(node);
+        cluster.wipe(node);
+    }
+    sleep(5_000 * MS).await;
+    for node in [1, 2, 4] {
+        cluster.start(node);
+    }
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    (History::default(), Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_node_that_was_let_go_of_keeps_nobody_from_beginning_anew() {
+    holds(5, let_go_and_running);
+}

@@ -15,8 +15,8 @@ use tandem_model::{Address, NodePlan};
 use tandem_net::cluster::Purposes;
 use tandem_net::listen::BACKLOG;
 use tandem_net::near::settle;
-use tandem_session::agent::{Agent, AgentOptions, Operator};
-use tandem_session::node::{NodeOptions, Others, SessionNode, Voter, is_kept};
+use tandem_session::agent::{Agent, AgentOptions, Operator, answer_without};
+use tandem_session::node::{NodeOptions, Others, SessionNode, Voter, has_sessions, is_kept};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -150,6 +150,9 @@ impl Sessions {
         let former = plan.former.as_ref().filter(|_| is_kept(&state));
         let replica = named.or(former);
         if plan.sessions.is_none() && replica.is_none() {
+            if let Some(purposes) = port.purposes() {
+                tokio::task::spawn_local(async move { answer_without(&purposes).await });
+            }
             return Ok(sessions);
         }
         let voters = voters(plan, port.address(), &Names::Now)?;
@@ -367,7 +370,7 @@ fn beside(plan: &NodePlan) -> Vec<String> {
     let entries = entries.into_iter().flatten().flatten().flatten();
     let mut found: Vec<String> = entries
         .filter(|entry| !entry.file_name().to_str().is_some_and(is_named))
-        .filter(|entry| is_kept(&entry.path().join("sessions")))
+        .filter(|entry| has_sessions(&entry.path()))
         .map(|entry| entry.path().display().to_string())
         .collect();
     found.sort();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tandem_admin::{Answer, Call, Others};
+use tandem_model::NodePlan;
 use tandem_net::cluster::ClusterKey;
 use tokio::runtime::LocalRuntime;
 
@@ -24,8 +25,8 @@ struct Told {
     node: Answer,
     config: Answer,
     at: i64,
-    /// To say so, without opening the connection.
-    took: Duration,
+    /// To say so, without opening the connection, where that matters: both hold sessions.
+    took: Option<Duration>,
 }
 
 pub fn look(patient: &Patient, findings: &mut Findings) {
@@ -74,6 +75,12 @@ pub fn look(patient: &Patient, findings: &mut Findings) {
     }
 }
 
+/// Whether this node and that one both hold the sessions.
+fn hold_sessions(plan: &NodePlan, name: &str) -> bool {
+    let does = |node: &str| plan.voters.iter().any(|voter| voter.name == node);
+    does(name) && does(&plan.node)
+}
+
 /// Says what is different about a node that answers.
 fn one(name: &str, body: &Value, told: &Told, here: &str, findings: &mut Findings) {
     let mut well = true;
@@ -111,12 +118,12 @@ fn one(name: &str, body: &Value, told: &Told, here: &str, findings: &mut Finding
             ));
         }
     }
-    if told.took > FAR {
+    if let Some(took) = told.took.filter(|took| *took > FAR) {
         well = false;
         findings.note(format!(
             "Node {name} takes {} ms to answer: session nodes that are so far from one another lose their leader again and \
              again. Keep them in one place.",
-            told.took.as_millis()
+            took.as_millis()
         ));
     }
     if well {
@@ -145,6 +152,7 @@ fn ask(patient: &Patient, key: &ClusterKey) -> std::io::Result<Vec<(String, Told
                 }
                 let (node, at, took) = told;
                 let config = call(peers, &name, "/api/v1/config").await;
+                let took = hold_sessions(&patient.plan, &name).then_some(took);
                 (
                     name,
                     Told {
@@ -191,10 +199,10 @@ mod tests {
 
     /// What is said of a node of this version, with a file of this hash, and a clock that is so many milliseconds ahead.
     fn said(version: &str, hash: &str, ahead: i64) -> String {
-        said_after(Duration::ZERO, version, hash, ahead)
+        said_after(None, version, hash, ahead)
     }
 
-    fn said_after(took: Duration, version: &str, hash: &str, ahead: i64) -> String {
+    fn said_after(took: Option<Duration>, version: &str, hash: &str, ahead: i64) -> String {
         let at = 1_795_737_600_000;
         let answer = |body| Answer { status: 200, body };
         let told = Told {
@@ -221,10 +229,22 @@ mod tests {
         assert!(behind.contains("is 90.0 s behind this one's"), "{behind}");
         assert!(said("0.0.1", "abc", 0).starts_with("note   Node b has version 0.0.1"));
         assert!(said(version, "abd", 0).starts_with("WRONG  Node b runs by another file"));
-        let far = said_after(Duration::from_millis(150), version, "abc", 0);
+        let far = said_after(Some(Duration::from_millis(150)), version, "abc", 0);
         assert!(
             far.starts_with("note   Node b takes 150 ms to answer"),
             "{far}"
         );
+    }
+
+    #[test]
+    fn only_nodes_that_hold_sessions_must_be_near_one_another() {
+        let text = "[cluster]\nkey = \"0123456789abcdef0123\"\n\
+                    [nodes]\na = \"10.0.0.1\"\nb = \"10.0.0.2\"\nc = \"10.0.0.3\"\nfar = \"10.9.0.1\"\n\
+                    [sessions]\non = [\"a\", \"b\", \"c\"]\n";
+        let loaded = tandem_config::parse(text, "test", std::path::Path::new("/"), &|_| None);
+        let cluster = loaded.unwrap_or_else(|why| panic!("{why}")).cluster;
+        let plan = |node: &str| cluster.for_node(node).expect("it is of the file");
+        assert!(hold_sessions(&plan("a"), "b"));
+        assert!(!hold_sessions(&plan("a"), "far") && !hold_sessions(&plan("far"), "a"));
     }
 }
