@@ -28,8 +28,8 @@ pub const COMMAND: Command = Command {
     summary: "the logs of this machine's nodes, and with -f as they are written",
     usage: &["logs [--access] [-f] [-n COUNT] [--node NAME]"],
     about: "\
-The log of this machine's node, or, where there is no cluster file, of the nodes of the rehearsal that runs; rotated files
-are followed.
+The log of this machine's node, or, where there is no cluster file, of the nodes of the rehearsal that runs; rotated
+files are followed.
 ",
     options: &[
         Opt {

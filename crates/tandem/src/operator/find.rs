@@ -24,7 +24,7 @@ pub const ADMIN: Opt = Opt {
 /// Another node.
 pub const NODE: Opt = Opt {
     form: "--node NAME",
-    text: "ask this node, of this machine's file or, where there is none, of the rehearsal that runs",
+    text: "ask this node, of this machine's file or, if there is none, of a rehearsal",
 };
 
 /// What the command line said of it.
