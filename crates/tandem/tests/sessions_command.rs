@@ -113,6 +113,16 @@ fn sessions_are_counted_found_shown_and_ended() {
     assert_eq!(cluster.json(&["show", "eve.1"])["value"], evil);
     cluster.said("edge", &["kill", "eve.1"]);
 
+    let named = cluster.agent("set k\u{9b}31m 0 60 1\r\nx\r\n");
+    assert_eq!(named, "STORED\r\n");
+    let found = cluster.said("edge", &["find", "k"]);
+    assert!(
+        found.contains("k\\xC2\\x9B31m"),
+        "nor does a key: {found:?}"
+    );
+    let killed = cluster.said("edge", &["kill", "k\u{9b}31m"]);
+    assert!(!killed.contains('\u{9b}'), "{killed:?}");
+
     // The node of the files has no part in the sessions: another one is asked.
     let killed = cluster.said("files", &["kill", "bob.1"]);
     assert!(killed.contains("bob.1 is gone"), "{killed}");

@@ -115,7 +115,8 @@ fn main(mut args: lexopt::Parser) -> Result {
                 &[("key", key), ("kill", "true")],
                 true,
             )?;
-            cli::say(&format!("{}\n", body["done"].as_str().unwrap_or("done")))
+            let done = body["done"].as_str().unwrap_or("done");
+            cli::say(&harmless(format!("{done}\n")))
         }
         _ => Err(Failure::usage(
             "`tandem sessions`, or count, find PREFIX, show KEY or kill KEY",
@@ -184,7 +185,7 @@ fn find(client: &Client, prefix: &str, asked: &Asked) -> Result {
     let mut rows = vec![["key", "value", "time left"].map(str::to_owned)];
     rows.extend(keys.iter().map(|key| {
         [
-            key["key"].as_str().unwrap_or_default().to_owned(),
+            harmless(key["key"].as_str().unwrap_or_default().to_owned()),
             size(number(&key["size"])),
             left(&key["remaining_ms"]),
         ]
@@ -210,6 +211,7 @@ fn show(client: &Client, key: &str, as_json: bool) -> Result {
     } else {
         ""
     };
+    let key = harmless(key.to_owned());
     cli::say(&format!(
         "key        {key}\nversion    {}\nflags      {}\ntime left  {}\nvalue      {}{escaped}\n\n{}\n",
         number(&body["version"]),
