@@ -3,6 +3,7 @@
 //! ```text
 //! stage       claims a loopback network, ports and a directory
 //! certificates  stand in for those that are not here
+//! sites       likewise
 //! supervisor  starts, kills and stops the node processes
 //! watch       asks each node how it is
 //! control     takes orders from `tandem node`
@@ -18,6 +19,7 @@ pub mod control;
 mod pages;
 pub mod play;
 pub mod prove;
+mod sites;
 pub mod stage;
 pub mod state;
 pub mod supervisor;

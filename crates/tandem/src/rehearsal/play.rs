@@ -22,7 +22,7 @@ use super::stage::{Place, Port, claim_place, claim_port, write_private};
 use super::state::{Kind, State};
 use super::supervisor::Supervisor;
 use super::watch::{Watched, all_up};
-use super::{certificates, prove, table};
+use super::{certificates, prove, sites, table};
 use crate::commands::key;
 use crate::exit::{FAILED, Failure, Result};
 
@@ -73,6 +73,7 @@ pub fn set(piece: &Piece) -> Result<Set> {
     let mut cluster = piece.cluster.clone();
     (piece.prepare)(&mut cluster, &place.dir)?;
     let mut notices = certificates::stand_in(&mut cluster, &place.dir)?;
+    notices.extend(sites::stand_in(&mut cluster, &place.dir)?);
     let (mut ports, mut moved) = (Vec::new(), BTreeMap::new());
     let binds = cluster.listeners.iter().flat_map(|listener| &listener.bind);
     for (i, asked) in binds
