@@ -33,7 +33,7 @@ use tandem_model::{ClientCert, ListenerTls, TlsVersion};
 
 use certificates::File;
 pub use client::{ClientTls, TlsName};
-pub use expiry::{Expiry, Of, expiries};
+pub use expiry::{Expiry, expiries, revocations};
 pub use identity::ClientCertificate;
 pub(crate) use session::Session;
 

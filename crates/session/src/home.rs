@@ -24,6 +24,7 @@ mod hold;
 pub mod let_go;
 pub mod members;
 
+pub use alone::ORDER;
 pub use belonging::Belonging;
 pub use hold::Hold;
 
@@ -260,13 +261,13 @@ fn write_identity(
     files::write(&directory.join(IDENTITY), &identity, for_good)
 }
 
-/// Everything in the directory but the lock, what was put aside before, and what outlives a state.
 /// Whether there is a state in this directory of a replica that was part of a cluster, and was not let go of.
 pub fn is_kept(directory: &Path) -> bool {
     let has = |name: &str| directory.join(name).exists();
     has(IDENTITY) && has(members::NAME) && !let_go::is_marked(directory)
 }
 
+/// Everything in the directory but the lock, what was put aside before, and what outlives a state.
 fn leftovers(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for file in fs::read_dir(directory)? {
@@ -301,11 +302,10 @@ fn put_aside(directory: &Path) -> io::Result<()> {
 }
 
 /// An identity that nobody had before, by chance alone: 63 bits, never 0.
-fn draw() -> io::Result<NodeId> {
+pub fn draw() -> io::Result<NodeId> {
     let random = crate::rt::random()?;
     Ok((random >> 1).max(1))
 }
 
-pub(crate) use alone::ORDER;
 #[cfg(test)]
 mod tests;

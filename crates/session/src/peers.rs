@@ -81,6 +81,13 @@ impl Peers {
             .or_else(|| member.address.parse().ok())
     }
 
+    /// A member and where it is.
+    pub fn voter(&self, member: &Member) -> Option<Voter> {
+        let address = self.address(member)?;
+        let name = member.name.clone();
+        Some(Voter { name, address })
+    }
+
     /// Where a link to this address leads now.
     pub fn place(&self, address: SocketAddr) -> Place {
         Place {

@@ -48,17 +48,20 @@ pub fn encode_behind<T: Serialize>(bytes: Vec<u8>, value: &T) -> std::io::Result
 
 /// Decodes what [`encode`] made; bytes that are left over are an error.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> std::io::Result<T> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok(_) => Err(invalid("bytes are left over")),
-        Err(error) => Err(invalid(&error.to_string())),
-    }
+    decode_before(bytes, <[u8]>::is_empty)
 }
 
 /// As [`decode`]; zeros may follow ([`fill_up`]).
 pub fn decode_filled<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> std::io::Result<T> {
+    decode_before(bytes, |rest| rest.iter().all(|b| *b == 0))
+}
+
+fn decode_before<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    may_follow: impl Fn(&[u8]) -> bool,
+) -> std::io::Result<T> {
     match postcard::take_from_bytes(bytes) {
-        Ok((value, rest)) if rest.iter().all(|b| *b == 0) => Ok(value),
+        Ok((value, rest)) if may_follow(rest) => Ok(value),
         Ok(_) => Err(invalid("bytes are left over")),
         Err(error) => Err(invalid(&error.to_string())),
     }

@@ -15,39 +15,34 @@ use super::{TlsError, certificates};
 pub struct Expiry {
     /// The file.
     pub file: PathBuf,
-    /// What it has.
-    pub of: Of,
     /// When the first thing in it to end does so.
     pub at: SystemTime,
 }
 
-/// What ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Of {
-    /// Certificates: a chain.
-    Certificates,
-    /// Lists of revoked certificates.
-    Revoked,
-}
-
-/// When the certificates of a listener end, and its lists of revoked ones, by their files. Blocks; not for a worker.
+/// When the lists of revoked certificates of a listener end, by their files. Blocks; not for a worker.
 ///
 /// # Errors
-/// When a file is missing, or has no certificate or list that can be read.
-pub fn expiries(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
+/// When a file is missing.
+pub fn revocations(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
     let lists = certificates::read(&settings.client_crl)?.into_iter();
-    let lists = lists.map(|file| {
+    let ends = lists.filter_map(|file| {
         let all = CertificateRevocationListDer::pem_slice_iter(&file.text);
         // One that does not say when the next one comes is good for ever.
         let ends = all.filter_map(|list| next_update(&list.ok()?));
         let at = ends.min()?;
         Some(Expiry {
             file: file.path,
-            of: Of::Revoked,
             at,
         })
     });
-    let lists: Vec<Expiry> = lists.flatten().collect();
+    Ok(ends.collect())
+}
+
+/// When the certificates of a listener end, by their files. Blocks; not for a worker.
+///
+/// # Errors
+/// When a file is missing, or has no certificate that can be read.
+pub fn expiries(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
     let files = certificates::read(&settings.certs)?.into_iter();
     let ends = files.map(|file| {
         let mut first: Option<SystemTime> = None;
@@ -62,11 +57,10 @@ pub fn expiries(settings: &ListenerTls) -> Result<Vec<Expiry>, TlsError> {
         let at = first.ok_or_else(|| TlsError::at(&file.path, "there is no certificate in it"))?;
         Ok(Expiry {
             file: file.path,
-            of: Of::Certificates,
             at,
         })
     });
-    ends.chain(lists.into_iter().map(Ok)).collect()
+    ends.collect()
 }
 
 /// `nextUpdate` of a list (RFC 5280 section 5.1.2).

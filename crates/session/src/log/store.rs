@@ -32,8 +32,7 @@ const READ_BYTES: usize = 256 * 1024;
 /// Entries read at once to be applied.
 const READ_ENTRIES: u64 = 256;
 
-/// A replica that is or was part of a cluster has it.
-pub(crate) const VOTE: &str = "vote";
+const VOTE: &str = "vote";
 const PURGED: &str = "purged";
 /// Says which segment is the newest, so that its loss is seen.
 const NEWEST: &str = "newest";

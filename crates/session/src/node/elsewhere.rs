@@ -126,8 +126,8 @@ fn said(by: &str, held: &Holder, voters: &[Voter]) -> String {
         ),
         Holder::Beside(path) => format!(
             "what becomes of {path} on {by}: it holds sessions of a node that the file does not name. If {by} was called so \
-             before, stop it, remove its blank directory, move that one in its place, and make an empty file sessions/{} in it; if what is \
-             stored there is given up, remove it",
+             before, stop it, remove its blank directory, move that one in its place, and make an empty file sessions/{} in \
+             it; if what is stored there is given up, remove it",
             crate::home::ORDER
         ),
     };

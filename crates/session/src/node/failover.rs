@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::Raft;
 use super::view::ClusterView;
-use crate::peers::{Peers, Voter};
+use crate::peers::Peers;
 use crate::rt::{Instant, random, sleep};
 
 /// Tries follow one another this fast, and a little more by chance, so that two followers do not stay in step.
@@ -36,12 +36,8 @@ pub async fn run(
         let Some(gone) = view.leader().filter(|member| member.name != view.name()) else {
             continue;
         };
-        let Some(address) = peers.address(&gone) else {
+        let Some(voter) = peers.voter(&gone) else {
             continue;
-        };
-        let voter = Voter {
-            name: gone.name.clone(),
-            address,
         };
         let since = Instant::now();
         while since.elapsed() < GIVE_UP && view.leader().as_ref() == Some(&gone) {

@@ -68,11 +68,7 @@ fn candidates(metrics: &Metrics, own: NodeId, peers: &Peers) -> Vec<(NodeId, Vot
     let mut others: Vec<NodeId> = membership.voter_ids().filter(|id| *id != own).collect();
     others.sort_by_key(|id| std::cmp::Reverse(rank(id)));
     let known = others.into_iter().filter_map(|id| {
-        let member = membership.get_node(&id)?;
-        let voter = Voter {
-            name: member.name.clone(),
-            address: peers.address(member)?,
-        };
+        let voter = peers.voter(membership.get_node(&id)?)?;
         Some((id, voter))
     });
     known.collect()

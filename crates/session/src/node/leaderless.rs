@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tandem_telemetry::Events;
 
 use super::distance::FAR;
-use crate::peers::{Peers, Voter};
+use crate::peers::Peers;
 use crate::rt::Instant;
 use crate::types::NodeId;
 
@@ -55,14 +55,11 @@ pub async fn ask(peers: &Peers, own: &str, id: NodeId) -> Word {
     let Some((leader, by)) = elsewhere else {
         return Word::Nobody(words);
     };
-    if !is_named && let Some(address) = peers.address(&leader) {
-        let leader = Voter {
-            name: leader.name.clone(),
-            address,
-        };
-        if peers.knows(&leader, id, ASK).await == Some(false) {
-            return Word::LetGo;
-        }
+    if !is_named
+        && let Some(leader) = peers.voter(&leader)
+        && peers.knows(&leader, id, ASK).await == Some(false)
+    {
+        return Word::LetGo;
     }
     Word::Elsewhere {
         leader: leader.name,

@@ -13,10 +13,10 @@ use tandem_telemetry::Events;
 
 use super::Raft;
 use super::elsewhere::Elsewhere;
-use super::naming::{Naming, draw};
+use super::naming::Naming;
 use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
-use crate::home::{Hold, members};
+use crate::home::{Hold, draw, members};
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, age, blocking, sleep, timeout};
 use crate::types::{Member, NodeId, Types};
@@ -364,11 +364,7 @@ impl Members {
     async fn name(&self, members: &BTreeMap<NodeId, Member>, voters: &BTreeSet<NodeId>) {
         let others = voters.iter().filter(|id| **id != self.view.id());
         let others = others.map(|id| {
-            let member = members.get(id)?;
-            let voter = Voter {
-                name: member.name.clone(),
-                address: self.peers.address(member)?,
-            };
+            let voter = self.peers.voter(members.get(id)?)?;
             Some((*id, voter))
         });
         if let Some(others) = others.collect::<Option<Vec<_>>>() {

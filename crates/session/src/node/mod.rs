@@ -38,7 +38,6 @@ use tandem_net::cluster::{Accepted, Answer, ClusterKey, Purposes, serve};
 use tandem_telemetry::Telemetry;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-pub use crate::home::is_kept;
 use crate::machine::Machine;
 pub use crate::peers::Voter;
 use crate::rt::spawn;
@@ -46,6 +45,7 @@ use crate::types::Types;
 use crate::watched::caught;
 use crate::wire;
 pub(crate) use core::Core;
+pub use distance::FAR;
 pub use elsewhere::{Others, has_sessions};
 pub(crate) use observe::Retention;
 

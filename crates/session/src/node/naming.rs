@@ -12,9 +12,8 @@ use futures_util::future::join_all;
 
 use super::view::ClusterView;
 use super::writes::Writes;
-use crate::home::Belonging;
+use crate::home::{Belonging, draw};
 use crate::peers::{Peers, Voter};
-use crate::rt::random;
 use crate::types::NodeId;
 use crate::wire::Belongs;
 
@@ -81,9 +80,4 @@ impl Naming {
             ),
         }
     }
-}
-
-/// An identity that no cluster had before, by chance alone: never 0.
-pub fn draw() -> std::io::Result<u64> {
-    Ok(random()?.max(1))
 }

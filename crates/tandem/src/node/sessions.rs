@@ -16,7 +16,7 @@ use tandem_net::cluster::Purposes;
 use tandem_net::listen::BACKLOG;
 use tandem_net::near::settle;
 use tandem_session::agent::{Agent, AgentOptions, Operator, answer_without};
-use tandem_session::node::{NodeOptions, Others, SessionNode, Voter, has_sessions, is_kept};
+use tandem_session::node::{NodeOptions, Others, SessionNode, Voter, has_sessions};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -145,9 +145,8 @@ impl Sessions {
             alone: plan.peers.is_empty(),
             adoption: Weak::new(),
         };
-        let state = plan.state.join("sessions");
         let named = plan.sessions.as_ref().filter(|part| part.voter);
-        let former = plan.former.as_ref().filter(|_| is_kept(&state));
+        let former = plan.former.as_ref().filter(|_| has_sessions(&plan.state));
         let replica = named.or(former);
         if plan.sessions.is_none() && replica.is_none() {
             if let Some(purposes) = port.purposes() {
@@ -160,7 +159,7 @@ impl Sessions {
             sessions.options = Some(NodeOptions {
                 node: plan.node.clone(),
                 voters: voters.clone(),
-                state,
+                state: plan.state.join("sessions"),
                 memory: part.memory.0,
                 durable: part.durable,
                 guard: part

@@ -45,24 +45,32 @@ const WITHOUT: [&str; 13] = [
     "setfib",
 ];
 
+/// A `listen` of which the address was read, or not.
+fn begun(
+    directive: &Directive,
+    read: Result<(String, Option<u16>), String>,
+    verdicts: &mut Verdicts,
+) -> Option<Listen> {
+    match read {
+        Ok((address, port)) => Some(Listen {
+            address,
+            port,
+            default: false,
+            tls: false,
+            proxy: false,
+            spot: directive.spot,
+        }),
+        Err(message) => {
+            verdicts.refuse(directive.spot, directive.at(0), message);
+            None
+        }
+    }
+}
+
 /// Reads a `listen`.
 pub(crate) fn read(directive: &Directive, verdicts: &mut Verdicts) -> Option<Listen> {
     let spot = directive.spot;
-    let (address, port) = match address(directive.arg(0)) {
-        Ok(found) => found,
-        Err(message) => {
-            verdicts.refuse(spot, directive.at(0), message);
-            return None;
-        }
-    };
-    let mut listen = Listen {
-        address,
-        port,
-        default: false,
-        tls: false,
-        proxy: false,
-        spot,
-    };
+    let mut listen = begun(directive, address(directive.arg(0)), verdicts)?;
     for word in directive.args.iter().skip(1) {
         let name = word.text.split('=').next().unwrap_or_default();
         match name {
@@ -102,21 +110,7 @@ pub(crate) fn read_of_stream(directive: &Directive, verdicts: &mut Verdicts) -> 
     } else {
         Err(format!("no port in \"{text}\" of the \"listen\" directive"))
     };
-    let (address, port) = match read {
-        Ok(found) => found,
-        Err(message) => {
-            verdicts.refuse(spot, directive.at(0), message);
-            return None;
-        }
-    };
-    let mut listen = Listen {
-        address,
-        port,
-        default: false,
-        tls: false,
-        proxy: false,
-        spot,
-    };
+    let mut listen = begun(directive, read, verdicts)?;
     for word in directive.args.iter().skip(1) {
         match word.text.split('=').next().unwrap_or_default() {
             "ssl" => listen.tls = true,

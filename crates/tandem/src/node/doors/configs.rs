@@ -13,7 +13,7 @@ use tandem_model::{
     AccessFormat, Address, Limits, ListenerPlan, ListenerTls, Mode, NodePlan, Overrides, Route,
     Timeouts,
 };
-use tandem_net::tls::{Of, expiries};
+use tandem_net::tls::revocations;
 use tandem_net::{ClientRule, ServerTls};
 use tandem_telemetry::disk::is_of_disk;
 use tandem_telemetry::{Control as _, Telemetry};
@@ -181,10 +181,8 @@ fn server_tls(
     telemetry: &Telemetry,
 ) -> Result<Arc<ServerTls>> {
     let now = SystemTime::now();
-    let ends = expiries(tls).unwrap_or_default();
-    let over = ends
-        .iter()
-        .find(|end| end.of == Of::Revoked && end.at < now);
+    let ends = revocations(tls).unwrap_or_default();
+    let over = ends.iter().find(|end| end.at < now);
     if let Some(over) = over {
         let what = format!(
             "{}, a list of revoked certificates, has ended: no client's certificate is taken until there is a new one, and a \

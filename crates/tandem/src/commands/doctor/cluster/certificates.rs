@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use tandem_net::ServerTls;
-use tandem_net::tls::{Expiry, Of, expiries};
+use tandem_net::tls::{Expiry, expiries, revocations};
 
 use super::Patient;
 use crate::commands::doctor::finding::Findings;
@@ -17,8 +17,8 @@ pub fn look(patient: &Patient, findings: &mut Findings) {
     for listener in &patient.plan.listeners {
         let Some(tls) = &listener.tls else { continue };
         let name = &listener.name;
-        let usable = ServerTls::load(tls).and_then(|_| expiries(tls));
-        let ends = match usable {
+        let usable = ServerTls::load(tls).and_then(|_| Ok((expiries(tls)?, revocations(tls)?)));
+        let (ends, lists) = match usable {
             Ok(ends) => ends,
             Err(error) => {
                 findings.wrong(format!("Listener {name} cannot speak TLS: {error}."));
@@ -27,10 +27,6 @@ pub fn look(patient: &Patient, findings: &mut Findings) {
         };
         for end in ends {
             let file = end.file.display();
-            if end.of == Of::Revoked {
-                revoked(name, &end, now, findings);
-                continue;
-            }
             match end.at.duration_since(now) {
                 Err(_) => findings.wrong(format!(
                     "{file} of listener {name} has expired: renew it, then `tandem reload`."
@@ -44,6 +40,9 @@ pub fn look(patient: &Patient, findings: &mut Findings) {
                     days(left)
                 )),
             }
+        }
+        for list in lists {
+            revoked(name, &list, now, findings);
         }
     }
 }

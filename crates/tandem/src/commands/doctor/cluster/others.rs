@@ -6,6 +6,7 @@ use serde_json::Value;
 use tandem_admin::{Answer, Call, Others};
 use tandem_model::NodePlan;
 use tandem_net::cluster::ClusterKey;
+use tandem_session::node::FAR;
 use tokio::runtime::LocalRuntime;
 
 use super::{Patient, own};
@@ -17,8 +18,6 @@ use crate::operator::next_start;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Clocks may be apart by so much, in milliseconds, before logs of two nodes are hard to read together.
 const APART: i64 = 2_000;
-/// Session nodes must answer one another sooner: elections are counted in tenths of a second.
-const FAR: Duration = Duration::from_millis(100);
 
 /// What a node said, and when it was asked, in milliseconds since 1970.
 struct Told {
