@@ -3,7 +3,8 @@
 //! What is needed to move bytes between this machine and others, and nothing about what the bytes say: threads with an
 //! event loop each ([`workers`]), binding and accepting ([`listen`], [`accept`]), opening connections ([`connect`]), the
 //! socket type of them all ([`socket`]), plain or with TLS ([`tls`]), whose word is taken on who the client is
-//! ([`client`], [`proxy`]), and sockets handed from process to process ([`parcel`]). This crate must never block a worker, and never take a port from a program that has it.
+//! ([`client`], [`proxy`]), sockets handed from process to process ([`parcel`]), and what is
+//! left of root's rights ([`privilege`]). This crate must never block a worker, and never take a port from a program that has it.
 
 #![deny(unsafe_code)]
 
@@ -18,6 +19,7 @@ pub mod listen;
 pub mod moment;
 pub mod near;
 pub mod parcel;
+pub mod privilege;
 pub mod proxy;
 pub mod seldom;
 pub mod socket;

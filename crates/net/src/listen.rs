@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tandem_model::Address;
 
+use crate::privilege::{self, Right};
+
 /// Connections the kernel holds until a worker takes them; the kernel itself caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
@@ -214,7 +216,7 @@ fn tcp(at: SocketAddr, workers: usize, beside: bool) -> io::Result<Bound> {
     if beside {
         first.set_reuse_port(true)?;
     }
-    first.bind(&at.into())?;
+    privilege::with(Right::Bind, || first.bind(&at.into()))?;
     // Also with one worker: a process that follows this one may bind beside it.
     first.set_reuse_port(true)?;
     first.listen(BACKLOG)?;
@@ -230,7 +232,7 @@ fn tcp(at: SocketAddr, workers: usize, beside: bool) -> io::Result<Bound> {
 fn join(at: SocketAddr) -> io::Result<Socket> {
     let socket = new_tcp(at)?;
     socket.set_reuse_port(true)?;
-    socket.bind(&at.into())?;
+    privilege::with(Right::Bind, || socket.bind(&at.into()))?;
     socket.listen(BACKLOG)?;
     Ok(socket)
 }

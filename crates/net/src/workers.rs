@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use crate::privilege;
+
 /// Where a worker's future runs. Tasks are made with `tokio::task::spawn_local`; a panic in one ends that task.
 #[derive(Clone)]
 pub struct WorkerCx {
@@ -88,6 +90,7 @@ where
             .name(format!("{name}-{index}"))
             .spawn(move || {
                 let _end = Ended(index, end);
+                privilege::let_go();
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .max_blocking_threads(BLOCKING_THREADS)

@@ -41,7 +41,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Ok(text) = std::fs::read_to_string(self.pid_file()) {
+        let pid = std::fs::read_to_string(self.pid_file());
+        if let Some(text) = pid.ok().filter(|text| !text.trim().is_empty()) {
             let _ = Command::new("kill").arg("-9").arg(text.trim()).status();
         }
         let _ = std::fs::remove_dir_all(&self.0);
@@ -258,4 +259,71 @@ fn init_scripts_find_the_user_in_nginxs_arguments() {
         text.contains("configure arguments: ") && text.contains(" --user="),
         "{text}"
     );
+}
+
+#[test]
+fn keys_of_root_are_read_by_a_server_that_becomes_another_user_and_when_it_reloads() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root becomes another user");
+        return;
+    }
+    let place = Place::new("root-keys");
+    let (port, other) = (free_port(), free_port());
+    let [old, new] = [(); 2].map(|()| common::certificate::localhost().0);
+    let at = place.0.display();
+    let nginx = format!(
+        "user nobody nogroup;\npid {at}/pid;\nevents {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port} ssl;\n\
+         ssl_certificate {at}/chain; ssl_certificate_key {at}/key; return 200 \"nginx\"; }} }}\n"
+    );
+    let haproxy = format!(
+        "global\n user nobody\n group nogroup\ndefaults\n mode http\n timeout client 5s\n timeout server 5s\n timeout connect 5s\n\
+         frontend f\n bind 127.0.0.1:{other} ssl crt {at}/both\n errorfile 503 {at}/503.http\n"
+    );
+    let page = "HTTP/1.0 503 Sorry\r\nContent-Type: text/plain\r\n\r\nhaproxy";
+    let give = |pem: &str| {
+        let key = pem.find("-----BEGIN PRIVATE").expect("a key");
+        for (name, text) in [
+            ("chain", &pem[..key]),
+            ("key", &pem[key..]),
+            ("both", pem),
+            ("503.http", page),
+        ] {
+            let file = place.write(name, text);
+            let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(file, own).unwrap();
+        }
+    };
+    let get = |port: u16, trusted: &str| {
+        let asked = Command::new("curl")
+            .args(["-s", "--cacert", trusted])
+            .arg(format!("https://localhost:{port}/"))
+            .args(["--resolve", &format!("localhost:{port}:127.0.0.1")])
+            .output();
+        String::from_utf8_lossy(&asked.expect("curl is there").stdout).into_owned()
+    };
+    let trusted = [("old", &old), ("new", &new)].map(|(name, text)| place.write(name, text));
+    let own = |args: &[&str]| {
+        give(&old);
+        let started = tandem(args);
+        assert!(started.status.success(), "{started:?}");
+    };
+    let renewed = |port: u16, body: &str| {
+        assert_eq!(get(port, &trusted[0]), body);
+        give(&new);
+        let pid = place.pid();
+        let _ = Command::new("kill")
+            .args(["-HUP", &pid.to_string()])
+            .status();
+        until("the new key is in use", || get(port, &trusted[1]) == body);
+        let _ = Command::new("kill").arg(pid.to_string()).status();
+        until("it ends", || !runs(pid));
+        let left = std::env::temp_dir().join(format!("tandem-{body}-{pid}"));
+        assert!(!left.exists(), "{} is left behind", left.display());
+    };
+    own(&["nginx", "-c", &place.write("nginx.conf", &nginx)]);
+    renewed(port, "nginx");
+    let file = place.write("haproxy.cfg", &haproxy);
+    let pid_file = place.pid_file().display().to_string();
+    own(&["haproxy", "-f", &file, "-D", "-p", &pid_file]);
+    renewed(other, "haproxy");
 }

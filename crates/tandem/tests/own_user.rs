@@ -9,7 +9,7 @@ use std::process::{Child, Output, Stdio};
 
 use rustix::process::Signal;
 
-use common::{Dir, ports, send, stderr, stdout, tandem, wait_until};
+use common::{Dir, certificate, ports, send, stderr, stdout, tandem, wait_until};
 
 /// Of no other: the user and the group that these tests become, by their numbers.
 const NOBODY: (&str, u32) = ("nobody", 65_534);
@@ -274,4 +274,80 @@ fn programs_have_the_home_of_the_user_that_the_node_became() {
     wait_until("the program says it", || {
         node.said("errors").contains(&told)
     });
+}
+
+/// Whether who is at this address has the certificate, which is trusted alone.
+fn shows(at: &str, certificate: &str) -> bool {
+    let port = at.rsplit_once(':').expect("a port").1;
+    let asked = std::process::Command::new("curl")
+        .args(["-s", "-o", "/dev/null", "--cacert", certificate])
+        .arg(format!("https://localhost:{port}/"))
+        .args(["--resolve", &format!("localhost:{port}:127.0.0.1")])
+        .status();
+    asked.expect("curl is there").success()
+}
+
+#[test]
+fn keys_of_root_are_read_at_the_start_with_a_reload_and_by_the_process_that_follows() {
+    if !is_root() {
+        return;
+    }
+    let [old, new, last] = [(); 3].map(|()| certificate::localhost().0);
+    let at = ports::free().to_string();
+    let words = format!(
+        "admin = false\nuser = \"{}\"\n[listener.tls]\nbind = \"{at}\"\ntls = \"keys/key.pem\"\nroute = {{ respond = 200 }}",
+        NOBODY.0
+    );
+    let of_root = |dir: &Dir, text: &str| {
+        let file = dir.file("keys/key.pem", text);
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("root's own");
+        let keys = dir.path().join("keys");
+        fs::set_permissions(keys, fs::Permissions::from_mode(0o700)).expect("root's own");
+    };
+    let node = Started::with(&words, |dir| {
+        for (name, text) in [("old", &old), ("new", &new), ("last", &last)] {
+            dir.file(name, text);
+        }
+        of_root(dir, &old);
+    });
+    let node = node.serves("errors");
+    let trusted = |name: &str| node.at(name).display().to_string();
+    assert!(shows(&at, &trusted("old")) && !shows(&at, &trusted("new")));
+
+    of_root(&node.dir, &new);
+    // The file, too, is root's from now on.
+    let file = node.at("cluster.toml");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("root's own");
+    send(node.child.id(), Signal::HUP);
+    wait_until("it is reloaded", || {
+        node.said("errors").contains("reloaded: ")
+    });
+    assert!(shows(&at, &trusted("new")), "{}", node.said("errors"));
+
+    let upgraded = node.asked(&["upgrade"]);
+    let said = stdout(&upgraded) + &stderr(&upgraded);
+    assert!(upgraded.status.success(), "{said}");
+    of_root(&node.dir, &last);
+    let pid = node.said("state/local/tandem.pid");
+    let pid: u32 = pid.trim().parse().expect("a number");
+    send(pid, Signal::HUP);
+    wait_until("it is reloaded", || shows(&at, &trusted("last")));
+
+    // What serves others has nothing of it, in effect or in reserve.
+    let tasks = format!("/proc/{pid}/task");
+    let mut workers = 0;
+    for task in fs::read_dir(tasks).expect("threads").flatten() {
+        let of = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let right = |name: &str| {
+            let status = of("status");
+            let line = status.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok())
+        };
+        assert_eq!(right("CapEff:").unwrap_or(0), 0, "{}", of("comm"));
+        if of("comm").starts_with("worker") {
+            workers += 1;
+            assert_eq!(right("CapPrm:"), Some(0), "{}", of("comm"));
+        }
+    }
+    assert_eq!(workers, 1, "its name is known");
 }

@@ -12,6 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{TlsError, words};
+use crate::privilege::{self, Right};
 
 /// Certificates by name.
 pub(super) struct Certificates {
@@ -61,7 +62,7 @@ impl File {
     pub fn read(path: &Path) -> Result<Self, TlsError> {
         Ok(Self {
             path: path.to_owned(),
-            text: std::fs::read(path).map_err(|e| TlsError::at(path, e))?,
+            text: privilege::read(path).map_err(|e| TlsError::at(path, e))?,
         })
     }
 }
@@ -152,7 +153,8 @@ fn expand(place: &Path) -> Result<Vec<PathBuf>, TlsError> {
         return Ok(vec![place.to_owned()]);
     };
     let dir = place.parent().unwrap_or(Path::new("."));
-    let entries = std::fs::read_dir(dir).map_err(|e| TlsError::at(dir, e))?;
+    let entries = privilege::with(Right::Read, || std::fs::read_dir(dir));
+    let entries = entries.map_err(|e| TlsError::at(dir, e))?;
     let mut found = Vec::new();
     for entry in entries {
         let name = entry.map_err(|e| TlsError::at(dir, e))?.file_name();

@@ -161,6 +161,7 @@ impl SessionNode {
             .name("session".into())
             .spawn(move || {
                 let _finished = finished;
+                tandem_net::privilege::let_go();
                 life.live(started);
             });
         thread.map_err(|error| {

@@ -63,6 +63,28 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Gives it to the user that the process becomes, who writes there when the files are read again.
+    fn give(&self, plan: &NodePlan, translation: &Translation) -> Result<()> {
+        let (user, group) = (plan.user.as_deref(), plan.group.as_deref());
+        let files = translation.files.keys().map(Path::new);
+        let mut all: Vec<&Path> = files
+            .flat_map(Path::ancestors)
+            .filter(|path| path.starts_with(&self.0))
+            .collect();
+        all.push(&self.0);
+        all.sort_unstable();
+        all.dedup();
+        // The innermost first: as soon as a directory is given away, others say what is in it.
+        for path in all.into_iter().rev() {
+            process::give(path, user, group).map_err(|error| {
+                Failure::failed(format!("cannot give {} away: {error}", path.display()))
+            })?;
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
@@ -93,7 +115,7 @@ pub struct Follow {
 /// Runs what `translate` gives, until a signal ends it. `translate` is called again for a reload.
 pub fn serve(
     place: Place,
-    first: Translation,
+    mut first: Translation,
     running: Running,
     translate: Box<dyn Fn() -> Result<Translation>>,
 ) -> Result {
@@ -101,9 +123,11 @@ pub fn serve(
     Place::write(&first)?;
     let loaded = first
         .loaded
+        .take()
         .ok_or_else(|| Failure::failed("nothing was translated"))?;
     let first_text = loaded.shown();
     let (plan, roles) = plan_of(loaded, &directory)?;
+    place.give(&plan, &first)?;
     prepare_logs(&plan, running.log.as_deref());
     if running.daemon {
         let name = std::env::args_os().next().unwrap_or_default();

@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 use tandem_admin::operations::{Refusal, STOP};
 use tandem_admin::{Access, AdminHandler, Api, NodeInfo};
 use tandem_model::{LogFormat, LogLevel, LogTo, NodePlan};
+use tandem_net::privilege;
 use tandem_telemetry::disk::is_of_disk;
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{Severity, Telemetry};
@@ -148,6 +149,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         ))
     })?;
     if let Some(predecessor) = &mut predecessor {
+        privilege::take();
         predecessor.may_be_followed_by(&plan)?;
         origin.legacy = predecessor.legacy();
     }

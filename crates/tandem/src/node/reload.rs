@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tandem_admin::Order;
 use tandem_model::NodePlan;
+use tandem_net::privilege::{self, Right};
 use tandem_telemetry::Telemetry;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -140,7 +141,8 @@ impl Running {
     }
 
     async fn try_reload(&mut self, reread: &dyn Fn() -> Result<Read>) -> Result<Vec<&'static str>> {
-        let Read { plan, text } = reread()?;
+        // By the user it was started as, the file and what it is made of may be read by root alone.
+        let Read { plan, text } = privilege::with(Right::Read, reread)?;
         let (port, other) = (self.started.cluster_port, plan.cluster_port);
         if port != other && !plan.peers.is_empty() {
             // This node would look for the others where none of them listens yet, and they for it.

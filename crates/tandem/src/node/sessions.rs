@@ -422,6 +422,7 @@ impl Running {
         let (telemetry, served) = (telemetry.clone(), agent.clone());
         let runtime = move || {
             let _finished = finished;
+            tandem_net::privilege::let_go();
             let events = telemetry.events.clone();
             match LocalRuntime::new() {
                 Ok(runtime) => {

@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use tandem_app::Ids;
 use tandem_model::Cluster;
+use tandem_net::privilege;
 use tandem_telemetry::disk::is_of_disk;
 
 use crate::exit::{Failure, Result};
@@ -85,7 +86,8 @@ pub fn open_log(path: &Path, user: Option<&Ids>) -> io::Result<File> {
     }
 }
 
-/// Becomes the user and group that the file names, and gives them the state directory and the pid file in it. To be called
+/// Becomes the user and group that the file names, and gives them the state directory and the pid file in it. What a reload
+/// may need of root's rights stays in reserve. To be called
 /// before there are other threads: the kernel changes one thread only, those made later inherit it.
 pub fn become_user(
     user: Option<&str>,
@@ -116,7 +118,7 @@ pub fn become_user(
             given(file.path(), file.give(ids.uid, ids.gid))?;
         }
     }
-    become_ids(ids.uid, ids.gid, &ids.groups).map_err(refused)
+    privilege::keep(|| become_ids(ids.uid, ids.gid, &ids.groups)).map_err(refused)
 }
 
 /// Looks for what is wrong on this machine for a node, with the rights that it will have.

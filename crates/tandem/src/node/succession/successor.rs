@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use tandem_app::Handed;
+use tandem_net::privilege;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
@@ -56,7 +57,7 @@ impl Successor {
             .process_group(0)
             // The watchdog's orders to this process are for whoever takes its place.
             .env_remove("WATCHDOG_PID");
-        let child = command.spawn().map_err(|error| failed("", &error))?;
+        let child = privilege::lend(|| command.spawn()).map_err(|error| failed("", &error))?;
         let pid = child
             .id()
             .ok_or_else(|| failed("", &"it has ended at once"))?;
