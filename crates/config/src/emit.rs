@@ -150,6 +150,10 @@ fn listener(mine: &Listener, implied_on: &[String]) -> String {
     if let Some(tls) = &mine.tls {
         let certs = list(tls.certs.iter().map(|path| quoted(&path.to_string_lossy())));
         let mut table = Pairs::default();
+        if !tls.keys.is_empty() {
+            let keys = tls.keys.iter().map(|path| quoted(&path.to_string_lossy()));
+            table.put("keys", list(keys));
+        }
         if let Some(path) = &tls.client_ca {
             table.put("client-ca", quoted(&path.to_string_lossy()));
         }

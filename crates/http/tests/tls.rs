@@ -4,7 +4,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::authority::{Authority, certs};
@@ -96,6 +96,62 @@ fn clients_get_the_certificate_of_the_name_they_ask_for() {
             let seen = ask(rig.address, &client, name, GET).await;
             assert!(seen.answer.is_err(), "{name}");
         }
+    });
+}
+
+/// Puts the key of a file into one of its own.
+fn part(file: &Path) -> PathBuf {
+    let both = std::fs::read_to_string(file).unwrap();
+    let (chain, key) = both.split_at(both.find("-----BEGIN PRIVATE").unwrap());
+    let path = file.with_extension("key");
+    std::fs::write(file, chain).unwrap();
+    std::fs::write(&path, key).unwrap();
+    path
+}
+
+#[test]
+fn a_key_in_a_file_of_its_own_is_found_by_its_certificate() {
+    run(async {
+        let ca = Authority::new("keys");
+        let files = ["a", "b"].map(|n| ca.sign(&format!("{n}.pem"), &[&format!("{n}.example")]));
+        let whole = ca.sign("c.pem", &["c.example"]);
+        let [a, b] = [part(&files[0]), part(&files[1])];
+        let all = [&files[..], &[whole]].concat();
+        for keys in [vec![b.clone(), a.clone()], vec![ca.dir.join("*.key")]] {
+            let tls = ListenerTls {
+                keys,
+                ..certs(&all)
+            };
+            let rig = Rig::new(with_tls(&tls, hello()));
+            for name in ["a.example", "b.example", "c.example"] {
+                let seen = ask(rig.address, &ca.client(), name, GET).await;
+                assert_eq!(status_of(&seen.answer.unwrap()), 200, "{name}");
+            }
+        }
+        let wrong = |keys: &[PathBuf]| {
+            let tls = ListenerTls {
+                keys: keys.to_vec(),
+                ..certs(&files)
+            };
+            ServerTls::load(&tls)
+                .err()
+                .expect("it is refused")
+                .to_string()
+        };
+        let said = wrong(std::slice::from_ref(&a));
+        assert!(
+            said.contains("b.pem: ") && said.contains("a.key does not have its private key"),
+            "{said}"
+        );
+        assert!(wrong(&[a.clone(), a.clone()]).contains("none of the files with keys"));
+        assert!(wrong(&[]).contains("there is no private key in it"));
+        let said = wrong(&[a, files[0].clone()]);
+        assert!(
+            said.contains("a.pem: there is no private key in it"),
+            "{said}"
+        );
+        let missing = ca.dir.join("gone.key");
+        assert!(wrong(&[missing]).contains("gone.key"));
     });
 }
 

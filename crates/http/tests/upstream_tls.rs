@@ -158,6 +158,18 @@ fn a_server_that_asks_for_a_certificate_is_shown_one() {
             ..without.clone()
         };
         assert_eq!(ask(over_tls(rig.address, "a.example", &with)).await.0, 200);
+        // Its key in a file of its own.
+        let own = ca.dir.join("own.crt");
+        let both = std::fs::read_to_string(&own).unwrap();
+        let (chain, key) = both.split_at(both.find("-----BEGIN PRIVATE").unwrap());
+        std::fs::write(&own, chain).unwrap();
+        std::fs::write(ca.dir.join("own.key"), key).unwrap();
+        assert!(ClientTls::load(&with).is_err());
+        let apart = BackendTls {
+            key: Some(ca.dir.join("own.key")),
+            ..with
+        };
+        assert_eq!(ask(over_tls(rig.address, "a.example", &apart)).await.0, 200);
         assert_eq!(
             ask(over_tls(rig.address, "a.example", &without)).await.0,
             502

@@ -171,6 +171,8 @@ pub struct Listener {
 pub struct ListenerTls {
     /// PEM files, each with a chain and its key; a file name may have a `*`. The first answers for unknown names.
     pub certs: Vec<PathBuf>,
+    /// PEM files with the keys of those that have none; a file name may have a `*`.
+    pub keys: Vec<PathBuf>,
     /// The authorities of clients' certificates; `None` asks for none.
     pub client_ca: Option<PathBuf>,
     /// Whether a client must have one.

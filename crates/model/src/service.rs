@@ -177,6 +177,8 @@ pub struct BackendTls {
     pub verify: bool,
     /// A PEM file with the certificate and key that are shown to servers that ask for one.
     pub cert: Option<PathBuf>,
+    /// A PEM file with its key, where that is in another one.
+    pub key: Option<PathBuf>,
 }
 
 impl Default for BackendTls {
@@ -186,6 +188,7 @@ impl Default for BackendTls {
             name: None,
             verify: true,
             cert: None,
+            key: None,
         }
     }
 }

@@ -106,7 +106,9 @@ impl ServerTls {
         let certs = certificates::read(&settings.certs)?;
         let authorities = settings.client_ca.as_deref().map(File::read).transpose()?;
         let revoked = certificates::read(&settings.client_crl)?;
-        let digest = digest(certs.iter().chain(&authorities).chain(&revoked));
+        let keys = certificates::read(&settings.keys)?;
+        let files = certs.iter().chain(&keys).chain(&authorities);
+        let digest = digest(files.chain(&revoked));
         let tickets = match before {
             Some(before) if before.digest == digest && before.settings == *settings => {
                 return Ok(before.clone());
@@ -123,7 +125,7 @@ impl ServerTls {
             }
         };
         let clients = authorities.as_ref().map(|file| (file, &revoked[..]));
-        let config = server_config(settings, &certs, clients, tickets)?;
+        let config = server_config(settings, (&certs, &keys), clients, tickets)?;
         let mut http2 = config.clone();
         http2.alpn_protocols.insert(0, b"h2".to_vec());
         let mut unknown = config.clone();
@@ -149,12 +151,12 @@ fn digest<'a>(files: impl Iterator<Item = &'a File>) -> Digest {
 
 fn server_config(
     settings: &ListenerTls,
-    certs: &[File],
+    (certs, keys): (&[File], &[File]),
     clients: Option<(&File, &[File])>,
     tickets: Option<Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(provider());
-    let certificates = certificates::parse(certs, settings.strict_sni, &provider)?;
+    let certificates = certificates::parse(certs, keys, settings.strict_sni, &provider)?;
     let versions: &[&SupportedProtocolVersion] = match settings.min {
         TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
         TlsVersion::V13 => &[&version::TLS13],

@@ -218,7 +218,7 @@ fn put_fastcgi(pairs: &mut Pairs, fastcgi: Option<&FastCgi>) {
 
 fn put_tls(pairs: &mut Pairs, tls: &BackendTls) {
     let mut table = Pairs::default();
-    for (key, path) in [("ca", &tls.ca), ("cert", &tls.cert)] {
+    for (key, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
         if let Some(path) = path {
             table.put(key, quoted(&path.to_string_lossy()));
         }

@@ -313,6 +313,7 @@ impl Maker {
                     name: m.maybe(|_| "inside.example".into()),
                     verify: m.often(),
                     cert: m.maybe(|_| "/tls/own.pem".into()),
+                    key: m.maybe(|_| "/tls/own.key".into()),
                 }),
                 send_proxy: self.proxy_version().filter(|_| !calls),
                 source: self.maybe(|m| {
@@ -728,6 +729,9 @@ impl Maker {
             ListenerTls {
                 certs: (0..=m.below(2))
                     .map(|i| format!("/tls/{i}*.pem").into())
+                    .collect(),
+                keys: (0..m.below(3))
+                    .map(|i| format!("/tls/{i}*.key").into())
                     .collect(),
                 client_cert: [ClientCert::Required, ClientCert::Optional]
                     [usize::from(client_ca.is_some() && m.often())],

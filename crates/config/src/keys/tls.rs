@@ -51,6 +51,13 @@ pub(crate) static KEYS: Table<ListenerTls> = Table {
             |t: &mut ListenerTls, v| t.certs = v.value,
         ),
         &key(
+            "keys",
+            CERTS,
+            Else("they are in the files of `certs`"),
+            "PEM files with the private keys of certificates whose own files have none; a file name may have a `*`, and the order does not count.",
+            |t: &mut ListenerTls, v| t.keys = v.value,
+        ),
+        &key(
             "client-ca",
             PATH,
             Else("clients are asked for no certificate"),
@@ -139,6 +146,13 @@ pub(crate) static BACKEND: Table<BackendTls> = Table {
             Else("none"),
             "A PEM file with a chain and its key, shown to servers that ask clients for a certificate.",
             |t: &mut BackendTls, v| t.cert = Some(v.value),
+        ),
+        &key(
+            "key",
+            PATH,
+            Else("it is in the file of `cert`"),
+            "A PEM file with the private key of `cert`.",
+            |t: &mut BackendTls, v| t.key = Some(v.value),
         ),
     ],
 };

@@ -79,21 +79,16 @@ pub(super) fn read(places: &[PathBuf]) -> Result<Vec<File>, TlsError> {
 }
 
 /// Where two certificates have the same name the first of them answers; with `strict` none does for a name that is not
-/// here.
+/// here. Files without a key have theirs in one of `keys`.
 pub(super) fn parse(
     files: &[File],
+    keys: &[File],
     strict: bool,
     provider: &CryptoProvider,
 ) -> Result<Certificates, TlsError> {
     let (mut exact, mut wildcard, mut default) = (HashMap::new(), HashMap::new(), None);
     for file in files {
-        let (chain, key) = chain_and_key(file)?;
-        let key = CertifiedKey::from_der(chain, key, provider).map_err(|e| {
-            TlsError::at(
-                &file.path,
-                format_args!("the certificate cannot be used: {}", words::of_tls(&e)),
-            )
-        })?;
+        let key = certified(file, keys, provider)?;
         let key = Arc::new(key);
         for name in names(&file.path, &key)? {
             match name.strip_prefix("*.") {
@@ -113,21 +108,49 @@ pub(super) fn parse(
 }
 
 /// A chain, the holder's own certificate first, and its key, in any order in one file.
-pub(super) fn chain_and_key(
+/// The chain of a file, with the key that is in it, or else with the one of `keys` that belongs to it.
+pub(super) fn certified(
     file: &File,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    keys: &[File],
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.text).collect();
     let chain = chain.map_err(|e| TlsError::at(&file.path, words::of_pem(&e)))?;
     if chain.is_empty() {
         return Err(TlsError::at(&file.path, "there is no certificate in it"));
     }
-    let key = PrivateKeyDer::from_pem_slice(&file.text).map_err(|_| {
-        TlsError::at(
-            &file.path,
-            "there is no private key in it: a file holds the chain and the key",
-        )
-    })?;
-    Ok((chain, key))
+    let with = |key| {
+        CertifiedKey::from_der(chain.clone(), key, provider).map_err(|e| {
+            TlsError::at(
+                &file.path,
+                format_args!("the certificate cannot be used: {}", words::of_tls(&e)),
+            )
+        })
+    };
+    if let Ok(key) = PrivateKeyDer::from_pem_slice(&file.text) {
+        return with(key);
+    }
+    for place in keys {
+        let mut read = 0;
+        for key in PrivateKeyDer::pem_slice_iter(&place.text) {
+            let key = key.map_err(|e| TlsError::at(&place.path, words::of_pem(&e)))?;
+            read += 1;
+            if let Ok(found) = with(key) {
+                return Ok(found);
+            }
+        }
+        if read == 0 {
+            return Err(TlsError::at(&place.path, "there is no private key in it"));
+        }
+    }
+    let what = match keys {
+        [] => {
+            "there is no private key in it: a file holds the chain and the key, or another one that is named has the key".into()
+        }
+        [only] => format!("{} does not have its private key", only.path.display()),
+        _ => "none of the files with keys has its private key".into(),
+    };
+    Err(TlsError::at(&file.path, what))
 }
 
 fn names(path: &Path, key: &CertifiedKey) -> Result<Vec<String>, TlsError> {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tandem_model::BackendTls;
 
-use super::certificates::{File, chain_and_key};
+use super::certificates::{File, certified};
 use super::named::Named;
 use super::{Digest, TlsError, digest, roots, unusable};
 
@@ -74,7 +75,8 @@ impl ClientTls {
     fn read(settings: &BackendTls, before: Option<&Arc<Self>>) -> Result<Arc<Self>, TlsError> {
         let authorities = settings.verify.then(|| authorities(settings)).transpose()?;
         let own = settings.cert.as_deref().map(File::read).transpose()?;
-        let digest = digest(authorities.iter().chain(&own));
+        let key = settings.key.as_deref().map(File::read).transpose()?;
+        let digest = digest(authorities.iter().chain(&own).chain(&key));
         if let Some(before) = before.filter(|b| b.digest == digest && b.settings == *settings) {
             return Ok(before.clone());
         }
@@ -85,7 +87,7 @@ impl ClientTls {
             })?),
         };
         let named = settings.ca.is_some();
-        let config = client_config(authorities.as_ref(), named, own.as_ref())?;
+        let config = client_config(authorities.as_ref(), named, own.as_ref(), key.as_slice())?;
         let mut unknown = config.clone();
         unknown.alpn_protocols.clear();
         Ok(Arc::new(Self {
@@ -132,6 +134,7 @@ fn client_config(
     authorities: Option<&File>,
     named: bool,
     own: Option<&File>,
+    keys: &[File],
 ) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -153,10 +156,8 @@ fn client_config(
     let mut config = match own {
         None => builder.with_no_client_auth(),
         Some(file) => {
-            let (chain, key) = chain_and_key(file)?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|e| TlsError::at(&file.path, e))?
+            let own = certified(file, keys, &default_provider())?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
         }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -49,7 +49,7 @@ impl Place {
             if let Some(directory) = path.parent() {
                 std::fs::create_dir_all(directory).map_err(cannot)?;
             }
-            // Keys are among them.
+            // For nobody else.
             let mut file = std::fs::OpenOptions::new()
                 .write(true)
                 .create(true)

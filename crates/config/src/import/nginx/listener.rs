@@ -163,7 +163,7 @@ impl<'a> Translator<'a> {
         out: &mut document::Section,
     ) {
         self.client_certificates(members, speaks);
-        let mut certs: Vec<String> = Vec::new();
+        let mut found = Certificates::default();
         // The first answers for unknown names.
         let rest = members
             .iter()
@@ -182,13 +182,10 @@ impl<'a> Translator<'a> {
                 }
                 continue;
             }
-            for path in self.certificates(scope, server.directive.spot, listen.spot) {
-                if !certs.contains(&path) {
-                    certs.push(path);
-                }
-            }
+            let own = self.certificates(scope, server.directive.spot, listen.spot);
+            found.join(own);
         }
-        if certs.is_empty()
+        if found.chains.is_empty()
             && let Some(set) = default
                 .scope
                 .reject_handshake
@@ -198,20 +195,26 @@ impl<'a> Translator<'a> {
             let message = "all servers of this address refuse the handshake: leave them out";
             self.verdicts.refuse(set.spot, set.spot, message);
         }
-        let value = self.speaks(certs, &speaks.scope, default.scope.rejects_handshakes());
+        let value = self.speaks(found, &speaks.scope, default.scope.rejects_handshakes());
         out.put_at("tls", value, listen.spot);
     }
 
     /// The files with the certificates of a server.
-    pub fn certificates(&mut self, scope: &Scope, server: Spot, listen: Spot) -> Vec<String> {
+    pub fn certificates(&mut self, scope: &Scope, server: Spot, listen: Spot) -> Certificates {
         if scope.certificates.is_empty() {
             let message = "no \"ssl_certificate\" is defined for the \"listen ... ssl\" directive";
             self.verdicts.refuse(server, listen, message);
         }
-        let mut certs = Vec::new();
+        let mut found = Certificates::default();
         for (number, cert) in scope.certificates.iter().enumerate() {
             match scope.keys.get(number) {
-                Some(key) => certs.push(self.certificate(cert, key)),
+                Some(key) => {
+                    let (chain, key) = self.certificate(cert, key);
+                    found.join(Certificates {
+                        chains: vec![chain],
+                        keys: Vec::from_iter(key),
+                    });
+                }
                 None => self.verdicts.refuse(
                     cert.spot,
                     cert.spot,
@@ -222,13 +225,16 @@ impl<'a> Translator<'a> {
                 ),
             }
         }
-        certs
+        found
     }
 
     /// `tls` of a listener that speaks it by these settings.
-    pub fn speaks(&self, certs: Vec<String>, scope: &Scope, is_strict: bool) -> Value {
-        let certs = Value::texts(certs);
+    pub fn speaks(&self, found: Certificates, scope: &Scope, is_strict: bool) -> Value {
+        let certs = Value::texts(found.chains);
         let mut table = Table::default();
+        if !found.keys.is_empty() {
+            table.put("keys", Value::texts(found.keys));
+        }
         if let Some(clients) = scope.clients() {
             table.put("client-ca", Value::text(self.beside(clients.authorities)));
             if clients.verify == VerifyClient::Optional {
@@ -299,43 +305,50 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// A file with both the chain and its key.
-    pub fn certificate(&mut self, cert: &scope::Set<String>, key: &scope::Set<String>) -> String {
+    /// The file of a chain, and that of its key where it is another one.
+    pub fn certificate(
+        &mut self,
+        cert: &scope::Set<String>,
+        key: &scope::Set<String>,
+    ) -> (String, Option<String>) {
         for set in [cert, key] {
             if set.value.contains('$') {
                 let message = "a certificate is named, not worked out for each connection";
                 self.verdicts.refuse(set.spot, set.spot, message);
-                return set.value.clone();
             }
         }
         let (chain, secret) = (self.beside(&cert.value), self.beside(&key.value));
-        if chain == secret {
-            return chain;
-        }
-        if !self.options.direct {
-            self.verdicts.note(
-                cert.spot,
-                format!("chain and key are one file here: cat {chain} {secret} > {chain}.pem"),
-            );
-            return format!("{chain}.pem");
-        }
-        let mut both = Vec::new();
-        for (path, set) in [(&chain, cert), (&secret, key)] {
-            match std::fs::read(path) {
-                Ok(text) => {
-                    both.extend(text);
-                    both.push(b'\n');
+        if self.options.direct && secret != chain {
+            for (path, set) in [(&chain, cert), (&secret, key)] {
+                if let Err(error) = std::fs::File::open(path) {
+                    let message = format!("cannot load \"{path}\": {error}");
+                    self.verdicts.refuse(set.spot, set.spot, message);
                 }
-                Err(error) => self.verdicts.refuse(
-                    set.spot,
-                    set.spot,
-                    format!("cannot load \"{path}\": {error}"),
-                ),
             }
         }
-        let number = self.files.len();
-        let name = self.options.beside(&format!("tls/{number}.pem"));
-        self.files.insert(name.clone(), both);
-        name
+        let secret = Some(secret).filter(|secret| *secret != chain);
+        (chain, secret)
+    }
+}
+
+/// Files with certificates and their keys, each once.
+#[derive(Default)]
+pub struct Certificates {
+    chains: Vec<String>,
+    keys: Vec<String>,
+}
+
+impl Certificates {
+    fn join(&mut self, others: Self) {
+        for (all, more) in [
+            (&mut self.chains, others.chains),
+            (&mut self.keys, others.keys),
+        ] {
+            for path in more {
+                if !all.contains(&path) {
+                    all.push(path);
+                }
+            }
+        }
     }
 }

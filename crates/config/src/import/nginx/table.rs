@@ -922,7 +922,7 @@ const TLS: &[Row] = &[
         "ssl_certificate_key",
         HS | STREAM | STREAM_SERVER,
         (1, 1),
-        "`tls` of the listener: chain and key in one file",
+        "`tls` of the listener",
     ),
     to(
         "ssl_client_certificate",

@@ -413,8 +413,11 @@ impl Translator<'_> {
         }
         match (&scope.tls_cert, &scope.tls_key) {
             (Some(cert), Some(key)) => {
-                let own = self.certificate(cert, key);
-                table.put("cert", Value::text(own));
+                let (chain, key) = self.certificate(cert, key);
+                table.put("cert", Value::text(chain));
+                if let Some(key) = key {
+                    table.put("key", Value::text(key));
+                }
             }
             (Some(cert), None) => self.verdicts.refuse(
                 cert.spot,
