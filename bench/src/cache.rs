@@ -331,7 +331,7 @@ fn hit_ratios(tandem: &str) {
         for (_, server) in both(tandem, &["-m", "64"]) {
             let mut stream = server.connect();
             let mut random = Random(2_463_534_242);
-            let (mut hits, mut counted, mut once) = (0, 0, 0usize);
+            let (mut hits, mut counted, mut once) = (0, 0usize, 0usize);
             for batch in 0..REQUESTS / BATCH {
                 let mut keys = Vec::with_capacity(BATCH);
                 for number in 0..BATCH {
@@ -345,15 +345,14 @@ fn hit_ratios(tandem: &str) {
                         keys.push((format!("key{rank}"), 50 + rank * 7919 % 950, true));
                     }
                 }
-                let request: String = keys
-                    .iter()
-                    .map(|(key, ..)| format!("mg {key} s\r\n"))
-                    .collect();
-                stream
-                    .write_all(format!("{request}mn\r\n").as_bytes())
-                    .expect("it reads");
+                let mut request = Vec::new();
+                for (key, ..) in &keys {
+                    request.extend_from_slice(format!("mg {key} s\r\n").as_bytes());
+                }
+                request.extend_from_slice(b"mn\r\n");
+                stream.write_all(&request).expect("it reads");
                 let mut answers = Vec::new();
-                let mut buffer = [0; 65536];
+                let mut buffer = vec![0; 65536];
                 while !answers.ends_with(b"MN\r\n") {
                     let count = stream.read(&mut buffer).expect("it answers");
                     answers.extend_from_slice(&buffer[..count]);

@@ -1,8 +1,10 @@
 //! Compares Tandem with the programs it stands in for, side by side on this machine.
 //!
-//! `cargo run --release --manifest-path bench/Cargo.toml -- cache SERVER` where SERVER is the release binary; `routes`,
+//! `cargo run -p bench --release -- cache SERVER` where SERVER is the release binary; `routes`,
 //! `proxy` and `site` likewise, and after the last two a part of the name of the cases that are wanted. (`bare` and `relay`
 //! are those of [`bare`], which the others start.) `sessions` has the session tier beside one memcached. `torture` compares nothing: it looks for broken promises.
+
+#![forbid(unsafe_code)]
 
 mod ab;
 mod bare;

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a server may take until it listens.
-const STARTED_WITHIN: Duration = Duration::from_secs(60);
+const STARTED_WITHIN: Duration = Duration::from_mins(1);
 
 /// A process of its own, ended when it is dropped.
 pub struct Server(Child);
@@ -13,7 +13,7 @@ pub struct Server(Child);
 impl Server {
     /// Starts `command`, and waits until all of these addresses take connections.
     pub fn start(mut command: Command, listens: &[SocketAddr]) -> Self {
-        let name = format!("{:?}", command.get_program());
+        let name = command.get_program().display().to_string();
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
