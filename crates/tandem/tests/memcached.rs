@@ -534,6 +534,9 @@ fn all_of_memcacheds_options_are_taken_and_shown() {
         "-o",
         "modern,no_lru_crawler,no_lru_maintainer,hashpower=20,slab_automove=0,hash_algorithm=murmur3,track_sizes",
     ]);
+    let alone = Server::start(&["-o", "slab_reassign,slab_automove"]);
+    let shown = alone.says("stats settings\r\n");
+    assert!(shown.contains("STAT slab_automove 1\r\n"), "{shown}");
     let shown = server.says("stats settings\r\n");
     for line in [
         "maxbytes 314572800",

@@ -406,7 +406,11 @@ fn tuning(
     let Some((_, wants, shown)) = WITHOUT_EFFECT.iter().find(|(known, ..)| *known == bare) else {
         return Err(Failure::usage(format!("-o {word} is not known here")));
     };
-    let text = value.unwrap_or_default();
+    let text = match value {
+        // Alone, as many a memcached.conf has it, this one is 1.
+        None if bare == "slab_automove" => ["0", "1"][usize::from(on)],
+        value => value.unwrap_or_default(),
+    };
     let fits = match wants {
         Wants::Nothing => value.is_none(),
         // Turned off, it takes nothing.
