@@ -171,6 +171,18 @@ impl Peers {
         }
     }
 
+    /// Asks whoever was at this address before; what it says, if it is there.
+    pub async fn status_of(&self, member: &Member, limit: Duration) -> Result<Status, String> {
+        let address = member.address.parse();
+        let address = address.map_err(|_| "no address is known of it".to_owned())?;
+        let voter = Voter {
+            name: member.name.clone(),
+            address,
+        };
+        let answer = self.status(&voter, limit).await;
+        answer.map_err(|error| error.to_string())
+    }
+
     /// Asks the leader whether a replica is part of the cluster. `None`: it does not say.
     pub async fn knows(&self, leader: &Voter, id: NodeId, limit: Duration) -> Option<bool> {
         match self.ask(leader, Request::Knows(id), limit).await {

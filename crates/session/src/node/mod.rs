@@ -18,6 +18,7 @@ mod members;
 mod naming;
 mod network;
 mod observe;
+mod panics;
 mod pending;
 mod reads;
 mod redundancy;
@@ -41,6 +42,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::machine::Machine;
 pub use crate::peers::Voter;
 use crate::rt::spawn;
+pub use crate::served::Served;
 use crate::types::Types;
 use crate::watched::caught;
 use crate::wire;
@@ -80,6 +82,8 @@ pub struct NodeOptions {
     pub others: Others,
     /// Directories beside `state` with the state of nodes that the file does not name: no cluster is formed beside them.
     pub beside: Vec<String>,
+    /// What the agent on this node remembers of the tier that served it last.
+    pub served: Served,
 }
 
 /// Why a replica cannot be started: what was being done, and what came of it.
@@ -155,6 +159,7 @@ impl SessionNode {
             voters: watched,
             stopping,
             told: String::new(),
+            panics: panics::Panics::default(),
             panic: panic.clone(),
         };
         let thread = thread::Builder::new()

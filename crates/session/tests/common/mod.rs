@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tandem_memcache::{Action, Answer, Extended, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
 use tandem_net::cluster::{ClusterKey, ClusterServer};
 use tandem_session::agent::{Agent, AgentKeyspace, AgentOptions};
-use tandem_session::node::{NodeOptions, Others, SessionNode, Voter};
+use tandem_session::node::{NodeOptions, Others, Served, SessionNode, Voter};
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{SessionStatus, Telemetry};
 use tokio::sync::oneshot;
@@ -83,6 +83,7 @@ impl Tier {
             key: key(),
             others: Others::default(),
             beside: Vec::new(),
+            served: Served::default(),
         }
     }
 
@@ -190,6 +191,7 @@ impl Tier {
             voters,
             outgoing: None,
             key,
+            served: Served::default(),
         };
         Agent::start(options, &Telemetry::new("app1", 1, Log::Silent)).keyspace()
     }
