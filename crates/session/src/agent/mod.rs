@@ -100,10 +100,14 @@ impl Agent {
     }
 
     fn holder(&self) -> Option<Holder> {
-        let reached = self.0.route.leader();
-        let reached = reached.filter(|_| !self.0.route.sight().is_lost());
-        let remembered = || self.0.served.get().map(Holder::Remembers);
-        reached.map(Holder::By).or_else(remembered)
+        let route = &self.0.route;
+        let remembered = self.0.served.get().map(Holder::Remembers);
+        if route.is_searching() && remembered.is_some() {
+            // Its voters know whether there is one.
+            return remembered;
+        }
+        let reached = route.leader().filter(|_| !route.sight().is_lost());
+        reached.map(Holder::By).or(remembered)
     }
 
     /// Answers one question of another node.
