@@ -434,6 +434,70 @@ fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_
     assert!(!order.exists());
 }
 
+/// A directory with all that is in another.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for file in std::fs::read_dir(from).expect("it is there") {
+        let path = file.expect("a file").path();
+        let name = path.file_name().expect("it has a name");
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else if path.is_file() {
+            std::fs::copy(&path, to.join(name)).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn a_copy_of_a_node_that_runs_beside_it_is_refused_and_told_as_an_error_and_restarts_are_not() {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    for node in ["a", "b", "c", "app", "a"] {
+        tier.run(node);
+        tier.leader(&["a", "b", "c"]);
+    }
+    for node in ["a", "b", "c", "app"] {
+        let log = tier.cluster.log(node);
+        assert!(!log.contains("runs twice"), "{node}: {log}");
+    }
+    // Its machine is cloned, and the clone has another address.
+    tier.runs.remove("a");
+    let dir = tier.cluster.dir.path();
+    let clone = dir.join("clone");
+    copy(&dir.join("state/a"), &clone.join("state/a"));
+    let text = std::fs::read_to_string(tier.cluster.file()).expect("the file");
+    let [own, other] = [1, 9].map(|i| format!("a = \"{}\"", tier.cluster.host(i)));
+    assert!(text.contains(&own), "{text}");
+    std::fs::write(clone.join("cluster.toml"), text.replace(&own, &other)).expect("written");
+    tier.run("a");
+    tier.leader(&["a", "b", "c"]);
+    let log = clone.join("log");
+    let copied = common::tandem()
+        .arg("run")
+        .arg(clone.join("cluster.toml"))
+        .args(["--node", "a"])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::fs::File::create(&log).expect("a log"))
+        .spawn();
+    let _copied = Runs(copied.expect("the binary starts"));
+    wait_until("a peer tells it as an error", || {
+        let what = format!(
+            " error   nodes/a: node a runs twice: at {}, and at ",
+            tier.cluster.host(1)
+        );
+        ["b", "c"]
+            .iter()
+            .any(|node| tier.cluster.log(node).contains(&what))
+    });
+    wait_until("the copy is told", || {
+        let log = std::fs::read_to_string(&log).expect("its log");
+        log.contains("node a runs twice: node ")
+    });
+    tier.leader(&["a", "b", "c"]);
+    store(&tier.cluster);
+    are_kept(&tier.cluster);
+}
+
 #[test]
 fn two_clusters_that_share_a_state_directory_are_told_to_have_one_each() {
     let mut tier = Tier::start();

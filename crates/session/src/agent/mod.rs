@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Purposes, serve};
+use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Incarnation, Purposes, serve};
 use tandem_telemetry::{Events, NodeStatus, SessionStatus, StatusSource, Telemetry};
 use tokio::sync::{mpsc, watch};
 
@@ -40,6 +40,8 @@ pub struct AgentOptions {
     pub outgoing: Option<IpAddr>,
     /// The cluster's key.
     pub key: ClusterKey,
+    /// Which start of the node this is.
+    pub incarnation: Incarnation,
     /// What this node remembers of the tier that served it last.
     pub served: Served,
 }
@@ -70,7 +72,7 @@ impl Agent {
     fn new(options: AgentOptions, events: Events) -> Self {
         let (voters, watched) = watch::channel(Arc::from(options.voters));
         let peers = Peers::new(
-            &options.node,
+            (&options.node, options.incarnation),
             options.key,
             // It keeps nothing.
             ClusterId::default(),

@@ -105,7 +105,7 @@ impl Core {
         let belonging = Belonging::new(&home.directory, home.cluster, home.durable, &home.hold);
         let belonging = Arc::new(belonging);
         let peers = Arc::new(Peers::new(
-            &options.node,
+            (&options.node, options.incarnation),
             options.key.clone(),
             belonging.id().clone(),
             options.outgoing,

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::core::Failed;
 use super::panics::Panics;
+use super::present;
 use super::{Core, NodeOptions, Retention, StartError, register, unregister};
 use crate::home::{Home, make_private};
 use crate::peers::Voter;
@@ -175,6 +176,10 @@ impl Life {
         // What the replica before left is no news.
         panicked();
         let core = Core::start(home, options, voters, &self.telemetry, kept).await?;
+        spawn(present::run(
+            core.clients.peers.clone(),
+            options.node.clone(),
+        ));
         let panic = self.panic.clone();
         spawn(async move {
             panic.notified().await;

@@ -20,6 +20,7 @@ mod network;
 mod observe;
 mod panics;
 mod pending;
+mod present;
 mod reads;
 mod redundancy;
 mod replicas;
@@ -35,7 +36,7 @@ use std::thread;
 use std::time::Duration;
 
 use tandem_model::Pattern;
-use tandem_net::cluster::{Accepted, Answer, ClusterKey, Purposes, serve};
+use tandem_net::cluster::{Accepted, Answer, ClusterKey, Incarnation, Purposes, serve};
 use tandem_telemetry::Telemetry;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -78,6 +79,8 @@ pub struct NodeOptions {
     pub outgoing: Option<IpAddr>,
     /// The cluster's key.
     pub key: ClusterKey,
+    /// Which start of the node this is.
+    pub incarnation: Incarnation,
     /// All other nodes of the file. They are asked before a cluster is formed.
     pub others: Others,
     /// Directories beside `state` with the state of nodes that the file does not name: no cluster is formed beside them.

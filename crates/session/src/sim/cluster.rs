@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_model::Pattern;
-use tandem_net::cluster::{Answer, ClusterId, ClusterKey};
+use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Incarnation};
 use tandem_telemetry::Telemetry;
 use tandem_telemetry::event::Log;
 use tokio::sync::{Notify, watch};
@@ -157,6 +157,7 @@ impl Cluster {
                 guard: Some((vec![Pattern::Star(GUARDED.into(), String::new())], HOLD)),
                 outgoing: None,
                 key: ClusterKey::new(b"simulated"),
+                incarnation: Incarnation::NONE,
                 others: Others::default(),
                 beside: Vec::new(),
                 served: Served::default(),
@@ -183,6 +184,7 @@ impl Cluster {
                 stop: stop.clone(),
             });
             tokio::select! {
+                biased;
                 () = stop.notified() => {}
                 _ = core.failure() => {
                     // Its thread starts it again.
@@ -299,6 +301,7 @@ impl Cluster {
             voters: self.voters(),
             outgoing: None,
             key: ClusterKey::new(b"simulated"),
+            incarnation: Incarnation::NONE,
             served: Served::open(&self.home(host).with_extension("tier")),
         };
         let agent = Agent::start(options, &self.telemetry(host));

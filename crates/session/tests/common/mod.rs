@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tandem_memcache::{Action, Answer, Extended, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
-use tandem_net::cluster::{ClusterKey, ClusterServer};
+use tandem_net::cluster::{ClusterKey, ClusterServer, Incarnation};
 use tandem_session::agent::{Agent, AgentKeyspace, AgentOptions};
 use tandem_session::node::{NodeOptions, Others, Served, SessionNode, Voter};
 use tandem_telemetry::event::Log;
@@ -81,6 +81,7 @@ impl Tier {
             guard: self.guard.clone(),
             outgoing: None,
             key: key(),
+            incarnation: Incarnation::NONE,
             others: Others::default(),
             beside: Vec::new(),
             served: Served::default(),
@@ -191,6 +192,7 @@ impl Tier {
             voters,
             outgoing: None,
             key,
+            incarnation: Incarnation::NONE,
             served: Served::default(),
         };
         Agent::start(options, &Telemetry::new("app1", 1, Log::Silent)).keyspace()

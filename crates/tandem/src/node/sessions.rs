@@ -172,6 +172,7 @@ impl Sessions {
                     .map(|guard| (guard.keys.clone(), guard.hold)),
                 outgoing: plan.outgoing,
                 key: port.key.clone(),
+                incarnation: port.incarnation,
                 others: Others::default(),
                 beside: beside(plan),
                 served: served.clone(),
@@ -187,6 +188,7 @@ impl Sessions {
             voters,
             outgoing: plan.outgoing,
             key: port.key.clone(),
+            incarnation: port.incarnation,
             served,
         };
         sessions.operator = Some(Operator::new(options.clone(), telemetry.events.clone()));
