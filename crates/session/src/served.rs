@@ -82,3 +82,50 @@ impl Served {
         Ok(replaced)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tier(cluster: u64, decided: u64, names: &[&str]) -> Tier {
+        let voter = |name: &&str| Member {
+            name: (*name).into(),
+            address: "10.0.0.1:7411".into(),
+        };
+        Tier {
+            cluster,
+            decided,
+            voters: names.iter().map(voter).collect(),
+        }
+    }
+
+    #[test]
+    fn what_served_last_is_kept_over_a_start_and_what_was_decided_before_it_does_not_replace_it() {
+        let name = format!("tandem-served-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let at = path.clone();
+        crate::sim::alone(async move {
+            let served = Served::open(&at);
+            assert_eq!(served.get(), None);
+            let (first, later) = (tier(7, 3, &["a", "b"]), tier(7, 9, &["b", "c"]));
+            for (kept, is) in [(&first, &first), (&later, &later), (&first, &later)] {
+                assert_eq!(served.keep(kept.clone()).await.unwrap(), None);
+                assert_eq!(served.get().as_ref(), Some(is));
+                assert_eq!(Served::open(&at).get().as_ref(), Some(is));
+            }
+            // Another one, whatever was decided there: it is said which was replaced.
+            let other = tier(8, 0, &["d"]);
+            assert_eq!(served.keep(other.clone()).await.unwrap(), Some(later));
+            assert_eq!(Served::open(&at).get(), Some(other));
+        });
+        // Any damage is seen.
+        let mut bytes = std::fs::read(&path).unwrap();
+        for i in 0..bytes.len() {
+            bytes[i] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(Served::open(&path).get(), None, "byte {i}");
+            bytes[i] ^= 1;
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}

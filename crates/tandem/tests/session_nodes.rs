@@ -411,7 +411,7 @@ fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_
     let says = |node: &str, what: &str| tier.cluster.log(node).contains(what);
     // Later than for whom nobody knows anything of is waited.
     wait_until("it is a warning", || {
-        says("d", "until then there is no tier, and all operations")
+        says("d", "until then no tier is formed, and operations")
     });
     let log = tier.cluster.log("d");
     let known = "the agent of app was served last by the tier ";

@@ -248,4 +248,42 @@ mod tests {
         let beside = said(Holder::Beside("/var/lib/tandem/cache1".into()));
         assert!(beside.contains("/var/lib/tandem/cache1 on edge"));
     }
+
+    #[test]
+    fn of_one_tier_the_word_of_an_agent_that_was_away_for_long_does_not_count() {
+        let tier = |cluster, decided, name: &str| Tier {
+            cluster,
+            decided,
+            voters: vec![Member {
+                name: name.into(),
+                address: "10.0.0.1:7411".into(),
+            }],
+        };
+        let said = [
+            tier(7, 3, "a"),
+            tier(7, 9, "b"),
+            tier(7, 5, "c"),
+            tier(8, 1, "d"),
+        ];
+        let by = "app".to_owned();
+        let mut tiers = BTreeMap::new();
+        for tier in &said {
+            newest(&mut tiers, &by, tier);
+        }
+        let left: Vec<_> = tiers.values().map(|(_, tier)| tier.names()).collect();
+        assert_eq!(left, ["b", "d"]);
+    }
+
+    #[test]
+    fn whoever_is_at_the_address_of_a_voter_now_answers_for_it_whatever_it_is_called() {
+        let voter = |address: &str| Member {
+            name: "a".into(),
+            address: address.into(),
+        };
+        let blank = [IpAddr::from([10, 0, 0, 1])];
+        assert!(is_at(&voter("10.0.0.1:7411"), &blank));
+        assert!(is_at(&voter("10.0.0.1:7412"), &blank));
+        assert!(!is_at(&voter("10.0.0.2:7411"), &blank));
+        assert!(!is_at(&voter(""), &blank));
+    }
 }

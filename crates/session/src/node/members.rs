@@ -64,7 +64,7 @@ impl Blank {
         match &self.remedy {
             Some(remedy) if since >= PATIENCE && is_asked => {
                 let what = format!(
-                    "{}; until then there is no tier, and all operations on sessions are refused{remedy}",
+                    "{}; until then no tier is formed, and operations on sessions that come here are refused{remedy}",
                     self.waits
                 );
                 (what, true)
@@ -522,7 +522,7 @@ mod tests {
         let (what, warns) = blank.tell(seconds(10), Some(seconds(1)));
         assert!(warns);
         assert!(
-            what.contains("waits for b (refused); until then there is no tier")
+            what.contains("waits for b (refused); until then no tier is formed")
                 && what.ends_with("are refused. Start b"),
             "{what}"
         );
