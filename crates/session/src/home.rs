@@ -19,6 +19,7 @@ use crate::state::State;
 use crate::types::{Member, NodeId, SnapshotMeta, invalid};
 
 mod alone;
+pub mod anew;
 mod belonging;
 mod hold;
 pub mod let_go;
@@ -55,6 +56,8 @@ pub struct Home {
     pub alone: bool,
     /// Whether appends wait for the disk.
     pub durable: bool,
+    /// Whether there is anything here that others may have been told of. A vote alone is nothing.
+    pub holds: bool,
     /// The vote and the log.
     pub log: LogStore,
     /// The last snapshot, read, and its file.
@@ -123,6 +126,7 @@ impl Home {
                     lost: None,
                     alone,
                     durable,
+                    holds,
                     cluster,
                     remembered: members::read(directory),
                     log,
@@ -167,6 +171,7 @@ impl Home {
             lost,
             alone: false,
             durable,
+            holds: false,
             cluster: None,
             remembered: members::read(directory),
             log,
@@ -267,13 +272,18 @@ pub fn is_kept(directory: &Path) -> bool {
     has(IDENTITY) && has(members::NAME) && !let_go::is_marked(directory)
 }
 
+/// Whether a replica that runs uses this directory.
+pub fn is_used(directory: &Path) -> bool {
+    hold::is_held(directory, LOCK)
+}
+
 /// Everything in the directory but the lock, what was put aside before, and what outlives a state.
 fn leftovers(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for file in fs::read_dir(directory)? {
         let file = file?;
         let name = file.file_name();
-        if ![LOCK, LOST, alone::ORDER, members::NAME]
+        if ![LOCK, LOST, alone::ORDER, anew::ORDER, members::NAME]
             .iter()
             .any(|other| name == *other)
         {

@@ -15,6 +15,7 @@ mod machine;
 pub mod node;
 mod peers;
 mod rt;
+mod served;
 #[cfg(test)]
 mod sim;
 mod snapshot;

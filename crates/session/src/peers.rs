@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tandem_net::cluster::{ClusterId, ClusterKey, LinkError, LinkOptions};
+use tandem_net::cluster::{ClusterId, ClusterKey, Incarnation, LinkError, LinkOptions};
 use tokio::sync::watch;
 
 use crate::rt::Link;
@@ -38,6 +38,7 @@ pub struct Peers {
     node: String,
     key: ClusterKey,
     cluster: ClusterId,
+    incarnation: Incarnation,
     outgoing: Option<IpAddr>,
     voters: watch::Receiver<Arc<[Voter]>>,
     /// Links that ask for operations and status, by name.
@@ -46,7 +47,7 @@ pub struct Peers {
 
 impl Peers {
     pub fn new(
-        node: &str,
+        (node, incarnation): (&str, Incarnation),
         key: ClusterKey,
         cluster: ClusterId,
         outgoing: Option<IpAddr>,
@@ -56,6 +57,7 @@ impl Peers {
             node: node.into(),
             key,
             cluster,
+            incarnation,
             outgoing,
             voters,
             links: Mutex::default(),
@@ -105,6 +107,7 @@ impl Peers {
             purpose,
             key: self.key.clone(),
             cluster: self.cluster.clone(),
+            incarnation: self.incarnation,
             outgoing: self.outgoing,
         })
     }
@@ -169,6 +172,18 @@ impl Peers {
             Ok(_) | Err(LinkError::Rejected(_)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Asks whoever was at this address before; what it says, if it is there.
+    pub async fn status_of(&self, member: &Member, limit: Duration) -> Result<Status, String> {
+        let address = member.address.parse();
+        let address = address.map_err(|_| "no address is known of it".to_owned())?;
+        let voter = Voter {
+            name: member.name.clone(),
+            address,
+        };
+        let answer = self.status(&voter, limit).await;
+        answer.map_err(|error| error.to_string())
     }
 
     /// Asks the leader whether a replica is part of the cluster. `None`: it does not say.

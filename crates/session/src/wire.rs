@@ -10,6 +10,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::served::Tier;
 use crate::state::{Found, GroupId, Item, Key, Operation, Outcome, Wanted};
 use crate::types::{Member, NodeId, SnapshotMeta, Types, Vote};
 
@@ -103,6 +104,8 @@ pub enum Request {
     Holder,
     /// You lead: is this replica part of the cluster?
     Knows(NodeId),
+    /// You lead: which cluster is this, and who votes?
+    Tier,
 }
 
 /// Operations of one request.
@@ -140,6 +143,8 @@ pub enum Response {
     Holder(Option<Holder>),
     /// Whether it is, as was decided last.
     Knows(bool),
+    /// `None`: that cannot be said now.
+    Tier(Option<Tier>),
 }
 
 /// Who holds what is stored, as far as a node knows.
@@ -151,6 +156,10 @@ pub enum Holder {
     By(String),
     /// A node that the file does not name, in this directory of the same machine.
     Beside(String),
+    /// The same, and a node that runs uses it.
+    Shared(String),
+    /// It does not reach one now; this one served it last.
+    Remembers(Tier),
 }
 
 /// Which cluster a replica is part of.

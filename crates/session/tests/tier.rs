@@ -295,7 +295,7 @@ async fn a_replica_one_of_whose_tasks_panicked_is_started_again_as_who_it_was_an
     until("it is started again", || {
         let events = tier.events(leads);
         let says = |what: &str| events.iter().any(|event| event.contains(what));
-        let both = says("a task of it has panicked: on purpose") && says("is started again");
+        let both = says("has panicked: on purpose; the others go on") && says("is started again");
         both.then_some(())
     })
     .await;
@@ -309,6 +309,24 @@ async fn a_replica_one_of_whose_tasks_panicked_is_started_again_as_who_it_was_an
     assert!(!(0..3).any(joined), "it kept its state");
     assert_eq!(value(&agent, "k").await.as_deref(), Some("v"));
     assert_eq!(set(&agent, "k", "w").await, Reply::Stored);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_panics_at_every_start_waits_longer_each_time_and_says_how_often() {
+    let tier = Tier::started(1).await;
+    let node = tier.nodes[0].as_ref().unwrap();
+    let told = |what: &'static str| {
+        let tier = &tier;
+        until(what, move || {
+            let mut events = tier.events(0).into_iter();
+            events.find(|event| event.contains(what)).map(drop)
+        })
+    };
+    node.session.panic_on_purpose();
+    told("has panicked: on purpose; the others go on, and it is started again in 2 s").await;
+    // At its next start.
+    node.session.panic_on_purpose();
+    told("has panicked, 2 times in a row now: on purpose; the others go on, and it is started again in 4 s").await;
 }
 
 /// Copies a directory without what it has within.

@@ -391,3 +391,130 @@ fn a_first_start_is_no_alarm_at_nodes_that_hold_no_sessions() {
         assert!(!log.contains("refused a connection"), "{node}: {log}");
     }
 }
+
+#[test]
+fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_operator_gives_them_up()
+ {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    let state = tier.cluster.dir.path().join("state");
+    wait_until("the agent's node has put on record who serves", || {
+        state.join("app/tier").exists()
+    });
+    tier.runs.clear();
+    let mut nodes = NODES.to_vec();
+    nodes.extend([("e", 6), ("f", 7)]);
+    write(&tier.cluster, &nodes, ["d", "e", "f"]);
+    for node in ["app", "d", "e", "f"] {
+        tier.run(node);
+    }
+    let says = |node: &str, what: &str| tier.cluster.log(node).contains(what);
+    // Later than for whom nobody knows anything of is waited.
+    wait_until("it is a warning", || {
+        says("d", "until then no tier is formed, and operations")
+    });
+    let log = tier.cluster.log("d");
+    let known = "the agent of app was served last by the tier ";
+    assert!(log.contains(known) && log.contains(" of a, b, c"), "{log}");
+    assert!(!log.contains("formed the cluster"), "{log}");
+    let warned = "warning sessions: blank here: waits for a (connection refused)";
+    assert!(log.contains(warned), "{log}");
+
+    let order = state.join("d/sessions/begin-anew");
+    let how = format!("make an empty file {} on d", order.display());
+    assert!(log.contains(&how), "{log}");
+    std::fs::write(&order, "").expect("an order");
+    tier.leader(&["d", "e", "f"]);
+    assert_eq!(agent(&tier.cluster, "mg kept0 v\r\n"), "EN\r\n");
+    store(&tier.cluster);
+    wait_until("the agent says that another tier serves", || {
+        let log = tier.cluster.log("app");
+        log.contains("of d, e, f serves, and before it was ")
+    });
+    assert!(!order.exists());
+}
+
+/// A directory with all that is in another.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for file in std::fs::read_dir(from).expect("it is there") {
+        let path = file.expect("a file").path();
+        let name = path.file_name().expect("it has a name");
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else if path.is_file() {
+            std::fs::copy(&path, to.join(name)).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn a_copy_of_a_node_that_runs_beside_it_is_refused_and_told_as_an_error_and_restarts_are_not() {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    for node in ["a", "b", "c", "app", "a"] {
+        tier.run(node);
+        tier.leader(&["a", "b", "c"]);
+    }
+    for node in ["a", "b", "c", "app"] {
+        let log = tier.cluster.log(node);
+        assert!(!log.contains("runs twice"), "{node}: {log}");
+    }
+    // Its machine is cloned, and the clone has another address.
+    tier.runs.remove("a");
+    let dir = tier.cluster.dir.path();
+    let clone = dir.join("clone");
+    copy(&dir.join("state/a"), &clone.join("state/a"));
+    let text = std::fs::read_to_string(tier.cluster.file()).expect("the file");
+    let [own, other] = [1, 9].map(|i| format!("a = \"{}\"", tier.cluster.host(i)));
+    assert!(text.contains(&own), "{text}");
+    std::fs::write(clone.join("cluster.toml"), text.replace(&own, &other)).expect("written");
+    tier.run("a");
+    tier.leader(&["a", "b", "c"]);
+    let log = clone.join("log");
+    let copied = common::tandem()
+        .arg("run")
+        .arg(clone.join("cluster.toml"))
+        .args(["--node", "a"])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::fs::File::create(&log).expect("a log"))
+        .spawn();
+    let _copied = Runs(copied.expect("the binary starts"));
+    wait_until("a peer tells it as an error", || {
+        let what = format!(
+            " error   nodes/a: node a runs twice: at {}, and at ",
+            tier.cluster.host(1)
+        );
+        ["b", "c"]
+            .iter()
+            .any(|node| tier.cluster.log(node).contains(&what))
+    });
+    wait_until("the copy is told", || {
+        let log = std::fs::read_to_string(&log).expect("its log");
+        log.contains("node a runs twice: node ")
+    });
+    tier.leader(&["a", "b", "c"]);
+    store(&tier.cluster);
+    are_kept(&tier.cluster);
+}
+
+#[test]
+fn two_clusters_that_share_a_state_directory_are_told_to_have_one_each() {
+    let mut tier = Tier::start();
+    let shared = tier.cluster.dir.path().join("state/a");
+    let others = [("x", 11), ("y", 12), ("z", 13)];
+    let tables = "[sessions]\non = [\"x\", \"y\"]\nthird = \"z\"\nagents = []\n";
+    tier.cluster
+        .write("another-key-of-a-cluster", &others, tables);
+    for (node, _) in others {
+        tier.run(node);
+    }
+    let what = format!("what becomes of {} on ", shared.display());
+    let remedy = ": a node that runs there and that the file does not name has its sessions in it. If that is a node of another \
+                  cluster, give this one another `state` in [cluster]";
+    wait_until("it is said what to do", || {
+        let log = tier.cluster.log("x");
+        log.contains(&what) && log.contains(remedy)
+    });
+    tier.leader(&["a", "b", "c"]);
+}

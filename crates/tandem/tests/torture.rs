@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::time::Duration;
 
 use common::namespaces::skip;
@@ -22,7 +23,8 @@ fn torture(
 ) -> Result<Report, Failure> {
     let dir = Dir::new();
     let until_broken = target != Target::Memcached;
-    run(&Plan {
+    let of_nodes = matches!(target, Target::Nodes(_));
+    let report = run(&Plan {
         target,
         mix,
         dir: dir.path().into(),
@@ -31,7 +33,25 @@ fn torture(
         faults,
         clients: 12,
         until_broken,
-    })
+    })?;
+    if of_nodes {
+        no_copies(dir.path());
+    }
+    Ok(report)
+}
+
+/// Whatever was killed, started, stopped and cut off, nobody took it for a second process of a node.
+fn no_copies(dir: &Path) {
+    let files = std::fs::read_dir(dir).expect("it is there");
+    let files = files.map(|file| file.expect("a file").path());
+    let logs = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
+    let mut leaders = 0;
+    for path in logs {
+        let log = std::fs::read_to_string(&path).expect("a log");
+        assert!(!log.contains("runs twice"), "{}: {log}", path.display());
+        leaders += log.matches(" leads (term ").count();
+    }
+    assert!(leaders > 0, "no log of a session node was found");
 }
 
 #[track_caller]

@@ -715,6 +715,14 @@ fn each_session_node_of_three_is_upgraded_and_no_count_goes_back() {
     }
     load.goes_on();
     load.stop();
+    for node in ["n1", "n2", "n3"] {
+        let log = fs::read_to_string(dir.path().join(format!("{node}.log"))).expect("its log");
+        let is_quiet = !log.contains("runs twice") && !log.contains("sees another process");
+        assert!(
+            is_quiet,
+            "two processes of a node at once are no copy: {log}"
+        );
+    }
 }
 
 /// One of several nodes, on an address of its own.

@@ -1,7 +1,8 @@
 //! The hello: version, names and purpose, and a mutual challenge by HMAC-SHA256 with the cluster's key.
 //!
 //! ```text
-//! client -> server   "TNDM" version   purpose, client's name, client's nonce, which cluster the client is part of
+//! client -> server   "TNDM" version   purpose, client's name, client's nonce, which cluster the client is part of, and
+//!                    which start of its node it is
 //! server -> client   ok: server's name, server's nonce, HMAC("server", all of the above)    or a refusal in words
 //! client -> server   ok: HMAC("client", all of the above)                                  or a refusal in words
 //! server -> client   ok                                                                    or a refusal in words
@@ -9,7 +10,8 @@
 //!
 //! Each proof covers the role, the version, the purpose, both names and both nonces: none can be replayed, reflected
 //! or used for another purpose. Which cluster a client says it is part of is no secret and proves nothing: it keeps apart
-//! what was confused. Versions that do not know of it say nothing behind the nonce, and read nothing there.
+//! what was confused. So does which start of its node it is. Versions that do not know of these say nothing behind the nonce, or
+//! behind the one, and read nothing there.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -18,9 +20,11 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::PROTOCOL;
 use super::id::{self, ClusterId};
+use super::incarnation::Incarnation;
 
 const MAGIC: &[u8; 4] = b"TNDM";
 const NONCE: usize = 32;
@@ -81,6 +85,8 @@ pub(super) enum HelloError {
     TheyRefused(String),
     /// This side refused, in these words; the other side was told.
     WeRefused(String),
+    /// The same, for the present: that is no news.
+    NotYet,
 }
 
 impl From<io::Error> for HelloError {
@@ -95,6 +101,7 @@ impl fmt::Display for HelloError {
             Self::Io(error) => write!(f, "{error}"),
             Self::TheyRefused(why) => write!(f, "refused by the other side: {why}"),
             Self::WeRefused(why) => write!(f, "{why}"),
+            Self::NotYet => f.write_str("it may try again"),
         }
     }
 }
@@ -132,12 +139,13 @@ impl Transcript {
     }
 }
 
-/// The hello of the side that connected, which is part of `cluster`. `server` is who should be at the other end.
+/// The hello of the side that connected, which is part of `cluster`, and of this start of its node. `server` is who should be at
+/// the other end.
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     key: &ClusterKey,
     purpose: &str,
-    client: &str,
+    (client, incarnation): (&str, Incarnation),
     server: &str,
     cluster: Option<u64>,
 ) -> Result<(), HelloError> {
@@ -147,6 +155,7 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     put_text(&mut hello, client)?;
     hello.extend_from_slice(&client_nonce);
     hello.extend_from_slice(&id::said(cluster).to_be_bytes());
+    hello.extend_from_slice(&incarnation.number().to_be_bytes());
     let mut first = MAGIC.to_vec();
     first.extend_from_slice(&PROTOCOL.to_be_bytes());
     put_message(&mut first, &hello);
@@ -192,15 +201,28 @@ pub(super) struct Client {
     pub purpose: String,
     /// The cluster that it says it is part of.
     pub cluster: Option<u64>,
+    /// Which start of its node it says that it is.
+    pub incarnation: Incarnation,
+    /// When its challenge was made, which it answered.
+    pub challenged: Instant,
+}
+
+/// What keeps somebody out who has proved who it is.
+pub(super) enum Kept {
+    /// In these words.
+    Out(String),
+    /// For the present.
+    Waiting(String),
 }
 
 /// The hello of the side that was connected to. Of a purpose it is `known` which cluster its replies are part of, if it is
-/// known at all.
+/// known at all; and who has come so far is to be let in by `admit`.
 pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     key: &ClusterKey,
     server: &str,
     known: impl Fn(&str) -> Option<ClusterId>,
+    admit: impl FnOnce(&Client) -> Result<(), Kept>,
 ) -> Result<Client, HelloError> {
     let mut prefix = [0; 6];
     stream.read_exact(&mut prefix).await?;
@@ -224,6 +246,8 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         return Err(refuse(stream, "malformed hello").await);
     };
     let claimed = take(&mut rest).map_or(0, u64::from_be_bytes);
+    let incarnation = Incarnation::of(take(&mut rest).map_or(0, u64::from_be_bytes));
+    let challenged = Instant::now();
     let transcript = Transcript {
         purpose,
         client,
@@ -262,12 +286,23 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         let why = another_cluster((server, ours), (&transcript.client, theirs));
         return Err(refuse(stream, &why).await);
     }
-    stream.write_all(&[OK, 0, 0]).await?;
-    Ok(Client {
+    let client = Client {
         name: transcript.client,
         purpose: transcript.purpose,
         cluster: claimed,
-    })
+        incarnation,
+        challenged,
+    };
+    match admit(&client) {
+        Ok(()) => {}
+        Err(Kept::Out(why)) => return Err(refuse(stream, &why).await),
+        Err(Kept::Waiting(why)) => {
+            refuse(stream, &why).await;
+            return Err(HelloError::NotYet);
+        }
+    }
+    stream.write_all(&[OK, 0, 0]).await?;
+    Ok(client)
 }
 
 /// Why two nodes have nothing to say to one another.

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::frame::{self, Kind, MAX_FRAME};
 use super::hello::{self, ClusterKey, HelloError};
 use super::id::ClusterId;
+use super::incarnation::Incarnation;
 use super::server::prepare;
 
 /// Connecting, hello included, takes at most this long.
@@ -64,6 +65,8 @@ pub struct LinkOptions {
     pub key: ClusterKey,
     /// Which cluster this node is part of, for purposes where it matters. Said with each connection that is made.
     pub cluster: ClusterId,
+    /// Which start of this node it is.
+    pub incarnation: Incarnation,
     /// The local address to connect from, when it matters.
     pub outgoing: Option<IpAddr>,
 }
@@ -227,7 +230,7 @@ async fn connect(options: &LinkOptions) -> Result<TcpStream, LinkError> {
             &mut stream,
             &options.key,
             options.purpose,
-            &options.node,
+            (&options.node, options.incarnation),
             &options.peer,
             options.cluster.get(),
         )

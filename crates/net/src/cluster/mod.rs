@@ -7,18 +7,24 @@
 //!
 //! A node whose state is part of a cluster says which one: one that holds another cluster's refuses it.
 //!
+//! It says also which start of its node it is: two that run under one name are found out, and the later one is refused
+//! (`presence`).
+//!
 //! The hello proves who is there; it does not encrypt what follows.
 
 mod frame;
 mod hello;
 mod hellos;
 mod id;
+mod incarnation;
 mod link;
+mod presence;
 mod server;
 
 pub use frame::MAX_FRAME;
 pub use hello::{ClusterKey, another_cluster};
 pub use id::ClusterId;
+pub use incarnation::Incarnation;
 pub use link::{Link, LinkError, LinkOptions};
 pub use server::{Accepted, Answer, ClusterServer, Purposes, serve};
 

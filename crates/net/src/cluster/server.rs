@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tandem_telemetry::Events;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,9 +20,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::frame::{self, Kind};
-use super::hello::{self, Client, ClusterKey, HelloError};
+use super::hello::{self, Client, ClusterKey, HelloError, Kept};
 use super::hellos::{Hellos, Place};
 use super::id::ClusterId;
+use super::presence::{Presence, Present, Twice, Verdict};
 use crate::listen::BACKLOG;
 use crate::near::settle;
 
@@ -30,6 +31,10 @@ use crate::near::settle;
 const HELLO: Duration = Duration::from_secs(5);
 /// Connections open at once whose hello is over: a few for each node of a large cluster.
 const MAX_CONNECTIONS: usize = 3_072;
+/// One on which nothing was said for so long is looked after,
+const SILENT: Duration = Duration::from_secs(15);
+/// so often: a peer whose machine lost its power must not look as if it were there.
+const PROBE: Duration = Duration::from_secs(5);
 /// And such whose hello is not.
 const MAX_HELLOS: usize = 1_024;
 /// Requests of one connection worked on at once; the next wait in the socket.
@@ -52,6 +57,8 @@ pub struct Accepted {
     /// The cluster that it says it is part of: the one of the purpose, where both are part of one.
     pub cluster: Option<u64>,
     stream: std::net::TcpStream,
+    /// Of one that can be told apart from others of its name.
+    present: Option<Present>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -106,6 +113,7 @@ struct Shared {
     events: Events,
     connections: Arc<Semaphore>,
     hellos: Hellos,
+    presence: Presence,
     /// When each peer's refusal was last told.
     told: Mutex<HashMap<(IpAddr, String), Instant>>,
 }
@@ -149,6 +157,7 @@ impl ClusterServer {
             events,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             hellos: Hellos::new(hellos),
+            presence: Presence::default(),
             told: Mutex::default(),
         };
         Self {
@@ -202,11 +211,17 @@ impl ClusterServer {
 impl Shared {
     async fn welcome(&self, mut stream: TcpStream, address: SocketAddr, mut place: Place) {
         let known = |purpose: &str| Some(self.purposes.get(purpose)?.0);
-        let hello = hello::accept(&mut stream, &self.key, &self.name, known);
+        let mut present = None;
+        let admit = |client: &Client| {
+            present = self.admit(client, address.ip())?;
+            Ok(())
+        };
+        let hello = hello::accept(&mut stream, &self.key, &self.name, known, admit);
         let Client {
             name: peer,
             purpose,
             cluster,
+            ..
         } = match tokio::select! {
             ended = timeout(HELLO, hello) => ended,
             () = place.taken() => {
@@ -216,7 +231,7 @@ impl Shared {
         } {
             Ok(Ok(who)) => who,
             // A peer that died or looked whether the port is open is no news.
-            Ok(Err(HelloError::Io(_))) => return,
+            Ok(Err(HelloError::Io(_) | HelloError::NotYet)) => return,
             Ok(Err(error)) => return self.tell(address, &error.to_string()),
             Err(_) => return self.tell(address, "its hello took too long"),
         };
@@ -236,19 +251,55 @@ impl Shared {
                 address,
                 cluster,
                 stream,
+                present,
                 _permit: permit,
             });
         }
     }
 
+    /// Whether one that has proved who it is is the only one of that name.
+    fn admit(&self, client: &Client, address: IpAddr) -> Result<Option<Present>, Kept> {
+        let (name, server) = (&client.name, &self.name);
+        let who = (client.incarnation, address);
+        let (verdict, twice) = self
+            .presence
+            .enter(name, who, client.challenged, Instant::now());
+        if let Some(Twice { first, second }) = twice {
+            let what = format!(
+                "node {name} runs twice: at {first}, and at {second} by a process that came later and is refused here. Is that a \
+                 copy of its machine or of its state directory? Stop it; a node of its own takes a name of its own in the file, \
+                 and a state directory that is empty"
+            );
+            if self.is_news(address, &what) {
+                self.events.error(format!("nodes/{name}"), what);
+            }
+        }
+        match verdict {
+            Verdict::Welcome(present) => Ok(present),
+            Verdict::Later => Err(Kept::Waiting(format!(
+                "node {server} sees another process of node {name}, and finds out whether that still runs"
+            ))),
+            Verdict::Refused(at) => Err(Kept::Out(format!(
+                "node {name} runs twice: node {server} knows it at {at}, and this is another process. Stop it, or the other one, \
+                 as one of them is a copy; a node of its own takes a name of its own in the file, and a state directory that is \
+                 empty"
+            ))),
+        }
+    }
+
     fn tell(&self, address: SocketAddr, why: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        told.retain(|_, at| now - *at < REPEAT);
-        if told.len() < MAX_CONNECTIONS && told.insert((address.ip(), why.into()), now).is_none() {
+        if self.is_news(address.ip(), why) {
             let what = format!("refused a connection from {}: {why}", address.ip());
             self.events.warning("cluster port", what);
         }
+    }
+
+    /// Whether this was not said of that address just now.
+    fn is_news(&self, address: IpAddr, what: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        told.retain(|_, at| now - *at < REPEAT);
+        told.len() < MAX_CONNECTIONS && told.insert((address, what.into()), now).is_none()
     }
 }
 
@@ -257,7 +308,8 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     settle(stream, stream.peer_addr()?.ip());
     SockRef::from(stream).set_tcp_user_timeout(Some(Duration::from_secs(10)))?;
-    SockRef::from(stream).set_keepalive(true)
+    let keepalive = TcpKeepalive::new().with_time(SILENT).with_interval(PROBE);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
 /// What a handler makes of a request.
@@ -276,6 +328,7 @@ pub async fn serve<F>(accepted: Accepted, handler: impl Fn(Bytes) -> Answer<F>) 
 where
     F: Future<Output = Bytes>,
 {
+    let mut present = accepted.present;
     let mut stream = TcpStream::from_std(accepted.stream)?;
     let (mut reader, mut writer) = stream.split();
     let mut input = BytesMut::with_capacity(16 * 1024);
@@ -321,7 +374,16 @@ where
                     return Ok(());
                 }
             }
+            () = dismissed(present.as_mut()) => return Ok(()),
         }
+    }
+}
+
+/// Waits until the connection is to be closed.
+async fn dismissed(present: Option<&mut Present>) {
+    match present {
+        Some(present) => present.dismissed().await,
+        None => std::future::pending().await,
     }
 }
 

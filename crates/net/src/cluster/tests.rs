@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tandem_telemetry::Events;
 use tandem_telemetry::event::Log;
+use tandem_telemetry::{Events, Severity};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::Instant;
 
 use super::*;
 
@@ -47,6 +48,7 @@ fn link(address: SocketAddr, key: &[u8], peer: &str, purpose: &'static str) -> L
         purpose,
         key: ClusterKey::new(key),
         cluster: ClusterId::default(),
+        incarnation: Incarnation::NONE,
         outgoing: Some("127.0.0.1".parse().unwrap()),
     })
 }
@@ -142,9 +144,16 @@ async fn answers_that_nobody_takes_are_not_gathered_without_bound() {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 * 1024).unwrap();
     let mut stream = socket.connect(address).await.unwrap();
-    hello::connect(&mut stream, &key, "large", "a", "b", None)
-        .await
-        .unwrap();
+    hello::connect(
+        &mut stream,
+        &key,
+        "large",
+        ("a", Incarnation::NONE),
+        "b",
+        None,
+    )
+    .await
+    .unwrap();
     let mut requests = BytesMut::new();
     for id in 0..REQUESTS {
         frame::put(&mut requests, id as u64, frame::Kind::Request, b"");
@@ -213,6 +222,7 @@ async fn asked_by(ours: Option<u64>, theirs: Option<u64>) -> (Result<Bytes, Link
         purpose: "echo",
         key: ClusterKey::new(b"secret"),
         cluster: cluster(theirs),
+        incarnation: Incarnation::NONE,
         outgoing: None,
     });
     (link.request(Bytes::from_static(b"x"), LONG).await, events)
@@ -250,22 +260,35 @@ async fn a_node_of_a_version_that_knows_of_no_clusters_is_welcome() {
     let (mut to_b, mut b) = tokio::io::duplex(4096);
     let asked = tokio::spawn({
         let key = key.clone();
-        async move { hello::connect(&mut a, &key, "raft", "a", "b", Some(8)).await }
+        async move {
+            hello::connect(
+                &mut a,
+                &key,
+                "raft",
+                ("a", Incarnation::of(5)),
+                "b",
+                Some(8),
+            )
+            .await
+        }
     });
     let between = tokio::spawn(async move {
-        // The hello of such a version ends eight bytes earlier.
+        // The hello of such a version ends sixteen bytes earlier.
         let mut head = [0; 8];
         from_a.read_exact(&mut head).await.unwrap();
         let mut hello = vec![0; usize::from(u16::from_be_bytes([head[6], head[7]]))];
         from_a.read_exact(&mut hello).await.unwrap();
-        let shorter = &hello[..hello.len() - 8];
+        let shorter = &hello[..hello.len() - 16];
         head[6..].copy_from_slice(&(shorter.len() as u16).to_be_bytes());
         to_b.write_all(&head).await.unwrap();
         to_b.write_all(shorter).await.unwrap();
         let _ = tokio::io::copy_bidirectional(&mut from_a, &mut to_b).await;
     });
     let known = |_: &str| Some(cluster(Some(7)));
-    let client = hello::accept(&mut b, &key, "b", known).await.ok().unwrap();
+    let client = hello::accept(&mut b, &key, "b", known, |_| Ok(()))
+        .await
+        .ok()
+        .unwrap();
     assert_eq!((client.name.as_str(), client.cluster), ("a", None));
     asked.await.unwrap().unwrap();
     between.abort();
@@ -304,6 +327,7 @@ async fn who_says_nothing_keeps_no_node_out() {
             purpose: "echo",
             key: key.clone(),
             cluster: ClusterId::default(),
+            incarnation: Incarnation::NONE,
             outgoing: Some(from.parse().unwrap()),
         });
         assert_eq!(
@@ -394,4 +418,69 @@ async fn who_comes_with_many_others_need_not_come_twice() {
     let come = |_| std::net::TcpStream::connect_timeout(&address, soon);
     let all: Result<Vec<_>, _> = (0..300).map(come).collect();
     assert_eq!(all.unwrap().len(), 300);
+}
+
+/// A link of node `a`, as the start of this number, from an address of its own.
+fn run_of_a(address: SocketAddr, number: u8) -> Link {
+    Link::new(LinkOptions {
+        node: "a".into(),
+        peer: "b".into(),
+        address,
+        purpose: "echo",
+        key: ClusterKey::new(b"secret"),
+        cluster: ClusterId::default(),
+        incarnation: Incarnation::of(number.into()),
+        outgoing: Some([127, 0, 0, number].into()),
+    })
+}
+
+/// Asks until that comes to what is wanted.
+async fn comes_to(link: &Link, wanted: impl Fn(&Result<Bytes, LinkError>) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let told = link.request(Bytes::from_static(b"x"), LONG).await;
+        if wanted(&told) {
+            return;
+        }
+        assert!(begun.elapsed() < LONG, "{told:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_processes_under_one_name_the_later_is_refused_and_that_is_an_error_until_the_first_ends()
+ {
+    let (address, events) = echo(b"secret").await;
+    let (first, second) = (run_of_a(address, 1), run_of_a(address, 2));
+    let refused = |what: &'static str| {
+        move |told: &Result<Bytes, LinkError>| {
+            let error = told.as_ref().err().map(ToString::to_string);
+            error.is_some_and(|error| error.contains(what))
+        }
+    };
+    comes_to(&first, Result::is_ok).await;
+    comes_to(&second, refused("finds out whether that still runs")).await;
+    // Its connection was closed, and it opens another.
+    comes_to(&first, Result::is_ok).await;
+    comes_to(&second, refused("node b knows it at 127.0.0.1")).await;
+    comes_to(&first, Result::is_ok).await;
+    let what = "node a runs twice: at 127.0.0.1, and at 127.0.0.2 by a process that came later";
+    let events = events.last(usize::MAX).into_iter();
+    let mut errors = events.filter(|event| event.severity == Severity::Error);
+    assert!(errors.next().is_some_and(|error| error.what.contains(what)));
+    assert!(errors.next().is_none());
+    drop(first);
+    comes_to(&second, Result::is_ok).await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_started_again_and_again_is_no_error() {
+    let (address, events) = echo(b"secret").await;
+    for number in 1..20 {
+        let links = [run_of_a(address, number), run_of_a(address, number)];
+        for link in &links {
+            comes_to(link, Result::is_ok).await;
+        }
+    }
+    assert!(events.last(usize::MAX).is_empty());
 }

@@ -6,6 +6,7 @@
 mod identity;
 mod keyspace;
 mod operator;
+mod remember;
 mod route;
 mod sight;
 
@@ -14,12 +15,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Purposes, serve};
+use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Incarnation, Purposes, serve};
 use tandem_telemetry::{Events, NodeStatus, SessionStatus, StatusSource, Telemetry};
 use tokio::sync::{mpsc, watch};
 
 use crate::peers::{Peers, Voter};
 use crate::rt::spawn;
+use crate::served::Served;
 use crate::types::{decode, encode};
 use crate::wire::{self, FromAgent, Holder, Request, Response};
 use identity::Identity;
@@ -38,6 +40,10 @@ pub struct AgentOptions {
     pub outgoing: Option<IpAddr>,
     /// The cluster's key.
     pub key: ClusterKey,
+    /// Which start of the node this is.
+    pub incarnation: Incarnation,
+    /// What this node remembers of the tier that served it last.
+    pub served: Served,
 }
 
 /// The client side of the session tier on one host. Cheap to clone.
@@ -48,6 +54,8 @@ struct Inner {
     voters: watch::Sender<Arc<[Voter]>>,
     route: Route,
     identity: Identity,
+    served: Served,
+    events: Events,
 }
 
 impl Agent {
@@ -64,7 +72,7 @@ impl Agent {
     fn new(options: AgentOptions, events: Events) -> Self {
         let (voters, watched) = watch::channel(Arc::from(options.voters));
         let peers = Peers::new(
-            &options.node,
+            (&options.node, options.incarnation),
             options.key,
             // It keeps nothing.
             ClusterId::default(),
@@ -73,8 +81,10 @@ impl Agent {
         );
         let inner = Inner {
             voters,
-            route: Route::new(peers, events),
+            route: Route::new(peers, events.clone()),
             identity: Identity::default(),
+            served: options.served,
+            events,
         };
         Self(Arc::new(inner))
     }
@@ -92,9 +102,20 @@ impl Agent {
     }
 
     fn holder(&self) -> Option<Holder> {
-        let reached = self.0.route.leader();
-        let reached = reached.filter(|_| !self.0.route.sight().is_lost());
-        reached.map(Holder::By)
+        let route = &self.0.route;
+        let remembered = self.0.served.get().map(Holder::Remembers);
+        if route.is_searching() && remembered.is_some() {
+            // Its voters know whether there is one.
+            return remembered;
+        }
+        let reached = route.leader().filter(|_| !route.sight().is_lost());
+        reached.map(Holder::By).or(remembered)
+    }
+
+    /// Answers one question of another node.
+    #[cfg(test)]
+    pub(crate) fn answer_to(&self, body: &[u8]) -> Bytes {
+        answer_to(body, || self.holder())
     }
 
     /// Says which nodes the file names now.
@@ -105,9 +126,10 @@ impl Agent {
 }
 
 /// Answers other nodes at the cluster port of a node without a part in the sessions, for as long as it is polled: it knows of
-/// nobody who holds what is stored.
-pub async fn answer_without(purposes: &Purposes) {
-    answer(purposes, || None).await;
+/// nobody who holds what is stored but whom it remembers.
+pub async fn answer_without(purposes: &Purposes, served: Served) {
+    let remembered = move || served.get().map(Holder::Remembers);
+    answer(purposes, remembered).await;
 }
 
 async fn answer(

@@ -120,6 +120,11 @@ impl Route {
         self.lock().leader.clone()
     }
 
+    /// Whether all were asked, and none led, since one did.
+    pub fn is_searching(&self) -> bool {
+        self.lock().failing_since.is_some()
+    }
+
     /// What the operations came to, since the agent started.
     pub fn counted(&self) -> AgentStatus {
         AgentStatus {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -53,4 +54,21 @@ impl Hold {
     pub fn is_last(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
+}
+
+/// Whether a process holds the directory, as far as the kernel tells this one. It is not tried: that would keep out for a moment
+/// whoever takes it.
+pub fn is_held(directory: &Path, lock: &str) -> bool {
+    let inode = std::fs::metadata(directory.join(lock)).map(|found| found.ino());
+    let locks = std::fs::read_to_string("/proc/locks");
+    let (Ok(inode), Ok(locks)) = (inode, locks) else {
+        return false;
+    };
+    let end = format!(":{inode}");
+    // Of each: its number, how it was taken, two words more, a process, and device and file.
+    let is_it = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next() == Some("FLOCK") && words.nth(3).is_some_and(|file| file.ends_with(&end))
+    };
+    locks.lines().any(is_it)
 }

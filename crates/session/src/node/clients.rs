@@ -18,6 +18,7 @@ use crate::home::Belonging;
 use crate::machine::{Replica, Shared};
 use crate::peers::{GROUP, Peers};
 use crate::rt::{Instant, blocking};
+use crate::served::Tier;
 use crate::state::{Change, Command, Item, Key, Operation, Outcome, Wanted, cost, grave_cost};
 use crate::types::{Member, decode, encode};
 use crate::wire::{Belongs, FromAgent, Holder, MAX_OPERATIONS, Request, Response};
@@ -111,6 +112,26 @@ impl Clients {
         self.elsewhere.holder()
     }
 
+    /// The tier that this replica leads, for those that put it on record: as it was decided, and not by a leader that there is
+    /// another behind.
+    async fn tier(&self) -> Option<Tier> {
+        self.until_ready().await.ok()?;
+        let cluster = self.belonging.id().get()?;
+        let (decided, voters) = self.view.voters_decided()?;
+        let now = |member: Member| {
+            let address = self.peers.address(&member);
+            let address = address.map_or(member.address, |address| address.to_string());
+            Member { address, ..member }
+        };
+        let mut voters: Vec<_> = voters.into_iter().map(now).collect();
+        voters.sort_by(|one, other| one.name.cmp(&other.name));
+        Some(Tier {
+            cluster,
+            decided,
+            voters,
+        })
+    }
+
     fn belongs(&self) -> Response {
         // In this order: what was being decided may be decided meanwhile.
         let is_deciding = self.belonging.is_deciding();
@@ -138,8 +159,12 @@ impl Clients {
             Request::Remembered => Response::Remembered(self.remembered.clone()),
             Request::Belongs => self.belongs(),
             Request::Holder => Response::Holder(self.holder()),
-            _ if !self.view.leads() => Response::NotLeader(self.view.leader()),
+            _ if !self.view.leads() => {
+                self.view.turns_away();
+                Response::NotLeader(self.view.leader())
+            }
             Request::Knows(id) => Response::Knows(self.view.knows(id)),
+            Request::Tier => Response::Tier(self.tier().await),
             Request::Register(nonce) => {
                 self.propose(vec![Change::Register { nonce }], 24, Vec::new())
                     .await

@@ -27,7 +27,7 @@ use super::replicas::Replicas;
 use super::view::{ClusterView, Published};
 use super::writes::Writes;
 use super::{ELECTION_MIN, HEARTBEAT, LEADER_LEASE, NodeOptions, Raft, StartError};
-use crate::home::{Belonging, Home, let_go};
+use crate::home::{Belonging, Home, anew, let_go};
 use crate::machine::Machine;
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, sleep, sleep_until, spawn, timeout};
@@ -37,6 +37,14 @@ use crate::watched::panicked;
 const LOOK: Duration = Duration::from_millis(200);
 /// Raft's own end takes at most so long.
 const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Why a replica ended by itself.
+pub enum Failed {
+    /// One of its tasks panicked, and said this.
+    Panicked(String),
+    /// Raft stopped, for this reason.
+    Stopped(String),
+}
 
 /// A replica that runs on the current runtime. Cheap to clone.
 #[derive(Clone)]
@@ -84,13 +92,20 @@ impl Core {
             let what = "the file does not name this node as a session node any more, and it was not let go of: what it holds stays part of the tier until others have it";
             events.info("sessions", what);
         }
+        if home.holds && anew::is_over(&home.directory).unwrap_or(false) {
+            let what = format!(
+                "there was an order to begin anew ({}) here: this node holds what is stored, so that it is not carried out",
+                anew::ORDER
+            );
+            events.warning(format!("sessions/{}", options.node), what);
+        }
         let was_blank = home.log.is_blank();
         let machine = Machine::new(&mut home);
         let replica = machine.replica();
         let belonging = Belonging::new(&home.directory, home.cluster, home.durable, &home.hold);
         let belonging = Arc::new(belonging);
         let peers = Arc::new(Peers::new(
-            &options.node,
+            (&options.node, options.incarnation),
             options.key.clone(),
             belonging.id().clone(),
             options.outgoing,
@@ -124,6 +139,8 @@ impl Core {
         let elsewhere = Arc::new(Elsewhere {
             others: options.others.clone(),
             beside: options.beside.clone(),
+            served: options.served.clone(),
+            directory: home.directory.clone(),
             since: Instant::now(),
         });
         let clients = Arc::new(Clients {
@@ -169,6 +186,7 @@ impl Core {
                 belonging: belonging.clone(),
             },
             elsewhere,
+            log: log.clone(),
         };
         spawn(members.run());
         let recorder = Recorder {
@@ -237,13 +255,13 @@ impl Core {
 
     /// Ends when Raft has stopped by itself, and says why: its log could not be written, most likely. Also when one of the
     /// replica's tasks has panicked.
-    pub async fn failure(&self) -> String {
+    pub async fn failure(&self) -> Failed {
         loop {
             if let Some(said) = panicked() {
-                return format!("a task of it has panicked: {said}");
+                return Failed::Panicked(said);
             }
             if let Err(error) = &self.view.borrow().running_state {
-                return error.to_string();
+                return Failed::Stopped(error.to_string());
             }
             sleep(LOOK).await;
         }

@@ -2,16 +2,23 @@
 //!
 //! A file may name other session nodes than those that hold the sessions, before these have heard of it; or names that
 //! nodes did not have before. Whoever formed a cluster then would have applications begin with nothing, beside what was
-//! acknowledged. So all nodes of the file are asked, and those count that answer: who does not run holds up nobody for long.
+//! acknowledged. So all nodes of the file are asked, and those count that answer: who does not run holds up nobody for long. An
+//! agent remembers the tier that served it last, also when none of that runs: its voters must say that they hold nothing, or an
+//! operator that they are given up.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use crate::home::{anew, is_used};
 use crate::peers::{Peers, Voter};
 use crate::rt::Instant;
+use crate::served::{Served, Tier};
+use crate::types::Member;
 use crate::wire::Holder;
 
 /// How long a node may take to say what it knows.
@@ -52,6 +59,10 @@ pub struct Elsewhere {
     pub others: Others,
     /// Directories beside this replica's own that had the state of nodes that the file did not name when this one was started.
     pub beside: Vec<String>,
+    /// What the agent here remembers.
+    pub served: Served,
+    /// This replica's state directory.
+    pub directory: PathBuf,
     /// When this replica was started.
     pub since: Instant,
 }
@@ -69,10 +80,31 @@ impl Elsewhere {
             let path = Path::new(path.as_str());
             has_sessions(path) && !is_named(path)
         };
-        self.beside.iter().find(stands).cloned().map(Holder::Beside)
+        let beside = self.beside.iter().find(stands).cloned().map(|path| {
+            if is_used(&Path::new(&path).join("sessions")) {
+                Holder::Shared(path)
+            } else {
+                Holder::Beside(path)
+            }
+        });
+        beside.or_else(|| self.served.get().map(Holder::Remembers))
     }
 
-    /// Nothing is stored that anybody knows of; else in words what is waited for.
+    /// Whether an operator gave up what is stored elsewhere.
+    pub fn is_given_up(&self) -> bool {
+        anew::is_ordered(&self.directory)
+    }
+
+    /// How that is ordered.
+    pub fn how_to_give_up(&self, node: &str) -> String {
+        let order = self.directory.join(anew::ORDER);
+        format!(
+            "where what is stored there is given up, make an empty file {} on {node}, and a new tier is formed",
+            order.display()
+        )
+    }
+
+    /// Nothing is stored that anybody knows of; else in words what is waited for. All voters have answered that they hold nothing.
     pub async fn look(&self, own: &str, peers: &Peers) -> Result<(), String> {
         let voters = peers.voters();
         let others = self.others.get();
@@ -80,21 +112,62 @@ impl Elsewhere {
             .iter()
             .filter(|node| voters.iter().all(|voter| voter.name != node.name));
         let nodes = voters.iter().chain(beyond).filter(|node| node.name != own);
-        let asked = nodes.map(|node| async move { (&node.name, peers.holder(node, ASK).await) });
+        let asked = nodes.map(|node| async move { (node, peers.holder(node, ASK).await) });
         let (mut known, mut silent) = (Vec::new(), Vec::new());
-        for (by, answer) in join_all(asked).await {
+        // Where whoever is there now holds nothing.
+        let mut blank: Vec<IpAddr> = voters.iter().map(|voter| voter.address.ip()).collect();
+        for (node, answer) in join_all(asked).await {
+            let by = &node.name;
             match answer {
-                Ok(held) => known.push((by, held)),
+                Ok(held) => {
+                    if matches!(held, None | Some(Holder::Remembers(_))) {
+                        blank.push(node.address.ip());
+                    }
+                    known.push((by, held));
+                }
                 Err(error) => silent.push(format!("{by} ({error})")),
             }
         }
         let name = own.to_owned();
         known.push((&name, self.holder()));
-        // Who runs comes before what lies about.
-        known.sort_by_key(|(_, held)| matches!(held, Some(Holder::Beside(_))));
-        let mut known = known.into_iter();
-        if let Some(why) = known.find_map(|(by, held)| Some(said(by, &held?, &voters))) {
-            return Err(why);
+        // Who runs comes before what lies about, and that before what is remembered.
+        known.sort_by_key(|(_, held)| match held {
+            Some(Holder::Here | Holder::By(_)) | None => 0,
+            Some(Holder::Beside(_) | Holder::Shared(_)) => 1,
+            Some(Holder::Remembers(_)) => 2,
+        });
+        let is_given_up = self.is_given_up();
+        let mut tiers = BTreeMap::new();
+        for (by, held) in &known {
+            match held {
+                None => {}
+                Some(Holder::Remembers(tier)) => newest(&mut tiers, by, tier),
+                Some(Holder::Beside(_) | Holder::Shared(_)) if is_given_up => {}
+                Some(held) => return Err(said(by, held, &voters)),
+            }
+        }
+        if is_given_up {
+            return Ok(());
+        }
+        for (by, tier) in tiers.into_values() {
+            let gone = tier.voters.iter().filter(|voter| !is_at(voter, &blank));
+            let asked = gone.map(|voter| async move { (voter, peers.status_of(voter, ASK).await) });
+            let mut waits = Vec::new();
+            for (voter, answer) in join_all(asked).await {
+                match answer {
+                    Ok(status) if !status.initialized => {}
+                    Ok(_) => waits.push(format!("{} (it holds what is stored)", voter.name)),
+                    Err(why) => waits.push(format!("{} ({why})", voter.name)),
+                }
+            }
+            if !waits.is_empty() {
+                let (cluster, names, waits) = (tier.cluster, tier.names(), waits.join(", "));
+                let give_up = self.how_to_give_up(own);
+                return Err(format!(
+                    "blank here: waits for {waits}: the agent of {by} was served last by the tier {cluster:016x} of {names}, \
+                     and others may not form one beside it. Start them; {give_up}"
+                ));
+            }
         }
         if !silent.is_empty() && self.since.elapsed() < STARTING {
             let silent = silent.join(", ");
@@ -105,6 +178,20 @@ impl Elsewhere {
         }
         Ok(())
     }
+}
+
+/// Of what is said of one tier, what was decided last.
+fn newest<'a>(tiers: &mut BTreeMap<u64, (&'a String, &'a Tier)>, by: &'a String, tier: &'a Tier) {
+    let known = tiers.entry(tier.cluster).or_insert((by, tier));
+    if tier.decided > known.1.decided {
+        *known = (by, tier);
+    }
+}
+
+/// Whether a voter was at one of these addresses.
+fn is_at(voter: &Member, addresses: &[IpAddr]) -> bool {
+    let address = voter.address.parse::<SocketAddr>();
+    address.is_ok_and(|address| addresses.contains(&address.ip()))
 }
 
 /// What it means that node `by` says so.
@@ -127,9 +214,16 @@ fn said(by: &str, held: &Holder, voters: &[Voter]) -> String {
         Holder::Beside(path) => format!(
             "what becomes of {path} on {by}: it holds sessions of a node that the file does not name. If {by} was called so \
              before, stop it, remove its blank directory, move that one in its place, and make an empty file sessions/{} in \
-             it; if what is stored there is given up, remove it",
+             it; if it is a node of another cluster, give the clusters each a `state` of its own in [cluster]; if what is \
+             stored there is given up, remove it",
             crate::home::ORDER
         ),
+        Holder::Shared(path) => format!(
+            "what becomes of {path} on {by}: a node that runs there and that the file does not name has its sessions in it. If \
+             that is a node of another cluster, give this one another `state` in [cluster], and restart its nodes; if it is \
+             one of this cluster by its file of before, let [nodes] name it until others have what it holds"
+        ),
+        Holder::Remembers(tier) => format!("the tier of {}", tier.names()),
     };
     format!("blank here: waits for {what}")
 }
@@ -153,5 +247,43 @@ mod tests {
         assert!(said(Holder::Here).contains("`tandem reload` there"));
         let beside = said(Holder::Beside("/var/lib/tandem/cache1".into()));
         assert!(beside.contains("/var/lib/tandem/cache1 on edge"));
+    }
+
+    #[test]
+    fn of_one_tier_the_word_of_an_agent_that_was_away_for_long_does_not_count() {
+        let tier = |cluster, decided, name: &str| Tier {
+            cluster,
+            decided,
+            voters: vec![Member {
+                name: name.into(),
+                address: "10.0.0.1:7411".into(),
+            }],
+        };
+        let said = [
+            tier(7, 3, "a"),
+            tier(7, 9, "b"),
+            tier(7, 5, "c"),
+            tier(8, 1, "d"),
+        ];
+        let by = "app".to_owned();
+        let mut tiers = BTreeMap::new();
+        for tier in &said {
+            newest(&mut tiers, &by, tier);
+        }
+        let left: Vec<_> = tiers.values().map(|(_, tier)| tier.names()).collect();
+        assert_eq!(left, ["b", "d"]);
+    }
+
+    #[test]
+    fn whoever_is_at_the_address_of_a_voter_now_answers_for_it_whatever_it_is_called() {
+        let voter = |address: &str| Member {
+            name: "a".into(),
+            address: address.into(),
+        };
+        let blank = [IpAddr::from([10, 0, 0, 1])];
+        assert!(is_at(&voter("10.0.0.1:7411"), &blank));
+        assert!(is_at(&voter("10.0.0.1:7412"), &blank));
+        assert!(!is_at(&voter("10.0.0.2:7411"), &blank));
+        assert!(!is_at(&voter(""), &blank));
     }
 }

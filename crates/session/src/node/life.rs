@@ -17,6 +17,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::core::Failed;
+use super::panics::Panics;
+use super::present;
 use super::{Core, NodeOptions, Retention, StartError, register, unregister};
 use crate::home::{Home, make_private};
 use crate::peers::Voter;
@@ -46,6 +49,18 @@ pub struct Life {
     pub panic: Arc<Notify>,
     /// Why it could not be started again, as it was told last.
     pub told: String,
+    /// Those in a row.
+    pub panics: Panics,
+}
+
+/// How a replica that ran came to its end.
+enum Ended {
+    /// By order.
+    Ordered,
+    /// It had to stop, which was told.
+    Stopped,
+    /// A task of it panicked, and said so.
+    Panicked(String),
 }
 
 impl Life {
@@ -53,37 +68,54 @@ impl Life {
     pub fn live(mut self, started: oneshot::Sender<Result<(), StartError>>) {
         let mut started = Some(started);
         loop {
-            match self.open() {
-                Ok((runtime, home)) => {
-                    let hold = home.hold.clone();
-                    let ended = tried(|| runtime.block_on(self.run(home, &mut started)));
-                    let ended = ended.unwrap_or_else(|said| {
-                        Err(StartError::new(format!(
-                            "the replica on this node has panicked: {said}"
-                        )))
-                    });
-                    hold.end();
-                    runtime.shutdown_timeout(SHUTDOWN);
-                    // Snapshots are written and read on threads of their own, which end now.
-                    let since = Instant::now();
-                    while !hold.is_last() && since.elapsed() < SHUTDOWN {
-                        thread::sleep(BRIEFLY);
-                    }
-                    drop(hold);
-                    match ended {
-                        Ok(true) => return,
-                        Ok(false) => {}
-                        Err(error) => self.failed(&mut started, error),
-                    }
+            let begun = Instant::now();
+            let ended = self.once(&mut started);
+            let pause = match ended {
+                Ok(Ended::Ordered) => return,
+                Ok(Ended::Stopped) => PAUSE,
+                Ok(Ended::Panicked(said)) if started.is_none() => {
+                    let pause = self.panics.note(begun.elapsed());
+                    let what = self.panics.tell(&said, pause, &self.options.state);
+                    self.telemetry.events.error("sessions", what);
+                    pause
                 }
-                Err(error) => self.failed(&mut started, error),
-            }
+                Ok(Ended::Panicked(said)) => {
+                    let error = StartError::new(format!("the replica has panicked: {said}"));
+                    self.failed(&mut started, error);
+                    PAUSE
+                }
+                Err(error) => {
+                    self.failed(&mut started, error);
+                    PAUSE
+                }
+            };
             // Who could not be started at all is not started again, but for its disk: its node says why, and ends.
-            if started.is_none() && self.has_room() {
+            if started.is_none() && self.has_room(pause) {
                 continue;
             }
             return;
         }
+    }
+
+    /// Runs it for as long as it goes.
+    fn once(
+        &mut self,
+        started: &mut Option<oneshot::Sender<Result<(), StartError>>>,
+    ) -> Result<Ended, StartError> {
+        let (runtime, home) = match tried(|| self.open()) {
+            Ok(opened) => opened?,
+            Err(said) => return Ok(Ended::Panicked(said)),
+        };
+        let hold = home.hold.clone();
+        let ended = tried(|| runtime.block_on(self.run(home, started)));
+        hold.end();
+        runtime.shutdown_timeout(SHUTDOWN);
+        // Snapshots are written and read on threads of their own, which end now.
+        let since = Instant::now();
+        while !hold.is_last() && since.elapsed() < SHUTDOWN {
+            thread::sleep(BRIEFLY);
+        }
+        ended.unwrap_or_else(|said| Ok(Ended::Panicked(said)))
     }
 
     /// Somebody waits for the first start, and goes on without it when it is the disk that takes nothing; of later ones the
@@ -117,9 +149,7 @@ impl Life {
 
     fn open(&self) -> Result<(Runtime, Home), StartError> {
         let options = &self.options;
-        let opened = tried(|| Home::open(&options.state, &options.node, options.durable));
-        let opened =
-            opened.unwrap_or_else(|said| Err(io::Error::other(format!("a panic: {said}"))));
+        let opened = Home::open(&options.state, &options.node, options.durable);
         let home = opened.map_err(|error| {
             let path = options.state.display();
             StartError {
@@ -136,17 +166,20 @@ impl Life {
         Ok((runtime, home))
     }
 
-    /// Whether it ended by order, and not because it had to stop.
     async fn run(
         &mut self,
         home: Home,
         started: &mut Option<oneshot::Sender<Result<(), StartError>>>,
-    ) -> Result<bool, StartError> {
+    ) -> Result<Ended, StartError> {
         let kept = Retention::default();
         let (options, voters) = (&self.options, self.voters.clone());
         // What the replica before left is no news.
         panicked();
         let core = Core::start(home, options, voters, &self.telemetry, kept).await?;
+        spawn(present::run(
+            core.clients.peers.clone(),
+            options.node.clone(),
+        ));
         let panic = self.panic.clone();
         spawn(async move {
             panic.notified().await;
@@ -163,27 +196,34 @@ impl Life {
                 self.telemetry.events.info("sessions", what);
             }
         }
-        let ordered = tokio::select! {
-            told = &mut self.stopping => Some(told.is_ok()),
-            why = core.failure() => {
-                let what = format!(
-                    "the replica on this node has stopped: {why}; the others go on, and it is started again as soon as its state directory can be written"
-                );
-                self.telemetry.events.error("sessions", what);
-                None
+        let mut hands_over = false;
+        let ended = tokio::select! {
+            told = &mut self.stopping => {
+                hands_over = told.is_ok();
+                Ended::Ordered
             }
+            why = core.failure() => match why {
+                Failed::Panicked(said) => Ended::Panicked(said),
+                Failed::Stopped(why) => {
+                    let what = format!(
+                        "the replica on this node has stopped: {why}; the others go on, and it is started again as soon as its state directory can be written"
+                    );
+                    self.telemetry.events.error("sessions", what);
+                    Ended::Stopped
+                }
+            },
         };
         unregister(&self.purposes);
-        if ordered == Some(true) {
+        if hands_over {
             core.stop().await;
         }
-        Ok(ordered.is_some())
+        Ok(ended)
     }
 
-    /// Waits until the state directory takes what is written; `false` when the node stops meanwhile.
-    fn has_room(&mut self) -> bool {
+    /// Waits for so long, and until the state directory takes what is written; `false` when the node stops meanwhile.
+    fn has_room(&mut self, pause: Duration) -> bool {
         loop {
-            for _ in 0..PAUSE.as_millis() / LOOK.as_millis() {
+            for _ in 0..pause.as_millis() / LOOK.as_millis() {
                 if !matches!(self.stopping.try_recv(), Err(TryRecvError::Empty)) {
                     return false;
                 }

@@ -16,7 +16,8 @@ use super::elsewhere::Elsewhere;
 use super::naming::Naming;
 use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
-use crate::home::{Hold, draw, members};
+use crate::home::{Hold, anew, draw, members};
+use crate::log::LogStore;
 use crate::peers::{Peers, Voter};
 use crate::rt::{Instant, age, blocking, sleep, timeout};
 use crate::types::{Member, NodeId, Types};
@@ -29,12 +30,49 @@ const FORM_EVERY: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// and how often it says what it waits for.
 const REMIND: Duration = Duration::from_mins(1);
+/// That no tier is formed is a warning after so long, when agents ask,
+const PATIENCE: Duration = Duration::from_secs(10);
+/// which they do more often than that.
+const ASKING: Duration = Duration::from_secs(5);
 /// How often the leader compares the membership with the file.
 const RECONCILE_EVERY: Duration = Duration::from_millis(300);
 /// A change that the file wants and that cannot go on is news after so long: what is started at the same time may come.
 const WAITS: Duration = Duration::from_secs(1);
 /// A change of membership that takes longer is looked at anew.
 const CHANGE: Duration = Duration::from_secs(10);
+
+/// Why a blank replica forms no cluster now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Blank {
+    /// What it waits for.
+    waits: String,
+    /// What an operator does about it, if that is not said there. `None`: nothing, there is a tier that takes it in.
+    remedy: Option<String>,
+}
+
+impl Blank {
+    fn new(waits: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            waits: waits.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    /// In words, and whether they are a warning: by now somebody is refused for it.
+    fn tell(&self, since: Duration, turned_away: Option<Duration>) -> (String, bool) {
+        let is_asked = turned_away.is_some_and(|ago| ago < ASKING);
+        match &self.remedy {
+            Some(remedy) if since >= PATIENCE && is_asked => {
+                let what = format!(
+                    "{}; until then no tier is formed, and operations on sessions that come here are refused{remedy}",
+                    self.waits
+                );
+                (what, true)
+            }
+            _ => (self.waits.clone(), false),
+        }
+    }
+}
 
 /// A change of voters that cannot go on now.
 #[derive(Default)]
@@ -96,6 +134,7 @@ pub struct Members {
     pub remembered: Vec<Member>,
     pub naming: Naming,
     pub elsewhere: Arc<Elsewhere>,
+    pub log: LogStore,
 }
 
 impl Members {
@@ -118,54 +157,95 @@ impl Members {
     /// when every other voter answers that it is blank too: a node that lost its state cannot know whether one that
     /// does not answer still holds what was acknowledged. Nor can it know from a file that names others by now: so
     /// those count too that voted beside one of the file before that lost its state.
+    ///
+    /// One that has voted for somebody and has no log is as blank: it has acknowledged nothing that is stored. Where it is to
+    /// form the cluster it does so as another replica, so that its vote counts no more for whomever it was given.
     async fn form(&self) {
+        let since = Instant::now();
         let mut reminded: Option<(Instant, String)> = None;
-        while !self.raft.is_initialized().await.unwrap_or(true) {
-            if let Err(waits) = self.try_to_form().await {
+        while self.holds_nothing() {
+            if let Err(blank) = self.try_to_form().await {
+                let (what, warns) = blank.tell(since.elapsed(), self.view.turned_away());
                 let told = reminded.as_ref();
-                if told.is_none_or(|(at, what)| at.elapsed() > REMIND || *what != waits) {
-                    self.events.info("sessions", waits.clone());
-                    reminded = Some((Instant::now(), waits));
+                if told.is_none_or(|(at, told)| at.elapsed() > REMIND || *told != what) {
+                    if warns {
+                        self.events.warning("sessions", what.clone());
+                    } else {
+                        self.events.info("sessions", what.clone());
+                    }
+                    reminded = Some((Instant::now(), what));
                 }
             }
             sleep(FORM_EVERY).await;
         }
+        // What cannot be removed now is when this one is started again.
+        let _ = anew::is_over(&self.elsewhere.directory);
     }
 
-    async fn try_to_form(&self) -> Result<(), String> {
+    /// Whether it has no log, and runs.
+    fn holds_nothing(&self) -> bool {
+        let metrics = self.view.borrow();
+        metrics.last_log_index.is_none() && metrics.running_state.is_ok()
+    }
+
+    async fn try_to_form(&self) -> Result<(), Blank> {
         let voters = self.peers.voters();
         let others = voters.iter().filter(|v| v.name != self.view.name());
         let asked = others.map(|v| async move { (v, self.peers.status(v, ASK).await) });
         let mut members = BTreeMap::new();
-        let mut silent = Vec::new();
+        let (mut silent, mut names) = (Vec::new(), Vec::new());
         for (voter, answer) in join_all(asked).await {
             match answer {
                 Ok(status) if status.initialized => {
-                    return Err("blank here: waits for the leader to take this node in".into());
+                    return Err(Blank {
+                        waits: "blank here: waits for the leader to take this node in".into(),
+                        remedy: None,
+                    });
                 }
                 Ok(status) => {
                     members.insert(status.id, member(voter));
                 }
-                Err(error) => silent.push(format!("{} ({error})", voter.name)),
+                Err(error) => {
+                    silent.push(format!("{} ({error})", voter.name));
+                    names.push(&*voter.name);
+                }
             }
         }
         if !silent.is_empty() {
-            let silent = silent.join(", ");
-            return Err(format!(
-                "blank here: waits for {silent}, which may hold what is stored"
+            let (silent, names) = (silent.join(", "), names.join(", "));
+            return Err(Blank::new(
+                format!("blank here: waits for {silent}, which may hold what is stored"),
+                format!(
+                    ". Start {names}; in the place of one that is gone for good have the file name another (`on`, `third` in \
+                     [sessions]), start that, and `tandem reload` on the others"
+                ),
             ));
         }
         let Some(first) = voters.first().filter(|v| v.name == self.view.name()) else {
-            return Err("blank here: waits for the first session node to form the cluster".into());
+            let first = voters.first().map_or("none", |voter| &voter.name);
+            return Err(Blank::new(
+                "blank here: waits for the first session node to form the cluster",
+                format!(". Look at the events of {first}, which is the first"),
+            ));
         };
-        self.look_for_others(&voters).await?;
+        let given_up = self.elsewhere.is_given_up();
+        if !given_up {
+            self.look_for_others(&voters).await?;
+        }
         if let Err(waits) = self.elsewhere.look(self.view.name(), &self.peers).await {
             sleep(LOOK_EVERY).await;
-            return Err(waits);
+            // It says itself what to do.
+            return Err(Blank::new(waits, ""));
+        }
+        if self.raft.is_initialized().await.unwrap_or(true) {
+            self.become_another().await;
+            return Ok(());
         }
         members.insert(self.view.id(), member(first));
         let count = members.len();
-        let failed = |error: &dyn std::fmt::Display| format!("could not form the cluster: {error}");
+        let failed = |error: &dyn std::fmt::Display| {
+            Blank::new(format!("could not form the cluster: {error}"), "")
+        };
         let cluster = draw().map_err(|error| failed(&error))?;
         let belonging = &self.naming.belonging;
         let recorded = belonging.form(cluster).await;
@@ -174,6 +254,12 @@ impl Members {
             Ok(()) => {
                 let what =
                     format!("formed the cluster {cluster:016x}: {count} voters, all of them blank");
+                let given_up = if given_up {
+                    "; what may be stored elsewhere is given up, as ordered"
+                } else {
+                    ""
+                };
+                let what = format!("{what}{given_up}");
                 self.events.info("sessions", what);
                 Ok(())
             }
@@ -184,8 +270,19 @@ impl Members {
         }
     }
 
+    /// Ends as who it was, which voted: it is started again as one that has not.
+    async fn become_another(&self) {
+        let what =
+            "blank here but for a vote: it is started again as a new replica, to form the cluster";
+        self.events.info("sessions", what);
+        // A log that says of an entry that it does not have is lost state. What cannot be written now is tried again.
+        if self.log.give_up(1).await.is_ok() {
+            let _ = self.raft.shutdown().await;
+        }
+    }
+
     /// Whether those that one of the voters remembers, and the file does not name, have no log either.
-    async fn look_for_others(&self, voters: &[Voter]) -> Result<(), String> {
+    async fn look_for_others(&self, voters: &[Voter]) -> Result<(), Blank> {
         let others = voters.iter().filter(|v| v.name != self.view.name());
         let asked = others.map(|v| async move { (v, self.peers.remembered(v, ASK).await) });
         let mut known = vec![(self.view.name(), self.remembered.clone())];
@@ -193,7 +290,8 @@ impl Members {
             match answer {
                 Ok(members) => known.push((&voter.name, members)),
                 Err(error) => {
-                    return Err(format!("blank here: waits for {} ({error})", voter.name));
+                    let waits = format!("blank here: waits for {} ({error})", voter.name);
+                    return Err(Blank::new(waits, format!(". Start {}", voter.name)));
                 }
             }
         }
@@ -201,30 +299,23 @@ impl Members {
         for (by, members) in known {
             for other in members {
                 if voters.iter().all(|voter| voter.name != other.name) {
-                    unnamed.entry(other.name).or_insert((other.address, by));
+                    unnamed.entry(other.name.clone()).or_insert((other, by));
                 }
             }
         }
-        for (name, (address, by)) in unnamed {
-            let answer = match address.parse() {
-                Ok(address) => {
-                    let voter = Voter {
-                        name: name.clone(),
-                        address,
-                    };
-                    let answer = self.peers.status(&voter, ASK).await;
-                    answer.map_err(|error| error.to_string())
-                }
-                Err(_) => Err("no address is known of it".into()),
-            };
-            let why = match answer {
+        for (name, (other, by)) in unnamed {
+            let why = match self.peers.status_of(&other, ASK).await {
                 Ok(status) if !status.initialized => continue,
                 Ok(_) => "it holds what is stored".into(),
                 Err(why) => why,
             };
-            return Err(format!(
-                "blank here: waits for {name} ({why}), which the file does not name and which voted beside {by} before \
-                 that lost its state; to give up what is stored there remove {by}'s state directory"
+            let give_up = self.elsewhere.how_to_give_up(self.view.name());
+            return Err(Blank::new(
+                format!(
+                    "blank here: waits for {name} ({why}), which the file does not name and which voted beside {by} before that \
+                     lost its state. Start it; {give_up}"
+                ),
+                "",
             ));
         }
         Ok(())
@@ -409,4 +500,37 @@ pub fn is_up_to_date(metrics: &Metrics, id: NodeId) -> bool {
         .and_then(|all| all.get(&id)?.as_ref());
     let last = metrics.last_log_index.unwrap_or(0);
     matched.is_some_and(|m| m.index() + BEHIND > last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_no_tier_is_formed_is_a_warning_when_agents_are_refused_for_long() {
+        let blank = Blank::new("blank here: waits for b (refused)", ". Start b");
+        let seconds = Duration::from_secs;
+        let early = blank.tell(seconds(9), Some(seconds(0)));
+        assert_eq!(early, (blank.waits.clone(), false));
+        // Nobody has asked, or nobody does any more.
+        for turned_away in [None, Some(seconds(5))] {
+            assert_eq!(
+                blank.tell(seconds(600), turned_away),
+                (blank.waits.clone(), false)
+            );
+        }
+        let (what, warns) = blank.tell(seconds(10), Some(seconds(1)));
+        assert!(warns);
+        assert!(
+            what.contains("waits for b (refused); until then no tier is formed")
+                && what.ends_with("are refused. Start b"),
+            "{what}"
+        );
+        // There is a tier: whoever asks it is served.
+        let taken_in = Blank {
+            remedy: None,
+            ..blank
+        };
+        assert!(!taken_in.tell(seconds(600), Some(seconds(0))).1);
+    }
 }

@@ -18,7 +18,9 @@ mod members;
 mod naming;
 mod network;
 mod observe;
+mod panics;
 mod pending;
+mod present;
 mod reads;
 mod redundancy;
 mod replicas;
@@ -34,13 +36,14 @@ use std::thread;
 use std::time::Duration;
 
 use tandem_model::Pattern;
-use tandem_net::cluster::{Accepted, Answer, ClusterKey, Purposes, serve};
+use tandem_net::cluster::{Accepted, Answer, ClusterKey, Incarnation, Purposes, serve};
 use tandem_telemetry::Telemetry;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::machine::Machine;
 pub use crate::peers::Voter;
 use crate::rt::spawn;
+pub use crate::served::Served;
 use crate::types::Types;
 use crate::watched::caught;
 use crate::wire;
@@ -76,10 +79,14 @@ pub struct NodeOptions {
     pub outgoing: Option<IpAddr>,
     /// The cluster's key.
     pub key: ClusterKey,
+    /// Which start of the node this is.
+    pub incarnation: Incarnation,
     /// All other nodes of the file. They are asked before a cluster is formed.
     pub others: Others,
     /// Directories beside `state` with the state of nodes that the file does not name: no cluster is formed beside them.
     pub beside: Vec<String>,
+    /// What the agent on this node remembers of the tier that served it last.
+    pub served: Served,
 }
 
 /// Why a replica cannot be started: what was being done, and what came of it.
@@ -155,6 +162,7 @@ impl SessionNode {
             voters: watched,
             stopping,
             told: String::new(),
+            panics: panics::Panics::default(),
             panic: panic.clone(),
         };
         let thread = thread::Builder::new()

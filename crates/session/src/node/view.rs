@@ -3,7 +3,8 @@
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -32,6 +33,12 @@ pub struct ClusterView {
     let_go: Arc<AtomicBool>,
     /// What a change of voters waits for, as long as this replica leads.
     waits: Arc<Mutex<Option<String>>>,
+    /// When an agent was last told that this replica does not lead.
+    turned_away: Arc<Mutex<Option<Instant>>>,
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A follower that the leader has heard from this long ago is up,
@@ -50,12 +57,13 @@ impl ClusterView {
             heard: Arc::default(),
             let_go: Arc::default(),
             waits: Arc::default(),
+            turned_away: Arc::default(),
         }
     }
 
     /// Its leader has spoken to this replica just now.
     pub fn hears(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *lock(&self.heard) = Some(Instant::now());
     }
 
     /// Notes whether the others, and the file, go on without this replica.
@@ -68,19 +76,29 @@ impl ClusterView {
         self.let_go.load(Relaxed)
     }
 
+    /// An agent that asked for something was turned away.
+    pub fn turns_away(&self) {
+        *lock(&self.turned_away) = Some(Instant::now());
+    }
+
+    /// How long ago that was last.
+    pub fn turned_away(&self) -> Option<Duration> {
+        let at = (*lock(&self.turned_away))?;
+        Some(at.elapsed())
+    }
+
     /// Notes what the change of voters waits for that the file wants.
     pub fn set_waits(&self, what: Option<String>) {
-        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = what;
+        *lock(&self.waits) = what;
     }
 
     fn waits(&self) -> Option<String> {
-        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.clone().filter(|_| self.leads())
+        lock(&self.waits).clone().filter(|_| self.leads())
     }
 
     /// Who leads, when it is this replica or one that it hears.
     pub fn heard_leader(&self, metrics: &Metrics) -> Option<Member> {
-        let heard = || *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = || *lock(&self.heard);
         let hears = match metrics.state {
             ServerState::Leader => true,
             _ => heard().is_some_and(|at| at.elapsed().as_millis() < DOWN_AFTER_MS),
@@ -150,6 +168,17 @@ impl ClusterView {
         let decided = metrics.committed_membership_config.membership();
         let planned = metrics.membership_config.membership();
         decided.get_node(&id).is_some() || planned.get_node(&id).is_some()
+    }
+
+    /// Those that vote by what was decided last, and the place of that in the log.
+    pub fn voters_decided(&self) -> Option<(u64, Vec<Member>)> {
+        let metrics = self.metrics.borrow_watched();
+        let decided = &metrics.committed_membership_config;
+        let at = decided.log_id().as_ref()?.index();
+        let membership = decided.membership();
+        let voters = membership.voter_ids();
+        let voters = voters.filter_map(|id| membership.get_node(&id).cloned());
+        Some((at, voters.collect()))
     }
 
     /// The voters with their health, as far as known here.

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tandem_model::Pattern;
-use tandem_net::cluster::{Answer, ClusterKey};
+use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Incarnation};
 use tandem_telemetry::Telemetry;
 use tandem_telemetry::event::Log;
 use tokio::sync::{Notify, watch};
@@ -24,6 +25,7 @@ use crate::home::Home;
 use crate::log::LogStore;
 use crate::node::{Core, NodeOptions, Others};
 use crate::peers::Voter;
+use crate::served::Served;
 use crate::types::NodeId;
 
 /// Session nodes: three that the file names, and one that it may name in the place of another.
@@ -155,10 +157,12 @@ impl Cluster {
                 guard: Some((vec![Pattern::Star(GUARDED.into(), String::new())], HOLD)),
                 outgoing: None,
                 key: ClusterKey::new(b"simulated"),
+                incarnation: Incarnation::NONE,
                 others: Others::default(),
                 beside: Vec::new(),
+                served: Served::default(),
             };
-            let all = (1..=NODES).filter(|other| *other != node);
+            let all = (1..=NODES + AGENTS).filter(|other| *other != node);
             options.others.set(all.map(voter).collect());
             let telemetry = cluster.telemetry(node);
             let home = Home::open_at(&options.state, &options.node, durable, &boot)
@@ -179,7 +183,18 @@ impl Cluster {
                 core: core.clone(),
                 stop: stop.clone(),
             });
-            stop.notified().await;
+            tokio::select! {
+                biased;
+                () = stop.notified() => {}
+                _ = core.failure() => {
+                    // Its thread starts it again.
+                    world::later(0, move || {
+                        cluster.crash(node);
+                        cluster.start(node);
+                    });
+                    return;
+                }
+            }
             network::listen(node, None);
             core.stop().await;
             // The rest of the process ends with it, from outside: a task cannot end itself.
@@ -286,8 +301,23 @@ impl Cluster {
             voters: self.voters(),
             outgoing: None,
             key: ClusterKey::new(b"simulated"),
+            incarnation: Incarnation::NONE,
+            served: Served::open(&self.home(host).with_extension("tier")),
         };
         let agent = Agent::start(options, &self.telemetry(host));
+        let (remembers, asked) = (agent.clone(), agent.clone());
+        world::spawn_on(host, async move { remembers.remember().await });
+        network::listen(
+            host,
+            Some(Port {
+                cluster: ClusterId::default(),
+                raft: Arc::new(|_, _| Box::pin(std::future::ready(Bytes::new()))),
+                agent: Arc::new(move |body, _| {
+                    Box::pin(std::future::ready(asked.answer_to(&body)))
+                }),
+                ended: Arc::new(|_| ()),
+            }),
+        );
         self.0.state.borrow_mut().agents[host] = Some(agent.clone());
         agent
     }
@@ -295,6 +325,7 @@ impl Cluster {
     /// Kills the process of an agent, and with it the clients that wait for it.
     pub fn crash_agent(&self, host: HostId) {
         let agent = self.0.state.borrow_mut().agents[host].take();
+        network::listen(host, None);
         world::kill(host);
         drop(agent);
     }

@@ -79,6 +79,9 @@ async fn formed_anew(cluster: Cluster) -> Story {
     cluster.set_file(vec![1, 2]);
     cluster.start(1);
     cluster.start(2);
+    // The agent knows of the third.
+    assert!(!cluster.becomes_whole(5).await, "beside what is stored");
+    std::fs::write(cluster.home(1).join(crate::home::anew::ORDER), "").unwrap();
     assert!(cluster.becomes_whole(20).await, "{}", cluster.describe());
     let (client, told) = ask(client, "key", set("new")).await;
     assert_eq!(told, Ok(Outcome::Stored));

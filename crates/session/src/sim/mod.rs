@@ -5,6 +5,7 @@
 //! Disks are directories in memory (`/dev/shm`): what the code writes there is what it finds after a crash.
 
 pub mod audit;
+mod blank;
 mod broken;
 mod cluster;
 pub mod disk;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tandem_memcache::{Action, Answer, Extended, Hit, Keyspace, Lifetime, Mode, Op, Reply, Sink};
-use tandem_net::cluster::{ClusterKey, ClusterServer};
+use tandem_net::cluster::{ClusterKey, ClusterServer, Incarnation};
 use tandem_session::agent::{Agent, AgentKeyspace, AgentOptions};
-use tandem_session::node::{NodeOptions, Others, SessionNode, Voter};
+use tandem_session::node::{NodeOptions, Others, Served, SessionNode, Voter};
 use tandem_telemetry::event::Log;
 use tandem_telemetry::{SessionStatus, Telemetry};
 use tokio::sync::oneshot;
@@ -81,8 +81,10 @@ impl Tier {
             guard: self.guard.clone(),
             outgoing: None,
             key: key(),
+            incarnation: Incarnation::NONE,
             others: Others::default(),
             beside: Vec::new(),
+            served: Served::default(),
         }
     }
 
@@ -190,6 +192,8 @@ impl Tier {
             voters,
             outgoing: None,
             key,
+            incarnation: Incarnation::NONE,
+            served: Served::default(),
         };
         Agent::start(options, &Telemetry::new("app1", 1, Log::Silent)).keyspace()
     }

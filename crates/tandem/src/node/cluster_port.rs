@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use tandem_model::NodePlan;
-use tandem_net::cluster::{ClusterKey, ClusterServer, Purposes};
+use tandem_net::cluster::{ClusterKey, ClusterServer, Incarnation, Purposes};
 use tandem_telemetry::Telemetry;
 use tokio::sync::oneshot;
 
@@ -18,6 +18,8 @@ pub struct ClusterPort {
     server: Option<Rc<ClusterServer>>,
     /// What nodes prove to one another.
     pub key: ClusterKey,
+    /// Which start of the node this is.
+    pub incarnation: Incarnation,
 }
 
 /// Serves until it is dropped. Connections that were handed over live on.
@@ -27,11 +29,12 @@ pub struct Serving {
 
 impl ClusterPort {
     /// Binds it, where it is needed: where there are other nodes, or a replica. What the process had whose place is
-    /// taken goes on. To be called within a local runtime.
+    /// taken goes on; it may be of a version that was no incarnation. To be called within a local runtime.
     pub async fn bind(
         plan: &NodePlan,
         left: Option<(SocketAddr, OwnedFd)>,
         left_key: Option<&[u8]>,
+        left_incarnation: Option<Incarnation>,
         telemetry: &Telemetry,
     ) -> Result<Self> {
         let key = match (&plan.key, left_key) {
@@ -40,12 +43,21 @@ impl ClusterPort {
             (None, None) => ClusterKey::random()
                 .map_err(|error| Failure::failed(format!("no random bytes: {error}")))?,
         };
+        let incarnation = match left_incarnation.filter(|left| *left != Incarnation::NONE) {
+            Some(left) => left,
+            None => Incarnation::draw()
+                .map_err(|error| Failure::failed(format!("no random bytes: {error}")))?,
+        };
         let replica = plan
             .sessions
             .as_ref()
             .is_some_and(|sessions| sessions.voter);
         if plan.peers.is_empty() && !replica {
-            return Ok(Self { server: None, key });
+            return Ok(Self {
+                server: None,
+                key,
+                incarnation,
+            });
         }
         let alone = plan.peers.is_empty();
         let address = if alone {
@@ -76,6 +88,7 @@ impl ClusterPort {
         Ok(Self {
             server: Some(Rc::new(server)),
             key,
+            incarnation,
         })
     }
 

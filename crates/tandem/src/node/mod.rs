@@ -164,7 +164,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         .map_err(|error| Failure::failed(format!("cannot start an event loop: {error}")))?;
     let left = origin.legacy.cluster_port();
     let left_key = predecessor.as_ref().and_then(Predecessor::key);
-    let port = runtime.block_on(ClusterPort::bind(&plan, left, left_key, &telemetry))?;
+    let incarnation = predecessor.as_ref().map(Predecessor::incarnation);
+    let port = ClusterPort::bind(&plan, left, left_key, incarnation, &telemetry);
+    let port = runtime.block_on(port)?;
     // What the file no longer has is the predecessor's to close.
     drop(origin);
     let (user, group) = (plan.user.as_deref(), plan.group.as_deref());
@@ -213,7 +215,7 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
         let most = doors::connections(descriptors - clients as u64, workers);
         let roles = info.roles.join(", ");
         let (orders, mut inbox) = orders::channel(keyspace::Keyspace::start(sessions.operator()));
-        let others = Arc::new(others::Peers::start(&plan, &port.key));
+        let others = Arc::new(others::Peers::start(&plan, &port.key, port.incarnation));
         let api = Api::new(info, telemetry.clone(), Arc::new(orders), others.clone());
         let answering = port
             .purposes()

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tandem_admin::{Answer, Api, Call, Others};
 use tandem_model::NodePlan;
 use tandem_net::cluster::{
-    self, Accepted, ClusterId, ClusterKey, Link, LinkOptions, Purposes, serve,
+    self, Accepted, ClusterId, ClusterKey, Incarnation, Link, LinkOptions, Purposes, serve,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet, spawn_local};
@@ -55,8 +55,8 @@ struct Places {
 }
 
 impl Peers {
-    /// Begins to pass calls on. To be called within a local runtime.
-    pub fn start(plan: &NodePlan, key: &ClusterKey) -> Self {
+    /// Begins to pass calls on, in the name of this start of the node. To be called within a local runtime.
+    pub fn start(plan: &NodePlan, key: &ClusterKey, incarnation: Incarnation) -> Self {
         let (asked, queue) = mpsc::channel(QUEUE);
         let places = Arc::new(Mutex::new(Places {
             hosts: plan.peers.clone(),
@@ -66,6 +66,7 @@ impl Peers {
         let dispatcher = Dispatcher {
             node: plan.node.clone(),
             key: key.clone(),
+            incarnation,
             outgoing: plan.outgoing,
             places: places.clone(),
             links: RefCell::default(),
@@ -91,6 +92,7 @@ fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
 struct Dispatcher {
     node: String,
     key: ClusterKey,
+    incarnation: Incarnation,
     outgoing: Option<IpAddr>,
     places: Arc<Mutex<Places>>,
     links: RefCell<Links>,
@@ -144,6 +146,7 @@ impl Dispatcher {
                 purpose: PURPOSE,
                 key: self.key.clone(),
                 cluster: ClusterId::default(),
+                incarnation: self.incarnation,
                 outgoing: self.outgoing,
             })
         };

@@ -16,7 +16,7 @@ use tandem_net::cluster::Purposes;
 use tandem_net::listen::BACKLOG;
 use tandem_net::near::settle;
 use tandem_session::agent::{Agent, AgentOptions, Operator, answer_without};
-use tandem_session::node::{NodeOptions, Others, SessionNode, Voter, has_sessions};
+use tandem_session::node::{NodeOptions, Others, Served, SessionNode, Voter, has_sessions};
 use tandem_telemetry::Telemetry;
 use tokio::runtime::LocalRuntime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -43,6 +43,9 @@ const ROOM: usize = 32 << 20;
 /// Bytes of large requests that the agent has read of its clients together and that are not complete: for as many of the
 /// largest.
 const INCOMING: usize = 32 << 20;
+
+/// In the state directory, beside what a replica has: which tier served the agent here last.
+const SERVED: &str = "tier";
 
 /// Connections that are handed over at once.
 const BATCH: usize = 128;
@@ -148,9 +151,10 @@ impl Sessions {
         let named = plan.sessions.as_ref().filter(|part| part.voter);
         let former = plan.former.as_ref().filter(|_| has_sessions(&plan.state));
         let replica = named.or(former);
+        let served = Served::open(&plan.state.join(SERVED));
         if plan.sessions.is_none() && replica.is_none() {
             if let Some(purposes) = port.purposes() {
-                tokio::task::spawn_local(async move { answer_without(&purposes).await });
+                tokio::task::spawn_local(async move { answer_without(&purposes, served).await });
             }
             return Ok(sessions);
         }
@@ -168,8 +172,10 @@ impl Sessions {
                     .map(|guard| (guard.keys.clone(), guard.hold)),
                 outgoing: plan.outgoing,
                 key: port.key.clone(),
+                incarnation: port.incarnation,
                 others: Others::default(),
                 beside: beside(plan),
+                served: served.clone(),
             });
             sessions.set_others(others_of(plan, &Names::Now));
             sessions.start_replica(port, telemetry).await?;
@@ -182,6 +188,8 @@ impl Sessions {
             voters,
             outgoing: plan.outgoing,
             key: port.key.clone(),
+            incarnation: port.incarnation,
+            served,
         };
         sessions.operator = Some(Operator::new(options.clone(), telemetry.events.clone()));
         if let Some(door) = door {
@@ -426,7 +434,8 @@ impl Running {
             let events = telemetry.events.clone();
             match LocalRuntime::new() {
                 Ok(runtime) => {
-                    let (looking, asked) = (served.clone(), served.clone());
+                    let (looking, asked, remembers) =
+                        (served.clone(), served.clone(), served.clone());
                     let answering = async move {
                         match purposes {
                             Some(purposes) => asked.answer(&purposes).await,
@@ -438,6 +447,7 @@ impl Running {
                         tokio::select! {
                             () = serving => {}
                             () = looking.look(sight) => {}
+                            () = remembers.remember() => {}
                             () = answering => {}
                         }
                     });

@@ -167,6 +167,7 @@ impl Running {
             earlier: self.earlier.len(),
             instances: self.apps.places(),
             orders: self.orders(),
+            incarnation: self.port.incarnation.number(),
         };
         Ok((estate, descriptors))
     }

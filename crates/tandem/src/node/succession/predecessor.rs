@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tandem_app::{Handed, Pipes};
 use tandem_model::{Address, NodePlan};
+use tandem_net::cluster::Incarnation;
 use tokio::sync::mpsc;
 
 use super::line::Line;
@@ -26,6 +27,7 @@ pub struct Predecessor {
     key: Option<Vec<u8>>,
     instances: BTreeMap<String, Vec<(u16, SocketAddr)>>,
     orders: Orders,
+    incarnation: Incarnation,
 }
 
 /// Sockets that were listened at.
@@ -93,6 +95,7 @@ impl Predecessor {
             key: estate.key,
             instances: estate.instances,
             orders: estate.orders,
+            incarnation: Incarnation::of(estate.incarnation),
         };
         if estate.conversation != CONVERSATION {
             let why = Failure::failed(format!(
@@ -104,6 +107,11 @@ impl Predecessor {
             return Err(why);
         }
         Ok(this)
+    }
+
+    /// Which start of the node it is, as this one is, too.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
     }
 
     /// By which it can be told how things went, whoever has this.

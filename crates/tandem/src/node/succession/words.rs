@@ -35,6 +35,9 @@ pub struct Estate {
     /// What was ordered at run time.
     #[serde(default)]
     pub orders: Orders,
+    /// Which start of the node it is; 0 where a version does not know of that.
+    #[serde(default)]
+    pub incarnation: u64,
 }
 
 /// What an operator ordered, and holds until the file or the operator says something else.

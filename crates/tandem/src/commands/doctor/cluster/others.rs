@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use tandem_admin::{Answer, Call, Others};
 use tandem_model::NodePlan;
-use tandem_net::cluster::ClusterKey;
+use tandem_net::cluster::{ClusterKey, Incarnation};
 use tandem_session::node::FAR;
 use tokio::runtime::LocalRuntime;
 
@@ -135,7 +135,7 @@ fn one(name: &str, body: &Value, told: &Told, here: &str, findings: &mut Finding
 fn ask(patient: &Patient, key: &ClusterKey) -> std::io::Result<Vec<(String, Told)>> {
     let runtime = LocalRuntime::new()?;
     let told = runtime.block_on(async {
-        let peers = Peers::start(&patient.plan, key);
+        let peers = Peers::start(&patient.plan, key, Incarnation::NONE);
         let all = peers.names().into_iter().map(|name| {
             let peers = &peers;
             async move {

@@ -1,0 +1,131 @@
+//! What a node remembers of the tier that served it last: which one that is, and who voted.
+//!
+//! Session nodes that are blank cannot know whether others that do not run hold what is stored. Nodes that used it know: an
+//! agent puts on record who served it, and its node says so when blank ones ask.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::files;
+use crate::rt::blocking;
+use crate::types::Member;
+
+/// A tier as its leader described it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tier {
+    /// Its identity.
+    pub cluster: u64,
+    /// The place in its log at which its voters were decided: of two descriptions the one with the later place is true.
+    pub decided: u64,
+    /// Those that vote.
+    pub voters: Vec<Member>,
+}
+
+impl Tier {
+    /// Its voters' names.
+    pub fn names(&self) -> String {
+        let names: Vec<_> = self.voters.iter().map(|voter| &*voter.name).collect();
+        names.join(", ")
+    }
+}
+
+/// The record of one node, on its disk. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Served(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Where it is on disk. None: it lives as long as the process.
+    path: Option<PathBuf>,
+    known: Mutex<Option<Tier>>,
+}
+
+impl Served {
+    /// The record at `path`. What cannot be read is as good as none: whoever serves this node says it again.
+    pub fn open(path: &Path) -> Self {
+        Self(Arc::new(Inner {
+            path: Some(path.into()),
+            known: Mutex::new(files::read(path).ok().flatten()),
+        }))
+    }
+
+    /// What is remembered.
+    pub(crate) fn get(&self) -> Option<Tier> {
+        let known = self.0.known.lock();
+        known.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This one serves now. On the disk when this returns. What was remembered before, if it was another tier.
+    pub(crate) async fn keep(&self, tier: Tier) -> io::Result<Option<Tier>> {
+        let before = self.get();
+        if let Some(before) = &before
+            && before.cluster == tier.cluster
+            && (before.decided > tier.decided || *before == tier)
+        {
+            return Ok(None);
+        }
+        let inner = self.0.clone();
+        let replaced = before.filter(|before| before.cluster != tier.cluster);
+        // Elsewhere: a disk that is busy may take seconds.
+        blocking(move || {
+            if let Some(path) = &inner.path {
+                files::write(path, &tier, true)?;
+            }
+            let mut known = inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+            *known = Some(tier);
+            Ok(())
+        })
+        .await?;
+        Ok(replaced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tier(cluster: u64, decided: u64, names: &[&str]) -> Tier {
+        let voter = |name: &&str| Member {
+            name: (*name).into(),
+            address: "10.0.0.1:7411".into(),
+        };
+        Tier {
+            cluster,
+            decided,
+            voters: names.iter().map(voter).collect(),
+        }
+    }
+
+    #[test]
+    fn what_served_last_is_kept_over_a_start_and_what_was_decided_before_it_does_not_replace_it() {
+        let name = format!("tandem-served-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let at = path.clone();
+        crate::sim::alone(async move {
+            let served = Served::open(&at);
+            assert_eq!(served.get(), None);
+            let (first, later) = (tier(7, 3, &["a", "b"]), tier(7, 9, &["b", "c"]));
+            for (kept, is) in [(&first, &first), (&later, &later), (&first, &later)] {
+                assert_eq!(served.keep(kept.clone()).await.unwrap(), None);
+                assert_eq!(served.get().as_ref(), Some(is));
+                assert_eq!(Served::open(&at).get().as_ref(), Some(is));
+            }
+            // Another one, whatever was decided there: it is said which was replaced.
+            let other = tier(8, 0, &["d"]);
+            assert_eq!(served.keep(other.clone()).await.unwrap(), Some(later));
+            assert_eq!(Served::open(&at).get(), Some(other));
+        });
+        // Any damage is seen.
+        let mut bytes = std::fs::read(&path).unwrap();
+        for i in 0..bytes.len() {
+            bytes[i] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            assert_eq!(Served::open(&path).get(), None, "byte {i}");
+            bytes[i] ^= 1;
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}
