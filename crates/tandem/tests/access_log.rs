@@ -262,3 +262,34 @@ fn a_listener_may_have_a_form_of_its_own_and_reloads_change_it() {
     let news = node.reload(&file("{cleint}"));
     assert!(news.contains("did you mean `client`"), "{news}");
 }
+
+#[test]
+fn no_request_and_no_start_waits_for_who_reads_a_log() {
+    let dir = common::Dir::new();
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo is there").success());
+    let node = Node::start(&format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{a}}\"\nlog = \"{}\"\nroute = {{ respond = 200 }}\n",
+        pipe.display()
+    ));
+    assert_eq!(get(node.address(), "/unread").status, 200);
+    wait_until("it is told", || node.log().contains("cannot write to it"));
+    let (tell, told) = std::sync::mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        let mut lines = std::io::BufReader::new(std::fs::File::open(pipe).expect("it is there"));
+        let mut line = String::new();
+        while std::io::BufRead::read_line(&mut lines, &mut line).is_ok_and(|n| n > 0) {
+            let _ = tell.send(std::mem::take(&mut line));
+        }
+    });
+    let mut read = String::new();
+    wait_until("a line is read", || {
+        assert_eq!(get(node.address(), "/read").status, 200);
+        read.extend(told.try_iter());
+        read.contains("/read")
+    });
+    assert!(!read.contains("/unread"));
+    drop(node);
+    reading.join().expect("its end is the end");
+}
