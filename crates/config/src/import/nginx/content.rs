@@ -142,7 +142,14 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
         }
         let path = location.text.replace('{', "{{").replace('}', "}}");
         let to = format!("{}{path}", own_host(self.around.scope));
-        Some(answer(redirect(to, 301), location.directive.spot))
+        let sent = answer(redirect(to, 301), location.directive.spot);
+        let scope = self.translator.inner_scope(self.around.scope, location);
+        let there = self.around.at(location, &scope);
+        // What is worked out for each request is said where the location answers.
+        if there.added().iter().any(|value| value.contains('$')) {
+            return Some(sent);
+        }
+        self.translator.dressed(there, vec![sent]).pop()
     }
 }
 
@@ -307,7 +314,11 @@ impl<'a> Translator<'a> {
 
     /// What gives the answer, for each value of what is filled in in it.
     pub fn handler(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+        if let Some(routes) = self.let_in(here) {
+            return routes;
+        }
         let mut texts = here.added();
+        texts.extend(Self::counted_by(here.scope));
         let pass = here.find("proxy_pass");
         if let Some(directive) = pass {
             texts.push(directive.arg(0).to_owned());
@@ -336,6 +347,9 @@ impl<'a> Translator<'a> {
         }
         if let Some(directive) = here.find("fastcgi_pass") {
             return self.called(here, directive);
+        }
+        if let Some(routes) = self.straight(here) {
+            return routes;
         }
         let mut files = Files::default();
         if let Some(directive) = here.find("flv") {
@@ -462,6 +476,19 @@ impl<'a> Translator<'a> {
             if field.value.is_empty() {
                 continue;
             }
+            if field.value == "$upstream_cache_status" {
+                let message = "there is no such field: answers are not cached";
+                self.verdicts.note(field.spot, message);
+                continue;
+            }
+            if matches!(
+                &*field.name.to_ascii_lowercase(),
+                "content-length" | "connection" | "keep-alive" | "transfer-encoding" | "date"
+            ) {
+                let message = "it is said as it is for each answer, and once";
+                self.verdicts.note(field.spot, message);
+                continue;
+            }
             match self.template(&field.value, &here.plain()) {
                 Ok(value) => {
                     says_path |= value.contains("{normal-path}");
@@ -494,9 +521,12 @@ impl<'a> Translator<'a> {
             .is_some_and(|set| set.value == "off");
         let limits = listener::route_limits(here.scope, here.door);
         for route in &mut routes {
+            let is_denied =
+                matches!(route.table.get("deny"), Some(Value::Plain(text)) if text == "true");
             if !["to", "respond", "redirect"]
                 .iter()
                 .any(|key| route.table.has(key))
+                && !is_denied
             {
                 continue;
             }
@@ -506,6 +536,7 @@ impl<'a> Translator<'a> {
                 table.0.extend(limits.0.iter().cloned());
             }
             let mut fields = add.clone();
+            fields.retain(|(which, ..)| !is_denied || *which == "response");
             let leads = route.table.has("to");
             if says_path && leads && !proxied {
                 self.verdicts.note(

@@ -165,7 +165,7 @@ const LEADS: [&str; 9] = [
     "error_page",
 ];
 
-const ANSWERS: [&str; 14] = [
+const ANSWERS: [&str; 15] = [
     "return",
     "rewrite",
     "if",
@@ -173,6 +173,7 @@ const ANSWERS: [&str; 14] = [
     "deny",
     "auth_basic",
     "auth_basic_user_file",
+    "satisfy",
     "limit_req",
     "limit_except",
     "proxy_pass",

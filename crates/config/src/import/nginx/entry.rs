@@ -11,6 +11,8 @@ use super::tree::Directive;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Zone {
     pub name: String,
+    /// What is counted by.
+    pub key: String,
     /// As the cluster file has it: `10/s`.
     limit: String,
 }
@@ -25,15 +27,9 @@ pub(crate) struct Limit {
 }
 
 impl Zone {
-    /// Reads the directive; refuses what is counted by something else than the client's address.
+    /// Reads the directive.
     pub fn read(directive: &Directive, verdicts: &mut Verdicts) -> Option<Self> {
         let spot = directive.spot;
-        let key = directive.arg(0);
-        if !matches!(key, "$binary_remote_addr" | "$remote_addr") {
-            let message = "a client is counted by its address: $binary_remote_addr";
-            verdicts.refuse(spot, directive.at(0), message);
-            return None;
-        }
         let given = |name: &str| {
             let mut words = directive.args.iter();
             words.find_map(|word| word.text.strip_prefix(name))
@@ -49,8 +45,50 @@ impl Zone {
             verdicts.refuse(spot, spot, message);
             return None;
         };
-        Some(Self { name, limit })
+        let key = directive.arg(0).to_owned();
+        Some(Self { name, key, limit })
     }
+
+    /// Those of a file that a limit of requests names stay as they are; of others nothing comes.
+    pub fn tell_unused(http: &Directive, verdicts: &mut Verdicts) {
+        let named = |zone: &str| {
+            let mut left: Vec<&Directive> = http.inner().iter().collect();
+            while let Some(directive) = left.pop() {
+                let mut words = directive.args.iter();
+                if directive.is("limit_req")
+                    && words.any(|word| word.text.strip_prefix("zone=") == Some(zone))
+                {
+                    return true;
+                }
+                left.extend(directive.inner());
+            }
+            false
+        };
+        for directive in http.inner().iter().filter(|d| d.is("limit_req_zone")) {
+            let mut words = directive.args.iter();
+            let zone = words.find_map(|word| word.text.strip_prefix("zone="));
+            let zone = zone
+                .and_then(|zone| zone.split(':').next())
+                .unwrap_or_default();
+            if !named(zone) {
+                verdicts.without(
+                    directive.spot,
+                    format!("no `limit_req` names the zone `{zone}`"),
+                );
+            }
+        }
+    }
+}
+
+/// Whether this counts by the client's address. Each server and location counts for itself anyway.
+fn is_by_address(key: &str) -> bool {
+    let key = key.replace("${", "$").replace('}', "");
+    let address = ["$binary_remote_addr", "$remote_addr"];
+    let rest = address.iter().find_map(|address| {
+        let (before, after) = key.split_once(address)?;
+        Some([before, after].concat())
+    });
+    rest.is_some_and(|rest| matches!(rest.as_str(), "" | "$server_name" | "$host" | "$uri"))
 }
 
 impl Limit {
@@ -109,9 +147,19 @@ impl AtOnce {
 }
 
 impl Translator<'_> {
+    /// What the limit of a place counts by, which a `map` may have made.
+    pub fn counted_by(scope: &Scope) -> Option<String> {
+        let limit = scope.rates.first()?;
+        let zone = scope.zones.iter().find(|zone| zone.name == limit.zone)?;
+        (!is_by_address(&zone.key)).then(|| zone.key.clone())
+    }
+
     /// Puts `auth` and `rate` on the routes that lead to what a place has. What it answers itself comes before, as in
     /// nginx.
     pub fn entry(&mut self, scope: &Scope, routes: &mut [Route]) {
+        if !routes.iter().any(|route| route.table.has("to")) {
+            return;
+        }
         let auth = self.auth(scope);
         let rate = self.rate(scope);
         let most = self.at_once(scope);
@@ -219,6 +267,19 @@ impl Translator<'_> {
             self.verdicts.refuse(limit.spot, limit.spot, message);
             return None;
         };
+        let key = self.known(&zone.key);
+        if key.is_empty() {
+            // Whom nginx does not count, as a `map` has it for those who may ask as often as they like.
+            self.verdicts.translated(limit.spot);
+            return None;
+        }
+        if !is_by_address(&key) {
+            let message = format!(
+                "clients are counted by their addresses, $binary_remote_addr, and this zone counts by {key}"
+            );
+            self.verdicts.refuse(limit.spot, limit.spot, message);
+            return None;
+        }
         let waits = if limit.waits {
             "; those within the burst are not kept waiting"
         } else {
@@ -232,5 +293,61 @@ impl Translator<'_> {
         );
         let table = Table::default().with("limit", Value::text(&zone.limit));
         Some(table.with("burst", Value::plain(limit.burst.saturating_add(1))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Verdict;
+    use super::super::tests::{are_refused, direct, said};
+
+    fn file(key: &str, more: &str) -> String {
+        format!(
+            "{more} limit_req_zone {key} zone=z:10m rate=5r/s; server {{ listen 81; location / {{ limit_req zone=z; \
+             proxy_pass http://127.0.0.1:82; }} }}"
+        )
+    }
+
+    #[test]
+    fn clients_are_counted_by_their_addresses_or_not_at_all() {
+        for key in [
+            "$binary_remote_addr",
+            "$binary_remote_addr$server_name",
+            "$remote_addr",
+        ] {
+            let made = direct(&file(key, ""));
+            assert!(
+                made.text.contains("limit = \"5/s\""),
+                "{key}: {}",
+                made.text
+            );
+        }
+        are_refused(&[
+            (
+                &file("$http_x_api_key", ""),
+                "this zone counts by $http_x_api_key",
+            ),
+            (&file("$server_name", ""), "this zone counts by"),
+        ]);
+        let unused =
+            direct("limit_req_zone $http_x zone=z:1m rate=5r/s; server { listen 81; return 204; }");
+        assert_eq!(said(&unused, Verdict::Refused), Vec::<String>::new());
+        assert!(said(&unused, Verdict::Without)[0].contains("no `limit_req` names"));
+    }
+
+    #[test]
+    fn whom_a_map_leaves_out_is_not_counted() {
+        let map = "geo $counts { default 1; 10.0.0.0/8 0; } map $counts $key { 0 \"\"; 1 $binary_remote_addr; }";
+        let made = direct(&file("$key", map));
+        assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+        let routes = made.text.lines().filter(|line| line.contains("to = \""));
+        let limited = routes.map(|line| {
+            (
+                line.contains("not = { source = \"10.0.0.0/8\" }"),
+                line.contains("rate = {"),
+            )
+        });
+        let limited: Vec<(bool, bool)> = limited.collect();
+        assert_eq!(limited, [(true, true), (false, false)], "{}", made.text);
     }
 }

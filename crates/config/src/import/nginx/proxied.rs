@@ -41,7 +41,7 @@ impl<'a> Translator<'a> {
         let service = self.backend(&target, here.scope, None, spot);
         let mut table = Table::default().with("to", Value::Text(service));
         self.uri(here, &target, directive, &mut table);
-        self.request_fields(here, &target, &mut table);
+        self.request_fields(here, &target, spot, &mut table);
         self.renamed(here, &target, &mut table);
         self.passed(here, table, spot)
     }
@@ -128,8 +128,47 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// `proxy_set_header X-Forwarded-For ...`: servers are told who the client is, as far as that is known for certain.
+    fn forwarded_for(&mut self, here: Here<'_, 'a>, value: &str, spot: Spot) {
+        let message = match value {
+            "$proxy_add_x_forwarded_for" | "$remote_addr" => {
+                return self.tell_forwarded(here, spot);
+            }
+            _ if value.starts_with("$http_x_forwarded_for") && is_behind_proxies(here) => {
+                let message = "the proxy that asks is added to what it says";
+                return self.verdicts.note(spot, message);
+            }
+            "" => "servers are told who the client is: X-Forwarded-For is not left out",
+            _ => {
+                "who the client is is not taken from a field that anybody can send: say which proxies are in front of it, \
+                 `set_real_ip_from NETWORK; real_ip_header X-Forwarded-For;`, and what these say is passed on, with `$proxy_add_x_forwarded_for`"
+            }
+        };
+        self.verdicts.refuse(spot, spot, message);
+    }
+
+    /// Tells once that only proxies that are named are believed.
+    fn tell_forwarded(&mut self, here: Here<'_, 'a>, spot: Spot) {
+        if self.told_forwarded || is_behind_proxies(here) {
+            return;
+        }
+        self.told_forwarded = true;
+        self.verdicts.note(
+            spot,
+            "servers get the address, scheme and host of whoever connects in X-Forwarded-For, -Proto and -Host, and nothing of what a client \
+             says in them, where nginx passes that on or adds to it: proxies in front are named by `set_real_ip_from NETWORK; \
+             real_ip_header X-Forwarded-For;`",
+        );
+    }
+
     /// `proxy_set_header`, and the Host that nginx sends when it is not told another.
-    fn request_fields(&mut self, here: Here<'_, 'a>, target: &Target, table: &mut Table) {
+    fn request_fields(
+        &mut self,
+        here: Here<'_, 'a>,
+        target: &Target,
+        spot: Spot,
+        table: &mut Table,
+    ) {
         let port = if target.tls { ":443" } else { ":80" };
         let host = target.host.strip_suffix(port).unwrap_or(&target.host);
         let host = if host.starts_with("unix:") {
@@ -150,12 +189,24 @@ impl<'a> Translator<'a> {
             let usual_port = matches!(here.door.port, Some(80 | 443));
             match (name.as_str(), field.value.as_str()) {
                 ("host", "$http_host") => {}
-                ("host", "$host" | "$host:$server_port") if usual_port => {}
+                ("host", "$host") if usual_port => {}
+                ("x-forwarded-for", value) => self.forwarded_for(here, value, field.spot),
                 (name, _) if is_ours(name) => {}
-                ("x-forwarded-proto", "$scheme" | "$http_x_forwarded_proto")
-                | ("x-forwarded-host", "$host" | "$http_host") => {}
+                ("x-forwarded-proto", "$scheme") | ("x-forwarded-host", "$host" | "$http_host") => {
+                }
+                ("x-forwarded-proto", "$http_x_forwarded_proto")
+                | ("x-forwarded-host", "$http_x_forwarded_host")
+                    if is_behind_proxies(here) => {}
                 (_, "") => remove.push(field.name.clone()),
                 (_, value) => match self.template(value, &context) {
+                    Ok(value) if value.to_ascii_lowercase().contains("{header:x-forwarded-") => {
+                        self.verdicts.note(
+                            field.spot,
+                            "it is what whoever asks says, here as in nginx: let nobody but the proxies in front reach this address, or name \
+                             them (`set_real_ip_from`, `real_ip_header X-Forwarded-For`), and others are not believed",
+                        );
+                        set.put(&field.name, Value::Text(value));
+                    }
                     Ok(value) => set.put(&field.name, Value::Text(value)),
                     Err(variable) => self.verdicts.refuse(
                         field.spot,
@@ -165,6 +216,7 @@ impl<'a> Translator<'a> {
                 },
             }
         }
+        self.tell_forwarded(here, spot);
         if !has_host {
             set.put("Host", Value::text(host));
         }
@@ -181,6 +233,14 @@ impl<'a> Translator<'a> {
                 .put("remove", Value::texts(remove));
         }
     }
+}
+
+/// Whether the server's file names the proxies whose X-Forwarded-For is believed.
+fn is_behind_proxies(here: Here<'_, '_>) -> bool {
+    let scope = &here.server.scope;
+    let header = scope.real_ip_header.as_ref();
+    !scope.trust.is_empty()
+        && header.is_some_and(|set| set.value.eq_ignore_ascii_case("X-Forwarded-For"))
 }
 
 /// Fields that Tandem says by itself; upgrades are passed on.

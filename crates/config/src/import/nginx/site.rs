@@ -16,6 +16,8 @@ use crate::duration;
 pub(crate) struct Files {
     /// Directories are nothing.
     pub flat: bool,
+    /// What is looked for behind a path that is no file.
+    pub suffixes: Vec<String>,
     /// The file that is sent where there is none, below the root.
     pub fallback: Option<String>,
     /// The page of counters.
@@ -141,6 +143,9 @@ impl Translator<'_> {
             if names != ["index.html"] {
                 table.put("index", Value::texts(names));
             }
+        }
+        if !files.suffixes.is_empty() {
+            table.put("suffixes", Value::texts(files.suffixes));
         }
         if let Some(fallback) = files.fallback {
             table.put("fallback", Value::text(fallback));
