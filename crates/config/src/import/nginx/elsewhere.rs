@@ -48,9 +48,11 @@ impl<'a> Translator<'a> {
             None => (&usual[..], here.spot),
         };
         let script = self.script_index(here, directory);
-        let is_script = |name: &String| script.as_ref().is_some_and(|s| s.names.contains(name));
-        for name in names.iter().filter(|name| !is_script(name)) {
+        for name in names {
             let path = format!("{directory}/{name}");
+            if location::choose(&here.server.locations, &path).is_some_and(|l| runs(l).is_some()) {
+                continue;
+            }
             self.goes_on(here, &path, "a directory whose index it is");
             let Some(next) = location::choose(&here.server.locations, &path) else {
                 continue;

@@ -157,7 +157,8 @@ impl<'a> Translator<'a> {
                 Some("/") => directory = true,
                 Some(suffix) if suffix.starts_with(['.', '/']) && !suffix.contains('$') => {
                     let next = location::choose(&here.server.locations, &format!("/x{suffix}"));
-                    if next.is_some_and(Location::passes_on) {
+                    let by_suffix = |next: &&Location<'_>| matches!(next.kind, Kind::Regex { .. });
+                    if next.filter(by_suffix).is_some_and(Location::passes_on) {
                         refuse(self, "the program itself would be sent, and not run");
                         continue;
                     }

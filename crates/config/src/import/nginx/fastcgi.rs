@@ -16,6 +16,7 @@ use super::moved;
 use super::scope::{Alias, Field, Scope, Set};
 use super::tree::Directive;
 use super::upstream::Target;
+use super::{proxied, variables};
 use crate::keys::fastcgi::EVERY;
 pub(crate) use settings::Settings;
 
@@ -55,11 +56,9 @@ impl<'a> Translator<'a> {
         let Some(service) = self.program(here, directive, scripts) else {
             return Vec::new();
         };
-        self.passed(
-            here,
-            Table::default().with("to", Value::Text(service)),
-            spot,
-        )
+        let mut table = Table::default().with("to", Value::Text(service));
+        self.said_fields(here, &mut table);
+        self.passed(here, table, spot)
     }
 
     /// The backend of a program.
@@ -227,6 +226,8 @@ impl<'a> Translator<'a> {
                 // Whatever name a client asks for: programs take this one for the site's own.
                 let first = here.server.names.first().map_or("", |(name, _)| name);
                 params.put("SERVER_NAME", Value::text(first));
+            } else if param.value.contains('$') && self.as_field(here, param).is_some() {
+                // A field of the request, as programs get them.
             } else if param.value.contains('$') {
                 let message = format!(
                     "`{}` is worked out for each request: programs get what CGI has, and what is fixed",
@@ -241,6 +242,40 @@ impl<'a> Translator<'a> {
             table.put("params", Value::Table(params));
         }
         Some(table)
+    }
+
+    /// `fastcgi_param HTTP_X_REAL_IP $remote_addr`: programs get fields of a request by such names. The field and its value; no
+    /// value where Tandem says it itself.
+    fn as_field(&self, here: Here<'_, '_>, param: &Field) -> Option<(String, Option<String>)> {
+        let name = param
+            .name
+            .strip_prefix("HTTP_")
+            .filter(|name| !name.is_empty())?;
+        let name = variables::field_name(&name.to_lowercase());
+        let own = ["$remote_addr", "$proxy_add_x_forwarded_for"];
+        if name == "X-Forwarded-For" {
+            return own.contains(&param.value.as_str()).then_some((name, None));
+        }
+        if proxied::is_ours(&name) || matches!(&*name, "Host" | "Proxy") {
+            return None;
+        }
+        let value = self
+            .template(&self.known(&param.value), &here.plain())
+            .ok()?;
+        Some((name, Some(value)))
+    }
+
+    /// The fields of requests that a place says as parameters.
+    fn said_fields(&self, here: Here<'_, '_>, table: &mut Table) {
+        for param in &here.scope.fastcgi.params {
+            if let Some((name, Some(value))) = self.as_field(here, param)
+                && param.value.contains('$')
+                && !is_usual(param)
+            {
+                let request = table.table("headers").table("request");
+                request.table("set").put(&name, Value::Text(value));
+            }
+        }
     }
 
     /// The directory of scripts by a `SCRIPT_FILENAME`, and the script if it is always the same.
@@ -353,7 +388,8 @@ impl<'a> Translator<'a> {
                 translator.verdicts.refuse(directive.spot, there.spot, message);
                 return None;
             }
-            let table = Table::default().with("to", Value::text(&service));
+            let mut table = Table::default().with("to", Value::text(&service));
+            translator.said_fields(there, &mut table);
             routes.extend(translator.passed(there, table, directive.spot));
             Some((service, routes))
         })
@@ -421,8 +457,14 @@ impl<'a> Translator<'a> {
             if self.root_of(&scope) != self.root_of(here.scope)
                 || alias(&scope) != alias(here.scope)
             {
-                let message = format!("an index `{name}` is run below another root");
-                self.verdicts.refuse(index.spot, index.spot, message);
+                // nginx would look for it here, and have it run there, where hardly one of that name is.
+                let message = format!(
+                    "`{name}` is run below another root by `{}`, and is no index where files are in {}",
+                    next.directive.shown(),
+                    alias(here.scope)
+                        .map_or_else(|| self.root_of(here.scope), |alias| alias.directory)
+                );
+                self.verdicts.note(index.spot, message);
                 continue;
             }
             if index.value.first() != Some(name) {

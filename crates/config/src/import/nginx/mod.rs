@@ -22,6 +22,7 @@ mod fastcgi;
 mod given;
 mod glob;
 mod handing;
+mod idioms;
 mod listen;
 mod listener;
 mod location;
@@ -172,6 +173,7 @@ pub(crate) fn translate(
     ));
     let mut seen = Vec::new();
     let mut tree = check::check(tree, table::MAIN, &mut verdicts, &mut seen);
+    idioms::translate(&mut tree, &mut verdicts);
     given::fill(&mut tree);
     let mut translator = Translator {
         sources,

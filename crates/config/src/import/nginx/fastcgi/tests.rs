@@ -365,3 +365,31 @@ fn a_script_that_finds_the_path_by_itself_needs_no_parameter_for_it() {
         &["front = \"/index.php\""],
     );
 }
+
+#[test]
+fn a_parameter_that_is_a_field_is_set_as_one() {
+    has(
+        &php(
+            "fastcgi_param HTTP_X_REAL_IP $remote_addr; fastcgi_param HTTP_X_FORWARDED_FOR $proxy_add_x_forwarded_for;",
+        ),
+        &["set = { X-Real-Ip = \"{client}\" }"],
+    );
+    are_refused(&[(
+        &server(&php("fastcgi_param X_REAL_IP $remote_addr;")),
+        "is worked out for each request",
+    )]);
+}
+
+#[test]
+fn a_script_of_another_root_is_no_index_and_nothing_is_sent_in_its_place() {
+    let files = format!(
+        "index index.php index.html; location /challenge/ {{ root /tmp; }} {}",
+        php("")
+    );
+    has(
+        &files,
+        &["{ path = \"/challenge/*\", to = \"www-challenge\" }"],
+    );
+    assert!(!direct(&server(&files)).text.contains("\"index.php\""));
+    are_noted(&[(&server(&files), "below another root")]);
+}
