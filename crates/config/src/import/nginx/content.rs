@@ -289,15 +289,18 @@ impl<'a> Translator<'a> {
         let scope = here
             .scope
             .within(directive.inner(), &|_| String::new(), &mut self.verdicts);
+        let inner = directive.inner();
+        let only_denies = inner.iter().all(|inner| inner.is("deny"));
+        if !only_denies {
+            // What the place does, for whom is said here.
+            let answered = self.handler(Here {
+                scope: &scope,
+                ..here
+            });
+            routes.extend(guard(&vec![other], &answered, spot));
+            return;
+        }
         for rule in &scope.access {
-            if rule.allow {
-                self.verdicts.refuse(
-                    rule.spot,
-                    rule.spot,
-                    "within limit_except only `deny` is translated",
-                );
-                continue;
-            }
             let mut when = vec![other.clone()];
             if rule.network != "all" {
                 when.push(Literal {

@@ -114,6 +114,35 @@ mod tests {
     }
 
     #[test]
+    fn other_methods_are_let_in_as_limit_except_says() {
+        let made = |inner: &str| {
+            let made = direct(&format!(
+                "server {{ listen 81; location / {{ limit_except GET {{ {inner} }} proxy_pass http://127.0.0.1:82; }} }}"
+            ));
+            assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+            let text = made.text;
+            let routes = text
+                .lines()
+                .filter(|line| line.contains("127-0-0-1-82\"") || line.contains("deny"));
+            routes.map(str::to_owned).collect::<Vec<_>>().join("\n")
+        };
+        let password = made("auth_basic x; auth_basic_user_file /f;");
+        let (others, reads) = password.split_once('\n').expect("two routes");
+        assert!(
+            others.contains("not = { method = [\"GET\", \"HEAD\"] }")
+                && others.contains("auth = {"),
+            "{password}"
+        );
+        assert!(!reads.contains("auth"), "{password}");
+        let networks = made("allow 10.0.0.0/8; deny all;");
+        assert!(
+            networks.contains("source = \"10.0.0.0/8\"") && networks.contains("deny = true"),
+            "{networks}"
+        );
+        assert!(made("deny all;").contains("not = { method = [\"GET\", \"HEAD\"] }, deny = true"));
+    }
+
+    #[test]
     fn files_whose_directory_has_a_script_are_entered_alike() {
         let made = direct(
             "server { listen 81; root /srv; index index.php; satisfy any; allow 10.9.9.9; deny all; auth_basic x; \
