@@ -384,12 +384,11 @@ impl<'a> Translator<'a> {
                 Table::default().with("to", other)
             }
             (None, None) => {
-                let mut none = vec![answer(
+                let none = answer(
                     Table::default().with("respond", Value::plain(404)),
                     here.spot,
-                )];
-                self.own_errors(here, &mut none);
-                routes.extend(none);
+                );
+                routes.extend(self.dressed(here, vec![none]));
                 return routes;
             }
         };
@@ -539,7 +538,8 @@ impl<'a> Translator<'a> {
                 table.0.extend(limits.0.iter().cloned());
             }
             let mut fields = add.clone();
-            fields.retain(|(which, ..)| !is_denied || *which == "response");
+            let is_error = is_denied || answers_error(&route.table);
+            fields.retain(|(which, ..)| !is_error || *which == "response");
             let leads = route.table.has("to");
             if says_path && leads && !proxied {
                 self.verdicts.note(
@@ -594,6 +594,15 @@ impl<'a> Translator<'a> {
         }
         routes
     }
+}
+
+/// Whether a route answers with the status of an error and nothing else.
+fn answers_error(table: &Table) -> bool {
+    let status = match table.get("respond") {
+        Some(Value::Plain(status)) => status.parse::<u16>().ok(),
+        _ => None,
+    };
+    status.is_some_and(|status| status >= 400)
 }
 
 /// An expression that finds the whole path, as nginx replaces all of it.
