@@ -375,6 +375,7 @@ impl<'a> Translator<'a> {
         self.captured_alias(here, &mut files, &mut table);
         self.try_files(here, &mut files, &mut table, &mut routes);
         self.error_pages(here, true, &mut files, &mut table);
+        files.falls_back = table.has("missing");
         let site = self.site(here.scope, here.location, here.server, files, here.spot);
         let mut last = match (site, table.get("missing").cloned()) {
             (Some(site), _) => Table::default().with("to", Value::text(site)),
@@ -548,7 +549,10 @@ impl<'a> Translator<'a> {
                 );
             }
             if let Some(set) = here.scope.expires.as_ref().filter(|_| leads) {
+                let falls_back = route.table.has("missing");
                 let value = match set.value {
+                    // The site says it of its files.
+                    Expires::For(time) if !proxied && falls_back && !time.is_zero() => None,
                     Expires::Never => Some("no-cache".to_owned()),
                     Expires::For(time) if time.is_zero() => Some("max-age=0".to_owned()),
                     Expires::For(time) if proxied || time > YEAR => {

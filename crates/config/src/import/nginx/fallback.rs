@@ -6,8 +6,10 @@ use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
 use super::fastcgi::{fixed, runs};
+use super::idioms;
 use super::location::{self, Kind, Location};
 use super::moved::asks;
+use super::scope::{Expires, Set};
 use super::site::Files;
 use super::tree::Word;
 
@@ -30,6 +32,7 @@ impl<'a> Translator<'a> {
         };
         self.looked_for(here, before, files, spot);
         files.flat = only_files(here);
+        let last = &self.led_on(here, last);
         let text = last.text.as_str();
         if let Some(code) = text.strip_prefix('=') {
             if code != "404" {
@@ -131,6 +134,25 @@ impl<'a> Translator<'a> {
             last.spot,
             format!("\"{text}\" is not translated as the last resort"),
         );
+    }
+
+    /// The last resort, where a named location does nothing but lead on: `location @rewrite { rewrite ^ /index.php; }`.
+    fn led_on(&mut self, here: Here<'_, 'a>, last: &Word) -> Word {
+        let mut named = here.server.locations.iter();
+        let next = named.find(|l| l.kind == Kind::Named && l.text == last.text);
+        let Some([rewrite]) = next.map(|next| next.directive.inner()) else {
+            return last.clone();
+        };
+        match idioms::rewritten(rewrite) {
+            Some(idioms::Last::Word(text)) => {
+                self.verdicts.translated(rewrite.spot);
+                Word {
+                    text,
+                    spot: last.spot,
+                }
+            }
+            _ => last.clone(),
+        }
     }
 
     /// What is looked for before the last resort.
@@ -292,7 +314,18 @@ impl<'a> Translator<'a> {
         if scope.add_headers != here.scope.add_headers {
             refuse(self, "has fields of answers of its own");
         }
-        if scope.expires != here.scope.expires {
+        // That of files is the site's.
+        let of_site = |set: &Set<Expires>| match set.value {
+            Expires::Never => false,
+            Expires::For(time) => !time.is_zero(),
+            Expires::Off => true,
+        };
+        let is_off = |set: &Set<Expires>| set.value == Expires::Off;
+        let is_site = !here.list.iter().any(|inner| inner.passes_on());
+        let apart = is_site
+            && here.scope.expires.as_ref().is_none_or(of_site)
+            && scope.expires.as_ref().is_none_or(is_off);
+        if scope.expires != here.scope.expires && !apart {
             refuse(self, "has an `expires` of its own");
         }
         // Whoever got here was asked for it before.
@@ -443,5 +476,52 @@ mod tests {
             "server { listen 81; root /; location / { try_files /etc @app; } location @app { proxy_pass http://127.0.0.1:82; } }",
         );
         assert!(!said(&there, Verdict::Refused).is_empty());
+    }
+
+    #[test]
+    fn how_long_files_may_be_kept_is_not_said_of_what_answers_where_there_is_none() {
+        let text = |expires: &str| {
+            let made = direct(&format!(
+                "server {{ listen 81; root /srv; location / {{ expires {expires}; try_files $uri @app; }} {APP} }}"
+            ));
+            assert_eq!(
+                said(&made, Verdict::Refused),
+                Vec::<String>::new(),
+                "{expires}"
+            );
+            made.text
+        };
+        for (expires, kept) in [("30d", "30d"), ("max", "366d")] {
+            let text = text(expires);
+            assert!(
+                text.contains(&format!("expires     = {{ \"*\" = \"{kept}\" }}")),
+                "{text}"
+            );
+            assert!(!text.contains("max-age"), "{text}");
+        }
+        are_refused(&[(
+            "server { listen 81; root /srv; location / { expires epoch; try_files $uri @app; } location @app { proxy_pass http://127.0.0.1:82; } }",
+            "has an `expires` of its own",
+        )]);
+    }
+
+    #[test]
+    fn a_named_location_that_only_leads_on_is_where_it_leads_to() {
+        let text = |last: &str, named: &str| {
+            let made = direct(&format!(
+                "server {{ listen 81; root /srv; location / {{ try_files $uri {last}; }} {named} location ~ \\.php$ {{ fastcgi_param \
+                 SCRIPT_FILENAME $document_root$fastcgi_script_name; fastcgi_pass unix:/run/php.sock; }} }}"
+            ));
+            assert_eq!(
+                said(&made, Verdict::Refused),
+                Vec::<String>::new(),
+                "{named}"
+            );
+            made.text
+        };
+        assert_eq!(
+            text("@rewrite", "location @rewrite { rewrite ^ /index.php; }"),
+            text("/index.php?$args", "")
+        );
     }
 }

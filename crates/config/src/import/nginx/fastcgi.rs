@@ -489,7 +489,16 @@ impl<'a> Translator<'a> {
             }
             let scope = self.entered(here.scope, scope, here.spot);
             let (_, routes) = self.run_at(here.at(next, &scope), None, Some(name))?;
+            // `^/index\.php$` is no script of the directories below.
+            let below = format!("{directory}/0/0/{name}");
+            let is_below = location::choose(&here.server.locations, &below);
+            let is_below = is_below.is_some_and(|below| below.is(next));
             found = Some(ScriptIndex {
+                directories: if is_below {
+                    "*/".into()
+                } else {
+                    format!("{directory}/")
+                },
                 routes,
                 names: vec![name.clone()],
                 spot: index.spot,
@@ -501,6 +510,8 @@ impl<'a> Translator<'a> {
 
 /// The index of directories that is a script.
 pub(crate) struct ScriptIndex {
+    /// The directories, as a pattern of paths.
+    directories: String,
     /// What is done with a directory: the program that runs it is asked, and who may not ask is told so.
     pub routes: Vec<Route>,
     /// Names that no site may send.
@@ -520,7 +531,7 @@ impl ScriptIndex {
         let name = &self.names[0];
         let extension = name.rfind('.').map_or("", |dot| &name[dot..]);
         let when = [
-            path("*/".into(), false),
+            path(self.directories.clone(), false),
             // What follows a script is its path, and not a directory.
             path(format!("~{}/", regex::escape(extension)), true),
         ];

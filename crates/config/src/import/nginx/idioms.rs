@@ -28,7 +28,7 @@ const OF_FILES: [&str; 9] = [
 ];
 
 /// What is done where there is no file.
-enum Last {
+pub(crate) enum Last {
     /// As the last word of `try_files`.
     Word(String),
     /// `proxy_pass`.
@@ -234,7 +234,7 @@ fn asked(rule: &Directive) -> Option<(bool, char, String)> {
 }
 
 /// Where a `rewrite` of every path leads to.
-fn rewritten(rule: &Directive) -> Option<Last> {
+pub(crate) fn rewritten(rule: &Directive) -> Option<Last> {
     if !rule.is("rewrite") || !ALL.contains(&rule.arg(0)) || !matches!(rule.arg(2), "" | "last") {
         return None;
     }

@@ -64,8 +64,8 @@ impl<'a> Translator<'a> {
             };
             routes.extend(guard(&vec![from], inner, same[0].spot));
         }
-        // Who is in none of them is not kept out by them.
-        routes.extend(open);
+        // Who is in none of them was not let in by them.
+        routes.extend(asked);
         Some(routes)
     }
 
@@ -109,6 +109,9 @@ mod tests {
             text.contains("auth = {") && !text.contains("deny"),
             "{text}"
         );
+        // Who is in no list is asked, too.
+        let text = direct(&http("satisfy any;").replace("deny all;", "")).text;
+        assert!(text.contains("{ to = \"127-0-0-1-82\", auth = {"), "{text}");
         let text = direct(&http("satisfy all;")).text;
         assert!(text.contains("not = { source = ["), "{text}");
     }

@@ -393,3 +393,19 @@ fn a_script_of_another_root_is_no_index_and_nothing_is_sent_in_its_place() {
     assert!(!direct(&server(&files)).text.contains("\"index.php\""));
     are_noted(&[(&server(&files), "below another root")]);
 }
+
+#[test]
+fn a_script_that_is_named_is_the_index_of_its_own_directory_alone() {
+    // Else what somebody put into another one would be run.
+    let one = format!(
+        "index index.php; location / {{ }} location ~ ^/index\\.php(/|$) {{ {PARAMS} fastcgi_pass unix:/run/php.sock; }}"
+    );
+    has(
+        &one,
+        &["{ path = \"/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\""],
+    );
+    let exact = format!(
+        "index index.php; location / {{ }} location = /index.php {{ {PARAMS} fastcgi_pass unix:/run/php.sock; }}"
+    );
+    has(&exact, &["{ path = \"/\", "]);
+}
