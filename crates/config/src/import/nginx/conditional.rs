@@ -15,7 +15,8 @@ const MOST_TOGETHER: usize = 4;
 const RULES: [&str; 5] = ["return", "rewrite", "proxy_pass", "break", "set"];
 
 /// What an `if` of a location says of answers.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
+    "root",
     "add_header",
     "expires",
     "access_log",
@@ -105,9 +106,13 @@ impl<'a> Translator<'a> {
             Ok(condition) => condition,
             Err(message) => return self.verdicts.refuse(spot, directive.at(0), message),
         };
-        let scope = around
-            .scope
-            .within(directive.inner(), &|_| String::new(), &mut self.verdicts);
+        let mut scope =
+            around
+                .scope
+                .within(directive.inner(), &|_| String::new(), &mut self.verdicts);
+        if directive.inner().iter().any(|inner| inner.is("root")) {
+            scope.alias = None;
+        }
         if later.iter().filter(|later| only_sets(later)).count() > MOST_TOGETHER {
             let message =
                 "so many settings that may hold together are not translated: say them of a `map`";

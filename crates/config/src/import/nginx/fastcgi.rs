@@ -219,7 +219,12 @@ impl<'a> Translator<'a> {
                 value: self.known(&param.value),
                 ..param.clone()
             };
-            if param.name == "SCRIPT_FILENAME" || is_usual(param) {
+            if param.name == "SCRIPT_FILENAME" {
+                continue;
+            }
+            if is_usual(param) {
+                // The last one of a name counts.
+                params.0.retain(|(name, _)| *name != param.name);
                 continue;
             }
             if param.name == "SERVER_NAME" && param.value == "$server_name" {

@@ -9,7 +9,7 @@ use super::location::{Kind, answer};
 use super::site::Files;
 use super::tree::Directive;
 use super::upstream::{self, Target};
-use super::variables::Context;
+use super::variables::{self, Context, Piece};
 
 impl<'a> Translator<'a> {
     /// `proxy_pass`.
@@ -23,6 +23,10 @@ impl<'a> Translator<'a> {
             let table = Table::default().with("respond", Value::plain(500));
             return self.dressed(here, vec![answer(table, spot)]);
         }
+        let (pass, path) = match self.found_path(here, &pass, spot) {
+            Some((base, path)) => (base, Some(path)),
+            None => (pass, None),
+        };
         let target = match upstream::target(&pass) {
             Ok(target) => target,
             Err(message) => {
@@ -41,9 +45,56 @@ impl<'a> Translator<'a> {
         let service = self.backend(&target, here.scope, None, spot);
         let mut table = Table::default().with("to", Value::Text(service));
         self.uri(here, &target, directive, &mut table);
+        if let (Some(path), Some(found)) = (path, here.found) {
+            let rules = Table::default().with(&format!("~{}", found.whole()), Value::Text(path));
+            table.put("rewrite", Value::Table(rules));
+        }
         self.request_fields(here, &target, spot, &mut table);
         self.renamed(here, &target, &mut table);
         self.passed(here, table, spot)
+    }
+
+    /// `proxy_pass http://app/v1/$1$is_args$args`, by what the location's expression has found: where it goes, and the new path as
+    /// a template.
+    fn found_path(
+        &mut self,
+        here: Here<'_, 'a>,
+        pass: &str,
+        spot: Spot,
+    ) -> Option<(String, String)> {
+        let host = pass.find("://")? + 3;
+        let path = host + pass[host..].find(['/', '$'])?;
+        let (base, path) = pass.split_at(path);
+        if base.ends_with("unix:") || !path.starts_with('/') || here.found.is_none() {
+            return None;
+        }
+        let queries = [
+            "$is_args$args",
+            "$is_args$query_string",
+            "?$args",
+            "?$query_string",
+        ];
+        let with_query = queries.iter().find_map(|query| path.strip_suffix(query));
+        let path = with_query.unwrap_or(path);
+        let pieces = variables::pieces(path).ok()?;
+        let mut names = pieces.iter().filter_map(Piece::name).peekable();
+        let is_found =
+            |name: &str| name.len() == 1 && name.starts_with(|c: char| c.is_ascii_digit());
+        names.peek()?;
+        if !names.all(is_found) || path.contains('?') {
+            return None;
+        }
+        let context = Context {
+            captures: true,
+            ..here.context()
+        };
+        let template = self.template(path, &context).ok()?;
+        if with_query.is_none() {
+            let message =
+                "the query that came goes on, as with `$is_args$args` at the end; nginx drops it";
+            self.verdicts.note(spot, message);
+        }
+        Some((base.to_owned(), template))
     }
 
     /// The routes that pass requests on as `table` says, with what holds at their place.

@@ -627,3 +627,42 @@ fn only_proxies_that_are_named_are_believed_unless_the_file_says_so_itself() {
         ),
     ]);
 }
+
+#[test]
+fn what_a_location_has_found_is_passed_on() {
+    let file = |location: &str, pass: &str| {
+        format!("server {{ listen 81; location {location} {{ proxy_pass {pass}; }} }}")
+    };
+    let made = direct(&file(
+        "~ ^/x/(.*)$",
+        "http://127.0.0.1:82/y/$1$is_args$args",
+    ));
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    assert!(
+        made.text
+            .contains("rewrite = { \"~^/x/(.*)$\" = \"/y/{1}\" }"),
+        "{}",
+        made.text
+    );
+    let made = direct(&file("/", "http://127.0.0.1:82$request_uri"));
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    assert!(!made.text.contains("rewrite"), "{}", made.text);
+    are_noted(&[(
+        &file("~ ^/x/(.*)$", "http://127.0.0.1:82/y/$1"),
+        "the query that came",
+    )]);
+    are_refused(&[
+        (
+            &file("/x/", "http://127.0.0.1:82/y/$1"),
+            "worked out for each request",
+        ),
+        (
+            &file("~ ^/x/(.*)$", "http://127.0.0.1:82/y/$1?a=$host"),
+            "worked out for each request",
+        ),
+        (
+            &file("~ ^/x/(.*)$", "http://$1/"),
+            "worked out for each request",
+        ),
+    ]);
+}

@@ -409,3 +409,19 @@ fn a_script_that_is_named_is_the_index_of_its_own_directory_alone() {
     );
     has(&exact, &["{ path = \"/\", "]);
 }
+
+#[test]
+fn of_several_parameters_of_a_name_the_last_one_counts() {
+    let named = "server_name shop.example;";
+    let usual = "fastcgi_param SERVER_NAME $server_name;";
+    let of_host = "fastcgi_param SERVER_NAME $host;";
+    has(
+        &format!("{named} {}", php(&format!("{of_host} {usual}"))),
+        &["SERVER_NAME = \"shop.example\""],
+    );
+    let made = direct(&server(&format!(
+        "{named} {}",
+        php(&format!("{usual} {of_host}"))
+    )));
+    assert!(!made.text.contains("SERVER_NAME"), "{}", made.text);
+}
