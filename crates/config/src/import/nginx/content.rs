@@ -236,11 +236,21 @@ impl<'a> Translator<'a> {
         location::order(list, &mut contents, around.before, other)
     }
 
-    /// The content of another location, as from here.
+    /// The content of another location, as from here: nobody was asked yet who he is.
     pub fn of_location(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Vec<Route> {
         let scope = self.scope_of(here.server, next);
+        self.content_of(here, next, &scope)
+    }
+
+    /// The same for clients who were let in here.
+    pub fn beyond(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Vec<Route> {
+        let scope = self.led_to(here, next);
+        self.content_of(here, next, &scope)
+    }
+
+    fn content_of(&mut self, here: Here<'_, 'a>, next: &Location<'a>, scope: &Scope) -> Vec<Route> {
         self.content(Here {
-            scope: &scope,
+            scope,
             location: Some(next),
             list: next.directive.inner(),
             spot: next.directive.spot,

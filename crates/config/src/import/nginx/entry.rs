@@ -4,7 +4,9 @@ use super::super::document::{Route, Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::Translator;
-use super::scope::Scope;
+use super::content::Here;
+use super::location::Location;
+use super::scope::{Scope, Set};
 use super::tree::Directive;
 
 /// `limit_req_zone $binary_remote_addr zone=one:10m rate=10r/s`.
@@ -146,7 +148,46 @@ impl AtOnce {
     }
 }
 
-impl Translator<'_> {
+impl<'a> Translator<'a> {
+    /// The settings of a place that another one leads to once a client was let in there (`try_files`, an index): whoever may at both
+    /// may ask.
+    pub fn led_to(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Scope {
+        let mut there = self.scope_of(here.server, next);
+        let open = |scope: &Scope| scope.access.iter().all(|rule| rule.allow);
+        let asks = |scope: &Scope| scope.realm.as_ref().is_some_and(|set| set.value != "off");
+        let text = |set: &Option<Set<String>>| set.as_ref().map(|set| set.value.clone());
+        let mut both = false;
+        if open(&there) {
+            there.access.clone_from(&here.scope.access);
+        } else if !open(here.scope) {
+            both |= there.access != here.scope.access;
+        }
+        if !asks(&there) {
+            there.realm.clone_from(&here.scope.realm);
+            there.users.clone_from(&here.scope.users);
+        } else if asks(here.scope) {
+            let said = |scope: &Scope| (text(&scope.realm), text(&scope.users));
+            both |= said(&there) != said(here.scope);
+        }
+        if both {
+            let message = format!(
+                "who may ask is said here, and in another way in `{}`, which it leads to: say it once, for the server",
+                next.directive.shown()
+            );
+            self.verdicts.refuse(here.spot, here.spot, message);
+        }
+        // One of the two was enough for either of the places, and not for both.
+        there.satisfy_any &= open(here.scope) && !asks(here.scope);
+        // What was counted here is not counted there.
+        if !here.scope.rates.is_empty() {
+            there.rates.clone_from(&here.scope.rates);
+        }
+        if !here.scope.at_once.is_empty() {
+            there.at_once.clone_from(&here.scope.at_once);
+        }
+        there
+    }
+
     /// What the limit of a place counts by, which a `map` may have made.
     pub fn counted_by(scope: &Scope) -> Option<String> {
         let limit = scope.rates.first()?;
@@ -349,5 +390,46 @@ mod tests {
         });
         let limited: Vec<(bool, bool)> = limited.collect();
         assert_eq!(limited, [(true, true), (false, false)], "{}", made.text);
+    }
+
+    #[test]
+    fn who_may_ask_is_asked_where_a_place_leads_to_another_whatever_the_method() {
+        let users = "auth_basic x; auth_basic_user_file /f;";
+        let php = "location ~ \\.php$ { fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name; fastcgi_pass unix:/php.sock; }";
+        let app = "location @app { proxy_pass http://127.0.0.1:82; }";
+        for (files, to) in [
+            ("$uri @app", app),
+            ("/none @app", app),
+            ("$uri $uri/ /index.php?$args", php),
+        ] {
+            for rule in [users, "deny 10.0.0.1;"] {
+                let made = direct(&format!(
+                    "server {{ listen 81; root /srv; location /in/ {{ {rule} try_files {files}; }} {to} }}"
+                ));
+                assert_eq!(
+                    said(&made, Verdict::Refused),
+                    Vec::<String>::new(),
+                    "{files}"
+                );
+                let inner = made.text.split("/in/*").nth(1).unwrap_or_default();
+                let inner = inner.split("\n  { path = \"~").next().unwrap_or_default();
+                let inner = inner.split("[site.").next().unwrap_or_default();
+                let mut is_asked = false;
+                for line in inner.lines() {
+                    is_asked |= line.contains("deny = true");
+                    if line.contains("to = \"127-0-0-1-82\"") || line.contains("to = \"php") {
+                        let asked = line.contains("auth = {") || is_asked;
+                        assert!(asked, "{files} {rule}: {line} in {}", made.text);
+                    }
+                }
+            }
+        }
+        are_refused(&[(
+            &format!(
+                "server {{ listen 81; root /srv; location / {{ {users} try_files $uri @app; }} location @app {{ auth_basic y; \
+                 auth_basic_user_file /g; proxy_pass http://127.0.0.1:82; }} }}"
+            ),
+            "which it leads to",
+        )]);
     }
 }

@@ -82,8 +82,8 @@ impl<'a> Translator<'a> {
                     ),
                 );
             }
-            let inner = self.of_location(here, next);
-            let is_alike = self.scope_of(here.server, next).access == here.scope.access;
+            let inner = self.beyond(here, next);
+            let is_alike = self.led_to(here, next).access == here.scope.access;
             let service = match inner.last().and_then(|route| route.table.get("to")) {
                 Some(Value::Text(service)) => Some(service.clone()),
                 _ => None,
@@ -244,7 +244,7 @@ impl<'a> Translator<'a> {
             before[0].text, last.text
         );
         self.verdicts.note(directive.spot, message);
-        Some(self.of_location(here, next))
+        Some(self.beyond(here, next))
     }
 
     /// `/index.php?$query_string`: a script that answers where there is no file.
@@ -267,7 +267,7 @@ impl<'a> Translator<'a> {
         let Some((service, inner)) = self.fallen_back_to(here, next, path) else {
             return;
         };
-        let scope = self.scope_of(here.server, next);
+        let scope = self.led_to(here, next);
         if !only_passes(&inner) || inner.len() > 1 && scope.access != here.scope.access {
             let message = "a location that does more than run scripts cannot be fallen back to";
             return self.verdicts.refuse(spot, last.spot, message);
@@ -304,7 +304,7 @@ impl<'a> Translator<'a> {
         table: &mut Table,
         spot: Spot,
     ) {
-        let scope = self.scope_of(here.server, next);
+        let scope = self.led_to(here, next);
         let refuse = |translator: &mut Self, what: &str| {
             let message = format!(
                 "the location that is fallen back to {what}: that cannot be said for it alone"

@@ -13,7 +13,7 @@ use super::Translator;
 use super::content::Here;
 use super::location::{self, Kind, Location};
 use super::moved;
-use super::scope::{Alias, Field, Scope, Set};
+use super::scope::{Alias, Field, Scope};
 use super::tree::Directive;
 use super::upstream::Target;
 use super::{proxied, variables};
@@ -363,7 +363,7 @@ impl<'a> Translator<'a> {
         next: &Location<'a>,
         path: &str,
     ) -> Option<(String, Vec<Route>)> {
-        let scope = self.scope_of(here.server, next);
+        let scope = self.led_to(here, next);
         self.run_at(here.at(next, &scope), Some(path.to_owned()), None)
     }
 
@@ -398,42 +398,6 @@ impl<'a> Translator<'a> {
             routes.extend(translator.passed(there, table, directive.spot));
             Some((service, routes))
         })
-    }
-
-    /// Who may ask at a place that a directory's index is run by: whoever may at both.
-    fn entered(&mut self, here: &Scope, mut there: Scope, spot: Spot) -> Scope {
-        let open = |scope: &Scope| scope.access.iter().all(|rule| rule.allow);
-        let asks = |scope: &Scope| scope.realm.as_ref().is_some_and(|set| set.value != "off");
-        let alike = |a: &Scope, b: &Scope| {
-            let text = |set: &Option<Set<String>>| set.as_ref().map(|set| set.value.clone());
-            text(&a.realm) == text(&b.realm) && text(&a.users) == text(&b.users)
-        };
-        let both = if open(&there) {
-            there.access.clone_from(&here.access);
-            false
-        } else {
-            !open(here) && there.access != here.access
-        };
-        let both = both
-            || if asks(&there) {
-                asks(here) && !alike(here, &there)
-            } else {
-                there.realm.clone_from(&here.realm);
-                there.users.clone_from(&here.users);
-                false
-            };
-        if both {
-            let message = "who may ask for a directory is said here, and in another way where its index is run: say it once, for the server";
-            self.verdicts.refuse(spot, spot, message);
-        }
-        // What was counted here is not counted there.
-        if !here.rates.is_empty() {
-            there.rates.clone_from(&here.rates);
-        }
-        if !here.at_once.is_empty() {
-            there.at_once.clone_from(&here.at_once);
-        }
-        there
     }
 
     /// The program that runs the index of directories, for names of `index` that scripts have; and these names.
@@ -492,7 +456,7 @@ impl<'a> Translator<'a> {
                 );
                 self.verdicts.note(next.directive.spot, message);
             }
-            let scope = self.entered(here.scope, scope, here.spot);
+            let scope = self.led_to(here, next);
             let (_, routes) = self.run_at(here.at(next, &scope), None, Some(name))?;
             // `^/index\.php$` is no script of the directories below.
             let below = format!("{directory}/0/0/{name}");

@@ -292,14 +292,14 @@ fn the_index_of_a_directory_has_what_goes_with_its_script_and_asks_who_asks() {
                 "index index.php; location / {{ {password} }} {}",
                 php("auth_basic y; auth_basic_user_file /g;")
             )),
-            "say it once, for the server",
+            "which it leads to: say it once",
         ),
         (
             &server(&format!(
                 "index index.php; location / {{ allow 10.0.0.1; deny all; }} {}",
                 php("allow 10.0.0.2; deny all;")
             )),
-            "say it once, for the server",
+            "which it leads to: say it once",
         ),
         (
             &server(&index("", "if ($uri ~ ^/a) { return 403; }")),
