@@ -11,7 +11,7 @@ use super::location::{self, Kind, Location};
 use super::moved::asks;
 use super::scope::{Expires, Set};
 use super::site::Files;
-use super::tree::Word;
+use super::tree::{Directive, Word};
 
 impl<'a> Translator<'a> {
     /// `try_files $uri $uri/ /index.html`, `... @app`, `... =404`.
@@ -321,7 +321,7 @@ impl<'a> Translator<'a> {
             Expires::Off => true,
         };
         let is_off = |set: &Set<Expires>| set.value == Expires::Off;
-        let is_site = !here.list.iter().any(|inner| inner.passes_on());
+        let is_site = !here.list.iter().any(Directive::passes_on);
         let apart = is_site
             && here.scope.expires.as_ref().is_none_or(of_site)
             && scope.expires.as_ref().is_none_or(is_off);
