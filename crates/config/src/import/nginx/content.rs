@@ -339,6 +339,7 @@ impl<'a> Translator<'a> {
             let fields = fields.filter(|field| !proxied::is_ours(&field.name));
             texts.extend(fields.map(|field| field.value.clone()));
         }
+        texts.extend(self.of_fallback(here));
         let spot = pass.map_or(here.spot, |directive| directive.spot);
         let mut calls = 0;
         let made = &mut |translator: &mut Self, here: Here<'_, 'a>| {

@@ -9,6 +9,7 @@ use super::fastcgi::{fixed, runs};
 use super::idioms;
 use super::location::{self, Kind, Location};
 use super::moved::asks;
+use super::proxied;
 use super::scope::{Expires, Set};
 use super::site::Files;
 use super::tree::{Directive, Word};
@@ -153,6 +154,24 @@ impl<'a> Translator<'a> {
             }
             _ => last.clone(),
         }
+    }
+
+    /// What is filled in for who is asked where there is no file: `location @app { proxy_set_header X-Forwarded-Proto $by_map; }`.
+    pub fn of_fallback(&mut self, here: Here<'_, 'a>) -> Vec<String> {
+        let last = here
+            .find("try_files")
+            .and_then(|directive| directive.args.last());
+        let mut named = here.server.locations.iter();
+        let next =
+            last.and_then(|last| named.find(|l| l.kind == Kind::Named && l.text == last.text));
+        let Some(next) = next.filter(|next| next.passes_on()) else {
+            return Vec::new();
+        };
+        let fields = self.scope_of(here.server, next).proxy_headers;
+        let fields = fields
+            .into_iter()
+            .filter(|field| !proxied::is_ours(&field.name));
+        fields.map(|field| field.value).collect()
     }
 
     /// What is looked for before the last resort.
@@ -523,5 +542,27 @@ mod tests {
             text("@rewrite", "location @rewrite { rewrite ^ /index.php; }"),
             text("/index.php?$args", "")
         );
+    }
+
+    #[test]
+    fn what_a_map_makes_for_who_is_fallen_back_to_makes_a_route_for_each_value() {
+        let made = direct(
+            "map $http_x_forwarded_proto $proto { default $scheme; https https; } server { listen 81; root /srv; location / { \
+             try_files $uri @app; } location @app { proxy_set_header X-Forwarded-Proto $proto; proxy_set_header Proxy-Connection x; \
+             proxy_pass http://127.0.0.1:82; } }",
+        );
+        assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+        let routes = made
+            .text
+            .lines()
+            .filter(|line| line.contains("to = \"www\""));
+        let routes: Vec<&str> = routes.collect();
+        assert_eq!(routes.len(), 2, "{}", made.text);
+        assert!(
+            routes[0].contains("X-Forwarded-Proto = \"https\""),
+            "{}",
+            made.text
+        );
+        assert!(!made.text.contains("Proxy-Connection"), "{}", made.text);
     }
 }

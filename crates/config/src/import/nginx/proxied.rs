@@ -300,7 +300,11 @@ pub(crate) fn is_ours(name: &str) -> bool {
         "x-forwarded-for",
         "connection",
         "upgrade",
+        "proxy-connection",
+        "keep-alive",
         "content-length",
+        "transfer-encoding",
+        "trailer",
         "te",
         "expect",
     ]
