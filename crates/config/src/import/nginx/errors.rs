@@ -4,6 +4,7 @@ use super::super::document::{Route, Table, Value};
 use super::super::logic::CONDITIONS;
 use super::Translator;
 use super::content::Here;
+use super::idioms;
 use super::location::{self, Kind};
 use super::scope::ErrorPage;
 use super::site::Files;
@@ -23,6 +24,7 @@ impl<'a> Translator<'a> {
         for mut page in here.scope.error_pages.clone() {
             self.verdicts.translated(page.spot);
             page.to = self.known(&page.to);
+            self.page_of_place(here, &mut page);
             if page.to.contains('$') {
                 let message =
                     "what an error is answered with is named, not worked out for each request";
@@ -248,7 +250,9 @@ impl<'a> Translator<'a> {
                 continue;
             };
             self.verdicts.translated(page.spot);
-            let page = &page.clone();
+            let mut page = page.clone();
+            self.page_of_place(here, &mut page);
+            let page = &page;
             if page.to.starts_with('@') && self.other_place(here, page, status, route) {
                 continue;
             }
@@ -275,6 +279,22 @@ impl<'a> Translator<'a> {
             };
             let errors = route.table.table("errors");
             errors.put(&status.to_string(), Value::Text(file));
+        }
+    }
+
+    /// `error_page 503 @maintenance` where that place has nothing but a file, `rewrite ^ /maintenance.html break`: that file.
+    fn page_of_place(&mut self, here: Here<'_, 'a>, page: &mut ErrorPage) {
+        let mut named = here.server.locations.iter();
+        let Some(next) = named.find(|l| l.kind == Kind::Named && l.text == page.to) else {
+            return;
+        };
+        let [rewrite] = next.directive.inner() else {
+            return;
+        };
+        // With `=` the status would be that of the file.
+        if let Some(path) = idioms::one_file(rewrite).filter(|_| page.status.is_none()) {
+            self.verdicts.translated(rewrite.spot);
+            path.clone_into(&mut page.to);
         }
     }
 

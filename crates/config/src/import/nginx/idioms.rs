@@ -233,6 +233,14 @@ fn asked(rule: &Directive) -> Option<(bool, char, String)> {
     is_plain.then(|| (not, kind.chars().nth(1).unwrap_or('e'), suffix.to_owned()))
 }
 
+/// The file that all paths of a place become: `rewrite ^(.*)$ /maintenance.html break`.
+pub(crate) fn one_file(rule: &Directive) -> Option<&str> {
+    let path = rule.arg(1);
+    let is_file = path.starts_with('/') && !path.ends_with('/') && !path.contains(['$', '?']);
+    let is_all = rule.is("rewrite") && ALL.contains(&rule.arg(0)) && rule.arg(2) == "break";
+    (is_all && is_file).then_some(path)
+}
+
 /// Where a `rewrite` of every path leads to.
 pub(crate) fn rewritten(rule: &Directive) -> Option<Last> {
     if !rule.is("rewrite") || !ALL.contains(&rule.arg(0)) || !matches!(rule.arg(2), "" | "last") {
