@@ -90,7 +90,7 @@ fn is_by_address(key: &str) -> bool {
         let (before, after) = key.split_once(address)?;
         Some([before, after].concat())
     });
-    rest.is_some_and(|rest| matches!(rest.as_str(), "" | "$server_name" | "$host" | "$uri"))
+    rest.is_some_and(|rest| matches!(rest.as_str(), "" | "$server_name"))
 }
 
 impl Limit {
@@ -369,6 +369,7 @@ mod tests {
                 "this zone counts by $http_x_api_key",
             ),
             (&file("$server_name", ""), "this zone counts by"),
+            (&file("$binary_remote_addr$uri", ""), "this zone counts by"),
         ]);
         let unused =
             direct("limit_req_zone $http_x zone=z:1m rate=5r/s; server { listen 81; return 204; }");

@@ -130,11 +130,14 @@ impl<'a> Translator<'a> {
             files.fallback = Some(path.trim_start_matches('/').to_owned());
             return;
         }
-        self.verdicts.refuse(
-            spot,
-            last.spot,
-            format!("\"{text}\" is not translated as the last resort"),
-        );
+        let mut inner = next.into_iter().flat_map(|next| next.directive.inner());
+        let why = if inner.any(|inner| inner.is("rewrite")) {
+            ": who answers where there is no file is asked for the path that came, and this makes others of it"
+        } else {
+            ": there are a file, =404, and a named location that passes on"
+        };
+        let message = format!("\"{text}\" is not translated as the last resort{why}");
+        self.verdicts.refuse(spot, last.spot, message);
     }
 
     /// The last resort, where a named location does nothing but lead on: `location @rewrite { rewrite ^ /index.php; }`.

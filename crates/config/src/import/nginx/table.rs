@@ -1139,7 +1139,7 @@ const NOT_HERE: &[Row] = &[
         "limit_rate",
         HSLI,
         (1, 1),
-        "answers are sent as fast as clients take them",
+        "answers are sent as fast as clients take them: the system can share the line out (tc), and `limits.per-source` of a route says how many requests a client has at once",
     ),
     refused_on(
         "limit_rate_after",
