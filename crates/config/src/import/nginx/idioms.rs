@@ -77,6 +77,21 @@ fn within(
             continue;
         };
         within(block, root, made, verdicts);
+        if has(block, "fastcgi_pass") {
+            // What is done with a script that is not there anyway.
+            block.retain(|inner| {
+                let asked = asked(inner);
+                let is_script = asked
+                    .is_some_and(|(not, kind, suffix)| not && kind != 'd' && suffix.is_empty());
+                let is_said = is_script && matches!(inner.inner(), [only] if is_not_found(only));
+                if is_said {
+                    for spot in [inner.spot, inner.inner()[0].spot] {
+                        verdicts.translated(spot);
+                    }
+                }
+                !is_said
+            });
+        }
         let answers = ["try_files", "proxy_pass", "fastcgi_pass", "alias"];
         if answers.iter().any(|name| has(block, name)) {
             continue;
@@ -132,6 +147,11 @@ fn directive(name: &str, args: Vec<Word>, block: Option<Vec<Directive>>, spot: S
         block,
         spot,
     }
+}
+
+/// `return 404;`
+fn is_not_found(directive: &Directive) -> bool {
+    directive.is("return") && directive.args.len() == 1 && directive.arg(0) == "404"
 }
 
 fn has(list: &[Directive], name: &str) -> bool {
@@ -193,7 +213,9 @@ fn read(list: &[Directive]) -> Option<Read> {
             }
             (true, "", [first, rest @ ..]) if kind != 'd' && rest.iter().all(|d| d.is("break")) => {
                 add(&mut before, found);
-                last = Some(if first.is("proxy_pass") {
+                last = Some(if is_not_found(first) {
+                    Last::Word("=404".to_owned())
+                } else if first.is("proxy_pass") {
                     Last::Pass((*first).clone())
                 } else {
                     rewritten(first)?
@@ -227,6 +249,7 @@ fn asked(rule: &Directive) -> Option<(bool, char, String)> {
     let name = name.trim().trim_matches(['"', '\'']);
     let suffix = name
         .strip_prefix("$request_filename")
+        .or(name.strip_prefix("$document_root$fastcgi_script_name"))
         .or(name.strip_prefix("$document_root$uri"))
         .or(name.strip_prefix("${document_root}${uri}"))?;
     let is_plain = suffix.is_empty() || suffix.starts_with(['.', '/']) && !suffix.contains('$');
@@ -291,6 +314,10 @@ mod tests {
         ] {
             assert_eq!(text(lines), same, "{lines}");
         }
+        assert_eq!(
+            text("if (!-e $request_filename) { return 404; }"),
+            text("try_files $uri $uri/ =404;")
+        );
         assert_eq!(
             text("if (!-f $request_filename) { rewrite ^/(.*)$ /index.php?q=$1 last; }"),
             text("try_files $uri /index.php?q=$uri&$args;")

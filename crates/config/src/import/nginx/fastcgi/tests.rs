@@ -425,3 +425,17 @@ fn of_several_parameters_of_a_name_the_last_one_counts() {
     )));
     assert!(!made.text.contains("SERVER_NAME"), "{}", made.text);
 }
+
+#[test]
+fn a_script_that_is_asked_for_by_an_if_is_looked_for_anyway() {
+    for name in ["$document_root$fastcgi_script_name", "$request_filename"] {
+        let made = |more: &str| direct(&server(&php(more)));
+        let asked = made(&format!("if (!-f {name}) {{ return 404; }}"));
+        assert_eq!(
+            said(&asked, Verdict::Refused),
+            Vec::<String>::new(),
+            "{name}"
+        );
+        assert_eq!(asked.text, made("").text, "{name}");
+    }
+}
