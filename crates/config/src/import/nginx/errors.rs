@@ -44,13 +44,15 @@ impl<'a> Translator<'a> {
                 self.error_redirect(here, is_site, &page, table);
                 continue;
             }
+            self.keeps_status(&mut page);
             if page.to.starts_with('@') || page.status.is_some() {
                 let named = here.server.locations.iter().find(|l| l.text == page.to);
                 let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
                 // What answers errors does not answer its own.
-                if here.location.is_some_and(|here| {
+                let is_here = here.location.is_some_and(|here| {
                     next.is_some_and(|next| next.directive.spot == here.directive.spot)
-                }) {
+                });
+                if is_here && next.is_some_and(|l| matches!(l.kind, Kind::Named | Kind::Exact)) {
                     continue;
                 }
                 let proxied =
@@ -252,6 +254,7 @@ impl<'a> Translator<'a> {
             self.verdicts.translated(page.spot);
             let mut page = page.clone();
             self.page_of_place(here, &mut page);
+            self.keeps_status(&mut page);
             let page = &page;
             if page.to.starts_with('@') && self.other_place(here, page, status, route) {
                 continue;
@@ -279,6 +282,20 @@ impl<'a> Translator<'a> {
             };
             let errors = route.table.table("errors");
             errors.put(&status.to_string(), Value::Text(file));
+        }
+    }
+
+    /// `error_page 403 =404 /404.html`: the page of a file, with the status of the error.
+    fn keeps_status(&mut self, page: &mut ErrorPage) {
+        let status = page
+            .status
+            .as_deref()
+            .and_then(|status| status.parse::<u16>().ok());
+        if let Some(status) = status.filter(|status| *status >= 400 && page.to.starts_with('/')) {
+            let message =
+                format!("a page does not change the status: it stays, and is not {status}");
+            self.verdicts.note(page.spot, message);
+            page.status = None;
         }
     }
 

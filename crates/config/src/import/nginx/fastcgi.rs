@@ -14,7 +14,7 @@ use super::content::Here;
 use super::location::{self, Kind, Location};
 use super::moved;
 use super::scope::{Alias, Field, Scope};
-use super::tree::Directive;
+use super::tree::{Directive, Word};
 use super::upstream::Target;
 use super::{proxied, variables};
 use crate::keys::fastcgi::EVERY;
@@ -563,6 +563,14 @@ fn runs_on(here: Here<'_, '_>) -> bool {
         Kind::Regex { .. } => location.text.ends_with('$') && !location.text.contains('/'),
         _ => false,
     };
+    // A file of the whole path is looked for, which none with more behind it is.
+    let words = here
+        .find("try_files")
+        .map_or(&[][..], |directive| &directive.args);
+    let is_whole = |word: &Word| matches!(&*word.text, "$uri" | "$document_uri");
+    if words.iter().any(is_whole) {
+        return false;
+    }
     here.scope.fastcgi.split.is_some() || !here.location.is_some_and(ends_with_script)
 }
 

@@ -666,3 +666,26 @@ fn what_a_location_has_found_is_passed_on() {
         ),
     ]);
 }
+
+#[test]
+fn a_page_for_errors_in_the_place_itself_is_not_passed_by() {
+    let file = |page: &str| format!("server {{ listen 81; root /srv; {page} location / {{ }} }}");
+    for status in ["=200", "="] {
+        let made = direct(&file(&format!("error_page 404 {status} /index.html;")));
+        assert!(
+            made.text.contains("fallback   = \"index.html\""),
+            "{}",
+            made.text
+        );
+    }
+    are_noted(&[(
+        &file("error_page 403 =404 /404.html;"),
+        "does not change the status",
+    )]);
+    let made = direct(&file("error_page 403 =404 /404.html;"));
+    assert!(made.text.contains("403 = \"404.html\""), "{}", made.text);
+    are_refused(&[(
+        "server { listen 81; error_page 404 = /index.html; location / { proxy_pass http://127.0.0.1:82; proxy_intercept_errors on; } }",
+        "an error is answered with a file",
+    )]);
+}

@@ -439,3 +439,17 @@ fn a_script_that_is_asked_for_by_an_if_is_looked_for_anyway() {
         assert_eq!(asked.text, made("").text, "{name}");
     }
 }
+
+#[test]
+fn nothing_follows_a_script_where_the_whole_path_is_looked_for() {
+    let made = |files: &str| {
+        let location = format!(
+            "location ~ \\.php(/|$) {{ {PARAMS} {files} fastcgi_split_path_info ^(.+\\.php)(/.*)$; fastcgi_pass unix:/run/php.sock; }}"
+        );
+        direct(&server(&location)).text
+    };
+    assert!(!made("try_files $uri =404;").contains("path-info"));
+    for files in ["try_files $fastcgi_script_name =404;", ""] {
+        assert!(made(files).contains("path-info = true"), "{files}");
+    }
+}
