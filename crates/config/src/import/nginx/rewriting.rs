@@ -11,7 +11,7 @@ use super::Translator;
 use super::conditional;
 use super::content::{Here, whole};
 use super::location::{self, Location, answer, redirect};
-use super::moved::{self, Moved};
+use super::moved::{self, Moved, MovedBy};
 use super::scope::Scope;
 use super::tree::Directive;
 use super::variables::{self, Context, Piece};
@@ -367,8 +367,10 @@ impl<'a> Translator<'a> {
         let Some((literal, _)) = path.split_once('$') else {
             return self.there(here, location::choose(all, path));
         };
+        let by_expression = || MovedBy::read(regex, path)?.locations(all);
         let found = match Moved::read(regex, path) {
             Some(moved) => moved.locations(all)?,
+            None if let Some(found) = by_expression() => found,
             None if all.iter().any(|l| moved::may_lead_to(l, literal)) => return None,
             None => return self.there(here, location::choose_outer(all, literal)),
         };
