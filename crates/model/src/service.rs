@@ -77,6 +77,8 @@ pub struct Site {
     pub root: PathBuf,
     /// File names answered for a directory.
     pub index: Vec<String>,
+    /// Ends of names that are looked for behind a path that is no file: `.html`, `/index.html`.
+    pub suffixes: Vec<String>,
     /// The name below the root of the file that is served where there is none.
     pub fallback: Option<String>,
     /// Other directories, by the path they are seen under.

@@ -135,7 +135,9 @@ impl Search<'_> {
     fn find(&self, name: &[u8]) -> Result<Found, Closed> {
         let is_directory = name.is_empty() || name.ends_with(b"/");
         let only_files = self.shared.site.only_files;
-        if is_directory && only_files {
+        let suffixes = &self.shared.site.suffixes;
+        let of_directories = |suffix: &String| suffix.starts_with('/');
+        if is_directory && only_files && !suffixes.iter().any(of_directories) {
             return Err(Closed::Missing);
         }
         let (place, below) = self.shared.places.of(name);
@@ -163,12 +165,37 @@ impl Search<'_> {
                 stat,
             })
         };
+        let mut there = Err(Closed::Missing);
         if !is_directory {
-            return match opened(below)? {
-                Opened::Directory if only_files => Err(Closed::Missing),
-                Opened::Directory => Ok(Found::Directory),
-                Opened::File(file, stat, unlinked) => ready(below, file, stat, unlinked),
+            there = match opened(below) {
+                Ok(Opened::File(file, stat, unlinked)) => {
+                    return ready(below, file, stat, unlinked);
+                }
+                Ok(Opened::Directory) if !only_files => Ok(Found::Directory),
+                Ok(Opened::Directory) | Err(Closed::Missing) => Err(Closed::Missing),
+                Err(closed) => return Err(closed),
             };
+        }
+        let stem = below.strip_suffix(b"/").unwrap_or(below);
+        for suffix in suffixes {
+            let is_far = suffix.contains('/');
+            // What ends in a slash names a directory, in which something may be.
+            if is_directory && !is_far {
+                continue;
+            }
+            let file_name = [stem, suffix.as_bytes()].concat();
+            let file_name = file_name.strip_prefix(b"/").unwrap_or(&file_name);
+            match opened(file_name) {
+                Ok(Opened::File(file, stat, unlinked)) => {
+                    // The directory that it is in is not watched.
+                    return ready(file_name, file, stat, unlinked && !is_far);
+                }
+                Ok(Opened::Directory) | Err(Closed::Missing) => {}
+                Err(closed) => return Err(closed),
+            }
+        }
+        if !is_directory || only_files {
+            return there;
         }
         for index in &self.shared.site.index {
             let file_name = [below, index.as_bytes()].concat();

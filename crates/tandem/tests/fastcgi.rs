@@ -442,13 +442,53 @@ fn nginx_conf_for_php_means_the_same_here() {
     dir.file("www/blog/a.txt", "a");
     dir.file("www/blog/sub/index.php", "<?php echo 'sub';");
     let _fpm = Fpm::start(&dir, "php", 3);
-    means_the_same(&dir, NGINX);
+    means_the_same(&dir, NGINX, "");
+    // A program that has nothing says so itself.
+    dir.file(
+        "www/lost/index.php",
+        "<?php http_response_code(404); echo 'lost';",
+    );
+    dir.file(
+        "www/named.php",
+        "<?php echo $_SERVER['SERVER_NAME'], ' ', $_SERVER['HTTP_X_ROOT'];",
+    );
+    dir.file("users", "alice:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\n");
+    means_the_same(&dir, SITE, "/named.php");
+    let closed = "auth_basic staff; auth_basic_user_file {dir}/users;";
+    means_the_same(&dir, &SITE.replace("#auth", closed), "");
+    means_the_same(&dir, &SITE.replace("#auth", "deny 127.0.0.1;"), "");
     // Directories are asked of the front, too.
-    means_the_same(&dir, &NGINX.replace(" $uri/ ", " "));
+    means_the_same(&dir, &NGINX.replace(" $uri/ ", " "), "");
 }
 
+/// A site as people have it.
+const SITE: &str = "daemon off; master_process off; worker_processes 1; pid {dir}/{name}.pid; error_log {dir}/{name}.log;
+events { worker_connections 64; }
+http {
+    access_log off; client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3;
+    uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
+    server {
+        listen {address};
+        server_name one.example;
+        root {dir}/www;
+        index index.php index.html;
+        add_header X-Frame-Options DENY always;
+        #auth
+        location / { try_files $uri $uri/ /index.php?q=$uri&$args; }
+        location ~ \\.php$ {
+            try_files $uri =404;
+            fastcgi_pass unix:{dir}/php.sock;
+            include /etc/nginx/fastcgi_params;
+            fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+            fastcgi_param HTTP_X_ROOT $remote_addr;
+            fastcgi_hide_header X-Powered-By;
+        }
+    }
+}
+";
+
 /// Asks nginx and Tandem with the same file the same things.
-fn means_the_same(dir: &Dir, text: &str) {
+fn means_the_same(dir: &Dir, text: &str, more: &str) {
     let path = dir.path().to_string_lossy().into_owned();
     let ports = common::ports::several::<2>();
     let peers = [("nginx", ports[0]), ("tandem", ports[1])].map(|(name, port)| {
@@ -497,12 +537,15 @@ fn means_the_same(dir: &Dir, text: &str) {
         let to = page.field("Location").unwrap_or_default();
         let to = to.rsplit_once("test.example").map_or(to, |(_, path)| path);
         let to = to.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit());
-        (page.status, to.to_owned(), text)
+        let fields = ["X-Frame-Options", "X-Powered-By"];
+        let fields = fields.map(|name| page.field(name).map(str::to_owned));
+        (page.status, to.to_owned(), text, fields)
     };
     for (method, paths) in [
+        ("GET", more),
         (
             "GET",
-            "/ /style.css /cart/7?x=1 /admin /admin/ /admin/index.php /admin/index.php/x /admin/secret/x.php /static/ /both/ \
+            "/ /lost/ /lost/index.php /style.css /cart/7?x=1 /admin /admin/ /admin/index.php /admin/index.php/x /admin/secret/x.php /static/ /both/ \
              /empty/ /empty /none.php /none/ /status.php /there.php /index.php/foo /index.php/ /style.css/x.php \
              /blog/ /blog/?a=7 /blog/index.php?a=7 /blog /blog/a.txt /blog/sub/ /blog/sub /blog/none.php \
              /.git/config /.well-known/x /.well-known/.git /.well /. /within/ /within/index.php /within /index%2ephp /INDEX.PHP //index.php /admin/../index.php /cgi/any/thing?a=7 /cgi/",

@@ -142,8 +142,8 @@ fn answer(name: &str, stream: TcpStream) {
         let from = from.unwrap_or_default();
         let mut said = format!("{name} {method} {target}\nfrom {from}\n");
         for (field, value) in &fields {
-            let forwarded =
-                field.starts_with("x-forwarded") || field == "x-real-ip" && value.is_empty();
+            let forwarded = field.starts_with("x-forwarded") && value != "told"
+                || field == "x-real-ip" && value.is_empty();
             let shown =
                 (field.starts_with("x-") && !forwarded) || field == "host" || field == "cookie";
             if shown {

@@ -56,6 +56,17 @@ pub(crate) fn check(draft: &Draft, cluster: &Cluster, reader: &mut Reader<'_>) {
                 "with `directories = false` there is no directory that `listing` could show";
             reader.wrong(&section.place("listing"), message);
         }
+        let mut suffixes = section.draft.site.suffixes.iter();
+        let is_suffix = |suffix: &String| {
+            let name = suffix.strip_prefix('/').unwrap_or(suffix);
+            let dots = name.split('/').any(|part| matches!(part, "" | "." | ".."));
+            suffix.starts_with(['.', '/']) && !dots && !suffix.contains('\0')
+        };
+        if let Some(suffix) = suffixes.find(|suffix| !is_suffix(suffix)) {
+            let message = format!("`{suffix}` is nothing that a name ends with");
+            let hint = "`.html`, or `/index.html` for a file in a directory of that name";
+            reader.wrong_hint(&section.place("suffixes"), message, Some(hint.into()));
+        }
         for key in ["allow", "deny"] {
             if section.has("access") && section.has(key) {
                 let message = format!("`{key}` and `access` both say who may ask");

@@ -57,6 +57,9 @@ fn of_site(pairs: &mut Pairs, mine: &Site) {
     pairs.put_unless("index", &mine.index, &usual.index, |index| {
         list(index.iter().map(|name| quoted(name)))
     });
+    if !mine.suffixes.is_empty() {
+        pairs.put("suffixes", list(mine.suffixes.iter().map(|s| quoted(s))));
+    }
     if let Some(fallback) = &mine.fallback {
         pairs.put("fallback", quoted(fallback));
     }

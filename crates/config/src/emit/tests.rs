@@ -257,6 +257,7 @@ impl Maker {
                 port,
                 root: "/srv/www".into(),
                 index: self.some(2, Self::word),
+                suffixes: self.some(2, |m| format!(".{}", m.word())),
                 fallback: self.maybe(Self::word),
                 aliases: self
                     .maybe(|m| (format!("/a/{}", m.word()), "/srv/b".into()))

@@ -73,6 +73,15 @@ pub(crate) static KEYS: Table<Draft> = Table {
             },
         ),
         &key(
+            "suffixes",
+            TEXTS,
+            Else("none"),
+            "What is looked for behind a path that is no file, before a directory: with `[\".html\", \"/index.html\"]` `/about` is `about.html`, or `about/index.html`.",
+            |d: &mut Draft, v| {
+                d.site.suffixes = v.value;
+            },
+        ),
+        &key(
             "fallback",
             TEXT,
             Else("404"),

@@ -155,7 +155,10 @@ impl Download<'_, '_> {
         if self.upstream.retry_on.as_ref().is_some_and(retried) && self.again && replays {
             return Err(Down::Failure(status));
         }
-        let missing = self.missing && status == 404 && replays;
+        // A script that is there has answered.
+        let script = self.upstream.fastcgi.as_ref();
+        let answers = script.is_some_and(|script| script.is_there);
+        let missing = self.missing && status == 404 && replays && !answers;
         let pages = self.x.pages(status).filter(|pages| {
             // An error of a node's own, of a site there for example, is one of ours.
             let ours = self.upstream.node && self.response.is_nodes_own(head);

@@ -251,6 +251,7 @@ mod tests {
             script: b"/a/x.php".into(),
             info: b"/more".into(),
             root: Some("/srv/shop".into()),
+            is_there: true,
             uri: None,
         };
         let mut out = Vec::new();

@@ -17,6 +17,8 @@ pub struct Call {
     pub info: Vec<u8>,
     /// The directory of the scripts, as the program gets it.
     pub root: Option<PathBuf>,
+    /// The path names it, and its file is there: what it answers, 404 too, is the answer.
+    pub is_there: bool,
     /// Path and query for `REQUEST_URI`, where they are not as the client sent them.
     pub uri: Option<Vec<u8>>,
 }
@@ -29,7 +31,12 @@ impl Call {
         let mut call = match root.filter(|root| root.is_dir()) {
             Some(root) => Self::find(program, path, |script| below(root, script).is_file()),
             // Its files are elsewhere, where the program runs: it will say itself what is not there.
-            None => Self::find(program, path, |script| is_plausible(program, path, script)),
+            None => Self::find(program, path, |script| is_plausible(program, path, script)).map(
+                |call| Self {
+                    is_there: false,
+                    ..call
+                },
+            ),
         }?;
         if program.real_root
             && let Some(real) = root.and_then(|root| root.canonicalize().ok())
@@ -50,7 +57,12 @@ impl Call {
             script: script.into(),
             info: info.into(),
             root: program.root.clone(),
+            is_there: false,
             uri: None,
+        };
+        let named = |script: &[u8], info: &[u8]| Self {
+            is_there: true,
+            ..call(script, info)
         };
         if program.root.is_none() {
             return Some(call(b"", path));
@@ -67,12 +79,12 @@ impl Call {
             }
         };
         if let Some((script, info)) = own {
-            return Some(call(script, info));
+            return Some(named(script, info));
         }
         if path.ends_with(b"/") {
             let script = [path, program.index.as_bytes()].concat();
             if is_there(&script) {
-                return Some(call(&script, b""));
+                return Some(named(&script, b""));
             }
         }
         let front = program.front.as_deref()?;

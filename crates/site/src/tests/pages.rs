@@ -43,6 +43,73 @@ async fn a_fallback_is_served_where_there_is_no_file() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_no_file_is_looked_for_with_its_suffixes() {
+    let directory = Directory::new();
+    for name in [
+        "index.html",
+        "about.html",
+        "docs.html",
+        "docs/index.html",
+        "docs/a.html",
+        "team/index.html",
+        "plain",
+        "plain.html",
+        "empty/x",
+    ] {
+        directory.write(name, name);
+    }
+    let pages = Site {
+        suffixes: vec![".html".into(), "/index.html".into()],
+        ..site(directory.root())
+    };
+    let with = handler(&pages);
+    let files = handler(&Site {
+        only_files: true,
+        index: Vec::new(),
+        ..pages.clone()
+    });
+    let asked = [
+        ("/", "index.html", "index.html"),
+        ("/about", "about.html", "about.html"),
+        ("/about.html", "about.html", "about.html"),
+        ("/docs", "docs.html", "docs.html"),
+        ("/docs/", "docs/index.html", "docs/index.html"),
+        ("/docs/a", "docs/a.html", "docs/a.html"),
+        ("/team", "team/index.html", "team/index.html"),
+        ("/plain", "plain", "plain"),
+        ("/empty", "301", "404"),
+        ("/empty/", "403", "404"),
+        ("/about/", "404", "404"),
+        ("/none", "404", "404"),
+    ];
+    // The second time from memory.
+    for (path, all, only) in asked.iter().chain(&asked) {
+        for (handler, wanted) in [(&with, all), (&files, only)] {
+            let got = get(handler, path).await;
+            let is_page = got.status == 200;
+            let found = if is_page {
+                String::from_utf8_lossy(&got.body).into_owned()
+            } else {
+                got.status.to_string()
+            };
+            assert_eq!(found, *wanted, "{path}");
+            if is_page && path.len() > 1 && *path != "/plain" {
+                assert_eq!(
+                    got.field("Content-Type"),
+                    Some("text/html; charset=utf-8"),
+                    "{path}"
+                );
+            }
+        }
+    }
+    // A file that comes goes before what was sent in its place.
+    directory.write("about", "a file");
+    let later = tandem_http::Moment::now() + Duration::from_secs(2);
+    let got = ask(&with, "GET", b"/about", &[], later).await;
+    assert_eq!(&got.body[..], b"a file");
+}
+
+#[tokio::test]
 async fn where_there_are_only_files_a_directory_is_nothing() {
     let directory = Directory::new();
     directory.write("index.html", "app");

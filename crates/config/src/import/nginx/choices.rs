@@ -186,6 +186,10 @@ impl<'a> Translator<'a> {
 
 /// One limit for all that a place does, of how often and how many at once, which its values must not multiply.
 pub(crate) fn one_limit(mut routes: Vec<Route>, spot: Spot) -> Vec<Route> {
+    // Some may ask as often as they like: what has the limit has it for itself.
+    if !routes.iter().all(|route| is_limited(&route.table)) {
+        return routes;
+    }
     let mut limits = Table::default();
     taken_out(&mut routes, &mut limits);
     if limits.is_empty() {
@@ -193,6 +197,14 @@ pub(crate) fn one_limit(mut routes: Vec<Route>, spot: Spot) -> Vec<Route> {
     }
     let table = limits.with("route", Value::Routes(routes));
     vec![Route { table, spot }]
+}
+
+/// Whether what leads on has a limit.
+fn is_limited(table: &Table) -> bool {
+    match table.get("route") {
+        Some(Value::Routes(inner)) => inner.iter().all(|route| is_limited(&route.table)),
+        _ => !table.has("to") || table.has("rate") || table.has("limits"),
+    }
 }
 
 fn taken_out(routes: &mut [Route], limits: &mut Table) {

@@ -142,7 +142,14 @@ impl<'a> location::Contents<'a> for Within<'_, '_, 'a> {
         }
         let path = location.text.replace('{', "{{").replace('}', "}}");
         let to = format!("{}{path}", own_host(self.around.scope));
-        Some(answer(redirect(to, 301), location.directive.spot))
+        let sent = answer(redirect(to, 301), location.directive.spot);
+        let scope = self.translator.inner_scope(self.around.scope, location);
+        let there = self.around.at(location, &scope);
+        // What is worked out for each request is said where the location answers.
+        if there.added().iter().any(|value| value.contains('$')) {
+            return Some(sent);
+        }
+        self.translator.dressed(there, vec![sent]).pop()
     }
 }
 
@@ -229,11 +236,21 @@ impl<'a> Translator<'a> {
         location::order(list, &mut contents, around.before, other)
     }
 
-    /// The content of another location, as from here.
+    /// The content of another location, as from here: nobody was asked yet who he is.
     pub fn of_location(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Vec<Route> {
         let scope = self.scope_of(here.server, next);
+        self.content_of(here, next, &scope)
+    }
+
+    /// The same for clients who were let in here.
+    pub fn beyond(&mut self, here: Here<'_, 'a>, next: &Location<'a>) -> Vec<Route> {
+        let scope = self.led_to(here, next);
+        self.content_of(here, next, &scope)
+    }
+
+    fn content_of(&mut self, here: Here<'_, 'a>, next: &Location<'a>, scope: &Scope) -> Vec<Route> {
         self.content(Here {
-            scope: &scope,
+            scope,
             location: Some(next),
             list: next.directive.inner(),
             spot: next.directive.spot,
@@ -282,15 +299,18 @@ impl<'a> Translator<'a> {
         let scope = here
             .scope
             .within(directive.inner(), &|_| String::new(), &mut self.verdicts);
+        let inner = directive.inner();
+        let only_denies = inner.iter().all(|inner| inner.is("deny"));
+        if !only_denies {
+            // What the place does, for whom is said here.
+            let answered = self.handler(Here {
+                scope: &scope,
+                ..here
+            });
+            routes.extend(guard(&vec![other], &answered, spot));
+            return;
+        }
         for rule in &scope.access {
-            if rule.allow {
-                self.verdicts.refuse(
-                    rule.spot,
-                    rule.spot,
-                    "within limit_except only `deny` is translated",
-                );
-                continue;
-            }
             let mut when = vec![other.clone()];
             if rule.network != "all" {
                 when.push(Literal {
@@ -307,7 +327,11 @@ impl<'a> Translator<'a> {
 
     /// What gives the answer, for each value of what is filled in in it.
     pub fn handler(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+        if let Some(routes) = self.let_in(here) {
+            return routes;
+        }
         let mut texts = here.added();
+        texts.extend(Self::counted_by(here.scope));
         let pass = here.find("proxy_pass");
         if let Some(directive) = pass {
             texts.push(directive.arg(0).to_owned());
@@ -315,6 +339,7 @@ impl<'a> Translator<'a> {
             let fields = fields.filter(|field| !proxied::is_ours(&field.name));
             texts.extend(fields.map(|field| field.value.clone()));
         }
+        texts.extend(self.of_fallback(here));
         let spot = pass.map_or(here.spot, |directive| directive.spot);
         let mut calls = 0;
         let made = &mut |translator: &mut Self, here: Here<'_, 'a>| {
@@ -337,6 +362,9 @@ impl<'a> Translator<'a> {
         if let Some(directive) = here.find("fastcgi_pass") {
             return self.called(here, directive);
         }
+        if let Some(routes) = self.straight(here) {
+            return routes;
+        }
         let mut files = Files::default();
         if let Some(directive) = here.find("flv") {
             self.verdicts.translated(directive.spot);
@@ -358,6 +386,7 @@ impl<'a> Translator<'a> {
         self.captured_alias(here, &mut files, &mut table);
         self.try_files(here, &mut files, &mut table, &mut routes);
         self.error_pages(here, true, &mut files, &mut table);
+        files.falls_back = table.has("missing");
         let site = self.site(here.scope, here.location, here.server, files, here.spot);
         let mut last = match (site, table.get("missing").cloned()) {
             (Some(site), _) => Table::default().with("to", Value::text(site)),
@@ -367,12 +396,11 @@ impl<'a> Translator<'a> {
                 Table::default().with("to", other)
             }
             (None, None) => {
-                let mut none = vec![answer(
+                let none = answer(
                     Table::default().with("respond", Value::plain(404)),
                     here.spot,
-                )];
-                self.own_errors(here, &mut none);
-                routes.extend(none);
+                );
+                routes.extend(self.dressed(here, vec![none]));
                 return routes;
             }
         };
@@ -462,6 +490,19 @@ impl<'a> Translator<'a> {
             if field.value.is_empty() {
                 continue;
             }
+            if field.value == "$upstream_cache_status" {
+                let message = "there is no such field: answers are not cached";
+                self.verdicts.note(field.spot, message);
+                continue;
+            }
+            if matches!(
+                &*field.name.to_ascii_lowercase(),
+                "content-length" | "connection" | "keep-alive" | "transfer-encoding" | "date"
+            ) {
+                let message = "it is said as it is for each answer, and once";
+                self.verdicts.note(field.spot, message);
+                continue;
+            }
             match self.template(&field.value, &here.plain()) {
                 Ok(value) => {
                     says_path |= value.contains("{normal-path}");
@@ -494,9 +535,12 @@ impl<'a> Translator<'a> {
             .is_some_and(|set| set.value == "off");
         let limits = listener::route_limits(here.scope, here.door);
         for route in &mut routes {
+            let is_denied =
+                matches!(route.table.get("deny"), Some(Value::Plain(text)) if text == "true");
             if !["to", "respond", "redirect"]
                 .iter()
                 .any(|key| route.table.has(key))
+                && !is_denied
             {
                 continue;
             }
@@ -506,6 +550,8 @@ impl<'a> Translator<'a> {
                 table.0.extend(limits.0.iter().cloned());
             }
             let mut fields = add.clone();
+            let is_error = is_denied || answers_error(&route.table);
+            fields.retain(|(which, ..)| !is_error || *which == "response");
             let leads = route.table.has("to");
             if says_path && leads && !proxied {
                 self.verdicts.note(
@@ -514,7 +560,10 @@ impl<'a> Translator<'a> {
                 );
             }
             if let Some(set) = here.scope.expires.as_ref().filter(|_| leads) {
+                let falls_back = route.table.has("missing");
                 let value = match set.value {
+                    // The site says it of its files.
+                    Expires::For(time) if !proxied && falls_back && !time.is_zero() => None,
                     Expires::Never => Some("no-cache".to_owned()),
                     Expires::For(time) if time.is_zero() => Some("max-age=0".to_owned()),
                     Expires::For(time) if proxied || time > YEAR => {
@@ -560,6 +609,15 @@ impl<'a> Translator<'a> {
         }
         routes
     }
+}
+
+/// Whether a route answers with the status of an error and nothing else.
+fn answers_error(table: &Table) -> bool {
+    let status = match table.get("respond") {
+        Some(Value::Plain(status)) => status.parse::<u16>().ok(),
+        _ => None,
+    };
+    status.is_some_and(|status| status >= 400)
 }
 
 /// An expression that finds the whole path, as nginx replaces all of it.

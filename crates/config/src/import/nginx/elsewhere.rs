@@ -48,9 +48,11 @@ impl<'a> Translator<'a> {
             None => (&usual[..], here.spot),
         };
         let script = self.script_index(here, directory);
-        let is_script = |name: &String| script.as_ref().is_some_and(|s| s.names.contains(name));
-        for name in names.iter().filter(|name| !is_script(name)) {
+        for name in names {
             let path = format!("{directory}/{name}");
+            if location::choose(&here.server.locations, &path).is_some_and(|l| runs(l).is_some()) {
+                continue;
+            }
             self.goes_on(here, &path, "a directory whose index it is");
             let Some(next) = location::choose(&here.server.locations, &path) else {
                 continue;
@@ -149,7 +151,13 @@ impl<'a> Translator<'a> {
 
 /// What says how files are sent.
 fn is_setting(name: &str) -> bool {
-    !LEADS.contains(&name) && !ANSWERS.contains(&name)
+    !LEADS.contains(&name) && !ANSWERS.contains(&name) && !is_of_requests(name)
+}
+
+/// What is said of what servers are asked, and clients may.
+fn is_of_requests(name: &str) -> bool {
+    let of = ["proxy_", "fastcgi_", "client_", "limit_"];
+    of.iter().any(|of| name.starts_with(of)) && !ANSWERS.contains(&name)
 }
 
 /// Where files are is seen by who looks for them; what comes from within may come to an internal place.
@@ -165,7 +173,7 @@ const LEADS: [&str; 9] = [
     "error_page",
 ];
 
-const ANSWERS: [&str; 14] = [
+const ANSWERS: [&str; 15] = [
     "return",
     "rewrite",
     "if",
@@ -173,6 +181,7 @@ const ANSWERS: [&str; 14] = [
     "deny",
     "auth_basic",
     "auth_basic_user_file",
+    "satisfy",
     "limit_req",
     "limit_except",
     "proxy_pass",
@@ -199,7 +208,7 @@ fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
                 // It is for other paths, or the next one here.
                 "location" if !place.is(next) => {}
                 name if LEADS.contains(&name) => {}
-                name if name.starts_with("fastcgi_") && name != "fastcgi_pass" => {}
+                name if is_of_requests(name) => {}
                 name if ANSWERS.contains(&name) => return Says::Answers(inner.shown()),
                 _ => settings = settings.or_else(|| Some(inner.shown())),
             }
@@ -226,9 +235,12 @@ mod tests {
 
     const APP: &str = "proxy_pass http://127.0.0.1:82;";
 
+    fn server(lines: &str) -> String {
+        format!("server {{ listen 81; root /srv; {lines} }}")
+    }
+
     #[test]
     fn an_index_that_something_else_answers_for_is_refused() {
-        let server = |lines: &str| format!("server {{ listen 81; root /srv; {lines} }}");
         are_refused(&[
             (
                 &server(&format!(
@@ -288,6 +300,18 @@ mod tests {
                 "not where it is fallen back to",
             ),
         ]);
+    }
+
+    #[test]
+    fn what_is_said_of_requests_is_not_of_the_page_of_an_error() {
+        let made = direct(&server(&format!(
+            "error_page 404 /404.html; location / {{ proxy_set_header X-A b; proxy_read_timeout 9s; client_max_body_size 1m; {APP} }}"
+        )));
+        let noted = said(&made, Verdict::Noted);
+        assert!(
+            !noted.iter().any(|note| note.contains("falls back")),
+            "{noted:?}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::super::document::{Route, Table, Value};
 use super::super::logic::CONDITIONS;
 use super::Translator;
 use super::content::Here;
+use super::idioms;
 use super::location::{self, Kind};
 use super::scope::ErrorPage;
 use super::site::Files;
@@ -23,6 +24,7 @@ impl<'a> Translator<'a> {
         for mut page in here.scope.error_pages.clone() {
             self.verdicts.translated(page.spot);
             page.to = self.known(&page.to);
+            self.page_of_place(here, &mut page);
             if page.to.contains('$') {
                 let message =
                     "what an error is answered with is named, not worked out for each request";
@@ -42,13 +44,15 @@ impl<'a> Translator<'a> {
                 self.error_redirect(here, is_site, &page, table);
                 continue;
             }
+            self.keeps_status(&mut page);
             if page.to.starts_with('@') || page.status.is_some() {
                 let named = here.server.locations.iter().find(|l| l.text == page.to);
                 let next = named.or_else(|| location::choose(&here.server.locations, &page.to));
                 // What answers errors does not answer its own.
-                if here.location.is_some_and(|here| {
+                let is_here = here.location.is_some_and(|here| {
                     next.is_some_and(|next| next.directive.spot == here.directive.spot)
-                }) {
+                });
+                if is_here && next.is_some_and(|l| matches!(l.kind, Kind::Named | Kind::Exact)) {
                     continue;
                 }
                 let proxied =
@@ -248,7 +252,10 @@ impl<'a> Translator<'a> {
                 continue;
             };
             self.verdicts.translated(page.spot);
-            let page = &page.clone();
+            let mut page = page.clone();
+            self.page_of_place(here, &mut page);
+            self.keeps_status(&mut page);
+            let page = &page;
             if page.to.starts_with('@') && self.other_place(here, page, status, route) {
                 continue;
             }
@@ -275,6 +282,36 @@ impl<'a> Translator<'a> {
             };
             let errors = route.table.table("errors");
             errors.put(&status.to_string(), Value::Text(file));
+        }
+    }
+
+    /// `error_page 403 =404 /404.html`: the page of a file, with the status of the error.
+    fn keeps_status(&mut self, page: &mut ErrorPage) {
+        let status = page
+            .status
+            .as_deref()
+            .and_then(|status| status.parse::<u16>().ok());
+        if let Some(status) = status.filter(|status| *status >= 400 && page.to.starts_with('/')) {
+            let message =
+                format!("a page does not change the status: it stays, and is not {status}");
+            self.verdicts.note(page.spot, message);
+            page.status = None;
+        }
+    }
+
+    /// `error_page 503 @maintenance` where that place has nothing but a file, `rewrite ^ /maintenance.html break`: that file.
+    fn page_of_place(&mut self, here: Here<'_, 'a>, page: &mut ErrorPage) {
+        let mut named = here.server.locations.iter();
+        let Some(next) = named.find(|l| l.kind == Kind::Named && l.text == page.to) else {
+            return;
+        };
+        let [rewrite] = next.directive.inner() else {
+            return;
+        };
+        // With `=` the status would be that of the file.
+        if let Some(path) = idioms::one_file(rewrite).filter(|_| page.status.is_none()) {
+            self.verdicts.translated(rewrite.spot);
+            path.clone_into(&mut page.to);
         }
     }
 

@@ -11,10 +11,12 @@ use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
-use super::location::{self, Kind, Location, answer};
+use super::location::{self, Kind, Location};
+use super::moved;
 use super::scope::{Alias, Field, Scope};
-use super::tree::Directive;
+use super::tree::{Directive, Word};
 use super::upstream::Target;
+use super::{proxied, variables};
 use crate::keys::fastcgi::EVERY;
 pub(crate) use settings::Settings;
 
@@ -32,6 +34,7 @@ fn as_proxied(scope: &Scope) -> Scope {
         redirects: Vec::new(),
         cookie_paths: Vec::new(),
         cookie_domains: Vec::new(),
+        cookie_flags: Vec::new(),
         ..scope.clone()
     }
 }
@@ -53,11 +56,9 @@ impl<'a> Translator<'a> {
         let Some(service) = self.program(here, directive, scripts) else {
             return Vec::new();
         };
-        self.passed(
-            here,
-            Table::default().with("to", Value::Text(service)),
-            spot,
-        )
+        let mut table = Table::default().with("to", Value::Text(service));
+        self.said_fields(here, &mut table);
+        self.passed(here, table, spot)
     }
 
     /// The backend of a program.
@@ -89,19 +90,26 @@ impl<'a> Translator<'a> {
         let directive = here.find("try_files")?;
         self.verdicts.translated(directive.spot);
         let (last, before) = directive.args.split_last()?;
+        let mut front = None;
         for word in before {
-            if !matches!(
-                word.text.as_str(),
-                "$uri" | "$document_uri" | "$fastcgi_script_name"
-            ) {
-                let message = format!(
-                    "\"{}\" is not translated: the script is looked for",
-                    word.text
-                );
-                self.verdicts.refuse(directive.spot, word.spot, message);
+            match word.text.as_str() {
+                // No directory is a script.
+                "$uri" | "$document_uri" | "$fastcgi_script_name" | "$uri/" => {}
+                text if text.starts_with('/') && text.contains(['?', '&']) => {
+                    let message = format!("no file is called \"{text}\": it is not looked for");
+                    self.verdicts.note(directive.spot, message);
+                }
+                text if text.starts_with('/') && !text.contains('$') && front.is_none() => {
+                    front = Some(text.to_owned());
+                }
+                text => {
+                    let message = format!("\"{text}\" is not translated: the script is looked for");
+                    self.verdicts.refuse(directive.spot, word.spot, message);
+                }
             }
         }
         match fixed(&last.text) {
+            _ if front.is_some() && (last.text == "=404" || last.text.starts_with('/')) => front,
             _ if last.text == "=404" => None,
             Some(path) => {
                 self.note_query(&last.text, path, directive.spot);
@@ -117,6 +125,13 @@ impl<'a> Translator<'a> {
 
     /// A script that is fallen back to without a query gets the one that came all the same.
     pub fn note_query(&mut self, text: &str, path: &str, spot: Spot) {
+        if text.contains("?q=") {
+            let message = format!(
+                "{path} gets the query that came, without `q`: the path is in REQUEST_URI, where WordPress, Drupal from 7 on and Roundcube look \
+                 for it"
+            );
+            self.verdicts.note(spot, message);
+        }
         if text == path {
             let message = format!(
                 "{path} gets the query that came, as with `{path}?$args`; nginx gives it an empty one"
@@ -204,14 +219,20 @@ impl<'a> Translator<'a> {
                 value: self.known(&param.value),
                 ..param.clone()
             };
-            if param.name == "SCRIPT_FILENAME" || is_usual(param) {
+            if param.name == "SCRIPT_FILENAME" {
+                continue;
+            }
+            if is_usual(param) {
+                // The last one of a name counts.
+                params.0.retain(|(name, _)| *name != param.name);
                 continue;
             }
             if param.name == "SERVER_NAME" && param.value == "$server_name" {
-                // Where a server has one name, clients ask for that.
-                if let [(first, _), _, ..] = &here.server.names[..] {
-                    params.put("SERVER_NAME", Value::text(first));
-                }
+                // Whatever name a client asks for: programs take this one for the site's own.
+                let first = here.server.names.first().map_or("", |(name, _)| name);
+                params.put("SERVER_NAME", Value::text(first));
+            } else if param.value.contains('$') && self.as_field(here, param).is_some() {
+                // A field of the request, as programs get them.
             } else if param.value.contains('$') {
                 let message = format!(
                     "`{}` is worked out for each request: programs get what CGI has, and what is fixed",
@@ -226,6 +247,40 @@ impl<'a> Translator<'a> {
             table.put("params", Value::Table(params));
         }
         Some(table)
+    }
+
+    /// `fastcgi_param HTTP_X_REAL_IP $remote_addr`: programs get fields of a request by such names. The field and its value; no
+    /// value where Tandem says it itself.
+    fn as_field(&self, here: Here<'_, '_>, param: &Field) -> Option<(String, Option<String>)> {
+        let name = param
+            .name
+            .strip_prefix("HTTP_")
+            .filter(|name| !name.is_empty())?;
+        let name = variables::field_name(&name.to_lowercase());
+        let own = ["$remote_addr", "$proxy_add_x_forwarded_for"];
+        if name == "X-Forwarded-For" {
+            return own.contains(&param.value.as_str()).then_some((name, None));
+        }
+        if proxied::is_ours(&name) || matches!(&*name, "Host" | "Proxy") {
+            return None;
+        }
+        let value = self
+            .template(&self.known(&param.value), &here.plain())
+            .ok()?;
+        Some((name, Some(value)))
+    }
+
+    /// The fields of requests that a place says as parameters.
+    fn said_fields(&self, here: Here<'_, '_>, table: &mut Table) {
+        for param in &here.scope.fastcgi.params {
+            if let Some((name, Some(value))) = self.as_field(here, param)
+                && param.value.contains('$')
+                && !is_usual(param)
+            {
+                let request = table.table("headers").table("request");
+                request.table("set").put(&name, Value::Text(value));
+            }
+        }
     }
 
     /// The directory of scripts by a `SCRIPT_FILENAME`, and the script if it is always the same.
@@ -308,14 +363,41 @@ impl<'a> Translator<'a> {
         next: &Location<'a>,
         path: &str,
     ) -> Option<(String, Vec<Route>)> {
-        let directive = runs(next)?;
-        let scope = as_proxied(&self.scope_of(here.server, next));
-        let there = here.at(next, &scope);
-        let scripts = self.scripts(there, None, Some(path.to_owned()), None)?;
-        let service = self.program(there, directive, scripts)?;
-        let table = Table::default().with("to", Value::text(&service));
-        let routes = self.passed(there, table, directive.spot);
-        Some((service, routes))
+        let scope = self.led_to(here, next);
+        self.run_at(here.at(next, &scope), Some(path.to_owned()), None)
+    }
+
+    /// The program that a place runs scripts by, `one` or the `index` of a directory, and what else the place does with a
+    /// request for it.
+    fn run_at(
+        &mut self,
+        there: Here<'_, 'a>,
+        one: Option<String>,
+        index: Option<&str>,
+    ) -> Option<(String, Vec<Route>)> {
+        let directive = there.find("fastcgi_pass")?;
+        let scope = as_proxied(there.scope);
+        let there = Here {
+            scope: &scope,
+            ..there
+        };
+        let at = there.location.map(|location| location.directive.spot);
+        self.elsewhere(at, |translator| {
+            let mut routes = Vec::new();
+            let ends = translator.rewriting(there, there.list, &mut routes);
+            translator.limit_except(there, &mut routes);
+            let scripts = translator.scripts(there, None, one, index)?;
+            let service = translator.program(there, directive, scripts)?;
+            if ends || routes.iter().any(|route| moved::looks_at_path(&route.table)) {
+                let message = "what is said here of the script's path would not be asked where the script is an index or is fallen back to";
+                translator.verdicts.refuse(directive.spot, there.spot, message);
+                return None;
+            }
+            let mut table = Table::default().with("to", Value::text(&service));
+            translator.said_fields(there, &mut table);
+            routes.extend(translator.passed(there, table, directive.spot));
+            Some((service, routes))
+        })
     }
 
     /// The program that runs the index of directories, for names of `index` that scripts have; and these names.
@@ -327,9 +409,9 @@ impl<'a> Translator<'a> {
             let Some(next) = location::choose(&here.server.locations, &path) else {
                 continue;
             };
-            let Some(directive) = runs(next) else {
+            if runs(next).is_none() {
                 continue;
-            };
+            }
             if let Some(found) = &mut found {
                 let message = format!(
                     "of several scripts `{}` alone is the index of a directory",
@@ -339,24 +421,54 @@ impl<'a> Translator<'a> {
                 found.names.push(name.clone());
                 continue;
             }
-            let scope = as_proxied(&self.scope_of(here.server, next));
+            let scope = self.scope_of(here.server, next);
             let alias = |scope: &Scope| scope.alias.as_ref().map(|set| set.value.clone());
             if self.root_of(&scope) != self.root_of(here.scope)
                 || alias(&scope) != alias(here.scope)
             {
-                let message = format!("an index `{name}` is run below another root");
-                self.verdicts.refuse(index.spot, index.spot, message);
+                // nginx would look for it here, and have it run there, where hardly one of that name is.
+                let message = format!(
+                    "`{name}` is run below another root by `{}`, and is no index where files are in {}",
+                    next.directive.shown(),
+                    alias(here.scope)
+                        .map_or_else(|| self.root_of(here.scope), |alias| alias.directory)
+                );
+                self.verdicts.note(index.spot, message);
                 continue;
             }
-            let there = here.at(next, &scope);
             if index.value.first() != Some(name) {
                 let message = format!("`{name}` goes before the files that are named before it");
                 self.verdicts.note(index.spot, message);
             }
-            let scripts = self.scripts(there, None, None, Some(name))?;
-            let service = self.program(there, directive, scripts)?;
+            let values = |scope: &Scope| {
+                let fields = scope.add_headers.iter();
+                let fields =
+                    fields.map(|field| (field.name.clone(), field.value.clone(), field.always));
+                (
+                    fields.collect::<Vec<_>>(),
+                    scope.expires.as_ref().map(|set| set.value),
+                )
+            };
+            if values(&scope) != values(here.scope) {
+                let message = format!(
+                    "a directory without `{name}` has the fields of answers of `{}`, too: one route is for both",
+                    next.directive.shown()
+                );
+                self.verdicts.note(next.directive.spot, message);
+            }
+            let scope = self.led_to(here, next);
+            let (_, routes) = self.run_at(here.at(next, &scope), None, Some(name))?;
+            // `^/index\.php$` is no script of the directories below.
+            let below = format!("{directory}/0/0/{name}");
+            let is_below = location::choose(&here.server.locations, &below);
+            let is_below = is_below.is_some_and(|below| below.is(next));
             found = Some(ScriptIndex {
-                service,
+                directories: if is_below {
+                    "*/".into()
+                } else {
+                    format!("{directory}/")
+                },
+                routes,
                 names: vec![name.clone()],
                 spot: index.spot,
             });
@@ -367,8 +479,10 @@ impl<'a> Translator<'a> {
 
 /// The index of directories that is a script.
 pub(crate) struct ScriptIndex {
-    /// The program that runs it.
-    pub service: String,
+    /// The directories, as a pattern of paths.
+    directories: String,
+    /// What is done with a directory: the program that runs it is asked, and who may not ask is told so.
+    pub routes: Vec<Route>,
     /// Names that no site may send.
     pub names: Vec<String>,
     pub spot: Spot,
@@ -386,25 +500,33 @@ impl ScriptIndex {
         let name = &self.names[0];
         let extension = name.rfind('.').map_or("", |dot| &name[dot..]);
         let when = [
-            path("*/".into(), false),
+            path(self.directories.clone(), false),
             // What follows a script is its path, and not a directory.
             path(format!("~{}/", regex::escape(extension)), true),
         ];
-        let program = Table::default().with("to", Value::Text(self.service));
         let front = last.get("missing").cloned();
         let files = last.get("to").cloned();
+        // Behind the service, as one writes it.
+        let missing = |others: Value| -> Vec<Route> {
+            let mut routes = self.routes.clone();
+            for route in &mut routes {
+                if let Some(at) = route.table.0.iter().position(|(key, _)| key == "to") {
+                    let missing = ("missing".to_owned(), others.clone());
+                    route.table.0.insert(at + 1, missing);
+                }
+            }
+            routes
+        };
         let mut routes = Vec::new();
         if let Some(front) = &front {
             // What is not read has no files to find.
-            let table = program.clone().with("missing", front.clone());
             let when = [&when[..], &[location::no_reads()]].concat();
-            routes.extend(guard(&when, &[answer(table, self.spot)], self.spot));
+            routes.extend(guard(&when, &missing(front.clone()), self.spot));
         }
         let others: Vec<Value> = files.into_iter().chain(front).collect();
-        let table = program.with("missing", Value::List(others));
         routes.extend(guard(
             &when.to_vec(),
-            &[answer(table, self.spot)],
+            &missing(Value::List(others)),
             self.spot,
         ));
         routes
@@ -420,6 +542,10 @@ pub(crate) fn runs<'l>(location: &'l Location<'_>) -> Option<&'l Directive> {
 /// A path that is known, with the query that came: `/index.php?$args`.
 pub(crate) fn fixed(text: &str) -> Option<&str> {
     let path = [
+        "?q=$uri&$args",
+        "?q=$uri&$query_string",
+        "?q=$uri",
+        "?q=$request_uri",
         "?$query_string",
         "?$args",
         "$is_args$args",
@@ -437,6 +563,14 @@ fn runs_on(here: Here<'_, '_>) -> bool {
         Kind::Regex { .. } => location.text.ends_with('$') && !location.text.contains('/'),
         _ => false,
     };
+    // A file of the whole path is looked for, which none with more behind it is.
+    let words = here
+        .find("try_files")
+        .map_or(&[][..], |directive| &directive.args);
+    let is_whole = |word: &Word| matches!(&*word.text, "$uri" | "$document_uri");
+    if words.iter().any(is_whole) {
+        return false;
+    }
     here.scope.fastcgi.split.is_some() || !here.location.is_some_and(ends_with_script)
 }
 

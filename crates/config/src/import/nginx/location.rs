@@ -92,6 +92,7 @@ pub(crate) fn read<'a>(list: &'a [Directive], verdicts: &mut Verdicts) -> Vec<Lo
             && let Err(message) = super::super::haproxy::checked(text)
         {
             verdicts.refuse(spot, directive.at(1), message);
+            pass_by(directive, verdicts);
             continue;
         }
         let same = |other: &&Location<'_>| {
@@ -120,6 +121,16 @@ pub(crate) fn read<'a>(list: &'a [Directive], verdicts: &mut Verdicts) -> Vec<Lo
         });
     }
     found
+}
+
+/// What stands in a location that is refused is not looked at.
+fn pass_by(directive: &Directive, verdicts: &mut Verdicts) {
+    for inner in directive.inner() {
+        if !verdicts.has(inner.spot) {
+            verdicts.without(inner.spot, "the location that it stands in is refused");
+        }
+        pass_by(inner, verdicts);
+    }
 }
 
 /// `=/x` in one word.

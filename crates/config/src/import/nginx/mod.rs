@@ -13,6 +13,7 @@ mod chosen;
 mod condition;
 mod conditional;
 mod content;
+mod cookies;
 mod elsewhere;
 mod entry;
 mod errors;
@@ -21,6 +22,7 @@ mod fastcgi;
 mod given;
 mod glob;
 mod handing;
+mod idioms;
 mod listen;
 mod listener;
 mod location;
@@ -33,6 +35,7 @@ mod real_ip;
 mod referers;
 mod renamed;
 mod rewriting;
+mod satisfy;
 mod scope;
 mod site;
 mod stream;
@@ -60,7 +63,7 @@ use handing::Handing;
 use listen::Listen;
 use location::{Kind, Location};
 use made::Made;
-use scope::{Alias, Scope, Set};
+use scope::{Access, Alias, Scope, Set};
 use tree::Directive;
 use variables::Context;
 
@@ -130,6 +133,12 @@ pub(crate) struct Translator<'a> {
     internal: Vec<Spot>,
     /// Whether applications lead there.
     handing: Handing,
+    /// Servers that requests get to.
+    reached: Vec<&'a Directive>,
+    /// What `satisfy any` has come to here, and of which rules.
+    satisfied: Option<(Vec<Access>, satisfy::By)>,
+    /// What clients say of other proxies was told of.
+    told_forwarded: bool,
 }
 
 /// Translates a file and what it includes. `extra` are directives given on the command line, as of the main block.
@@ -164,6 +173,7 @@ pub(crate) fn translate(
     ));
     let mut seen = Vec::new();
     let mut tree = check::check(tree, table::MAIN, &mut verdicts, &mut seen);
+    idioms::translate(&mut tree, &mut verdicts);
     given::fill(&mut tree);
     let mut translator = Translator {
         sources,
@@ -190,6 +200,9 @@ pub(crate) fn translate(
         cases: 0,
         internal: Vec::new(),
         handing: Handing::default(),
+        reached: Vec::new(),
+        satisfied: None,
+        told_forwarded: false,
     };
     translator.handing = Handing::of(&tree, &mut translator.verdicts);
     translator.given.name_all(&tree);
@@ -347,7 +360,8 @@ impl<'a> Translator<'a> {
         for outer in around {
             scope = self.inner_scope(&scope, outer);
         }
-        self.inner_scope(&scope, location)
+        let scope = self.inner_scope(&scope, location);
+        self.as_satisfied(scope)
     }
 
     fn scope(&mut self, outer: &Scope, list: &[Directive]) -> Scope {
@@ -358,6 +372,7 @@ impl<'a> Translator<'a> {
 
     fn http(&mut self, http: &'a Directive) {
         let outer = self.scope(&Scope::default(), http.inner());
+        entry::Zone::tell_unused(http, &mut self.verdicts);
         self.read_upstreams(http.inner());
         self.made = Made::read(http.inner(), &mut self.verdicts);
         let mut servers = Vec::new();
@@ -369,6 +384,7 @@ impl<'a> Translator<'a> {
             servers.push(self.server(directive, &outer));
         }
         self.listeners(&servers);
+        self.tell_unreached(&servers);
         self.made.tell(
             &mut self.verdicts,
             ", and connections to servers are upgraded by themselves",
@@ -385,6 +401,29 @@ impl<'a> Translator<'a> {
                     upstream.at(0),
                     format!("duplicate upstream \"{name}\""),
                 );
+            }
+        }
+    }
+
+    /// Says of servers whose names all belong to one before them that nothing comes of them, as in nginx.
+    fn tell_unreached(&mut self, servers: &[Server<'a>]) {
+        for server in servers {
+            let mut reached = self.reached.iter();
+            if reached.any(|reached| std::ptr::eq(*reached, server.directive)) {
+                continue;
+            }
+            let mut names = server.names.iter().map(|(name, _)| name.as_str());
+            let message = if names.any(|name| name != "_") {
+                "a server before it has this address and these names: nginx passes it by as well (\"conflicting server name\")"
+            } else {
+                "it has no name of its own, and another server is the default of its address"
+            };
+            let mut left = vec![server.directive];
+            while let Some(directive) = left.pop() {
+                if !self.verdicts.has(directive.spot) || directive.is("server") {
+                    self.verdicts.without(directive.spot, message);
+                }
+                left.extend(directive.inner());
             }
         }
     }
@@ -410,9 +449,10 @@ impl<'a> Translator<'a> {
         let scope = self.scope(outer, list);
         let mut listens: Vec<Listen> = Vec::new();
         for listen in list.iter().filter(|inner| inner.is("listen")) {
-            let Some(listen) = listen::read(listen, &mut self.verdicts) else {
+            let Some(mut listen) = listen::read(listen, &mut self.verdicts) else {
                 continue;
             };
+            listen.tls |= scope.tls;
             // IPv4 and IPv6 on all addresses are one address here.
             match listens
                 .iter_mut()
@@ -428,7 +468,7 @@ impl<'a> Translator<'a> {
                 address: ":80".into(),
                 port: Some(80),
                 default: false,
-                tls: false,
+                tls: scope.tls,
                 proxy: false,
                 spot: directive.spot,
             });
@@ -602,6 +642,7 @@ impl<'a> Translator<'a> {
 
     /// What a server does.
     fn server_routes(&mut self, server: &Server<'a>, door: &Door) -> Vec<Route> {
+        self.reached.push(server.directive);
         if door.tls && server.scope.rejects_handshakes() {
             return vec![self.no_handshake(server)];
         }
@@ -639,9 +680,13 @@ impl<'a> Translator<'a> {
             l.text == "/" && matches!(l.kind, location::Kind::Prefix | location::Kind::Final)
         });
         let other = if covered {
+            if let Some(directive) = here.find("try_files") {
+                let message = "it holds where there is no location, and `location /` has all paths";
+                self.verdicts.without(directive.spot, message);
+            }
             Vec::new()
         } else {
-            self.content(Here { list: &[], ..here })
+            self.elsewhere(None, |translator| translator.handler(here))
         };
         let locations: Vec<Location<'a>> = server
             .locations

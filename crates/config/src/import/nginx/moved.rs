@@ -62,6 +62,94 @@ impl Moved {
     }
 }
 
+/// `rewrite ^/static/[0-9a-f]{8}/(.*)$ /$1`: the same of an expression that finds no more than what a path begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MovedBy {
+    /// What the path begins with, as an expression without its `^`.
+    from: String,
+    to: String,
+}
+
+impl MovedBy {
+    /// Of an expression and the new path, if they are of that form.
+    pub fn read(regex: &str, path: &str) -> Option<Self> {
+        let regex = regex.strip_prefix('^')?;
+        let regex = regex.strip_suffix('$').unwrap_or(regex);
+        let from = regex.strip_suffix("(.*)")?;
+        // What may be empty, or as long as it likes, would take some of the new path.
+        let is_bound = !from.contains(['(', ')', '|', '*', '+', '?', '.', '^', '$', ',']);
+        let to = path
+            .strip_suffix("$1")
+            .filter(|to| to.ends_with('/') && !to.contains('$'))?;
+        (is_bound && from.ends_with('/')).then(|| Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })
+    }
+
+    /// Locations of new paths as expressions of paths as they were, in the order in which they are asked; `None` where that
+    /// cannot be said.
+    pub fn locations<'a>(&self, all: &[Location<'a>]) -> Option<Vec<Location<'a>>> {
+        let Self { from, to } = self;
+        let expression = |location: &Location<'a>, text: String| Location {
+            kind: Kind::Regex { fold: false },
+            text,
+            ..location.clone()
+        };
+        let (mut exact, mut regexes, mut prefixes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut always: Option<&Location<'a>> = None;
+        for location in all {
+            let text = location.text.as_str();
+            match location.kind {
+                Kind::Prefix if to.starts_with(text) => {
+                    if always.is_none_or(|longest| longest.text.len() < text.len()) {
+                        always = Some(location);
+                    }
+                }
+                Kind::Exact | Kind::Prefix => {
+                    let Some(rest) = text.strip_prefix(to.as_str()) else {
+                        continue;
+                    };
+                    let rest = regex::escape(rest);
+                    if location.kind == Kind::Exact {
+                        exact.push(expression(location, format!("^{from}{rest}$")));
+                    } else {
+                        prefixes.push((text.len(), expression(location, format!("^{from}{rest}"))));
+                    }
+                }
+                Kind::Regex { fold: false } => {
+                    let rest = text
+                        .strip_prefix('^')
+                        .and_then(|rest| rest.strip_prefix(to.as_str()));
+                    let is_more = |rest: &str| rest.starts_with(['?', '*', '+', '{']);
+                    match rest.filter(|rest| !rest.contains('|') && !is_more(rest)) {
+                        Some(rest) => regexes.push(expression(location, format!("^{from}{rest}"))),
+                        None if is_suffix(text) => {
+                            regexes.push(expression(location, format!("^{from}.*{text}")));
+                        }
+                        None if may_lead_to(location, to) => return None,
+                        None => {}
+                    }
+                }
+                Kind::Named => {}
+                // They go before expressions, others behind them.
+                Kind::Final | Kind::Regex { fold: true } => return None,
+            }
+        }
+        prefixes.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
+        let prefixes = prefixes.into_iter().map(|(_, location)| location);
+        let always = always.map(|location| expression(location, format!("^{from}")));
+        Some(
+            [exact, regexes]
+                .concat()
+                .into_iter()
+                .chain(prefixes)
+                .chain(always)
+                .collect(),
+        )
+    }
+}
+
 /// Whether a path that begins with `literal`, and goes on nobody knows how, may be for this location though `literal` by
 /// itself is not.
 pub(crate) fn may_lead_to(location: &Location<'_>, literal: &str) -> bool {
@@ -221,6 +309,27 @@ mod tests {
             ("^/v1/(.*)$", "/$1/x"),
             ("^/v1/(.*)$", "/$host/$1"),
             (r"^/\d/(.*)$", "/$1"),
+        ] {
+            assert_eq!(moved(regex, path), None, "{regex} {path}");
+        }
+    }
+
+    #[test]
+    fn what_an_expression_of_one_length_finds_is_moved() {
+        let moved = |regex, path| MovedBy::read(regex, path).map(|moved| (moved.from, moved.to));
+        let jenkins = ("/static/[0-9a-fA-F]{8}\\/".to_owned(), "/".to_owned());
+        assert_eq!(
+            moved(r"^/static/[0-9a-fA-F]{8}\/(.*)", "/$1"),
+            Some(jenkins)
+        );
+        for (regex, path) in [
+            ("^/v[0-9]+/(.*)$", "/$1"),
+            ("^/v[0-9]{1,}/(.*)$", "/$1"),
+            ("^/v./(.*)$", "/$1"),
+            ("^/(a|b)/(.*)$", "/$2"),
+            ("^/v[0-9]/(.*)$", "/x$1"),
+            ("^/v[0-9](.*)$", "/$1"),
+            ("/v[0-9]/(.*)$", "/$1"),
         ] {
             assert_eq!(moved(regex, path), None, "{regex} {path}");
         }

@@ -9,7 +9,7 @@ use super::location::{Kind, answer};
 use super::site::Files;
 use super::tree::Directive;
 use super::upstream::{self, Target};
-use super::variables::Context;
+use super::variables::{self, Context, Piece};
 
 impl<'a> Translator<'a> {
     /// `proxy_pass`.
@@ -23,6 +23,10 @@ impl<'a> Translator<'a> {
             let table = Table::default().with("respond", Value::plain(500));
             return self.dressed(here, vec![answer(table, spot)]);
         }
+        let (pass, path) = match self.found_path(here, &pass, spot) {
+            Some((base, path)) => (base, Some(path)),
+            None => (pass, None),
+        };
         let target = match upstream::target(&pass) {
             Ok(target) => target,
             Err(message) => {
@@ -41,9 +45,56 @@ impl<'a> Translator<'a> {
         let service = self.backend(&target, here.scope, None, spot);
         let mut table = Table::default().with("to", Value::Text(service));
         self.uri(here, &target, directive, &mut table);
-        self.request_fields(here, &target, &mut table);
+        if let (Some(path), Some(found)) = (path, here.found) {
+            let rules = Table::default().with(&format!("~{}", found.whole()), Value::Text(path));
+            table.put("rewrite", Value::Table(rules));
+        }
+        self.request_fields(here, &target, spot, &mut table);
         self.renamed(here, &target, &mut table);
         self.passed(here, table, spot)
+    }
+
+    /// `proxy_pass http://app/v1/$1$is_args$args`, by what the location's expression has found: where it goes, and the new path as
+    /// a template.
+    fn found_path(
+        &mut self,
+        here: Here<'_, 'a>,
+        pass: &str,
+        spot: Spot,
+    ) -> Option<(String, String)> {
+        let host = pass.find("://")? + 3;
+        let path = host + pass[host..].find(['/', '$'])?;
+        let (base, path) = pass.split_at(path);
+        if base.ends_with("unix:") || !path.starts_with('/') || here.found.is_none() {
+            return None;
+        }
+        let queries = [
+            "$is_args$args",
+            "$is_args$query_string",
+            "?$args",
+            "?$query_string",
+        ];
+        let with_query = queries.iter().find_map(|query| path.strip_suffix(query));
+        let path = with_query.unwrap_or(path);
+        let pieces = variables::pieces(path).ok()?;
+        let mut names = pieces.iter().filter_map(Piece::name).peekable();
+        let is_found =
+            |name: &str| name.len() == 1 && name.starts_with(|c: char| c.is_ascii_digit());
+        names.peek()?;
+        if !names.all(is_found) || path.contains('?') {
+            return None;
+        }
+        let context = Context {
+            captures: true,
+            ..here.context()
+        };
+        let template = self.template(path, &context).ok()?;
+        if with_query.is_none() {
+            let message =
+                "the query that came goes on, as with `$is_args$args` at the end; nginx drops it";
+            self.verdicts.note(spot, message);
+        }
+        Some((base.to_owned(), template))
     }
 
     /// The routes that pass requests on as `table` says, with what holds at their place.
@@ -128,8 +179,47 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// `proxy_set_header X-Forwarded-For ...`: servers are told who the client is, as far as that is known for certain.
+    fn forwarded_for(&mut self, here: Here<'_, 'a>, value: &str, spot: Spot) {
+        let message = match value {
+            "$proxy_add_x_forwarded_for" | "$remote_addr" => {
+                return self.tell_forwarded(here, spot);
+            }
+            _ if value.starts_with("$http_x_forwarded_for") && is_behind_proxies(here) => {
+                let message = "the proxy that asks is added to what it says";
+                return self.verdicts.note(spot, message);
+            }
+            "" => "servers are told who the client is: X-Forwarded-For is not left out",
+            _ => {
+                "who the client is is not taken from a field that anybody can send: say which proxies are in front of it, \
+                 `set_real_ip_from NETWORK; real_ip_header X-Forwarded-For;`, and what these say is passed on, with `$proxy_add_x_forwarded_for`"
+            }
+        };
+        self.verdicts.refuse(spot, spot, message);
+    }
+
+    /// Tells once that only proxies that are named are believed.
+    fn tell_forwarded(&mut self, here: Here<'_, 'a>, spot: Spot) {
+        if self.told_forwarded || is_behind_proxies(here) {
+            return;
+        }
+        self.told_forwarded = true;
+        self.verdicts.note(
+            spot,
+            "servers get the address, scheme and host of whoever connects in X-Forwarded-For, -Proto and -Host, and nothing of what a client \
+             says in them, where nginx passes that on or adds to it: proxies in front are named by `set_real_ip_from NETWORK; \
+             real_ip_header X-Forwarded-For;`",
+        );
+    }
+
     /// `proxy_set_header`, and the Host that nginx sends when it is not told another.
-    fn request_fields(&mut self, here: Here<'_, 'a>, target: &Target, table: &mut Table) {
+    fn request_fields(
+        &mut self,
+        here: Here<'_, 'a>,
+        target: &Target,
+        spot: Spot,
+        table: &mut Table,
+    ) {
         let port = if target.tls { ":443" } else { ":80" };
         let host = target.host.strip_suffix(port).unwrap_or(&target.host);
         let host = if host.starts_with("unix:") {
@@ -150,12 +240,24 @@ impl<'a> Translator<'a> {
             let usual_port = matches!(here.door.port, Some(80 | 443));
             match (name.as_str(), field.value.as_str()) {
                 ("host", "$http_host") => {}
-                ("host", "$host" | "$host:$server_port") if usual_port => {}
+                ("host", "$host") if usual_port => {}
+                ("x-forwarded-for", value) => self.forwarded_for(here, value, field.spot),
                 (name, _) if is_ours(name) => {}
-                ("x-forwarded-proto", "$scheme" | "$http_x_forwarded_proto")
-                | ("x-forwarded-host", "$host" | "$http_host") => {}
+                ("x-forwarded-proto", "$scheme") | ("x-forwarded-host", "$host" | "$http_host") => {
+                }
+                ("x-forwarded-proto", "$http_x_forwarded_proto")
+                | ("x-forwarded-host", "$http_x_forwarded_host")
+                    if is_behind_proxies(here) => {}
                 (_, "") => remove.push(field.name.clone()),
                 (_, value) => match self.template(value, &context) {
+                    Ok(value) if value.to_ascii_lowercase().contains("{header:x-forwarded-") => {
+                        self.verdicts.note(
+                            field.spot,
+                            "it is what whoever asks says, here as in nginx: let nobody but the proxies in front reach this address, or name \
+                             them (`set_real_ip_from`, `real_ip_header X-Forwarded-For`), and others are not believed",
+                        );
+                        set.put(&field.name, Value::Text(value));
+                    }
                     Ok(value) => set.put(&field.name, Value::Text(value)),
                     Err(variable) => self.verdicts.refuse(
                         field.spot,
@@ -165,6 +267,7 @@ impl<'a> Translator<'a> {
                 },
             }
         }
+        self.tell_forwarded(here, spot);
         if !has_host {
             set.put("Host", Value::text(host));
         }
@@ -183,13 +286,25 @@ impl<'a> Translator<'a> {
     }
 }
 
+/// Whether the server's file names the proxies whose X-Forwarded-For is believed.
+fn is_behind_proxies(here: Here<'_, '_>) -> bool {
+    let scope = &here.server.scope;
+    let header = scope.real_ip_header.as_ref();
+    !scope.trust.is_empty()
+        && header.is_some_and(|set| set.value.eq_ignore_ascii_case("X-Forwarded-For"))
+}
+
 /// Fields that Tandem says by itself; upgrades are passed on.
 pub(crate) fn is_ours(name: &str) -> bool {
     [
         "x-forwarded-for",
         "connection",
         "upgrade",
+        "proxy-connection",
+        "keep-alive",
         "content-length",
+        "transfer-encoding",
+        "trailer",
         "te",
         "expect",
     ]

@@ -6,6 +6,7 @@ use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::Translator;
 use super::content::Here;
+use super::cookies;
 use super::location::Kind;
 use super::tree::Directive;
 use super::upstream::Target;
@@ -54,7 +55,14 @@ impl<'a> Translator<'a> {
         let domains = self.cookies(here, &here.scope.cookie_domains, "domain");
         for (name, steps) in [
             ("Location", vec![self.locations(here, target)]),
-            ("Set-Cookie", vec![paths, domains]),
+            (
+                "Set-Cookie",
+                [
+                    vec![paths, domains],
+                    cookies::flagged(&here.scope.cookie_flags),
+                ]
+                .concat(),
+            ),
         ] {
             let steps = steps.into_iter().filter(|rules| !rules.is_empty());
             let mut steps: Vec<Value> = steps.map(Value::Table).collect();

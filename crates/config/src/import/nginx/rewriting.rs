@@ -8,9 +8,10 @@ use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
 use super::Translator;
+use super::conditional;
 use super::content::{Here, whole};
 use super::location::{self, Location, answer, redirect};
-use super::moved::{self, Moved};
+use super::moved::{self, Moved, MovedBy};
 use super::scope::Scope;
 use super::tree::Directive;
 use super::variables::{self, Context, Piece};
@@ -31,9 +32,23 @@ impl<'a> Translator<'a> {
     ) -> bool {
         let of_rewriting = |directive: &&Directive| REWRITING.contains(&&*directive.name.text);
         let all: Vec<&'a Directive> = list.iter().filter(of_rewriting).collect();
-        let mut here = here;
         self.refer(here);
+        self.followed(here, here.scope, &all, routes)
+    }
+
+    /// The same of what comes behind an `if` that has settings, which hold for what answers: those of another `if` are the
+    /// place's and its own.
+    pub fn followed(
+        &mut self,
+        around: Here<'_, 'a>,
+        scope: &Scope,
+        all: &[&'a Directive],
+        routes: &mut Vec<Route>,
+    ) -> bool {
+        let mut found = around.found;
         for (at, directive) in all.iter().enumerate() {
+            let around = Here { found, ..around };
+            let here = Here { scope, ..around };
             match directive.name.text.as_str() {
                 "return" => {
                     self.verdicts.translated(directive.spot);
@@ -64,7 +79,7 @@ impl<'a> Translator<'a> {
                         routes
                     };
                     routes.extend(self.each_value(here, spot, &texts, rewritten));
-                    here.found = None;
+                    found = None;
                 }
                 "set" => self.set(directive),
                 _ => {
@@ -77,10 +92,14 @@ impl<'a> Translator<'a> {
                             "what an `if` passes on before it gets this value, too: set it first";
                         self.verdicts.refuse(later.spot, later.spot, message);
                     }
-                    self.conditional(here, directive, routes);
+                    if around.location.is_some() && conditional::only_sets(directive) {
+                        self.with_settings(around, directive, &all[at + 1..], routes);
+                    } else {
+                        self.conditional(around, directive, routes);
+                    }
                     // An expression that finds nothing takes away what another one has found.
                     if self.asks_expression(directive) {
-                        here.found = None;
+                        found = None;
                     }
                 }
             }
@@ -239,9 +258,15 @@ impl<'a> Translator<'a> {
         } = *sent;
         let spot = directive.spot;
         let has_captures = |text: &str| (1..=9).any(|n| text.contains(&format!("{{{n}}}")));
-        let (base, path) = split_url(to);
+        let (mut base, mut path) = split_url(to);
+        if let Some(at) = base.find("{1}").filter(|_| begins_the_path(expression))
+            && !has_captures(&base[..at])
+        {
+            (base, path) = to.split_at(at);
+        }
         if has_captures(base) {
-            let message = "what an expression has found is filled in in paths, not in a host";
+            let message = "what an expression has found is filled in in paths, not in a host: let the path begin with a slash, as in \
+                           `rewrite ^/(.*)/$ /$1 permanent`";
             self.verdicts.refuse(spot, spot, message);
             return None;
         }
@@ -342,8 +367,10 @@ impl<'a> Translator<'a> {
         let Some((literal, _)) = path.split_once('$') else {
             return self.there(here, location::choose(all, path));
         };
+        let by_expression = || MovedBy::read(regex, path)?.locations(all);
         let found = match Moved::read(regex, path) {
             Some(moved) => moved.locations(all)?,
+            None if let Some(found) = by_expression() => found,
             None if all.iter().any(|l| moved::may_lead_to(l, literal)) => return None,
             None => return self.there(here, location::choose_outer(all, literal)),
         };
@@ -432,6 +459,25 @@ pub(crate) fn own_host(scope: &Scope) -> &'static str {
     }
 }
 
+/// Whether what the first group of an expression finds begins as the path does, with a slash: `^(.+)/$`, `^(/blog/.*)$`.
+fn begins_the_path(expression: &str) -> bool {
+    let Some(rest) = expression.strip_prefix("^(") else {
+        return false;
+    };
+    // It might find nothing.
+    if [")?", ")*", "){", "|"]
+        .iter()
+        .any(|maybe| rest.contains(maybe))
+    {
+        return false;
+    }
+    let may_be_nothing = |rest: &str| rest.starts_with(['?', '*', '{']);
+    ["/", ".+"].iter().any(|start| {
+        let rest = rest.strip_prefix(start);
+        rest.is_some_and(|rest| *start != "/" || !may_be_nothing(rest))
+    })
+}
+
 /// `https://host/path` in two; the path may be a variable.
 fn split_url(template: &str) -> (&str, &str) {
     let after = match template.find("://") {
@@ -449,6 +495,25 @@ fn split_url(template: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_that_begins_the_path_begins_with_a_slash() {
+        for expression in ["^(.+)/+$", "^(/.*)/$", "^(/a/\\d+)$"] {
+            assert!(begins_the_path(expression), "{expression}");
+        }
+        for expression in [
+            "^(.*)/$",
+            "^/(.*)$",
+            "(.+)",
+            "^(/?a)$",
+            "^(/*)",
+            "^(/a|b)$",
+            "^(.+)?/$",
+            "^.*?(?:(.+))",
+        ] {
+            assert!(!begins_the_path(expression), "{expression}");
+        }
+    }
 
     #[test]
     fn a_url_has_a_host_and_a_path() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::document::{Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::cookies::Flags;
 use super::entry::{AtOnce, Limit, Zone};
 use super::fastcgi;
 use super::renamed::Renaming;
@@ -93,6 +94,10 @@ pub(crate) struct Scope {
     pub error_pages: Vec<ErrorPage>,
     pub add_headers: Vec<Field>,
     pub access: Vec<Access>,
+    /// `ssl on`: all addresses of a server speak TLS.
+    pub tls: bool,
+    /// `satisfy any`: by their address, or with a password.
+    pub satisfy_any: bool,
     /// `auth_basic`.
     pub realm: Option<Set<String>>,
     pub users: Option<Set<String>>,
@@ -117,6 +122,7 @@ pub(crate) struct Scope {
     pub redirects: Vec<Renaming>,
     pub cookie_paths: Vec<Renaming>,
     pub cookie_domains: Vec<Renaming>,
+    pub cookie_flags: Vec<Flags>,
     pub connect_timeout: Option<Set<Duration>>,
     pub read_timeout: Option<Set<Duration>>,
     pub next_upstream: Option<Set<NextUpstream>>,
@@ -250,6 +256,19 @@ impl Scope {
                 );
             }
             "root" => self.root = text(),
+            "error_log" => {
+                verdicts.without(
+                    spot,
+                    "errors of all places are in one log: the `error_log` of main, or `[cluster] log`",
+                );
+                return false;
+            }
+            "ssl" => self.tls = switch().is_some_and(|set| set.value),
+            "satisfy" => match directive.arg(0) {
+                "any" => self.satisfy_any = true,
+                "all" => self.satisfy_any = false,
+                _ => wrong("it must be \"all\" or \"any\""),
+            },
             "absolute_redirect" => self.absolute_redirect = switch(),
             "autoindex" => self.autoindex = switch(),
             "autoindex_format" if directive.arg(0) != "html" => {
@@ -392,6 +411,7 @@ impl Scope {
             "proxy_cookie_domain" => own
                 .cookie_domains
                 .extend(Renaming::read(directive, verdicts)),
+            "proxy_cookie_flags" => own.cookie_flags.extend(Flags::read(directive, verdicts)),
             "proxy_set_header" => own.proxy_headers.push(Field {
                 name: arg(0),
                 value: arg(1),
@@ -545,6 +565,7 @@ struct Own {
     redirects: Vec<Renaming>,
     cookie_paths: Vec<Renaming>,
     cookie_domains: Vec<Renaming>,
+    cookie_flags: Vec<Flags>,
     trust: Vec<Set<String>>,
     certificates: Vec<Set<String>>,
     keys: Vec<Set<String>>,
@@ -571,6 +592,7 @@ impl Own {
         take(self.redirects, &mut scope.redirects);
         take(self.cookie_paths, &mut scope.cookie_paths);
         take(self.cookie_domains, &mut scope.cookie_domains);
+        take(self.cookie_flags, &mut scope.cookie_flags);
         take(self.trust, &mut scope.trust);
         take(self.certificates, &mut scope.certificates);
         take(self.keys, &mut scope.keys);

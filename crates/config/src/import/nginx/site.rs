@@ -16,10 +16,14 @@ use crate::duration;
 pub(crate) struct Files {
     /// Directories are nothing.
     pub flat: bool,
+    /// What is looked for behind a path that is no file.
+    pub suffixes: Vec<String>,
     /// The file that is sent where there is none, below the root.
     pub fallback: Option<String>,
     /// The page of counters.
     pub status: Option<String>,
+    /// What answers where there is no file is not to be kept as long as files are.
+    pub falls_back: bool,
     /// Pages for errors, below the root.
     pub errors: BTreeMap<u16, String>,
     /// A regular expression whose files are elsewhere: the directory.
@@ -142,6 +146,9 @@ impl Translator<'_> {
                 table.put("index", Value::texts(names));
             }
         }
+        if !files.suffixes.is_empty() {
+            table.put("suffixes", Value::texts(files.suffixes));
+        }
         if let Some(fallback) = files.fallback {
             table.put("fallback", Value::text(fallback));
         }
@@ -153,6 +160,11 @@ impl Translator<'_> {
             let time = match set.value {
                 // Said by the route.
                 Expires::Off | Expires::Never => None,
+                Expires::For(time) if time > YEAR && files.falls_back => {
+                    let message = "files may be kept for 366 days: only so is it not said of what answers where there is none";
+                    self.verdicts.note(set.spot, message);
+                    Some(duration::show(YEAR))
+                }
                 Expires::For(time) if time.is_zero() || time > YEAR => None,
                 Expires::For(time) => Some(duration::show(time)),
             };

@@ -77,6 +77,8 @@ const BUFFERS: &str = "buffers size themselves";
 const KERNEL: &str = "the engine chooses how it talks to the kernel";
 const WORKERS: &str = "a node is one process with its workers";
 const LOG: &str = "the log says what happens, to standard error or to `[cluster] log`";
+/// The site works without, and its servers have more to do.
+const UNCACHED: &str = "answers are not cached: servers get every request";
 const RUSTLS: &str = "TLS is rustls with its own safe choice";
 
 const PROCESS: &[Row] = &[
@@ -93,7 +95,7 @@ const PROCESS: &[Row] = &[
         "error_log",
         MAIN | HSL | STREAM | STREAM_SERVER,
         (1, 2),
-        "`[cluster] log`: the one in main",
+        "`[cluster] log`: the one in main; the log is one for all places",
     ),
     to(
         "env",
@@ -610,7 +612,12 @@ const ANSWERS: &[Row] = &[
         (0, 0),
         "a route that answers 404, and one with `internal` for what an application hands over",
     ),
-    without("satisfy", HSL, (1, 1), "all that is asked must hold"),
+    to(
+        "satisfy",
+        HSL,
+        (1, 1),
+        "`any`: a route with `source` and without `auth` before the one with it",
+    ),
     to(
         "break",
         SL | IF_SERVER | IF,
@@ -1012,11 +1019,11 @@ const TLS: &[Row] = &[
         RUSTLS,
     ),
     without("ssl_early_data", HS, (1, 1), RUSTLS),
-    refused_on(
+    to(
         "ssl",
         HS,
         (1, 1),
-        "`listen ... ssl` says it since nginx 1.15",
+        "`tls` of the listeners, as `listen ... ssl`",
     ),
     refused(
         "ssl_password_file",
@@ -1051,7 +1058,7 @@ const NOT_HERE: &[Row] = &[
         (1, 1),
         "HTTP/1.1 is spoken to servers",
     ),
-    refused_on("proxy_cache", HSL, (1, 1), "answers are not cached"),
+    without("proxy_cache", HSL, (1, 1), UNCACHED),
     without(
         "proxy_cache_path",
         HTTP,
@@ -1132,7 +1139,7 @@ const NOT_HERE: &[Row] = &[
         "limit_rate",
         HSLI,
         (1, 1),
-        "answers are sent as fast as clients take them",
+        "answers are sent as fast as clients take them: the system can share the line out (tc), and `limits.per-source` of a route says how many requests a client has at once",
     ),
     refused_on(
         "limit_rate_after",

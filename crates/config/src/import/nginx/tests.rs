@@ -508,3 +508,184 @@ fn a_location_is_compared_with_the_decoded_path_as_nginx_does() {
     }
     assert!(made.loaded.is_some());
 }
+
+#[test]
+fn an_error_log_of_a_place_is_told_and_refuses_nothing() {
+    let made = direct(
+        "error_log /a.log; server { listen 81; error_log /b.log warn; location / { error_log off; return 204; } }",
+    );
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    let without = said(&made, Verdict::Without);
+    assert_eq!(without.len(), 3, "{without:?}");
+    assert!(
+        without[0].contains("the `error_log` of main"),
+        "{without:?}"
+    );
+}
+
+#[test]
+fn a_server_whose_names_all_are_of_one_before_it_is_passed_by_as_in_nginx() {
+    let second = "return 301 https://a.test$request_uri;";
+    let made = direct(&format!(
+        "server {{ listen 81; server_name a.test; return 204; }} server {{ listen 81; server_name a.test; {second} }}"
+    ));
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    assert!(!made.text.contains("redirect"), "{}", made.text);
+    let without = said(&made, Verdict::Without);
+    assert!(
+        without
+            .iter()
+            .any(|message| message.contains("conflicting server name")),
+        "{without:?}"
+    );
+    // It is asked at another address.
+    let made = direct(&format!(
+        "server {{ listen 81; server_name a.test; return 204; }} server {{ listen 81; listen 82; server_name a.test; {second} }}"
+    ));
+    assert!(made.text.contains("redirect"), "{}", made.text);
+    assert_eq!(said(&made, Verdict::Without), Vec::<String>::new());
+}
+
+#[test]
+fn files_of_a_server_are_looked_for_where_it_has_no_location() {
+    let server =
+        |lines: &str| format!("server {{ listen 81; root /srv; try_files $uri =404; {lines} }}");
+    let made = direct(&server("location /x/ { return 204; }"));
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    assert!(made.text.contains("directories = false"), "{}", made.text);
+    let made = direct(&server("location / { return 204; }"));
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    let without = said(&made, Verdict::Without);
+    assert!(
+        without.iter().any(|m| m.contains("has all paths")),
+        "{without:?}"
+    );
+}
+
+#[test]
+fn a_variable_may_be_called_as_none_of_upstreams_is() {
+    let with = |name: &str| {
+        format!(
+            "upstream sonarr {{ server 127.0.0.1:82; }} server {{ listen 81; location / {{ set ${name} sonarr; proxy_pass http://${name}; }} }}"
+        )
+    };
+    let made = direct(&with("upstream_app"));
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    are_refused(&[(&with("upstream_addr"), "set another variable")]);
+}
+
+#[test]
+fn only_proxies_that_are_named_are_believed_unless_the_file_says_so_itself() {
+    let server = |more: &str, fields: &str| {
+        format!(
+            "server {{ listen 81; {more} location / {{ proxy_pass http://127.0.0.1:82; proxy_set_header Host $http_host; {fields} }} }}"
+        )
+    };
+    let proxies = "set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For;";
+    // It is forged by whoever wants to: the file says that it is to be believed.
+    let proto = "proxy_set_header X-Forwarded-Proto $http_x_forwarded_proto;";
+    let made = direct(&server("", proto));
+    assert!(
+        made.text
+            .contains("set = { X-Forwarded-Proto = \"{header:X-Forwarded-Proto}\" }"),
+        "{}",
+        made.text
+    );
+    let made = direct(&server(proxies, proto));
+    assert!(!made.text.contains("X-Forwarded-Proto"), "{}", made.text);
+    let added = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;";
+    let told = "nothing of what a client says in them";
+    are_noted(&[
+        (&server("", proto), "what whoever asks says"),
+        (&server("", added), told),
+        (&server("", ""), told),
+        (
+            &server(
+                proxies,
+                "proxy_set_header X-Forwarded-For $http_x_forwarded_for;",
+            ),
+            "is added to what it says",
+        ),
+    ]);
+    let noted = said(&direct(&server(proxies, added)), Verdict::Noted);
+    assert!(!noted.iter().any(|note| note.contains(told)), "{noted:?}");
+    are_refused(&[
+        (
+            &server(
+                "",
+                "proxy_set_header X-Forwarded-For $http_x_forwarded_for;",
+            ),
+            "say which proxies are in front of it",
+        ),
+        (
+            &server("", "proxy_set_header X-Forwarded-For $http_x_real_ip;"),
+            "say which proxies are in front of it",
+        ),
+        (
+            &server("", "proxy_set_header X-Forwarded-For \"\";"),
+            "is not left out",
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_location_has_found_is_passed_on() {
+    let file = |location: &str, pass: &str| {
+        format!("server {{ listen 81; location {location} {{ proxy_pass {pass}; }} }}")
+    };
+    let made = direct(&file(
+        "~ ^/x/(.*)$",
+        "http://127.0.0.1:82/y/$1$is_args$args",
+    ));
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    assert!(
+        made.text
+            .contains("rewrite = { \"~^/x/(.*)$\" = \"/y/{1}\" }"),
+        "{}",
+        made.text
+    );
+    let made = direct(&file("/", "http://127.0.0.1:82$request_uri"));
+    assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+    assert!(!made.text.contains("rewrite"), "{}", made.text);
+    are_noted(&[(
+        &file("~ ^/x/(.*)$", "http://127.0.0.1:82/y/$1"),
+        "the query that came",
+    )]);
+    are_refused(&[
+        (
+            &file("/x/", "http://127.0.0.1:82/y/$1"),
+            "worked out for each request",
+        ),
+        (
+            &file("~ ^/x/(.*)$", "http://127.0.0.1:82/y/$1?a=$host"),
+            "worked out for each request",
+        ),
+        (
+            &file("~ ^/x/(.*)$", "http://$1/"),
+            "worked out for each request",
+        ),
+    ]);
+}
+
+#[test]
+fn a_page_for_errors_in_the_place_itself_is_not_passed_by() {
+    let file = |page: &str| format!("server {{ listen 81; root /srv; {page} location / {{ }} }}");
+    for status in ["=200", "="] {
+        let made = direct(&file(&format!("error_page 404 {status} /index.html;")));
+        assert!(
+            made.text.contains("fallback   = \"index.html\""),
+            "{}",
+            made.text
+        );
+    }
+    are_noted(&[(
+        &file("error_page 403 =404 /404.html;"),
+        "does not change the status",
+    )]);
+    let made = direct(&file("error_page 403 =404 /404.html;"));
+    assert!(made.text.contains("403 = \"404.html\""), "{}", made.text);
+    are_refused(&[(
+        "server { listen 81; error_page 404 = /index.html; location / { proxy_pass http://127.0.0.1:82; proxy_intercept_errors on; } }",
+        "an error is answered with a file",
+    )]);
+}

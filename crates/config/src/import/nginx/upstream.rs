@@ -241,11 +241,13 @@ impl Translator<'_> {
         let mut servers = Vec::new();
         let mut balance = None;
         let mut stick = None;
+        let all = upstream.inner().iter();
+        let is_alone = all.filter(|d| d.is("server")).count() == 1;
         for directive in upstream.inner() {
             let spot = directive.spot;
             match directive.name.text.as_str() {
                 "server" => {
-                    servers.extend(self.server_of(directive));
+                    servers.extend(self.server_of(directive, is_alone));
                     continue;
                 }
                 "ip_hash" => balance = Some("source".to_owned()),
@@ -338,7 +340,7 @@ impl Translator<'_> {
     }
 
     /// `server ADDRESS ...` of an upstream.
-    fn server_of(&mut self, directive: &Directive) -> Option<Value> {
+    fn server_of(&mut self, directive: &Directive, is_alone: bool) -> Option<Value> {
         let spot = directive.spot;
         self.verdicts.translated(spot);
         let address = with_port(directive.arg(0), false);
@@ -351,6 +353,10 @@ impl Translator<'_> {
                     if weight != 1 {
                         table.put("weight", Value::plain(weight.min(256)));
                     }
+                }
+                ("max_fails", Some(_)) | ("fail_timeout", _) if is_alone && !value.is_empty() => {
+                    let message = format!("`{name}` has no effect: it is the only server, and is always asked, as in nginx");
+                    self.verdicts.note(spot, message);
                 }
                 ("max_fails", Some(_)) => self.verdicts.note(
                     spot,

@@ -82,6 +82,21 @@ pub(crate) fn replaced(text: &str, value: &dyn Fn(&str) -> Option<String>) -> St
     out
 }
 
+/// What nginx's own variables have behind `$upstream_`; others of that beginning are a file's (`$upstream_app`).
+const OF_UPSTREAMS: [&str; 11] = [
+    "addr",
+    "bytes_received",
+    "bytes_sent",
+    "cache_status",
+    "connect_time",
+    "first_byte_time",
+    "header_time",
+    "queue_time",
+    "response_length",
+    "response_time",
+    "status",
+];
+
 /// Whether nginx has a variable of this name by itself, as far as is known here.
 pub(crate) fn is_built_in(name: &str) -> bool {
     let families = [
@@ -89,11 +104,16 @@ pub(crate) fn is_built_in(name: &str) -> bool {
         "http_",
         "cookie_",
         "sent_http_",
-        "upstream_",
+        "sent_trailer_",
+        "upstream_http_",
+        "upstream_cookie_",
+        "upstream_trailer_",
         "ssl_",
     ];
+    let of_upstreams = name.strip_prefix("upstream_");
     name == "is_args"
         || name == "limit_rate"
+        || of_upstreams.is_some_and(|rest| OF_UPSTREAMS.contains(&rest))
         || families.iter().any(|family| name.starts_with(family))
         || variable(name, &Context::default()).is_some()
 }

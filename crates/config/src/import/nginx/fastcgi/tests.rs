@@ -72,7 +72,7 @@ fn the_script_that_is_fallen_back_to_answers_alone() {
     );
     are_refused(&[(
         &server(&format!(
-            "location / {{ try_files $uri /index.php?q=$uri; }} {}",
+            "location / {{ try_files $uri /index.php?page=$uri; }} {}",
             php("")
         )),
         "scripts get the one that came",
@@ -223,10 +223,6 @@ fn what_programs_do_not_get_as_nginx_gives_it_is_refused() {
             "`ROLE` is worked out for each request",
         ),
         (
-            &server(&php("fastcgi_cache one;")),
-            "answers are not cached",
-        ),
-        (
             &server("location / { fastcgi_pass $pool; }"),
             "worked out for each request",
         ),
@@ -246,4 +242,214 @@ fn what_programs_do_not_get_as_nginx_gives_it_is_refused() {
         )),
         "`index.php` goes before the files that are named before it",
     )]);
+}
+
+#[test]
+fn the_index_of_a_directory_has_what_goes_with_its_script_and_asks_who_asks() {
+    let index = |lines: &str, more: &str| {
+        format!("index index.php; {lines} location / {{ }} {}", php(more))
+    };
+    let directories = |lines: &str, more: &str| {
+        let made = direct(&server(&index(lines, more)));
+        assert_eq!(said(&made, Verdict::Refused), Vec::<String>::new());
+        let mut lines = made.text.lines();
+        let line = lines.find(|line| line.contains("path = \"*/\""));
+        line.unwrap_or_default().to_owned()
+    };
+    let line = directories(
+        "add_header X-Frame-Options DENY; gzip on; auth_basic x; auth_basic_user_file /f;",
+        "fastcgi_hide_header X-Powered-By;",
+    );
+    for word in [
+        "X-Frame-Options",
+        "remove = \"X-Powered-By\"",
+        "auth = {",
+        "compress",
+    ] {
+        assert!(line.contains(word), "{word} is not in {line}");
+    }
+    let line = directories("deny 10.0.0.1;", "");
+    assert!(
+        line.contains("deny = true") || line.contains("route = ["),
+        "{line}"
+    );
+    // Of two places that ask, both must let a client in.
+    let password = "auth_basic x; auth_basic_user_file /f;";
+    for (here, there) in [(password, ""), ("", password)] {
+        let made = direct(&server(&format!(
+            "index index.php; location / {{ {here} }} {}",
+            php(there)
+        )));
+        let mut lines = made.text.lines();
+        let line = lines
+            .find(|line| line.contains("path = \"*/\""))
+            .unwrap_or_default();
+        assert!(line.contains("auth = {"), "{}", made.text);
+    }
+    are_refused(&[
+        (
+            &server(&format!(
+                "index index.php; location / {{ {password} }} {}",
+                php("auth_basic y; auth_basic_user_file /g;")
+            )),
+            "which it leads to: say it once",
+        ),
+        (
+            &server(&format!(
+                "index index.php; location / {{ allow 10.0.0.1; deny all; }} {}",
+                php("allow 10.0.0.2; deny all;")
+            )),
+            "which it leads to: say it once",
+        ),
+        (
+            &server(&index("", "if ($uri ~ ^/a) { return 403; }")),
+            "of the script's path",
+        ),
+    ]);
+    let line = directories("", "if ($http_x_bad) { return 403; }");
+    assert!(line.contains("route = ["), "{line}");
+}
+
+#[test]
+fn programs_are_told_the_name_of_the_site_and_not_what_a_client_asks_for() {
+    let named = "fastcgi_param SERVER_NAME $server_name;";
+    has(
+        &format!("server_name shop.example; {}", php(named)),
+        &["SERVER_NAME = \"shop.example\""],
+    );
+    has(&php(named), &["SERVER_NAME = \"\""]);
+    has(
+        &format!(
+            "server_name shop.example; {}",
+            php("fastcgi_param SERVER_NAME $host;")
+        ),
+        &["fastcgi = { root = \"/srv\" }"],
+    );
+}
+
+#[test]
+fn whom_a_server_keeps_out_is_kept_out_where_a_script_is_fallen_back_to() {
+    has(
+        &format!(
+            "deny 10.0.0.1; location / {{ try_files $uri $uri/ /index.php?$args; }} {}",
+            php("")
+        ),
+        &[
+            "missing = \"php-sock-2\"",
+            "{ source = \"10.0.0.1\", deny = true }",
+        ],
+    );
+}
+
+#[test]
+fn a_script_that_finds_the_path_by_itself_needs_no_parameter_for_it() {
+    let files = |last: &str| format!("location / {{ try_files $uri $uri/ {last}; }} {}", php(""));
+    has(
+        &files("/index.php?q=$uri&$args"),
+        &["missing = \"php-sock-2\""],
+    );
+    are_noted(&[(
+        &server(&files("/index.php?q=$uri&$args")),
+        "the path is in REQUEST_URI",
+    )]);
+    are_refused(&[(
+        &server(&files("/index.php?_url=$uri&$args")),
+        "scripts get the one that came",
+    )]);
+    has(
+        &php("try_files $uri /index.php =404;"),
+        &["front = \"/index.php\""],
+    );
+    has(
+        &php("try_files $uri $uri/ /index.php?$args;"),
+        &["front = \"/index.php\""],
+    );
+}
+
+#[test]
+fn a_parameter_that_is_a_field_is_set_as_one() {
+    has(
+        &php(
+            "fastcgi_param HTTP_X_REAL_IP $remote_addr; fastcgi_param HTTP_X_FORWARDED_FOR $proxy_add_x_forwarded_for;",
+        ),
+        &["set = { X-Real-Ip = \"{client}\" }"],
+    );
+    are_refused(&[(
+        &server(&php("fastcgi_param X_REAL_IP $remote_addr;")),
+        "is worked out for each request",
+    )]);
+}
+
+#[test]
+fn a_script_of_another_root_is_no_index_and_nothing_is_sent_in_its_place() {
+    let files = format!(
+        "index index.php index.html; location /challenge/ {{ root /tmp; }} {}",
+        php("")
+    );
+    has(
+        &files,
+        &["{ path = \"/challenge/*\", to = \"www-challenge\" }"],
+    );
+    assert!(!direct(&server(&files)).text.contains("\"index.php\""));
+    are_noted(&[(&server(&files), "below another root")]);
+}
+
+#[test]
+fn a_script_that_is_named_is_the_index_of_its_own_directory_alone() {
+    // Else what somebody put into another one would be run.
+    let one = format!(
+        "index index.php; location / {{ }} location ~ ^/index\\.php(/|$) {{ {PARAMS} fastcgi_pass unix:/run/php.sock; }}"
+    );
+    has(
+        &one,
+        &["{ path = \"/\", not = { path = \"~\\\\.php/\" }, to = \"php-sock\""],
+    );
+    let exact = format!(
+        "index index.php; location / {{ }} location = /index.php {{ {PARAMS} fastcgi_pass unix:/run/php.sock; }}"
+    );
+    has(&exact, &["{ path = \"/\", "]);
+}
+
+#[test]
+fn of_several_parameters_of_a_name_the_last_one_counts() {
+    let named = "server_name shop.example;";
+    let usual = "fastcgi_param SERVER_NAME $server_name;";
+    let of_host = "fastcgi_param SERVER_NAME $host;";
+    has(
+        &format!("{named} {}", php(&format!("{of_host} {usual}"))),
+        &["SERVER_NAME = \"shop.example\""],
+    );
+    let made = direct(&server(&format!(
+        "{named} {}",
+        php(&format!("{usual} {of_host}"))
+    )));
+    assert!(!made.text.contains("SERVER_NAME"), "{}", made.text);
+}
+
+#[test]
+fn a_script_that_is_asked_for_by_an_if_is_looked_for_anyway() {
+    for name in ["$document_root$fastcgi_script_name", "$request_filename"] {
+        let made = |more: &str| direct(&server(&php(more)));
+        let asked = made(&format!("if (!-f {name}) {{ return 404; }}"));
+        assert_eq!(
+            said(&asked, Verdict::Refused),
+            Vec::<String>::new(),
+            "{name}"
+        );
+        assert_eq!(asked.text, made("").text, "{name}");
+    }
+}
+
+#[test]
+fn nothing_follows_a_script_where_the_whole_path_is_looked_for() {
+    let made = |files: &str| {
+        let location = format!(
+            "location ~ \\.php(/|$) {{ {PARAMS} {files} fastcgi_split_path_info ^(.+\\.php)(/.*)$; fastcgi_pass unix:/run/php.sock; }}"
+        );
+        direct(&server(&location)).text
+    };
+    assert!(!made("try_files $uri =404;").contains("path-info"));
+    for files in ["try_files $fastcgi_script_name =404;", ""] {
+        assert!(made(files).contains("path-info = true"), "{files}");
+    }
 }

@@ -62,7 +62,7 @@ pub(super) const FASTCGI: &[Row] = &[
         (1, 1),
         "`retry` of the backend",
     ),
-    refused_on("fastcgi_cache", HSL, (1, 1), CACHE),
+    without("fastcgi_cache", HSL, (1, 1), CACHE),
     refused_on("fastcgi_store", HSL, (1, 1), "answers are not stored"),
     refused_on(
         "fastcgi_bind",

@@ -179,11 +179,11 @@ pub(super) const MODULES: &[Row] = &[
         (1, MANY),
         "answers are not cached",
     ),
-    refused_on(
+    to(
         "proxy_cookie_flags",
         HSL,
         (1, 4),
-        "cookies pass as servers set them",
+        "`headers.response.replace` of routes",
     ),
     refused_on(
         "proxy_force_ranges",
