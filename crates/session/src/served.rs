@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tandem_telemetry::Events;
 
 use crate::log::files;
 use crate::rt::blocking;
 use crate::types::Member;
+use crate::wire::Holder;
 
 /// A tier as its leader described it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,22 +42,62 @@ pub struct Served(Arc<Inner>);
 struct Inner {
     /// Where it is on disk. None: it lives as long as the process.
     path: Option<PathBuf>,
-    known: Mutex<Option<Tier>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Known {
+    /// None ever served.
+    #[default]
+    Nothing,
+    /// One did, and the record of it at this path cannot be read.
+    Damaged(String),
+    This(Tier),
 }
 
 impl Served {
-    /// The record at `path`. What cannot be read is as good as none: whoever serves this node says it again.
-    pub fn open(path: &Path) -> Self {
+    /// The record at `path`. That it cannot be read is an event: some tier served this node, and nobody knows here which, until
+    /// one does again.
+    pub fn open(path: &Path, events: &Events) -> Self {
+        let known = match files::read(path) {
+            Ok(Some(tier)) => Known::This(tier),
+            Ok(None) => Known::Nothing,
+            Err(error) => {
+                let path = path.display();
+                let what = format!(
+                    "which tier of session nodes served this node last is not known any more: cannot read {path}: {error}. It is \
+                     written anew when one serves it; until then blank session nodes that ask here form none"
+                );
+                events.error("sessions/agent", what);
+                Known::Damaged(path.to_string())
+            }
+        };
         Self(Arc::new(Inner {
             path: Some(path.into()),
-            known: Mutex::new(files::read(path).ok().flatten()),
+            known: Mutex::new(known),
         }))
     }
 
-    /// What is remembered.
-    pub(crate) fn get(&self) -> Option<Tier> {
+    fn known(&self) -> Known {
         let known = self.0.known.lock();
         known.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is remembered.
+    fn get(&self) -> Option<Tier> {
+        match self.known() {
+            Known::This(tier) => Some(tier),
+            Known::Nothing | Known::Damaged(_) => None,
+        }
+    }
+
+    /// What this node says when it is asked who holds what is stored.
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        match self.known() {
+            Known::Nothing => None,
+            Known::Damaged(path) => Some(Holder::Forgot(path)),
+            Known::This(tier) => Some(Holder::Remembers(tier)),
+        }
     }
 
     /// This one serves now. On the disk when this returns. What was remembered before, if it was another tier.
@@ -75,7 +117,7 @@ impl Served {
                 files::write(path, &tier, true)?;
             }
             let mut known = inner.known.lock().unwrap_or_else(PoisonError::into_inner);
-            *known = Some(tier);
+            *known = Known::This(tier);
             Ok(())
         })
         .await?;
@@ -85,6 +127,9 @@ impl Served {
 
 #[cfg(test)]
 mod tests {
+    use tandem_telemetry::Telemetry;
+    use tandem_telemetry::event::Log;
+
     use super::*;
 
     fn tier(cluster: u64, decided: u64, names: &[&str]) -> Tier {
@@ -104,28 +149,47 @@ mod tests {
         let name = format!("tandem-served-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         let at = path.clone();
+        let telemetry = Telemetry::new("app", 1, Log::Silent);
+        let events = telemetry.events.clone();
+        let told = telemetry.events.clone();
         crate::sim::alone(async move {
-            let served = Served::open(&at);
-            assert_eq!(served.get(), None);
+            let open = || Served::open(&at, &events);
+            let served = open();
+            assert_eq!(served.holder(), None);
             let (first, later) = (tier(7, 3, &["a", "b"]), tier(7, 9, &["b", "c"]));
             for (kept, is) in [(&first, &first), (&later, &later), (&first, &later)] {
                 assert_eq!(served.keep(kept.clone()).await.unwrap(), None);
                 assert_eq!(served.get().as_ref(), Some(is));
-                assert_eq!(Served::open(&at).get().as_ref(), Some(is));
+                assert_eq!(open().get().as_ref(), Some(is));
             }
             // Another one, whatever was decided there: it is said which was replaced.
             let other = tier(8, 0, &["d"]);
             assert_eq!(served.keep(other.clone()).await.unwrap(), Some(later));
-            assert_eq!(Served::open(&at).get(), Some(other));
+            assert_eq!(open().holder(), Some(Holder::Remembers(other)));
         });
-        // Any damage is seen.
+        assert!(told.last(usize::MAX).is_empty());
+        // Any damage is seen, and told.
         let mut bytes = std::fs::read(&path).unwrap();
+        let forgot = Some(Holder::Forgot(path.display().to_string()));
         for i in 0..bytes.len() {
             bytes[i] ^= 1;
             std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(Served::open(&path).get(), None, "byte {i}");
+            assert_eq!(Served::open(&path, &told).holder(), forgot, "byte {i}");
             bytes[i] ^= 1;
+            std::fs::write(&path, &bytes[..i]).unwrap();
+            assert_eq!(Served::open(&path, &told).holder(), forgot, "{i} bytes");
         }
+        let events = told.last(1);
+        assert!(events[0].what.contains("cannot read"), "{events:?}");
+        // Whoever serves replaces it.
+        let (damaged, path_of) = (Served::open(&path, &told), path.clone());
+        let serves = tier(9, 1, &["e"]);
+        crate::sim::alone(async move {
+            assert_eq!(damaged.keep(serves.clone()).await.unwrap(), None);
+            let remembers = Some(Holder::Remembers(serves));
+            assert_eq!(damaged.holder(), remembers);
+            assert_eq!(Served::open(&path_of, &told).holder(), remembers);
+        });
         std::fs::remove_file(&path).unwrap();
     }
 }

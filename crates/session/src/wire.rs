@@ -160,6 +160,8 @@ pub enum Holder {
     Shared(String),
     /// It does not reach one now; this one served it last.
     Remembers(Tier),
+    /// The same, and its record of who that was, at this path, cannot be read.
+    Forgot(String),
 }
 
 /// Which cluster a replica is part of.

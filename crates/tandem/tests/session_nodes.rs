@@ -351,6 +351,7 @@ fn session_nodes_that_are_all_called_otherwise_do_not_begin_with_nothing_beside_
 fn what_lies_beside_session_nodes_holds_them_up_until_it_is_removed_and_a_name_that_was_a_mistake_never_does()
  {
     let mut tier = Tier::start();
+    store(&tier.cluster);
     tier.runs.clear();
     // It waits for others that there are not, and never was part of a tier.
     let mistaken = [("d", 4), ("e", 6), ("f", 7), ("app", 5)];
@@ -370,8 +371,75 @@ fn what_lies_beside_session_nodes_holds_them_up_until_it_is_removed_and_a_name_t
         let state = tier.cluster.dir.path().join("state").join(node);
         std::fs::remove_dir_all(state).expect("it was there");
     }
+    // They have the addresses of those: that says nothing of what these held on disks that are elsewhere, perhaps.
+    wait_until("it says what an agent remembers", || {
+        let log = tier.cluster.log("x");
+        log.contains("waits for a (")
+            && log.contains("the agent of app was served last by the tier")
+    });
+    let order = tier.cluster.dir.path().join("state/x/sessions/begin-anew");
+    std::fs::write(order, "").expect("an order");
     tier.leader(&["x", "y", "z"]);
     store(&tier.cluster);
+}
+
+#[test]
+fn an_order_to_begin_anew_waits_for_a_node_that_runs_and_holds_what_is_stored_though_the_file_names_it_no_more()
+ {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    for node in ["app", "b", "c"] {
+        tier.runs.remove(node);
+    }
+    let mut nodes = NODES.to_vec();
+    nodes.extend([("e", 6), ("f", 7)]);
+    write(&tier.cluster, &nodes[3..], ["d", "e", "f"]);
+    for node in ["app", "d", "e", "f"] {
+        tier.run(node);
+    }
+    let says = |tier: &Tier, what: &str| tier.cluster.log("d").contains(what);
+    wait_until("it waits for the old ones", || {
+        says(&tier, "waits for a (it holds what is stored), b (")
+    });
+    let order = tier.cluster.dir.path().join("state/d/sessions/begin-anew");
+    std::fs::write(&order, "").expect("an order");
+    wait_until("it says why not", || {
+        says(
+            &tier,
+            "begin-anew is not carried out as long as a answers that it holds what is stored",
+        )
+    });
+    assert!(!says(&tier, "formed the cluster") && order.exists());
+    tier.runs.remove("a");
+    tier.leader(&["d", "e", "f"]);
+    assert!(!order.exists());
+}
+
+#[test]
+fn whom_a_tier_did_not_hear_of_when_it_was_formed_is_a_warning_where_there_was_one_before() {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    let unheard = "formed without having heard of d: ";
+    let log = tier.cluster.log("a");
+    let formed = log.lines().find(|line| line.contains(unheard));
+    // A first start.
+    assert!(
+        formed.is_some_and(|line| !line.contains("warning")),
+        "{log}"
+    );
+    tier.runs.clear();
+    for node in ["a", "b", "c"] {
+        let sessions = format!("state/{node}/sessions");
+        std::fs::remove_dir_all(tier.cluster.dir.path().join(sessions)).expect("it was there");
+    }
+    for node in ["app", "a", "b", "c"] {
+        tier.run(node);
+    }
+    wait_until("it is a warning", || {
+        let log = tier.cluster.log("a");
+        log.lines()
+            .any(|line| line.contains("warning sessions: formed") && line.contains(unheard))
+    });
 }
 
 #[test]
@@ -398,9 +466,7 @@ fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_
     let mut tier = Tier::start();
     store(&tier.cluster);
     let state = tier.cluster.dir.path().join("state");
-    wait_until("the agent's node has put on record who serves", || {
-        state.join("app/tier").exists()
-    });
+    assert!(state.join("app/tier").exists(), "before the first answer");
     tier.runs.clear();
     let mut nodes = NODES.to_vec();
     nodes.extend([("e", 6), ("f", 7)]);

@@ -392,6 +392,7 @@ impl AgentKeyspace {
             };
             let (now, outcomes) = match response {
                 Response::Outcomes { now, outcomes } if outcomes.len() == commands.len() => {
+                    self.0.0.route.due().on_record(deadline).await;
                     (now, outcomes)
                 }
                 other => {

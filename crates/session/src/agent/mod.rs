@@ -103,7 +103,7 @@ impl Agent {
 
     fn holder(&self) -> Option<Holder> {
         let route = &self.0.route;
-        let remembered = self.0.served.get().map(Holder::Remembers);
+        let remembered = self.0.served.holder();
         if route.is_searching() && remembered.is_some() {
             // Its voters know whether there is one.
             return remembered;
@@ -128,8 +128,7 @@ impl Agent {
 /// Answers other nodes at the cluster port of a node without a part in the sessions, for as long as it is polled: it knows of
 /// nobody who holds what is stored but whom it remembers.
 pub async fn answer_without(purposes: &Purposes, served: Served) {
-    let remembered = move || served.get().map(Holder::Remembers);
-    answer(purposes, remembered).await;
+    answer(purposes, move || served.holder()).await;
 }
 
 async fn answer(

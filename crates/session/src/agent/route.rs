@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tandem_net::cluster::LinkError;
 use tandem_telemetry::{AgentStatus, Events, Health, VoterStatus};
 
+use super::remember::Due;
 use super::sight::Sight;
 use crate::peers::{GROUP, Peers, Voter};
 use crate::rt::{Instant, sleep};
@@ -58,6 +59,7 @@ pub struct Route {
     known: Mutex<Known>,
     counts: Counts,
     sight: Sight,
+    due: Due,
 }
 
 /// What the agent's operations came to.
@@ -74,6 +76,8 @@ struct Known {
     leader: Option<String>,
     /// The leader by the word of a replica, when the file here does not name it: no longer, or not yet.
     unnamed: Option<Voter>,
+    /// Who answered last as a leader, or had one asked.
+    reached: Option<String>,
     /// Those that the file named before, until one leads that it names now.
     former: Vec<Voter>,
     suspects: HashMap<String, Instant>,
@@ -102,12 +106,18 @@ impl Route {
             known: Mutex::default(),
             counts: Counts::default(),
             sight: Sight::default(),
+            due: Due::default(),
         }
     }
 
     /// Whether a leader is reached.
     pub fn sight(&self) -> &Sight {
         &self.sight
+    }
+
+    /// Whether it is to be put on record who serves.
+    pub fn due(&self) -> &Due {
+        &self.due
     }
 
     /// When an operation that begins now ends at the latest.
@@ -407,7 +417,13 @@ impl Route {
             }
         }
         known.failing_since = None;
-        if std::mem::take(&mut known.told) {
+        let is_back = std::mem::take(&mut known.told);
+        if is_back || known.reached.as_ref() != Some(&voter.name) {
+            let is_first = known.reached.replace(voter.name.clone()).is_none();
+            // Another leader of the same tier, most likely, unless there was none for long.
+            self.due.is_another(is_first || is_back);
+        }
+        if is_back {
             let what = format!("the agent reaches a leader again, at {}", voter.name);
             self.events.info("sessions/agent", what);
         }

@@ -54,6 +54,15 @@ pub fn has_sessions(directory: &Path) -> bool {
     crate::home::is_kept(&directory.join("sessions"))
 }
 
+/// What there is to tell where nobody is waited for.
+#[derive(Debug)]
+pub struct Heard {
+    /// Those that did not answer: what they remember is not known.
+    pub unheard: Vec<String>,
+    /// Nobody who answered remembers a tier.
+    pub is_first: bool,
+}
+
 /// What a blank replica looks at.
 pub struct Elsewhere {
     pub others: Others,
@@ -87,7 +96,7 @@ impl Elsewhere {
                 Holder::Beside(path)
             }
         });
-        beside.or_else(|| self.served.get().map(Holder::Remembers))
+        beside.or_else(|| self.served.holder())
     }
 
     /// Whether an operator gave up what is stored elsewhere.
@@ -104,28 +113,33 @@ impl Elsewhere {
         )
     }
 
-    /// Nothing is stored that anybody knows of; else in words what is waited for. All voters have answered that they hold nothing.
-    pub async fn look(&self, own: &str, peers: &Peers) -> Result<(), String> {
+    /// Nothing is stored that anybody knows of, or it is given up and nobody answers that he holds it; else in words what is
+    /// waited for. All voters have answered that they hold nothing.
+    pub async fn look(&self, own: &str, peers: &Peers) -> Result<Heard, String> {
         let voters = peers.voters();
         let others = self.others.get();
         let beyond = others
             .iter()
             .filter(|node| voters.iter().all(|voter| voter.name != node.name));
-        let nodes = voters.iter().chain(beyond).filter(|node| node.name != own);
-        let asked = nodes.map(|node| async move { (node, peers.holder(node, ASK).await) });
-        let (mut known, mut silent) = (Vec::new(), Vec::new());
-        // Where whoever is there now holds nothing.
-        let mut blank: Vec<IpAddr> = voters.iter().map(|voter| voter.address.ip()).collect();
+        let nodes = || voters.iter().chain(beyond.clone());
+        let asked = nodes().filter(|node| node.name != own);
+        let asked = asked.map(|node| async move { (node, peers.holder(node, ASK).await) });
+        let (mut known, mut silent, mut unheard) = (Vec::new(), Vec::new(), Vec::new());
+        // Who is there now, and holds nothing.
+        let mut blank: Vec<&Voter> = voters.iter().collect();
         for (node, answer) in join_all(asked).await {
             let by = &node.name;
             match answer {
                 Ok(held) => {
-                    if matches!(held, None | Some(Holder::Remembers(_))) {
-                        blank.push(node.address.ip());
+                    if matches!(held, None | Some(Holder::Remembers(_) | Holder::Forgot(_))) {
+                        blank.push(node);
                     }
                     known.push((by, held));
                 }
-                Err(error) => silent.push(format!("{by} ({error})")),
+                Err(error) => {
+                    silent.push(format!("{by} ({error})"));
+                    unheard.push(by.clone());
+                }
             }
         }
         let name = own.to_owned();
@@ -134,30 +148,40 @@ impl Elsewhere {
         known.sort_by_key(|(_, held)| match held {
             Some(Holder::Here | Holder::By(_)) | None => 0,
             Some(Holder::Beside(_) | Holder::Shared(_)) => 1,
-            Some(Holder::Remembers(_)) => 2,
+            Some(Holder::Remembers(_) | Holder::Forgot(_)) => 2,
         });
         let is_given_up = self.is_given_up();
-        let mut tiers = BTreeMap::new();
+        let (mut tiers, mut forgot) = (BTreeMap::new(), None);
         for (by, held) in &known {
             match held {
                 None => {}
                 Some(Holder::Remembers(tier)) => newest(&mut tiers, by, tier),
+                Some(held @ Holder::Forgot(_)) => forgot = forgot.or(Some((by, held))),
                 Some(Holder::Beside(_) | Holder::Shared(_)) if is_given_up => {}
                 Some(held) => return Err(said(by, held, &voters)),
             }
         }
-        if is_given_up {
-            return Ok(());
-        }
+        let is_first = tiers.is_empty() && forgot.is_none();
         for (by, tier) in tiers.into_values() {
-            let gone = tier.voters.iter().filter(|voter| !is_at(voter, &blank));
+            let gone = tier.voters.iter().filter(|voter| !is_among(voter, &blank));
             let asked = gone.map(|voter| async move { (voter, peers.status_of(voter, ASK).await) });
             let mut waits = Vec::new();
             for (voter, answer) in join_all(asked).await {
                 match answer {
                     Ok(status) if !status.initialized => {}
+                    Ok(_) if is_given_up => return Err(held_all_the_same(&voter.name)),
                     Ok(_) => waits.push(format!("{} (it holds what is stored)", voter.name)),
-                    Err(why) => waits.push(format!("{} ({why})", voter.name)),
+                    Err(_) if is_given_up => {}
+                    Err(why) => {
+                        let (name, at) = (&voter.name, &voter.address);
+                        let is_here = |node: &&Voter| node.name == *name;
+                        waits.push(match nodes().find(is_here) {
+                            Some(now) if now.address.to_string() != *at => {
+                                format!("{name} as it was at {at} ({why})")
+                            }
+                            _ => format!("{name} ({why})"),
+                        });
+                    }
                 }
             }
             if !waits.is_empty() {
@@ -169,6 +193,13 @@ impl Elsewhere {
                 ));
             }
         }
+        if is_given_up {
+            return Ok(Heard { unheard, is_first });
+        }
+        if let Some((by, held)) = forgot {
+            let (said, give_up) = (said(by, held, &voters), self.how_to_give_up(own));
+            return Err(format!("{said}; {give_up}"));
+        }
         if !silent.is_empty() && self.since.elapsed() < STARTING {
             let silent = silent.join(", ");
             let seconds = STARTING.as_secs();
@@ -176,8 +207,16 @@ impl Elsewhere {
                 "blank here: waits for {silent}, for {seconds} s at most: what is stored may be known there"
             ));
         }
-        Ok(())
+        Ok(Heard { unheard, is_first })
     }
+}
+
+/// Why an order to begin anew is not carried out beside a node that runs.
+pub fn held_all_the_same(name: &str) -> String {
+    format!(
+        "blank here: begin-anew is not carried out as long as {name} answers that it holds what is stored. Where that is given \
+         up, stop {name}, and remove `sessions` in its state directory"
+    )
 }
 
 /// Of what is said of one tier, what was decided last.
@@ -188,10 +227,11 @@ fn newest<'a>(tiers: &mut BTreeMap<u64, (&'a String, &'a Tier)>, by: &'a String,
     }
 }
 
-/// Whether a voter was at one of these addresses.
-fn is_at(voter: &Member, addresses: &[IpAddr]) -> bool {
+/// Whether a voter is one of these nodes, and was where it is now: one of another name has another disk, and one elsewhere may.
+fn is_among(voter: &Member, nodes: &[&Voter]) -> bool {
     let address = voter.address.parse::<SocketAddr>();
-    address.is_ok_and(|address| addresses.contains(&address.ip()))
+    let is = |node: &&Voter, ip: IpAddr| node.name == voter.name && node.address.ip() == ip;
+    address.is_ok_and(|address| nodes.iter().any(|node| is(node, address.ip())))
 }
 
 /// What it means that node `by` says so.
@@ -200,7 +240,7 @@ fn said(by: &str, held: &Holder, voters: &[Voter]) -> String {
     let what = match held {
         Holder::Here => format!(
             "{by}, which holds what is stored, and does not know yet that the file names others: `tandem reload` \
-             there, or stop it where that is given up"
+             there, or stop it where that is given up. Where that was done, too few of those that vote with it run: start these"
         ),
         // All of the tier was given up, and this agent forgets it in some seconds; or it follows one at other addresses.
         Holder::By(leader) if is_named(leader) => format!(
@@ -224,6 +264,10 @@ fn said(by: &str, held: &Holder, voters: &[Voter]) -> String {
              one of this cluster by its file of before, let [nodes] name it until others have what it holds"
         ),
         Holder::Remembers(tier) => format!("the tier of {}", tier.names()),
+        Holder::Forgot(path) => format!(
+            "the tier that served the agent of {by} last, of which it only knows that there was one, as {path} there is damaged. Start \
+             the session nodes that may hold what is stored, by a file that names them"
+        ),
     };
     format!("blank here: waits for {what}")
 }
@@ -275,15 +319,21 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_at_the_address_of_a_voter_now_answers_for_it_whatever_it_is_called() {
+    fn a_voter_is_taken_to_hold_nothing_when_one_of_its_name_at_its_address_does() {
         let voter = |address: &str| Member {
             name: "a".into(),
             address: address.into(),
         };
-        let blank = [IpAddr::from([10, 0, 0, 1])];
-        assert!(is_at(&voter("10.0.0.1:7411"), &blank));
-        assert!(is_at(&voter("10.0.0.1:7412"), &blank));
-        assert!(!is_at(&voter("10.0.0.2:7411"), &blank));
-        assert!(!is_at(&voter(""), &blank));
+        let node = |name: &str| Voter {
+            name: name.into(),
+            address: ([10, 0, 0, 1], 7411).into(),
+        };
+        let (same, other) = (node("a"), node("b"));
+        assert!(is_among(&voter("10.0.0.1:7411"), &[&other, &same]));
+        assert!(is_among(&voter("10.0.0.1:7412"), &[&same]));
+        // What is on the disk of the one that was there before it is not known.
+        assert!(!is_among(&voter("10.0.0.1:7411"), &[&other]));
+        assert!(!is_among(&voter("10.0.0.2:7411"), &[&same]));
+        assert!(!is_among(&voter(""), &[&same]));
     }
 }

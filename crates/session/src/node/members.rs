@@ -12,7 +12,7 @@ use openraft::raft::ClientWriteResponse;
 use tandem_telemetry::Events;
 
 use super::Raft;
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Elsewhere, held_all_the_same};
 use super::naming::Naming;
 use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
@@ -164,7 +164,10 @@ impl Members {
         let since = Instant::now();
         let mut reminded: Option<(Instant, String)> = None;
         while self.holds_nothing() {
-            if let Err(blank) = self.try_to_form().await {
+            if let Err(mut blank) = self.try_to_form().await {
+                if self.elsewhere.is_given_up() && !blank.waits.contains(anew::ORDER) {
+                    blank.waits += "; begin-anew is not carried out until then";
+                }
                 let (what, warns) = blank.tell(since.elapsed(), self.view.turned_away());
                 let told = reminded.as_ref();
                 if told.is_none_or(|(at, told)| at.elapsed() > REMIND || *told != what) {
@@ -229,14 +232,15 @@ impl Members {
             ));
         };
         let given_up = self.elsewhere.is_given_up();
-        if !given_up {
-            self.look_for_others(&voters).await?;
-        }
-        if let Err(waits) = self.elsewhere.look(self.view.name(), &self.peers).await {
-            sleep(LOOK_EVERY).await;
-            // It says itself what to do.
-            return Err(Blank::new(waits, ""));
-        }
+        let knew_others = self.look_for_others(&voters, given_up).await?;
+        let heard = match self.elsewhere.look(self.view.name(), &self.peers).await {
+            Ok(heard) => heard,
+            Err(waits) => {
+                sleep(LOOK_EVERY).await;
+                // It says itself what to do.
+                return Err(Blank::new(waits, ""));
+            }
+        };
         if self.raft.is_initialized().await.unwrap_or(true) {
             self.become_another().await;
             return Ok(());
@@ -259,8 +263,19 @@ impl Members {
                 } else {
                     ""
                 };
-                let what = format!("{what}{given_up}");
-                self.events.info("sessions", what);
+                let mut what = format!("{what}{given_up}");
+                if !heard.unheard.is_empty() {
+                    let unheard = heard.unheard.join(", ");
+                    what += &format!(
+                        "; formed without having heard of {unheard}: what they remember of a tier is not known"
+                    );
+                }
+                // At a first start nodes may come one after the other, over minutes.
+                if heard.unheard.is_empty() || (heard.is_first && !knew_others) {
+                    self.events.info("sessions", what);
+                } else {
+                    self.events.warning("sessions", what);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -281,8 +296,9 @@ impl Members {
         }
     }
 
-    /// Whether those that one of the voters remembers, and the file does not name, have no log either.
-    async fn look_for_others(&self, voters: &[Voter]) -> Result<(), Blank> {
+    /// Whether those that one of the voters remembers, and the file does not name, have no log either; where they are given up,
+    /// whether none answers that it has one. Returns whether any voter remembers anybody.
+    async fn look_for_others(&self, voters: &[Voter], given_up: bool) -> Result<bool, Blank> {
         let others = voters.iter().filter(|v| v.name != self.view.name());
         let asked = others.map(|v| async move { (v, self.peers.remembered(v, ASK).await) });
         let mut known = vec![(self.view.name(), self.remembered.clone())];
@@ -296,6 +312,7 @@ impl Members {
             }
         }
         let mut unnamed = BTreeMap::new();
+        let knew_others = known.iter().any(|(_, members)| !members.is_empty());
         for (by, members) in known {
             for other in members {
                 if voters.iter().all(|voter| voter.name != other.name) {
@@ -306,6 +323,8 @@ impl Members {
         for (name, (other, by)) in unnamed {
             let why = match self.peers.status_of(&other, ASK).await {
                 Ok(status) if !status.initialized => continue,
+                Ok(_) if given_up => return Err(Blank::new(held_all_the_same(&name), "")),
+                Err(_) if given_up => continue,
                 Ok(_) => "it holds what is stored".into(),
                 Err(why) => why,
             };
@@ -318,7 +337,7 @@ impl Members {
                 "",
             ));
         }
-        Ok(())
+        Ok(knew_others)
     }
 
     /// One step towards the file; the next follows at the next look.

@@ -58,9 +58,8 @@ async fn on_record(cluster: &Cluster, history: &History) {
     let client = Client::new(1, agent.keyspace(), history.clone());
     let (_, told) = ask(client, "key", set("old")).await;
     assert_eq!(told, Ok(Outcome::Stored));
-    while !cluster.home(HOST).with_extension("tier").exists() {
-        sleep(MS).await;
-    }
+    // Before it was acknowledged.
+    assert!(cluster.home(HOST).with_extension("tier").exists());
     drop(agent);
     cluster.crash_agent(HOST);
     cluster.crash(1);
@@ -144,4 +143,53 @@ async fn ordered_in_vain(cluster: Cluster) -> Story {
 #[test]
 fn an_order_to_begin_anew_at_a_node_that_holds_what_is_stored_takes_nothing_away() {
     holds(5, ordered_in_vain);
+}
+
+/// What an agent remembers is damaged, or something else in its place, and the session nodes are others.
+async fn forgot(cluster: Cluster) -> Story {
+    let history = History::default();
+    on_record(&cluster, &history).await;
+    let record = cluster.home(HOST).with_extension("tier");
+    let is_directory = world::below(2) == 0;
+    if is_directory {
+        std::fs::remove_file(&record).unwrap();
+        std::fs::create_dir(&record).unwrap();
+    } else {
+        std::fs::write(&record, "no tier").unwrap();
+    }
+    cluster.write_file(vec![3, 4]);
+    let agent = cluster.start_agent(HOST);
+    cluster.start(3);
+    cluster.start(4);
+    assert!(!cluster.becomes_whole(20).await, "beside what is stored");
+    std::fs::write(cluster.home(3).join(anew::ORDER), "").unwrap();
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    // It serves, whether it can be put on record or not.
+    let client = Client::new(1, agent.keyspace(), History::default());
+    let (_, told) = ask(client, "key", set("new")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+    assert_eq!(record.is_dir(), is_directory);
+    if is_directory {
+        std::fs::remove_dir(&record).unwrap();
+        while !record.exists() {
+            sleep(MS).await;
+        }
+    }
+    drop(agent);
+    cluster.crash_agent(HOST);
+    // It is remembered again who serves: those are blank now, and may begin with nothing.
+    for node in [3, 4] {
+        cluster.crash(node);
+        cluster.wipe(node);
+        cluster.start(node);
+    }
+    cluster.start_agent(HOST);
+    assert!(cluster.becomes_whole(20).await, "{}", cluster.describe());
+    (History::default(), Vec::new(), Vec::new())
+}
+
+#[test]
+fn an_agent_whose_record_is_damaged_knows_that_a_tier_served_it_and_blank_nodes_form_none_beside_it()
+ {
+    holds(10, forgot);
 }

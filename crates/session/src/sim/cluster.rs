@@ -302,7 +302,10 @@ impl Cluster {
             outgoing: None,
             key: ClusterKey::new(b"simulated"),
             incarnation: Incarnation::NONE,
-            served: Served::open(&self.home(host).with_extension("tier")),
+            served: Served::open(
+                &self.home(host).with_extension("tier"),
+                &self.telemetry(host).events,
+            ),
         };
         let agent = Agent::start(options, &self.telemetry(host));
         let (remembers, asked) = (agent.clone(), agent.clone());

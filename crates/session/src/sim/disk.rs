@@ -96,9 +96,10 @@ pub fn written(file: &File, at: u64) -> io::Result<()> {
 /// A small file is about to be replaced.
 pub fn replaces(path: &Path) {
     BEFORE.with_borrow_mut(|before| {
-        before
-            .entry(path.into())
-            .or_insert_with(|| fs::read(path).ok());
+        before.entry(path.into()).or_insert_with(|| {
+            let is_file = fs::symlink_metadata(path).is_ok_and(|there| there.is_file());
+            is_file.then(|| fs::read(path).ok()).flatten()
+        });
     });
 }
 

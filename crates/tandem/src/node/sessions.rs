@@ -151,7 +151,7 @@ impl Sessions {
         let named = plan.sessions.as_ref().filter(|part| part.voter);
         let former = plan.former.as_ref().filter(|_| has_sessions(&plan.state));
         let replica = named.or(former);
-        let served = Served::open(&plan.state.join(SERVED));
+        let served = Served::open(&plan.state.join(SERVED), &telemetry.events);
         if plan.sessions.is_none() && replica.is_none() {
             if let Some(purposes) = port.purposes() {
                 tokio::task::spawn_local(async move { answer_without(&purposes, served).await });
