@@ -263,15 +263,15 @@ impl Members {
                 } else {
                     ""
                 };
-                let mut what = format!("{what}{given_up}");
-                if !heard.unheard.is_empty() {
-                    let unheard = heard.unheard.join(", ");
-                    what += &format!(
+                let unheard = match heard.unheard.join(", ") {
+                    none if none.is_empty() => none,
+                    unheard => format!(
                         "; formed without having heard of {unheard}: what they remember of a tier is not known"
-                    );
-                }
+                    ),
+                };
+                let what = format!("{what}{given_up}{unheard}");
                 // At a first start nodes may come one after the other, over minutes.
-                if heard.unheard.is_empty() || (heard.is_first && !knew_others) {
+                if unheard.is_empty() || (heard.is_first && !knew_others) {
                     self.events.info("sessions", what);
                 } else {
                     self.events.warning("sessions", what);
