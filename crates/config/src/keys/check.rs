@@ -268,7 +268,7 @@ const EXPECTED: Kind<Expected> = Kind {
     read: |reader, item| {
         let expected = said(reader, item, "text like \"+PONG\"", Expected::parse)?;
         if let Expected::Regex(regex) = &expected
-            && let Err(wrong) = crate::kinds::is_expression(regex)
+            && let Err(wrong) = crate::kinds::is_expression_of_bytes(regex)
         {
             reader.wrong(&item.span(), wrong);
         }

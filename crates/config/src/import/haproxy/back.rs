@@ -230,7 +230,8 @@ impl Translator<'_> {
             None => (word, line.word(2).to_owned()),
         };
         let text = match name {
-            "roundrobin" => return,
+            // HAProxy's own, and that of `balance` alone.
+            "roundrobin" | "" => return,
             "static-rr" => {
                 self.verdicts.note(
                     line.spot,
@@ -289,7 +290,7 @@ impl Translator<'_> {
 
     /// `cookie NAME insert|prefix|rewrite ...`.
     fn stick(&mut self, proxy: &Proxy<'_>, servers: &[Server]) -> Option<Value> {
-        let line = proxy.get("cookie")?;
+        let line = proxy.get("cookie").filter(|_| !proxy.is_tcp())?;
         let mut table = Table::default();
         let words = line.from(2);
         let has = |name: &str| words.iter().any(|word| word.text == name);
@@ -342,10 +343,17 @@ impl Translator<'_> {
                     }
                 }
                 "maxlife" | "maxidle" => {
-                    let time = words
-                        .next()
-                        .and_then(|word| units::time(&word.text, SECONDS));
-                    if let Some(time) = time.and_then(units::shown) {
+                    let value = words.next().map_or("", |word| word.text.as_str());
+                    let Some(time) = units::time(value, SECONDS) else {
+                        let message =
+                            format!("'{value}' is no time: a number and us, ms, s, m, h or d");
+                        self.verdicts.refuse(line.spot, word.spot, message);
+                        continue;
+                    };
+                    if let Some(surplus) = units::surplus(value) {
+                        self.verdicts.note(line.spot, surplus);
+                    }
+                    if let Some(time) = units::shown(time) {
                         table.put("max-age", Value::text(time));
                         self.verdicts.note(
                             line.spot,
@@ -481,6 +489,9 @@ impl Translator<'_> {
         self.verdicts.translated(line.spot);
         match units::time(line.word(at), MILLISECONDS) {
             Some(time) => {
+                if let Some(surplus) = units::surplus(line.word(at)) {
+                    self.verdicts.note(line.spot, surplus);
+                }
                 let shown = units::shown(time);
                 if shown.is_none() {
                     self.verdicts.note(

@@ -6,6 +6,7 @@ use super::super::document::{Section, Table, Value};
 use super::Translator;
 use super::acl::Refusal;
 use super::patterns::checked;
+use super::programs;
 use super::proxy::Proxy;
 use super::server::{Server, Settings};
 use super::units;
@@ -15,11 +16,15 @@ use crate::suggest::did_you_mean;
 /// HAProxy's time between checks, when nothing is said.
 const INTER: Duration = Duration::from_secs(2);
 /// Options that say what is asked: the last one counts.
-const KINDS: [&str; 4] = [
+const KINDS: [&str; 8] = [
     "option httpchk",
     "option tcp-check",
     "option redis-check",
     "option smtpchk",
+    "option mysql-check",
+    "option pgsql-check",
+    "option ldap-check",
+    "option ssl-hello-chk",
 ];
 /// The statuses that a check may have.
 const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
@@ -117,27 +122,16 @@ impl Translator<'_> {
         match kind {
             "httpchk" => self.http_check(proxy, line),
             "tcp-check" => self.tcp_check(proxy),
-            "redis-check" => Table::default()
-                .with("send", Value::text("*1\r\n$4\r\nPING\r\n"))
-                .with("expect", Value::text("+PONG\r\n")),
             _ => {
-                let hello = match line.word(2) {
-                    // What is no greeting is the usual one.
-                    hello @ ("HELO" | "EHLO") if !line.word(3).is_empty() => {
-                        format!("{hello} {}\r\n", line.word(3))
+                let note = &mut |what: &str| self.verdicts.note(line.spot, what);
+                match programs::talk(line, note) {
+                    Some(Ok(table)) => table,
+                    Some(Err(refusal)) => {
+                        refusal.tell(line.spot, &mut self.verdicts);
+                        Table::default()
                     }
-                    _ => "HELO localhost\r\n".to_owned(),
-                };
-                let good = || Value::text("~^2[0-9][0-9]");
-                let turns = [
-                    Table::default().with("expect", good()),
-                    Table::default()
-                        .with("send", Value::text(hello))
-                        .with("expect", good()),
-                    Table::default().with("send", Value::text("QUIT\r\n")),
-                ];
-                let turns = turns.into_iter().map(Value::Table).collect();
-                Table::default().with("talk", Value::List(turns))
+                    None => Table::default(),
+                }
             }
         }
     }

@@ -21,11 +21,13 @@ mod pages;
 mod patterns;
 mod policies;
 pub(crate) use patterns::{checked, network};
+mod programs;
 mod proxy;
 mod retry;
 mod rules;
 mod sections;
 mod server;
+mod statistics;
 pub(crate) mod table;
 mod tables;
 #[cfg(test)]
@@ -48,6 +50,7 @@ use bind::Bases;
 use proxy::Proxy;
 use sections::Section;
 use server::Server;
+use statistics::Shown;
 use table::{BACKEND, DEFAULTS, FRONTEND, GLOBAL, LISTEN};
 use variables::Vars;
 use words::Line;
@@ -86,6 +89,8 @@ pub(crate) fn translate(
         options,
         maxconn: None,
         admin: None,
+        admin_token: env(statistics::TOKEN).is_some_and(|token| !token.is_empty()),
+        taken: Vec::new(),
     };
     translator.run();
     let Translator {
@@ -120,7 +125,11 @@ struct Translator<'a> {
     /// The connections of all listeners.
     maxconn: Option<(Spot, u64)>,
     /// Where statistics are shown, which the admin pages do.
-    admin: Option<(String, Spot)>,
+    admin: Option<Shown>,
+    /// Whether the environment has a token for them.
+    admin_token: bool,
+    /// The ports that listeners take, and where.
+    taken: Vec<(u16, Spot)>,
 }
 
 impl<'a> Translator<'a> {
@@ -140,13 +149,8 @@ impl<'a> Translator<'a> {
             }
         }
         self.leftovers();
-        // What HAProxy does not serve is not served.
-        let cluster = &mut self.document.sections[0];
-        match self.admin.take() {
-            Some((address, spot)) => cluster.put_at("admin", Value::Text(address), spot),
-            None if self.options.direct => cluster.put("admin", Value::plain(false)),
-            None => {}
-        }
+        self.put_admin();
+        let cluster = &self.document.sections[0];
         if cluster.table.is_empty() {
             self.document.sections.remove(0);
         }
@@ -210,45 +214,15 @@ impl<'a> Translator<'a> {
         }
         self.modes(proxy);
         let doors = self.doors(proxy);
-        if Self::only_statistics(proxy) {
-            let secret = proxy
-                .section
-                .settled
-                .iter()
-                .any(|line| line.word(1) == "auth");
-            let door = doors.first().filter(|door| door.tls.is_none() && !secret);
-            match door.and_then(|door| Some((door.addresses.first()?.0.clone(), door.spot))) {
-                Some((address, spot)) => {
-                    self.verdicts.note(spot, "the admin pages are shown here: counters, health, and /metrics");
-                    self.admin.get_or_insert((address, spot));
-                }
-                None => self.verdicts.without(
-                    proxy.section.head.spot,
-                    "counters are on the admin pages, which have no password: see `[cluster] admin`",
-                ),
-            }
+        if self.statistics(proxy, &doors) {
             return;
         }
+        let taken = doors.iter().flat_map(|door| {
+            let ports = door.addresses.iter().filter_map(|(_, port)| *port);
+            ports.map(|port| (port, door.spot))
+        });
+        self.taken.extend(taken);
         self.listeners(proxy, &doors);
-    }
-
-    /// A section that shows HAProxy's statistics and nothing else.
-    fn only_statistics(proxy: &Proxy<'_>) -> bool {
-        let section = proxy.section;
-        let work = [
-            "server",
-            "server-template",
-            "use_backend",
-            "redirect",
-            "monitor-uri",
-            "http-request",
-        ];
-        section.settled.iter().any(|line| line.word(0) == "stats")
-            && !section
-                .lines
-                .iter()
-                .any(|line| work.contains(&line.word(0)))
-            && proxy.get("default_backend").is_none()
     }
 
     fn back(&mut self, proxy: &Proxy<'a>) {
@@ -315,6 +289,20 @@ impl<'a> Translator<'a> {
 
     /// `mode`, and lines that count for nothing else.
     fn modes(&mut self, proxy: &Proxy<'_>) {
+        if proxy.is_tcp() {
+            for line in proxy
+                .section
+                .lines
+                .iter()
+                .filter(|line| order::is_of_http(line))
+            {
+                let what = format!(
+                    "`{}`: it is of HTTP, and this section has `mode tcp`",
+                    line.shown()
+                );
+                self.verdicts.without(line.spot, what);
+            }
+        }
         if let Some(line) = proxy.get("mode") {
             match line.word(1) {
                 "http" | "tcp" => self.verdicts.translated(line.spot),

@@ -7,9 +7,13 @@ use super::Translator;
 use super::acl::{self, Acls, Connection};
 use super::changed::{Changed, Effect, Unforeseen};
 use super::foresee;
+use super::pages::PAGES;
 use super::proxy::Proxy;
 use super::rules::{self, Deed, Step};
 use super::words::Line;
+
+/// The turn of the last rules that `mode tcp` has.
+const OF_CONTENTS: u8 = 2;
 
 /// When HAProxy asks a directive that is a rule; `None`: it is none.
 pub(crate) fn turn(line: &Line) -> Option<u8> {
@@ -17,12 +21,22 @@ pub(crate) fn turn(line: &Line) -> Option<u8> {
         ("tcp-request", "connection") => 0,
         ("tcp-request", "session") => 1,
         // Another word than these three is refused where the rule is read.
-        ("tcp-request", _) => 2,
+        ("tcp-request", _) => OF_CONTENTS,
         ("block" | "reqadd" | "reqdel" | "reqidel" | "rspadd" | "rspdel" | "rspidel", _) => 3,
         ("http-request" | "http-response" | "http-after-response", _) => 4,
         ("redirect", _) => 5,
         _ => return None,
     })
+}
+
+/// What is of HTTP, and what HAProxy warns of and passes over in a section with `mode tcp`.
+pub(crate) fn is_of_http(line: &Line) -> bool {
+    turn(line).is_some_and(|turn| turn > OF_CONTENTS)
+        || PAGES.contains(&line.word(0))
+        || matches!(
+            line.word(0),
+            "monitor-uri" | "unique-id-header" | "unique-id-format" | "compression" | "cookie"
+        )
 }
 
 impl Translator<'_> {
@@ -32,7 +46,9 @@ impl Translator<'_> {
 
     /// The rules of a section, in the order in which they are asked.
     pub fn steps(&mut self, proxy: &Proxy<'_>, acls: &Acls, connection: Connection) -> Vec<Step> {
+        let is_tcp = proxy.is_tcp();
         let lines = proxy.section.lines.iter();
+        let lines = lines.filter(|line| !(is_tcp && is_of_http(line)));
         let mut rules: Vec<_> = lines.filter_map(|line| Some((turn(line)?, line))).collect();
         rules.sort_by_key(|(turn, _)| *turn);
         let mut steps = Vec::new();

@@ -12,6 +12,9 @@ use super::words::Line;
 impl Translator<'_> {
     /// What a backend does to all requests that come to it, besides what its rules say.
     pub fn policies(&mut self, proxy: &Proxy<'_>) -> Vec<Step> {
+        if proxy.is_tcp() {
+            return Vec::new();
+        }
         // What a frontend has from the same `defaults` is said there.
         let algo = proxy.get("compression algo");
         let algo = algo.filter(|line| !self.has_front_with(line));

@@ -248,6 +248,8 @@ fn settings(
             let time = units::time(argument, MILLISECONDS).filter(|time| !time.is_zero());
             if time.is_none() {
                 wrong("a time", verdicts);
+            } else if let Some(surplus) = units::surplus(argument) {
+                verdicts.note(line.spot, surplus);
             }
             time
         };

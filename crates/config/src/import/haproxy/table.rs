@@ -614,7 +614,7 @@ const BACKENDS: &[Row] = &[
         (1, MANY),
         "what is said of each server",
     ),
-    to("balance", DBACK, (1, MANY), "`balance` of the backend"),
+    to("balance", DBACK, (0, MANY), "`balance` of the backend"),
     without(
         "hash-type",
         DBACK,
@@ -891,23 +891,23 @@ const OPTIONS: &[Row] = &[
         (0, 0),
         "`check` of the backend: `send` and `expect`, or `talk`, of the `tcp-check` rules; without them a connection is opened",
     ),
-    refused(
+    to(
         "option ssl-hello-chk",
         DBACK,
         (0, 0),
-        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
+        "`check` of the backend: a greeting of TLS, which somebody answers who speaks TLS",
     ),
-    refused(
+    to(
         "option mysql-check",
         DBACK,
         (0, MANY),
-        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
+        "`check = { talk = [...] }` of the backend: the server's greeting, and with `user` that this one is let in",
     ),
-    refused(
+    to(
         "option pgsql-check",
         DBACK,
         (0, MANY),
-        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
+        "`check = { send = ..., expect = ... }` of the backend: the server wants to know who comes, or lets this user in",
     ),
     to(
         "option redis-check",
@@ -921,11 +921,11 @@ const OPTIONS: &[Row] = &[
         (0, MANY),
         "`check = { talk = [...] }` of the backend: a greeting, and answers that begin with 2",
     ),
-    refused(
+    to(
         "option ldap-check",
         DBACK,
         (0, 0),
-        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
+        "`check = { send = ..., expect = ... }` of the backend: an anonymous bind that succeeds",
     ),
     refused(
         "option external-check",

@@ -670,6 +670,15 @@ fn checks_ask_what_they_ask_in_haproxy() {
             "option tcp-check\ntcp-check send-binary FF00\ntcp-check expect binary 4f4b",
             r#"{ send = "hex:ff00", expect = "OK" }"#,
         ),
+        (
+            "option mysql-check user a",
+            r#"{ talk = [{ expect = "hex:0000000a" }, { send = "hex:230000010082000000800001210000000000000000000000000000000000000000000000610000", expect = "hex:00000200" }, { send = "hex:0100000001" }] }"#,
+        ),
+        ("option mysql-check", r#"{ expect = "hex:0000000a" }"#),
+        (
+            "option ldap-check",
+            r#"{ send = "hex:300c020101600702010304008000", expect = "~^0(?s-u:.{1,5})\\x02\\x01\\x01a(?s-u:.{1,5})\\n\\x01\\x00" }"#,
+        ),
         ("option tcp-check", ""),
         (
             "option httpchk GET /a\nhttp-check expect ! status 500-599",
@@ -721,7 +730,8 @@ fn checks_ask_what_they_ask_in_haproxy() {
             "option httpchk\nhttp-check expect min-recv 5 string a",
             "'min-recv'",
         ),
-        ("option mysql-check", "by what `tcp-check` sends"),
+        ("option mysql-check user", "user NAME"),
+        ("option external-check", "by what `tcp-check` sends"),
     ] {
         let said = refused(
             "default_backend b1",
@@ -1052,4 +1062,43 @@ fn of_servers_with_the_same_cookie_the_first_has_it() {
     let ids = translation.text.matches("stick-id = \"x\"").count();
     assert_eq!(ids, 1, "{}", translation.text);
     assert!(translation.loaded.is_some());
+}
+
+#[test]
+fn what_is_of_http_has_no_effect_in_tcp_mode_and_it_is_told() {
+    let own = [
+        "monitor-uri /x",
+        "http-request set-header X-A b",
+        "http-request deny if { path /x }",
+        "http-response set-header X-A b",
+        "redirect scheme https if { path /y }",
+        "errorfile 503 /nowhere.http",
+        "compression algo gzip",
+        "unique-id-header X-I",
+    ];
+    let of_defaults = "unique-id-format %ci\n errorfile 504 /nowhere.http\n compression algo gzip\n option forwardfor";
+    let text = format!(
+        "defaults\n mode tcp\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n {of_defaults}\nfrontend main\n bind 127.0.0.1:8080\n {}\n default_backend b1\nbackend b1\n balance\n cookie X insert\n http-request deny\n errorfile 503 /nowhere.http\n server s1 127.0.0.1:81 cookie a\n",
+        own.join("\n ")
+    );
+    let input = Input {
+        name: "h.cfg".into(),
+        text,
+    };
+    let made = haproxy(&[input], &Options::default(), &|_| None);
+    let report = made.report.to_string();
+    assert!(made.loaded.is_some(), "{report}");
+    for line in own.iter().chain(&["cookie X insert", "http-request deny"]) {
+        let told = format!("`{line}`: it is of HTTP, and this section has `mode tcp`");
+        assert!(report.contains(&told), "{line}: {report}");
+    }
+    assert!(
+        report.contains("`errorfile 504 /nowhere.http`: nothing here needs it"),
+        "{report}"
+    );
+    for gone in [
+        "errors", "headers", "compress", "stick", "X-I", "redirect", "deny",
+    ] {
+        assert!(!made.text.contains(gone), "{gone}: {}", made.text);
+    }
 }
