@@ -23,13 +23,22 @@ pub(crate) const NODE_CHECK: Kind<Check> = Kind {
     text: "\"tcp\", \"tls\", false or table of a check",
     read: |reader, item| {
         let check = read(reader, item)?;
-        if let Check::Talk(..) = check {
-            let message = "what nodes serve is HTTP, and checked by a `path`: `send` and `expect` are for backends";
-            reader.wrong(&item.span(), message);
-        }
+        let message = match &check {
+            Check::Talk(..) => {
+                "what nodes serve is HTTP, and checked by a `path`: `send` and `expect` are for backends"
+            }
+            Check::Http(http, _) if http.path == WHOLE => {
+                "what nodes serve is checked by a `path`: `*` is for backends"
+            }
+            _ => return Some(check),
+        };
+        reader.wrong(&item.span(), message);
         Some(check)
     },
 };
+
+/// What `OPTIONS` asks of a server as a whole (RFC 9112 section 3.2.4).
+const WHOLE: &str = "*";
 
 #[derive(Default)]
 pub(crate) struct Draft {
@@ -61,7 +70,9 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 text: "path of a URL",
                 read: |reader, item| {
                     reader.parsed(item, "a path like \"/alive\"", |text| {
-                        if text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic()) {
+                        let is_path =
+                            text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic());
+                        if is_path || text == WHOLE {
                             Ok(text.to_owned())
                         } else {
                             Err("the path of a check begins with / and has no spaces")
@@ -70,7 +81,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 },
             },
             Else("a connection is opened"),
-            "What is asked for.",
+            "What is asked for; for `OPTIONS` of a backend also `*`, the server as a whole.",
             |d: &mut Draft, v| d.path = Some(v.value),
         ),
         &key(
@@ -350,6 +361,12 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
     {
         let message = format!("an answer to HEAD has no body that `{key}` could look at");
         reader.wrong(&section.place(key), message);
+    }
+    if section.draft.path.as_deref() == Some(WHOLE)
+        && section.draft.method.as_deref() != Some("OPTIONS")
+    {
+        let message = "`*` is asked for with `method = \"OPTIONS\"`";
+        reader.wrong(&section.place("path"), message);
     }
     let talks = ["send", "expect", "talk"].map(|key| section.has(key));
     let other = [("path", section.has("path")), ("tls", section.draft.tls)];
