@@ -26,11 +26,21 @@ pub(crate) enum Subject {
     Users(String),
 }
 
-/// A client asked more often than this, in the time in which it is counted.
+/// A client asked more often than this, in the time in which it is counted, or has more connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Excess {
+    pub of: Measured,
     pub by: Counted,
     pub most: u32,
+}
+
+/// What is counted of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Measured {
+    /// Requests in a time.
+    Requests,
+    /// Connections at once.
+    Connections,
 }
 
 /// Where it is counted how often a client asks.

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use super::super::logic::{Either, Literal, Subject, TooMany};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::sections::Section;
+use super::table::{BACKEND, FRONTEND, LISTEN};
 use super::variables::Vars;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
@@ -29,6 +31,10 @@ pub(crate) struct Acls {
     pub named: Rc<Named>,
     /// The variables of the file.
     pub vars: Rc<Vars>,
+    /// The name of the section, if it is a frontend.
+    pub frontend: Option<Rc<str>>,
+    /// Its name, if it is a backend.
+    pub backend: Option<Rc<str>>,
 }
 
 /// What is known of the connection that a condition is asked about.
@@ -68,10 +74,14 @@ impl Refusal {
 }
 
 /// Reads the `acl` lines of a section.
-pub(crate) fn read(lines: &[Line], vars: &Rc<Vars>, verdicts: &mut Verdicts) -> Acls {
+pub(crate) fn read(section: &Section, vars: &Rc<Vars>, verdicts: &mut Verdicts) -> Acls {
+    let lines = &section.lines;
+    let name = |kinds| (section.kind & kinds != 0).then(|| section.name.as_str().into());
     let acls = Acls {
         named: Rc::new(named_of(lines)),
         vars: vars.clone(),
+        frontend: name(FRONTEND | LISTEN),
+        backend: name(BACKEND | LISTEN),
     };
     for line in lines.iter().filter(|line| line.word(0) == "acl") {
         let name = line.word(1);

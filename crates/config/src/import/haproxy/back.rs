@@ -48,8 +48,8 @@ impl Translator<'_> {
         let head = &proxy.section.head;
         let mut out = Section::named("backend", name, Some(head.spot));
         out.comment = head.shown();
-        let stick = if proxy.own("stick on").next().is_some() {
-            self.stick_on(proxy)
+        let stick = if Self::learns(proxy) {
+            self.learned(proxy)
         } else {
             self.stick(proxy, servers)
         };
@@ -160,7 +160,7 @@ impl Translator<'_> {
         self.server_timeouts(proxy, &mut nowhere);
         let _ = self.asked(proxy);
         let _ = self.stick(proxy, &[]);
-        let _ = self.stick_on(proxy);
+        let _ = self.learned(proxy);
         let _ = self.retry_on(proxy);
         if let Some((line, at)) = proxy.argument("retries") {
             let _ = self.number(line, at);
@@ -177,11 +177,13 @@ impl Translator<'_> {
                 .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         if !has_port {
             let Some(port) = port else {
-                self.verdicts.refuse(
-                    line.spot,
-                    line.at(2),
-                    "a server without a port has the one that the client came to, and here that is not one",
-                );
+                // `_http._tcp.name` and the like.
+                let message = if address.starts_with('_') {
+                    "a name of a service (SRV) is not looked up: name the servers, with their ports"
+                } else {
+                    "a server without a port has the one that the client came to, and clients come to several or to none here: write its port"
+                };
+                self.verdicts.refuse(line.spot, line.at(2), message);
                 return None;
             };
             address = format!("{address}:{port}");

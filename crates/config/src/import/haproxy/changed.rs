@@ -299,11 +299,24 @@ impl Changed {
                 "redirect" => self.fill_value(value, true)?,
                 "headers" => self.fill_value(value, false)?,
                 "respond" => {
-                    if let Value::Table(respond) = value
-                        && let Some((_, headers)) =
-                            respond.0.iter_mut().find(|(key, _)| key == "headers")
-                    {
-                        self.fill_value(headers, false)?;
+                    let Value::Table(respond) = value else {
+                        continue;
+                    };
+                    for (key, value) in &mut respond.0 {
+                        match key.as_str() {
+                            "headers" => self.fill_value(value, false)?,
+                            "template" => self.fill_value(value, true)?,
+                            _ => {}
+                        }
+                    }
+                }
+                // What an expression finds in the path as it came.
+                "route" => {
+                    if let Some(new) = &self.path {
+                        return Err(Unforeseen {
+                            what: "the path".into(),
+                            by: new.by,
+                        });
                     }
                 }
                 _ => {}

@@ -131,6 +131,7 @@ impl Translator<'_> {
                 out.put("mode", Value::text("tcp"));
             }
             let routes = self.routes(proxy, door);
+            self.put_clients(&mut out);
             out.put("route", Value::Routes(routes));
             self.document.sections.push(out);
         }

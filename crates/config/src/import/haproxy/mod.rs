@@ -10,10 +10,12 @@ mod back;
 mod bind;
 mod changed;
 mod checks;
+mod clients;
 mod elements;
 mod foresee;
 mod format;
 mod front;
+mod learned;
 mod log_format;
 mod maps;
 mod order;
@@ -47,6 +49,7 @@ use super::report::Verdicts;
 use super::sources::{Sources, Spot};
 use super::{Options, Outcome, Process};
 use bind::Bases;
+use clients::Clients;
 use proxy::Proxy;
 use sections::Section;
 use server::Server;
@@ -90,6 +93,7 @@ pub(crate) fn translate(
         maxconn: None,
         admin: None,
         admin_token: env(statistics::TOKEN).is_some_and(|token| !token.is_empty()),
+        clients: Clients::default(),
         taken: Vec::new(),
     };
     translator.run();
@@ -128,6 +132,8 @@ struct Translator<'a> {
     admin: Option<Shown>,
     /// Whether the environment has a token for them.
     admin_token: bool,
+    /// What the rules of the section at hand say of all its clients.
+    clients: Clients,
     /// The ports that listeners take, and where.
     taken: Vec<(u16, Spot)>,
 }
@@ -231,7 +237,7 @@ impl<'a> Translator<'a> {
         }
         self.modes(proxy);
         let servers = self.servers(proxy);
-        let port = self.client_port();
+        let port = self.client_port(proxy);
         if servers.is_empty() {
             // Nothing comes of it, but a slip in it is told.
             self.spread(proxy);
@@ -248,9 +254,10 @@ impl<'a> Translator<'a> {
                 port,
             };
             let _ = self.policies(proxy);
-            let acls = acl::read(&proxy.section.lines, &self.vars, &mut self.verdicts);
+            let acls = acl::read(proxy.section, &self.vars, &mut self.verdicts);
             for line in &proxy.section.lines {
-                if order::turn(line).is_some() && !self.verdicts.has(line.spot) {
+                let sets_source = line.word(1) == "set-src";
+                if order::turn(line).is_some() && !self.verdicts.has(line.spot) && !sets_source {
                     let _ = rules::step(line, &acls, connection, &mut self.verdicts);
                 }
             }
@@ -394,8 +401,8 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// The one port that clients come to, if there is only one.
-    fn client_port(&mut self) -> Option<u16> {
+    /// The one port that clients of a backend come to, if there is only one.
+    fn client_port(&mut self, backend: &Proxy<'a>) -> Option<u16> {
         let mut ports = BTreeSet::new();
         let sections = self.sections;
         for section in sections
@@ -403,6 +410,18 @@ impl<'a> Translator<'a> {
             .filter(|s| s.kind & (FRONTEND | LISTEN) != 0)
         {
             let proxy = Proxy::new(section, sections, self.used);
+            let name = backend.name();
+            let leads = |line: &Line| line.word(1) == name || line.word(1).contains("%[");
+            let leads_here =
+                if backend.is_listen() && proxy.section.head.spot == backend.section.head.spot {
+                    true
+                } else {
+                    proxy.get("default_backend").is_some_and(leads)
+                        || proxy.own("use_backend").any(leads)
+                };
+            if !leads_here {
+                continue;
+            }
             let mut quiet = Verdicts::default();
             let bases = self.bases.clone();
             let lines = proxy.own("bind").map(|line| (line, 1));

@@ -6,6 +6,7 @@ use super::super::sources::Spot;
 use super::Translator;
 use super::acl::{self, Acls, Connection};
 use super::changed::{Changed, Effect, Unforeseen};
+use super::clients::asks_for_source;
 use super::foresee;
 use super::pages::PAGES;
 use super::proxy::Proxy;
@@ -41,7 +42,7 @@ pub(crate) fn is_of_http(line: &Line) -> bool {
 
 impl Translator<'_> {
     pub fn acls(&mut self, proxy: &Proxy<'_>) -> Acls {
-        acl::read(&proxy.section.lines, &self.vars, &mut self.verdicts)
+        acl::read(proxy.section, &self.vars, &mut self.verdicts)
     }
 
     /// The rules of a section, in the order in which they are asked.
@@ -52,10 +53,18 @@ impl Translator<'_> {
         let mut rules: Vec<_> = lines.filter_map(|line| Some((turn(line)?, line))).collect();
         rules.sort_by_key(|(turn, _)| *turn);
         let mut steps = Vec::new();
+        let mut asked = false;
         for (_, line) in rules {
+            if (line.word(0), line.word(1)) == ("http-request", "set-src") {
+                if let Err(refusal) = self.set_source(line, asked, proxy, acls, connection) {
+                    refusal.tell(line.spot, &mut self.verdicts);
+                }
+                continue;
+            }
             let Some(step) = rules::step(line, acls, connection, &mut self.verdicts) else {
                 continue;
             };
+            asked |= asks_for_source(&step);
             for step in self.limited(proxy, step, acls, connection) {
                 steps.extend(self.authenticated(proxy, step));
             }

@@ -9,7 +9,7 @@ use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::acl::{self, Acls, Connection, Refusal};
 use super::changed::Effect;
-use super::format::{literal, template};
+use super::format::{Known, literal, template};
 use super::tables::without_rates;
 use super::variables::is_setting;
 use super::words::{Line, Word};
@@ -146,6 +146,12 @@ pub(crate) fn step(
         }
     };
     let line = expanded.as_ref().unwrap_or(line);
+    let known = Known {
+        tls: connection.tls,
+        frontend: acls.frontend.as_deref(),
+        backend: acls.backend.as_deref(),
+    };
+    let line = &with_known(line, known);
     let (words, condition) = split(line.from(1));
     let when = match condition_of(condition, acls, connection, line.spot, verdicts) {
         Ok(when) => when,
@@ -201,6 +207,17 @@ pub(crate) fn step(
             None
         }
     }
+}
+
+/// A rule with what is known of all its requests put into what it says.
+fn with_known(line: &Line, known: Known<'_>) -> Line {
+    let mut line = line.clone();
+    for word in &mut line.words {
+        if let Some(text) = known.put(&word.text) {
+            word.text = text;
+        }
+    }
+    line
 }
 
 /// Actions that are known, for suggestions.
@@ -366,7 +383,14 @@ impl Rule<'_> {
             "auth" => Deed::Auth(self.option("realm").map(|word| word.text.clone())),
             "track-sc0" | "track-sc1" | "track-sc2" => return self.tracked(1),
             "redirect" => return self.redirect(&self.words[1..]),
-            "return" => Deed::Answer(self.reply(200)?),
+            "return" => {
+                let answer = self.reply(200)?;
+                if answer.has("route") {
+                    let what = "what stands behind the last slash is filled in decoded";
+                    verdicts.note(line, what);
+                }
+                Deed::Answer(answer)
+            }
             "set-header" => {
                 Deed::Change(self.field("request", "set", verdicts)?.unwrap_or_default())
             }

@@ -553,7 +553,7 @@ const COMMON: &[Row] = &[
         "stick-table",
         PROXY,
         (1, MANY),
-        "`stick.expires` with `stick on src`; `rate` of routes where `http_req_rate` is asked for",
+        "`stick.expires` with `stick on src`; `rate` of routes where `http_req_rate` is asked for, `limits.per-source` of the listener for `conn_cur`",
     ),
     refused("declare capture", FRONT, (1, MANY), CAPTURE),
     to(
@@ -682,25 +682,25 @@ const BACKENDS: &[Row] = &[
         "stick on",
         BACK,
         (1, MANY),
-        "`stick` of the backend: `source`, for `src`",
+        "`stick` of the backend: `source`, for `src`; `prefix`, for a cookie of the application",
     ),
-    refused(
+    to(
         "stick match",
         BACK,
         (1, MANY),
-        "use `cookie`, or balance by `source`",
+        "`stick` of the backend, as `stick on`",
     ),
-    refused(
+    to(
         "stick store-request",
         BACK,
         (1, MANY),
-        "use `cookie`, or balance by `source`",
+        "`stick` of the backend, as `stick on`",
     ),
-    refused(
+    to(
         "stick store-response",
         BACK,
         (1, MANY),
-        "use `cookie`, or balance by `source`",
+        "`stick` of the backend, as `stick on`",
     ),
     to(
         "tcp-check",
@@ -1103,5 +1103,10 @@ const OLD: &[Row] = &[
         (1, MANY),
         "it is `http-request deny` since 2.1",
     ),
-    refused("appsession", BACK, (1, MANY), "use `cookie`"),
+    to(
+        "appsession",
+        BACK,
+        (1, MANY),
+        "`stick` of the backend: `prefix`, for this cookie of the application",
+    ),
 ];

@@ -502,8 +502,22 @@ fn a_client_stays_with_its_server_by_its_address_for_as_long_as_the_table_says()
         kept.contains("stick    = { by = \"source\", expires = \"45m\" }"),
         "{kept}"
     );
+    for learned in [
+        "stick match req.cook(A)\n stick store-response res.cook(A)",
+        "stick-table type string len 32 size 1m\n stick on req.cook(A)",
+        "appsession A len 52 timeout 3h",
+    ] {
+        let kept = text(&format!(" {learned}"));
+        let wanted = "stick    = { by = \"prefix\", name = \"A\" }";
+        assert!(kept.contains(wanted), "{learned}: {kept}");
+    }
     for (rest, why) in [
         (" stick on src", "there is no `stick-table type ip`"),
+        (" stick match req.cook(A)", "both stores and looks"),
+        (
+            " stick match req.cook(A)\n stick store-response res.cook(B)",
+            "for one reason",
+        ),
         (
             " stick-table type ip size 1k\n stick on hdr(x)",
             "by its address",
@@ -1101,4 +1115,201 @@ fn what_is_of_http_has_no_effect_in_tcp_mode_and_it_is_told() {
     ] {
         assert!(!made.text.contains(gone), "{gone}: {}", made.text);
     }
+}
+
+#[test]
+fn an_answer_may_have_what_each_request_fills_in() {
+    for (front, wanted) in [
+        (
+            "http-request return status 200 content-type text/plain lf-string \"%[path,field(-1,/)].abc\\n\" if { path_beg /.well-known/acme-challenge/ }\ndefault_backend b1",
+            r#"{ path = "/.well-known/acme-challenge/*", route = [
+{ path = "~([^/]*)$", respond = { status = 200, template = "{1}.abc\n", headers = { Content-Type = "text/plain" } } },
+] },"#,
+        ),
+        (
+            "http-request return status 200 lf-string \"you are %[src], {x}\"",
+            r#"{ respond = { status = 200, template = "you are {client}, {{x}}" } },"#,
+        ),
+        (
+            "http-request set-header X-Forwarded-Port %[dst_port]\nhttp-request set-header X-SSL %[ssl_fc]\nhttp-request set-header X-Proto %[ssl_fc,iif(https,http)]\nhttp-request set-header X-Front %f\ndefault_backend b1",
+            r#"{ headers = { request = { set = { X-Forwarded-Port = "{port}" } } }, route = [
+{ headers = { request = { set = { X-SSL = "0" } } }, route = [
+{ headers = { request = { set = { X-Proto = "http" } } }, route = [
+{ to = "b1", headers = { request = { set = { X-Front = "main" } } } },"#,
+        ),
+    ] {
+        let routes = routes(front, "");
+        assert!(routes.contains(wanted), "{front}: {routes}");
+    }
+    // The new path is known for each request only.
+    let front = "http-request replace-path ^/v1/(.*) /\\1\nhttp-request return lf-string \"%[path,field(-1,/)]\"\ndefault_backend b1";
+    assert!(refused(front, "").contains("has changed before"));
+}
+
+fn whole(text: &str) -> Translation {
+    let input = Input {
+        name: "h.cfg".into(),
+        text: format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n{text}"
+        ),
+    };
+    haproxy(&[input], &Options::default(), &|_| None)
+}
+
+#[test]
+fn a_client_has_so_many_connections_to_a_listener() {
+    const TRACK: &str = "tcp-request connection track-sc0 src";
+    for (rules, wanted) in [
+        (
+            format!("{TRACK}\ntcp-request connection reject if {{ src_conn_cur ge 20 }}"),
+            19,
+        ),
+        (
+            format!("{TRACK}\ntcp-request content reject if {{ sc0_conn_cur gt 20 }}"),
+            20,
+        ),
+        // It is not counted yet when the rule is asked.
+        (
+            format!("tcp-request connection reject if {{ src_conn_cur gt 10 }}\n{TRACK}"),
+            11,
+        ),
+        (
+            "http-request track-sc0 src\nhttp-request deny deny_status 429 if { sc_conn_cur(0) gt 5 }".into(),
+            5,
+        ),
+    ] {
+        let front = format!("stick-table type ip size 1m expire 10s store conn_cur\n{rules}\ndefault_backend b1");
+        let made = made(&front, "");
+        assert!(made.loaded.is_some(), "{rules}: {}", made.report);
+        let limits = format!("limits   = {{ per-source = {wanted} }}");
+        assert!(made.text.contains(&limits), "{rules}: {}", made.text);
+        assert!(made.report.to_string().contains("of one address at once"), "{}", made.report);
+    }
+    for (front, rest, why) in [
+        (
+            format!(
+                "{TRACK}\ntcp-request connection reject if {{ src_conn_cur ge 20 }} !{{ src 10.0.0.0/8 }}"
+            ),
+            "",
+            "under no other condition",
+        ),
+        (
+            format!("{TRACK}\nhttp-request set-header X-A b if {{ src_conn_cur ge 20 }}"),
+            "",
+            "can be denied",
+        ),
+        (
+            "tcp-request connection reject if { src_conn_cur ge 20 }".into(),
+            "",
+            "no rule counts",
+        ),
+        (
+            String::new(),
+            " http-request track-sc0 src\n http-request deny if { sc0_conn_cur gt 5 }",
+            "in the frontend",
+        ),
+    ] {
+        let said = refused(&format!("{front}\ndefault_backend b1"), rest);
+        assert!(said.contains(why), "{front}{rest}: {said}");
+    }
+}
+
+#[test]
+fn a_proxy_is_believed_who_the_client_is_where_its_networks_are_named() {
+    for rules in [
+        "acl cf src 10.0.0.0/8 10.1.0.0/16\nacl said req.hdr(CF-Connecting-IP) -m found\nhttp-request set-src hdr(CF-Connecting-IP) if cf said",
+        "http-request set-src hdr_ip(x-forwarded-for,-1) if { src 10.0.0.0/8 10.1.0.0/16 }\nhttp-request deny if { src 10.9.9.9 }",
+    ] {
+        let made = made(&format!("{rules}\ndefault_backend b1"), "");
+        assert!(made.loaded.is_some(), "{rules}: {}", made.report);
+        let trust = "trust    = [\"10.0.0.0/8\", \"10.1.0.0/16\"]";
+        assert!(made.text.contains(trust), "{rules}: {}", made.text);
+        assert!(
+            made.report
+                .to_string()
+                .contains("the client is the last of X-Forwarded-For"),
+            "{}",
+            made.report
+        );
+    }
+    for (rules, why) in [
+        (
+            "http-request set-src hdr(X-Forwarded-For)",
+            "whom is this believed",
+        ),
+        (
+            "http-request set-src hdr(X-Forwarded-For) if !{ src 10.0.0.0/8 }",
+            "whom is this believed",
+        ),
+        (
+            "http-request set-src hdr(X-Real-IP) if { src 10.0.0.0/8 }",
+            "who has filled it in",
+        ),
+        (
+            "http-request set-src hdr(X-Forwarded-For,1) if { src 10.0.0.0/8 }",
+            "who has filled it in",
+        ),
+        (
+            "http-request deny if !{ src 10.0.0.0/8 }\nhttp-request set-src hdr(X-Forwarded-For) if { src 10.0.0.0/8 }",
+            "a rule before this one",
+        ),
+    ] {
+        let said = refused(&format!("{rules}\ndefault_backend b1"), "");
+        assert!(said.contains(why), "{rules}: {said}");
+    }
+    let said = refused(
+        "default_backend b1",
+        " http-request set-src hdr(X-Forwarded-For) if { src 10.0.0.0/8 }",
+    );
+    assert!(said.contains("in the frontend"), "{said}");
+}
+
+#[test]
+fn a_server_without_a_port_has_that_of_the_frontends_that_lead_to_it() {
+    let made = whole(
+        "frontend main\n bind :80\n default_backend b1\nfrontend other\n bind :81\n default_backend b2\nlisten l\n bind :82\n server s 10.0.0.3\nbackend b1\n server s 10.0.0.1\nbackend b2\n server s 10.0.0.2:8080\n",
+    );
+    assert!(made.loaded.is_some(), "{}", made.report);
+    for wanted in ["\"10.0.0.1:80\"", "\"10.0.0.3:82\""] {
+        assert!(made.text.contains(wanted), "{}", made.text);
+    }
+    let made = whole(
+        "frontend main\n bind :80\n bind :81\n default_backend b1\nbackend b1\n server s 10.0.0.1\n server t _http._tcp.x\n",
+    );
+    let said = refusals(&made).join("; ");
+    assert!(
+        said.contains("write its port") && said.contains("SRV"),
+        "{said}"
+    );
+}
+
+#[test]
+fn certificates_may_be_named_in_a_list() {
+    let directory = std::env::temp_dir().join(format!("tandem-crt-list-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let list = directory.join("list");
+    let asked = |text: &str| {
+        std::fs::write(&list, text).unwrap();
+        whole(&format!(
+            "frontend main\n bind :443 ssl crt /a.pem crt-list {}\n http-request deny\n",
+            list.display()
+        ))
+    };
+    let text =
+        asked("# mine\n/b.pem [alpn h2 ciphers X] b.example *.b.example\n\n/c.pem\n/b.pem other\n")
+            .text;
+    let wanted = "tls      = [\"/a.pem\", \"/b.pem\", \"/c.pem\"]";
+    assert!(text.contains(wanted), "{text}");
+    for (text, why) in [
+        (
+            "/b.pem [verify required] x\n",
+            "holds for one certificate alone",
+        ),
+        ("/b.pem [alpn h2\n", "a ] closes"),
+        ("# none\n", "names no certificate"),
+    ] {
+        let said = refusals(&asked(text)).join("; ");
+        assert!(said.contains(why), "{text}: {said}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
 }

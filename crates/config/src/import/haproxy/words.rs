@@ -173,12 +173,11 @@ impl<S: Fn(usize, usize) -> Spot> Reader<'_, S> {
             return Ok(());
         };
         match (quote, c) {
-            (_, '\\' | '"') => text.push(c),
-            (Quote::None, ' ' | '#' | '\'') | (Quote::Weak, '$' | '\'') => text.push(c),
-            (Quote::None, 'n') => text.push('\n'),
-            (Quote::None, 'r') => text.push('\r'),
-            (Quote::None, 't') => text.push('\t'),
-            (Quote::None, 'x') => {
+            (_, '\\' | '"' | ' ' | '#' | '\'') | (Quote::Weak, '$') => text.push(c),
+            (_, 'n') => text.push('\n'),
+            (_, 'r') => text.push('\r'),
+            (_, 't') => text.push('\t'),
+            (_, 'x') => {
                 let digits = self.line.get(self.at..self.at + 2).unwrap_or("");
                 let Ok(byte) = u8::from_str_radix(digits, 16) else {
                     return Err(("two hexadecimal digits follow \\x".into(), start, self.at));
@@ -280,6 +279,11 @@ mod tests {
             (r#"x "${LIST[*]}" y"#, &["x", "a", "b", "c", "y"]),
             (r"path_reg \.jsp$ ^/\d", &["path_reg", r"\.jsp$", r"^/\d"]),
             (r#""" ''"#, &["", ""]),
+            // In double quotes, too.
+            (
+                r#""a\n\t\r\x41\ \#\'\d\1" '\n'"#,
+                &["a\n\t\rA #'\\d\\1", "\\n"],
+            ),
         ] {
             let (lines, wrong) = read(text);
             assert!(wrong.is_empty(), "{text}: {wrong:?}");
