@@ -13,12 +13,19 @@ impl Translator<'_> {
     /// The servers of a section.
     pub fn servers(&mut self, proxy: &Proxy<'_>) -> Vec<Server> {
         let mut defaults = Settings::default();
+        // Of the section's own, each counts for the servers behind it.
         for line in proxy.all("default-server") {
-            defaults = server::defaults(defaults, line, &mut self.verdicts);
+            if !proxy.own("default-server").any(|own| own.spot == line.spot) {
+                defaults = server::defaults(defaults, line, &mut self.verdicts);
+            }
         }
         let mut servers: Vec<Server> = Vec::new();
         for line in &proxy.section.lines {
             let server = match line.word(0) {
+                "default-server" => {
+                    defaults = server::defaults(defaults, line, &mut self.verdicts);
+                    continue;
+                }
                 "server" => server::server(&defaults, line, &mut self.verdicts),
                 "server-template" => server::template(&defaults, line, &mut self.verdicts),
                 _ => continue,

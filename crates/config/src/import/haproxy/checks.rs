@@ -8,7 +8,7 @@ use super::acl::Refusal;
 use super::patterns::checked;
 use super::programs;
 use super::proxy::Proxy;
-use super::server::{Server, Settings};
+use super::server::{Observed, Server, Settings};
 use super::units;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
@@ -79,6 +79,20 @@ impl Translator<'_> {
         }
         if let Some(fall) = first.settings.fall.filter(|fall| *fall != 3) {
             table.put("fall", Value::plain(fall));
+        }
+        if let Some(observed) = first.settings.observe {
+            // HAProxy's own number.
+            let limit = first.settings.error_limit.unwrap_or(10);
+            table.put("errors", Value::plain(limit));
+            if observed == Observed::Connections {
+                self.verdicts.note(
+                    spot,
+                    "`observe layer4`: answers of 500, 502, 503 and 504 count, too",
+                );
+            }
+        } else if first.settings.error_limit.is_some() {
+            let what = "`error-limit` has no effect without `observe`";
+            self.verdicts.note(spot, what);
         }
         if let Some((line, at)) = proxy.argument("timeout check")
             && let Some(time) = self.time(line, at)

@@ -245,6 +245,7 @@ impl Translator<'_> {
         if is_http {
             // HAProxy adds it when all rules have been asked: they do not see it.
             steps.extend(self.request_id(proxy));
+            steps.extend(Self::client_field(proxy));
         }
         if is_http && let Some(line) = proxy.get("monitor-uri") {
             self.verdicts.translated(line.spot);
@@ -320,7 +321,7 @@ impl Translator<'_> {
         let deed = if last.is_some() || (proxy.is_listen() && self.has_servers(&name)) {
             self.to(&name, spot, at)
         } else {
-            Deed::Answer(rules::deny(503))
+            Deed::Answer(rules::nowhere(proxy))
         };
         steps.push(Step::new(Either::always(), deed, spot));
         let mut budget = MOST;

@@ -324,6 +324,20 @@ impl<'a> Translator<'a> {
                 }
             }
         }
+        for line in proxy.own("filter") {
+            if line.word(1) == "compression" {
+                self.verdicts.without(
+                    line.spot,
+                    "`filter compression`: `compression` alone says what is compressed",
+                );
+            } else {
+                let message = format!(
+                    "'filter {}' is not translated: there are no filters",
+                    line.word(1)
+                );
+                self.verdicts.refuse(line.spot, line.at(1), message);
+            }
+        }
         for line in proxy.all("option forwardfor") {
             self.verdicts.translated(line.spot);
             let mut words = line.from(2).iter();
@@ -338,8 +352,13 @@ impl<'a> Translator<'a> {
                         );
                     }
                     "header" => {
-                        let name = words.next().map_or("", |word| word.text.as_str());
-                        self.verdicts.note(line.spot, format!("the field is X-Forwarded-For; add `headers = {{ request = {{ set = {{ {name} = \"{{client}}\" }} }} }}` to routes for another"));
+                        let Some(name) = words.next() else {
+                            self.verdicts
+                                .refuse(line.spot, word.spot, "which field? header NAME");
+                            continue;
+                        };
+                        let name = &name.text;
+                        self.verdicts.note(line.spot, format!("{name} has the client's address, and never what a client says in it; X-Forwarded-For is sent besides"));
                     }
                     other => self.verdicts.refuse(
                         line.spot,

@@ -64,7 +64,8 @@ impl Translator<'_> {
             let Some(step) = rules::step(line, acls, connection, &mut self.verdicts) else {
                 continue;
             };
-            asked |= asks_for_source(&step);
+            // What is always so here asks nothing.
+            asked |= asks_for_source(&step) && step.deed != Deed::Change(Table::default());
             for step in self.limited(proxy, step, acls, connection) {
                 steps.extend(self.authenticated(proxy, step));
             }
@@ -302,7 +303,7 @@ impl Translator<'_> {
             let service = self.service(name);
             self.way_to_service(&proxy, service)
         } else {
-            rules::deny(503)
+            rules::nowhere(&proxy)
         };
         let last = Step::new(Either::always(), Deed::Answer(action), spot);
         // The rules of a listen section are asked once, as those of its front.
@@ -312,6 +313,11 @@ impl Translator<'_> {
         let acls = self.acls(&proxy);
         let mut steps = self.policies(&proxy);
         steps.extend(self.steps(&proxy, &acls, connection));
+        let fields = proxy.get("option forwardfor");
+        let fields = fields.filter(|line| !self.has_front_with("option forwardfor", line));
+        if fields.is_some() && !proxy.is_tcp() {
+            steps.extend(Self::client_field(&proxy));
+        }
         steps.extend(self.server_steps(&proxy, &acls, connection));
         steps.push(last);
         steps

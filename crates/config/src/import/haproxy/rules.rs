@@ -15,8 +15,8 @@ use super::variables::is_setting;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
 
-pub(crate) use answers::deny;
 use answers::{closed, status_of};
+pub(crate) use answers::{deny, nowhere};
 use fields::removed;
 
 /// What is done when the condition holds.
@@ -152,6 +152,8 @@ pub(crate) fn step(
         backend: acls.backend.as_deref(),
     };
     let line = &with_known(line, known);
+    let replacing = as_replacement(line);
+    let line = replacing.as_ref().unwrap_or(line);
     let (words, condition) = split(line.from(1));
     let when = match condition_of(condition, acls, connection, line.spot, verdicts) {
         Ok(when) => when,
@@ -207,6 +209,36 @@ pub(crate) fn step(
             None
         }
     }
+}
+
+/// `set-path %[path,regsub(^/api/,/)]` as `replace-path ^/api/(.*) /\1`, which does the same.
+fn as_replacement(line: &Line) -> Option<Line> {
+    if (line.word(0), line.word(1)) != ("http-request", "set-path") {
+        return None;
+    }
+    let arguments = line
+        .word(2)
+        .strip_prefix("%[path,regsub(")?
+        .strip_suffix(")]")?;
+    let (regex, to) = arguments.split_once(',')?;
+    let (regex, to) = (
+        regex.trim_matches(['\'', '"']),
+        to.trim_matches(['\'', '"']),
+    );
+    // One at the beginning, whose finds are not asked for.
+    let is_plain = regex.starts_with('^')
+        && !regex.contains(['(', '|', '$'])
+        && !to.contains(['\\', ',', '%']);
+    if !is_plain {
+        return None;
+    }
+    let mut line = line.clone();
+    let spot = line.words[2].spot;
+    line.words[1].text = "replace-path".into();
+    line.words[2].text = format!("{regex}(.*)");
+    let text = format!("{to}\\1");
+    line.words.insert(3, Word { text, spot });
+    Some(line)
 }
 
 /// A rule with what is known of all its requests put into what it says.

@@ -25,10 +25,20 @@ pub(crate) struct Settings {
     pub cookie: Option<String>,
     pub disabled: bool,
     pub slow_start: Option<Duration>,
+    /// Requests that fail count, too: of connections alone, or of answers.
+    pub observe: Option<Observed>,
+    pub error_limit: Option<u32>,
     pub tls: Option<Tls>,
     pub proxy: Option<u8>,
     /// The address that connections to it come from.
     pub source: Option<IpAddr>,
+}
+
+/// What is counted of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Observed {
+    Connections,
+    Answers,
 }
 
 /// TLS towards a server.
@@ -65,21 +75,6 @@ const WITHOUT: &[(&str, usize, &str)] = &[
         "`max-connections` is not scaled with the load",
     ),
     ("maxqueue", 1, "the queue is the backend's"),
-    (
-        "observe",
-        1,
-        "requests that fail count against a server by themselves",
-    ),
-    (
-        "error-limit",
-        1,
-        "requests that fail count against a server by themselves",
-    ),
-    (
-        "on-error",
-        1,
-        "requests that fail count against a server by themselves",
-    ),
     ("on-marked-down", 1, "requests in flight may finish"),
     ("on-marked-up", 1, "requests in flight may finish"),
     (
@@ -177,8 +172,11 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ("enabled", 0, ""),
 ];
 
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 25] = [
     "check",
+    "observe",
+    "error-limit",
+    "on-error",
     "inter",
     "fastinter",
     "rise",
@@ -260,7 +258,29 @@ fn settings(
             "inter" => (settings.inter, at) = (time(verdicts), at + 1),
             "fastinter" => (settings.fast, at) = (time(verdicts), at + 1),
             "slowstart" => (settings.slow_start, at) = (time(verdicts), at + 1),
-            "rise" | "fall" | "maxconn" | "weight" | "port" => {
+            "observe" => {
+                at += 1;
+                settings.observe = match argument {
+                    "layer4" => Some(Observed::Connections),
+                    "layer7" => Some(Observed::Answers),
+                    _ => {
+                        wrong("layer4 or layer7", verdicts);
+                        None
+                    }
+                };
+            }
+            "on-error" => {
+                at += 1;
+                match argument {
+                    "mark-down" => {}
+                    "fastinter" | "fail-check" | "sudden-death" => verdicts.note(
+                        line.spot,
+                        format!("`on-error {argument}`: a server that has failed as often is down at once, until checks pass"),
+                    ),
+                    _ => wrong("fastinter, fail-check, sudden-death or mark-down", verdicts),
+                }
+            }
+            "rise" | "fall" | "maxconn" | "weight" | "port" | "error-limit" => {
                 at += 1;
                 let Some(number) = number else {
                     wrong("a number", verdicts);
@@ -269,6 +289,7 @@ fn settings(
                 match word.text.as_str() {
                     "rise" => settings.rise = Some(number.max(1)),
                     "fall" => settings.fall = Some(number.max(1)),
+                    "error-limit" => settings.error_limit = Some(number.max(1)),
                     "maxconn" => settings.max_connections = (number > 0).then_some(number),
                     "weight" if number > 256 => wrong("a number up to 256", verdicts),
                     "weight" => settings.weight = u16::try_from(number).ok(),

@@ -222,6 +222,7 @@ const PROCESS: &[Row] = &[
     ),
     without("stats timeout", GLOBAL, (1, 1), STATS),
     without("stats maxconn", GLOBAL, (1, 1), STATS),
+    without("stats bind-process", GLOBAL, (1, MANY), STATS),
     without(
         "ulimit-n",
         GLOBAL,
@@ -505,7 +506,12 @@ const COMMON: &[Row] = &[
     without("stats show-node", ALL, (0, 1), STATS),
     without("stats show-modules", ALL, (0, 0), STATS),
     without("stats scope", ALL, (1, 1), STATS),
-    refused("filter", PROXY, (1, MANY), "there are no filters"),
+    to(
+        "filter",
+        PROXY,
+        (1, MANY),
+        "nothing, for `compression`, which says itself what is compressed; there are no other filters",
+    ),
     without(
         "tcp-request inspect-delay",
         DEFAULTS | PROXY,

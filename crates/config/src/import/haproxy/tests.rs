@@ -1313,3 +1313,101 @@ fn certificates_may_be_named_in_a_list() {
     }
     std::fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn a_field_of_its_own_says_who_the_client_is() {
+    let wanted = r#"headers = { request = { set = { X-Client = "{client}" } } }"#;
+    for (front, rest) in [
+        ("option forwardfor header X-Client", ""),
+        ("option forwardfor if-none header X-Client", ""),
+        ("", " option forwardfor except 127.0.0.1 header X-Client"),
+    ] {
+        let text = made(&format!("{front}\ndefault_backend b1"), rest).text;
+        assert!(text.contains(wanted), "{front}{rest}: {text}");
+    }
+    let text = made(
+        "option forwardfor header X-Forwarded-For\ndefault_backend b1",
+        "",
+    )
+    .text;
+    assert!(!text.contains("headers"), "{text}");
+}
+
+#[test]
+fn requests_that_fail_count_where_they_are_observed() {
+    let check = |server: &str| {
+        let text = made(
+            "default_backend b1",
+            &format!(" default-server check\n{server}"),
+        )
+        .text;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("check "))
+            .map(str::to_owned);
+        line.unwrap_or_default()
+    };
+    assert_eq!(
+        check(" default-server observe layer7"),
+        "check    = { errors = 10 }"
+    );
+    assert_eq!(
+        check(" default-server observe layer7 error-limit 5 on-error mark-down"),
+        "check    = { errors = 5 }"
+    );
+    assert_eq!(check(" default-server error-limit 5"), "");
+    let said = refused(
+        "default_backend b1",
+        " default-server observe layer3 on-error x",
+    );
+    assert!(
+        said.contains("layer4 or layer7") && said.contains("mark-down"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_part_of_a_path_is_replaced_as_replace_path_does_it() {
+    let front =
+        "http-request set-path %[path,regsub(^/api/,/)] if { path_beg /api }\ndefault_backend b1";
+    let wanted = r#"rewrite = { "~^/api/(.*)" = "/{1}" }"#;
+    let routes = routes(front, "");
+    assert!(routes.contains(wanted), "{routes}");
+    for other in ["regsub(/api/,/)", "regsub(^/(a|b)/,/)", "regsub(^/a/,/,i)"] {
+        let front = format!("http-request set-path %[path,{other}]\ndefault_backend b1");
+        assert!(
+            refused(&front, "").contains("cannot be filled in"),
+            "{other}"
+        );
+    }
+}
+
+#[test]
+fn whether_a_map_has_it_is_asked_of_its_keys() {
+    let path = std::env::temp_dir().join(format!("tandem-map-found-{}", std::process::id()));
+    std::fs::write(&path, "a.example x\n# none\nb.example y\n").unwrap();
+    let front = format!(
+        "acl works hdr(host),lower,map({}) -m found\nuse_backend b2 if works\ndefault_backend b1",
+        path.display()
+    );
+    let routes = routes(&front, "");
+    let wanted = r#"{ host = ["a.example", "b.example"], to = "b2" },"#;
+    assert!(routes.contains(wanted), "{routes}");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_connection_that_leads_nowhere_is_closed_in_tcp_mode() {
+    let made = whole(
+        "frontend main\n mode tcp\n bind :80\n filter compression\n use_backend b1 if { src 10.0.0.0/8 }\n use_backend b2 if { src 11.0.0.0/8 }\nbackend b1\n mode tcp\n server s 10.0.0.1:81\nbackend b2\n mode tcp\n",
+    );
+    assert!(made.loaded.is_some(), "{}", made.report);
+    assert_eq!(
+        made.text.matches("deny = \"close\"").count(),
+        2,
+        "{}",
+        made.text
+    );
+    let said = refusals(&whole("frontend main\n bind :80\n filter spoe engine x\n")).join("; ");
+    assert!(said.contains("there are no filters"), "{said}");
+}

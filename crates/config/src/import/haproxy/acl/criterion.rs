@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use super::super::super::logic::{Either, Excess, Subject};
 use super::super::super::sources::Spot;
+use super::super::maps;
 use super::super::patterns::Match;
 use super::super::variables::Setting;
 use super::super::words::Word;
@@ -163,6 +164,13 @@ impl Criterion {
         let Some(first) = self.words.first() else {
             return Err(Refusal::new(self.line, "a criterion is missing"));
         };
+        if let Some(words) = maps::found(&self.words) {
+            let asked = Self {
+                words: words?,
+                line: self.line,
+            };
+            return asked.alternatives(at, acls, connection, note);
+        }
         let mut fetch = Fetch::read(first)?;
         let mut values = self.values(&mut fetch)?;
         if fetch.how == Match::Length {

@@ -4,6 +4,7 @@ use super::super::super::document::{Route, Table, Value};
 use super::super::acl::Refusal;
 use super::super::format::{literal, template};
 use super::super::pages::Answer;
+use super::super::proxy::Proxy;
 use super::super::words::Word;
 use super::{Deed, Done, Rule};
 use crate::suggest::did_you_mean;
@@ -14,6 +15,11 @@ const LAST_SEGMENT: &str = "%[path,field(-1,/)]";
 /// No answer at all.
 pub(super) fn closed() -> Table {
     Table::default().with("deny", Value::text("close"))
+}
+
+/// What comes of a request that leads to no server.
+pub(crate) fn nowhere(proxy: &Proxy<'_>) -> Table {
+    if proxy.is_tcp() { closed() } else { deny(503) }
 }
 
 pub(crate) fn deny(status: u16) -> Table {
