@@ -1335,27 +1335,18 @@ fn a_field_of_its_own_says_who_the_client_is() {
 
 #[test]
 fn requests_that_fail_count_where_they_are_observed() {
-    let check = |server: &str| {
-        let text = made(
-            "default_backend b1",
-            &format!(" default-server check\n{server}"),
-        )
-        .text;
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("check "))
-            .map(str::to_owned);
-        line.unwrap_or_default()
+    let check = |settings: &str| {
+        let server = format!(" default-server {settings}\n server c 127.0.0.1:83 check");
+        let text = made("default_backend b1", &server).text;
+        let line = text.lines().find(|line| line.starts_with("check "));
+        line.unwrap_or_default().to_owned()
     };
+    assert_eq!(check("observe layer7"), "check    = { errors = 10 }");
     assert_eq!(
-        check(" default-server observe layer7"),
-        "check    = { errors = 10 }"
-    );
-    assert_eq!(
-        check(" default-server observe layer7 error-limit 5 on-error mark-down"),
+        check("observe layer7 error-limit 5 on-error mark-down"),
         "check    = { errors = 5 }"
     );
-    assert_eq!(check(" default-server error-limit 5"), "");
+    assert_eq!(check("error-limit 5"), "");
     let said = refused(
         "default_backend b1",
         " default-server observe layer3 on-error x",
@@ -1410,4 +1401,20 @@ fn a_connection_that_leads_nowhere_is_closed_in_tcp_mode() {
     );
     let said = refusals(&whole("frontend main\n bind :80\n filter spoe engine x\n")).join("; ");
     assert!(said.contains("there are no filters"), "{said}");
+}
+
+#[test]
+fn a_default_server_counts_for_the_servers_behind_it() {
+    let made = made(
+        "default_backend b1",
+        " default-server weight 5\n server c 127.0.0.1:83\n default-server weight 7\n server d 127.0.0.1:84",
+    );
+    // `s1` stands before all of them.
+    for wanted in [
+        "{ address = \"127.0.0.1:81\", name = \"s1\" }",
+        "name = \"c\", weight = 5",
+        "name = \"d\", weight = 7",
+    ] {
+        assert!(made.text.contains(wanted), "{}", made.text);
+    }
 }
