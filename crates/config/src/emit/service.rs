@@ -356,7 +356,7 @@ fn put_turn(table: &mut Pairs, turn: &Turn) {
     }
 }
 
-fn statuses(range: &RangeInclusive<u16>) -> String {
+pub(super) fn statuses(range: &RangeInclusive<u16>) -> String {
     let (from, to) = (range.start(), range.end());
     if from == to {
         from.to_string()

@@ -9,11 +9,12 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
-    Balance, Beyond, Check, ClientCert, Coding, Conditions, Content, ErrorContent, Expected,
-    FastCgi, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls, LogLevel, Mode,
-    Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion, Queue, Rehearsal,
-    Replaced, Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size, Spread, Stage,
-    Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion, Turn,
+    Balance, Beyond, ByStatus, Check, ClientCert, Coding, Conditions, Content, ErrorContent,
+    Expected, FastCgi, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls,
+    LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion,
+    Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size,
+    Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing,
+    TlsVersion, Turn,
 };
 use tandem_model::{
     Auth, BodyLimit, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy,
@@ -622,6 +623,7 @@ impl Maker {
                 .into_iter()
                 .map(|(name, one)| (name, vec![one.clone(), one]))
                 .collect(),
+            default: self.templates(),
         }
     }
 
@@ -668,6 +670,10 @@ impl Maker {
                 request: self.changes(),
                 response: self.changes(),
                 success: self.changes(),
+                by_status: self.some(2, |m| ByStatus {
+                    statuses: vec![404..=404, 500..=599],
+                    changes: m.changes(),
+                }),
             },
             auth: match self.below(3) {
                 0 => Some(Auth::Off),

@@ -22,6 +22,10 @@ pub(crate) enum Subject {
     ClientCert,
     /// How often a client asks. No condition of routes does: rules that ask it become something else.
     Excess(Excess),
+    /// The status of the answer. Likewise.
+    Status,
+    /// A field of the answer. Likewise.
+    Answered(String),
     /// Whether the client is one of a list, by its password. Likewise.
     Users(String),
 }
@@ -230,6 +234,8 @@ fn conditions(asked: Vec<(Subject, Vec<String>)>) -> Table {
             // Refused before; a file with it would not be taken.
             Subject::Excess(excess) => table.put("excess", Value::plain(excess.most)),
             Subject::Users(list) => table.put("users", Value::text(list)),
+            Subject::Status => table.put("status", value),
+            Subject::Answered(name) => table.table("answered").put(&name, value),
             Subject::Header(name) => table.table("header").put(&name, value),
             Subject::Query(name) => table.table("query").put(&name, value),
             Subject::Cookie(name) => table.table("cookie").put(&name, value),

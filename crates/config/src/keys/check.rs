@@ -416,7 +416,7 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
 }
 
 /// A status code, or a range of them.
-fn statuses(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<RangeInclusive<u16>> {
+pub(crate) fn statuses(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<RangeInclusive<u16>> {
     if let DeValue::String(_) = item.get_ref() {
         return reader.parsed(item, "a range like \"200-299\"", |text| {
             let code = |text: &str| text.trim().parse().ok().filter(|c| (100..=599).contains(c));

@@ -43,6 +43,8 @@ pub(crate) struct Connection {
     pub tls: bool,
     /// Clients are asked for a certificate.
     pub asks_clients: bool,
+    /// It is asked when the answer comes: of the request HAProxy knows no head then.
+    pub is_answer: bool,
     /// The port, if all its addresses have the same.
     pub port: Option<u16>,
 }
@@ -110,6 +112,7 @@ pub(crate) fn read(section: &Section, vars: &Rc<Vars>, verdicts: &mut Verdicts) 
         let plain = Connection {
             tls: false,
             asks_clients: false,
+            is_answer: false,
             port: None,
         };
         let note = &mut |note| verdicts.note(line.spot, note);
@@ -190,7 +193,7 @@ pub(crate) fn condition(
         }
         let mut either = match term {
             Some(either) => either,
-            None => named(text, words[at].spot, acls, connection)?,
+            None => named(text, words[at].spot, acls, connection, note)?,
         };
         if not {
             either = either.negated().map_err(many())?;
@@ -210,11 +213,23 @@ pub(crate) fn condition(
 }
 
 /// An ACL by its name: one of the section, or one that is always there (section 7.4 of the manual).
-fn named(name: &str, at: Spot, acls: &Acls, connection: Connection) -> Result<Either, Refusal> {
+fn named(
+    name: &str,
+    at: Spot,
+    acls: &Acls,
+    connection: Connection,
+    note: &mut dyn FnMut(&'static str),
+) -> Result<Either, Refusal> {
     if let Some(criteria) = acls.named.get(name) {
         let mut all = Either::never();
         for criterion in criteria {
-            let one = criterion.alternatives(Some(at), acls, connection, &mut |_| {})?;
+            // The rest is told where the ACL stands.
+            let note = &mut |what| {
+                if what == criterion::NEVER {
+                    note(what);
+                }
+            };
+            let one = criterion.alternatives(Some(at), acls, connection, note)?;
             all = all.or(one).map_err(Refusal::too_many(at))?;
         }
         return Ok(all);

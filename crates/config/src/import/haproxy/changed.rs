@@ -222,6 +222,8 @@ impl Changed {
             | Subject::Sni
             | Subject::ClientCert
             | Subject::Excess(_)
+            | Subject::Status
+            | Subject::Answered(_)
             | Subject::Users(_) => Found::AsItCame,
         };
         Ok(match found {

@@ -27,7 +27,7 @@ const KINDS: [&str; 8] = [
     "option ssl-hello-chk",
 ];
 /// The statuses that a check may have.
-const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
+pub(crate) const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
 
 impl Translator<'_> {
     /// `check`: one for all servers of a backend.
@@ -540,7 +540,7 @@ fn listed(text: &str) -> Option<Vec<bool>> {
 }
 
 /// Statuses as the cluster file has them.
-fn ranges(matching: &[bool]) -> Vec<Value> {
+pub(crate) fn ranges(matching: &[bool]) -> Vec<Value> {
     let mut list: Vec<(u16, u16)> = Vec::new();
     for (n, _) in STATUSES.zip(matching).filter(|(_, is)| **is) {
         match list.last_mut() {

@@ -235,6 +235,7 @@ impl Translator<'_> {
         let connection = Connection {
             tls: door.tls.is_some(),
             asks_clients: door.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            is_answer: false,
             port: door.port(),
         };
         let mut steps = self.steps(proxy, &acls, connection);

@@ -6,6 +6,7 @@
 //!    with servers a `[backend.NAME]` ([`back`]).
 
 mod acl;
+mod answered;
 mod back;
 mod bind;
 mod changed;
@@ -251,6 +252,7 @@ impl<'a> Translator<'a> {
             let connection = acl::Connection {
                 tls: false,
                 asks_clients: false,
+                is_answer: false,
                 port,
             };
             let _ = self.policies(proxy);

@@ -67,7 +67,9 @@ impl Translator<'_> {
             // What is always so here asks nothing.
             asked |= asks_for_source(&step) && step.deed != Deed::Change(Table::default());
             for step in self.limited(proxy, step, acls, connection) {
-                steps.extend(self.authenticated(proxy, step));
+                for step in self.authenticated(proxy, step) {
+                    steps.extend(self.answered(line, step));
+                }
             }
         }
         steps

@@ -8,6 +8,7 @@ use super::super::logic::Either;
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::acl::{self, Acls, Connection, Refusal};
+use super::answered;
 use super::changed::Effect;
 use super::format::{Known, literal, template};
 use super::tables::without_rates;
@@ -111,6 +112,14 @@ pub(crate) fn when(
     without_rates(when, line)
 }
 
+/// Whether a rule is asked when the answer comes.
+pub(crate) fn is_for_answers(line: &Line) -> bool {
+    matches!(
+        line.word(0),
+        "http-response" | "http-after-response" | "rspadd" | "rspdel" | "rspidel"
+    )
+}
+
 fn condition_of(
     condition: Option<(bool, &[Word])>,
     acls: &Acls,
@@ -122,7 +131,13 @@ fn condition_of(
         None => Ok(Either::always()),
         Some((unless, words)) => {
             let note = &mut |text| verdicts.note(line, text);
-            acl::condition(words, unless, acls, connection, line, note)
+            let when = acl::condition(words, unless, acls, connection, line, note)?;
+            if !connection.is_answer && answered::asks(&when) {
+                let message =
+                    "this is asked of answers, by `http-response`: a request has none yet";
+                return Err(Refusal::new(line, message));
+            }
+            Ok(when)
         }
     }
 }
@@ -155,6 +170,10 @@ pub(crate) fn step(
     let replacing = as_replacement(line);
     let line = replacing.as_ref().unwrap_or(line);
     let (words, condition) = split(line.from(1));
+    let connection = Connection {
+        is_answer: is_for_answers(line),
+        ..connection
+    };
     let when = match condition_of(condition, acls, connection, line.spot, verdicts) {
         Ok(when) => when,
         Err(refusal) => {

@@ -1346,7 +1346,8 @@ fn requests_that_fail_count_where_they_are_observed() {
         check("observe layer7 error-limit 5 on-error mark-down"),
         "check    = { errors = 5 }"
     );
-    assert_eq!(check("error-limit 5"), "");
+    // That of another backend.
+    assert_eq!(check("error-limit 5"), "check    = false");
     let said = refused(
         "default_backend b1",
         " default-server observe layer3 on-error x",
@@ -1417,4 +1418,99 @@ fn a_default_server_counts_for_the_servers_behind_it() {
     ] {
         assert!(made.text.contains(wanted), "{}", made.text);
     }
+}
+
+#[test]
+fn a_rule_for_answers_may_ask_about_the_answer() {
+    for (rule, wanted) in [
+        (
+            "set-header X-A 1 if { status 404 }",
+            r#"by-status = [{ status = 404, set = { X-A = "1" } }]"#,
+        ),
+        (
+            "del-header X-A if { status ge 500 } or { status 404 }",
+            r#"by-status = [{ status = [404, "500-599"], remove = "X-A" }]"#,
+        ),
+        (
+            "set-header X-A 1 unless { status 100:399 }",
+            r#"by-status = [{ status = "400-599", set = { X-A = "1" } }]"#,
+        ),
+        (
+            "set-header X-A 1 if { status lt 400 }",
+            r#"success = { set = { X-A = "1" } }"#,
+        ),
+        (
+            "set-header X-A 1 if { status ge 100 }",
+            r#"response = { set = { X-A = "1" } }"#,
+        ),
+        (
+            "set-header X-A 1 unless { res.hdr(x-a) -m found }",
+            r#"response = { default = { X-A = "1" } }"#,
+        ),
+        (
+            "add-header X-A 1 if { res.hdr_cnt(X-A) eq 0 } { status 200 }",
+            r#"by-status = [{ status = 200, default = { X-A = "1" } }]"#,
+        ),
+        (
+            "replace-header Location http://a/(.*) /\\1 if { res.hdr(Location) -m found }",
+            r#"response = { replace = { Location = { "~http://a/(.*)" = "/{1}" } } }"#,
+        ),
+    ] {
+        let front = format!("acl x always_true\nhttp-response {rule}\ndefault_backend b1");
+        let routes = routes(&front, "");
+        assert!(routes.contains(wanted), "{rule}: {routes}");
+    }
+    // With what is asked of the connection.
+    let routes = routes(
+        "http-response set-header X-A 1 if { status 404 } { src 10.0.0.0/8 }\ndefault_backend b1",
+        "",
+    );
+    assert!(routes.contains("source = \"10.0.0.0/8\""), "{routes}");
+    for (front, why) in [
+        (
+            "http-request deny if { status 200 }",
+            "a request has none yet",
+        ),
+        (
+            "use_backend b2 if { res.hdr(X) -m found }",
+            "a request has none yet",
+        ),
+        (
+            "http-response set-header X-A 1 if { res.hdr(X-B) -m found }",
+            "of an answer is asked",
+        ),
+        (
+            "http-response set-header X-A 1 if { res.hdr(X-A) 1 }",
+            "whether it is there",
+        ),
+        (
+            "http-response add-header X-A 1 if { status 404 } or { src 10.0.0.1 }",
+            "where one condition holds",
+        ),
+    ] {
+        let said = refused(&format!("{front}\ndefault_backend b1"), "");
+        assert!(said.contains(why), "{front}: {said}");
+    }
+}
+
+#[test]
+fn of_the_request_an_answer_knows_no_head() {
+    let made = made(
+        "acl api path_beg /api\nhttp-response set-header X-A 1 if api\nhttp-response set-header X-B 1 unless api\nhttp-request set-var(txn.path) path\nhttp-response set-header X-C 1 if { var(txn.path) -m beg /api }\ndefault_backend b1",
+        "",
+    );
+    assert!(made.loaded.is_some(), "{}", made.report);
+    assert!(
+        !made.text.contains("X-A") && made.text.contains("X-B"),
+        "{}",
+        made.text
+    );
+    let wanted =
+        r#"{ path = "/api*", to = "b1", headers = { response = { set = { X-C = "1" } } } }"#;
+    assert!(made.text.contains(wanted), "{}", made.text);
+    assert!(
+        made.report.to_string().contains("it never holds"),
+        "{}",
+        made.report
+    );
 }

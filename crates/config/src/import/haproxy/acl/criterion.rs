@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use super::super::super::logic::{Either, Excess, Subject};
 use super::super::super::sources::Spot;
+use super::super::checks::STATUSES;
 use super::super::maps;
 use super::super::patterns::Match;
 use super::super::variables::Setting;
@@ -101,7 +102,8 @@ impl Fetch {
         }
         let whole = matches!(name.as_str(), "req.fhdr" | "fhdr");
         let name = match name.as_str() {
-            "req.hdr" | "req.fhdr" | "reqhdr" | "fhdr" | "shdr" => "hdr".into(),
+            "req.hdr" | "req.fhdr" | "reqhdr" | "fhdr" => "hdr".into(),
+            "res.hdr" | "res.fhdr" | "shdr" => "res.hdr".into(),
             "req.cook" | "cookie" => "cook".into(),
             "url_param" => "urlp".into(),
             "req_ssl_sni" | "req.ssl_sni" => "sni".into(),
@@ -122,6 +124,18 @@ impl Fetch {
             case: case.filter(|_| !is_host),
         })
     }
+}
+
+/// What is told of such a condition in a rule for answers.
+pub(super) const NEVER: &str = "HAProxy does not know this of the request when the answer comes, and warns of it: it never holds; a variable \
+     keeps it, `http-request set-var(txn.NAME)`";
+
+/// What is of the head of a request, which HAProxy has no more when the answer comes.
+fn is_of_head(fetch: &str) -> bool {
+    matches!(
+        fetch,
+        "path" | "pathq" | "url" | "base" | "hdr" | "urlp" | "cook" | "query" | "http_auth"
+    )
 }
 
 /// What a criterion may begin with, for suggestions.
@@ -185,6 +199,10 @@ impl Criterion {
                 let message = format!("'{}' is never found behind this converter", value.text);
                 return Err(Refusal::new(value.spot, message));
             }
+        }
+        if connection.is_answer && is_of_head(&fetch.name) {
+            note(NEVER);
+            return Ok(Either::never());
         }
         let words: Vec<&str> = values.iter().map(|value| value.text.as_str()).collect();
         if let Some(excess) = Excess::read(&fetch.name, fetch.arg.as_deref(), &words, first.spot) {
@@ -341,10 +359,53 @@ impl Criterion {
                 Some(port) => numbers(u64::from(port), &values, first.spot).map(Either::constant),
                 None => Ok(Either::never()),
             },
+            "status" => {
+                let mut list = Vec::new();
+                for status in STATUSES {
+                    if numbers(u64::from(status), &values, first.spot)? {
+                        list.push(status.to_string());
+                    }
+                }
+                Ok(match list.len() {
+                    0 => Either::never(),
+                    _ => literal(Subject::Status, list),
+                })
+            }
+            "res.hdr" => {
+                let name = fetch.arg.clone().unwrap_or_default();
+                if name.is_empty() || name.contains(',') {
+                    return Err(Refusal::new(first.spot, "which field? res.hdr(NAME)"));
+                }
+                let subject = Subject::Answered(name);
+                if fetch.counted {
+                    return counted(subject, &values, first.spot);
+                }
+                if fetch.how != Match::Found {
+                    let message = "of a field of an answer is asked whether it is there: res.hdr(NAME) -m found";
+                    return Err(Refusal::new(first.spot, message));
+                }
+                Ok(literal(subject, vec!["*".into()]))
+            }
             "version" => Err(Refusal::new(
                 first.spot,
                 "routes do not ask which version of HTTP a client speaks",
             )),
+            other
+                if other.starts_with("sc") && other[2..].starts_with(['0', '1', '2', '_'])
+                    || other.starts_with("src_") =>
+            {
+                let message = format!(
+                    "'{other}' is not translated: of a client is counted how often it asks (http_req_rate) and how many connections it has (conn_cur)"
+                );
+                Err(Refusal::new(first.spot, message))
+            }
+            "nbsrv" | "srv_is_up" | "be_conn" | "queue" | "avg_queue" | "connslots" => {
+                let message = format!(
+                    "'{}' is not translated: routes do not ask how a backend is; servers that help out are `backup` servers of it",
+                    fetch.name
+                );
+                Err(Refusal::new(first.spot, message))
+            }
             other => Err(Refusal {
                 at: first.spot,
                 message: format!("'{other}' is not translated as a condition"),
@@ -374,6 +435,11 @@ impl Criterion {
             return Err(Refusal::new(first.spot, "which variable? var(NAME)"));
         };
         let note = RefCell::new(note);
+        // What a variable is made of was known when it was set.
+        let connection = Connection {
+            is_answer: false,
+            ..connection
+        };
         let asks = |sample: &str, setting: &Setting| {
             let mut words = self.words.clone();
             words[0].text = format!("{sample}{converters}");
