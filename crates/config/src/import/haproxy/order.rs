@@ -157,7 +157,7 @@ impl Translator<'_> {
                 }
                 Deed::Change(change) => {
                     let changed = self.changed(step, change, &when, after, connection, &now);
-                    let (when, change, then) = match changed {
+                    let (when, change, mut then) = match changed {
                         Ok(Some(changed)) => changed,
                         Ok(None) => continue,
                         Err(unforeseen) => {
@@ -165,6 +165,12 @@ impl Translator<'_> {
                             continue;
                         }
                     };
+                    if let Some(name) = then.answer(&change) {
+                        let what = format!(
+                            "the frontend changes {name} of answers, too: in HAProxy that is done after this, and here before it"
+                        );
+                        self.verdicts.note(step.spot, what);
+                    }
                     let rest = self.build(after, connection, &then, budget);
                     let inner = with(&change, rest, step.spot);
                     if !add(&mut routes, &when, &inner, step.spot) {
@@ -268,7 +274,7 @@ impl Translator<'_> {
     ) -> Vec<Route> {
         let steps = self.steps_of_backend(name, connection, spot);
         self.hashed_field(name, &steps, now);
-        self.build(&steps, connection, now, budget)
+        self.build(&steps, connection, &now.into_backend(), budget)
     }
 
     /// `balance hdr(NAME)` hashes the field as it came: a rule that changes it before would have no effect on that.

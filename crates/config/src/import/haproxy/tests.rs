@@ -639,9 +639,9 @@ fn what_would_pass_by_a_rule_without_a_word_is_refused() {
     assert!(said.contains("checks its own servers"), "{said}");
     let said = refused(
         "http-request auth unless { http_auth(u) }\ndefault_backend b1",
-        "userlist u\n user a insecure-password b",
+        "userlist u\n user a insecure-password",
     );
-    assert!(said.contains("passwords are hashed here"), "{said}");
+    assert!(said.contains("a user has a `password`"), "{said}");
 }
 
 /// The line of the file that this is in, of the backend with these lines.
@@ -1513,4 +1513,16 @@ fn of_the_request_an_answer_knows_no_head() {
         "{}",
         made.report
     );
+}
+
+#[test]
+fn a_field_of_answers_that_both_ends_change_is_told() {
+    let told = |rule: &str| {
+        let front = "http-response set-header X-A front\ndefault_backend b1";
+        let made = made(front, &format!(" http-response {rule}"));
+        assert!(made.loaded.is_some(), "{}", made.report);
+        made.report.to_string().contains("the frontend changes")
+    };
+    assert!(told("set-header x-a back") && told("del-header X-A"));
+    assert!(!told("set-header X-B back"));
 }
