@@ -114,6 +114,10 @@ fn variable(name: &str, at: Spot) -> Result<String, Refusal> {
         "HPO" => "{path}".into(),
         "HU" => "{uri}".into(),
         "ID" => "{request-id}".into(),
+        "s" => {
+            let message = "'%s': which server answers is known when it has; the access log says it";
+            return Err(Refusal::new(at, message));
+        }
         _ => {
             return Err(Refusal::new(
                 at,

@@ -496,6 +496,13 @@ impl Rule<'_> {
                 verdicts.without(line, format!("`{}`: {}", self.line.shown(), idle(action)));
                 return Ok(None);
             }
+            "set-uri" | "set-query" => {
+                let message = format!(
+                    "'http-request {}': the query stays as it comes; the path is changed by set-path and replace-path",
+                    self.word(0)
+                );
+                return Err(Refusal::new(self.at(0), message));
+            }
             action => {
                 return Err(Refusal {
                     at: self.at(0),

@@ -340,6 +340,14 @@ fn settings(
             | "no-send-proxy-v2-ssl-cn" => settings.proxy = None,
             "check-send-proxy" => {}
             "proto" if argument == "h1" => at += 1,
+            "proto" => {
+                at += 1;
+                let message = match argument {
+                    "fcgi" => "FastCGI is spoken by a backend with `fastcgi = { root = ... }`, and fcgi-app sections are not translated".to_owned(),
+                    other => format!("HTTP/1.1 is spoken to servers, not '{other}'"),
+                };
+                verdicts.refuse(line.spot, word.spot, message);
+            }
             "track" => {
                 at += 1;
                 verdicts.refuse(

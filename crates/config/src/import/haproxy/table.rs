@@ -546,7 +546,7 @@ const COMMON: &[Row] = &[
         "use-fcgi-app",
         BACK,
         (1, 1),
-        "FastCGI is not spoken: an `app` runs PHP",
+        "it is `fastcgi = { root = ... }` of a backend: write that in the cluster file",
     ),
     refused("option transparent", DBACK, (0, 0), "servers are named"),
     refused(

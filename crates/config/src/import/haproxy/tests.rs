@@ -1526,3 +1526,75 @@ fn a_field_of_answers_that_both_ends_change_is_told() {
     assert!(told("set-header x-a back") && told("del-header X-A"));
     assert!(!told("set-header X-B back"));
 }
+
+#[test]
+fn what_is_refused_says_why_and_what_there_is() {
+    for (front, rest, why) in [
+        ("http-request set-uri /x", "", "the query stays as it comes"),
+        (
+            "http-request set-query a=b",
+            "",
+            "the query stays as it comes",
+        ),
+        ("http-request set-header X-A: b", "", "no name of a field"),
+        (
+            "http-response set-header X-A %s",
+            "",
+            "the access log says it",
+        ),
+        (
+            "http-request deny if { sc0_conn_rate gt 5 }",
+            "",
+            "how many connections it has",
+        ),
+        (
+            "http-request deny if { nbsrv(b1) lt 1 }",
+            "",
+            "`backup` servers",
+        ),
+        (
+            "http-request deny if { payload(0,3) -m bin 535348 }",
+            "",
+            "the name that TLS asks for",
+        ),
+        (
+            "",
+            " server x 10.0.0.1:80 proto h2",
+            "HTTP/1.1 is spoken to servers",
+        ),
+        (
+            "bind :81 interface eth0",
+            "",
+            "bind the address that it has",
+        ),
+    ] {
+        let said = refused(&format!("{front}\ndefault_backend b1"), rest);
+        assert!(said.contains(why), "{front}{rest}: {said}");
+    }
+    let made = whole(
+        "cache c\n max-age 60\nfrontend f\n bind :80\n http-request cache-use c\n http-request deny\n",
+    );
+    assert!(made.loaded.is_some(), "{}", made.report);
+    assert!(
+        made.report
+            .to_string()
+            .contains("answers are not cached: servers are asked each time")
+    );
+}
+
+#[test]
+fn a_cookie_is_there_when_it_has_a_value() {
+    for (condition, wanted) in [
+        ("req.cook(a) -m found", r#"cookie = { a = "~." }"#),
+        ("req.cook_cnt(a) gt 0", r#"cookie = { a = "~." }"#),
+        ("urlp(a) -m found", r#"query = { a = "*" }"#),
+    ] {
+        let routes = routes(
+            &format!("use_backend b2 if {{ {condition} }}\ndefault_backend b1"),
+            "",
+        );
+        assert!(routes.contains(wanted), "{condition}: {routes}");
+    }
+    let made = made("http-request deny if { path_sub .. }\ndefault_backend b1", "");
+    assert!(made.report.to_string().contains("segments of dots"), "{}", made.report);
+}

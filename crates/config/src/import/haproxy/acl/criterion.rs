@@ -212,6 +212,13 @@ impl Criterion {
             if fetch.how == Match::Length && matches!(subject, Subject::Path) {
                 note("the length is that of the path in its normal form, decoded");
             }
+            let is_abnormal = |value: &Word| value.text.contains("..") || value.text.contains("//");
+            if matches!(subject, Subject::Path)
+                && !matches!(fetch.how, Match::Regex | Match::Length)
+                && values.iter().any(is_abnormal)
+            {
+                note("paths are compared in their normal form: segments of dots and second slashes are gone from it");
+            }
             if matches!(subject, Subject::Path) && fetch.name == "url" {
                 note("the path alone is compared, without the query");
             }
@@ -477,10 +484,11 @@ impl Criterion {
                 "-m" => {
                     let method = argument(words.next())?;
                     fetch.how = Match::named(&method.text).ok_or_else(|| {
-                        Refusal::new(
-                            method.spot,
-                            format!("'-m {}' is not translated", method.text),
-                        )
+                        let message = match method.text.as_str() {
+                            "bin" => "'-m bin': of what a client says first the name that TLS asks for is looked at alone, req.ssl_sni".into(),
+                            other => format!("'-m {other}' is not translated"),
+                        };
+                        Refusal::new(method.spot, message)
                     })?;
                 }
                 "-f" => {
