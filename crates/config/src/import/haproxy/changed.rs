@@ -117,7 +117,7 @@ fn named(how: &str, value: &Value) -> Vec<String> {
 impl Changed {
     /// Whether the path is no longer the one that came.
     /// What is known of it when it has come into a backend.
-    pub fn into_backend(&self) -> Self {
+    pub fn in_a_backend(&self) -> Self {
         Self {
             in_backend: true,
             ..self.clone()

@@ -274,7 +274,7 @@ impl Translator<'_> {
     ) -> Vec<Route> {
         let steps = self.steps_of_backend(name, connection, spot);
         self.hashed_field(name, &steps, now);
-        self.build(&steps, connection, &now.into_backend(), budget)
+        self.build(&steps, connection, &now.in_a_backend(), budget)
     }
 
     /// `balance hdr(NAME)` hashes the field as it came: a rule that changes it before would have no effect on that.

@@ -173,7 +173,12 @@ mod tests {
     fn asked(option: &str) -> Result<String, String> {
         let mut sources = Sources::default();
         let file = sources.add("h.cfg", option);
-        let lines = words::lines(&sources, file, &|_| None, &mut Verdicts::default());
+        let lines = words::lines(
+            &sources,
+            file,
+            &mut words::Environment::new(&|_| None),
+            &mut Verdicts::default(),
+        );
         let table = talk(&lines[0], &mut |_| {}).unwrap();
         table
             .map(|table| format!("{:?}", table.0))

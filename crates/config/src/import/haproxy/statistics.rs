@@ -63,9 +63,10 @@ impl Translator<'_> {
             )
         } else if secret {
             let what = "counters are on the admin pages, which take no password of `stats auth` but a token";
-            let what = match self.options.direct {
-                true => format!("{what}: they are shown where {TOKEN} is set in the environment"),
-                false => format!("{what}: see `[cluster] admin` and `admin-token`"),
+            let what = if self.options.direct {
+                format!("{what}: they are shown where {TOKEN} is set in the environment")
+            } else {
+                format!("{what}: see `[cluster] admin` and `admin-token`")
             };
             self.verdicts.without(proxy.section.head.spot, what);
             return true;
@@ -123,7 +124,7 @@ impl Translator<'_> {
                     return;
                 };
                 let taken: BTreeSet<u16> = self.taken.iter().map(|(port, _)| *port).collect();
-                let free = (USUAL..)
+                let free = (USUAL..=u16::MAX)
                     .find(|port| !taken.contains(port))
                     .unwrap_or(USUAL);
                 let address = format!("127.0.0.1:{free}");

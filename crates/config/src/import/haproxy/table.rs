@@ -157,11 +157,11 @@ const PROCESS: &[Row] = &[
         (1, MANY),
         "the variable is gone, for the lines below",
     ),
-    without(
+    to(
         "resetenv",
         GLOBAL,
         (0, MANY),
-        "variables are read when the file is",
+        "all variables but these are gone, for the lines below",
     ),
     without(
         "chroot",

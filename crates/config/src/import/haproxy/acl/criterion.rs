@@ -217,7 +217,9 @@ impl Criterion {
                 && !matches!(fetch.how, Match::Regex | Match::Length)
                 && values.iter().any(is_abnormal)
             {
-                note("paths are compared in their normal form: segments of dots and second slashes are gone from it");
+                note(
+                    "paths are compared in their normal form: segments of dots and second slashes are gone from it",
+                );
             }
             if matches!(subject, Subject::Path) && fetch.name == "url" {
                 note("the path alone is compared, without the query");
