@@ -344,6 +344,7 @@ fn write(
     }
     text = text
         .replace("@FRONT@", &front.to_string())
+        .replace("@INNER@", &free_port().to_string())
         .replace("@ROOT@", &scratch.join("root").display().to_string())
         .replace("@DIR@", &scratch.display().to_string())
         .replace("@NAME@", &name);

@@ -316,6 +316,9 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
                     table.put(key, quoted(&expected.to_string()));
                 }
             }
+            if request.tls {
+                table.put("tls", "true");
+            }
             timing
         }
         Check::Talk(turns, timing) => {
@@ -333,6 +336,9 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
             timing
         }
     };
+    if let Some(port) = timing.port {
+        table.put("port", port.to_string());
+    }
     let first = check::timing(None);
     let usual = check::timing(Some(timing.every));
     let show = |duration: &std::time::Duration| quoted(&duration::show(*duration));

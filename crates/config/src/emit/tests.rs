@@ -166,6 +166,8 @@ impl Maker {
             fall: 1 + self.below(9),
             timeout: self.duration(),
             errors: self.below(9),
+            // Of backends alone.
+            port: None,
         }
     }
 
@@ -200,10 +202,25 @@ impl Maker {
                     }),
                     contains: self.maybe(Self::expected),
                     lacks: self.maybe(Self::expected),
+                    tls: false,
                 };
                 Check::Http(request, timing)
             }
         }
+    }
+
+    /// A check at another port, or over TLS.
+    fn elsewhere(&mut self, mut check: Check) -> Check {
+        let port = self.maybe(|m| 1 + m.below(65000) as u16);
+        match &mut check {
+            Check::Off => {}
+            Check::Tcp(timing) | Check::Tls(timing) | Check::Talk(_, timing) => timing.port = port,
+            Check::Http(http, timing) => {
+                timing.port = port;
+                http.tls = self.often();
+            }
+        }
+        check
     }
 
     fn rehearsal(&mut self) -> Rehearsal {
@@ -306,7 +323,7 @@ impl Maker {
                 check: if self.below(4) == 3 {
                     Check::Talk(self.talk(), self.timing())
                 } else {
-                    check
+                    self.elsewhere(check)
                 },
                 resolve: self.duration(),
                 tls: self.maybe(|m| BackendTls {

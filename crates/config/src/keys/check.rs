@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem_model::{Check, Expected, HttpCheck, Sent, Timing, Turn};
 use toml::de::DeValue;
 
-use crate::kinds::{BOOL, COUNT, COUNT_OR_NONE, DURATION, TEXT};
+use crate::kinds::{BOOL, COUNT, COUNT_OR_NONE, DURATION, PORT, TEXT};
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::suggest::did_you_mean;
@@ -26,6 +26,12 @@ pub(crate) const NODE_CHECK: Kind<Check> = Kind {
         let message = match &check {
             Check::Talk(..) => {
                 "what nodes serve is HTTP, and checked by a `path`: `send` and `expect` are for backends"
+            }
+            Check::Http(http, _) if http.tls => {
+                "what nodes serve is checked as it is served: `tls` with a `path` is for backends"
+            }
+            _ if check.timing().is_some_and(|timing| timing.port.is_some()) => {
+                "what nodes serve is checked where it is served: `port` is for backends"
             }
             Check::Http(http, _) if http.path == WHOLE => {
                 "what nodes serve is checked by a `path`: `*` is for backends"
@@ -51,6 +57,7 @@ pub(crate) struct Draft {
     turn: Turn,
     talk: Vec<Turn>,
     tls: bool,
+    port: Option<u16>,
     every: Option<Duration>,
     fast: Option<Duration>,
     rise: Option<u32>,
@@ -173,10 +180,17 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "tls",
             BOOL,
             Is("false"),
-            "Without a `path`: a TLS handshake has to succeed. The server's certificate is not looked at.",
+            "A TLS handshake has to succeed, and with a `path` the request is sent over it, also where requests are not. The server's certificate is not looked at, unless the backend has `tls`, whose settings hold then.",
             |d: &mut Draft, v| {
                 d.tls = v.value;
             },
+        ),
+        &key(
+            "port",
+            PORT,
+            Else("where requests go"),
+            "Another port of the server, where something else says how it is (Patroni's API, `clustercheck`). There neither TLS nor the PROXY protocol is spoken because requests do; `tls = true` is. For backends.",
+            |d: &mut Draft, v| d.port = Some(v.value),
         ),
         &key(
             "every",
@@ -382,10 +396,6 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
         let message = "`talk` has each `send` and `expect` in its turns";
         reader.wrong(&section.place("talk"), message);
     }
-    if section.has("path") && section.draft.tls {
-        let message = "`tls` of a check goes without a `path`: a backend's own `tls` is what requests are sent over";
-        reader.wrong(&section.place("tls"), message);
-    }
     let draft = section.draft;
     let mut timing = timing(draft.every);
     timing.fast = draft.fast.unwrap_or(timing.fast);
@@ -393,6 +403,7 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
     timing.fall = draft.fall.unwrap_or(timing.fall);
     timing.timeout = draft.timeout.unwrap_or(timing.timeout);
     timing.errors = draft.errors;
+    timing.port = draft.port;
     let mut talk = draft.talk;
     if draft.turn != Turn::default() {
         talk.push(draft.turn);
@@ -409,6 +420,7 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
                 status: draft.status,
                 contains: draft.contains,
                 lacks: draft.lacks,
+                tls: draft.tls,
             };
             Check::Http(request, timing)
         }

@@ -82,7 +82,7 @@ impl Translator<'_> {
         let spot = list.first().map_or(head.spot, |(_, spot)| *spot);
         let list = list.into_iter().map(|(value, _)| value).collect();
         out.put_at("servers", Value::List(list), spot);
-        self.check(proxy, servers, &mut out);
+        self.check(proxy, servers, port, &mut out);
         self.balance(proxy, &mut out);
         if let Some(value) = stick {
             out.put("stick", value);
@@ -194,14 +194,6 @@ impl Translator<'_> {
                 return None;
             };
             address = format!("{address}:{port}");
-        }
-        if let Some(port) = settings.check_port
-            && !address.ends_with(&format!(":{port}"))
-        {
-            self.verdicts.note(
-                line.spot,
-                format!("`port {port}` has no effect: a server is checked where it serves"),
-            );
         }
         let mut table = Table::default().with("address", Value::text(&address));
         table.put(

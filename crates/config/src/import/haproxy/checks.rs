@@ -30,8 +30,14 @@ const KINDS: [&str; 8] = [
 pub(crate) const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
 
 impl Translator<'_> {
-    /// `check`: one for all servers of a backend.
-    pub fn check(&mut self, proxy: &Proxy<'_>, servers: &[Server], out: &mut Section) {
+    /// `check`: one for all servers of a backend. `client_port` is that of servers without one.
+    pub fn check(
+        &mut self,
+        proxy: &Proxy<'_>,
+        servers: &[Server],
+        client_port: Option<u16>,
+        out: &mut Section,
+    ) {
         let checked: Vec<&Server> = servers
             .iter()
             .filter(|server| server.settings.check)
@@ -65,6 +71,9 @@ impl Translator<'_> {
             }
         }
         let mut table = self.asked(proxy);
+        if let Err(refusal) = place(&checked, client_port, &mut table) {
+            refusal.tell(spot, &mut self.verdicts);
+        }
         let every = first.settings.inter.unwrap_or(INTER);
         if every != INTER
             && let Some(every) = units::shown(every)
@@ -235,6 +244,56 @@ impl Translator<'_> {
         answer.put(&mut table);
         table
     }
+}
+
+/// Where servers are checked, and whether over TLS: alike. A check at another port speaks neither TLS nor the PROXY
+/// protocol unless that is said.
+fn place(checked: &[&Server], client_port: Option<u16>, table: &mut Table) -> Result<(), Refusal> {
+    let port = |server: &Server| {
+        let (_, own) = server.address.rsplit_once(':').unwrap_or_default();
+        let own = own.parse().ok().or(client_port);
+        let port = server.settings.check_port;
+        port.filter(|port| Some(*port) != own && !server.address.starts_with("unix:"))
+    };
+    let (first, others) = checked.split_first().expect("one is checked");
+    let of = |server: &Server| {
+        (
+            port(server),
+            server.settings.check_tls,
+            server.settings.check_proxy,
+        )
+    };
+    if let Some(other) = others.iter().find(|server| of(server) != of(first)) {
+        let message =
+            "servers of one backend are checked alike: at one `port`, with `check-ssl` or without";
+        return Err(Refusal::new(other.line.spot, message));
+    }
+    let wrong = |message: &str| Err(Refusal::new(first.line.spot, message));
+    let (port, check_tls, check_proxy) = of(first);
+    let settings = &first.settings;
+    if let Some(port) = port {
+        table.put("port", Value::plain(port));
+        if check_proxy == Some(true) {
+            return wrong(
+                "a check at another port does not speak the PROXY protocol: `check-send-proxy`",
+            );
+        }
+    } else if check_proxy.is_some_and(|is| is != settings.proxy.is_some()) {
+        return wrong("a check where requests go speaks the PROXY protocol as they do");
+    } else if check_tls == Some(false) && settings.tls.is_some() {
+        return wrong(
+            "a check where requests go speaks TLS as they do: `no-check-ssl` goes with a `port`",
+        );
+    }
+    if check_tls == Some(true) && (port.is_some() || settings.tls.is_none()) {
+        if ["send", "expect", "talk"].iter().any(|key| table.has(key)) {
+            return wrong(
+                "what a check sends and expects goes over TLS where requests do: `check-ssl`",
+            );
+        }
+        table.put("tls", Value::plain(true));
+    }
+    Ok(())
 }
 
 /// The request of a check.

@@ -19,6 +19,10 @@ pub(crate) struct Settings {
     pub rise: Option<u32>,
     pub fall: Option<u32>,
     pub check_port: Option<u16>,
+    /// Whether a check speaks TLS, if that is said.
+    pub check_tls: Option<bool>,
+    /// Whether it speaks the PROXY protocol, likewise.
+    pub check_proxy: Option<bool>,
     pub weight: Option<u16>,
     pub backup: bool,
     pub max_connections: Option<u32>,
@@ -75,7 +79,12 @@ const WITHOUT: &[(&str, usize, &str)] = &[
         "`max-connections` is not scaled with the load",
     ),
     ("maxqueue", 1, "the queue is the backend's"),
-    ("on-marked-down", 1, "requests in flight may finish"),
+    (
+        "on-marked-down",
+        1,
+        "requests in flight may finish, and connections of TCP mode stay until one of the two ends them: who has one to a server that \
+         is down is not cut off",
+    ),
     ("on-marked-up", 1, "requests in flight may finish"),
     (
         "resolvers",
@@ -146,13 +155,10 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ("no-tlsv11", 0, "TLS 1.2 is the oldest version spoken"),
     ("no-ssl-reuse", 0, "sessions of TLS are resumed"),
     ("check-sni", 1, "checks ask as requests do"),
-    ("check-ssl", 0, "checks speak TLS when requests do"),
-    ("no-check-ssl", 0, "checks speak TLS when requests do"),
     ("tfo", 0, "the engine chooses how it talks to the kernel"),
     ("tcp-ut", 1, "the engine chooses how it talks to the kernel"),
     ("agent-send", 1, "there is no agent"),
     ("no-agent-check", 0, ""),
-    ("no-check-send-proxy", 0, "checks speak as requests do"),
     ("check-alpn", 1, "checks speak as requests do"),
     ("check-proto", 1, "checks speak as requests do"),
     (
@@ -338,7 +344,10 @@ fn settings(
             | "no-send-proxy-v2"
             | "no-send-proxy-v2-ssl"
             | "no-send-proxy-v2-ssl-cn" => settings.proxy = None,
-            "check-send-proxy" => {}
+            "check-send-proxy" => settings.check_proxy = Some(true),
+            "no-check-send-proxy" => settings.check_proxy = Some(false),
+            "check-ssl" => settings.check_tls = Some(true),
+            "no-check-ssl" => settings.check_tls = Some(false),
             "proto" if argument == "h1" => at += 1,
             "proto" => {
                 at += 1;

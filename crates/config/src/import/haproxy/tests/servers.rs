@@ -61,3 +61,62 @@ fn a_default_server_counts_for_the_servers_behind_it() {
         assert!(made.text.contains(wanted), "{}", made.text);
     }
 }
+
+#[test]
+fn a_server_is_checked_at_the_port_that_says_how_it_is() {
+    let check = |server: &str| {
+        let made = whole(&format!(
+            "frontend main\n bind :80\n default_backend b1\nbackend b1\n option httpchk GET /primary\n server s 10.0.0.1:5432 {server}\n server t 10.0.0.2:5432 {server}\n"
+        ));
+        assert!(made.loaded.is_some(), "{}", made.report);
+        let line = made.text.lines().find(|line| line.starts_with("check "));
+        let (_, check) = line.and_then(|line| line.split_once("= ")).unwrap();
+        check.to_owned()
+    };
+    for (server, wanted) in [
+        ("check port 8008", r#"{ path = "/primary", port = 8008 }"#),
+        ("check port 5432", r#"{ path = "/primary" }"#),
+        (
+            "check check-ssl verify none",
+            r#"{ path = "/primary", tls = true }"#,
+        ),
+        (
+            "ssl verify none check port 8008 check-ssl",
+            r#"{ path = "/primary", port = 8008, tls = true }"#,
+        ),
+        (
+            "ssl verify none check check-ssl",
+            r#"{ path = "/primary" }"#,
+        ),
+        (
+            "ssl verify none check port 8008",
+            r#"{ path = "/primary", port = 8008 }"#,
+        ),
+        (
+            "send-proxy check port 8008",
+            r#"{ path = "/primary", port = 8008 }"#,
+        ),
+    ] {
+        assert_eq!(check(server), wanted, "{server}");
+    }
+    for (first, second, why) in [
+        ("check port 8008", "check port 8009", "at one `port`"),
+        ("check port 8008", "check", "at one `port`"),
+        (
+            "check port 8008 check-send-proxy",
+            "check port 8008 check-send-proxy",
+            "does not speak the PROXY protocol",
+        ),
+        (
+            "check ssl verify none no-check-ssl",
+            "check ssl verify none no-check-ssl",
+            "goes with a `port`",
+        ),
+    ] {
+        let made = whole(&format!(
+            "frontend main\n bind :80\n default_backend b1\nbackend b1\n server s 10.0.0.1:81 {first}\n server t 10.0.0.2:81 {second}\n"
+        ));
+        let said = refusals(&made).join("; ");
+        assert!(said.contains(why), "{first}, {second}: {said}");
+    }
+}
