@@ -199,6 +199,7 @@ impl Translator<'_> {
     fn http_check(&mut self, proxy: &Proxy<'_>, line: &Line) -> Table {
         let mut request = Request::of(line);
         let mut answer = Wanted::default();
+        let mut elsewhere = Elsewhere::default();
         for line in Self::check_rules(proxy, "http-check") {
             let done = match line.word(1) {
                 "send" if request.is_sent => Err(Refusal::new(
@@ -207,14 +208,14 @@ impl Translator<'_> {
                 )),
                 "send" => request.send(line, &mut |what| self.verdicts.note(line.spot, what)),
                 "expect" => answer.expect(line),
-                "connect" if line.words.len() == 2 || line.word(2) == "default" => {
-                    self.verdicts.translated(line.spot);
-                    Ok(())
-                }
-                "connect" => Err(Refusal::new(
-                    line.at(2),
-                    "a server is checked where it serves, as it serves",
+                "connect" if request.is_sent => Err(Refusal::new(
+                    line.at(1),
+                    "a check is one request over one connection",
                 )),
+                "connect" => connect(line).map(|connect| {
+                    self.verdicts.translated(line.spot);
+                    elsewhere = connect;
+                }),
                 "disable-on-404" | "send-state" | "comment" => {
                     self.verdicts.without(
                         line.spot,
@@ -242,8 +243,47 @@ impl Translator<'_> {
             table.put("method", Value::text(request.method));
         }
         answer.put(&mut table);
+        if let Some(port) = elsewhere.port {
+            table.put("port", Value::plain(port));
+        }
+        if elsewhere.tls {
+            table.put("tls", Value::plain(true));
+        }
         table
     }
+}
+
+/// What `http-check connect` says of the connection.
+#[derive(Default)]
+struct Elsewhere {
+    port: Option<u16>,
+    tls: bool,
+}
+
+/// `http-check connect [default] [port N] [ssl]`.
+fn connect(line: &Line) -> Result<Elsewhere, Refusal> {
+    let mut elsewhere = Elsewhere::default();
+    let mut words = line.from(2).iter();
+    while let Some(word) = words.next() {
+        match word.text.as_str() {
+            "default" | "linger" => {}
+            "comment" | "alpn" => drop(words.next()),
+            "ssl" => elsewhere.tls = true,
+            "port" => {
+                let port = words.next().and_then(|word| word.text.parse().ok());
+                let wrong = || Refusal::new(word.spot, "the port of a check is a number");
+                elsewhere.port = Some(port.ok_or_else(wrong)?);
+            }
+            other => {
+                return Err(Refusal {
+                    at: word.spot,
+                    message: format!("'connect {other}' of a check is not translated"),
+                    hint: did_you_mean(other, ["port", "ssl", "default"]),
+                });
+            }
+        }
+    }
+    Ok(elsewhere)
 }
 
 /// Where servers are checked, and whether over TLS: alike. A check at another port speaks neither TLS nor the PROXY
@@ -271,7 +311,9 @@ fn place(checked: &[&Server], client_port: Option<u16>, table: &mut Table) -> Re
     let wrong = |message: &str| Err(Refusal::new(first.line.spot, message));
     let (port, check_tls, check_proxy) = of(first);
     let settings = &first.settings;
-    if let Some(port) = port {
+    if table.has("port") {
+        // That of `http-check connect` goes before those of servers.
+    } else if let Some(port) = port {
         table.put("port", Value::plain(port));
         if check_proxy == Some(true) {
             return wrong(

@@ -99,6 +99,24 @@ fn a_server_is_checked_at_the_port_that_says_how_it_is() {
     ] {
         assert_eq!(check(server), wanted, "{server}");
     }
+    for (rule, wanted) in [
+        ("connect port 9000", r#"{ path = "/", port = 9000 }"#),
+        ("connect default", r#"{ path = "/" }"#),
+        (
+            "connect ssl port 9000",
+            r#"{ path = "/", port = 9000, tls = true }"#,
+        ),
+    ] {
+        let made = whole(&format!(
+            "frontend main\n bind :80\n default_backend b1\nbackend b1\n option httpchk GET /\n http-check {rule}\n server s 10.0.0.1:81 check port 8008\n"
+        ));
+        let wanted = wanted.replace("{ path = \"/\" }", "{ path = \"/\", port = 8008 }");
+        assert!(
+            made.text.contains(&format!("= {wanted}\n")),
+            "{rule}: {}",
+            made.text
+        );
+    }
     for (first, second, why) in [
         ("check port 8008", "check port 8009", "at one `port`"),
         ("check port 8008", "check", "at one `port`"),
