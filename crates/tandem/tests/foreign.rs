@@ -163,6 +163,46 @@ fn a_second_start_that_fails_leaves_the_pid_file_to_the_server_that_runs() {
 }
 
 #[test]
+fn haproxys_statistics_for_everybody_are_the_admin_pages_of_this_machine() {
+    let place = Place::new("haproxy-stats");
+    let (front, stats) = (free_port(), free_port());
+    let file = place.write(
+        "haproxy.cfg",
+        &format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\nlisten stats\n bind *:{stats}\n stats enable\n stats uri /\nfrontend f\n bind 127.0.0.1:{front}\n http-request return status 200 string served\n"
+        ),
+    );
+    let pid_file = place.pid_file().display().to_string();
+    let start = |token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        let args = ["haproxy", "-D", "-f", &file, "-p", &pid_file];
+        let done = command.args(args).env("TANDEM_ADMIN_TOKEN", token);
+        let done = done.stdin(Stdio::null()).output().unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    let stop = || {
+        let pid = place.pid();
+        let _ = Command::new("kill").arg(pid.to_string()).status();
+        until("it ends", || !runs(pid));
+    };
+    let listens = |address: &str| TcpStream::connect((address, stats)).is_ok();
+    start("");
+    assert_eq!(body(front), "served");
+    assert!(body(stats).contains("<html"), "{}", body(stats));
+    // All addresses of the loopback would be reached if it listened everywhere.
+    assert!(!listens("127.0.0.2"));
+    stop();
+    start("a token that is long enough");
+    assert!(listens("127.0.0.2"));
+    assert!(!body(stats).contains("tandem_"), "{}", body(stats));
+    stop();
+}
+
+#[test]
 fn haproxy_says_what_is_wrong_in_its_own_words() {
     let place = Place::new("haproxy-wrong");
     let file = place.write("h.cfg", "listen l\n bnid 127.0.0.1:1\n");

@@ -102,9 +102,11 @@ impl Translator<'_> {
             }
             self.client_timeouts(proxy, &mut out);
             self.most_connections(proxy, several, &mut out);
-            let pages = PAGES.iter().flat_map(|name| proxy.all(name)).collect();
-            if let Some((table, spot)) = self.error_pages(proxy.name(), pages) {
-                out.put_at("errors", Value::Table(table), spot);
+            if !proxy.is_tcp() {
+                let pages = PAGES.iter().flat_map(|name| proxy.all(name)).collect();
+                if let Some((table, spot)) = self.error_pages(proxy.name(), pages) {
+                    out.put_at("errors", Value::Table(table), spot);
+                }
             }
             let logs = self.logs(proxy);
             let format = self.log_format(proxy, logs).map(Value::text);
@@ -129,6 +131,7 @@ impl Translator<'_> {
                 out.put("mode", Value::text("tcp"));
             }
             let routes = self.routes(proxy, door);
+            self.put_clients(&mut out);
             out.put("route", Value::Routes(routes));
             self.document.sections.push(out);
         }
@@ -232,15 +235,20 @@ impl Translator<'_> {
         let connection = Connection {
             tls: door.tls.is_some(),
             asks_clients: door.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            is_answer: false,
             port: door.port(),
         };
         let mut steps = self.steps(proxy, &acls, connection);
-        if let Some(step) = self.compression(proxy, proxy.get("compression algo")) {
+        let is_http = !proxy.is_tcp();
+        if is_http && let Some(step) = self.compression(proxy, proxy.get("compression algo")) {
             steps.insert(0, step);
         }
-        // HAProxy adds it when all rules have been asked: they do not see it.
-        steps.extend(self.request_id(proxy));
-        if let Some(line) = proxy.get("monitor-uri") {
+        if is_http {
+            // HAProxy adds it when all rules have been asked: they do not see it.
+            steps.extend(self.request_id(proxy));
+            steps.extend(Self::client_field(proxy));
+        }
+        if is_http && let Some(line) = proxy.get("monitor-uri") {
             self.verdicts.translated(line.spot);
             let when = Either::of(super::super::logic::Literal {
                 subject: super::super::logic::Subject::Path,
@@ -314,7 +322,7 @@ impl Translator<'_> {
         let deed = if last.is_some() || (proxy.is_listen() && self.has_servers(&name)) {
             self.to(&name, spot, at)
         } else {
-            Deed::Answer(rules::deny(503))
+            Deed::Answer(rules::nowhere(proxy))
         };
         steps.push(Step::new(Either::always(), deed, spot));
         let mut budget = MOST;
