@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use lexopt::Arg::{Long, Short, Value};
+use tandem_config::nodes_here;
+use tandem_model::{Cluster, Service};
+use tandem_net::{ClientTls, ServerTls};
 
 use super::{environment, load, needs_file, one_file};
 use crate::cli::{self, Command, Opt};
@@ -19,7 +22,7 @@ Reads the file and reports every mistake at once, each with its line and what wa
 file amounts to: where copies of the sessions are and what a machine's death means.
 ",
     options: &[
-        Opt { form: "--here [NODE]", text: "also look at this machine: paths, programs, addresses. NODE is needed when the machine's address is not in the file." },
+        Opt { form: "--here [NODE]", text: "also look at this machine: paths, programs, addresses, certificates. NODE is needed when the machine's address is not in the file." },
     ],
     notes: "\
 Exit code 0 when the file is good, 2 when it is not. Nothing is started and nothing is written.
@@ -61,7 +64,9 @@ fn main(mut args: lexopt::Parser) -> Result {
                 "there is no node `{name}`; there are {names}"
             )));
         }
-        for finding in crate::process::check_here(&loaded.cluster, node.as_deref()) {
+        let found = crate::process::check_here(&loaded.cluster, node.as_deref());
+        let tls = certificates(&loaded.cluster, node.as_deref());
+        for finding in found.into_iter().chain(tls) {
             wrong += 1;
             let _ = writeln!(text, "  here: {finding}");
         }
@@ -72,4 +77,24 @@ fn main(mut args: lexopt::Parser) -> Result {
     } else {
         ExitCode::from(USAGE)
     })
+}
+
+/// What keeps the nodes that are looked at from speaking TLS.
+fn certificates(cluster: &Cluster, node: Option<&str>) -> Vec<String> {
+    let here = nodes_here(cluster).into_iter().map(|node| &*node.name);
+    let nodes: Vec<&str> = node.map_or_else(|| here.collect(), |name| vec![name]);
+    let is_on = |on: &[String]| on.iter().any(|name| nodes.contains(&name.as_str()));
+    let listeners = cluster.listeners.iter().filter(|one| is_on(&one.on));
+    let listeners = listeners.filter_map(|listener| {
+        let why = ServerTls::load(listener.tls.as_ref()?).err()?;
+        Some(format!("listener {}: {why}", listener.name))
+    });
+    let backends = cluster.services.iter().filter_map(|service| match service {
+        Service::Backend(backend) => {
+            let why = ClientTls::load(backend.tls.as_ref()?).err()?;
+            Some(format!("backend {}: {why}", backend.name))
+        }
+        Service::Site(_) | Service::App(_) => None,
+    });
+    listeners.chain(backends).collect()
 }

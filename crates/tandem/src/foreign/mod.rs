@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tandem_config::Loaded;
@@ -222,8 +222,7 @@ fn prepare_logs(plan: &NodePlan, own: Option<&Path>) {
     let Ok(Some(ids)) = ids else { return };
     let access = plan.listeners.iter().filter_map(|l| l.log.as_deref());
     // A pipe's reader is not waited for.
-    let is_pipe = |path: &Path| std::fs::metadata(path).is_ok_and(|at| at.file_type().is_fifo());
-    for log in access.chain(own).filter(|path| !is_pipe(path)) {
+    for log in access.chain(own).filter(|path| !process::is_pipe(path)) {
         // What cannot be done is told when the log is opened.
         let _ = process::open_log(log, Some(&ids));
     }
