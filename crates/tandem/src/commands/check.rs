@@ -5,10 +5,8 @@ use std::process::ExitCode;
 
 use lexopt::Arg::{Long, Short, Value};
 use tandem_config::nodes_here;
-use tandem_model::{Cluster, Service};
-use tandem_net::{ClientTls, ServerTls};
 
-use super::{environment, load, needs_file, one_file};
+use super::{certificates, environment, load, needs_file, one_file};
 use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result, USAGE};
 
@@ -65,7 +63,12 @@ fn main(mut args: lexopt::Parser) -> Result {
             )));
         }
         let found = crate::process::check_here(&loaded.cluster, node.as_deref());
-        let tls = certificates(&loaded.cluster, node.as_deref());
+        let near = nodes_here(&loaded.cluster);
+        let near = near.into_iter().map(|node| &*node.name);
+        let nodes: Vec<&str> = node
+            .as_deref()
+            .map_or_else(|| near.collect(), |name| vec![name]);
+        let tls = certificates::wrong(&loaded.cluster, &nodes);
         for finding in found.into_iter().chain(tls) {
             wrong += 1;
             let _ = writeln!(text, "  here: {finding}");
@@ -77,24 +80,4 @@ fn main(mut args: lexopt::Parser) -> Result {
     } else {
         ExitCode::from(USAGE)
     })
-}
-
-/// What keeps the nodes that are looked at from speaking TLS.
-fn certificates(cluster: &Cluster, node: Option<&str>) -> Vec<String> {
-    let here = nodes_here(cluster).into_iter().map(|node| &*node.name);
-    let nodes: Vec<&str> = node.map_or_else(|| here.collect(), |name| vec![name]);
-    let is_on = |on: &[String]| on.iter().any(|name| nodes.contains(&name.as_str()));
-    let listeners = cluster.listeners.iter().filter(|one| is_on(&one.on));
-    let listeners = listeners.filter_map(|listener| {
-        let why = ServerTls::load(listener.tls.as_ref()?).err()?;
-        Some(format!("listener {}: {why}", listener.name))
-    });
-    let backends = cluster.services.iter().filter_map(|service| match service {
-        Service::Backend(backend) => {
-            let why = ClientTls::load(backend.tls.as_ref()?).err()?;
-            Some(format!("backend {}: {why}", backend.name))
-        }
-        Service::Site(_) | Service::App(_) => None,
-    });
-    listeners.chain(backends).collect()
 }

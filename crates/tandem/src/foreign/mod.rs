@@ -126,7 +126,9 @@ pub fn serve(
         .take()
         .ok_or_else(|| Failure::failed("nothing was translated"))?;
     let first_text = loaded.shown();
-    let (plan, roles) = plan_of(loaded, &directory)?;
+    // Who is not root cannot become another.
+    let becomes = rustix::process::geteuid().is_root();
+    let (plan, roles) = plan_of(loaded, &directory, becomes)?;
     place.give(&plan, &first)?;
     prepare_logs(&plan, running.log.as_deref());
     if running.daemon {
@@ -164,7 +166,7 @@ pub fn serve(
         match translation.loaded {
             Some(loaded) => {
                 let text = loaded.shown();
-                let (plan, _) = plan_of(loaded, &directory)?;
+                let (plan, _) = plan_of(loaded, &directory, becomes)?;
                 Ok(node::Read { plan, text })
             }
             None => Err(Failure::failed(translation.report.to_string())),
@@ -198,8 +200,8 @@ pub fn serve(
     ended
 }
 
-/// What the one node of a translated file does.
-fn plan_of(mut loaded: Loaded, directory: &Path) -> Result<(NodePlan, Vec<String>)> {
+/// What the one node of a translated file does; `becomes`: root started it, so that it becomes the user that the file names.
+fn plan_of(mut loaded: Loaded, directory: &Path, becomes: bool) -> Result<(NodePlan, Vec<String>)> {
     let cluster: &mut Cluster = &mut loaded.cluster;
     directory.clone_into(&mut cluster.state);
     cluster.log = LogTo::Stderr;
@@ -207,8 +209,7 @@ fn plan_of(mut loaded: Loaded, directory: &Path) -> Result<(NodePlan, Vec<String
     for listener in &mut cluster.listeners {
         listener.request_id = false;
     }
-    // Who is not root cannot become another.
-    if !rustix::process::geteuid().is_root() {
+    if !becomes {
         (cluster.user, cluster.group) = (None, None);
     }
     let node = run::this_machine(cluster)?;

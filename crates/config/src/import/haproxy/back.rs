@@ -3,6 +3,7 @@
 use super::super::document::{Section, Table, Value, own_id};
 use super::super::sources::Spot;
 use super::Translator;
+use super::bind;
 use super::proxy::Proxy;
 use super::server::{self, Server, Settings, Tls};
 use super::units::{self, MILLISECONDS, SECONDS};
@@ -455,7 +456,11 @@ impl Translator<'_> {
             None => {}
         }
         if let Some(cert) = &tls.cert {
-            table.put("cert", Value::text(self.bases.certificate(cert)));
+            let cert = self.bases.certificate(cert);
+            if let Some(key) = bind::key_of(&cert) {
+                table.put("key", Value::text(key));
+            }
+            table.put("cert", Value::text(cert));
         }
         let value = if table.is_empty() {
             Value::plain(true)

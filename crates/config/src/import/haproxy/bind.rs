@@ -1,6 +1,7 @@
 //! `bind`: where a frontend listens, and how.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
@@ -181,6 +182,24 @@ impl Bases {
     pub fn authority(&self, path: &str) -> String {
         Self::put(&self.directory, &Self::put(&self.authorities, path))
     }
+}
+
+/// Where the keys of the certificates at `place` are, if HAProxy would find them beside: `a.pem.key` is that of `a.pem`. The file
+/// name may have a `*`.
+pub(crate) fn key_of(place: &str) -> Option<String> {
+    let key = format!("{place}.key");
+    let path = Path::new(&key);
+    let has_one = |dir: &Path| {
+        let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut names = names.map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().ends_with(".pem.key"))
+    };
+    let is_there = if place.ends_with("/*.pem") {
+        path.parent().is_some_and(has_one)
+    } else {
+        path.is_file()
+    };
+    is_there.then_some(key)
 }
 
 /// Reads the words after `bind`.

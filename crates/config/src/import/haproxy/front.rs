@@ -139,18 +139,26 @@ impl Translator<'_> {
 
     fn listener_tls(door: &Door, out: &mut Section) {
         let Some(tls) = &door.tls else { return };
-        let certs = tls.certs.iter().map(|path| {
+        let places = tls.certs.iter().map(|path| {
             if path.ends_with('/') || std::path::Path::new(path).is_dir() {
                 format!("{}/*.pem", path.trim_end_matches('/'))
             } else {
                 path.clone()
             }
         });
-        let certs = Value::texts(certs);
-        if tls.client_ca.is_none() && !tls.min13 && !tls.strict_sni {
+        let places: Vec<String> = places.collect();
+        let keys: Vec<String> = places
+            .iter()
+            .filter_map(|place| bind::key_of(place))
+            .collect();
+        let certs = Value::texts(places);
+        if tls.client_ca.is_none() && !tls.min13 && !tls.strict_sni && keys.is_empty() {
             return out.put_at("tls", certs, door.spot);
         }
         let mut table = Table::default().with("certs", certs);
+        if !keys.is_empty() {
+            table.put("keys", Value::texts(keys));
+        }
         if let Some(ca) = &tls.client_ca {
             table.put("client-ca", Value::text(ca));
             if tls.is_optional {
