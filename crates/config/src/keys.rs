@@ -41,6 +41,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &policies::KEYS,
     &policies::HEADERS,
     &policies::CHANGES,
+    &policies::BY_STATUS,
     &auth::USERS,
     &auth::LIMIT,
     &compress::KEYS,

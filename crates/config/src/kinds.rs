@@ -292,12 +292,19 @@ pub(crate) fn server(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Address
 
 /// Whether a text is a regular expression, or why not.
 pub(crate) fn is_expression(text: &str) -> Result<(), String> {
-    regex::Regex::new(text).map(drop).map_err(|error| {
-        format!(
-            "this is no regular expression: {}",
-            short(&error.to_string())
-        )
-    })
+    regex::Regex::new(text).map(drop).map_err(no_expression)
+}
+
+/// Whether a text is an expression for what need not be text: `(?-u:\xff)` is a byte.
+pub(crate) fn is_expression_of_bytes(text: &str) -> Result<(), String> {
+    let read = regex::bytes::Regex::new(text);
+    read.map(drop).map_err(no_expression)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what a result maps")]
+fn no_expression(error: regex::Error) -> String {
+    let why = error.to_string();
+    format!("this is no regular expression: {}", short(&why))
 }
 
 /// The last line of an error of the regular expressions' library, which says what is wrong; the others draw the place.

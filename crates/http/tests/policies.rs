@@ -245,6 +245,7 @@ fn values_of_fields_are_replaced_on_both_ways_and_errors_are_left_out_of_success
                 ),
                 response: rules("Server", Replaced::Prefix("secret".into()), "public"),
                 success: set(&[("Cache-Control", "max-age=60")]),
+                by_status: Vec::new(),
             },
             ..Policies::default()
         };

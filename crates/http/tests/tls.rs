@@ -150,6 +150,24 @@ fn a_key_in_a_file_of_its_own_is_found_by_its_certificate() {
             said.contains("a.pem: there is no private key in it"),
             "{said}"
         );
+        for (name, form) in [
+            (
+                "pkcs8.key",
+                "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            ),
+            (
+                "old.key",
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIB\n-----END RSA PRIVATE KEY-----\n",
+            ),
+        ] {
+            let path = ca.dir.join(name);
+            std::fs::write(&path, form).unwrap();
+            let said = wrong(&[path]);
+            assert!(
+                said.contains(name) && said.contains("openssl pkey"),
+                "{said}"
+            );
+        }
         let missing = ca.dir.join("gone.key");
         assert!(wrong(&[missing]).contains("gone.key"));
     });

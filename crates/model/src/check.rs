@@ -98,7 +98,7 @@ impl fmt::Display for Expected {
     }
 }
 
-/// When to check, and how many answers change the state.
+/// When to check, and where, and how many answers change the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// Between two checks of a server whose state is settled.
@@ -113,6 +113,8 @@ pub struct Timing {
     pub timeout: Duration,
     /// Requests in a row that fail, or are answered 500, 502, 503 or 504, until a server is down; 0 does not count them.
     pub errors: u32,
+    /// Another port than the one that requests go to.
+    pub port: Option<u16>,
 }
 
 impl Default for Timing {
@@ -125,6 +127,7 @@ impl Default for Timing {
             fall: 3,
             timeout: every,
             errors: 0,
+            port: None,
         }
     }
 }
@@ -144,6 +147,8 @@ pub struct HttpCheck {
     pub contains: Option<Expected>,
     /// What must not be in it.
     pub lacks: Option<Expected>,
+    /// It is asked over TLS, also where requests are not sent so. The certificate is not looked at then.
+    pub tls: bool,
 }
 
 impl Default for Check {

@@ -39,8 +39,8 @@ pub use plan::{
     ListenerPlan, Member, NodePlan, Outgoing, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
 };
 pub use policy::{
-    BodyLimit, Compress, Compression, ErrorContent, ErrorPage, Errors, FieldChanges, Headers,
-    Maintenance, PathChange, Policies, Replaced, Side, Statuses, Substitution,
+    BodyLimit, ByStatus, Compress, Compression, ErrorContent, ErrorPage, Errors, FieldChanges,
+    Headers, Maintenance, PathChange, Policies, Replaced, Side, Statuses, Substitution,
 };
 pub use rehearse::{Rehearsed, Stage};
 pub use route::{

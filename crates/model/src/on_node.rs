@@ -38,12 +38,15 @@ fn templates(policies: &mut Policies, each: &mut dyn FnMut(&mut Template)) {
         }
     }
     let headers = &mut policies.headers;
-    for changes in [
+    let by_status = headers.by_status.iter_mut().map(|one| &mut one.changes);
+    let always = [
         &mut headers.request,
         &mut headers.response,
         &mut headers.success,
-    ] {
+    ];
+    for changes in always.into_iter().chain(by_status) {
         changes.set.values_mut().for_each(&mut *each);
+        changes.default.values_mut().for_each(&mut *each);
         changes.add.values_mut().flatten().for_each(&mut *each);
         for one in changes.replace.values_mut().flatten().flatten() {
             each(&mut one.to);

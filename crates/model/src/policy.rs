@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -200,9 +201,21 @@ pub struct Headers {
     pub response: FieldChanges,
     /// To those of a status below 400, after these.
     pub success: FieldChanges,
+    /// To those of some statuses, after these, one after the other.
+    pub by_status: Vec<ByStatus>,
 }
 
-/// Changes to the fields of a head: first what is removed, then what is replaced, then what is set, then what is added.
+/// Changes to the heads of answers of some statuses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByStatus {
+    /// Which: any of these.
+    pub statuses: Vec<RangeInclusive<u16>>,
+    /// What is changed.
+    pub changes: FieldChanges,
+}
+
+/// Changes to the fields of a head: first what is removed, then what is replaced, then what is set, then what is added,
+/// then what is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldChanges {
     /// These fields go; a `*` at the end of a name stands for any rest.
@@ -214,6 +227,8 @@ pub struct FieldChanges {
     pub set: BTreeMap<String, Template>,
     /// These fields come on top of those that are there.
     pub add: BTreeMap<String, Vec<Template>>,
+    /// These fields have this value where they are not there.
+    pub default: BTreeMap<String, Template>,
 }
 
 /// Which heads.

@@ -261,3 +261,27 @@ fn a_place_may_demand_a_certificate_and_the_rest_do_without() {
     assert_eq!(status(None, "/"), None);
     assert_eq!(status(Some("ann"), "/"), said(200, "SUCCESS ann"));
 }
+
+#[test]
+fn a_check_of_this_machine_reads_certificates_and_keys() {
+    let dir = Dir::new();
+    let both = common::certificate::localhost().0;
+    let (chain, key) = both.split_at(both.find("-----BEGIN PRIVATE").expect("a key"));
+    dir.file("live/shop/fullchain.pem", chain);
+    let file = dir.file(
+        "cluster.toml",
+        "[listener.web]\nbind = \"127.0.0.1:0\"\nroute = { respond = 200 }\n\
+         tls = { certs = \"live/*/fullchain.pem\", keys = \"live/*/privkey.pem\" }\n",
+    );
+    let check = || common::output(&["check", &file, "--here"]);
+    let said = check();
+    assert!(!said.status.success(), "{said:?}");
+    let text = common::stdout(&said);
+    assert!(
+        text.contains("here: listener web: ") && text.contains("no file has such a name"),
+        "{text}"
+    );
+    dir.file("live/shop/privkey.pem", key);
+    let said = check();
+    assert!(said.status.success(), "{said:?}");
+}

@@ -163,6 +163,46 @@ fn a_second_start_that_fails_leaves_the_pid_file_to_the_server_that_runs() {
 }
 
 #[test]
+fn haproxys_statistics_for_everybody_are_the_admin_pages_of_this_machine() {
+    let place = Place::new("haproxy-stats");
+    let (front, stats) = (free_port(), free_port());
+    let file = place.write(
+        "haproxy.cfg",
+        &format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\nlisten stats\n bind *:{stats}\n stats enable\n stats uri /\nfrontend f\n bind 127.0.0.1:{front}\n http-request return status 200 string served\n"
+        ),
+    );
+    let pid_file = place.pid_file().display().to_string();
+    let start = |token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        let args = ["haproxy", "-D", "-f", &file, "-p", &pid_file];
+        let done = command.args(args).env("TANDEM_ADMIN_TOKEN", token);
+        let done = done.stdin(Stdio::null()).output().unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    let stop = || {
+        let pid = place.pid();
+        let _ = Command::new("kill").arg(pid.to_string()).status();
+        until("it ends", || !runs(pid));
+    };
+    let listens = |address: &str| TcpStream::connect((address, stats)).is_ok();
+    start("");
+    assert_eq!(body(front), "served");
+    assert!(body(stats).contains("<html"), "{}", body(stats));
+    // All addresses of the loopback would be reached if it listened everywhere.
+    assert!(!listens("127.0.0.2"));
+    stop();
+    start("a token that is long enough");
+    assert!(listens("127.0.0.2"));
+    assert!(!body(stats).contains("tandem_"), "{}", body(stats));
+    stop();
+}
+
+#[test]
 fn haproxy_says_what_is_wrong_in_its_own_words() {
     let place = Place::new("haproxy-wrong");
     let file = place.write("h.cfg", "listen l\n bnid 127.0.0.1:1\n");
@@ -272,7 +312,7 @@ fn keys_of_root_are_read_by_a_server_that_becomes_another_user_and_when_it_reloa
     let [old, new] = [(); 2].map(|()| common::certificate::localhost().0);
     let at = place.0.display();
     let nginx = format!(
-        "user nobody nogroup;\npid {at}/pid;\nevents {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port} ssl;\n\
+        "user nobody nogroup;\nerror_log {at}/error.log;\npid {at}/pid;\nevents {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{port} ssl;\n\
          ssl_certificate {at}/chain; ssl_certificate_key {at}/key; return 200 \"nginx\"; }} }}\n"
     );
     let haproxy = format!(
@@ -315,6 +355,8 @@ fn keys_of_root_are_read_by_a_server_that_becomes_another_user_and_when_it_reloa
             .args(["-HUP", &pid.to_string()])
             .status();
         until("the new key is in use", || get(port, &trusted[1]) == body);
+        let log = std::fs::read_to_string(place.0.join("error.log")).unwrap_or_default();
+        assert!(!log.contains("was changed"), "{log}");
         let _ = Command::new("kill").arg(pid.to_string()).status();
         until("it ends", || !runs(pid));
         let left = std::env::temp_dir().join(format!("tandem-{body}-{pid}"));
@@ -326,4 +368,42 @@ fn keys_of_root_are_read_by_a_server_that_becomes_another_user_and_when_it_reloa
     let pid_file = place.pid_file().display().to_string();
     own(&["haproxy", "-f", &file, "-D", "-p", &pid_file]);
     renewed(other, "haproxy");
+}
+
+#[test]
+fn a_test_of_the_file_finds_certificates_that_cannot_be_used() {
+    let place = Place::new("unusable");
+    let (one, other) = (
+        common::certificate::localhost().0,
+        common::certificate::localhost().0,
+    );
+    let parts = |pem: &str| {
+        let key = pem.find("-----BEGIN PRIVATE").expect("a key");
+        (pem[..key].to_owned(), pem[key..].to_owned())
+    };
+    let ((chain, own), (_, foreign)) = (parts(&one), parts(&other));
+    let chain = place.write("site.pem", &chain);
+    let at = place.0.display();
+    let haproxy = place.write(
+        "haproxy.cfg",
+        &format!("defaults\n mode http\n timeout client 5s\n timeout server 5s\n timeout connect 5s\nfrontend f\n bind 127.0.0.1:{} ssl crt {chain}\n", free_port()),
+    );
+    let nginx = place.write(
+        "nginx.conf",
+        &format!("pid {at}/pid;\nevents {{}}\nhttp {{ server {{ listen 127.0.0.1:{} ssl; ssl_certificate {chain}; ssl_certificate_key {chain}.key; return 204; }} }}\n", free_port()),
+    );
+    // HAProxy takes a key from the file beside.
+    for (key, is_right) in [(foreign, false), (own, true)] {
+        place.write("site.pem.key", &key);
+        for (args, said) in [
+            (["haproxy", "-c", "-f", &haproxy], "Fatal errors found"),
+            (["nginx", "-t", "-c", &nginx], "test failed"),
+        ] {
+            let tested = tandem(&args);
+            let errors = String::from_utf8_lossy(&tested.stderr).into_owned();
+            assert_eq!(tested.status.success(), is_right, "{args:?}: {errors}");
+            let is_told = errors.contains("does not have its private key") && errors.contains(said);
+            assert_eq!(is_told, !is_right, "{errors}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -124,6 +124,14 @@ fn server(name: &'static str) -> u16 {
 fn answer(name: &str, stream: TcpStream) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut stream = stream;
+    if let Some(said) = reader
+        .fill_buf()
+        .ok()
+        .and_then(|asked| program(name, asked))
+    {
+        let _ = stream.write_all(said);
+        return;
+    }
     loop {
         let Some((first, fields)) = head(&mut reader) else {
             return;
@@ -178,6 +186,27 @@ fn answer(name: &str, stream: TcpStream) {
             return;
         }
     }
+}
+
+/// What checks of other protocols are told: `b1` is no such program, `b2` lets them in, `b3` does not.
+fn program(name: &str, asked: &[u8]) -> Option<&'static [u8]> {
+    let [refused, taken]: [&[u8]; 2] = match asked.first()? {
+        // PostgreSQL: an error; how the user is to prove itself.
+        0 => [b"E\0\0\0\x05\0", b"R\0\0\0\x0c\0\0\0\x05abcd"],
+        // LDAP: invalid credentials; success, with lengths of four bytes.
+        0x30 => [
+            b"0\x0c\x02\x01\x01a\x07\n\x01\x31\x04\0\x04\0",
+            b"0\x84\0\0\0\x10\x02\x01\x01a\x84\0\0\0\x07\n\x01\0\x04\0\x04\0",
+        ],
+        // TLS: nothing of it; an alert, as of those who want another version.
+        0x16 => [b"HTTP/1.0 400 So\r\n\r\n", b"\x15\x03\x01\0\x02\x02\x28"],
+        _ => return None,
+    };
+    Some(match name {
+        "b1" => b"",
+        "b2" => taken,
+        _ => refused,
+    })
 }
 
 fn head(reader: &mut impl std::io::BufRead) -> Option<(String, BTreeMap<String, String>)> {
@@ -315,6 +344,7 @@ fn write(
     }
     text = text
         .replace("@FRONT@", &front.to_string())
+        .replace("@INNER@", &free_port().to_string())
         .replace("@ROOT@", &scratch.join("root").display().to_string())
         .replace("@DIR@", &scratch.display().to_string())
         .replace("@NAME@", &name);

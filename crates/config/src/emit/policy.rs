@@ -32,6 +32,20 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
             headers.put(side, self::changes(changes));
         }
     }
+    let by_status: Vec<String> = (policies.headers.by_status.iter())
+        .map(|one| {
+            let mut own = Pairs::default();
+            own.put(
+                "status",
+                list(one.statuses.iter().map(super::service::statuses)),
+            );
+            put_changes(&mut own, &one.changes);
+            own.inline()
+        })
+        .collect();
+    if !by_status.is_empty() {
+        headers.put("by-status", list(by_status));
+    }
     if !headers.is_empty() {
         pairs.put("headers", headers.inline());
     }
@@ -155,6 +169,11 @@ fn is_text(changes: &[Substitution]) -> bool {
 
 fn changes(changes: &FieldChanges) -> String {
     let mut table = Pairs::default();
+    put_changes(&mut table, changes);
+    table.inline()
+}
+
+fn put_changes(table: &mut Pairs, changes: &FieldChanges) {
     if !changes.remove.is_empty() {
         table.put(
             "remove",
@@ -180,7 +199,9 @@ fn changes(changes: &FieldChanges) -> String {
         }
         table.put("add", add.inline());
     }
-    table.inline()
+    if !changes.default.is_empty() {
+        table.put("default", fields(&changes.default));
+    }
 }
 
 /// A table of what becomes what.

@@ -319,6 +319,9 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
                     table.put(key, quoted(&expected.to_string()));
                 }
             }
+            if request.tls {
+                table.put("tls", "true");
+            }
             timing
         }
         Check::Talk(turns, timing) => {
@@ -336,6 +339,9 @@ fn put_check(pairs: &mut Pairs, check: &Check) {
             timing
         }
     };
+    if let Some(port) = timing.port {
+        table.put("port", port.to_string());
+    }
     let first = check::timing(None);
     let usual = check::timing(Some(timing.every));
     let show = |duration: &std::time::Duration| quoted(&duration::show(*duration));
@@ -359,7 +365,7 @@ fn put_turn(table: &mut Pairs, turn: &Turn) {
     }
 }
 
-fn statuses(range: &RangeInclusive<u16>) -> String {
+pub(super) fn statuses(range: &RangeInclusive<u16>) -> String {
     let (from, to) = (range.start(), range.end());
     if from == to {
         from.to_string()

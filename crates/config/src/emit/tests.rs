@@ -9,11 +9,12 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
-    Balance, Beyond, Check, ClientCert, Coding, Conditions, Content, ErrorContent, Expected,
-    FastCgi, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls, LogLevel, Mode,
-    Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion, Queue, Rehearsal,
-    Replaced, Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size, Spread, Stage,
-    Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing, TlsVersion, Turn,
+    Balance, Beyond, ByStatus, Check, ClientCert, Coding, Conditions, Content, ErrorContent,
+    Expected, FastCgi, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls,
+    LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion,
+    Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size,
+    Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing,
+    TlsVersion, Turn,
 };
 use tandem_model::{
     Auth, BodyLimit, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy,
@@ -165,6 +166,8 @@ impl Maker {
             fall: 1 + self.below(9),
             timeout: self.duration(),
             errors: self.below(9),
+            // Of backends alone.
+            port: None,
         }
     }
 
@@ -199,10 +202,25 @@ impl Maker {
                     }),
                     contains: self.maybe(Self::expected),
                     lacks: self.maybe(Self::expected),
+                    tls: false,
                 };
                 Check::Http(request, timing)
             }
         }
+    }
+
+    /// A check at another port, or over TLS.
+    fn elsewhere(&mut self, mut check: Check) -> Check {
+        let port = self.maybe(|m| 1 + m.below(65000) as u16);
+        match &mut check {
+            Check::Off => {}
+            Check::Tcp(timing) | Check::Tls(timing) | Check::Talk(_, timing) => timing.port = port,
+            Check::Http(http, timing) => {
+                timing.port = port;
+                http.tls = self.often();
+            }
+        }
+        check
     }
 
     fn rehearsal(&mut self) -> Rehearsal {
@@ -306,7 +324,7 @@ impl Maker {
                 check: if self.below(4) == 3 {
                     Check::Talk(self.talk(), self.timing())
                 } else {
-                    check
+                    self.elsewhere(check)
                 },
                 resolve: self.duration(),
                 tls: self.maybe(|m| BackendTls {
@@ -624,6 +642,7 @@ impl Maker {
                 .into_iter()
                 .map(|(name, one)| (name, vec![one.clone(), one]))
                 .collect(),
+            default: self.templates(),
         }
     }
 
@@ -670,6 +689,10 @@ impl Maker {
                 request: self.changes(),
                 response: self.changes(),
                 success: self.changes(),
+                by_status: self.some(2, |m| ByStatus {
+                    statuses: vec![404..=404, 500..=599],
+                    changes: m.changes(),
+                }),
             },
             auth: match self.below(3) {
                 0 => Some(Auth::Off),

@@ -22,15 +22,29 @@ pub(crate) enum Subject {
     ClientCert,
     /// How often a client asks. No condition of routes does: rules that ask it become something else.
     Excess(Excess),
+    /// The status of the answer. Likewise.
+    Status,
+    /// A field of the answer. Likewise.
+    Answered(String),
     /// Whether the client is one of a list, by its password. Likewise.
     Users(String),
 }
 
-/// A client asked more often than this, in the time in which it is counted.
+/// A client asked more often than this, in the time in which it is counted, or has more connections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Excess {
+    pub of: Measured,
     pub by: Counted,
     pub most: u32,
+}
+
+/// What is counted of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Measured {
+    /// Requests in a time.
+    Requests,
+    /// Connections at once.
+    Connections,
 }
 
 /// Where it is counted how often a client asks.
@@ -220,6 +234,8 @@ fn conditions(asked: Vec<(Subject, Vec<String>)>) -> Table {
             // Refused before; a file with it would not be taken.
             Subject::Excess(excess) => table.put("excess", Value::plain(excess.most)),
             Subject::Users(list) => table.put("users", Value::text(list)),
+            Subject::Status => table.put("status", value),
+            Subject::Answered(name) => table.table("answered").put(&name, value),
             Subject::Header(name) => table.table("header").put(&name, value),
             Subject::Query(name) => table.table("query").put(&name, value),
             Subject::Cookie(name) => table.table("cookie").put(&name, value),

@@ -174,17 +174,25 @@ pub fn set_up(
             outcome.document.sections.extend(inner.document.sections);
         }
     }
+    // A server.xml and a context.xml are of one Tomcat, unless they are said to be behind two backends.
+    let mut tomcats: Vec<(Option<String>, tomcat::Context, Spot)> = Vec::new();
     for (file, of) in contexts {
         let mut seen = Vec::new();
         let context = tomcat::read(&sources, file, &mut outcome.verdicts, &mut seen);
         outcome.seen.extend(seen);
-        let spot = context.spot;
-        behind.push(Behind {
-            of,
-            what: What::Tomcat(context),
-            spot,
-        });
+        let same = tomcats
+            .iter_mut()
+            .find(|(other, known, _)| *other == of && known.is_server != context.is_server);
+        match same {
+            Some((_, known, _)) => known.join(context),
+            None => tomcats.push((of, context, sources.beginning(file))),
+        }
     }
+    behind.extend(tomcats.into_iter().map(|(of, context, spot)| Behind {
+        of,
+        what: What::Tomcat(context),
+        spot,
+    }));
     if !behind.is_empty() && has_front {
         let machines = Machines {
             edge: edge.map(str::to_owned),
@@ -223,7 +231,11 @@ fn kind(input: &Input) -> Kind {
             .extension()
             .is_some_and(|end| end == ending)
     };
-    if ends("xml") || text.starts_with("<?xml") || text.starts_with("<Context") {
+    if ends("xml")
+        || text.starts_with("<?xml")
+        || text.starts_with("<Context")
+        || text.starts_with("<Server")
+    {
         return Kind::Tomcat;
     }
     if ends("cfg") {
@@ -354,6 +366,57 @@ mod tests {
                 "docs/reference/{name} is out of date: run TANDEM_WRITE_REFERENCE=1 cargo test -p tandem-config"
             );
         }
+    }
+
+    fn behind_a_balancer(files: &[(&str, &str)]) -> Translation {
+        let balancer = "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\nlisten stats\n bind *:9000\n stats enable\nfrontend main\n bind :80\n default_backend app\nbackend app\n server t1 10.0.0.1:8080 check\n server t2 10.0.0.2:8080 check\n";
+        let part = |name: &str, text: &str| Part {
+            input: Input {
+                name: name.into(),
+                text: text.into(),
+            },
+            of: None,
+        };
+        let mut parts = vec![part("haproxy.cfg", balancer)];
+        parts.extend(files.iter().map(|(name, text)| part(name, text)));
+        set_up(&parts, Some("10.0.0.9"), &|_| None)
+    }
+
+    #[test]
+    fn a_server_xml_beside_a_context_xml_says_where_the_same_tomcat_listens() {
+        let server = "<Server><Service><Connector port='8180'/></Service></Server>";
+        let context = "<Context><Manager memcachedNodes='n1:10.0.0.3:11211 n2:10.0.0.3:11311 n3:10.0.0.4:11211'/></Context>";
+        let made = behind_a_balancer(&[("context.xml", context), ("server.xml", server)]);
+        let told = made.report.to_string();
+        assert!(made.loaded.is_some(), "{told}");
+        let text: String = made
+            .text
+            .split_inclusive(' ')
+            .filter(|part| *part != " ")
+            .collect();
+        for wanted in [
+            "proxy = \"127.0.0.1:8180\"",
+            // Two of the three are on one machine.
+            "cache1 = \"10.0.0.3\"",
+            "cache2 = \"10.0.0.4\"",
+            "on = [\"cache1\", \"cache2\"]",
+            "admin = \"127.0.0.1:9000\"",
+        ] {
+            assert!(text.contains(wanted), "{wanted}: {}", made.text);
+        }
+        assert!(
+            told.contains("two memcacheds at 10.0.0.3 are one session node"),
+            "{told}"
+        );
+        assert!(!told.contains("taken to listen on"), "{told}");
+        // What is guessed of a file is told at that file.
+        let told = behind_a_balancer(&[("context.xml", "<Context/>")])
+            .report
+            .to_string();
+        assert!(
+            told.contains("context.xml:1: Tomcat is taken to listen on 127.0.0.1:8080"),
+            "{told}"
+        );
     }
 
     /// `TANDEM_WRITE_REFERENCE=1 cargo test -p tandem-config` writes the file.

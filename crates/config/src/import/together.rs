@@ -99,11 +99,19 @@ pub(crate) fn together(
                     verdicts.note(file.spot, format!("taken to be the Tomcat behind backend `{}`; NAME=FILE would say otherwise", backend.name));
                 }
                 used.push(at);
-                tomcat(&mut front, backend, &on, file.spot, verdicts);
+                tomcat(&mut front, backend, &on, &context, file.spot, verdicts);
                 let mut names = Vec::new();
-                for (number, (_, host, _)) in context.memcached.iter().enumerate() {
-                    let wanted = format!("cache{}", number + 1);
-                    names.push(node(&wanted, host, &mut nodes, Some(context.spot)));
+                for (_, host, _) in &context.memcached {
+                    let wanted = format!("cache{}", names.len() + 1);
+                    let name = node(&wanted, host, &mut nodes, Some(context.spot));
+                    if names.contains(&name) {
+                        verdicts.note(
+                            context.spot,
+                            format!("two memcacheds at {host} are one session node: what is on one machine goes with it"),
+                        );
+                        continue;
+                    }
+                    names.push(name);
                 }
                 if !names.is_empty() {
                     sessions = Some((names, context.spot));
@@ -146,7 +154,12 @@ fn finish(
                 if let Some(spot) = spot {
                     verdicts.note(spot, "the user of one machine is not that of the others: name one that all have, as `[cluster] user`");
                 }
-            } else if key != "admin" && key != "log" {
+            } else if key == "admin" {
+                // Each node serves its pages to its own machine.
+                if matches!(value, Value::Text(at) if at.starts_with("127.0.0.1:")) {
+                    cluster.table.put(key, value.clone());
+                }
+            } else if key != "log" {
                 cluster.table.put(key, value.clone());
             }
         }
@@ -410,6 +423,7 @@ fn tomcat(
     front: &mut Document,
     backend: &Backend,
     on: &[String],
+    context: &Context,
     spot: Spot,
     verdicts: &mut Verdicts,
 ) {
@@ -417,8 +431,13 @@ fn tomcat(
     if front.sections[backend.section].heading.starts_with("app.") {
         return;
     }
-    verdicts.note(spot, "Tomcat is taken to listen on 127.0.0.1:8080 of its machine, as it does unless server.xml says otherwise");
-    as_app(front, backend, on, "127.0.0.1:8080", spot);
+    match &context.listens {
+        Some((at, spot)) => as_app(front, backend, on, at, *spot),
+        None => {
+            verdicts.note(spot, "Tomcat is taken to listen on 127.0.0.1:8080 of its machine, as it does unless server.xml says otherwise: give that file, too");
+            as_app(front, backend, on, "127.0.0.1:8080", spot);
+        }
+    }
 }
 
 /// What a nginx behind a backend does: files become a site on its machines, an application that it passes requests to

@@ -1,18 +1,34 @@
-//! Tomcat's context.xml: where the application is, and the Manager of memcached-session-manager, whose memcached nodes
-//! become session nodes.
+//! Tomcat's context.xml and server.xml: where the application listens, and the Manager of memcached-session-manager,
+//! whose memcached nodes become session nodes.
 
 use super::report::Verdicts;
 use super::sources::{Sources, Spot};
 use super::xml::{self, Attribute, Element};
 use crate::suggest::did_you_mean;
 
-/// What a context.xml says.
+/// What a context.xml or a server.xml says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Context {
+    /// It is a server.xml.
+    pub is_server: bool,
+    /// Where Tomcat listens for HTTP: of a server.xml.
+    pub listens: Option<(String, Spot)>,
     /// Names and addresses of the memcached nodes: host and port.
     pub memcached: Vec<(String, String, Option<u16>)>,
     /// Where that is said.
     pub spot: Spot,
+}
+
+impl Context {
+    /// Takes over what another file of the same Tomcat says: its context.xml, or its server.xml.
+    pub fn join(&mut self, other: Self) {
+        self.is_server |= other.is_server;
+        self.listens = self.listens.take().or(other.listens);
+        if self.memcached.is_empty() && !other.memcached.is_empty() {
+            self.memcached = other.memcached;
+            self.spot = other.spot;
+        }
+    }
 }
 
 /// Attributes of msm's Manager, and what becomes of each.
@@ -94,12 +110,38 @@ const MANAGER: &[(&str, &str)] = &[
         "maxActiveSessions",
         "it stays with Tandem's session manager, as with any",
     ),
-    ("enabled", "it stays with Tandem's session manager"),
     (
         "enableStatistics",
         "counters are on the admin pages and at /metrics",
     ),
 ];
+
+/// What becomes of a Manager that is not msm's, by what its class is called.
+fn other_manager(class: &str) -> String {
+    let (class, whole) = (class.to_ascii_lowercase(), class);
+    let has = |word: &str| class.contains(word);
+    let keeps = if has("redis") {
+        "keeps sessions in Redis"
+    } else if has("delta") || has("backupmanager") || has("catalina.ha") {
+        "copies sessions among the Tomcats of a cluster"
+    } else if has("persistent") {
+        "keeps sessions in files or a database"
+    } else if has("couchbase") || has("hazelcast") || has("mongo") || has("jdbc") || has("dynamodb")
+    {
+        "keeps sessions in a store of its own"
+    } else if class.is_empty() || has("org.apache.catalina.session.standardmanager") {
+        "keeps sessions in Tomcat alone"
+    } else {
+        return format!(
+            "it stays with Tomcat, and keeps sessions as {whole} does: for Tandem to keep them, name machines in `[sessions]`, and the class \
+             `io.tandem.tomcat.SessionManager` here"
+        );
+    };
+    format!(
+        "it stays with Tomcat, and {keeps}, as before: for Tandem to keep them, name machines in `[sessions]`, and the class \
+         `io.tandem.tomcat.SessionManager` here"
+    )
+}
 
 /// Reads a file.
 pub(crate) fn read(
@@ -116,6 +158,7 @@ pub(crate) fn read(
             return context;
         }
     };
+    context.is_server = elements.first().is_some_and(|e| e.name == "Server");
     for element in &elements {
         seen.push((element.spot, format!("<{}>", element.name)));
         let msm = element
@@ -126,7 +169,7 @@ pub(crate) fn read(
                 a.name == "className" && a.value.contains("MemcachedBackupSessionManager")
             });
         match element.name.as_str() {
-            "Context" if element.depth == 0 => {
+            "Context" if element.depth == 0 || context.is_server => {
                 verdicts.translated(element.spot);
                 for attribute in &element.attributes {
                     let why = match attribute.name.as_str() {
@@ -146,17 +189,14 @@ pub(crate) fn read(
             ),
             "Manager" if msm => manager(element, &mut context, verdicts, seen),
             "Manager" => {
-                let spot = element.spot;
-                verdicts.without(spot, "this Manager keeps sessions in Tomcat alone; Tandem's keeps them on the session nodes");
+                let class = element.attributes.iter().find(|a| a.name == "className");
+                let what = other_manager(class.map_or("", |class| &class.value));
+                verdicts.without(element.spot, what);
                 for attribute in &element.attributes {
-                    said(
-                        attribute,
-                        "of a Manager that keeps sessions in Tomcat alone",
-                        verdicts,
-                        seen,
-                    );
+                    said(attribute, "it stays with this Manager", verdicts, seen);
                 }
             }
+            "Connector" if context.is_server => connector(element, &mut context, verdicts, seen),
             name => {
                 verdicts.without(
                     element.spot,
@@ -167,6 +207,10 @@ pub(crate) fn read(
                 }
             }
         }
+    }
+    if context.is_server && context.listens.is_none() {
+        let spot = elements[0].spot;
+        verdicts.note(spot, "no Connector of this file speaks HTTP at a port that it says: Tandem asks Tomcat by HTTP, so add <Connector port=\"8080\" protocol=\"HTTP/1.1\"/>");
     }
     if elements.is_empty() {
         let spot = Spot {
@@ -184,6 +228,53 @@ fn said(attribute: &Attribute, why: &str, verdicts: &mut Verdicts, seen: &mut Ve
     verdicts.without(attribute.spot, format!("`{}`: {why}", attribute.name));
 }
 
+/// Where Tomcat listens: the first Connector that speaks HTTP without TLS.
+fn connector(
+    element: &Element,
+    context: &mut Context,
+    verdicts: &mut Verdicts,
+    seen: &mut Vec<(Spot, String)>,
+) {
+    let value = |name: &str| {
+        let found = element.attributes.iter().find(|a| a.name == name);
+        found.map_or("", |attribute| attribute.value.trim())
+    };
+    for attribute in &element.attributes {
+        said(attribute, "it is Tomcat's own affair", verdicts, seen);
+    }
+    let protocol = value("protocol");
+    let is_http = !protocol.contains("AJP") && !protocol.contains("ajp");
+    let is_tls = value("SSLEnabled") == "true"
+        || value("scheme") == "https" && value("SSLEnabled") != "false";
+    if !is_http || is_tls {
+        let what = if is_http {
+            "it speaks TLS"
+        } else {
+            "it speaks AJP"
+        };
+        let what = format!("{what}: a gateway asks Tomcat by HTTP on its own machine");
+        return verdicts.without(element.spot, what);
+    }
+    let Ok(port) = value("port").parse::<u16>() else {
+        let message = format!(
+            "`{}` is no port: with Tandem it is in the file, `port=\"8080\"`",
+            value("port")
+        );
+        return verdicts.refuse(element.spot, element.spot, message);
+    };
+    if context.listens.is_some() {
+        let what = "another Connector before it is the one that is asked";
+        return verdicts.without(element.spot, what);
+    }
+    let host = match value("address") {
+        "" | "0.0.0.0" | "::" | "localhost" => "127.0.0.1".to_owned(),
+        address if address.contains(':') => format!("[{address}]"),
+        address => address.to_owned(),
+    };
+    verdicts.translated(element.spot);
+    context.listens = Some((format!("{host}:{port}"), element.spot));
+}
+
 fn manager(
     element: &Element,
     context: &mut Context,
@@ -192,10 +283,21 @@ fn manager(
 ) {
     verdicts.translated(element.spot);
     context.spot = element.spot;
+    let off = |a: &Attribute| a.name == "enabled" && a.value.trim().eq_ignore_ascii_case("false");
+    let is_off = element.attributes.iter().any(off);
     for attribute in &element.attributes {
         seen.push((attribute.spot, attribute.name.clone()));
         if attribute.name == "memcachedNodes" {
             nodes(attribute, context, verdicts);
+            continue;
+        }
+        if attribute.name == "enabled" {
+            let what = if is_off {
+                "`enabled`: msm stores nothing then, so there are no session nodes; leave it out, here and in what is imported, to have Tandem keep sessions"
+            } else {
+                "`enabled`: a session manager that is there is on"
+            };
+            verdicts.without(attribute.spot, what);
             continue;
         }
         match MANAGER.iter().find(|(name, _)| *name == attribute.name) {
@@ -228,6 +330,9 @@ fn manager(
                 did_you_mean(name, names),
             );
         }
+    }
+    if is_off {
+        context.memcached.clear();
     }
 }
 
@@ -311,5 +416,82 @@ mod tests {
             parse("<Context><Manager memcachedNodes='redis://x'/></Context>").1[0]
                 .contains("NAME:HOST:PORT")
         );
+    }
+
+    #[test]
+    fn a_server_xml_says_where_tomcat_listens() {
+        let server = |connectors: &str| {
+            parse(&format!(
+                "<Server port='8005'><Service name='Catalina'>{connectors}<Engine name='Catalina'/></Service></Server>"
+            ))
+        };
+        for (connectors, wanted) in [
+            (
+                "<Connector port='8180' protocol='HTTP/1.1'/>",
+                "127.0.0.1:8180",
+            ),
+            (
+                "<Connector port='8009' protocol='AJP/1.3'/><Connector port='8443' SSLEnabled='true'/><Connector address='10.0.0.1' port='8081'/><Connector port='8082'/>",
+                "10.0.0.1:8081",
+            ),
+        ] {
+            let (context, wrong) = server(connectors);
+            assert!(wrong.is_empty(), "{connectors}: {wrong:?}");
+            assert_eq!(context.listens.map(|(at, _)| at).as_deref(), Some(wanted));
+        }
+        let (_, wrong) = server("<Connector port='${http.port}'/>");
+        assert!(wrong[0].contains("is no port"), "{wrong:?}");
+        // A context may stand within it.
+        let (context, wrong) = parse(
+            "<Server><Service><Connector port='8180'/><Engine><Host><Context path=''><Manager memcachedNodes='n1:10.0.0.1:11211'/></Context></Host></Engine></Service></Server>",
+        );
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert_eq!(
+            (context.memcached.len(), context.listens.is_some()),
+            (1, true)
+        );
+    }
+
+    #[test]
+    fn a_manager_that_stores_nothing_makes_no_session_nodes() {
+        let (context, wrong) =
+            parse("<Context><Manager memcachedNodes='n1:a:1' enabled='false'/></Context>");
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert!(context.memcached.is_empty());
+    }
+
+    #[test]
+    fn where_other_managers_keep_sessions_is_told() {
+        for (class, keeps) in [
+            ("org.redisson.tomcat.RedissonSessionManager", "in Redis"),
+            (
+                "org.apache.catalina.ha.session.DeltaManager",
+                "among the Tomcats",
+            ),
+            (
+                "org.apache.catalina.session.PersistentManager",
+                "in files or a database",
+            ),
+            (
+                "org.apache.catalina.session.StandardManager",
+                "in Tomcat alone",
+            ),
+            ("", "in Tomcat alone"),
+            ("com.example.Mine", "as com.example.Mine does"),
+        ] {
+            let told = other_manager(class);
+            assert!(
+                told.contains(keeps) && told.contains("[sessions]"),
+                "{class}: {told}"
+            );
+        }
+    }
+
+    #[test]
+    fn characters_may_be_written_as_numbers() {
+        let (context, wrong) =
+            parse("<Context><Manager memcachedNodes='n1:a:1&#44;n2:b&#x3A;2'/></Context>");
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert_eq!(context.memcached.len(), 2);
     }
 }

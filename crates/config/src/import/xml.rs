@@ -189,13 +189,47 @@ impl Reader<'_> {
     }
 }
 
-/// The five entities; others stay as they are.
+/// The five entities, and characters by their numbers; others stay as they are.
 fn unescape(text: &str) -> String {
-    text.replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&apos;", "'")
-        .replace("&amp;", "&")
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('&') {
+        out.push_str(before);
+        let found = after
+            .split_once(';')
+            .and_then(|(name, after)| Some((character(name)?, after)));
+        match found {
+            Some((c, after)) => {
+                out.push(c);
+                rest = after;
+            }
+            None => {
+                out.push('&');
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What stands between & and ;.
+fn character(name: &str) -> Option<char> {
+    Some(match name {
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        "amp" => '&',
+        name => {
+            let number = name.strip_prefix('#')?;
+            let number = match number.strip_prefix('x') {
+                Some(digits) => u32::from_str_radix(digits, 16),
+                None => number.parse(),
+            };
+            char::from_u32(number.ok()?)?
+        }
+    })
 }
 
 #[cfg(test)]
@@ -204,11 +238,11 @@ mod tests {
 
     #[test]
     fn elements_have_their_attributes_and_places() {
-        let text = "<?xml version='1.0'?>\n<!-- <No/> -->\n<Context path=\"/a\">\n  <Manager x='1' y=\"a&amp;b\"/>\n</Context>\n";
+        let text = "<?xml version='1.0'?>\n<!-- <No/> -->\n<Context path=\"/a\">\n  <Manager x='1' y=\"a&amp;b&#44;&#x2c;&amp;lt;&no;&#xD800;\"/>\n</Context>\n";
         let found = elements(text, 0).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!((found[1].name.as_str(), found[1].depth), ("Manager", 1));
-        assert_eq!(found[1].attributes[1].value, "a&b");
+        assert_eq!(found[1].attributes[1].value, "a&b,,&lt;&no;&#xD800;");
         assert_eq!(
             &text[found[1].attributes[0].spot.start..found[1].attributes[0].spot.end],
             "x='1'"

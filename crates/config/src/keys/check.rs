@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem_model::{Check, Expected, HttpCheck, Sent, Timing, Turn};
 use toml::de::DeValue;
 
-use crate::kinds::{BOOL, COUNT, COUNT_OR_NONE, DURATION, TEXT};
+use crate::kinds::{BOOL, COUNT, COUNT_OR_NONE, DURATION, PORT, TEXT};
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::suggest::did_you_mean;
@@ -23,13 +23,28 @@ pub(crate) const NODE_CHECK: Kind<Check> = Kind {
     text: "\"tcp\", \"tls\", false or table of a check",
     read: |reader, item| {
         let check = read(reader, item)?;
-        if let Check::Talk(..) = check {
-            let message = "what nodes serve is HTTP, and checked by a `path`: `send` and `expect` are for backends";
-            reader.wrong(&item.span(), message);
-        }
+        let message = match &check {
+            Check::Talk(..) => {
+                "what nodes serve is HTTP, and checked by a `path`: `send` and `expect` are for backends"
+            }
+            Check::Http(http, _) if http.tls => {
+                "what nodes serve is checked as it is served: `tls` with a `path` is for backends"
+            }
+            _ if check.timing().is_some_and(|timing| timing.port.is_some()) => {
+                "what nodes serve is checked where it is served: `port` is for backends"
+            }
+            Check::Http(http, _) if http.path == WHOLE => {
+                "what nodes serve is checked by a `path`: `*` is for backends"
+            }
+            _ => return Some(check),
+        };
+        reader.wrong(&item.span(), message);
         Some(check)
     },
 };
+
+/// What `OPTIONS` asks of a server as a whole (RFC 9112 section 3.2.4).
+const WHOLE: &str = "*";
 
 #[derive(Default)]
 pub(crate) struct Draft {
@@ -42,6 +57,7 @@ pub(crate) struct Draft {
     turn: Turn,
     talk: Vec<Turn>,
     tls: bool,
+    port: Option<u16>,
     every: Option<Duration>,
     fast: Option<Duration>,
     rise: Option<u32>,
@@ -61,7 +77,9 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 text: "path of a URL",
                 read: |reader, item| {
                     reader.parsed(item, "a path like \"/alive\"", |text| {
-                        if text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic()) {
+                        let is_path =
+                            text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic());
+                        if is_path || text == WHOLE {
                             Ok(text.to_owned())
                         } else {
                             Err("the path of a check begins with / and has no spaces")
@@ -70,7 +88,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
                 },
             },
             Else("a connection is opened"),
-            "What is asked for.",
+            "What is asked for; for `OPTIONS` of a backend also `*`, the server as a whole.",
             |d: &mut Draft, v| d.path = Some(v.value),
         ),
         &key(
@@ -162,10 +180,17 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "tls",
             BOOL,
             Is("false"),
-            "Without a `path`: a TLS handshake has to succeed. The server's certificate is not looked at.",
+            "A TLS handshake has to succeed, and with a `path` the request is sent over it, also where requests are not. The server's certificate is not looked at, unless the backend has `tls`, whose settings hold then.",
             |d: &mut Draft, v| {
                 d.tls = v.value;
             },
+        ),
+        &key(
+            "port",
+            PORT,
+            Else("where requests go"),
+            "Another port of the server, where something else says how it is (Patroni's API, `clustercheck`). There neither TLS nor the PROXY protocol is spoken because requests do; `tls = true` is. For backends.",
+            |d: &mut Draft, v| d.port = Some(v.value),
         ),
         &key(
             "every",
@@ -268,7 +293,7 @@ const EXPECTED: Kind<Expected> = Kind {
     read: |reader, item| {
         let expected = said(reader, item, "text like \"+PONG\"", Expected::parse)?;
         if let Expected::Regex(regex) = &expected
-            && let Err(wrong) = crate::kinds::is_expression(regex)
+            && let Err(wrong) = crate::kinds::is_expression_of_bytes(regex)
         {
             reader.wrong(&item.span(), wrong);
         }
@@ -351,6 +376,12 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
         let message = format!("an answer to HEAD has no body that `{key}` could look at");
         reader.wrong(&section.place(key), message);
     }
+    if section.draft.path.as_deref() == Some(WHOLE)
+        && section.draft.method.as_deref() != Some("OPTIONS")
+    {
+        let message = "`*` is asked for with `method = \"OPTIONS\"`";
+        reader.wrong(&section.place("path"), message);
+    }
     let talks = ["send", "expect", "talk"].map(|key| section.has(key));
     let other = [("path", section.has("path")), ("tls", section.draft.tls)];
     if talks.contains(&true)
@@ -365,10 +396,6 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
         let message = "`talk` has each `send` and `expect` in its turns";
         reader.wrong(&section.place("talk"), message);
     }
-    if section.has("path") && section.draft.tls {
-        let message = "`tls` of a check goes without a `path`: a backend's own `tls` is what requests are sent over";
-        reader.wrong(&section.place("tls"), message);
-    }
     let draft = section.draft;
     let mut timing = timing(draft.every);
     timing.fast = draft.fast.unwrap_or(timing.fast);
@@ -376,6 +403,7 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
     timing.fall = draft.fall.unwrap_or(timing.fall);
     timing.timeout = draft.timeout.unwrap_or(timing.timeout);
     timing.errors = draft.errors;
+    timing.port = draft.port;
     let mut talk = draft.talk;
     if draft.turn != Turn::default() {
         talk.push(draft.turn);
@@ -392,6 +420,7 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
                 status: draft.status,
                 contains: draft.contains,
                 lacks: draft.lacks,
+                tls: draft.tls,
             };
             Check::Http(request, timing)
         }
@@ -399,7 +428,7 @@ fn read(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Check> {
 }
 
 /// A status code, or a range of them.
-fn statuses(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<RangeInclusive<u16>> {
+pub(crate) fn statuses(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<RangeInclusive<u16>> {
     if let DeValue::String(_) = item.get_ref() {
         return reader.parsed(item, "a range like \"200-299\"", |text| {
             let code = |text: &str| text.trim().parse().ok().filter(|c| (100..=599).contains(c));

@@ -1,16 +1,17 @@
 //! Policies of a route: what is done to its requests and to their answers.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use tandem_model::policy::untouchable;
 use tandem_model::{
-    FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution, Template,
+    ByStatus, FieldChanges, Headers, PathChange, Policies, Replaced, Side, Substitution, Template,
     TemplateError, Variable,
 };
 use toml::de::DeValue;
 
 use crate::keys::auth::{AUTH, RATE};
+use crate::keys::check::statuses;
 use crate::keys::compress::COMPRESS;
 use crate::keys::errors::ERRORS;
 use crate::keys::limits;
@@ -18,8 +19,8 @@ use crate::kinds::is_expression;
 use crate::reader::Reader;
 use crate::span::{Item, values};
 use crate::suggest::did_you_mean;
-use crate::table::Need::Else;
-use crate::table::{Kind, Table, in_order, key};
+use crate::table::Need::{self, Else};
+use crate::table::{Kind, Ready, Table, in_order, key};
 
 /// What a route says beside its conditions and what it does.
 pub(crate) static KEYS: Table<Policies> = Table {
@@ -136,6 +137,23 @@ pub(crate) static HEADERS: Table<Headers> = Table {
             "Of answers that are no errors, of a status below 400: after `response`.",
             |h: &mut Headers, v| h.success = v.value,
         ),
+        &key(
+            "by-status",
+            Kind {
+                text: "list of tables with `status`",
+                read: |reader, item| {
+                    Some(values(&reader.some(item, |reader, item| {
+                        let draft = BY_STATUS.read_item(reader, item)?.draft;
+                        let statuses = draft.statuses.clone();
+                        let changes = checked(reader, draft, Side::Response);
+                        Some(ByStatus { statuses, changes })
+                    })))
+                },
+            },
+            Else("as they came"),
+            "Of answers of some statuses: `[{ status = \"500-599\", set = { Cache-Control = \"no-store\" } }]`. After `response` and `success`, one after the other.",
+            |h: &mut Headers, v| h.by_status = v.value,
+        ),
     ],
 };
 
@@ -145,6 +163,9 @@ pub(crate) struct ChangesDraft {
     replace: Vec<ReplacedField>,
     set: Vec<Field>,
     add: Vec<Field>,
+    default: Vec<Field>,
+    /// Of `by-status` alone.
+    statuses: Vec<RangeInclusive<u16>>,
 }
 
 /// A field's name, where it stands, and what of its values becomes what, step by step.
@@ -156,61 +177,103 @@ struct Field {
     values: Vec<Template>,
 }
 
+static REMOVE: Ready<ChangesDraft, Vec<crate::span::At<String>>> = key(
+    "remove",
+    Kind {
+        text: "list of names",
+        read: |reader, item| {
+            Some(reader.list(item, |reader, item| reader.filled(item, "a field's name")))
+        },
+    },
+    Else("nothing"),
+    "These fields go. A `*` at the end of a name stands for any rest.",
+    |d: &mut ChangesDraft, v| d.remove = v.value,
+);
+
+static REPLACE: Ready<ChangesDraft, Vec<ReplacedField>> = key(
+    "replace",
+    Kind {
+        text: "table of tables, or of lists of them",
+        read: replaced_fields,
+    },
+    Else("nothing"),
+    "Values of these fields become others, by the first that fits: of the value's beginning (`{ Location = { \"http://10.0.0.1:8080/\" = \"/\" } }`), which is replaced, or of an expression, which stands for the whole value (`{ Set-Cookie = { \"~^(.*); Secure(.*)$\" = \"{1}{2}\" } }`). A list of such tables: one after the other.",
+    |d: &mut ChangesDraft, v| d.replace = v.value,
+);
+
+static SET: Ready<ChangesDraft, Vec<Field>> = key(
+    "set",
+    Kind {
+        text: "table of texts",
+        read: |reader, item| {
+            fields(reader, item, |reader, item| {
+                template(reader, item).map(|one| vec![one])
+            })
+        },
+    },
+    Else("nothing"),
+    "These fields have this value and no other: `{ X-Request-ID = \"{request-id}\" }`.",
+    |d: &mut ChangesDraft, v| d.set = v.value,
+);
+
+static ADD: Ready<ChangesDraft, Vec<Field>> = key(
+    "add",
+    Kind {
+        text: "table of lists of texts",
+        read: |reader, item| {
+            fields(reader, item, |reader, item| {
+                Some(values(&reader.some(item, template)))
+            })
+        },
+    },
+    Else("nothing"),
+    "These fields come on top of those that are there.",
+    |d: &mut ChangesDraft, v| d.add = v.value,
+);
+
+static DEFAULT: Ready<ChangesDraft, Vec<Field>> = key(
+    "default",
+    Kind {
+        text: "table of texts",
+        read: |reader, item| {
+            fields(reader, item, |reader, item| {
+                template(reader, item).map(|one| vec![one])
+            })
+        },
+    },
+    Else("nothing"),
+    "These fields have this value where they are not there.",
+    |d: &mut ChangesDraft, v| d.default = v.value,
+);
+
 pub(crate) static CHANGES: Table<ChangesDraft> = Table {
     heading: "request = { ... }, response = { ... } and success = { ... }",
     label: "`headers`",
-    doc: "First fields are removed, then values replaced, then fields set, then added. Values may have [variables](#variables); a field whose value turns out empty is left out.",
+    doc: "First fields are removed, then values replaced, then fields set, then added, then those that are missing. Values may have [variables](#variables); a field whose value turns out empty is left out.",
+    keys: &[&REMOVE, &REPLACE, &SET, &ADD, &DEFAULT],
+};
+
+/// Changes to the answers of some statuses.
+pub(crate) static BY_STATUS: Table<ChangesDraft> = Table {
+    heading: "by-status = [{ ... }]",
+    label: "`by-status`",
+    doc: "What is changed of answers of some statuses, as in `response`.",
     keys: &[
         &key(
-            "remove",
+            "status",
             Kind {
-                text: "list of names",
-                read: |reader, item| {
-                    Some(reader.list(item, |reader, item| reader.filled(item, "a field's name")))
-                },
+                text: "list of status codes and ranges",
+                read: |reader, item| Some(values(&reader.some(item, statuses))),
             },
-            Else("nothing"),
-            "These fields go. A `*` at the end of a name stands for any rest.",
-            |d: &mut ChangesDraft, v| d.remove = v.value,
+            Need::Required,
+            "The statuses: `404`, `[404, \"500-599\"]`.",
+            |d: &mut ChangesDraft, v| d.statuses = v.value,
         ),
-        &key(
-            "replace",
-            Kind {
-                text: "table of tables, or of lists of them",
-                read: replaced_fields,
-            },
-            Else("nothing"),
-            "Values of these fields become others, by the first that fits: of the value's beginning (`{ Location = { \"http://10.0.0.1:8080/\" = \"/\" } }`), which is replaced, or of an expression, which stands for the whole value (`{ Set-Cookie = { \"~^(.*); Secure(.*)$\" = \"{1}{2}\" } }`). A list of such tables: one after the other.",
-            |d: &mut ChangesDraft, v| d.replace = v.value,
-        ),
-        &key(
-            "set",
-            Kind {
-                text: "table of texts",
-                read: |reader, item| {
-                    fields(reader, item, |reader, item| {
-                        template(reader, item).map(|one| vec![one])
-                    })
-                },
-            },
-            Else("nothing"),
-            "These fields have this value and no other: `{ X-Request-ID = \"{request-id}\" }`.",
-            |d: &mut ChangesDraft, v| d.set = v.value,
-        ),
-        &key(
-            "add",
-            Kind {
-                text: "table of lists of texts",
-                read: |reader, item| {
-                    fields(reader, item, |reader, item| {
-                        Some(values(&reader.some(item, template)))
-                    })
-                },
-            },
-            Else("nothing"),
-            "These fields come on top of those that are there.",
-            |d: &mut ChangesDraft, v| d.add = v.value,
-        ),
+        &REMOVE,
+        &REPLACE,
+        &SET,
+        &ADD,
+        &DEFAULT,
     ],
 };
 
@@ -235,15 +298,21 @@ fn fields(
 
 fn changes(reader: &mut Reader<'_>, item: &Item<'_>, side: Side) -> Option<FieldChanges> {
     let draft = CHANGES.read_item(reader, item)?.draft;
+    Some(checked(reader, draft, side))
+}
+
+/// Changes whose fields may be changed; others are told.
+fn checked(reader: &mut Reader<'_>, draft: ChangesDraft, side: Side) -> FieldChanges {
     let mut seen: Vec<&str> = Vec::new();
     let replaced = draft.replace.iter().map(|(name, _)| name);
-    let named = (draft.set.iter().chain(&draft.add)).map(|field| &field.name);
+    let fields = draft.set.iter().chain(&draft.add).chain(&draft.default);
+    let named = fields.clone().map(|field| &field.name);
     for name in named.chain(replaced.clone()) {
         if name.value.ends_with('*') {
             reader.wrong(&name.span, "a `*` stands for a rest in `remove` alone");
         }
     }
-    let names = draft.set.iter().chain(&draft.add).map(|field| &field.name);
+    let names = fields.map(|field| &field.name);
     for name in draft.remove.iter().chain(names).chain(replaced) {
         if let Some(why) = untouchable(&name.value, side) {
             reader.wrong(&name.span, why);
@@ -256,7 +325,7 @@ fn changes(reader: &mut Reader<'_>, item: &Item<'_>, side: Side) -> Option<Field
             }
         }
     }
-    for Field { name, values } in &draft.add {
+    for Field { name, values } in draft.add.iter().chain(&draft.default) {
         let mut asked = values.iter().flat_map(Template::variables);
         let proves = asked.any(|variable| matches!(variable, Variable::ClientCert(_)));
         let mut removed = draft.remove.iter();
@@ -278,16 +347,20 @@ fn changes(reader: &mut Reader<'_>, item: &Item<'_>, side: Side) -> Option<Field
         seen.push(&name.value);
     }
     let by_name = |fields: Vec<Field>| fields.into_iter().map(|f| (f.name.value, f.values));
-    Some(FieldChanges {
+    let only = |fields: Vec<Field>| {
+        let fields = by_name(fields);
+        let one = |(name, mut values): (String, Vec<Template>)| Some((name, values.pop()?));
+        fields.filter_map(one).collect()
+    };
+    FieldChanges {
         remove: values(&draft.remove),
         replace: (draft.replace.into_iter())
             .map(|(name, rules)| (name.value, rules))
             .collect(),
-        set: by_name(draft.set)
-            .filter_map(|(name, mut values)| Some((name, values.pop()?)))
-            .collect(),
         add: by_name(draft.add).collect::<BTreeMap<_, _>>(),
-    })
+        set: only(draft.set),
+        default: only(draft.default),
+    }
 }
 
 /// Fields of an answer and their values.

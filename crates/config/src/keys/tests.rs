@@ -33,6 +33,9 @@ fn around(heading: &str) -> &'static str {
         "request = { ... }, response = { ... } and success = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true, headers = { request = { PAIR } } } }"
         }
+        "by-status = [{ ... }]" => {
+            "listener.web = { bind = \":80\", route = { deny = true, headers = { by-status = { status = 404, PAIR } } } }"
+        }
         "errors = { 503 = { ... } }" => {
             "listener.web = { bind = \":80\", route = { deny = true }, errors = { 503 = { file = \"a\", PAIR } } }"
         }

@@ -76,16 +76,6 @@ async fn passes(server: &Server, settings: &Settings) -> Result<(), String> {
     let check = &settings.check;
     match check {
         Check::Off => Ok(()),
-        // A server that requests reach without TLS of ours may still speak it: whether it does is all that is asked.
-        Check::Tls(_) if settings.tls.is_none() => {
-            let any = BackendTls {
-                verify: false,
-                ..BackendTls::default()
-            };
-            let tls = ClientTls::load(&any).map_err(|error| error.to_string())?;
-            let tls = Some((&*tls, Within::Unknown));
-            open(server, settings.proxy, tls).await.map(drop)
-        }
         Check::Tcp(_) | Check::Tls(_) => connect(server, settings).await.map(drop),
         Check::Http(http, _) => {
             let request = request(server, http);
@@ -146,32 +136,65 @@ fn host(endpoint: &Endpoint) -> String {
     }
 }
 
-/// Opens a connection as one for requests is opened.
+/// Opens a connection as one for requests is opened, unless the check is at another port, or wants TLS.
 async fn connect(server: &Server, settings: &Settings) -> Result<Socket, String> {
-    let (proxy, tls) = if server.node {
-        (None, None)
-    } else {
-        // Other checks than requests may be of servers that speak something else.
-        let within = match settings.check {
-            Check::Http(..) => Within::Http1,
-            _ => Within::Unknown,
-        };
-        let tls = settings.tls.as_deref();
-        (settings.proxy, tls.map(|tls| (tls, within)))
+    let key = &server.key.endpoint;
+    if server.node {
+        return open(server, key, None, None).await;
+    }
+    // Other checks than requests may be of servers that speak something else.
+    let (within, wants_tls) = match &settings.check {
+        Check::Http(http, _) => (Within::Http1, http.tls),
+        Check::Tls(_) => (Within::Unknown, true),
+        _ => (Within::Unknown, false),
     };
-    open(server, proxy, tls).await
+    let own = settings.tls.as_deref();
+    if wants_tls && own.is_none() {
+        // A server that requests reach without TLS of ours may still speak it: whether it does is all that is asked.
+        let any = BackendTls {
+            verify: false,
+            ..BackendTls::default()
+        };
+        let tls = ClientTls::load(&any).map_err(|error| error.to_string())?;
+        return at(server, settings, Some((&*tls, within))).await;
+    }
+    let inherits = wants_tls || port(settings).is_none();
+    let tls = own.filter(|_| inherits).map(|tls| (tls, within));
+    at(server, settings, tls).await
+}
+
+/// Another port than that of requests.
+fn port(settings: &Settings) -> Option<u16> {
+    settings.check.timing()?.port
+}
+
+/// Opens a connection to where a server is checked.
+async fn at(
+    server: &Server,
+    settings: &Settings,
+    tls: Option<(&ClientTls, Within)>,
+) -> Result<Socket, String> {
+    match (&server.key.endpoint, port(settings)) {
+        (Endpoint::Tcp(address), Some(port)) => {
+            let mut address = *address;
+            address.set_port(port);
+            open(server, &Endpoint::Tcp(address), None, tls).await
+        }
+        (endpoint, _) => open(server, endpoint, settings.proxy, tls).await,
+    }
 }
 
 async fn open(
     server: &Server,
+    endpoint: &Endpoint,
     proxy: Option<ProxyVersion>,
     tls: Option<(&ClientTls, Within)>,
 ) -> Result<Socket, String> {
     let tls = tls.map(|(tls, within)| (tls, server.host.as_ref(), within));
-    let opened = client::open(&server.key.endpoint, server.from, proxy, tls).await;
+    let opened = client::open(endpoint, server.from, proxy, tls).await;
     opened.map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        _ => format!("cannot connect to {}: {error}", show(&server.key.endpoint)),
+        _ => format!("cannot connect to {}: {error}", show(endpoint)),
     })
 }
 

@@ -190,6 +190,7 @@ mod tests {
         fall: 3,
         timeout: Duration::from_secs(1),
         errors: 0,
+        port: None,
     };
 
     /// Whether it is another state than before.

@@ -18,6 +18,7 @@ const TIMING: Timing = Timing {
     fall: 2,
     timeout: Duration::from_secs(10),
     errors: 0,
+    port: None,
 };
 
 fn pool(check: Check, places: &[Place]) -> Arc<Pool> {
@@ -169,6 +170,7 @@ async fn an_http_check_wants_its_status() {
         status: Vec::new(),
         contains: None,
         lacks: None,
+        tls: false,
     };
     let pool = pool(Check::Http(http, TIMING), &[Place::Server(address(at))]);
     while_checked(&pool, async {
@@ -211,6 +213,7 @@ async fn an_http_check_looks_at_the_body_where_it_is_to() {
         status: Vec::new(),
         contains: expected("is well"),
         lacks: expected("~but .*slow"),
+        tls: false,
     };
     let pool = pool(Check::Http(http, TIMING), &[Place::Server(address(at))]);
     let says = |text| *body.lock().expect("no test panics here") = text;
@@ -231,6 +234,35 @@ async fn an_http_check_looks_at_the_body_where_it_is_to() {
 }
 
 #[tokio::test]
+async fn a_server_may_be_checked_at_another_port() {
+    let status = Arc::new(AtomicU16::new(200));
+    let at = server(status.clone(), Arc::default()).await;
+    let timing = Timing {
+        port: Some(at.port()),
+        ..TIMING
+    };
+    let http = HttpCheck {
+        path: "/".into(),
+        host: None,
+        method: "GET".into(),
+        status: Vec::new(),
+        contains: None,
+        lacks: None,
+        tls: false,
+    };
+    // Nobody listens where requests would go.
+    let place = Place::Server(Address::tcp("127.0.0.1", 1));
+    let pool = pool(Check::Http(http, timing), &[place]);
+    while_checked(&pool, async {
+        until(&pool, Health::Up).await;
+        status.store(503, SeqCst);
+        until(&pool, Health::Down).await;
+        assert!(reason(&pool).contains("answered 503"), "{}", reason(&pool));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_check_does_not_outlive_its_timeout() {
     let status = Arc::new(AtomicU16::new(0));
     let at = server(status, Arc::default()).await;
@@ -245,6 +277,7 @@ async fn a_check_does_not_outlive_its_timeout() {
         status: Vec::new(),
         contains: None,
         lacks: None,
+        tls: false,
     };
     let pool = pool(Check::Http(http, timing), &[Place::Server(address(at))]);
     while_checked(&pool, async {

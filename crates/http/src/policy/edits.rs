@@ -1,5 +1,6 @@
 //! What policies change about one request on its way and about its answer.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::compress::Compress;
@@ -20,6 +21,8 @@ pub struct Edits {
     pub response: FieldEdits,
     /// To that of one of a status below 400, after these.
     pub success: FieldEdits,
+    /// To that of one of some statuses, after these.
+    pub by_status: Vec<(Arc<[RangeInclusive<u16>]>, FieldEdits)>,
     /// Pages of errors, before those of the listener.
     pub errors: Option<Arc<ErrorPages>>,
     /// What becomes of a server's answer that is text.
@@ -51,6 +54,7 @@ impl Edits {
         self.request.then(later.request);
         self.response.then(later.response);
         self.success.then(later.success);
+        self.by_status.extend(later.by_status);
         self.errors = later.errors.or(self.errors.take());
         self.compress = later.compress.or(self.compress.take());
         for (text, later) in [(&mut self.user, later.user), (&mut self.id, later.id)] {
@@ -67,10 +71,16 @@ impl Edits {
         if status < 400 {
             self.success.apply(out, from);
         }
+        for (statuses, edits) in &self.by_status {
+            if statuses.iter().any(|range| range.contains(&status)) {
+                edits.apply(out, from);
+            }
+        }
     }
 }
 
-/// Changes to the fields of one head: first some are removed, then values replaced, then lines added.
+/// Changes to the fields of one head: first some are removed, then values replaced, then lines added, those of fields
+/// that are missing first.
 #[derive(Clone, Debug, Default)]
 pub struct FieldEdits {
     /// Names, each ended by a line feed.
@@ -78,6 +88,8 @@ pub struct FieldEdits {
     replace: Vec<Replacing>,
     /// Complete lines.
     lines: Vec<u8>,
+    /// Lines of fields that have to be there.
+    defaults: Vec<u8>,
 }
 
 impl FieldEdits {
@@ -89,14 +101,12 @@ impl FieldEdits {
 
     /// Adds a field unless its value is empty or could end its line: spaces around it are left out.
     pub fn add(&mut self, name: &str, value: &[u8]) {
-        let value = value.trim_ascii();
-        if value.is_empty() || !is_sound(value) {
-            return;
-        }
-        self.lines.extend_from_slice(name.as_bytes());
-        self.lines.extend_from_slice(b": ");
-        self.lines.extend_from_slice(value);
-        self.lines.extend_from_slice(b"\r\n");
+        push(&mut self.lines, name, value);
+    }
+
+    /// Adds a field where it is not there, as [`Self::add`].
+    pub(super) fn require(&mut self, name: &str, value: &[u8]) {
+        push(&mut self.defaults, name, value);
     }
 
     /// Replaces values of fields as they came, not those of lines that are added.
@@ -108,13 +118,23 @@ impl FieldEdits {
     pub fn then(&mut self, later: Self) {
         self.replace.extend(later.replace);
         strip(&mut self.lines, 0, &later.remove);
+        strip(&mut self.defaults, 0, &later.remove);
+        for line in lines(&later.defaults) {
+            // It is there then.
+            if !has(&self.lines, name_of(line)) && !has(&self.defaults, name_of(line)) {
+                self.defaults.extend_from_slice(line);
+            }
+        }
         self.remove.extend_from_slice(&later.remove);
         self.lines.extend_from_slice(&later.lines);
     }
 
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.replace.is_empty() && self.lines.is_empty()
+        self.remove.is_empty()
+            && self.replace.is_empty()
+            && self.lines.is_empty()
+            && self.defaults.is_empty()
     }
 
     /// The names of what is removed, each ended by a line feed, for [`strip`].
@@ -128,8 +148,39 @@ impl FieldEdits {
         for replacing in &self.replace {
             replacing.apply(out, from);
         }
+        for line in lines(&self.defaults) {
+            if !has(&out[from..], name_of(line)) {
+                out.extend_from_slice(line);
+            }
+        }
         out.extend_from_slice(&self.lines);
     }
+}
+
+/// Appends a line unless the value is empty or could end it.
+fn push(lines: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let value = value.trim_ascii();
+    if value.is_empty() || !is_sound(value) {
+        return;
+    }
+    lines.extend_from_slice(name.as_bytes());
+    lines.extend_from_slice(b": ");
+    lines.extend_from_slice(value);
+    lines.extend_from_slice(b"\r\n");
+}
+
+/// Lines with their ends.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    head.split_inclusive(|&b| b == b'\n')
+}
+
+fn name_of(line: &[u8]) -> &[u8] {
+    &line[..memchr::memchr(b':', line).unwrap_or(line.len())]
+}
+
+/// Whether some lines have a field of this name.
+fn has(head: &[u8], name: &[u8]) -> bool {
+    lines(head).any(|line| same(name_of(line), name))
 }
 
 /// Whether a field may have this value. RFC 9110 section 5.5: CR, LF and NUL would be read differently by others; no other
@@ -148,8 +199,7 @@ pub(crate) fn strip(out: &mut Vec<u8>, from: usize, names: &[u8]) {
     while read < out.len() {
         let end = memchr::memchr(b'\n', &out[read..]).map_or(out.len(), |at| read + at + 1);
         let line = &out[read..end];
-        let name = &line[..memchr::memchr(b':', line).unwrap_or(line.len())];
-        if !is_one(name, names) {
+        if !is_one(name_of(line), names) {
             out.copy_within(read..end, kept);
             kept += end - read;
         }
@@ -212,6 +262,46 @@ mod tests {
             let expected = if value == "a\n" { "A: a\r\n" } else { "" };
             assert_eq!(edits.lines, expected.as_bytes(), "{value:?}");
         }
+    }
+
+    #[test]
+    fn a_field_that_is_missing_has_its_default() {
+        let mut edits = FieldEdits::default();
+        edits.require("X-Frame-Options", b"DENY");
+        edits.require("A", b"1");
+        assert_eq!(
+            applied(&edits, "X-\r\nx_frame-options: SAMEORIGIN\r\n"),
+            "X-\r\nx_frame-options: SAMEORIGIN\r\nA: 1\r\n"
+        );
+        // What is removed or set later, and what was set before, is known.
+        let (mut first, mut second) = (FieldEdits::default(), FieldEdits::default());
+        first.require("A", b"1");
+        first.require("B", b"1");
+        first.add("C", b"1");
+        second.remove("b");
+        second.require("A", b"2");
+        second.require("C", b"2");
+        second.require("D", b"2");
+        first.then(second);
+        assert_eq!(applied(&first, "X\r\n"), "X\r\nA: 1\r\nD: 2\r\nC: 1\r\n");
+    }
+
+    #[test]
+    fn changes_of_some_statuses_are_made_to_these_alone() {
+        let mut edits = Edits::default();
+        edits.response.add("A", b"1");
+        let mut errors = FieldEdits::default();
+        errors.remove("A");
+        errors.add("B", b"1");
+        edits.by_status = vec![([404..=404, 500..=599].into(), errors)];
+        let answered = |status| {
+            let mut out = Vec::new();
+            edits.answer(status, &mut out, 0);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(answered(200), "A: 1\r\n");
+        assert_eq!(answered(404), "B: 1\r\n");
+        assert_eq!(answered(502), "B: 1\r\n");
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(super) struct Changes {
     remove: Vec<Box<str>>,
     replace: Vec<Arc<Replace>>,
     add: Vec<(Box<str>, Ready)>,
+    default: Vec<(Box<str>, Ready)>,
     /// What becomes of the Host field of a request.
     host: Option<Ready>,
 }
@@ -23,7 +24,8 @@ impl Changes {
     pub(super) fn new(changes: &FieldChanges, side: Side) -> Result<Self, String> {
         let mut ready = Self::default();
         let names = changes.remove.iter().chain(changes.replace.keys());
-        for name in names.chain(changes.set.keys()).chain(changes.add.keys()) {
+        let names = names.chain(changes.set.keys()).chain(changes.add.keys());
+        for name in names.chain(changes.default.keys()) {
             if let Some(why) = untouchable(name, side) {
                 return Err(format!("{name}: {why}"));
             }
@@ -51,6 +53,10 @@ impl Changes {
                 .map(|t| (name.as_str().into(), Ready::new(t)));
             ready.add.extend(each);
         }
+        let defaults = changes.default.iter();
+        ready
+            .default
+            .extend(defaults.map(|(name, value)| (name.as_str().into(), Ready::new(value))));
         Ok(ready)
     }
 
@@ -58,6 +64,7 @@ impl Changes {
         self.remove.is_empty()
             && self.replace.is_empty()
             && self.add.is_empty()
+            && self.default.is_empty()
             && self.host.is_none()
     }
 
@@ -75,6 +82,11 @@ impl Changes {
             text.clear();
             value.plain(values, &mut text);
             edits.add(name, &text);
+        }
+        for (name, value) in &self.default {
+            text.clear();
+            value.plain(values, &mut text);
+            edits.require(name, &text);
         }
         edits
     }

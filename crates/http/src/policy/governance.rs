@@ -69,6 +69,8 @@ impl Governance {
         then(&mut here.headers.request, &policies.headers.request);
         then(&mut here.headers.response, &policies.headers.response);
         then(&mut here.headers.success, &policies.headers.success);
+        let by_status = policies.headers.by_status.iter().cloned();
+        here.headers.by_status.extend(by_status);
         if !policies.errors.is_empty() {
             let outer = self.errors.as_deref().cloned().unwrap_or_default();
             here.errors = outer.and(&policies.errors)?.map(Arc::new);
@@ -138,12 +140,18 @@ impl Governance {
         let response = Changes::new(&self.headers.response, Side::Response)?;
         let success = Changes::new(&self.headers.success, Side::Response)?;
         let changes = [&request, &response, &success];
-        let pages = self.errors.is_some() || self.compress.is_some();
+        let mut by_status = Vec::new();
+        for one in &self.headers.by_status {
+            let changes = Changes::new(&one.changes, Side::Response)?;
+            by_status.push((one.statuses.as_slice().into(), changes));
+        }
+        let pages = self.errors.is_some() || self.compress.is_some() || !by_status.is_empty();
         if changes.iter().any(|changes| !changes.is_empty()) || pages {
             handler = Arc::new(Shaped {
                 request,
                 response,
                 success,
+                by_status,
                 errors: self.errors.clone(),
                 compress: self.compress.clone(),
                 authenticated: self.auth.is_some(),
@@ -183,6 +191,7 @@ fn then(first: &mut FieldChanges, later: &FieldChanges) {
             })
     };
     first.set.retain(|name, _| !gone(name));
+    first.default.retain(|name, _| !gone(name));
     first.add.retain(|name, _| !gone(name));
     first.remove.extend(later.remove.iter().cloned());
     first.set.extend(
@@ -194,6 +203,13 @@ fn then(first: &mut FieldChanges, later: &FieldChanges) {
     for (name, steps) in &later.replace {
         let all = first.replace.entry(name.clone()).or_default();
         all.extend(steps.iter().cloned());
+    }
+    for (name, value) in &later.default {
+        let is = |other: &String| other.eq_ignore_ascii_case(name);
+        // It is there then.
+        if !first.set.keys().any(is) && !first.add.keys().any(is) && !first.default.keys().any(is) {
+            first.default.insert(name.clone(), value.clone());
+        }
     }
     for (name, values) in &later.add {
         first

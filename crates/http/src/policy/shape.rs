@@ -1,5 +1,6 @@
 //! Heads of requests and answers: what `headers` says; pages of errors; and what is logged.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::compress::{Compress, Rules};
@@ -16,6 +17,7 @@ pub(super) struct Shaped {
     pub request: Changes,
     pub response: Changes,
     pub success: Changes,
+    pub by_status: Vec<(Arc<[RangeInclusive<u16>]>, Changes)>,
     pub errors: Option<Arc<ErrorPages>>,
     pub compress: Option<Arc<Rules>>,
     /// The route asks for a password.
@@ -32,6 +34,9 @@ impl Handler for Shaped {
             request: self.request.edits(&values),
             response: self.response.edits(&values),
             success: self.success.edits(&values),
+            by_status: (self.by_status.iter())
+                .map(|(statuses, changes)| (statuses.clone(), changes.edits(&values)))
+                .collect(),
             errors: self.errors.clone(),
             compress: (self.compress.as_ref()).map(|rules| Compress::new(rules, request)),
             ..Edits::default()

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -127,10 +128,16 @@ pub(super) fn certified(
             )
         })
     };
+    if let Some(why) = enciphered(file) {
+        return Err(why);
+    }
     if let Ok(key) = PrivateKeyDer::from_pem_slice(&file.text) {
         return with(key);
     }
     for place in keys {
+        if let Some(why) = enciphered(place) {
+            return Err(why);
+        }
         let mut read = 0;
         for key in PrivateKeyDer::pem_slice_iter(&place.text) {
             let key = key.map_err(|e| TlsError::at(&place.path, words::of_pem(&e)))?;
@@ -153,6 +160,19 @@ pub(super) fn certified(
     Err(TlsError::at(&file.path, what))
 }
 
+/// What is said of a key that a pass phrase opens, in both of its forms (RFC 7468 section 11, RFC 1421 section 4.6.1.1).
+fn enciphered(file: &File) -> Option<TlsError> {
+    let marks = [
+        &b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..],
+        b"Proc-Type: 4,ENCRYPTED",
+    ];
+    let is_marked = |mark: &&[u8]| memchr::memmem::find(&file.text, mark).is_some();
+    let what = "the private key is enciphered, and there is nobody to ask for its pass phrase: \
+                `openssl pkey -in FILE -out KEY` writes it in clear, for a file that root alone may read";
+    let is = marks.iter().any(is_marked);
+    is.then(|| TlsError::at(&file.path, what))
+}
+
 fn names(path: &Path, key: &CertifiedKey) -> Result<Vec<String>, TlsError> {
     let own = key
         .cert
@@ -168,27 +188,53 @@ fn names(path: &Path, key: &CertifiedKey) -> Result<Vec<String>, TlsError> {
 
 /// The files of a place, in the order of their names.
 fn expand(place: &Path) -> Result<Vec<PathBuf>, TlsError> {
-    let pattern = place
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .filter(|name| name.contains('*'));
-    let Some(pattern) = pattern else {
-        return Ok(vec![place.to_owned()]);
-    };
-    let dir = place.parent().unwrap_or(Path::new("."));
-    let entries = privilege::with(Right::Read, || std::fs::read_dir(dir));
-    let entries = entries.map_err(|e| TlsError::at(dir, e))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(|e| TlsError::at(dir, e))?.file_name();
-        if matches(&pattern, &name.to_string_lossy()) {
-            found.push(dir.join(name));
+    let mut found = vec![PathBuf::new()];
+    let mut is_pattern = false;
+    for part in place.components() {
+        let name = part.as_os_str().to_string_lossy();
+        if !name.contains('*') {
+            for path in &mut found {
+                path.push(part);
+            }
+            continue;
         }
+        is_pattern = true;
+        let mut below = Vec::new();
+        for dir in &found {
+            match inside(dir, &name) {
+                // As with a shell, what is no directory has nothing in it.
+                Err(e) if found.len() > 1 && e.kind() == ErrorKind::NotADirectory => {}
+                inside => below.extend(inside.map_err(|e| TlsError::at(dir, e))?),
+            }
+        }
+        found = below;
+    }
+    // Of directories that a `*` stands for, those count that have the file.
+    let is_there = |path: &Path| privilege::with(Right::Read, || path.exists());
+    if is_pattern {
+        found.retain(|path| is_there(path));
     }
     if found.is_empty() {
         return Err(TlsError::at(place, "no file has such a name"));
     }
     found.sort();
+    Ok(found)
+}
+
+/// What of a directory has a name like `pattern`.
+fn inside(dir: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let here = if dir.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        dir
+    };
+    let mut found = Vec::new();
+    for entry in privilege::with(Right::Read, || std::fs::read_dir(here))? {
+        let name = entry?.file_name();
+        if matches(pattern, &name.to_string_lossy()) {
+            found.push(dir.join(name));
+        }
+    }
     Ok(found)
 }
 
@@ -219,6 +265,29 @@ fn matches(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_stands_for_directories_too() {
+        let root = std::env::temp_dir().join(format!("tandem-star-{}", std::process::id()));
+        for file in ["b/key.pem", "a/key.pem", "c/other.pem", ".d/key.pem"] {
+            let path = root.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::fs::write(root.join("README"), "").unwrap();
+        let found = |place: &str| expand(&root.join(place)).map_err(|e| e.to_string());
+        let of = |names: &[&str]| Ok(names.iter().map(|name| root.join(name)).collect());
+        assert_eq!(found("*/key.pem"), of(&["a/key.pem", "b/key.pem"]));
+        assert_eq!(found("*/k*.pem"), of(&["a/key.pem", "b/key.pem"]));
+        assert_eq!(found("c/key.pem"), of(&["c/key.pem"]), "it is named");
+        assert!(
+            found("*/none")
+                .unwrap_err()
+                .contains("no file has such a name")
+        );
+        assert!(found("none/*").unwrap_err().contains("none"));
+        std::fs::remove_dir_all(&root).unwrap();
+    }
 
     #[test]
     fn a_star_in_a_file_name_stands_for_any_text() {

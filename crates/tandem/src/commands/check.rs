@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use lexopt::Arg::{Long, Short, Value};
+use tandem_config::nodes_here;
 
-use super::{environment, load, needs_file, one_file};
+use super::{certificates, environment, load, needs_file, one_file};
 use crate::cli::{self, Command, Opt};
 use crate::exit::{Failure, Result, USAGE};
 
@@ -19,7 +20,7 @@ Reads the file and reports every mistake at once, each with its line and what wa
 file amounts to: where copies of the sessions are and what a machine's death means.
 ",
     options: &[
-        Opt { form: "--here [NODE]", text: "also look at this machine: paths, programs, addresses. NODE is needed when the machine's address is not in the file." },
+        Opt { form: "--here [NODE]", text: "also look at this machine: paths, programs, addresses, certificates. NODE is needed when the machine's address is not in the file." },
     ],
     notes: "\
 Exit code 0 when the file is good, 2 when it is not. Nothing is started and nothing is written.
@@ -61,7 +62,14 @@ fn main(mut args: lexopt::Parser) -> Result {
                 "there is no node `{name}`; there are {names}"
             )));
         }
-        for finding in crate::process::check_here(&loaded.cluster, node.as_deref()) {
+        let found = crate::process::check_here(&loaded.cluster, node.as_deref());
+        let near = nodes_here(&loaded.cluster);
+        let near = near.into_iter().map(|node| &*node.name);
+        let nodes: Vec<&str> = node
+            .as_deref()
+            .map_or_else(|| near.collect(), |name| vec![name]);
+        let tls = certificates::wrong(&loaded.cluster, &nodes);
+        for finding in found.into_iter().chain(tls) {
             wrong += 1;
             let _ = writeln!(text, "  here: {finding}");
         }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use tandem_config::import::{self, Input, Translation, Verdict};
 
-use super::environment;
+use super::{certificates, environment};
 use crate::cli::{self, Command, Opt};
 use crate::exit::{FAILED, Failure, Result};
 use crate::foreign::{self, Follow, Place, Running};
@@ -302,7 +302,14 @@ fn tell(translation: &Translation, quiet: bool) -> bool {
             files.push(diagnostic.file.clone());
         }
     }
-    if !files.is_empty() {
+    let cluster = translation.loaded.as_ref().map(|loaded| &loaded.cluster);
+    let is_right = files.is_empty();
+    let tls = cluster.filter(|_| is_right).map(certificates::wrong_on_all);
+    let tls = tls.unwrap_or_default();
+    for why in &tls {
+        alert(&format!("config : {why}"));
+    }
+    if !is_right || !tls.is_empty() {
         for file in &files {
             alert(&format!(
                 "config : Error(s) found in configuration file : {file}"

@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+pub mod certificates;
 pub mod check;
 pub mod completion;
 pub mod config;

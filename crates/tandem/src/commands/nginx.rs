@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use rustix::process::Signal;
 use tandem_config::import::{self, Input, Translation, Verdict};
 
-use super::environment;
+use super::{certificates, environment};
 use crate::cli::{self, Command, Opt};
 use crate::exit::{FAILED, Failure, Result};
 use crate::foreign::{self, Place, Running};
@@ -319,6 +319,15 @@ fn tell(translation: &Translation, wanted: &Wanted) -> bool {
             "nginx: [emerg] {} in {}:{line}{hint}",
             diagnostic.message, diagnostic.file
         );
+    }
+    let cluster = translation.loaded.as_ref().map(|loaded| &loaded.cluster);
+    for why in cluster
+        .filter(|_| right)
+        .map(certificates::wrong_on_all)
+        .unwrap_or_default()
+    {
+        right = false;
+        eprintln!("nginx: [emerg] {why}");
     }
     if right && wanted.test && !wanted.quiet {
         let without = report.of(Verdict::Without).count();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tandem_config::Loaded;
@@ -126,7 +126,9 @@ pub fn serve(
         .take()
         .ok_or_else(|| Failure::failed("nothing was translated"))?;
     let first_text = loaded.shown();
-    let (plan, roles) = plan_of(loaded, &directory)?;
+    // Who is not root cannot become another.
+    let becomes = rustix::process::geteuid().is_root();
+    let (plan, roles) = plan_of(loaded, &directory, becomes)?;
     place.give(&plan, &first)?;
     prepare_logs(&plan, running.log.as_deref());
     if running.daemon {
@@ -164,7 +166,7 @@ pub fn serve(
         match translation.loaded {
             Some(loaded) => {
                 let text = loaded.shown();
-                let (plan, _) = plan_of(loaded, &directory)?;
+                let (plan, _) = plan_of(loaded, &directory, becomes)?;
                 Ok(node::Read { plan, text })
             }
             None => Err(Failure::failed(translation.report.to_string())),
@@ -198,8 +200,8 @@ pub fn serve(
     ended
 }
 
-/// What the one node of a translated file does.
-fn plan_of(mut loaded: Loaded, directory: &Path) -> Result<(NodePlan, Vec<String>)> {
+/// What the one node of a translated file does; `becomes`: root started it, so that it becomes the user that the file names.
+fn plan_of(mut loaded: Loaded, directory: &Path, becomes: bool) -> Result<(NodePlan, Vec<String>)> {
     let cluster: &mut Cluster = &mut loaded.cluster;
     directory.clone_into(&mut cluster.state);
     cluster.log = LogTo::Stderr;
@@ -207,8 +209,7 @@ fn plan_of(mut loaded: Loaded, directory: &Path) -> Result<(NodePlan, Vec<String
     for listener in &mut cluster.listeners {
         listener.request_id = false;
     }
-    // Who is not root cannot become another.
-    if !rustix::process::geteuid().is_root() {
+    if !becomes {
         (cluster.user, cluster.group) = (None, None);
     }
     let node = run::this_machine(cluster)?;
@@ -222,8 +223,7 @@ fn prepare_logs(plan: &NodePlan, own: Option<&Path>) {
     let Ok(Some(ids)) = ids else { return };
     let access = plan.listeners.iter().filter_map(|l| l.log.as_deref());
     // A pipe's reader is not waited for.
-    let is_pipe = |path: &Path| std::fs::metadata(path).is_ok_and(|at| at.file_type().is_fifo());
-    for log in access.chain(own).filter(|path| !is_pipe(path)) {
+    for log in access.chain(own).filter(|path| !process::is_pipe(path)) {
         // What cannot be done is told when the log is opened.
         let _ = process::open_log(log, Some(&ids));
     }

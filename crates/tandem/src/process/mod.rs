@@ -18,7 +18,7 @@ pub use usage::{Usage, WORKER};
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown, lchown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, fchown, lchown};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -84,6 +84,11 @@ pub fn open_log(path: &Path, user: Option<&Ids>) -> io::Result<File> {
             Ok(file)
         }
     }
+}
+
+/// Whether a path is that of a pipe, whose reader has to be there before it is opened.
+pub fn is_pipe(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 /// Becomes the user and group that the file names, and gives them the state directory and the pid file in it. What a reload

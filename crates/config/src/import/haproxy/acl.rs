@@ -9,6 +9,8 @@ use std::rc::Rc;
 use super::super::logic::{Either, Literal, Subject, TooMany};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::sections::Section;
+use super::table::{BACKEND, FRONTEND, LISTEN};
 use super::variables::Vars;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
@@ -29,6 +31,10 @@ pub(crate) struct Acls {
     pub named: Rc<Named>,
     /// The variables of the file.
     pub vars: Rc<Vars>,
+    /// The name of the section, if it is a frontend.
+    pub frontend: Option<Rc<str>>,
+    /// Its name, if it is a backend.
+    pub backend: Option<Rc<str>>,
 }
 
 /// What is known of the connection that a condition is asked about.
@@ -37,6 +43,8 @@ pub(crate) struct Connection {
     pub tls: bool,
     /// Clients are asked for a certificate.
     pub asks_clients: bool,
+    /// It is asked when the answer comes: of the request HAProxy knows no head then.
+    pub is_answer: bool,
     /// The port, if all its addresses have the same.
     pub port: Option<u16>,
 }
@@ -68,10 +76,14 @@ impl Refusal {
 }
 
 /// Reads the `acl` lines of a section.
-pub(crate) fn read(lines: &[Line], vars: &Rc<Vars>, verdicts: &mut Verdicts) -> Acls {
+pub(crate) fn read(section: &Section, vars: &Rc<Vars>, verdicts: &mut Verdicts) -> Acls {
+    let lines = &section.lines;
+    let name = |kinds| (section.kind & kinds != 0).then(|| section.name.as_str().into());
     let acls = Acls {
         named: Rc::new(named_of(lines)),
         vars: vars.clone(),
+        frontend: name(FRONTEND | LISTEN),
+        backend: name(BACKEND | LISTEN),
     };
     for line in lines.iter().filter(|line| line.word(0) == "acl") {
         let name = line.word(1);
@@ -100,6 +112,7 @@ pub(crate) fn read(lines: &[Line], vars: &Rc<Vars>, verdicts: &mut Verdicts) -> 
         let plain = Connection {
             tls: false,
             asks_clients: false,
+            is_answer: false,
             port: None,
         };
         let note = &mut |note| verdicts.note(line.spot, note);
@@ -180,7 +193,7 @@ pub(crate) fn condition(
         }
         let mut either = match term {
             Some(either) => either,
-            None => named(text, words[at].spot, acls, connection)?,
+            None => named(text, words[at].spot, acls, connection, note)?,
         };
         if not {
             either = either.negated().map_err(many())?;
@@ -200,11 +213,23 @@ pub(crate) fn condition(
 }
 
 /// An ACL by its name: one of the section, or one that is always there (section 7.4 of the manual).
-fn named(name: &str, at: Spot, acls: &Acls, connection: Connection) -> Result<Either, Refusal> {
+fn named(
+    name: &str,
+    at: Spot,
+    acls: &Acls,
+    connection: Connection,
+    note: &mut dyn FnMut(&'static str),
+) -> Result<Either, Refusal> {
     if let Some(criteria) = acls.named.get(name) {
         let mut all = Either::never();
         for criterion in criteria {
-            let one = criterion.alternatives(Some(at), acls, connection, &mut |_| {})?;
+            // The rest is told where the ACL stands.
+            let note = &mut |what| {
+                if what == criterion::NEVER {
+                    note(what);
+                }
+            };
+            let one = criterion.alternatives(Some(at), acls, connection, note)?;
             all = all.or(one).map_err(Refusal::too_many(at))?;
         }
         return Ok(all);

@@ -3,6 +3,7 @@
 use super::super::document::{Section, Table, Value, own_id};
 use super::super::sources::Spot;
 use super::Translator;
+use super::bind;
 use super::proxy::Proxy;
 use super::server::{self, Server, Settings, Tls};
 use super::units::{self, MILLISECONDS, SECONDS};
@@ -13,12 +14,19 @@ impl Translator<'_> {
     /// The servers of a section.
     pub fn servers(&mut self, proxy: &Proxy<'_>) -> Vec<Server> {
         let mut defaults = Settings::default();
+        // Of the section's own, each counts for the servers behind it.
         for line in proxy.all("default-server") {
-            defaults = server::defaults(defaults, line, &mut self.verdicts);
+            if !proxy.own("default-server").any(|own| own.spot == line.spot) {
+                defaults = server::defaults(defaults, line, &mut self.verdicts);
+            }
         }
         let mut servers: Vec<Server> = Vec::new();
         for line in &proxy.section.lines {
             let server = match line.word(0) {
+                "default-server" => {
+                    defaults = server::defaults(defaults, line, &mut self.verdicts);
+                    continue;
+                }
                 "server" => server::server(&defaults, line, &mut self.verdicts),
                 "server-template" => server::template(&defaults, line, &mut self.verdicts),
                 _ => continue,
@@ -48,8 +56,8 @@ impl Translator<'_> {
         let head = &proxy.section.head;
         let mut out = Section::named("backend", name, Some(head.spot));
         out.comment = head.shown();
-        let stick = if proxy.own("stick on").next().is_some() {
-            self.stick_on(proxy)
+        let stick = if Self::learns(proxy) {
+            self.learned(proxy)
         } else {
             self.stick(proxy, servers)
         };
@@ -75,7 +83,7 @@ impl Translator<'_> {
         let spot = list.first().map_or(head.spot, |(_, spot)| *spot);
         let list = list.into_iter().map(|(value, _)| value).collect();
         out.put_at("servers", Value::List(list), spot);
-        self.check(proxy, servers, &mut out);
+        self.check(proxy, servers, port, &mut out);
         self.balance(proxy, &mut out);
         if let Some(value) = stick {
             out.put("stick", value);
@@ -160,7 +168,7 @@ impl Translator<'_> {
         self.server_timeouts(proxy, &mut nowhere);
         let _ = self.asked(proxy);
         let _ = self.stick(proxy, &[]);
-        let _ = self.stick_on(proxy);
+        let _ = self.learned(proxy);
         let _ = self.retry_on(proxy);
         if let Some((line, at)) = proxy.argument("retries") {
             let _ = self.number(line, at);
@@ -177,22 +185,16 @@ impl Translator<'_> {
                 .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         if !has_port {
             let Some(port) = port else {
-                self.verdicts.refuse(
-                    line.spot,
-                    line.at(2),
-                    "a server without a port has the one that the client came to, and here that is not one",
-                );
+                // `_http._tcp.name` and the like.
+                let message = if address.starts_with('_') {
+                    "a name of a service (SRV) is not looked up: name the servers, with their ports"
+                } else {
+                    "a server without a port has the one that the client came to, and clients come to several or to none here: write its port"
+                };
+                self.verdicts.refuse(line.spot, line.at(2), message);
                 return None;
             };
             address = format!("{address}:{port}");
-        }
-        if let Some(port) = settings.check_port
-            && !address.ends_with(&format!(":{port}"))
-        {
-            self.verdicts.note(
-                line.spot,
-                format!("`port {port}` has no effect: a server is checked where it serves"),
-            );
         }
         let mut table = Table::default().with("address", Value::text(&address));
         table.put(
@@ -230,7 +232,8 @@ impl Translator<'_> {
             None => (word, line.word(2).to_owned()),
         };
         let text = match name {
-            "roundrobin" => return,
+            // HAProxy's own, and that of `balance` alone.
+            "roundrobin" | "" => return,
             "static-rr" => {
                 self.verdicts.note(
                     line.spot,
@@ -289,7 +292,7 @@ impl Translator<'_> {
 
     /// `cookie NAME insert|prefix|rewrite ...`.
     fn stick(&mut self, proxy: &Proxy<'_>, servers: &[Server]) -> Option<Value> {
-        let line = proxy.get("cookie")?;
+        let line = proxy.get("cookie").filter(|_| !proxy.is_tcp())?;
         let mut table = Table::default();
         let words = line.from(2);
         let has = |name: &str| words.iter().any(|word| word.text == name);
@@ -342,10 +345,17 @@ impl Translator<'_> {
                     }
                 }
                 "maxlife" | "maxidle" => {
-                    let time = words
-                        .next()
-                        .and_then(|word| units::time(&word.text, SECONDS));
-                    if let Some(time) = time.and_then(units::shown) {
+                    let value = words.next().map_or("", |word| word.text.as_str());
+                    let Some(time) = units::time(value, SECONDS) else {
+                        let message =
+                            format!("'{value}' is no time: a number and us, ms, s, m, h or d");
+                        self.verdicts.refuse(line.spot, word.spot, message);
+                        continue;
+                    };
+                    if let Some(surplus) = units::surplus(value) {
+                        self.verdicts.note(line.spot, surplus);
+                    }
+                    if let Some(time) = units::shown(time) {
                         table.put("max-age", Value::text(time));
                         self.verdicts.note(
                             line.spot,
@@ -446,7 +456,11 @@ impl Translator<'_> {
             None => {}
         }
         if let Some(cert) = &tls.cert {
-            table.put("cert", Value::text(self.bases.certificate(cert)));
+            let cert = self.bases.certificate(cert);
+            if let Some(key) = bind::key_of(&cert) {
+                table.put("key", Value::text(key));
+            }
+            table.put("cert", Value::text(cert));
         }
         let value = if table.is_empty() {
             Value::plain(true)
@@ -481,6 +495,9 @@ impl Translator<'_> {
         self.verdicts.translated(line.spot);
         match units::time(line.word(at), MILLISECONDS) {
             Some(time) => {
+                if let Some(surplus) = units::surplus(line.word(at)) {
+                    self.verdicts.note(line.spot, surplus);
+                }
                 let shown = units::shown(time);
                 if shown.is_none() {
                     self.verdicts.note(

@@ -1,9 +1,11 @@
 //! `bind`: where a frontend listens, and how.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::acl::Refusal;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
 
@@ -141,9 +143,10 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ),
 ];
 
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "ssl",
     "crt",
+    "crt-list",
     "ca-file",
     "verify",
     "accept-proxy",
@@ -181,6 +184,24 @@ impl Bases {
     }
 }
 
+/// Where the keys of the certificates at `place` are, if HAProxy would find them beside: `a.pem.key` is that of `a.pem`. The file
+/// name may have a `*`.
+pub(crate) fn key_of(place: &str) -> Option<String> {
+    let key = format!("{place}.key");
+    let path = Path::new(&key);
+    let has_one = |dir: &Path| {
+        let names = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut names = names.map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().ends_with(".pem.key"))
+    };
+    let is_there = if place.ends_with("/*.pem") {
+        path.parent().is_some_and(has_one)
+    } else {
+        path.is_file()
+    };
+    is_there.then_some(key)
+}
+
 /// Reads the words after `bind`.
 pub(crate) fn read(
     line: &Line,
@@ -214,6 +235,24 @@ pub(crate) fn read(
         match word.text.as_str() {
             "ssl" => ssl = true,
             "crt" => tls.certs.push(bases.certificate(&take())),
+            "crt-list" => {
+                let file = words.get(at).unwrap_or(word);
+                at += 1;
+                match listed(file, bases) {
+                    Ok(list) => {
+                        tls.certs.extend(list.certs);
+                        for note in list.notes {
+                            verdicts.note(line.spot, note);
+                        }
+                    }
+                    Err(refusal) => refusal.tell(line.spot, verdicts),
+                }
+            }
+            "interface" => {
+                at += 1;
+                let message = "connections are taken by address, not by interface: bind the address that it has";
+                verdicts.refuse(line.spot, word.spot, message);
+            }
             "ca-file" => tls.client_ca = Some(bases.authority(&take())),
             "crl-file" => tls.client_crl = Some(bases.authority(&take())),
             "strict-sni" => tls.strict_sni = true,
@@ -255,6 +294,77 @@ pub(crate) fn read(
     }
     verdicts.translated(line.spot);
     Some(door)
+}
+
+/// What a list of certificates names.
+#[derive(Debug, Default)]
+struct Listed {
+    certs: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// Options of one certificate that change nothing of who is let in.
+const HARMLESS: [&str; 9] = [
+    "alpn",
+    "npn",
+    "ciphers",
+    "ciphersuites",
+    "curves",
+    "ecdhe",
+    "ssl-min-ver",
+    "ssl-max-ver",
+    "ocsp-update",
+];
+
+/// Reads the lines `FILE [OPTIONS] NAMES` of `crt-list FILE`.
+fn listed(word: &Word, bases: &Bases) -> Result<Listed, Refusal> {
+    let path = Bases::put(&bases.directory, &word.text);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Refusal::new(word.spot, format!("cannot read '{path}': {error}")))?;
+    let mut list = Listed::default();
+    for line in text.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let file = line.split([' ', '\t', '[']).next().unwrap_or_default();
+        let rest = line[file.len()..].trim_start();
+        let (options, names) = match rest.strip_prefix('[') {
+            Some(inner) => inner.split_once(']').ok_or_else(|| {
+                Refusal::new(
+                    word.spot,
+                    format!("a ] closes the options of '{file}' in '{path}'"),
+                )
+            })?,
+            None => ("", rest),
+        };
+        let mut options = options.split_whitespace();
+        while let Some(option) = options.next() {
+            if !HARMLESS.contains(&option) {
+                let message = format!(
+                    "'{option}' of '{file}' in '{path}' holds for one certificate alone: all of a listener ask clients alike"
+                );
+                return Err(Refusal::new(word.spot, message));
+            }
+            options.next();
+            list.notes.push(format!(
+                "`{option}` of one certificate has no effect: it is as for all"
+            ));
+        }
+        if !names.trim().is_empty() {
+            let what =
+                "a certificate is for the names it has: names behind it in a list have no effect";
+            list.notes.push(what.into());
+        }
+        let cert = bases.certificate(file);
+        if !list.certs.contains(&cert) {
+            list.certs.push(cert);
+        }
+    }
+    if list.certs.is_empty() {
+        let message = format!("'{path}' names no certificate");
+        return Err(Refusal::new(word.spot, message));
+    }
+    Ok(list)
 }
 
 /// Whether clients are asked for a certificate, and whether they must have one.

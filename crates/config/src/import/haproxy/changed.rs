@@ -3,7 +3,7 @@
 //! HAProxy's rules look at the request as those before have left it; conditions and variables of routes look at it as it
 //! came. So what is known of the changes is kept, and each later condition is decided with it, or refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::document::{Table, Value};
 use super::super::logic::{Either, Literal, Subject};
@@ -52,6 +52,10 @@ pub(crate) struct Changed {
     path: Option<NewPath>,
     /// By name in lower case.
     fields: BTreeMap<String, Field>,
+    /// Fields of the answer that rules of the frontend change, in lower case.
+    answered: BTreeSet<String>,
+    /// The rules are those of a backend by now.
+    in_backend: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -82,8 +86,59 @@ enum Found {
     Instead(Vec<String>),
 }
 
+/// The names of fields that some changes have.
+fn names_in(changes: &Value) -> Vec<String> {
+    match changes {
+        Value::List(values) | Value::Array(values) => values.iter().flat_map(names_in).collect(),
+        Value::Table(table) => table
+            .0
+            .iter()
+            .flat_map(|(how, value)| named(how, value))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn named(how: &str, value: &Value) -> Vec<String> {
+    match (how, value) {
+        ("remove", Value::Text(name)) => vec![name.clone()],
+        ("remove", Value::List(names)) => {
+            let text = |name: &Value| match name {
+                Value::Text(name) => Some(name.clone()),
+                _ => None,
+            };
+            names.iter().filter_map(text).collect()
+        }
+        (_, Value::Table(fields)) => fields.0.iter().map(|(name, _)| name.clone()).collect(),
+        _ => Vec::new(),
+    }
+}
+
 impl Changed {
     /// Whether the path is no longer the one that came.
+    /// What is known of it when it has come into a backend.
+    pub fn in_a_backend(&self) -> Self {
+        Self {
+            in_backend: true,
+            ..self.clone()
+        }
+    }
+
+    /// Hears of a change of the answer's head. Gives a field that the frontend changes, too, when this is a backend's.
+    pub fn answer(&mut self, change: &Table) -> Option<String> {
+        let Some(Value::Table(headers)) = change.get("headers") else {
+            return None;
+        };
+        let sides = headers.0.iter().filter(|(side, _)| side != "request");
+        let mut names = sides.flat_map(|(_, changes)| names_in(changes));
+        if self.in_backend {
+            return names.find(|name| self.answered.contains(&name.to_ascii_lowercase()));
+        }
+        let names: Vec<String> = names.map(|name| name.to_ascii_lowercase()).collect();
+        self.answered.extend(names);
+        None
+    }
+
     pub fn has_new_path(&self) -> bool {
         self.path.is_some()
     }
@@ -222,6 +277,8 @@ impl Changed {
             | Subject::Sni
             | Subject::ClientCert
             | Subject::Excess(_)
+            | Subject::Status
+            | Subject::Answered(_)
             | Subject::Users(_) => Found::AsItCame,
         };
         Ok(match found {
@@ -299,11 +356,24 @@ impl Changed {
                 "redirect" => self.fill_value(value, true)?,
                 "headers" => self.fill_value(value, false)?,
                 "respond" => {
-                    if let Value::Table(respond) = value
-                        && let Some((_, headers)) =
-                            respond.0.iter_mut().find(|(key, _)| key == "headers")
-                    {
-                        self.fill_value(headers, false)?;
+                    let Value::Table(respond) = value else {
+                        continue;
+                    };
+                    for (key, value) in &mut respond.0 {
+                        match key.as_str() {
+                            "headers" => self.fill_value(value, false)?,
+                            "template" => self.fill_value(value, true)?,
+                            _ => {}
+                        }
+                    }
+                }
+                // What an expression finds in the path as it came.
+                "route" => {
+                    if let Some(new) = &self.path {
+                        return Err(Unforeseen {
+                            what: "the path".into(),
+                            by: new.by,
+                        });
                     }
                 }
                 _ => {}

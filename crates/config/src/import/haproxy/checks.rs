@@ -6,8 +6,9 @@ use super::super::document::{Section, Table, Value};
 use super::Translator;
 use super::acl::Refusal;
 use super::patterns::checked;
+use super::programs;
 use super::proxy::Proxy;
-use super::server::{Server, Settings};
+use super::server::{Observed, Server, Settings};
 use super::units;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
@@ -15,18 +16,28 @@ use crate::suggest::did_you_mean;
 /// HAProxy's time between checks, when nothing is said.
 const INTER: Duration = Duration::from_secs(2);
 /// Options that say what is asked: the last one counts.
-const KINDS: [&str; 4] = [
+const KINDS: [&str; 8] = [
     "option httpchk",
     "option tcp-check",
     "option redis-check",
     "option smtpchk",
+    "option mysql-check",
+    "option pgsql-check",
+    "option ldap-check",
+    "option ssl-hello-chk",
 ];
 /// The statuses that a check may have.
-const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
+pub(crate) const STATUSES: std::ops::RangeInclusive<u16> = 100..=599;
 
 impl Translator<'_> {
-    /// `check`: one for all servers of a backend.
-    pub fn check(&mut self, proxy: &Proxy<'_>, servers: &[Server], out: &mut Section) {
+    /// `check`: one for all servers of a backend. `client_port` is that of servers without one.
+    pub fn check(
+        &mut self,
+        proxy: &Proxy<'_>,
+        servers: &[Server],
+        client_port: Option<u16>,
+        out: &mut Section,
+    ) {
         let checked: Vec<&Server> = servers
             .iter()
             .filter(|server| server.settings.check)
@@ -60,6 +71,9 @@ impl Translator<'_> {
             }
         }
         let mut table = self.asked(proxy);
+        if let Err(refusal) = place(&checked, client_port, &mut table) {
+            refusal.tell(spot, &mut self.verdicts);
+        }
         let every = first.settings.inter.unwrap_or(INTER);
         if every != INTER
             && let Some(every) = units::shown(every)
@@ -74,6 +88,20 @@ impl Translator<'_> {
         }
         if let Some(fall) = first.settings.fall.filter(|fall| *fall != 3) {
             table.put("fall", Value::plain(fall));
+        }
+        if let Some(observed) = first.settings.observe {
+            // HAProxy's own number.
+            let limit = first.settings.error_limit.unwrap_or(10);
+            table.put("errors", Value::plain(limit));
+            if observed == Observed::Connections {
+                self.verdicts.note(
+                    spot,
+                    "`observe layer4`: answers of 500, 502, 503 and 504 count, too",
+                );
+            }
+        } else if first.settings.error_limit.is_some() {
+            let what = "`error-limit` has no effect without `observe`";
+            self.verdicts.note(spot, what);
         }
         if let Some((line, at)) = proxy.argument("timeout check")
             && let Some(time) = self.time(line, at)
@@ -117,27 +145,16 @@ impl Translator<'_> {
         match kind {
             "httpchk" => self.http_check(proxy, line),
             "tcp-check" => self.tcp_check(proxy),
-            "redis-check" => Table::default()
-                .with("send", Value::text("*1\r\n$4\r\nPING\r\n"))
-                .with("expect", Value::text("+PONG\r\n")),
             _ => {
-                let hello = match line.word(2) {
-                    // What is no greeting is the usual one.
-                    hello @ ("HELO" | "EHLO") if !line.word(3).is_empty() => {
-                        format!("{hello} {}\r\n", line.word(3))
+                let note = &mut |what: &str| self.verdicts.note(line.spot, what);
+                match programs::talk(line, note) {
+                    Some(Ok(table)) => table,
+                    Some(Err(refusal)) => {
+                        refusal.tell(line.spot, &mut self.verdicts);
+                        Table::default()
                     }
-                    _ => "HELO localhost\r\n".to_owned(),
-                };
-                let good = || Value::text("~^2[0-9][0-9]");
-                let turns = [
-                    Table::default().with("expect", good()),
-                    Table::default()
-                        .with("send", Value::text(hello))
-                        .with("expect", good()),
-                    Table::default().with("send", Value::text("QUIT\r\n")),
-                ];
-                let turns = turns.into_iter().map(Value::Table).collect();
-                Table::default().with("talk", Value::List(turns))
+                    None => Table::default(),
+                }
             }
         }
     }
@@ -182,6 +199,7 @@ impl Translator<'_> {
     fn http_check(&mut self, proxy: &Proxy<'_>, line: &Line) -> Table {
         let mut request = Request::of(line);
         let mut answer = Wanted::default();
+        let mut elsewhere = Elsewhere::default();
         for line in Self::check_rules(proxy, "http-check") {
             let done = match line.word(1) {
                 "send" if request.is_sent => Err(Refusal::new(
@@ -190,14 +208,14 @@ impl Translator<'_> {
                 )),
                 "send" => request.send(line, &mut |what| self.verdicts.note(line.spot, what)),
                 "expect" => answer.expect(line),
-                "connect" if line.words.len() == 2 || line.word(2) == "default" => {
-                    self.verdicts.translated(line.spot);
-                    Ok(())
-                }
-                "connect" => Err(Refusal::new(
-                    line.at(2),
-                    "a server is checked where it serves, as it serves",
+                "connect" if request.is_sent => Err(Refusal::new(
+                    line.at(1),
+                    "a check is one request over one connection",
                 )),
+                "connect" => connect(line).map(|connect| {
+                    self.verdicts.translated(line.spot);
+                    elsewhere = connect;
+                }),
                 "disable-on-404" | "send-state" | "comment" => {
                     self.verdicts.without(
                         line.spot,
@@ -225,8 +243,99 @@ impl Translator<'_> {
             table.put("method", Value::text(request.method));
         }
         answer.put(&mut table);
+        if let Some(port) = elsewhere.port {
+            table.put("port", Value::plain(port));
+        }
+        if elsewhere.tls {
+            table.put("tls", Value::plain(true));
+        }
         table
     }
+}
+
+/// What `http-check connect` says of the connection.
+#[derive(Default)]
+struct Elsewhere {
+    port: Option<u16>,
+    tls: bool,
+}
+
+/// `http-check connect [default] [port N] [ssl]`.
+fn connect(line: &Line) -> Result<Elsewhere, Refusal> {
+    let mut elsewhere = Elsewhere::default();
+    let mut words = line.from(2).iter();
+    while let Some(word) = words.next() {
+        match word.text.as_str() {
+            "default" | "linger" => {}
+            "comment" | "alpn" => drop(words.next()),
+            "ssl" => elsewhere.tls = true,
+            "port" => {
+                let port = words.next().and_then(|word| word.text.parse().ok());
+                let wrong = || Refusal::new(word.spot, "the port of a check is a number");
+                elsewhere.port = Some(port.ok_or_else(wrong)?);
+            }
+            other => {
+                return Err(Refusal {
+                    at: word.spot,
+                    message: format!("'connect {other}' of a check is not translated"),
+                    hint: did_you_mean(other, ["port", "ssl", "default"]),
+                });
+            }
+        }
+    }
+    Ok(elsewhere)
+}
+
+/// Where servers are checked, and whether over TLS: alike. A check at another port speaks neither TLS nor the PROXY
+/// protocol unless that is said.
+fn place(checked: &[&Server], client_port: Option<u16>, table: &mut Table) -> Result<(), Refusal> {
+    let port = |server: &Server| {
+        let (_, own) = server.address.rsplit_once(':').unwrap_or_default();
+        let own = own.parse().ok().or(client_port);
+        let port = server.settings.check_port;
+        port.filter(|port| Some(*port) != own && !server.address.starts_with("unix:"))
+    };
+    let (first, others) = checked.split_first().expect("one is checked");
+    let of = |server: &Server| {
+        (
+            port(server),
+            server.settings.check_tls,
+            server.settings.check_proxy,
+        )
+    };
+    if let Some(other) = others.iter().find(|server| of(server) != of(first)) {
+        let message =
+            "servers of one backend are checked alike: at one `port`, with `check-ssl` or without";
+        return Err(Refusal::new(other.line.spot, message));
+    }
+    let wrong = |message: &str| Err(Refusal::new(first.line.spot, message));
+    let (port, check_tls, check_proxy) = of(first);
+    let settings = &first.settings;
+    if table.has("port") {
+        // That of `http-check connect` goes before those of servers.
+    } else if let Some(port) = port {
+        table.put("port", Value::plain(port));
+        if check_proxy == Some(true) {
+            return wrong(
+                "a check at another port does not speak the PROXY protocol: `check-send-proxy`",
+            );
+        }
+    } else if check_proxy.is_some_and(|is| is != settings.proxy.is_some()) {
+        return wrong("a check where requests go speaks the PROXY protocol as they do");
+    } else if check_tls == Some(false) && settings.tls.is_some() {
+        return wrong(
+            "a check where requests go speaks TLS as they do: `no-check-ssl` goes with a `port`",
+        );
+    }
+    if check_tls == Some(true) && (port.is_some() || settings.tls.is_none()) {
+        if ["send", "expect", "talk"].iter().any(|key| table.has(key)) {
+            return wrong(
+                "what a check sends and expects goes over TLS where requests do: `check-ssl`",
+            );
+        }
+        table.put("tls", Value::plain(true));
+    }
+    Ok(())
 }
 
 /// The request of a check.
@@ -532,7 +641,7 @@ fn listed(text: &str) -> Option<Vec<bool>> {
 }
 
 /// Statuses as the cluster file has them.
-fn ranges(matching: &[bool]) -> Vec<Value> {
+pub(crate) fn ranges(matching: &[bool]) -> Vec<Value> {
     let mut list: Vec<(u16, u16)> = Vec::new();
     for (n, _) in STATUSES.zip(matching).filter(|(_, is)| **is) {
         match list.last_mut() {

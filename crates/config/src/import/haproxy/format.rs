@@ -6,6 +6,71 @@ use super::acl::Refusal;
 /// What stands before an expression, and puts no quotes around its value (HAProxy 2.6).
 const QUOTED: &str = "{+Q}[";
 
+/// What is the same for all requests that come to a rule.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    /// They came over TLS.
+    pub tls: bool,
+    /// The name of the frontend, if the rule is one of its own.
+    pub frontend: Option<&'a str>,
+    /// That of the backend.
+    pub backend: Option<&'a str>,
+}
+
+impl Known<'_> {
+    /// A text with what is known put into it: `%[ssl_fc]`, `%[ssl_fc,iif(https,http)]`, `%f`, `%b`. `None`: there is
+    /// nothing of it.
+    pub fn put(self, text: &str) -> Option<String> {
+        let mut out = String::new();
+        let mut rest = text;
+        let mut any = false;
+        while let Some((before, after)) = rest.split_once('%') {
+            out.push_str(before);
+            let found = self.value(after);
+            any |= found.is_some();
+            match found {
+                Some((value, after)) => {
+                    out.push_str(&value.replace('%', "%%"));
+                    rest = after;
+                }
+                None => {
+                    // What is doubled stays so.
+                    let length = usize::from(after.starts_with('%'));
+                    out.push('%');
+                    out.push_str(&after[..length]);
+                    rest = &after[length..];
+                }
+            }
+        }
+        out.push_str(rest);
+        any.then_some(out)
+    }
+
+    /// The value of what stands behind a %, and what follows it.
+    fn value<'t>(&'t self, text: &'t str) -> Option<(&'t str, &'t str)> {
+        let Some((fetch, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']'))
+        else {
+            let name = |letter| {
+                text.strip_prefix(letter)
+                    .filter(|rest: &&str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+            };
+            let frontend = self.frontend.zip(name('f'));
+            return frontend.or_else(|| self.backend.zip(name('b')));
+        };
+        let value = match fetch {
+            "fe_name" => self.frontend?,
+            "be_name" => self.backend?,
+            "ssl_fc" => ["0", "1"][usize::from(self.tls)],
+            fetch => {
+                let choice = fetch.strip_prefix("ssl_fc,iif(")?.strip_suffix(')')?;
+                let (with, without) = choice.split_once(',')?;
+                if self.tls { with } else { without }.trim_matches(['\'', '"'])
+            }
+        };
+        Some((value, rest))
+    }
+}
+
 /// A text without variables, as a template: braces are doubled.
 pub(crate) fn literal(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
@@ -42,11 +107,17 @@ pub(crate) fn template(text: &str, at: Spot) -> Result<String, Refusal> {
 fn variable(name: &str, at: Spot) -> Result<String, Refusal> {
     Ok(match name {
         "ci" => "{client}".into(),
+        "cp" => "{client-port}".into(),
+        "fp" => "{port}".into(),
         "HM" => "{method}".into(),
         "HP" => "{path}".into(),
         "HPO" => "{path}".into(),
         "HU" => "{uri}".into(),
         "ID" => "{request-id}".into(),
+        "s" => {
+            let message = "'%s': which server answers is known when it has; the access log says it";
+            return Err(Refusal::new(at, message));
+        }
         _ => {
             return Err(Refusal::new(
                 at,
@@ -98,6 +169,8 @@ fn expression(text: &str, at: Spot) -> Result<String, Refusal> {
     }
     Ok(match fetch {
         "src" => "{client}".into(),
+        "src_port" => "{client-port}".into(),
+        "dst_port" => "{port}".into(),
         "path" | "pathq" if fetch == "path" => "{path}".into(),
         "pathq" | "url" | "capture.req.uri" => "{uri}".into(),
         "query" => "{query}".into(),
@@ -200,5 +273,39 @@ mod tests {
             assert!(refusal.message.contains(why), "{text}: {}", refusal.message);
         }
         assert_eq!(shown("%Ts"), None);
+        assert_eq!(
+            shown("%[dst_port] %fp %[src_port] %cp").as_deref(),
+            Some("{port} {port} {client-port} {client-port}")
+        );
+    }
+
+    #[test]
+    fn what_is_the_same_for_all_requests_is_put_in() {
+        let known = Known {
+            tls: true,
+            frontend: Some("web"),
+            backend: None,
+        };
+        let put = |text| known.put(text);
+        assert_eq!(
+            put("%[ssl_fc] %[ssl_fc,iif(https,http)] %f %[fe_name]").as_deref(),
+            Some("1 https web web")
+        );
+        for other in [
+            "%b",
+            "%fp %fc",
+            "%%f",
+            "%[ssl_fc_sni]",
+            "%[be_name]",
+            "100%",
+        ] {
+            assert_eq!(put(other), None, "{other}");
+        }
+        let plain = Known {
+            tls: false,
+            frontend: None,
+            backend: Some("b%1"),
+        };
+        assert_eq!(plain.put("%%f%[ssl_fc]%b").as_deref(), Some("%%f0b%%1"));
     }
 }

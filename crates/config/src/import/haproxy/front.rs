@@ -102,9 +102,11 @@ impl Translator<'_> {
             }
             self.client_timeouts(proxy, &mut out);
             self.most_connections(proxy, several, &mut out);
-            let pages = PAGES.iter().flat_map(|name| proxy.all(name)).collect();
-            if let Some((table, spot)) = self.error_pages(proxy.name(), pages) {
-                out.put_at("errors", Value::Table(table), spot);
+            if !proxy.is_tcp() {
+                let pages = PAGES.iter().flat_map(|name| proxy.all(name)).collect();
+                if let Some((table, spot)) = self.error_pages(proxy.name(), pages) {
+                    out.put_at("errors", Value::Table(table), spot);
+                }
             }
             let logs = self.logs(proxy);
             let format = self.log_format(proxy, logs).map(Value::text);
@@ -129,6 +131,7 @@ impl Translator<'_> {
                 out.put("mode", Value::text("tcp"));
             }
             let routes = self.routes(proxy, door);
+            self.put_clients(&mut out);
             out.put("route", Value::Routes(routes));
             self.document.sections.push(out);
         }
@@ -136,18 +139,26 @@ impl Translator<'_> {
 
     fn listener_tls(door: &Door, out: &mut Section) {
         let Some(tls) = &door.tls else { return };
-        let certs = tls.certs.iter().map(|path| {
+        let places = tls.certs.iter().map(|path| {
             if path.ends_with('/') || std::path::Path::new(path).is_dir() {
                 format!("{}/*.pem", path.trim_end_matches('/'))
             } else {
                 path.clone()
             }
         });
-        let certs = Value::texts(certs);
-        if tls.client_ca.is_none() && !tls.min13 && !tls.strict_sni {
+        let places: Vec<String> = places.collect();
+        let keys: Vec<String> = places
+            .iter()
+            .filter_map(|place| bind::key_of(place))
+            .collect();
+        let certs = Value::texts(places);
+        if tls.client_ca.is_none() && !tls.min13 && !tls.strict_sni && keys.is_empty() {
             return out.put_at("tls", certs, door.spot);
         }
         let mut table = Table::default().with("certs", certs);
+        if !keys.is_empty() {
+            table.put("keys", Value::texts(keys));
+        }
         if let Some(ca) = &tls.client_ca {
             table.put("client-ca", Value::text(ca));
             if tls.is_optional {
@@ -232,15 +243,20 @@ impl Translator<'_> {
         let connection = Connection {
             tls: door.tls.is_some(),
             asks_clients: door.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+            is_answer: false,
             port: door.port(),
         };
         let mut steps = self.steps(proxy, &acls, connection);
-        if let Some(step) = self.compression(proxy, proxy.get("compression algo")) {
+        let is_http = !proxy.is_tcp();
+        if is_http && let Some(step) = self.compression(proxy, proxy.get("compression algo")) {
             steps.insert(0, step);
         }
-        // HAProxy adds it when all rules have been asked: they do not see it.
-        steps.extend(self.request_id(proxy));
-        if let Some(line) = proxy.get("monitor-uri") {
+        if is_http {
+            // HAProxy adds it when all rules have been asked: they do not see it.
+            steps.extend(self.request_id(proxy));
+            steps.extend(Self::client_field(proxy));
+        }
+        if is_http && let Some(line) = proxy.get("monitor-uri") {
             self.verdicts.translated(line.spot);
             let when = Either::of(super::super::logic::Literal {
                 subject: super::super::logic::Subject::Path,
@@ -314,7 +330,7 @@ impl Translator<'_> {
         let deed = if last.is_some() || (proxy.is_listen() && self.has_servers(&name)) {
             self.to(&name, spot, at)
         } else {
-            Deed::Answer(rules::deny(503))
+            Deed::Answer(rules::nowhere(proxy))
         };
         steps.push(Step::new(Either::always(), deed, spot));
         let mut budget = MOST;

@@ -45,6 +45,12 @@ impl<'l> Lookup<'l> {
         })
     }
 
+    /// What is looked up in the file.
+    fn keys(&self) -> Result<Vec<String>, String> {
+        let entries = self.entries()?;
+        Ok(entries.into_iter().map(|(key, _)| key).collect())
+    }
+
     /// Whether a condition asks whether this finds anything: `{ FETCH,map(FILE) -m found }`.
     fn is_found(&self, condition: &[Word]) -> bool {
         let words: Vec<&str> = condition.iter().map(|word| word.text.as_str()).collect();
@@ -82,6 +88,34 @@ impl<'l> Lookup<'l> {
         }
         Ok(entries)
     }
+}
+
+/// `FETCH,map(FILE) -m found`, as the question whether the fetch is one of the keys of the file; `None`: these words ask
+/// something else.
+pub(crate) fn found(words: &[Word]) -> Option<Result<Vec<Word>, Refusal>> {
+    let [asked, flag, how] = words else {
+        return None;
+    };
+    if (flag.text.as_str(), how.text.as_str()) != ("-m", "found") {
+        return None;
+    }
+    let text = format!("%[{}]", asked.text);
+    let lookup = Lookup::read(&text).filter(|lookup| lookup.default.is_none())?;
+    let word = |text: &str| Word {
+        text: text.to_owned(),
+        spot: asked.spot,
+    };
+    let keys = lookup
+        .keys()
+        .map_err(|message| Refusal::new(asked.spot, message));
+    Some(keys.map(|keys| {
+        let mut words = vec![word(lookup.fetch)];
+        if let Some(how) = lookup.how {
+            words.extend([word("-m"), word(how), word("--")]);
+        }
+        words.extend(keys.iter().map(|key| word(key)));
+        words
+    }))
 }
 
 impl Translator<'_> {

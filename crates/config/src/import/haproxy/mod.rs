@@ -6,14 +6,17 @@
 //!    with servers a `[backend.NAME]` ([`back`]).
 
 mod acl;
+mod answered;
 mod back;
 mod bind;
 mod changed;
 mod checks;
+mod clients;
 mod elements;
 mod foresee;
 mod format;
 mod front;
+mod learned;
 mod log_format;
 mod maps;
 mod order;
@@ -21,11 +24,13 @@ mod pages;
 mod patterns;
 mod policies;
 pub(crate) use patterns::{checked, network};
+mod programs;
 mod proxy;
 mod retry;
 mod rules;
 mod sections;
 mod server;
+mod statistics;
 pub(crate) mod table;
 mod tables;
 #[cfg(test)]
@@ -45,9 +50,11 @@ use super::report::Verdicts;
 use super::sources::{Sources, Spot};
 use super::{Options, Outcome, Process};
 use bind::Bases;
+use clients::Clients;
 use proxy::Proxy;
 use sections::Section;
 use server::Server;
+use statistics::Shown;
 use table::{BACKEND, DEFAULTS, FRONTEND, GLOBAL, LISTEN};
 use variables::Vars;
 use words::Line;
@@ -61,8 +68,9 @@ pub(crate) fn translate(
 ) -> Outcome {
     let mut verdicts = Verdicts::default();
     let mut lines = Vec::new();
+    let mut environment = words::Environment::new(env);
     for &file in files {
-        lines.extend(words::lines(sources, file, env, &mut verdicts));
+        lines.extend(words::lines(sources, file, &mut environment, &mut verdicts));
     }
     let seen = lines.iter().map(|line| (line.spot, line.shown())).collect();
     let sections = sections::sections(lines, &mut verdicts);
@@ -86,6 +94,9 @@ pub(crate) fn translate(
         options,
         maxconn: None,
         admin: None,
+        admin_token: env(statistics::TOKEN).is_some_and(|token| !token.is_empty()),
+        clients: Clients::default(),
+        taken: Vec::new(),
     };
     translator.run();
     let Translator {
@@ -120,7 +131,13 @@ struct Translator<'a> {
     /// The connections of all listeners.
     maxconn: Option<(Spot, u64)>,
     /// Where statistics are shown, which the admin pages do.
-    admin: Option<(String, Spot)>,
+    admin: Option<Shown>,
+    /// Whether the environment has a token for them.
+    admin_token: bool,
+    /// What the rules of the section at hand say of all its clients.
+    clients: Clients,
+    /// The ports that listeners take, and where.
+    taken: Vec<(u16, Spot)>,
 }
 
 impl<'a> Translator<'a> {
@@ -140,13 +157,8 @@ impl<'a> Translator<'a> {
             }
         }
         self.leftovers();
-        // What HAProxy does not serve is not served.
-        let cluster = &mut self.document.sections[0];
-        match self.admin.take() {
-            Some((address, spot)) => cluster.put_at("admin", Value::Text(address), spot),
-            None if self.options.direct => cluster.put("admin", Value::plain(false)),
-            None => {}
-        }
+        self.put_admin();
+        let cluster = &self.document.sections[0];
         if cluster.table.is_empty() {
             self.document.sections.remove(0);
         }
@@ -179,10 +191,8 @@ impl<'a> Translator<'a> {
                         line.spot,
                         "TLS 1.2 is the oldest version spoken, and 1.3 the newest",
                     ),
-                    _ => self.verdicts.note(
-                        line.spot,
-                        "a variable is read when the file is: set it outside",
-                    ),
+                    // Variables were heeded when the lines were read.
+                    _ => {}
                 }
             }
         }
@@ -210,45 +220,15 @@ impl<'a> Translator<'a> {
         }
         self.modes(proxy);
         let doors = self.doors(proxy);
-        if Self::only_statistics(proxy) {
-            let secret = proxy
-                .section
-                .settled
-                .iter()
-                .any(|line| line.word(1) == "auth");
-            let door = doors.first().filter(|door| door.tls.is_none() && !secret);
-            match door.and_then(|door| Some((door.addresses.first()?.0.clone(), door.spot))) {
-                Some((address, spot)) => {
-                    self.verdicts.note(spot, "the admin pages are shown here: counters, health, and /metrics");
-                    self.admin.get_or_insert((address, spot));
-                }
-                None => self.verdicts.without(
-                    proxy.section.head.spot,
-                    "counters are on the admin pages, which have no password: see `[cluster] admin`",
-                ),
-            }
+        if self.statistics(proxy, &doors) {
             return;
         }
+        let taken = doors.iter().flat_map(|door| {
+            let ports = door.addresses.iter().filter_map(|(_, port)| *port);
+            ports.map(|port| (port, door.spot))
+        });
+        self.taken.extend(taken);
         self.listeners(proxy, &doors);
-    }
-
-    /// A section that shows HAProxy's statistics and nothing else.
-    fn only_statistics(proxy: &Proxy<'_>) -> bool {
-        let section = proxy.section;
-        let work = [
-            "server",
-            "server-template",
-            "use_backend",
-            "redirect",
-            "monitor-uri",
-            "http-request",
-        ];
-        section.settled.iter().any(|line| line.word(0) == "stats")
-            && !section
-                .lines
-                .iter()
-                .any(|line| work.contains(&line.word(0)))
-            && proxy.get("default_backend").is_none()
     }
 
     fn back(&mut self, proxy: &Proxy<'a>) {
@@ -257,7 +237,7 @@ impl<'a> Translator<'a> {
         }
         self.modes(proxy);
         let servers = self.servers(proxy);
-        let port = self.client_port();
+        let port = self.client_port(proxy);
         if servers.is_empty() {
             // Nothing comes of it, but a slip in it is told.
             self.spread(proxy);
@@ -271,12 +251,14 @@ impl<'a> Translator<'a> {
             let connection = acl::Connection {
                 tls: false,
                 asks_clients: false,
+                is_answer: false,
                 port,
             };
             let _ = self.policies(proxy);
-            let acls = acl::read(&proxy.section.lines, &self.vars, &mut self.verdicts);
+            let acls = acl::read(proxy.section, &self.vars, &mut self.verdicts);
             for line in &proxy.section.lines {
-                if order::turn(line).is_some() && !self.verdicts.has(line.spot) {
+                let sets_source = line.word(1) == "set-src";
+                if order::turn(line).is_some() && !self.verdicts.has(line.spot) && !sets_source {
                     let _ = rules::step(line, &acls, connection, &mut self.verdicts);
                 }
             }
@@ -315,6 +297,20 @@ impl<'a> Translator<'a> {
 
     /// `mode`, and lines that count for nothing else.
     fn modes(&mut self, proxy: &Proxy<'_>) {
+        if proxy.is_tcp() {
+            for line in proxy
+                .section
+                .lines
+                .iter()
+                .filter(|line| order::is_of_http(line))
+            {
+                let what = format!(
+                    "`{}`: it is of HTTP, and this section has `mode tcp`",
+                    line.shown()
+                );
+                self.verdicts.without(line.spot, what);
+            }
+        }
         if let Some(line) = proxy.get("mode") {
             match line.word(1) {
                 "http" | "tcp" => self.verdicts.translated(line.spot),
@@ -327,6 +323,20 @@ impl<'a> Translator<'a> {
                         hint,
                     );
                 }
+            }
+        }
+        for line in proxy.own("filter") {
+            if line.word(1) == "compression" {
+                self.verdicts.without(
+                    line.spot,
+                    "`filter compression`: `compression` alone says what is compressed",
+                );
+            } else {
+                let message = format!(
+                    "'filter {}' is not translated: there are no filters",
+                    line.word(1)
+                );
+                self.verdicts.refuse(line.spot, line.at(1), message);
             }
         }
         for line in proxy.all("option forwardfor") {
@@ -343,8 +353,13 @@ impl<'a> Translator<'a> {
                         );
                     }
                     "header" => {
-                        let name = words.next().map_or("", |word| word.text.as_str());
-                        self.verdicts.note(line.spot, format!("the field is X-Forwarded-For; add `headers = {{ request = {{ set = {{ {name} = \"{{client}}\" }} }} }}` to routes for another"));
+                        let Some(name) = words.next() else {
+                            self.verdicts
+                                .refuse(line.spot, word.spot, "which field? header NAME");
+                            continue;
+                        };
+                        let name = &name.text;
+                        self.verdicts.note(line.spot, format!("{name} has the client's address, and never what a client says in it; X-Forwarded-For is sent besides"));
                     }
                     other => self.verdicts.refuse(
                         line.spot,
@@ -406,8 +421,8 @@ impl<'a> Translator<'a> {
         }
     }
 
-    /// The one port that clients come to, if there is only one.
-    fn client_port(&mut self) -> Option<u16> {
+    /// The one port that clients of a backend come to, if there is only one.
+    fn client_port(&mut self, backend: &Proxy<'a>) -> Option<u16> {
         let mut ports = BTreeSet::new();
         let sections = self.sections;
         for section in sections
@@ -415,6 +430,18 @@ impl<'a> Translator<'a> {
             .filter(|s| s.kind & (FRONTEND | LISTEN) != 0)
         {
             let proxy = Proxy::new(section, sections, self.used);
+            let name = backend.name();
+            let leads = |line: &Line| line.word(1) == name || line.word(1).contains("%[");
+            let leads_here =
+                if backend.is_listen() && proxy.section.head.spot == backend.section.head.spot {
+                    true
+                } else {
+                    proxy.get("default_backend").is_some_and(leads)
+                        || proxy.own("use_backend").any(leads)
+                };
+            if !leads_here {
+                continue;
+            }
             let mut quiet = Verdicts::default();
             let bases = self.bases.clone();
             let lines = proxy.own("bind").map(|line| (line, 1));

@@ -6,10 +6,15 @@ use super::super::sources::Spot;
 use super::Translator;
 use super::acl::{self, Acls, Connection};
 use super::changed::{Changed, Effect, Unforeseen};
+use super::clients::asks_for_source;
 use super::foresee;
+use super::pages::PAGES;
 use super::proxy::Proxy;
 use super::rules::{self, Deed, Step};
 use super::words::Line;
+
+/// The turn of the last rules that `mode tcp` has.
+const OF_CONTENTS: u8 = 2;
 
 /// When HAProxy asks a directive that is a rule; `None`: it is none.
 pub(crate) fn turn(line: &Line) -> Option<u8> {
@@ -17,7 +22,7 @@ pub(crate) fn turn(line: &Line) -> Option<u8> {
         ("tcp-request", "connection") => 0,
         ("tcp-request", "session") => 1,
         // Another word than these three is refused where the rule is read.
-        ("tcp-request", _) => 2,
+        ("tcp-request", _) => OF_CONTENTS,
         ("block" | "reqadd" | "reqdel" | "reqidel" | "rspadd" | "rspdel" | "rspidel", _) => 3,
         ("http-request" | "http-response" | "http-after-response", _) => 4,
         ("redirect", _) => 5,
@@ -25,23 +30,46 @@ pub(crate) fn turn(line: &Line) -> Option<u8> {
     })
 }
 
+/// What is of HTTP, and what HAProxy warns of and passes over in a section with `mode tcp`.
+pub(crate) fn is_of_http(line: &Line) -> bool {
+    turn(line).is_some_and(|turn| turn > OF_CONTENTS)
+        || PAGES.contains(&line.word(0))
+        || matches!(
+            line.word(0),
+            "monitor-uri" | "unique-id-header" | "unique-id-format" | "compression" | "cookie"
+        )
+}
+
 impl Translator<'_> {
     pub fn acls(&mut self, proxy: &Proxy<'_>) -> Acls {
-        acl::read(&proxy.section.lines, &self.vars, &mut self.verdicts)
+        acl::read(proxy.section, &self.vars, &mut self.verdicts)
     }
 
     /// The rules of a section, in the order in which they are asked.
     pub fn steps(&mut self, proxy: &Proxy<'_>, acls: &Acls, connection: Connection) -> Vec<Step> {
+        let is_tcp = proxy.is_tcp();
         let lines = proxy.section.lines.iter();
+        let lines = lines.filter(|line| !(is_tcp && is_of_http(line)));
         let mut rules: Vec<_> = lines.filter_map(|line| Some((turn(line)?, line))).collect();
         rules.sort_by_key(|(turn, _)| *turn);
         let mut steps = Vec::new();
+        let mut asked = false;
         for (_, line) in rules {
+            if (line.word(0), line.word(1)) == ("http-request", "set-src") {
+                if let Err(refusal) = self.set_source(line, asked, proxy, acls, connection) {
+                    refusal.tell(line.spot, &mut self.verdicts);
+                }
+                continue;
+            }
             let Some(step) = rules::step(line, acls, connection, &mut self.verdicts) else {
                 continue;
             };
+            // What is always so here asks nothing.
+            asked |= asks_for_source(&step) && step.deed != Deed::Change(Table::default());
             for step in self.limited(proxy, step, acls, connection) {
-                steps.extend(self.authenticated(proxy, step));
+                for step in self.authenticated(proxy, step) {
+                    steps.extend(self.answered(line, step));
+                }
             }
         }
         steps
@@ -129,7 +157,7 @@ impl Translator<'_> {
                 }
                 Deed::Change(change) => {
                     let changed = self.changed(step, change, &when, after, connection, &now);
-                    let (when, change, then) = match changed {
+                    let (when, change, mut then) = match changed {
                         Ok(Some(changed)) => changed,
                         Ok(None) => continue,
                         Err(unforeseen) => {
@@ -137,6 +165,12 @@ impl Translator<'_> {
                             continue;
                         }
                     };
+                    if let Some(name) = then.answer(&change) {
+                        let what = format!(
+                            "the frontend changes {name} of answers, too: in HAProxy that is done after this, and here before it"
+                        );
+                        self.verdicts.note(step.spot, what);
+                    }
                     let rest = self.build(after, connection, &then, budget);
                     let inner = with(&change, rest, step.spot);
                     if !add(&mut routes, &when, &inner, step.spot) {
@@ -240,7 +274,7 @@ impl Translator<'_> {
     ) -> Vec<Route> {
         let steps = self.steps_of_backend(name, connection, spot);
         self.hashed_field(name, &steps, now);
-        self.build(&steps, connection, now, budget)
+        self.build(&steps, connection, &now.in_a_backend(), budget)
     }
 
     /// `balance hdr(NAME)` hashes the field as it came: a rule that changes it before would have no effect on that.
@@ -277,7 +311,7 @@ impl Translator<'_> {
             let service = self.service(name);
             self.way_to_service(&proxy, service)
         } else {
-            rules::deny(503)
+            rules::nowhere(&proxy)
         };
         let last = Step::new(Either::always(), Deed::Answer(action), spot);
         // The rules of a listen section are asked once, as those of its front.
@@ -287,6 +321,11 @@ impl Translator<'_> {
         let acls = self.acls(&proxy);
         let mut steps = self.policies(&proxy);
         steps.extend(self.steps(&proxy, &acls, connection));
+        let fields = proxy.get("option forwardfor");
+        let fields = fields.filter(|line| !self.has_front_with("option forwardfor", line));
+        if fields.is_some() && !proxy.is_tcp() {
+            steps.extend(Self::client_field(&proxy));
+        }
         steps.extend(self.server_steps(&proxy, &acls, connection));
         steps.push(last);
         steps

@@ -12,9 +12,12 @@ use super::words::Line;
 impl Translator<'_> {
     /// What a backend does to all requests that come to it, besides what its rules say.
     pub fn policies(&mut self, proxy: &Proxy<'_>) -> Vec<Step> {
+        if proxy.is_tcp() {
+            return Vec::new();
+        }
         // What a frontend has from the same `defaults` is said there.
         let algo = proxy.get("compression algo");
-        let algo = algo.filter(|line| !self.has_front_with(line));
+        let algo = algo.filter(|line| !self.has_front_with("compression algo", line));
         let mut steps: Vec<Step> = self.compression(proxy, algo).into_iter().collect();
         let pages: Vec<&Line> = PAGES.iter().flat_map(|name| proxy.own(name)).collect();
         let name = format!("{}-backend", proxy.name());
@@ -25,14 +28,15 @@ impl Translator<'_> {
         steps
     }
 
-    fn has_front_with(&self, algo: &Line) -> bool {
+    /// Whether a frontend has this line, of `defaults`, too.
+    pub fn has_front_with(&self, name: &str, own: &Line) -> bool {
         let fronts = self.sections.iter();
         fronts
             .filter(|section| section.kind & (FRONTEND | LISTEN) != 0)
             .map(|section| Proxy::new(section, self.sections, self.used))
             .any(|front| {
-                let line = front.get("compression algo");
-                line.is_some_and(|line| line.spot == algo.spot)
+                let line = front.get(name);
+                line.is_some_and(|line| line.spot == own.spot)
             })
     }
 
@@ -98,6 +102,23 @@ impl Translator<'_> {
                 .put("remove", Value::texts(["Accept-Encoding"]));
         }
         Some(Step::new(Either::always(), Deed::Change(table), algo.spot))
+    }
+
+    /// `option forwardfor header NAME`: another field than X-Forwarded-For, which is always sent.
+    pub fn client_field(proxy: &Proxy<'_>) -> Option<Step> {
+        let line = proxy.get("option forwardfor")?;
+        let at = line.words.iter().position(|word| word.text == "header")?;
+        let name = line.word(at + 1);
+        if name.is_empty() || name.eq_ignore_ascii_case("x-forwarded-for") {
+            return None;
+        }
+        let mut table = Table::default();
+        table
+            .table("headers")
+            .table("request")
+            .table("set")
+            .put(name, Value::text("{client}"));
+        Some(Step::new(Either::always(), Deed::Change(table), line.spot))
     }
 
     /// `unique-id-header NAME`.

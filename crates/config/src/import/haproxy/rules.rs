@@ -8,15 +8,16 @@ use super::super::logic::Either;
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::acl::{self, Acls, Connection, Refusal};
+use super::answered;
 use super::changed::Effect;
-use super::format::{literal, template};
+use super::format::{Known, literal, template};
 use super::tables::without_rates;
 use super::variables::is_setting;
 use super::words::{Line, Word};
 use crate::suggest::did_you_mean;
 
-pub(crate) use answers::deny;
 use answers::{closed, status_of};
+pub(crate) use answers::{deny, nowhere};
 use fields::removed;
 
 /// What is done when the condition holds.
@@ -111,6 +112,14 @@ pub(crate) fn when(
     without_rates(when, line)
 }
 
+/// Whether a rule is asked when the answer comes.
+pub(crate) fn is_for_answers(line: &Line) -> bool {
+    matches!(
+        line.word(0),
+        "http-response" | "http-after-response" | "rspadd" | "rspdel" | "rspidel"
+    )
+}
+
 fn condition_of(
     condition: Option<(bool, &[Word])>,
     acls: &Acls,
@@ -122,7 +131,13 @@ fn condition_of(
         None => Ok(Either::always()),
         Some((unless, words)) => {
             let note = &mut |text| verdicts.note(line, text);
-            acl::condition(words, unless, acls, connection, line, note)
+            let when = acl::condition(words, unless, acls, connection, line, note)?;
+            if !connection.is_answer && answered::asks(&when) {
+                let message =
+                    "this is asked of answers, by `http-response`: a request has none yet";
+                return Err(Refusal::new(line, message));
+            }
+            Ok(when)
         }
     }
 }
@@ -146,7 +161,19 @@ pub(crate) fn step(
         }
     };
     let line = expanded.as_ref().unwrap_or(line);
+    let known = Known {
+        tls: connection.tls,
+        frontend: acls.frontend.as_deref(),
+        backend: acls.backend.as_deref(),
+    };
+    let line = &with_known(line, known);
+    let replacing = as_replacement(line);
+    let line = replacing.as_ref().unwrap_or(line);
     let (words, condition) = split(line.from(1));
+    let connection = Connection {
+        is_answer: is_for_answers(line),
+        ..connection
+    };
     let when = match condition_of(condition, acls, connection, line.spot, verdicts) {
         Ok(when) => when,
         Err(refusal) => {
@@ -201,6 +228,47 @@ pub(crate) fn step(
             None
         }
     }
+}
+
+/// `set-path %[path,regsub(^/api/,/)]` as `replace-path ^/api/(.*) /\1`, which does the same.
+fn as_replacement(line: &Line) -> Option<Line> {
+    if (line.word(0), line.word(1)) != ("http-request", "set-path") {
+        return None;
+    }
+    let arguments = line
+        .word(2)
+        .strip_prefix("%[path,regsub(")?
+        .strip_suffix(")]")?;
+    let (regex, to) = arguments.split_once(',')?;
+    let (regex, to) = (
+        regex.trim_matches(['\'', '"']),
+        to.trim_matches(['\'', '"']),
+    );
+    // One at the beginning, whose finds are not asked for.
+    let is_plain = regex.starts_with('^')
+        && !regex.contains(['(', '|', '$'])
+        && !to.contains(['\\', ',', '%']);
+    if !is_plain {
+        return None;
+    }
+    let mut line = line.clone();
+    let spot = line.words[2].spot;
+    line.words[1].text = "replace-path".into();
+    line.words[2].text = format!("{regex}(.*)");
+    let text = format!("{to}\\1");
+    line.words.insert(3, Word { text, spot });
+    Some(line)
+}
+
+/// A rule with what is known of all its requests put into what it says.
+fn with_known(line: &Line, known: Known<'_>) -> Line {
+    let mut line = line.clone();
+    for word in &mut line.words {
+        if let Some(text) = known.put(&word.text) {
+            word.text = text;
+        }
+    }
+    line
 }
 
 /// Actions that are known, for suggestions.
@@ -366,7 +434,14 @@ impl Rule<'_> {
             "auth" => Deed::Auth(self.option("realm").map(|word| word.text.clone())),
             "track-sc0" | "track-sc1" | "track-sc2" => return self.tracked(1),
             "redirect" => return self.redirect(&self.words[1..]),
-            "return" => Deed::Answer(self.reply(200)?),
+            "return" => {
+                let answer = self.reply(200)?;
+                if answer.has("route") {
+                    let what = "what stands behind the last slash is filled in decoded";
+                    verdicts.note(line, what);
+                }
+                Deed::Answer(answer)
+            }
             "set-header" => {
                 Deed::Change(self.field("request", "set", verdicts)?.unwrap_or_default())
             }
@@ -420,6 +495,13 @@ impl Rule<'_> {
             action if is_idle(action) => {
                 verdicts.without(line, format!("`{}`: {}", self.line.shown(), idle(action)));
                 return Ok(None);
+            }
+            "set-uri" | "set-query" => {
+                let message = format!(
+                    "'http-request {}': the query stays as it comes; the path is changed by set-path and replace-path",
+                    self.word(0)
+                );
+                return Err(Refusal::new(self.at(0), message));
             }
             action => {
                 return Err(Refusal {

@@ -49,6 +49,7 @@ fn instead(opener: &str) -> &'static str {
         "resolvers" => "names are looked up through the system's resolver",
         "mailers" => "events are in the log and on the admin pages",
         "program" => "programs are `run` by an `[app]`",
+        "cache" => "answers are not cached: servers are asked each time",
         "ring" | "log-forward" => "the log is a file or standard error",
         _ => "",
     }

@@ -19,16 +19,30 @@ pub(crate) struct Settings {
     pub rise: Option<u32>,
     pub fall: Option<u32>,
     pub check_port: Option<u16>,
+    /// Whether a check speaks TLS, if that is said.
+    pub check_tls: Option<bool>,
+    /// Whether it speaks the PROXY protocol, likewise.
+    pub check_proxy: Option<bool>,
     pub weight: Option<u16>,
     pub backup: bool,
     pub max_connections: Option<u32>,
     pub cookie: Option<String>,
     pub disabled: bool,
     pub slow_start: Option<Duration>,
+    /// Requests that fail count, too: of connections alone, or of answers.
+    pub observe: Option<Observed>,
+    pub error_limit: Option<u32>,
     pub tls: Option<Tls>,
     pub proxy: Option<u8>,
     /// The address that connections to it come from.
     pub source: Option<IpAddr>,
+}
+
+/// What is counted of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Observed {
+    Connections,
+    Answers,
 }
 
 /// TLS towards a server.
@@ -66,21 +80,11 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ),
     ("maxqueue", 1, "the queue is the backend's"),
     (
-        "observe",
+        "on-marked-down",
         1,
-        "requests that fail count against a server by themselves",
+        "requests in flight may finish, and connections of TCP mode stay until one of the two ends them: who has one to a server that \
+         is down is not cut off",
     ),
-    (
-        "error-limit",
-        1,
-        "requests that fail count against a server by themselves",
-    ),
-    (
-        "on-error",
-        1,
-        "requests that fail count against a server by themselves",
-    ),
-    ("on-marked-down", 1, "requests in flight may finish"),
     ("on-marked-up", 1, "requests in flight may finish"),
     (
         "resolvers",
@@ -151,13 +155,10 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ("no-tlsv11", 0, "TLS 1.2 is the oldest version spoken"),
     ("no-ssl-reuse", 0, "sessions of TLS are resumed"),
     ("check-sni", 1, "checks ask as requests do"),
-    ("check-ssl", 0, "checks speak TLS when requests do"),
-    ("no-check-ssl", 0, "checks speak TLS when requests do"),
     ("tfo", 0, "the engine chooses how it talks to the kernel"),
     ("tcp-ut", 1, "the engine chooses how it talks to the kernel"),
     ("agent-send", 1, "there is no agent"),
     ("no-agent-check", 0, ""),
-    ("no-check-send-proxy", 0, "checks speak as requests do"),
     ("check-alpn", 1, "checks speak as requests do"),
     ("check-proto", 1, "checks speak as requests do"),
     (
@@ -177,8 +178,11 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ("enabled", 0, ""),
 ];
 
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 25] = [
     "check",
+    "observe",
+    "error-limit",
+    "on-error",
     "inter",
     "fastinter",
     "rise",
@@ -248,6 +252,8 @@ fn settings(
             let time = units::time(argument, MILLISECONDS).filter(|time| !time.is_zero());
             if time.is_none() {
                 wrong("a time", verdicts);
+            } else if let Some(surplus) = units::surplus(argument) {
+                verdicts.note(line.spot, surplus);
             }
             time
         };
@@ -258,7 +264,29 @@ fn settings(
             "inter" => (settings.inter, at) = (time(verdicts), at + 1),
             "fastinter" => (settings.fast, at) = (time(verdicts), at + 1),
             "slowstart" => (settings.slow_start, at) = (time(verdicts), at + 1),
-            "rise" | "fall" | "maxconn" | "weight" | "port" => {
+            "observe" => {
+                at += 1;
+                settings.observe = match argument {
+                    "layer4" => Some(Observed::Connections),
+                    "layer7" => Some(Observed::Answers),
+                    _ => {
+                        wrong("layer4 or layer7", verdicts);
+                        None
+                    }
+                };
+            }
+            "on-error" => {
+                at += 1;
+                match argument {
+                    "mark-down" => {}
+                    "fastinter" | "fail-check" | "sudden-death" => verdicts.note(
+                        line.spot,
+                        format!("`on-error {argument}`: a server that has failed as often is down at once, until checks pass"),
+                    ),
+                    _ => wrong("fastinter, fail-check, sudden-death or mark-down", verdicts),
+                }
+            }
+            "rise" | "fall" | "maxconn" | "weight" | "port" | "error-limit" => {
                 at += 1;
                 let Some(number) = number else {
                     wrong("a number", verdicts);
@@ -267,6 +295,7 @@ fn settings(
                 match word.text.as_str() {
                     "rise" => settings.rise = Some(number.max(1)),
                     "fall" => settings.fall = Some(number.max(1)),
+                    "error-limit" => settings.error_limit = Some(number.max(1)),
                     "maxconn" => settings.max_connections = (number > 0).then_some(number),
                     "weight" if number > 256 => wrong("a number up to 256", verdicts),
                     "weight" => settings.weight = u16::try_from(number).ok(),
@@ -315,8 +344,19 @@ fn settings(
             | "no-send-proxy-v2"
             | "no-send-proxy-v2-ssl"
             | "no-send-proxy-v2-ssl-cn" => settings.proxy = None,
-            "check-send-proxy" => {}
+            "check-send-proxy" => settings.check_proxy = Some(true),
+            "no-check-send-proxy" => settings.check_proxy = Some(false),
+            "check-ssl" => settings.check_tls = Some(true),
+            "no-check-ssl" => settings.check_tls = Some(false),
             "proto" if argument == "h1" => at += 1,
+            "proto" => {
+                at += 1;
+                let message = match argument {
+                    "fcgi" => "FastCGI is spoken by a backend with `fastcgi = { root = ... }`, and fcgi-app sections are not translated".to_owned(),
+                    other => format!("HTTP/1.1 is spoken to servers, not '{other}'"),
+                };
+                verdicts.refuse(line.spot, word.spot, message);
+            }
             "track" => {
                 at += 1;
                 verdicts.refuse(

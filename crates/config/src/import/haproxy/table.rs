@@ -157,11 +157,11 @@ const PROCESS: &[Row] = &[
         (1, MANY),
         "the variable is gone, for the lines below",
     ),
-    without(
+    to(
         "resetenv",
         GLOBAL,
         (0, MANY),
-        "variables are read when the file is",
+        "all variables but these are gone, for the lines below",
     ),
     without(
         "chroot",
@@ -222,6 +222,7 @@ const PROCESS: &[Row] = &[
     ),
     without("stats timeout", GLOBAL, (1, 1), STATS),
     without("stats maxconn", GLOBAL, (1, 1), STATS),
+    without("stats bind-process", GLOBAL, (1, MANY), STATS),
     without(
         "ulimit-n",
         GLOBAL,
@@ -505,7 +506,12 @@ const COMMON: &[Row] = &[
     without("stats show-node", ALL, (0, 1), STATS),
     without("stats show-modules", ALL, (0, 0), STATS),
     without("stats scope", ALL, (1, 1), STATS),
-    refused("filter", PROXY, (1, MANY), "there are no filters"),
+    to(
+        "filter",
+        PROXY,
+        (1, MANY),
+        "nothing, for `compression`, which says itself what is compressed; there are no other filters",
+    ),
     without(
         "tcp-request inspect-delay",
         DEFAULTS | PROXY,
@@ -540,7 +546,7 @@ const COMMON: &[Row] = &[
         "use-fcgi-app",
         BACK,
         (1, 1),
-        "FastCGI is not spoken: an `app` runs PHP",
+        "it is `fastcgi = { root = ... }` of a backend: write that in the cluster file",
     ),
     refused("option transparent", DBACK, (0, 0), "servers are named"),
     refused(
@@ -553,7 +559,7 @@ const COMMON: &[Row] = &[
         "stick-table",
         PROXY,
         (1, MANY),
-        "`stick.expires` with `stick on src`; `rate` of routes where `http_req_rate` is asked for",
+        "`stick.expires` with `stick on src`; `rate` of routes where `http_req_rate` is asked for, `limits.per-source` of the listener for `conn_cur`",
     ),
     refused("declare capture", FRONT, (1, MANY), CAPTURE),
     to(
@@ -614,7 +620,7 @@ const BACKENDS: &[Row] = &[
         (1, MANY),
         "what is said of each server",
     ),
-    to("balance", DBACK, (1, MANY), "`balance` of the backend"),
+    to("balance", DBACK, (0, MANY), "`balance` of the backend"),
     without(
         "hash-type",
         DBACK,
@@ -682,25 +688,25 @@ const BACKENDS: &[Row] = &[
         "stick on",
         BACK,
         (1, MANY),
-        "`stick` of the backend: `source`, for `src`",
+        "`stick` of the backend: `source`, for `src`; `prefix`, for a cookie of the application",
     ),
-    refused(
+    to(
         "stick match",
         BACK,
         (1, MANY),
-        "use `cookie`, or balance by `source`",
+        "`stick` of the backend, as `stick on`",
     ),
-    refused(
+    to(
         "stick store-request",
         BACK,
         (1, MANY),
-        "use `cookie`, or balance by `source`",
+        "`stick` of the backend, as `stick on`",
     ),
-    refused(
+    to(
         "stick store-response",
         BACK,
         (1, MANY),
-        "use `cookie`, or balance by `source`",
+        "`stick` of the backend, as `stick on`",
     ),
     to(
         "tcp-check",
@@ -891,23 +897,23 @@ const OPTIONS: &[Row] = &[
         (0, 0),
         "`check` of the backend: `send` and `expect`, or `talk`, of the `tcp-check` rules; without them a connection is opened",
     ),
-    refused(
+    to(
         "option ssl-hello-chk",
         DBACK,
         (0, 0),
-        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
+        "`check` of the backend: a greeting of TLS, which somebody answers who speaks TLS",
     ),
-    refused(
+    to(
         "option mysql-check",
         DBACK,
         (0, MANY),
-        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
+        "`check = { talk = [...] }` of the backend: the server's greeting, and with `user` that this one is let in",
     ),
-    refused(
+    to(
         "option pgsql-check",
         DBACK,
         (0, MANY),
-        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
+        "`check = { send = ..., expect = ... }` of the backend: the server wants to know who comes, or lets this user in",
     ),
     to(
         "option redis-check",
@@ -921,11 +927,11 @@ const OPTIONS: &[Row] = &[
         (0, MANY),
         "`check = { talk = [...] }` of the backend: a greeting, and answers that begin with 2",
     ),
-    refused(
+    to(
         "option ldap-check",
         DBACK,
         (0, 0),
-        "checks are by connection, by HTTP, or by what `tcp-check` sends and expects",
+        "`check = { send = ..., expect = ... }` of the backend: an anonymous bind that succeeds",
     ),
     refused(
         "option external-check",
@@ -1103,5 +1109,10 @@ const OLD: &[Row] = &[
         (1, MANY),
         "it is `http-request deny` since 2.1",
     ),
-    refused("appsession", BACK, (1, MANY), "use `cookie`"),
+    to(
+        "appsession",
+        BACK,
+        (1, MANY),
+        "`stick` of the backend: `prefix`, for this cookie of the application",
+    ),
 ];

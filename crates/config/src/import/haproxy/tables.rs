@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::document::{Table, Value};
-use super::super::logic::{Counted, Either, Excess, Literal, Subject, Together};
+use super::super::logic::{Counted, Either, Excess, Literal, Measured, Subject, Together};
 use super::super::sources::Spot;
 use super::Translator;
 use super::acl::{Acls, Connection, Refusal};
@@ -14,22 +14,27 @@ use super::units::{self, MILLISECONDS};
 use super::words::Line;
 
 impl Excess {
-    /// `sc_http_req_rate(0) gt 20`: reads the fetch `name(arg)` and what its number is compared with; `None`: it is another one.
+    /// `sc_http_req_rate(0) gt 20`, `src_conn_cur ge 10`: reads the fetch `name(arg)` and what its number is compared with;
+    /// `None`: it is another one.
     pub fn read(
         name: &str,
         arg: Option<&str>,
         values: &[&str],
         at: Spot,
     ) -> Option<Result<Self, Refusal>> {
+        let (of, name) = match name.strip_suffix("http_req_rate") {
+            Some(name) => (Measured::Requests, name),
+            None => (Measured::Connections, name.strip_suffix("conn_cur")?),
+        };
         let by = match (name, arg) {
-            ("sc_http_req_rate", Some(arg)) => {
+            ("sc_", Some(arg)) => {
                 let counter = arg.split(',').next().unwrap_or_default().trim();
                 Counted::Tracked(counter.parse().ok()?)
             }
-            ("sc0_http_req_rate", None) => Counted::Tracked(0),
-            ("sc1_http_req_rate", None) => Counted::Tracked(1),
-            ("sc2_http_req_rate", None) => Counted::Tracked(2),
-            ("src_http_req_rate", arg) => Counted::Source(arg.map(str::to_owned)),
+            ("sc0_", None) => Counted::Tracked(0),
+            ("sc1_", None) => Counted::Tracked(1),
+            ("sc2_", None) => Counted::Tracked(2),
+            ("src_", arg) => Counted::Source(arg.map(str::to_owned)),
             _ => return None,
         };
         let most = match values {
@@ -38,16 +43,16 @@ impl Excess {
             _ => None,
         };
         Some(match most {
-            Some(most) if most > 0 => Ok(Self { by, most }),
+            Some(most) if most > 0 => Ok(Self { of, by, most }),
             _ => Err(Refusal::new(
                 at,
-                "what is asked of a rate is whether it is greater than a number: gt 20",
+                "what is asked of a counter is whether it is greater than a number: gt 20",
             )),
         })
     }
 
     /// The one that a step asks about, if any.
-    fn of(together: &Together) -> Option<&Self> {
+    pub fn among(together: &Together) -> Option<&Self> {
         together.iter().find_map(|literal| match &literal.subject {
             Subject::Excess(excess) => Some(excess),
             _ => None,
@@ -62,7 +67,11 @@ pub(crate) fn without_rates(when: Either, at: Spot) -> Result<Either, Refusal> {
             "who a client is, is asked by `http-request auth unless { http_auth(LIST) }` alone";
         return Err(Refusal::new(at, message));
     }
-    if when.0.iter().all(|together| Excess::of(together).is_none()) {
+    if when
+        .0
+        .iter()
+        .all(|together| Excess::among(together).is_none())
+    {
         return Ok(when);
     }
     let message = "who asks too often can be denied, and nothing else be done to: `rate` of routes";
@@ -71,9 +80,9 @@ pub(crate) fn without_rates(when: Either, at: Spot) -> Result<Either, Refusal> {
 
 /// `stick-table type ip size 100k expire 30m store http_req_rate(10s)`.
 #[derive(Debug, Default)]
-struct StickTable {
-    by_address: bool,
-    expire: Option<Duration>,
+pub(crate) struct StickTable {
+    pub by_address: bool,
+    pub expire: Option<Duration>,
     /// In what time requests are counted.
     period: Option<Duration>,
 }
@@ -101,7 +110,7 @@ impl StickTable {
 
 impl Translator<'_> {
     /// The table of a section by its name, or of this one.
-    fn stick_table(&mut self, proxy: &Proxy<'_>, name: Option<&str>) -> Option<StickTable> {
+    pub fn stick_table(&mut self, proxy: &Proxy<'_>, name: Option<&str>) -> Option<StickTable> {
         let sections = self.sections;
         let line = match name {
             Some(name) if name != proxy.name() => {
@@ -119,47 +128,6 @@ impl Translator<'_> {
         Some(StickTable::read(line))
     }
 
-    /// `stick on src`, as `stick` of the backend.
-    pub fn stick_on(&mut self, proxy: &Proxy<'_>) -> Option<Value> {
-        let lines: Vec<&Line> = proxy.own("stick on").collect();
-        let line = *lines.first()?;
-        let words: Vec<&str> = line.from(2).iter().map(|word| word.text.as_str()).collect();
-        let table = match words[..] {
-            ["src"] => self.stick_table(proxy, None),
-            ["src", "table", name] => self.stick_table(proxy, Some(name)),
-            _ => {
-                self.verdicts.refuse(
-                    line.spot,
-                    line.at(2),
-                    "a client is known by its address, `stick on src`, or by a `cookie`",
-                );
-                return None;
-            }
-        };
-        if lines.len() > 1 || proxy.get("cookie").is_some() {
-            self.verdicts.refuse(
-                line.spot,
-                line.spot,
-                "a client stays with its server for one reason: one `stick on`, or a `cookie`",
-            );
-            return None;
-        }
-        let Some(table) = table.filter(|table| table.by_address) else {
-            self.verdicts.refuse(
-                line.spot,
-                line.spot,
-                "there is no `stick-table type ip` for it",
-            );
-            return None;
-        };
-        self.verdicts.translated(line.spot);
-        let mut stick = Table::default().with("by", Value::text("source"));
-        if let Some(time) = table.expire.and_then(units::shown) {
-            stick.put("expires", Value::text(time));
-        }
-        Some(Value::Table(stick))
-    }
-
     /// A rule that asks how often a client came, as a `rate` for what follows; others as they are.
     pub fn limited(
         &mut self,
@@ -173,14 +141,23 @@ impl Translator<'_> {
             .0
             .iter()
             .cloned()
-            .partition(|together| Excess::of(together).is_some());
+            .partition(|together| Excess::among(together).is_some());
         if rates.is_empty() {
             return vec![step];
         }
+        // To deny, to reject, to drop.
         let denies =
             matches!(&step.deed, Deed::Answer(table) if table.has("deny") || is_bare(table));
         let mut steps = Vec::new();
         for together in rates {
+            let of = Excess::among(&together).map(|excess| excess.of);
+            if denies && of == Some(Measured::Connections) {
+                if let Err(refusal) = self.connections(proxy, &step, &together) {
+                    refusal.tell(step.spot, &mut self.verdicts);
+                    return Vec::new();
+                }
+                continue;
+            }
             let made = if denies {
                 self.rate(proxy, &step, together, acls, connection)
             } else {
@@ -210,7 +187,7 @@ impl Translator<'_> {
         connection: Connection,
     ) -> Result<Step, Refusal> {
         let wrong = |message: &str| Refusal::new(step.spot, message);
-        let excess = Excess::of(&together).cloned();
+        let excess = Excess::among(&together).cloned();
         let is_rate = |literal: &Literal| matches!(literal.subject, Subject::Excess(_));
         let is_one = together.iter().filter(|l| is_rate(l)).count() == 1
             && together

@@ -1,5 +1,10 @@
 //! Whole files: what they become, and what is refused.
 
+mod answers;
+mod clients;
+mod refusals;
+mod servers;
+
 use super::super::{Input, Options, Translation, haproxy};
 
 fn made(front: &str, rest: &str) -> Translation {
@@ -36,6 +41,16 @@ fn refused(front: &str, rest: &str) -> String {
     let said = refusals(&made).join("; ");
     assert!(!said.is_empty(), "{front} is taken:\n{}", made.text);
     said
+}
+
+fn whole(text: &str) -> Translation {
+    let input = Input {
+        name: "h.cfg".into(),
+        text: format!(
+            "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n{text}"
+        ),
+    };
+    haproxy(&[input], &Options::default(), &|_| None)
 }
 
 #[test]
@@ -502,8 +517,22 @@ fn a_client_stays_with_its_server_by_its_address_for_as_long_as_the_table_says()
         kept.contains("stick    = { by = \"source\", expires = \"45m\" }"),
         "{kept}"
     );
+    for learned in [
+        "stick match req.cook(A)\n stick store-response res.cook(A)",
+        "stick-table type string len 32 size 1m\n stick on req.cook(A)",
+        "appsession A len 52 timeout 3h",
+    ] {
+        let kept = text(&format!(" {learned}"));
+        let wanted = "stick    = { by = \"prefix\", name = \"A\" }";
+        assert!(kept.contains(wanted), "{learned}: {kept}");
+    }
     for (rest, why) in [
         (" stick on src", "there is no `stick-table type ip`"),
+        (" stick match req.cook(A)", "both stores and looks"),
+        (
+            " stick match req.cook(A)\n stick store-response res.cook(B)",
+            "for one reason",
+        ),
         (
             " stick-table type ip size 1k\n stick on hdr(x)",
             "by its address",
@@ -625,9 +654,9 @@ fn what_would_pass_by_a_rule_without_a_word_is_refused() {
     assert!(said.contains("checks its own servers"), "{said}");
     let said = refused(
         "http-request auth unless { http_auth(u) }\ndefault_backend b1",
-        "userlist u\n user a insecure-password b",
+        "userlist u\n user a insecure-password",
     );
-    assert!(said.contains("passwords are hashed here"), "{said}");
+    assert!(said.contains("a user has a `password`"), "{said}");
 }
 
 /// The line of the file that this is in, of the backend with these lines.
@@ -669,6 +698,15 @@ fn checks_ask_what_they_ask_in_haproxy() {
         (
             "option tcp-check\ntcp-check send-binary FF00\ntcp-check expect binary 4f4b",
             r#"{ send = "hex:ff00", expect = "OK" }"#,
+        ),
+        (
+            "option mysql-check user a",
+            r#"{ talk = [{ expect = "hex:0000000a" }, { send = "hex:230000010082000000800001210000000000000000000000000000000000000000000000610000", expect = "hex:00000200" }, { send = "hex:0100000001" }] }"#,
+        ),
+        ("option mysql-check", r#"{ expect = "hex:0000000a" }"#),
+        (
+            "option ldap-check",
+            r#"{ send = "hex:300c020101600702010304008000", expect = "~^0(?s-u:.{1,5})\\x02\\x01\\x01a(?s-u:.{1,5})\\n\\x01\\x00" }"#,
         ),
         ("option tcp-check", ""),
         (
@@ -721,7 +759,8 @@ fn checks_ask_what_they_ask_in_haproxy() {
             "option httpchk\nhttp-check expect min-recv 5 string a",
             "'min-recv'",
         ),
-        ("option mysql-check", "by what `tcp-check` sends"),
+        ("option mysql-check user", "user NAME"),
+        ("option external-check", "by what `tcp-check` sends"),
     ] {
         let said = refused(
             "default_backend b1",

@@ -1,5 +1,7 @@
 //! `userlist`, and `http-request auth unless { http_auth(LIST) }`: routes that ask for a password.
 
+use sha_crypt::{PasswordHasher as _, ShaCrypt};
+
 use super::super::document::{Table, Value};
 use super::super::logic::{Either, Literal, Subject, Together};
 use super::Translator;
@@ -7,6 +9,16 @@ use super::acl::Refusal;
 use super::proxy::Proxy;
 use super::rules::{Deed, Step};
 use super::table::USERLIST;
+
+/// The hash of a password (SHA-crypt, with SHA-512), each time with another salt.
+fn hashed(password: &str) -> Result<String, &'static str> {
+    let mut salt = [0; 12];
+    getrandom::fill(&mut salt).map_err(|_| "the system has no random numbers for a salt")?;
+    let hash = ShaCrypt::default().hash_password_with_salt(password.as_bytes(), &salt);
+    let hash = hash
+        .map_err(|_| "this password cannot be hashed: `mkpasswd -m sha-512` makes a `password`")?;
+    Ok(hash.to_string())
+}
 
 /// The list that one of these asks about.
 fn list(together: &Together) -> Option<(&str, bool)> {
@@ -69,8 +81,17 @@ impl Translator<'_> {
             }
             self.verdicts.translated(line.spot);
             let known = match (line.word(2), line.word(3)) {
-                ("password", hash) => tandem_model::auth::check_hash(hash).map(|()| hash),
-                _ => Err("passwords are hashed here: `mkpasswd -m sha-512` makes a `password`"),
+                ("password", hash) => {
+                    tandem_model::auth::check_hash(hash).map(|()| hash.to_owned())
+                }
+                ("insecure-password", password) if !password.is_empty() => {
+                    let what = "the password is hashed: the cluster file does not have it";
+                    self.verdicts.note(line.spot, what);
+                    hashed(password)
+                }
+                _ => Err(
+                    "a user has a `password`, which `mkpasswd -m sha-512` makes, or an `insecure-password`",
+                ),
             };
             match known {
                 Ok(hash) => users.put(line.word(1), Value::text(hash)),
@@ -83,5 +104,20 @@ impl Translator<'_> {
             Either(vec![rest.collect()]),
             auth.with("users", Value::Table(users)),
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha_crypt::PasswordVerifier as _;
+
+    #[test]
+    fn a_password_is_hashed_as_routes_take_it() {
+        let hash = hashed("secret").unwrap();
+        assert_eq!(tandem_model::auth::check_hash(&hash), Ok(()), "{hash}");
+        let verify = |password: &[u8]| ShaCrypt::default().verify_password(password, &*hash);
+        assert!(verify(b"secret").is_ok() && verify(b"other").is_err());
+        assert_ne!(hashed("secret").unwrap(), hash);
     }
 }

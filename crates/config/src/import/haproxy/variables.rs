@@ -385,6 +385,8 @@ impl Vars {
             let acls = Acls {
                 named: setting.named.clone(),
                 vars: self.clone(),
+                frontend: None,
+                backend: None,
             };
             let when = holds(words, *unless, &acls, setting.spot)?;
             self.stays(name, looked_at(&when)).map_err(refuse)?;

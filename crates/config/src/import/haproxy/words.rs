@@ -3,6 +3,8 @@
 //! Words are parted by blanks. A backslash takes the meaning from the next character; `'...'` takes it from all;
 //! in `"..."` variables of the environment are put in. `#` begins a comment.
 
+use std::collections::BTreeMap;
+
 use super::super::report::Verdicts;
 use super::super::sources::{Sources, Spot};
 
@@ -43,11 +45,57 @@ impl Line {
     }
 }
 
+/// Variables for `${NAME}`: those of the process, and what lines of the files make of them for the lines below.
+pub(crate) struct Environment<'a> {
+    outer: &'a dyn Fn(&str) -> Option<String>,
+    /// What was set; `None` is a variable that is gone.
+    set: BTreeMap<String, Option<String>>,
+    /// The only ones of the process that are left.
+    kept: Option<Vec<String>>,
+}
+
+impl<'a> Environment<'a> {
+    pub fn new(outer: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self {
+            outer,
+            set: BTreeMap::new(),
+            kept: None,
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        if let Some(value) = self.set.get(name) {
+            return value.clone();
+        }
+        let is_kept = (self.kept.as_ref()).is_none_or(|kept| kept.iter().any(|one| one == name));
+        is_kept.then(|| (self.outer)(name)).flatten()
+    }
+
+    /// Does what a line says of variables.
+    fn heed(&mut self, line: &Line) {
+        let (name, value) = (line.word(1).to_owned(), line.word(2).to_owned());
+        let names = line.from(1).iter().map(|word| word.text.clone());
+        match line.word(0) {
+            "presetenv" if self.get(&name).is_some() => {}
+            "setenv" | "presetenv" => {
+                self.set.insert(name, Some(value));
+            }
+            "unsetenv" => self.set.extend(names.map(|name| (name, None))),
+            "resetenv" => {
+                let names: Vec<String> = names.collect();
+                self.set.retain(|name, _| names.contains(name));
+                self.kept = Some(names);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Reads a file.
 pub(crate) fn lines(
     sources: &Sources,
     file: usize,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: &mut Environment<'_>,
     verdicts: &mut Verdicts,
 ) -> Vec<Line> {
     let text = sources.text(file);
@@ -69,7 +117,9 @@ pub(crate) fn lines(
             Ok(words) => {
                 if let (Some(first), Some(last)) = (words.first(), words.last()) {
                     let spot = first.spot.to(last.spot);
-                    lines.push(Line { words, spot });
+                    let line = Line { words, spot };
+                    env.heed(&line);
+                    lines.push(line);
                 }
             }
             Err((message, from, to)) => {
@@ -86,7 +136,7 @@ struct Reader<'a, S> {
     line: &'a str,
     at: usize,
     spot: S,
-    env: &'a dyn Fn(&str) -> Option<String>,
+    env: &'a Environment<'a>,
 }
 
 /// What is wrong, and from where to where.
@@ -173,12 +223,11 @@ impl<S: Fn(usize, usize) -> Spot> Reader<'_, S> {
             return Ok(());
         };
         match (quote, c) {
-            (_, '\\' | '"') => text.push(c),
-            (Quote::None, ' ' | '#' | '\'') | (Quote::Weak, '$' | '\'') => text.push(c),
-            (Quote::None, 'n') => text.push('\n'),
-            (Quote::None, 'r') => text.push('\r'),
-            (Quote::None, 't') => text.push('\t'),
-            (Quote::None, 'x') => {
+            (_, '\\' | '"' | ' ' | '#' | '\'') | (Quote::Weak, '$') => text.push(c),
+            (_, 'n') => text.push('\n'),
+            (_, 'r') => text.push('\r'),
+            (_, 't') => text.push('\t'),
+            (_, 'x') => {
                 let digits = self.line.get(self.at..self.at + 2).unwrap_or("");
                 let Ok(byte) = u8::from_str_radix(digits, 16) else {
                     return Err(("two hexadecimal digits follow \\x".into(), start, self.at));
@@ -228,7 +277,7 @@ impl<S: Fn(usize, usize) -> Spot> Reader<'_, S> {
         if name.is_empty() || !name.chars().all(valid) {
             return Err(("this is no name of a variable".into(), start, self.at));
         }
-        let value = (self.env)(name).unwrap_or_else(|| default.to_owned());
+        let value = self.env.get(name).unwrap_or_else(|| default.to_owned());
         if listed {
             let mut parts = value.split_ascii_whitespace().peekable();
             while let Some(part) = parts.next() {
@@ -257,7 +306,7 @@ mod tests {
             "LIST" => Some("a b  c".to_owned()),
             _ => None,
         };
-        let lines = lines(&sources, file, &env, &mut verdicts);
+        let lines = lines(&sources, file, &mut Environment::new(&env), &mut verdicts);
         let words = |line: &Line| line.words.iter().map(|w| w.text.clone()).collect();
         let report = verdicts.finish(&sources, &[]);
         let wrong = report.refused().map(|d| d.message.clone()).collect();
@@ -280,12 +329,36 @@ mod tests {
             (r#"x "${LIST[*]}" y"#, &["x", "a", "b", "c", "y"]),
             (r"path_reg \.jsp$ ^/\d", &["path_reg", r"\.jsp$", r"^/\d"]),
             (r#""" ''"#, &["", ""]),
+            // In double quotes, too.
+            (
+                r#""a\n\t\r\x41\ \#\'\d\1" '\n'"#,
+                &["a\n\t\rA #'\\d\\1", "\\n"],
+            ),
         ] {
             let (lines, wrong) = read(text);
             assert!(wrong.is_empty(), "{text}: {wrong:?}");
             assert_eq!(lines, [words], "{text}");
         }
         assert!(read("# only\n\n  \n").0.is_empty());
+    }
+
+    #[test]
+    fn variables_are_for_the_lines_below() {
+        let last = |text: &str| read(text).0.pop().unwrap();
+        for (lines, value) in [
+            ("setenv A 'b c'", "b c"),
+            ("setenv A 1\nsetenv A \"${A}2\"", "12"),
+            ("presetenv A 1\npresetenv A 2", "1"),
+            ("setenv A 1\nunsetenv A", ""),
+            ("setenv A 1\nresetenv PORT", ""),
+            ("setenv A 1\nresetenv A", "1"),
+            ("presetenv PORT 81\nsetenv A \"$PORT\"", "8080"),
+            ("resetenv\nsetenv A \"$PORT\"", ""),
+        ] {
+            let text = format!("{lines}\nx \"${{A}}\"");
+            assert_eq!(last(&text), ["x", value], "{lines}");
+        }
+        assert_eq!(read("x \"${A}\"\nsetenv A 1").0[0], ["x", ""]);
     }
 
     #[test]

@@ -184,6 +184,7 @@ async fn checks_follow_an_update() {
             fall: 1,
             timeout: Duration::from_secs(10),
             errors: 0,
+            port: None,
         };
         let checked = PoolPlan {
             check: Check::Tcp(timing),

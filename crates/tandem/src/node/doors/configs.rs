@@ -21,6 +21,7 @@ use tandem_telemetry::{Control as _, Telemetry};
 use crate::exit::{Failure, Result};
 use crate::node::services::Services;
 use crate::node::shared;
+use crate::process::is_pipe;
 
 /// What is to be answered at which address.
 pub struct Configs {
@@ -77,7 +78,8 @@ pub fn configure(
     };
     let missing = Services::nobody();
     for listener in &plan.listeners {
-        if let Some(path) = &listener.log {
+        // A pipe is opened by workers, once somebody reads it.
+        if let Some(path) = listener.log.as_ref().filter(|path| !is_pipe(path)) {
             let opened = OpenOptions::new().create(true).append(true).open(path);
             if let Err(error) = opened {
                 let (name, at) = (&listener.name, path.display());

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 
 use super::super::super::logic::{Either, Excess, Subject};
 use super::super::super::sources::Spot;
+use super::super::checks::STATUSES;
+use super::super::maps;
 use super::super::patterns::Match;
 use super::super::variables::Setting;
 use super::super::words::Word;
@@ -100,7 +102,8 @@ impl Fetch {
         }
         let whole = matches!(name.as_str(), "req.fhdr" | "fhdr");
         let name = match name.as_str() {
-            "req.hdr" | "req.fhdr" | "reqhdr" | "fhdr" | "shdr" => "hdr".into(),
+            "req.hdr" | "req.fhdr" | "reqhdr" | "fhdr" => "hdr".into(),
+            "res.hdr" | "res.fhdr" | "shdr" => "res.hdr".into(),
             "req.cook" | "cookie" => "cook".into(),
             "url_param" => "urlp".into(),
             "req_ssl_sni" | "req.ssl_sni" => "sni".into(),
@@ -121,6 +124,18 @@ impl Fetch {
             case: case.filter(|_| !is_host),
         })
     }
+}
+
+/// What is told of such a condition in a rule for answers.
+pub(super) const NEVER: &str = "HAProxy does not know this of the request when the answer comes, and warns of it: it never holds; a variable \
+     keeps it, `http-request set-var(txn.NAME)`";
+
+/// What is of the head of a request, which HAProxy has no more when the answer comes.
+fn is_of_head(fetch: &str) -> bool {
+    matches!(
+        fetch,
+        "path" | "pathq" | "url" | "base" | "hdr" | "urlp" | "cook" | "query" | "http_auth"
+    )
 }
 
 /// What a criterion may begin with, for suggestions.
@@ -163,6 +178,13 @@ impl Criterion {
         let Some(first) = self.words.first() else {
             return Err(Refusal::new(self.line, "a criterion is missing"));
         };
+        if let Some(words) = maps::found(&self.words) {
+            let asked = Self {
+                words: words?,
+                line: self.line,
+            };
+            return asked.alternatives(at, acls, connection, note);
+        }
         let mut fetch = Fetch::read(first)?;
         let mut values = self.values(&mut fetch)?;
         if fetch.how == Match::Length {
@@ -178,6 +200,10 @@ impl Criterion {
                 return Err(Refusal::new(value.spot, message));
             }
         }
+        if connection.is_answer && is_of_head(&fetch.name) {
+            note(NEVER);
+            return Ok(Either::never());
+        }
         let words: Vec<&str> = values.iter().map(|value| value.text.as_str()).collect();
         if let Some(excess) = Excess::read(&fetch.name, fetch.arg.as_deref(), &words, first.spot) {
             return Ok(literal(Subject::Excess(excess?), Vec::new()));
@@ -185,6 +211,15 @@ impl Criterion {
         let text = |note: &mut dyn FnMut(&'static str), subject: Subject, in_list: bool| {
             if fetch.how == Match::Length && matches!(subject, Subject::Path) {
                 note("the length is that of the path in its normal form, decoded");
+            }
+            let is_abnormal = |value: &Word| value.text.contains("..") || value.text.contains("//");
+            if matches!(subject, Subject::Path)
+                && !matches!(fetch.how, Match::Regex | Match::Length)
+                && values.iter().any(is_abnormal)
+            {
+                note(
+                    "paths are compared in their normal form: segments of dots and second slashes are gone from it",
+                );
             }
             if matches!(subject, Subject::Path) && fetch.name == "url" {
                 note("the path alone is compared, without the query");
@@ -333,10 +368,53 @@ impl Criterion {
                 Some(port) => numbers(u64::from(port), &values, first.spot).map(Either::constant),
                 None => Ok(Either::never()),
             },
+            "status" => {
+                let mut list = Vec::new();
+                for status in STATUSES {
+                    if numbers(u64::from(status), &values, first.spot)? {
+                        list.push(status.to_string());
+                    }
+                }
+                Ok(match list.len() {
+                    0 => Either::never(),
+                    _ => literal(Subject::Status, list),
+                })
+            }
+            "res.hdr" => {
+                let name = fetch.arg.clone().unwrap_or_default();
+                if name.is_empty() || name.contains(',') {
+                    return Err(Refusal::new(first.spot, "which field? res.hdr(NAME)"));
+                }
+                let subject = Subject::Answered(name);
+                if fetch.counted {
+                    return counted(subject, &values, first.spot);
+                }
+                if fetch.how != Match::Found {
+                    let message = "of a field of an answer is asked whether it is there: res.hdr(NAME) -m found";
+                    return Err(Refusal::new(first.spot, message));
+                }
+                Ok(literal(subject, vec!["*".into()]))
+            }
             "version" => Err(Refusal::new(
                 first.spot,
                 "routes do not ask which version of HTTP a client speaks",
             )),
+            other
+                if other.starts_with("sc") && other[2..].starts_with(['0', '1', '2', '_'])
+                    || other.starts_with("src_") =>
+            {
+                let message = format!(
+                    "'{other}' is not translated: of a client is counted how often it asks (http_req_rate) and how many connections it has (conn_cur)"
+                );
+                Err(Refusal::new(first.spot, message))
+            }
+            "nbsrv" | "srv_is_up" | "be_conn" | "queue" | "avg_queue" | "connslots" => {
+                let message = format!(
+                    "'{}' is not translated: routes do not ask how a backend is; servers that help out are `backup` servers of it",
+                    fetch.name
+                );
+                Err(Refusal::new(first.spot, message))
+            }
             other => Err(Refusal {
                 at: first.spot,
                 message: format!("'{other}' is not translated as a condition"),
@@ -366,6 +444,11 @@ impl Criterion {
             return Err(Refusal::new(first.spot, "which variable? var(NAME)"));
         };
         let note = RefCell::new(note);
+        // What a variable is made of was known when it was set.
+        let connection = Connection {
+            is_answer: false,
+            ..connection
+        };
         let asks = |sample: &str, setting: &Setting| {
             let mut words = self.words.clone();
             words[0].text = format!("{sample}{converters}");
@@ -403,10 +486,11 @@ impl Criterion {
                 "-m" => {
                     let method = argument(words.next())?;
                     fetch.how = Match::named(&method.text).ok_or_else(|| {
-                        Refusal::new(
-                            method.spot,
-                            format!("'-m {}' is not translated", method.text),
-                        )
+                        let message = match method.text.as_str() {
+                            "bin" => "'-m bin': of what a client says first the name that TLS asks for is looked at alone, req.ssl_sni".into(),
+                            other => format!("'-m {other}' is not translated"),
+                        };
+                        Refusal::new(method.spot, message)
                     })?;
                 }
                 "-f" => {

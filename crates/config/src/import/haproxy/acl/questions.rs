@@ -25,10 +25,10 @@ pub(super) fn from_file(word: &Word) -> Result<Vec<Word>, Refusal> {
         .collect())
 }
 
-/// Whatever it says, if it is there. Of a certificate that is a common name.
+/// Whatever it says, if it is there. Of a certificate that is a common name; a cookie without a value says nothing.
 fn any(subject: Subject) -> Either {
     let pattern = match subject {
-        Subject::ClientCert => "~.",
+        Subject::ClientCert | Subject::Cookie(_) => "~.",
         _ => "*",
     };
     literal(subject, vec![pattern.into()])
@@ -197,7 +197,7 @@ pub(super) fn lengths(values: &[Word]) -> Result<Vec<Word>, Refusal> {
 
 /// How often a field is there: 0, or at least once.
 pub(super) fn counted(subject: Subject, values: &[Word], at: Spot) -> Result<Either, Refusal> {
-    let there = literal(subject, vec!["*".into()]);
+    let there = any(subject);
     match (numbers(0, values, at)?, numbers(1, values, at)?) {
         (false, true) => Ok(there),
         (true, false) => there.negated().map_err(Refusal::too_many(at)),

@@ -1,16 +1,25 @@
 //! What a rule answers itself: denials, texts and redirects.
 
-use super::super::super::document::{Table, Value};
+use super::super::super::document::{Route, Table, Value};
 use super::super::acl::Refusal;
 use super::super::format::{literal, template};
 use super::super::pages::Answer;
+use super::super::proxy::Proxy;
 use super::super::words::Word;
 use super::{Deed, Done, Rule};
 use crate::suggest::did_you_mean;
 
+/// What stands in a path behind its last slash: the one part that is picked out.
+const LAST_SEGMENT: &str = "%[path,field(-1,/)]";
+
 /// No answer at all.
 pub(super) fn closed() -> Table {
     Table::default().with("deny", Value::text("close"))
+}
+
+/// What comes of a request that leads to no server.
+pub(crate) fn nowhere(proxy: &Proxy<'_>) -> Table {
+    if proxy.is_tcp() { closed() } else { deny(503) }
 }
 
 pub(crate) fn deny(status: u16) -> Table {
@@ -88,15 +97,24 @@ impl Rule<'_> {
             return Err(Refusal::new(word.spot, message));
         }
         let mut respond = Table::default().with("status", Value::plain(status));
-        let mut kind = None;
+        let (mut kind, mut last_segment) = (None, false);
         if let Some(word) = self.option("string") {
             respond.put("body", Value::text(word.text.clone()));
         } else if let Some(word) = self.option("lf-string") {
-            let text = template(&word.text, word.spot)?;
-            if text != literal(&word.text) {
-                return Err(Refusal::new(word.spot, "the text of an answer is fixed"));
+            let (text, finds) = match word.text.split_once(LAST_SEGMENT) {
+                Some((before, after)) if !after.contains(LAST_SEGMENT) => {
+                    let (before, after) =
+                        (template(before, word.spot)?, template(after, word.spot)?);
+                    (format!("{before}{{1}}{after}"), true)
+                }
+                _ => (template(&word.text, word.spot)?, false),
+            };
+            last_segment = finds;
+            if text == literal(&word.text) {
+                respond.put("body", Value::text(word.text.clone()));
+            } else {
+                respond.put("template", Value::text(text));
             }
-            respond.put("body", Value::text(word.text.clone()));
         } else if let Some(word) = self.option("file") {
             respond.put("file", Value::text(word.text.clone()));
         }
@@ -135,7 +153,15 @@ impl Rule<'_> {
         } else {
             Value::Table(respond)
         };
-        Ok(Table::default().with("respond", answer))
+        let answer = Table::default().with("respond", answer);
+        if !last_segment {
+            return Ok(answer);
+        }
+        // An expression that finds it, as every path has one.
+        let mut table = Table::default().with("path", Value::text("~([^/]*)$"));
+        table.0.extend(answer.0);
+        let spot = self.line.spot;
+        Ok(Table::default().with("route", Value::Routes(vec![Route { table, spot }])))
     }
 
     /// `redirect location|prefix|scheme TO [code N] [drop-query] ...`.

@@ -74,6 +74,13 @@ impl Rule<'_> {
                 format!("'{}' wants a name and a value", self.word(0)),
             ));
         };
+        if let Some(bare) = name.strip_suffix(':') {
+            return Err(Refusal {
+                at: self.at(1),
+                message: format!("'{name}' is no name of a field"),
+                hint: Some(format!("without the colon: {bare}")),
+            });
+        }
         let lower = name.to_ascii_lowercase();
         // The one thing a condition on the connection decides here is known for each listener.
         if side == "request" && lower == "x-forwarded-for" {
