@@ -84,7 +84,7 @@ impl Served {
     }
 
     /// What is remembered.
-    fn get(&self) -> Option<Tier> {
+    pub(crate) fn get(&self) -> Option<Tier> {
         match self.known() {
             Known::This(tier) => Some(tier),
             Known::Nothing | Known::Damaged(_) => None,

@@ -281,6 +281,36 @@ fn session_nodes_that_are_all_others_form_no_tier_beside_the_one_that_has_not_he
 }
 
 #[test]
+fn an_agent_whose_file_names_nobody_any_more_who_votes_goes_to_those_that_serve() {
+    let mut tier = Tier::start();
+    store(&tier.cluster);
+    let mut nodes = NODES.to_vec();
+    nodes.extend([("e", 6), ("f", 7)]);
+    write(&tier.cluster, &nodes, ["d", "e", "f"]);
+    for node in ["d", "e", "f"] {
+        tier.run(node);
+    }
+    // The application's machine comes last.
+    for node in ["a", "b", "c"] {
+        let (code, said) = tier.cluster.reload(node);
+        assert_eq!(code, 0, "{node}: {said}");
+    }
+    tier.leader(&["d", "e", "f"]);
+    for node in ["a", "b", "c"] {
+        wait_until("it is let go of", || {
+            tier.cluster
+                .log(node)
+                .contains("this replica was let go of")
+        });
+    }
+    are_kept(&tier.cluster);
+    // Whom it follows by now does not lead for ever.
+    let leads = tier.leader(&["d", "e", "f"]).to_owned();
+    tier.runs.remove(&leads);
+    are_kept(&tier.cluster);
+}
+
+#[test]
 fn a_restart_of_all_amid_an_exchange_of_all_session_nodes_loses_nothing() {
     let mut tier = Tier::start();
     store(&tier.cluster);
@@ -410,11 +440,20 @@ fn an_order_to_begin_anew_waits_for_a_node_that_runs_and_holds_what_is_stored_th
     wait_until("it says why not", || {
         says(
             &tier,
-            "begin-anew is not carried out as long as a answers that it holds what is stored",
+            "begin-anew was not carried out, and is removed: a answers that it holds what is stored",
         )
     });
-    assert!(!says(&tier, "formed the cluster") && order.exists());
+    // What stayed would be carried out as soon as that node is started anew.
+    assert!(!order.exists());
     tier.runs.remove("a");
+    wait_until("it waits for what that one held", || {
+        says(
+            &tier,
+            "it holds sessions of a node that the file does not name",
+        )
+    });
+    assert!(!says(&tier, "formed the cluster"));
+    std::fs::write(&order, "").expect("an order");
     tier.leader(&["d", "e", "f"]);
     wait_until("it is carried out", || !order.exists());
 }

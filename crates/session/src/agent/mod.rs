@@ -81,7 +81,7 @@ impl Agent {
         );
         let inner = Inner {
             voters,
-            route: Route::new(peers, events.clone()),
+            route: Route::new(peers, events.clone(), options.served.clone()),
             identity: Identity::default(),
             served: options.served,
             events,

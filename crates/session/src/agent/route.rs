@@ -18,6 +18,7 @@ use super::remember::Due;
 use super::sight::Sight;
 use crate::peers::{GROUP, Peers, Voter};
 use crate::rt::{Instant, sleep};
+use crate::served::Served;
 use crate::types::{Member, decode, encode};
 use crate::wire::{FromAgent, Request, Response};
 
@@ -60,6 +61,7 @@ pub struct Route {
     counts: Counts,
     sight: Sight,
     due: Due,
+    served: Served,
 }
 
 /// What the agent's operations came to.
@@ -78,7 +80,7 @@ struct Known {
     unnamed: Option<Voter>,
     /// Who answered last as a leader, or had one asked.
     reached: Option<String>,
-    /// Those that the file named before, until one leads that it names now.
+    /// Those that the file named before, until one leads that it names now; and others that voted in the tier that served last.
     former: Vec<Voter>,
     suspects: HashMap<String, Instant>,
     /// When the leader was last reached, and whether its absence was told.
@@ -99,10 +101,11 @@ enum Attempt {
 }
 
 impl Route {
-    pub fn new(peers: Peers, events: Events) -> Self {
+    pub fn new(peers: Peers, events: Events, served: Served) -> Self {
         Self {
             peers,
             events,
+            served,
             known: Mutex::default(),
             counts: Counts::default(),
             sight: Sight::default(),
@@ -239,6 +242,7 @@ impl Route {
                 pause = (pause * 2).min(PAUSE_MAX);
                 tried.clear();
                 forward = false;
+                self.recall();
                 self.failed(&why);
                 continue;
             };
@@ -305,6 +309,25 @@ impl Route {
         for voter in before {
             known.former.retain(|other| other.name != voter.name);
             known.former.push(voter.clone());
+        }
+    }
+
+    /// None of those that were asked leads: those that voted in the tier that served last are asked, too. The file may name
+    /// them on other nodes before it does here, and those that it named let go of.
+    fn recall(&self) {
+        let Some(tier) = self.served.get() else {
+            return;
+        };
+        let named = self.peers.voters();
+        let mut known = self.lock();
+        for member in tier.voters {
+            let is = |voter: &Voter| voter.name == member.name;
+            if let Ok(address) = member.address.parse()
+                && !named.iter().chain(&known.former).any(is)
+            {
+                let name = member.name;
+                known.former.push(Voter { name, address });
+            }
         }
     }
 

@@ -113,6 +113,14 @@ impl Elsewhere {
         )
     }
 
+    /// A node answers that it holds what is stored. An order to begin anew that stayed would be carried out as soon as that node is
+    /// started anew; so it is gone.
+    pub fn not_anew(&self, name: &str) -> String {
+        // Where it cannot be removed it is looked at again.
+        let _ = anew::is_over(&self.directory);
+        held_all_the_same(name)
+    }
+
     /// Nothing is stored that anybody knows of, or it is given up and nobody answers that he holds it; else in words what is
     /// waited for. All voters have answered that they hold nothing.
     pub async fn look(&self, own: &str, peers: &Peers) -> Result<Heard, String> {
@@ -158,6 +166,7 @@ impl Elsewhere {
                 Some(Holder::Remembers(tier)) => newest(&mut tiers, by, tier),
                 Some(held @ Holder::Forgot(_)) => forgot = forgot.or(Some((by, held))),
                 Some(Holder::Beside(_) | Holder::Shared(_)) if is_given_up => {}
+                Some(Holder::Here) if is_given_up => return Err(self.not_anew(by)),
                 Some(held) => return Err(said(by, held, &voters)),
             }
         }
@@ -169,7 +178,7 @@ impl Elsewhere {
             for (voter, answer) in join_all(asked).await {
                 match answer {
                     Ok(status) if !status.initialized => {}
-                    Ok(_) if is_given_up => return Err(held_all_the_same(&voter.name)),
+                    Ok(_) if is_given_up => return Err(self.not_anew(&voter.name)),
                     Ok(_) => waits.push(format!("{} (it holds what is stored)", voter.name)),
                     Err(_) if is_given_up => {}
                     Err(why) => {
@@ -211,11 +220,11 @@ impl Elsewhere {
     }
 }
 
-/// Why an order to begin anew is not carried out beside a node that runs.
-pub fn held_all_the_same(name: &str) -> String {
+/// Why an order to begin anew is not carried out, and is gone, beside a node that runs.
+fn held_all_the_same(name: &str) -> String {
     format!(
-        "blank here: begin-anew is not carried out as long as {name} answers that it holds what is stored. Where that is given \
-         up, stop {name}, and remove `sessions` in its state directory"
+        "blank here: begin-anew was not carried out, and is removed: {name} answers that it holds what is stored. Where that is \
+         given up, stop {name}, remove `sessions` in its state directory, and order it again"
     )
 }
 

@@ -12,7 +12,7 @@ use openraft::raft::ClientWriteResponse;
 use tandem_telemetry::Events;
 
 use super::Raft;
-use super::elsewhere::{Elsewhere, held_all_the_same};
+use super::elsewhere::Elsewhere;
 use super::naming::Naming;
 use super::step::{Situation, Step, Unfinished};
 use super::view::{BEHIND, ClusterView, Metrics};
@@ -323,7 +323,7 @@ impl Members {
         for (name, (other, by)) in unnamed {
             let why = match self.peers.status_of(&other, ASK).await {
                 Ok(status) if !status.initialized => continue,
-                Ok(_) if given_up => return Err(Blank::new(held_all_the_same(&name), "")),
+                Ok(_) if given_up => return Err(Blank::new(self.elsewhere.not_anew(&name), "")),
                 Err(_) if given_up => continue,
                 Ok(_) => "it holds what is stored".into(),
                 Err(why) => why,
