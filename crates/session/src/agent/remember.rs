@@ -67,9 +67,9 @@ impl Agent {
         due.is_kept.store(true, Relaxed);
         let (mut told, mut tries) = (None, 0);
         loop {
-            if !self.0.route.sight().is_lost()
-                && let Some(tier) = self.serving().await
-            {
+            // Where it is due a leader was reached just now, which the next look finds.
+            let may_answer = *due.is.borrow() || !self.0.route.sight().is_lost();
+            if may_answer && let Some(tier) = self.serving().await {
                 self.put_on_record(tier, &mut told).await;
                 due.is_over();
             }

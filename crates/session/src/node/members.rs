@@ -166,7 +166,7 @@ impl Members {
         while self.holds_nothing() {
             if let Err(mut blank) = self.try_to_form().await {
                 if self.elsewhere.is_given_up() && !blank.waits.contains(anew::ORDER) {
-                    blank.waits += "; begin-anew is not carried out until then";
+                    blank.waits += " (`begin-anew` is not carried out meanwhile)";
                 }
                 let (what, warns) = blank.tell(since.elapsed(), self.view.turned_away());
                 let told = reminded.as_ref();
