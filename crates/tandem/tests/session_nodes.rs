@@ -540,7 +540,7 @@ fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_
         let log = tier.cluster.log("app");
         log.contains("of d, e, f serves, and before it was ")
     });
-    assert!(!order.exists());
+    wait_until("it is carried out", || !order.exists());
 }
 
 /// A directory with all that is in another.
