@@ -201,16 +201,19 @@ static REPLACE: Ready<ChangesDraft, Vec<ReplacedField>> = key(
     |d: &mut ChangesDraft, v| d.replace = v.value,
 );
 
+/// Fields with one value each.
+const ONE_EACH: Kind<Vec<Field>> = Kind {
+    text: "table of texts",
+    read: |reader, item| {
+        fields(reader, item, |reader, item| {
+            template(reader, item).map(|one| vec![one])
+        })
+    },
+};
+
 static SET: Ready<ChangesDraft, Vec<Field>> = key(
     "set",
-    Kind {
-        text: "table of texts",
-        read: |reader, item| {
-            fields(reader, item, |reader, item| {
-                template(reader, item).map(|one| vec![one])
-            })
-        },
-    },
+    ONE_EACH,
     Else("nothing"),
     "These fields have this value and no other: `{ X-Request-ID = \"{request-id}\" }`.",
     |d: &mut ChangesDraft, v| d.set = v.value,
@@ -233,14 +236,7 @@ static ADD: Ready<ChangesDraft, Vec<Field>> = key(
 
 static DEFAULT: Ready<ChangesDraft, Vec<Field>> = key(
     "default",
-    Kind {
-        text: "table of texts",
-        read: |reader, item| {
-            fields(reader, item, |reader, item| {
-                template(reader, item).map(|one| vec![one])
-            })
-        },
-    },
+    ONE_EACH,
     Else("nothing"),
     "These fields have this value where they are not there.",
     |d: &mut ChangesDraft, v| d.default = v.value,

@@ -104,6 +104,19 @@ async fn server(status: Arc<AtomicU16>, heads: Arc<AtomicUsize>) -> SocketAddr {
     at
 }
 
+/// A check by a plain request.
+fn get(path: &str) -> HttpCheck {
+    HttpCheck {
+        path: path.into(),
+        host: None,
+        method: "GET".into(),
+        status: Vec::new(),
+        contains: None,
+        lacks: None,
+        tls: false,
+    }
+}
+
 #[tokio::test]
 async fn a_server_is_up_while_its_port_is_open() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -164,13 +177,8 @@ async fn an_http_check_wants_its_status() {
     let status = Arc::new(AtomicU16::new(302));
     let at = server(status.clone(), Arc::default()).await;
     let http = HttpCheck {
-        path: "/alive".into(),
         host: Some("shop.example".into()),
-        method: "GET".into(),
-        status: Vec::new(),
-        contains: None,
-        lacks: None,
-        tls: false,
+        ..get("/alive")
     };
     let pool = pool(Check::Http(http, TIMING), &[Place::Server(address(at))]);
     while_checked(&pool, async {
@@ -207,13 +215,9 @@ async fn an_http_check_looks_at_the_body_where_it_is_to() {
     });
     let expected = |text: &str| Some(tandem_model::Expected::parse(text).expect("it is one"));
     let http = HttpCheck {
-        path: "/alive".into(),
-        host: None,
-        method: "GET".into(),
-        status: Vec::new(),
         contains: expected("is well"),
         lacks: expected("~but .*slow"),
-        tls: false,
+        ..get("/alive")
     };
     let pool = pool(Check::Http(http, TIMING), &[Place::Server(address(at))]);
     let says = |text| *body.lock().expect("no test panics here") = text;
@@ -241,15 +245,7 @@ async fn a_server_may_be_checked_at_another_port() {
         port: Some(at.port()),
         ..TIMING
     };
-    let http = HttpCheck {
-        path: "/".into(),
-        host: None,
-        method: "GET".into(),
-        status: Vec::new(),
-        contains: None,
-        lacks: None,
-        tls: false,
-    };
+    let http = get("/");
     // Nobody listens where requests would go.
     let place = Place::Server(Address::tcp("127.0.0.1", 1));
     let pool = pool(Check::Http(http, timing), &[place]);
@@ -270,15 +266,7 @@ async fn a_check_does_not_outlive_its_timeout() {
         timeout: Duration::from_millis(30),
         ..TIMING
     };
-    let http = HttpCheck {
-        path: "/".into(),
-        host: None,
-        method: "GET".into(),
-        status: Vec::new(),
-        contains: None,
-        lacks: None,
-        tls: false,
-    };
+    let http = get("/");
     let pool = pool(Check::Http(http, timing), &[Place::Server(address(at))]);
     while_checked(&pool, async {
         until(&pool, Health::Down).await;

@@ -28,16 +28,13 @@ impl Call {
     /// that may take its time, unless [`is_known`](Self::is_known).
     pub fn of(program: &Arc<FastCgi>, path: &[u8]) -> Option<Self> {
         let root = program.root.as_deref();
-        let mut call = match root.filter(|root| root.is_dir()) {
+        let here = root.filter(|root| root.is_dir());
+        let mut call = match here {
             Some(root) => Self::find(program, path, |script| below(root, script).is_file()),
             // Its files are elsewhere, where the program runs: it will say itself what is not there.
-            None => Self::find(program, path, |script| is_plausible(program, path, script)).map(
-                |call| Self {
-                    is_there: false,
-                    ..call
-                },
-            ),
+            None => Self::find(program, path, |script| is_plausible(program, path, script)),
         }?;
+        call.is_there &= here.is_some();
         if program.real_root
             && let Some(real) = root.and_then(|root| root.canonicalize().ok())
         {

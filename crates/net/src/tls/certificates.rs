@@ -1,5 +1,6 @@
 //! Certificates from PEM files, and which of them answers for a name.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -88,9 +89,9 @@ pub(super) fn parse(
     provider: &CryptoProvider,
 ) -> Result<Certificates, TlsError> {
     let (mut exact, mut wildcard, mut default) = (HashMap::new(), HashMap::new(), None);
+    let keys = Keys::new(keys, provider);
     for file in files {
-        let key = certified(file, keys, provider)?;
-        let key = Arc::new(key);
+        let key = Arc::new(certified(file, &keys)?);
         for name in names(&file.path, &key)? {
             match name.strip_prefix("*.") {
                 Some(rest) => wildcard.entry(rest.to_owned()),
@@ -108,69 +109,114 @@ pub(super) fn parse(
     })
 }
 
-/// A chain, the holder's own certificate first, and its key, in any order in one file.
-/// The chain of a file, with the key that is in it, or else with the one of `keys` that belongs to it.
-pub(super) fn certified(
-    file: &File,
-    keys: &[File],
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, TlsError> {
+/// Private keys in files of their own.
+pub(super) struct Keys<'a> {
+    /// Each is looked through once, and not before a certificate is without its key.
+    files: Vec<(&'a File, OnceCell<Found>)>,
+    provider: &'a CryptoProvider,
+}
+
+/// What is in a file with keys: those that can be used, and what keeps the rest from being looked at.
+type Found = (Vec<Arc<dyn SigningKey>>, Option<String>);
+
+impl<'a> Keys<'a> {
+    pub fn new(files: &'a [File], provider: &'a CryptoProvider) -> Self {
+        let files = files.iter().map(|file| (file, OnceCell::new()));
+        Self {
+            files: files.collect(),
+            provider,
+        }
+    }
+
+    /// The chain of `file` with the key that belongs to it.
+    fn complete(
+        &self,
+        file: &File,
+        chain: &[CertificateDer<'static>],
+    ) -> Result<CertifiedKey, TlsError> {
+        for (place, found) in &self.files {
+            let (keys, fault) = found.get_or_init(|| self.look_through(place));
+            for key in keys {
+                let pair = CertifiedKey::new(chain.to_vec(), key.clone());
+                if is_of_one(&pair) {
+                    return Ok(pair);
+                }
+            }
+            if let Some(fault) = fault {
+                return Err(TlsError::at(&place.path, fault));
+            }
+        }
+        let what = match &self.files[..] {
+            [] => {
+                "there is no private key in it: a file holds the chain and the key, or another one that is named has the key".into()
+            }
+            [(only, _)] => format!("{} does not have its private key", only.path.display()),
+            _ => "none of the files with keys has its private key".into(),
+        };
+        Err(TlsError::at(&file.path, what))
+    }
+
+    fn look_through(&self, file: &File) -> Found {
+        let mut keys = Vec::new();
+        if let Some(why) = enciphered(file) {
+            return (keys, Some(why.into()));
+        }
+        let mut is_empty = true;
+        for key in PrivateKeyDer::pem_slice_iter(&file.text) {
+            is_empty = false;
+            match key {
+                Ok(key) => keys.extend(self.provider.key_provider.load_private_key(key)),
+                Err(error) => return (keys, Some(words::of_pem(&error))),
+            }
+        }
+        let fault = is_empty.then(|| "there is no private key in it".into());
+        (keys, fault)
+    }
+}
+
+/// Whether a key is that of its certificate, or cannot be told, as of a key of which the public part is not known.
+fn is_of_one(pair: &CertifiedKey) -> bool {
+    use rustls::{Error, InconsistentKeys};
+    let matched = pair.keys_match();
+    matches!(
+        matched,
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown))
+    )
+}
+
+/// The chain of a file, the holder's own certificate first, with the key that is in it, in any order, or else with the one of
+/// `keys` that belongs to it.
+pub(super) fn certified(file: &File, keys: &Keys<'_>) -> Result<CertifiedKey, TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.text).collect();
     let chain = chain.map_err(|e| TlsError::at(&file.path, words::of_pem(&e)))?;
     if chain.is_empty() {
         return Err(TlsError::at(&file.path, "there is no certificate in it"));
     }
-    let with = |key| {
-        CertifiedKey::from_der(chain.clone(), key, provider).map_err(|e| {
-            TlsError::at(
-                &file.path,
-                format_args!("the certificate cannot be used: {}", words::of_tls(&e)),
-            )
-        })
-    };
     if let Some(why) = enciphered(file) {
-        return Err(why);
+        return Err(TlsError::at(&file.path, why));
     }
-    if let Ok(key) = PrivateKeyDer::from_pem_slice(&file.text) {
-        return with(key);
-    }
-    for place in keys {
-        if let Some(why) = enciphered(place) {
-            return Err(why);
-        }
-        let mut read = 0;
-        for key in PrivateKeyDer::pem_slice_iter(&place.text) {
-            let key = key.map_err(|e| TlsError::at(&place.path, words::of_pem(&e)))?;
-            read += 1;
-            if let Ok(found) = with(key) {
-                return Ok(found);
-            }
-        }
-        if read == 0 {
-            return Err(TlsError::at(&place.path, "there is no private key in it"));
-        }
-    }
-    let what = match keys {
-        [] => {
-            "there is no private key in it: a file holds the chain and the key, or another one that is named has the key".into()
-        }
-        [only] => format!("{} does not have its private key", only.path.display()),
-        _ => "none of the files with keys has its private key".into(),
+    let Ok(key) = PrivateKeyDer::from_pem_slice(&file.text) else {
+        return keys.complete(file, &chain);
     };
-    Err(TlsError::at(&file.path, what))
+    CertifiedKey::from_der(chain, key, keys.provider).map_err(|e| {
+        TlsError::at(
+            &file.path,
+            format_args!("the certificate cannot be used: {}", words::of_tls(&e)),
+        )
+    })
 }
 
 /// What is said of a key that a pass phrase opens, in both of its forms (RFC 7468 section 11, RFC 1421 section 4.6.1.1).
-fn enciphered(file: &File) -> Option<TlsError> {
+fn enciphered(file: &File) -> Option<&'static str> {
     let marks = [
         &b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..],
         b"Proc-Type: 4,ENCRYPTED",
     ];
     let is_marked = |mark: &&[u8]| memchr::memmem::find(&file.text, mark).is_some();
-    let what = "the private key is enciphered, and there is nobody to ask for its pass phrase: \
-                `openssl pkey -in FILE -out KEY` writes it in clear, for a file that root alone may read";
-    let is = marks.iter().any(is_marked);
-    is.then(|| TlsError::at(&file.path, what))
+    marks.iter().any(is_marked).then_some(
+        "the private key is enciphered, and there is nobody to ask for its pass phrase: `openssl pkey -in FILE -out KEY` writes it \
+         in clear, for a file that root alone may read",
+    )
 }
 
 fn names(path: &Path, key: &CertifiedKey) -> Result<Vec<String>, TlsError> {

@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tandem_model::BackendTls;
 
-use super::certificates::{File, certified};
+use super::certificates::{File, Keys, certified};
 use super::named::Named;
 use super::{Digest, TlsError, digest, roots, unusable};
 
@@ -156,7 +156,7 @@ fn client_config(
     let mut config = match own {
         None => builder.with_no_client_auth(),
         Some(file) => {
-            let own = certified(file, keys, &default_provider())?;
+            let own = certified(file, &Keys::new(keys, &default_provider()))?;
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
         }
     };

@@ -6,6 +6,7 @@ use super::runtime::sleep;
 use super::scenario::Story;
 use super::scripts::{HOST, MS, ask, formed, holds, set};
 use super::world;
+use crate::agent::Agent;
 use crate::home::anew;
 use tandem_history::{Call, Outcome};
 
@@ -66,6 +67,21 @@ async fn on_record(cluster: &Cluster, history: &History) {
     cluster.crash(2);
 }
 
+/// What was stored in it is there.
+async fn is_old(agent: &Agent, history: &History) {
+    let client = Client::new(1, agent.keyspace(), history.clone());
+    let (_, told) = ask(client, "key", Call::Get).await;
+    let old = b"old".as_slice().into();
+    assert_eq!(told, Ok(Outcome::Hit(old, None)));
+}
+
+/// Another value is taken.
+async fn takes_new(agent: &Agent, history: &History) {
+    let client = Client::new(1, agent.keyspace(), history.clone());
+    let (_, told) = ask(client, "key", set("new")).await;
+    assert_eq!(told, Ok(Outcome::Stored));
+}
+
 /// All session nodes are others while none of the old ones runs, and an agent remembers those.
 async fn all_others(cluster: Cluster) -> Story {
     let history = History::default();
@@ -80,10 +96,7 @@ async fn all_others(cluster: Cluster) -> Story {
         cluster.start(1);
         cluster.start(2);
         assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
-        let client = Client::new(1, agent.keyspace(), history.clone());
-        let (_, told) = ask(client, "key", Call::Get).await;
-        let old = b"old".as_slice().into();
-        assert_eq!(told, Ok(Outcome::Hit(old, None)));
+        is_old(&agent, &history).await;
         return (history, Vec::new(), Vec::new());
     }
     // They are given up.
@@ -94,9 +107,7 @@ async fn all_others(cluster: Cluster) -> Story {
         sleep(MS).await;
     }
     let history = History::default();
-    let client = Client::new(1, agent.keyspace(), history.clone());
-    let (_, told) = ask(client, "key", set("new")).await;
-    assert_eq!(told, Ok(Outcome::Stored));
+    takes_new(&agent, &history).await;
     (history, Vec::new(), Vec::new())
 }
 
@@ -133,10 +144,7 @@ async fn ordered_in_vain(cluster: Cluster) -> Story {
     let agent = cluster.start_agent(HOST);
     assert!(cluster.becomes_whole(20).await, "{}", cluster.describe());
     assert!(!order.exists());
-    let client = Client::new(1, agent.keyspace(), history.clone());
-    let (_, told) = ask(client, "key", Call::Get).await;
-    let old = b"old".as_slice().into();
-    assert_eq!(told, Ok(Outcome::Hit(old, None)));
+    is_old(&agent, &history).await;
     (history, Vec::new(), Vec::new())
 }
 
@@ -165,9 +173,7 @@ async fn forgot(cluster: Cluster) -> Story {
     std::fs::write(cluster.home(3).join(anew::ORDER), "").unwrap();
     assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
     // It serves, whether it can be put on record or not.
-    let client = Client::new(1, agent.keyspace(), History::default());
-    let (_, told) = ask(client, "key", set("new")).await;
-    assert_eq!(told, Ok(Outcome::Stored));
+    takes_new(&agent, &History::default()).await;
     assert_eq!(record.is_dir(), is_directory);
     if is_directory {
         std::fs::remove_dir(&record).unwrap();

@@ -1,5 +1,6 @@
 //! Whether nodes can speak TLS with what the file names: for those who test a file before it is taken.
 
+use tandem_config::import::Translation;
 use tandem_model::{Cluster, Service};
 use tandem_net::{ClientTls, ServerTls};
 
@@ -21,8 +22,11 @@ pub fn wrong(cluster: &Cluster, nodes: &[&str]) -> Vec<String> {
     listeners.chain(backends).collect()
 }
 
-/// As [`wrong`], of a file of another program, which has one node.
-pub fn wrong_on_all(cluster: &Cluster) -> Vec<String> {
-    let nodes: Vec<&str> = cluster.nodes.iter().map(|node| &*node.name).collect();
-    wrong(cluster, &nodes)
+/// As [`wrong`], of a file of another program, where nothing else is wrong with it.
+pub fn wrong_in(translation: &Translation) -> Vec<String> {
+    let Some(loaded) = &translation.loaded else {
+        return Vec::new();
+    };
+    let nodes = loaded.cluster.nodes.iter().map(|node| &*node.name);
+    wrong(&loaded.cluster, &nodes.collect::<Vec<_>>())
 }

@@ -63,11 +63,13 @@ fn main(mut args: lexopt::Parser) -> Result {
             )));
         }
         let found = crate::process::check_here(&loaded.cluster, node.as_deref());
-        let near = nodes_here(&loaded.cluster);
-        let near = near.into_iter().map(|node| &*node.name);
-        let nodes: Vec<&str> = node
-            .as_deref()
-            .map_or_else(|| near.collect(), |name| vec![name]);
+        let nodes: Vec<&str> = match &node {
+            Some(name) => vec![name],
+            None => {
+                let near = nodes_here(&loaded.cluster).into_iter();
+                near.map(|node| &*node.name).collect()
+            }
+        };
         let tls = certificates::wrong(&loaded.cluster, &nodes);
         for finding in found.into_iter().chain(tls) {
             wrong += 1;

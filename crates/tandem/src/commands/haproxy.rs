@@ -20,6 +20,9 @@ use crate::process::daemon;
 /// Where the access log goes of files that have a `log`: HAProxy would send it to syslog.
 const ACCESS_LOG: &str = "/var/log/haproxy-access.log";
 
+/// What is said last of files that cannot be run.
+const FATAL: &str = "config : Fatal errors found in configuration.";
+
 /// The command.
 pub const COMMAND: Command = Command {
     name: "haproxy",
@@ -173,6 +176,15 @@ fn run(wanted: Wanted) -> Result {
         return Ok(ExitCode::from(FAILED));
     }
     if wanted.check {
+        // A start tries them by itself.
+        let wrong = certificates::wrong_in(&translation);
+        for why in &wrong {
+            alert(&format!("config : {why}"));
+        }
+        if !wrong.is_empty() {
+            alert(FATAL);
+            return Ok(ExitCode::from(FAILED));
+        }
         if !wanted.quiet {
             cli::say("Configuration file is valid\n")?;
         }
@@ -302,20 +314,13 @@ fn tell(translation: &Translation, quiet: bool) -> bool {
             files.push(diagnostic.file.clone());
         }
     }
-    let cluster = translation.loaded.as_ref().map(|loaded| &loaded.cluster);
-    let is_right = files.is_empty();
-    let tls = cluster.filter(|_| is_right).map(certificates::wrong_on_all);
-    let tls = tls.unwrap_or_default();
-    for why in &tls {
-        alert(&format!("config : {why}"));
-    }
-    if !is_right || !tls.is_empty() {
+    if !files.is_empty() {
         for file in &files {
             alert(&format!(
                 "config : Error(s) found in configuration file : {file}"
             ));
         }
-        alert("config : Fatal errors found in configuration.");
+        alert(FATAL);
         return false;
     }
     if !quiet {

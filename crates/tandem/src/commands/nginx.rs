@@ -320,14 +320,12 @@ fn tell(translation: &Translation, wanted: &Wanted) -> bool {
             diagnostic.message, diagnostic.file
         );
     }
-    let cluster = translation.loaded.as_ref().map(|loaded| &loaded.cluster);
-    for why in cluster
-        .filter(|_| right)
-        .map(certificates::wrong_on_all)
-        .unwrap_or_default()
-    {
-        right = false;
-        eprintln!("nginx: [emerg] {why}");
+    // A start tries them by itself.
+    if right && (wanted.test || wanted.signal.is_some()) {
+        for why in certificates::wrong_in(translation) {
+            right = false;
+            eprintln!("nginx: [emerg] {why}");
+        }
     }
     if right && wanted.test && !wanted.quiet {
         let without = report.of(Verdict::Without).count();

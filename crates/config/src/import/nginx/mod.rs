@@ -117,7 +117,6 @@ pub(crate) struct Translator<'a> {
     sites: Vec<Site>,
     backends: Vec<Backend>,
     process: Process,
-    files: BTreeMap<String, Vec<u8>>,
     document: Document,
     /// The name of this machine, where the file is run on it.
     machine: Option<String>,
@@ -191,7 +190,6 @@ pub(crate) fn translate(
             daemon: true,
             ..Process::default()
         },
-        files: BTreeMap::new(),
         document: Document::default(),
         machine: options.direct.then(machine).flatten(),
         given: Given::default(),
@@ -227,7 +225,6 @@ pub(crate) fn translate(
         verdicts,
         document,
         process,
-        files,
         ..
     } = translator;
     Outcome {
@@ -235,7 +232,7 @@ pub(crate) fn translate(
         verdicts,
         seen,
         process,
-        files,
+        files: BTreeMap::new(),
     }
 }
 
