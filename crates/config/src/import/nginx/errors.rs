@@ -198,8 +198,7 @@ impl<'a> Translator<'a> {
         status: u16,
         route: &mut Route,
     ) -> bool {
-        let mut named = here.server.locations.iter();
-        let Some(next) = named.find(|l| l.kind == Kind::Named && l.text == page.to) else {
+        let Some(next) = location::named(&here.server.locations, &page.to) else {
             return false;
         };
         let mut inner = self.of_location(
@@ -301,8 +300,7 @@ impl<'a> Translator<'a> {
 
     /// `error_page 503 @maintenance` where that place has nothing but a file, `rewrite ^ /maintenance.html break`: that file.
     fn page_of_place(&mut self, here: Here<'_, 'a>, page: &mut ErrorPage) {
-        let mut named = here.server.locations.iter();
-        let Some(next) = named.find(|l| l.kind == Kind::Named && l.text == page.to) else {
+        let Some(next) = location::named(&here.server.locations, &page.to) else {
             return;
         };
         let [rewrite] = next.directive.inner() else {

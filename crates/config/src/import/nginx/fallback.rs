@@ -57,10 +57,7 @@ impl<'a> Translator<'a> {
             );
         }
         let next = if text.starts_with('@') {
-            here.server
-                .locations
-                .iter()
-                .find(|l| l.kind == Kind::Named && l.text == text)
+            location::named(&here.server.locations, text)
         } else {
             location::choose(&here.server.locations, path)
         };
@@ -142,8 +139,7 @@ impl<'a> Translator<'a> {
 
     /// The last resort, where a named location does nothing but lead on: `location @rewrite { rewrite ^ /index.php; }`.
     fn led_on(&mut self, here: Here<'_, 'a>, last: &Word) -> Word {
-        let mut named = here.server.locations.iter();
-        let next = named.find(|l| l.kind == Kind::Named && l.text == last.text);
+        let next = location::named(&here.server.locations, &last.text);
         let Some([rewrite]) = next.map(|next| next.directive.inner()) else {
             return last.clone();
         };
@@ -164,9 +160,7 @@ impl<'a> Translator<'a> {
         let last = here
             .find("try_files")
             .and_then(|directive| directive.args.last());
-        let mut named = here.server.locations.iter();
-        let next =
-            last.and_then(|last| named.find(|l| l.kind == Kind::Named && l.text == last.text));
+        let next = last.and_then(|last| location::named(&here.server.locations, &last.text));
         let Some(next) = next.filter(|next| next.passes_on()) else {
             return Vec::new();
         };
@@ -256,8 +250,7 @@ impl<'a> Translator<'a> {
                 && !text.contains('$')
                 && !std::path::Path::new(&format!("{root}{text}")).exists()
         };
-        let mut named = here.server.locations.iter();
-        let next = named.find(|l| l.kind == Kind::Named && l.text == last.text)?;
+        let next = location::named(&here.server.locations, &last.text)?;
         if before.is_empty() || here.scope.alias.is_some() || !before.iter().all(is_nothing) {
             return None;
         }

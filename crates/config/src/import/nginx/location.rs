@@ -143,6 +143,12 @@ fn split(word: &str) -> (&str, &str) {
     ("", word)
 }
 
+/// The named location (`@name`) of this name.
+pub(crate) fn named<'l, 'a>(locations: &'l [Location<'a>], name: &str) -> Option<&'l Location<'a>> {
+    let is_it = |l: &&Location<'_>| l.kind == Kind::Named && l.text == name;
+    locations.iter().find(is_it)
+}
+
 /// The location for a path, of all that stand within one another.
 pub(crate) fn choose<'l, 'a>(list: &'l [Location<'a>], path: &str) -> Option<&'l Location<'a>> {
     chosen(list, path, true)
