@@ -12,7 +12,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -111,7 +111,7 @@ impl Drop for Scratch {
 
 /// A server that says who it is and what it was asked.
 fn server(name: &'static str) -> u16 {
-    let listener = TcpListener::bind(common::ports::free()).unwrap();
+    let listener = common::ports::listen();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

@@ -12,6 +12,13 @@ const COUNT: u32 = 22_000;
 
 /// An address of this machine alone that nobody listens on, and that no other test of this process gets.
 pub fn free() -> SocketAddr {
+    let listener = listen();
+    listener.local_addr().expect("it has one")
+}
+
+/// Listens at such an address. Where it were bound a second time, a program that another test starts just then may hold the
+/// first socket for a moment.
+pub fn listen() -> TcpListener {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
         // Another process begins elsewhere.
@@ -20,8 +27,8 @@ pub fn free() -> SocketAddr {
             .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = (FIRST + place % COUNT) as u16;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() {
-            return address;
+        if let Ok(listener) = TcpListener::bind(address) {
+            return listener;
         }
     }
 }
