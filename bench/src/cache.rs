@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use crate::process;
 use crate::rounds::{median, percentile};
 
-const ROUNDS: usize = 7;
 const ROUND: Duration = Duration::from_millis(700);
 const KEYS: usize = 1_000;
 
@@ -186,7 +185,7 @@ pub fn run(tandem: &str) {
                         )
                     })
                     .into();
-                for _ in 0..ROUNDS {
+                for _ in 0..crate::rounds::count() {
                     for (server, connections, numbers) in &mut sides {
                         numbers.push(round(server, connections, &exchanges));
                     }

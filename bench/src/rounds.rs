@@ -1,5 +1,14 @@
 //! Rounds that alternate between the sides, and the medians of them.
 
+/// How many rounds there are, of which the median counts. `BENCH_ROUNDS` has another number, when the load matters and not the
+/// numbers.
+pub fn count() -> usize {
+    let asked = std::env::var("BENCH_ROUNDS").ok();
+    asked.map_or(7, |number| {
+        number.parse().expect("BENCH_ROUNDS is a number")
+    })
+}
+
 /// Measures each of `sides` once unheeded, to warm up, and then so many times in turns. The medians, in their order.
 pub fn compare<S>(
     sides: &mut [S],

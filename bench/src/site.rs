@@ -11,7 +11,6 @@ use crate::load::{self, Load};
 use crate::process::{Server, cpu, free};
 use crate::{calls, rounds, table};
 
-const ROUNDS: usize = 7;
 const SMALL_FILES: usize = 1_000;
 
 /// A directory with all that is served, and the configurations.
@@ -414,7 +413,11 @@ pub fn run_all(tandem: &str, only: Option<&str>) {
     ];
     for (case, budget) in &cases {
         if is_wanted(case.name) {
-            ratio(case.name, &measure(case, &mut sides, ROUNDS), *budget);
+            ratio(
+                case.name,
+                &measure(case, &mut sides, rounds::count()),
+                *budget,
+            );
         }
     }
     if is_wanted("the kernel's part") {
@@ -445,7 +448,7 @@ fn kernel(sides: &mut [Side<'_>]) {
         path: "/1k.bin",
         ..CASE
     };
-    let numbers = measure(&case, &mut three, ROUNDS);
+    let numbers = measure(&case, &mut three, rounds::count());
     let [nginx, tandem, alone] = numbers[..] else {
         unreachable!("three sides")
     };
@@ -492,7 +495,7 @@ fn front_door(
             let budget = budget.filter(|_| name == "1 KiB");
             ratio(
                 &format!("{name}, site {place}"),
-                &measure(&case, &mut sides, ROUNDS),
+                &measure(&case, &mut sides, rounds::count()),
                 budget,
             );
         }
