@@ -4,12 +4,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use tandem_history::torture::stop;
 
 /// How long a server may take until it listens.
 const STARTED_WITHIN: Duration = Duration::from_mins(1);
-/// How long one may take that was asked to end.
-const ENDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A process of its own, ended when it is dropped.
 pub struct Server(Child);
@@ -74,17 +72,9 @@ pub fn resident_of(pid: u32) -> u64 {
 }
 
 impl Drop for Server {
-    /// Asks it to end, as one that counts for a profile writes its counts when it does.
+    /// Asked to, and not killed: a program that counts for a profile writes its counts when it ends.
     fn drop(&mut self) {
-        if let Some(pid) = Pid::from_raw(self.0.id().cast_signed()) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let begun = Instant::now();
-        while begun.elapsed() < ENDED_WITHIN && matches!(self.0.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        stop(&mut self.0);
     }
 }
 

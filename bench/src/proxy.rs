@@ -15,6 +15,7 @@ use crate::process::{Server, free};
 use crate::stage::{Dir, bytes};
 use crate::{ab, h2load, rounds, table};
 
+const ROUNDS: usize = 7;
 const IDLE: usize = 9_000;
 
 /// One proxy, and where it is asked.
@@ -356,7 +357,7 @@ pub fn run(program: &str, only: Option<&str>) {
     for case in CASES.iter().filter(|case| is_wanted(case.name)) {
         let mut rates = vec![Vec::new(); proxies.len()];
         let mut at = 0;
-        let cpu = rounds::compare(&mut proxies, rounds::count(), |proxy| {
+        let cpu = rounds::compare(&mut proxies, ROUNDS, |proxy| {
             let (cpu, rate) = proxy.measure(case);
             rates[at % 3].push(rate);
             at += 1;
@@ -405,7 +406,7 @@ fn kernel(proxies: &mut [Proxy; 3], origin: SocketAddr) {
     let [_, nginx, tandem] = proxies;
     let mut sides = [nginx, tandem, &mut { bare }];
     for case in &CASES[..2] {
-        let cpu = rounds::compare(&mut sides, rounds::count(), |proxy| proxy.measure(case).0);
+        let cpu = rounds::compare(&mut sides, ROUNDS, |proxy| proxy.measure(case).0);
         table::kernel_row(case.name, [cpu[0], cpu[1], cpu[2]]);
     }
 }
@@ -419,7 +420,7 @@ fn latency(proxies: &[Proxy]) {
         "p99.9, us",
     ]);
     let mut times = vec![Vec::new(); proxies.len()];
-    for _ in 0..rounds::count().min(5) {
+    for _ in 0..rounds::asked(5) {
         for (proxy, times) in proxies.iter().zip(&mut times) {
             let url = format!("http://{}/app/1k", proxy.http);
             times.push(h2load::at_rate(&url, 32, 125, 3));

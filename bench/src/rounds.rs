@@ -1,10 +1,9 @@
 //! Rounds that alternate between the sides, and the medians of them.
 
-/// How many rounds there are, of which the median counts. `BENCH_ROUNDS` has another number, when the load matters and not the
-/// numbers.
-pub fn count() -> usize {
+/// So many rounds, or as many as `BENCH_ROUNDS` says: where the load matters and not the numbers.
+pub fn asked(usual: usize) -> usize {
     let asked = std::env::var("BENCH_ROUNDS").ok();
-    asked.map_or(7, |number| {
+    asked.map_or(usual, |number| {
         number.parse().expect("BENCH_ROUNDS is a number")
     })
 }
@@ -19,7 +18,7 @@ pub fn compare<S>(
     for side in sides.iter_mut() {
         measure(side);
     }
-    for _ in 0..rounds {
+    for _ in 0..asked(rounds) {
         for (side, numbers) in sides.iter_mut().zip(&mut numbers) {
             numbers.push(measure(side));
         }

@@ -14,6 +14,7 @@ use crate::load::{self, Load};
 use crate::process::{Server, free};
 use crate::{rounds, table};
 
+const ROUNDS: usize = 9;
 /// Routes, and how many of them are asked for.
 const SIDES: [(usize, usize); 4] = [(10, 10), (1_000, 1_000), (10_000, 10), (10_000, 10_000)];
 
@@ -68,7 +69,7 @@ pub fn run(tandem: &str) {
     let stage = Stage(std::env::temp_dir().join(format!("bench-routes-{}", std::process::id())));
     std::fs::create_dir_all(&stage.0).expect("a directory for temporary files");
     let mut sides = SIDES.map(|routes| stage.side(tandem, routes));
-    let numbers = rounds::compare(&mut sides, rounds::count(), |side| {
+    let numbers = rounds::compare(&mut sides, ROUNDS, |side| {
         let before = side.server.cpu();
         let answers = load::run(&Load {
             url: format!("http://{}/", side.at),

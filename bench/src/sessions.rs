@@ -24,6 +24,7 @@ const TABLE: &str =
 /// Bytes of a value in all but the last part.
 const SIZE: usize = 1024;
 const KEYS: usize = 1_000;
+const ROUNDS: usize = 7;
 const CLIENTS: usize = 64;
 /// Sessions of the last part, and the bytes of each.
 const MANY: usize = 1_000_000;
@@ -193,9 +194,7 @@ fn single(direct: &Side<'_>, tier: &Side<'_>) {
             };
             percentile(&mut times, 0.5)
         };
-        let medians = crate::rounds::compare(&mut [direct, tier], crate::rounds::count(), |side| {
-            measure(side)
-        });
+        let medians = crate::rounds::compare(&mut [direct, tier], ROUNDS, |side| measure(side));
         table::row(&[
             name.to_owned(),
             format!("{:.0}", medians[0]),

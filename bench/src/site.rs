@@ -11,6 +11,7 @@ use crate::load::{self, Load};
 use crate::process::{Server, cpu, free};
 use crate::{calls, rounds, table};
 
+const ROUNDS: usize = 7;
 const SMALL_FILES: usize = 1_000;
 
 /// A directory with all that is served, and the configurations.
@@ -413,11 +414,7 @@ pub fn run_all(tandem: &str, only: Option<&str>) {
     ];
     for (case, budget) in &cases {
         if is_wanted(case.name) {
-            ratio(
-                case.name,
-                &measure(case, &mut sides, rounds::count()),
-                *budget,
-            );
+            ratio(case.name, &measure(case, &mut sides, ROUNDS), *budget);
         }
     }
     if is_wanted("the kernel's part") {
@@ -448,7 +445,7 @@ fn kernel(sides: &mut [Side<'_>]) {
         path: "/1k.bin",
         ..CASE
     };
-    let numbers = measure(&case, &mut three, rounds::count());
+    let numbers = measure(&case, &mut three, ROUNDS);
     let [nginx, tandem, alone] = numbers[..] else {
         unreachable!("three sides")
     };
@@ -495,7 +492,7 @@ fn front_door(
             let budget = budget.filter(|_| name == "1 KiB");
             ratio(
                 &format!("{name}, site {place}"),
-                &measure(&case, &mut sides, rounds::count()),
+                &measure(&case, &mut sides, ROUNDS),
                 budget,
             );
         }

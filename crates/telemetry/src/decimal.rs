@@ -95,10 +95,7 @@ pub fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
                 text[at] = b'.';
                 at += 1;
             }
-            // Sixteen bytes are stored in a piece, and those that are too many taken back: quicker than a copy of so many as there are.
-            let end = out.len() + at - 1;
-            out.extend_from_slice(&text);
-            out.truncate(end);
+            out.extend_from_slice(&text[..at - 1]);
         }
         IpAddr::V6(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
     }

@@ -34,6 +34,7 @@ use stage::Stage;
 pub use links::Links;
 pub use network::NoNetwork;
 pub use nodes::Nodes;
+pub use processes::stop;
 pub use report::Report;
 
 /// What is tortured.

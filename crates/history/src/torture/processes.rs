@@ -66,8 +66,14 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// Asks a process to end, and waits until it has.
+pub fn stop(child: &mut Child) {
+    signal(child.id(), Signal::TERM);
+    end(child);
+}
+
 /// Waits until a process that was asked to has ended; one that does not is killed.
-pub fn end(child: &mut Child) {
+fn end(child: &mut Child) {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
         if !matches!(child.try_wait(), Ok(None)) {

@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use super::client::Door;
 use super::network::Network;
-use super::processes::{end, signal};
+use super::processes::stop;
 use super::stage::{PATIENCE, Row, Stage, row};
 
 const FILE: &str = r#"[nodes]
@@ -161,7 +160,6 @@ impl Stage for Rehearsal {
 
 impl Drop for Rehearsal {
     fn drop(&mut self) {
-        signal(self.child.id(), Signal::TERM);
-        end(&mut self.child);
+        stop(&mut self.child);
     }
 }

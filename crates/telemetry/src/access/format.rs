@@ -11,16 +11,11 @@ use crate::decimal;
 pub(super) struct Stamp<'a> {
     /// `23/Nov/2026:14:05:09 +0000`
     pub clf: &'a str,
-    /// The same as it stands in a line of the combined form, when nobody was let in by name.
-    pub nobody: &'a [u8; NOBODY],
     /// `2026-11-23T14:05:09`
     pub second: &'a str,
     /// Milliseconds of it.
     pub millis: u16,
 }
-
-/// Bytes of ` - - [23/Nov/2026:14:05:09 +0000] "`.
-pub(super) const NOBODY: usize = 35;
 
 /// Appends a line.
 pub(super) fn line(
@@ -51,39 +46,29 @@ pub(super) fn line(
 
 /// Apache's combined format, then `service/server retries queue/connect/first/total` in milliseconds, who ended it before
 /// its end (`-` for nobody), and its id. A connection that was passed on has the bytes from the client behind that.
-///
-/// What is always of the same length is put together aside: it is then stored in a piece, where each part for itself would be
-/// a call of `memcpy`.
 fn combined(out: &mut Vec<u8>, stamp: &Stamp<'_>, r: &AccessRecord<'_>) {
     out.reserve(256 + r.target.len() + r.referer.len() + r.agent.len());
     decimal::push_ip(out, r.client);
     if r.user.is_empty() {
-        out.extend_from_slice(stamp.nobody);
+        out.extend_from_slice(b" - - [");
     } else {
         out.extend_from_slice(b" - ");
         word(out, r.user);
         out.extend_from_slice(b" [");
-        out.extend_from_slice(stamp.clf.as_bytes());
-        out.extend_from_slice(b"] \"");
     }
+    out.extend_from_slice(stamp.clf.as_bytes());
+    out.extend_from_slice(b"] \"");
     // A token, which has nothing to be escaped.
     out.extend_from_slice(r.method);
     out.push(b' ');
     escaped(out, r.target);
-    if let (100..1000, Ok(version)) = (r.status, <&[u8; 8]>::try_from(r.version.as_bytes())) {
-        let mut text = *b" HTTP/1.1\" 200 ";
-        text[1..9].copy_from_slice(version);
-        text[11..14].copy_from_slice(&decimal::three(r.status));
-        out.extend_from_slice(&text);
-    } else {
-        if !r.version.is_empty() {
-            out.push(b' ');
-            out.extend_from_slice(r.version.as_bytes());
-        }
-        out.extend_from_slice(b"\" ");
-        decimal::push(out, r.status.into());
+    if !r.version.is_empty() {
         out.push(b' ');
+        out.extend_from_slice(r.version.as_bytes());
     }
+    out.extend_from_slice(b"\" ");
+    decimal::push_status(out, r.status);
+    out.push(b' ');
     decimal::push(out, r.bytes);
     out.extend_from_slice(b" \"");
     escaped_or_dash(out, r.referer);
@@ -95,27 +80,19 @@ fn combined(out: &mut Vec<u8>, stamp: &Stamp<'_>, r: &AccessRecord<'_>) {
     out.extend_from_slice(or_dash(r.server.as_bytes()));
     out.push(b' ');
     decimal::push(out, r.retries.into());
-    let times = [r.queue, r.connect, r.first_byte, r.total];
-    if times.iter().all(|&micros| micros < SHORT) {
-        let mut text = *b" 0.000/0.000/0.000/0.000";
-        for (piece, micros) in text.as_chunks_mut::<6>().0.iter_mut().zip(times) {
-            piece[1..].copy_from_slice(&short(micros));
-        }
-        out.extend_from_slice(&text);
-    } else {
-        for (before, micros) in [b' ', b'/', b'/', b'/'].into_iter().zip(times) {
-            out.push(before);
-            millis(out, micros);
-        }
+    for (before, micros) in [
+        (b' ', r.queue),
+        (b'/', r.connect),
+        (b'/', r.first_byte),
+        (b'/', r.total),
+    ] {
+        out.push(before);
+        millis(out, micros);
     }
-    if r.ended.is_none() && r.id.is_empty() {
-        out.extend_from_slice(b" - -");
-    } else {
-        out.push(b' ');
-        ended(out, r.ended);
-        out.push(b' ');
-        word(out, or_dash(r.id));
-    }
+    out.push(b' ');
+    ended(out, r.ended);
+    out.push(b' ');
+    word(out, or_dash(r.id));
     if let Some(received) = r.received {
         out.push(b' ');
         decimal::push(out, received);
@@ -237,23 +214,15 @@ fn or_dash(text: &[u8]) -> &[u8] {
     if text.is_empty() { b"-" } else { text }
 }
 
-/// Most take less than so many microseconds: one digit and three.
-const SHORT: u64 = 10_000;
-
-/// Fewer than [`SHORT`] as milliseconds with three digits.
-fn short(micros: u64) -> [u8; 5] {
-    let (whole, rest) = (micros as u16 / 1_000, micros as u16 % 1_000);
-    let [a, b, c] = decimal::three(rest);
-    [b'0' + whole as u8, b'.', a, b, c]
-}
-
 /// Microseconds as milliseconds with three digits.
 fn millis(out: &mut Vec<u8>, micros: u64) {
-    if micros < SHORT {
-        return out.extend_from_slice(&short(micros));
+    let (whole, rest) = (micros / 1_000, (micros % 1_000) as u16);
+    let [a, b, c] = decimal::three(rest);
+    // Most take less than ten of them.
+    if whole < 10 {
+        return out.extend_from_slice(&[b'0' + whole as u8, b'.', a, b, c]);
     }
-    let [a, b, c] = decimal::three((micros % 1_000) as u16);
-    decimal::push(out, micros / 1_000);
+    decimal::push(out, whole);
     out.extend_from_slice(&[b'.', a, b, c]);
 }
 
@@ -267,7 +236,9 @@ fn is_odd<const SPACES: bool>(bytes: &[u8]) -> bool {
     let all = |sixteen: &[u8; 16]| u128::from_ne_bytes(sixteen.map(odd));
     // The last sixteen are whole, too: what they have of those before is looked at twice.
     let Some(last) = bytes.last_chunk::<16>() else {
-        return bytes.iter().fold(0, |found, &b| found | odd(b)) != 0;
+        let mut sixteen = [b'~'; 16];
+        sixteen[..bytes.len()].copy_from_slice(bytes);
+        return all(&sixteen) != 0;
     };
     let (chunks, _) = bytes.as_chunks::<16>();
     chunks
@@ -355,7 +326,6 @@ mod tests {
     fn written(format: &AccessFormat, record: &AccessRecord<'_>) -> String {
         let stamp = Stamp {
             clf: "23/Nov/2026:14:05:09 +0000",
-            nobody: b" - - [23/Nov/2026:14:05:09 +0000] \"",
             second: "2026-11-23T14:05:09",
             millis: 7,
         };

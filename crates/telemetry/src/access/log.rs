@@ -12,7 +12,7 @@ use tandem_model::AccessFormat;
 use time::OffsetDateTime;
 
 use super::AccessRecord;
-use super::format::{self, NOBODY, Stamp};
+use super::format::{self, Stamp};
 use crate::disk::is_of_disk;
 
 /// Bytes a worker gathers before it writes.
@@ -52,26 +52,20 @@ struct Inner {
 }
 
 /// A second as text, worked out once for all records of it.
+#[derive(Default)]
 struct Second {
     /// Seconds since 1970.
     at: u64,
     clf: String,
-    nobody: [u8; NOBODY],
     rfc3339: String,
 }
 
 impl Second {
     fn new(second: u64, t: OffsetDateTime) -> Self {
-        let (clf, rfc3339) = (clf_time(t), crate::event::rfc3339(t));
-        let mut nobody = *b" - - [01/Jan/1970:00:00:00 +0000] \"";
-        // Years have four digits for a while.
-        if let Some(place) = nobody.get_mut(6..6 + clf.len()) {
-            place.copy_from_slice(clf.as_bytes());
-        }
+        let rfc3339 = crate::event::rfc3339(t);
         Self {
             at: second,
-            clf,
-            nobody,
+            clf: clf_time(t),
             // Up to the point before the milliseconds.
             rfc3339: rfc3339.split('.').next().unwrap_or_default().to_owned(),
         }
@@ -103,7 +97,7 @@ impl AccessLog {
             file,
             buffer: Vec::with_capacity(BATCH + 1024),
             due: BATCH,
-            stamp: Second::new(0, UNIX_EPOCH.into()),
+            stamp: Second::default(),
             lost: 0,
             within: false,
             torn: false,
@@ -123,7 +117,6 @@ impl AccessLog {
         let Inner { buffer, stamp, .. } = &mut *inner;
         let stamp = Stamp {
             clf: &stamp.clf,
-            nobody: &stamp.nobody,
             second: &stamp.rfc3339,
             // Less than 1,000.
             millis: now.subsec_millis() as u16,
