@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tandem_net::cluster::{ClusterId, ClusterKey, Incarnation, LinkError, LinkOptions};
+use tandem_net::cluster::{Accepts, ClusterId, ClusterKey, Incarnation, LinkError, LinkOptions};
 use tokio::sync::watch;
 
 use crate::rt::Link;
@@ -38,6 +38,7 @@ pub struct Peers {
     node: String,
     key: ClusterKey,
     cluster: ClusterId,
+    accepts: Option<Accepts>,
     incarnation: Incarnation,
     outgoing: Option<IpAddr>,
     voters: watch::Receiver<Arc<[Voter]>>,
@@ -57,11 +58,18 @@ impl Peers {
             node: node.into(),
             key,
             cluster,
+            accepts: None,
             incarnation,
             outgoing,
             voters,
             links: Mutex::default(),
         }
+    }
+
+    /// The same, and only replicas of these clusters are asked.
+    pub fn accepting(self, accepts: Accepts) -> Self {
+        let accepts = Some(accepts);
+        Self { accepts, ..self }
     }
 
     /// The replicas of the file, this node's included if it is one.
@@ -107,6 +115,7 @@ impl Peers {
             purpose,
             key: self.key.clone(),
             cluster: self.cluster.clone(),
+            accepts: self.accepts.clone(),
             incarnation: self.incarnation,
             outgoing: self.outgoing,
         })

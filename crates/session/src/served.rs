@@ -2,6 +2,9 @@
 //!
 //! Session nodes that are blank cannot know whether others that do not run hold what is stored. Nodes that used it know: an
 //! agent puts on record who served it, and its node says so when blank ones ask.
+//!
+//! The tiers that it served before, and that another took the place of, are on record too: what they hold is from before, with
+//! sessions that were ended since. They are not asked again.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,8 +15,11 @@ use tandem_telemetry::Events;
 
 use crate::log::files;
 use crate::rt::blocking;
-use crate::types::Member;
+use crate::types::{Member, invalid};
 use crate::wire::Holder;
+
+/// So many tiers that were given up are remembered, the last ones.
+const GIVEN_UP: usize = 64;
 
 /// A tier as its leader described it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +37,35 @@ impl Tier {
     pub fn names(&self) -> String {
         let names: Vec<_> = self.voters.iter().map(|voter| &*voter.name).collect();
         names.join(", ")
+    }
+}
+
+/// What is on the disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    tier: Tier,
+    /// Those that served before it, the last one at the end.
+    given_up: Vec<u64>,
+}
+
+impl Record {
+    /// The record at `path`, of an older version too, which had no more than the tier.
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        files::read(path).or_else(|error| {
+            let tier = files::read(path).map_err(|_| error)?;
+            let given_up = Vec::new();
+            Ok(tier.map(|tier| Self { tier, given_up }))
+        })
+    }
+
+    /// The record when this tier serves.
+    fn then(&self, tier: Tier) -> Self {
+        let mut given_up = self.given_up.clone();
+        if tier.cluster != self.tier.cluster {
+            given_up.push(self.tier.cluster);
+            given_up.drain(..given_up.len().saturating_sub(GIVEN_UP));
+        }
+        Self { tier, given_up }
     }
 }
 
@@ -52,15 +87,15 @@ enum Known {
     Nothing,
     /// One did, and the record of it at this path cannot be read.
     Damaged(String),
-    This(Tier),
+    This(Record),
 }
 
 impl Served {
     /// The record at `path`. That it cannot be read is an event: some tier served this node, and nobody knows here which, until
     /// one does again.
     pub fn open(path: &Path, events: &Events) -> Self {
-        let known = match files::read(path) {
-            Ok(Some(tier)) => Known::This(tier),
+        let known = match Record::read(path) {
+            Ok(Some(record)) => Known::This(record),
             Ok(None) => Known::Nothing,
             Err(error) => {
                 let path = path.display();
@@ -86,7 +121,7 @@ impl Served {
     /// What is remembered.
     pub(crate) fn get(&self) -> Option<Tier> {
         match self.known() {
-            Known::This(tier) => Some(tier),
+            Known::This(record) => Some(record.tier),
             Known::Nothing | Known::Damaged(_) => None,
         }
     }
@@ -96,28 +131,55 @@ impl Served {
         match self.known() {
             Known::Nothing => None,
             Known::Damaged(path) => Some(Holder::Forgot(path)),
-            Known::This(tier) => Some(Holder::Remembers(tier)),
+            Known::This(record) => Some(Holder::Remembers(record.tier)),
         }
+    }
+
+    /// Whether a replica of this tier may be asked; why not, in words.
+    pub(crate) fn accepts(&self, cluster: u64) -> Result<(), String> {
+        let Known::This(Record { tier, given_up }) = self.known() else {
+            return Ok(());
+        };
+        if !given_up.contains(&cluster) {
+            return Ok(());
+        }
+        let path = self.0.path.as_deref().unwrap_or(Path::new("the record"));
+        Err(format!(
+            "it is of the tier {cluster:016x}, which was given up here: {:016x} of {} served after it, and sessions that were ended since \
+             are in the old one as they were. Stop that node, remove `sessions` in its state directory and start it; or, if the old one is to \
+             be gone back to, remove {} on this node and start this one again",
+            tier.cluster,
+            tier.names(),
+            path.display()
+        ))
     }
 
     /// This one serves now. On the disk when this returns. What was remembered before, if it was another tier.
     pub(crate) async fn keep(&self, tier: Tier) -> io::Result<Option<Tier>> {
-        let before = self.get();
-        if let Some(before) = &before
-            && before.cluster == tier.cluster
-            && (before.decided > tier.decided || *before == tier)
-        {
-            return Ok(None);
-        }
+        // By a replica of an older version, which does not say of which tier it is before it is asked.
+        self.accepts(tier.cluster).map_err(|why| invalid(&why))?;
+        let (record, replaced) = match self.known() {
+            Known::This(before) => {
+                let is_same = before.tier.cluster == tier.cluster;
+                if is_same && (before.tier.decided > tier.decided || before.tier == tier) {
+                    return Ok(None);
+                }
+                let record = before.then(tier);
+                (record, (!is_same).then_some(before.tier))
+            }
+            Known::Nothing | Known::Damaged(_) => {
+                let given_up = Vec::new();
+                (Record { tier, given_up }, None)
+            }
+        };
         let inner = self.0.clone();
-        let replaced = before.filter(|before| before.cluster != tier.cluster);
         // Elsewhere: a disk that is busy may take seconds.
         blocking(move || {
             if let Some(path) = &inner.path {
-                files::write(path, &tier, true)?;
+                files::write(path, &record, true)?;
             }
             let mut known = inner.known.lock().unwrap_or_else(PoisonError::into_inner);
-            *known = Known::This(tier);
+            *known = Known::This(record);
             Ok(())
         })
         .await?;
@@ -165,7 +227,23 @@ mod tests {
             // Another one, whatever was decided there: it is said which was replaced.
             let other = tier(8, 0, &["d"]);
             assert_eq!(served.keep(other.clone()).await.unwrap(), Some(later));
-            assert_eq!(open().holder(), Some(Holder::Remembers(other)));
+            assert_eq!(open().holder(), Some(Holder::Remembers(other.clone())));
+            // The one before is given up from now on.
+            for served in [&served, &open()] {
+                assert_eq!(served.accepts(8), Ok(()));
+                assert_eq!(served.accepts(9), Ok(()));
+                let why = served.accepts(7).unwrap_err();
+                assert!(why.contains("0000000000000008 of d served"), "{why}");
+                assert!(served.keep(first.clone()).await.is_err());
+                assert_eq!(served.get(), Some(other.clone()));
+            }
+            for next in 100..100 + GIVEN_UP as u64 {
+                served.keep(tier(next, 0, &["e"])).await.unwrap();
+            }
+            assert!(open().accepts(8).is_err() && open().accepts(7).is_ok());
+            // A record of an older version.
+            files::write(&at, &first, true).unwrap();
+            assert_eq!(open().get(), Some(first));
         });
         assert!(told.last(usize::MAX).is_empty());
         // Any damage is seen, and told.

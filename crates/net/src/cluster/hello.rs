@@ -5,13 +5,13 @@
 //!                    which start of its node it is
 //! server -> client   ok: server's name, server's nonce, HMAC("server", all of the above)    or a refusal in words
 //! client -> server   ok: HMAC("client", all of the above)                                  or a refusal in words
-//! server -> client   ok                                                                    or a refusal in words
+//! server -> client   ok: which cluster the server is part of, for this purpose             or a refusal in words
 //! ```
 //!
 //! Each proof covers the role, the version, the purpose, both names and both nonces: none can be replayed, reflected
 //! or used for another purpose. Which cluster a client says it is part of is no secret and proves nothing: it keeps apart
-//! what was confused. So does which start of its node it is. Versions that do not know of these say nothing behind the nonce, or
-//! behind the one, and read nothing there.
+//! what was confused. So do which start of its node it is, and which cluster the server is part of. Versions that do not know of these
+//! say nothing behind the nonce, behind the one, or behind the last ok, and read nothing there.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -140,7 +140,7 @@ impl Transcript {
 }
 
 /// The hello of the side that connected, which is part of `cluster`, and of this start of its node. `server` is who should be at
-/// the other end.
+/// the other end. What it says which cluster it is part of.
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     key: &ClusterKey,
@@ -148,7 +148,7 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     (client, incarnation): (&str, Incarnation),
     server: &str,
     cluster: Option<u64>,
-) -> Result<(), HelloError> {
+) -> Result<Option<u64>, HelloError> {
     let client_nonce = random::<NONCE>()?;
     let mut hello = Vec::new();
     put_text(&mut hello, purpose)?;
@@ -191,8 +191,10 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let mut last = vec![OK];
     put_message(&mut last, &transcript.proof(key, "client"));
     stream.write_all(&last).await?;
-    read_answer(stream).await?;
-    Ok(())
+    let said = read_answer(stream).await?;
+    Ok(id::known(
+        take(&mut &said[..]).map_or(0, u64::from_be_bytes),
+    ))
 }
 
 /// Who has connected, as it proved.
@@ -201,6 +203,8 @@ pub(super) struct Client {
     pub purpose: String,
     /// The cluster that it says it is part of.
     pub cluster: Option<u64>,
+    /// The cluster that it was told this side is part of.
+    pub told: Option<u64>,
     /// Which start of its node it says that it is.
     pub incarnation: Incarnation,
     /// When its challenge was made, which it answered.
@@ -280,7 +284,8 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         return Err(refuse(stream, &why).await);
     };
     let claimed = id::known(claimed);
-    if let (Some(theirs), Some(ours)) = (claimed, cluster.get())
+    let told = cluster.get();
+    if let (Some(theirs), Some(ours)) = (claimed, told)
         && theirs != ours
     {
         let why = another_cluster((server, ours), (&transcript.client, theirs));
@@ -290,6 +295,7 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         name: transcript.client,
         purpose: transcript.purpose,
         cluster: claimed,
+        told,
         incarnation,
         challenged,
     };
@@ -301,7 +307,9 @@ pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
             return Err(HelloError::NotYet);
         }
     }
-    stream.write_all(&[OK, 0, 0]).await?;
+    let mut last = vec![OK];
+    put_message(&mut last, &id::said(told).to_be_bytes());
+    stream.write_all(&last).await?;
     Ok(client)
 }
 

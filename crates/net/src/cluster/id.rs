@@ -1,5 +1,6 @@
 //! Which cluster a node is part of.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -17,6 +18,28 @@ impl ClusterId {
     /// From now on it is this one, or none.
     pub fn set(&self, id: Option<u64>) {
         self.0.store(said(id), SeqCst);
+    }
+}
+
+/// What one who connects thinks of the cluster that the other side is part of: why it is not to be asked, in words, if it is not.
+#[derive(Clone)]
+pub struct Accepts(Arc<dyn Fn(u64) -> Result<(), String> + Send + Sync>);
+
+impl Accepts {
+    /// By this rule.
+    pub fn by(rule: impl Fn(u64) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(rule))
+    }
+
+    /// Whether it may be asked.
+    pub fn check(&self, cluster: u64) -> Result<(), String> {
+        self.0(cluster)
+    }
+}
+
+impl fmt::Debug for Accepts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Accepts(by a rule)")
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::frame::{self, Kind, MAX_FRAME};
 use super::hello::{self, ClusterKey, HelloError};
-use super::id::ClusterId;
+use super::id::{Accepts, ClusterId};
 use super::incarnation::Incarnation;
 use super::server::prepare;
 
@@ -65,6 +65,8 @@ pub struct LinkOptions {
     pub key: ClusterKey,
     /// Which cluster this node is part of, for purposes where it matters. Said with each connection that is made.
     pub cluster: ClusterId,
+    /// Which clusters the peer may be part of; `None`: whichever it says.
+    pub accepts: Option<Accepts>,
     /// Which start of this node it is.
     pub incarnation: Incarnation,
     /// The local address to connect from, when it matters.
@@ -226,7 +228,7 @@ async fn connect(options: &LinkOptions) -> Result<TcpStream, LinkError> {
     let attempt = async {
         let mut stream = reach(options).await.map_err(unreachable)?;
         prepare(&stream).map_err(unreachable)?;
-        hello::connect(
+        let theirs = hello::connect(
             &mut stream,
             &options.key,
             options.purpose,
@@ -239,6 +241,9 @@ async fn connect(options: &LinkOptions) -> Result<TcpStream, LinkError> {
             HelloError::Io(error) => LinkError::Unreachable(error.to_string()),
             refused => LinkError::Rejected(refused.to_string()),
         })?;
+        if let (Some(theirs), Some(accepts)) = (theirs, &options.accepts) {
+            accepts.check(theirs).map_err(LinkError::Rejected)?;
+        }
         Ok(stream)
     };
     timeout(CONNECT, attempt)

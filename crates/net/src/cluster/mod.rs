@@ -23,7 +23,7 @@ mod server;
 
 pub use frame::MAX_FRAME;
 pub use hello::{ClusterKey, another_cluster};
-pub use id::ClusterId;
+pub use id::{Accepts, ClusterId};
 pub use incarnation::Incarnation;
 pub use link::{Link, LinkError, LinkOptions};
 pub use server::{Accepted, Answer, ClusterServer, Purposes, serve};

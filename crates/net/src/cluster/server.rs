@@ -56,6 +56,8 @@ pub struct Accepted {
     pub address: SocketAddr,
     /// The cluster that it says it is part of: the one of the purpose, where both are part of one.
     pub cluster: Option<u64>,
+    /// The cluster that it was told this node is part of, of those that have a part in the purpose.
+    pub told: Option<u64>,
     stream: std::net::TcpStream,
     /// Of one that can be told apart from others of its name.
     present: Option<Present>,
@@ -221,6 +223,7 @@ impl Shared {
             name: peer,
             purpose,
             cluster,
+            told,
             ..
         } = match tokio::select! {
             ended = timeout(HELLO, hello) => ended,
@@ -250,6 +253,7 @@ impl Shared {
                 peer,
                 address,
                 cluster,
+                told,
                 stream,
                 present,
                 _permit: permit,
@@ -318,6 +322,8 @@ pub enum Answer<F> {
     Now(Bytes),
     /// It will be.
     Later(F),
+    /// There is none over this connection, which ends: its other side is to make another.
+    Never,
 }
 
 /// Answers the requests of one connection until it closes. Requests are worked on side by side, and answered in the
@@ -346,6 +352,7 @@ where
                     match handler(request.body) {
                         Answer::Now(answer) => put_answer(&mut output, id, &answer),
                         Answer::Later(answer) => pending.push(async move { (id, answer.await) }),
+                        Answer::Never => return Ok(()),
                     }
                 }
                 Kind::Ping => frame::put(&mut output, request.id, Kind::Pong, b""),

@@ -33,6 +33,7 @@ async fn echo_of(key: &[u8], id: Option<u64>) -> (SocketAddr, Events) {
         assert_eq!(accepted.peer, "a");
         tokio::spawn(serve(accepted, |body: Bytes| match &body[..] {
             b"hold" => Answer::Later(std::future::pending()),
+            b"never" => Answer::Never,
             _ => Answer::Now(body),
         }));
     });
@@ -41,16 +42,21 @@ async fn echo_of(key: &[u8], id: Option<u64>) -> (SocketAddr, Events) {
 }
 
 fn link(address: SocketAddr, key: &[u8], peer: &str, purpose: &'static str) -> Link {
-    Link::new(LinkOptions {
+    Link::new(options(address, key, peer, purpose))
+}
+
+fn options(address: SocketAddr, key: &[u8], peer: &str, purpose: &'static str) -> LinkOptions {
+    LinkOptions {
         node: "a".into(),
         peer: peer.into(),
         address,
         purpose,
         key: ClusterKey::new(key),
         cluster: ClusterId::default(),
+        accepts: None,
         incarnation: Incarnation::NONE,
         outgoing: Some("127.0.0.1".parse().unwrap()),
-    })
+    }
 }
 
 #[test]
@@ -222,6 +228,7 @@ async fn asked_by(ours: Option<u64>, theirs: Option<u64>) -> (Result<Bytes, Link
         purpose: "echo",
         key: ClusterKey::new(b"secret"),
         cluster: cluster(theirs),
+        accepts: None,
         incarnation: Incarnation::NONE,
         outgoing: None,
     });
@@ -251,6 +258,45 @@ async fn nodes_of_one_cluster_and_such_as_are_of_none_yet_speak_to_one_another()
         let (answer, _) = asked_by(known(ours), known(theirs)).await;
         assert_eq!(answer.unwrap(), "x", "{ours} {theirs}");
     }
+}
+
+#[tokio::test]
+async fn who_connects_learns_of_which_cluster_the_other_side_is_and_may_ask_it_nothing() {
+    for (ours, is_answered) in [(Some(7), false), (Some(8), true), (None, true)] {
+        let (address, _) = echo_of(b"secret", ours).await;
+        let only_others = Accepts::by(|cluster| match cluster {
+            7 => Err("it was given up".into()),
+            _ => Ok(()),
+        });
+        let link = Link::new(LinkOptions {
+            accepts: Some(only_others),
+            ..options(address, b"secret", "b", "echo")
+        });
+        let answer = link.request(Bytes::from_static(b"x"), LONG).await;
+        match answer {
+            Ok(_) => assert!(is_answered, "{ours:?}"),
+            Err(LinkError::Rejected(why)) => {
+                assert!(!is_answered && why == "it was given up", "{ours:?} {why}");
+            }
+            Err(other) => panic!("{ours:?} {other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_over_which_there_is_no_answer_ends_and_another_is_made() {
+    let (address, _) = echo(b"secret").await;
+    let link = link(address, b"secret", "b", "echo");
+    let never = link.request(Bytes::from_static(b"never"), LONG).await;
+    assert!(matches!(never, Err(LinkError::Lost)), "{never:?}");
+    // At once it would be told that it broke.
+    let answer = loop {
+        match link.request(Bytes::from_static(b"x"), LONG).await {
+            Err(LinkError::Unreachable(_)) => tokio::task::yield_now().await,
+            answer => break answer,
+        }
+    };
+    assert_eq!(answer.unwrap(), "x");
 }
 
 #[tokio::test]
@@ -290,7 +336,7 @@ async fn a_node_of_a_version_that_knows_of_no_clusters_is_welcome() {
         .ok()
         .unwrap();
     assert_eq!((client.name.as_str(), client.cluster), ("a", None));
-    asked.await.unwrap().unwrap();
+    assert_eq!(asked.await.unwrap().unwrap(), Some(7));
     between.abort();
 }
 
@@ -327,6 +373,7 @@ async fn who_says_nothing_keeps_no_node_out() {
             purpose: "echo",
             key: key.clone(),
             cluster: ClusterId::default(),
+            accepts: None,
             incarnation: Incarnation::NONE,
             outgoing: Some(from.parse().unwrap()),
         });
@@ -429,6 +476,7 @@ fn run_of_a(address: SocketAddr, number: u8) -> Link {
         purpose: "echo",
         key: ClusterKey::new(b"secret"),
         cluster: ClusterId::default(),
+        accepts: None,
         incarnation: Incarnation::of(number.into()),
         outgoing: Some([127, 0, 0, number].into()),
     })

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Incarnation, Purposes, serve};
+use tandem_net::cluster::{Accepts, Answer, ClusterId, ClusterKey, Incarnation, Purposes, serve};
 use tandem_telemetry::{Events, NodeStatus, SessionStatus, StatusSource, Telemetry};
 use tokio::sync::{mpsc, watch};
 
@@ -71,6 +71,8 @@ impl Agent {
 
     fn new(options: AgentOptions, events: Events) -> Self {
         let (voters, watched) = watch::channel(Arc::from(options.voters));
+        let served = options.served.clone();
+        let accepts = Accepts::by(move |cluster| served.accepts(cluster));
         let peers = Peers::new(
             (&options.node, options.incarnation),
             options.key,
@@ -78,7 +80,8 @@ impl Agent {
             ClusterId::default(),
             options.outgoing,
             watched,
-        );
+        )
+        .accepting(accepts);
         let inner = Inner {
             voters,
             route: Route::new(peers, events.clone(), options.served.clone()),

@@ -96,6 +96,8 @@ enum Attempt {
     Answer(Response),
     /// Not done: go on with this one, if it is known who.
     Elsewhere(Option<String>, String),
+    /// Not done: one of the two nodes refused the other, in these words. They say more than that others do not answer.
+    Refused(String),
     /// It may have been done: go on, under the same identity.
     Unknown(String),
 }
@@ -227,6 +229,7 @@ impl Route {
         let mut first = true;
         let mut unknown = false;
         let mut why = String::from("no session node is known");
+        let mut refused = None;
         let mut tried: Vec<String> = Vec::new();
         let mut forward = false;
         let mut pause = PAUSE;
@@ -234,6 +237,7 @@ impl Route {
             let voters = self.candidates();
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                let why = refused.unwrap_or(why);
                 return Err(Failure { unknown, why });
             }
             let Some(voter) = self.choose(&voters, &tried) else {
@@ -243,7 +247,7 @@ impl Route {
                 tried.clear();
                 forward = false;
                 self.recall();
-                self.failed(&why);
+                self.failed(refused.as_ref().unwrap_or(&why));
                 continue;
             };
             if !std::mem::take(&mut first) {
@@ -275,6 +279,11 @@ impl Route {
                         forward = false;
                         tried.push(voter.name.clone());
                     }
+                }
+                Attempt::Refused(reason) => {
+                    refused = Some(reason);
+                    forward = false;
+                    tried.push(voter.name.clone());
                 }
                 Attempt::Unknown(reason) => {
                     unknown = true;
@@ -407,6 +416,8 @@ impl Route {
                 let why = format!("{at}: {error}");
                 if error.may_have_been_sent() {
                     Attempt::Unknown(why)
+                } else if matches!(error, LinkError::Rejected(_)) {
+                    Attempt::Refused(why)
                 } else {
                     Attempt::Elsewhere(None, why)
                 }

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tandem_model::Pattern;
 use tandem_net::cluster::{Accepted, Answer, ClusterKey, Incarnation, Purposes, serve};
 use tandem_telemetry::Telemetry;
@@ -235,42 +236,61 @@ impl Drop for SessionNode {
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// A replica, with what is Raft's.
+    Replica,
+    /// An agent, or a replica that asks as one does.
+    Agent,
+    /// A node that asks who holds what is stored.
+    Blank,
+}
+
 /// Answers one connection until it ends. How it does is its other side's business; it makes another.
-async fn attend(core: &Core, from_replica: bool, connection: Accepted) {
-    if from_replica {
+async fn attend(core: &Core, from: From, connection: Accepted) {
+    if from == From::Replica {
         let (peer, cluster) = (connection.peer.clone(), connection.cluster);
         let answer = |body| Answer::Later(core.replicas.clone().answer(body, cluster));
         let _ = serve(connection, answer).await;
         core.connection_ended(&peer);
     } else {
-        let _ = serve(connection, |body| core.clients.answer(&body)).await;
+        let told = connection.told;
+        let answer = |body: Bytes| {
+            // An agent that was told that this replica is part of none is to be told, before it relies on what is here.
+            if from == From::Agent && told.is_none() && core.cluster().get().is_some() {
+                return Answer::Never;
+            }
+            core.clients.answer(&body)
+        };
+        let _ = serve(connection, answer).await;
     }
 }
 
 /// Takes the cluster port's connections over to this runtime.
 fn register(purposes: &Purposes, core: Core) {
     // As many as the port lets through are far fewer than this.
-    let (connections, mut accepted) = mpsc::channel::<(bool, Accepted)>(8 * 1024);
+    let (connections, mut accepted) = mpsc::channel::<(From, Accepted)>(8 * 1024);
     let (from_replicas, from_blank) = (connections.clone(), connections.clone());
     // A full queue closes the connection; its other side tries again.
     let cluster = core.cluster().clone();
     purposes.register_in(&cluster, wire::RAFT, move |connection| {
-        let _ = from_replicas.try_send((true, connection));
+        let _ = from_replicas.try_send((From::Replica, connection));
     });
     purposes.register_in(&cluster, wire::AGENT, move |connection| {
-        let _ = connections.try_send((false, connection));
+        let _ = connections.try_send((From::Agent, connection));
     });
     // Whoever asks who holds what is stored does not know whether there is a replica.
     purposes.register(wire::HOLDER, move |connection| {
-        let _ = from_blank.try_send((false, connection));
+        let _ = from_blank.try_send((From::Blank, connection));
     });
     spawn(async move {
-        while let Some((from_replica, connection)) = accepted.recv().await {
+        while let Some((from, connection)) = accepted.recv().await {
             let core = core.clone();
             // A panic ends the connection: the request that brings it about would bring it about on each leader in turn.
             tokio::spawn(async move {
                 let peer = connection.peer.clone();
-                if let Err(said) = caught(attend(&core, from_replica, connection)).await {
+                if let Err(said) = caught(attend(&core, from, connection)).await {
                     let what =
                         format!("a request of {peer} panicked, its connection is closed: {said}");
                     core.events().error("sessions", what);

@@ -1,5 +1,7 @@
 //! Scenarios of nodes that hold nothing: when they form a cluster, and beside what they do not.
 
+use std::time::Duration;
+
 use super::cluster::Cluster;
 use super::load::{Client, History};
 use super::runtime::sleep;
@@ -114,6 +116,63 @@ async fn all_others(cluster: Cluster) -> Story {
 #[test]
 fn blank_nodes_form_no_cluster_beside_one_that_an_agent_remembers_until_that_is_given_up() {
     holds(20, all_others);
+}
+
+/// A tier was given up, and the file names its nodes again with what they held.
+async fn given_up(cluster: Cluster) -> Story {
+    on_record(&cluster, &History::default()).await;
+    cluster.write_file(vec![3, 4]);
+    let agent = cluster.start_agent(HOST);
+    for node in [3, 4] {
+        cluster.start(node);
+    }
+    assert!(!cluster.becomes_whole(20).await, "beside what is stored");
+    std::fs::write(cluster.home(3).join(anew::ORDER), "").unwrap();
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    let history = History::default();
+    takes_new(&agent, &history).await;
+    for node in [3, 4] {
+        cluster.crash(node);
+    }
+    let read_by_all = Duration::from_secs(1);
+    cluster.set_file(vec![1, 2]);
+    sleep(read_by_all).await;
+    let agent = if world::below(2) == 0 {
+        agent
+    } else {
+        cluster.crash_agent(HOST);
+        cluster.start_agent(HOST)
+    };
+    cluster.start(1);
+    cluster.start(2);
+    assert!(cluster.becomes_whole(30).await, "{}", cluster.describe());
+    let client = Client::new(1, agent.keyspace(), history.clone());
+    let (_, told) = ask(client, "key", Call::Get).await;
+    let why = told.unwrap_err();
+    assert!(format!("{why:?}").contains("given up here"), "{why:?}");
+    if world::below(2) == 0 {
+        // Those that serve are back.
+        cluster.crash(1);
+        cluster.crash(2);
+        cluster.set_file(vec![3, 4]);
+        sleep(read_by_all).await;
+        cluster.start(3);
+        cluster.start(4);
+        takes_new(&agent, &history).await;
+        return (history, Vec::new(), Vec::new());
+    }
+    // They are gone back to, by an operator's word.
+    drop(agent);
+    cluster.crash_agent(HOST);
+    std::fs::remove_file(cluster.home(HOST).with_extension("tier")).unwrap();
+    let agent = cluster.start_agent(HOST);
+    is_old(&agent, &History::default()).await;
+    (History::default(), Vec::new(), Vec::new())
+}
+
+#[test]
+fn a_tier_that_was_given_up_does_not_serve_again_until_an_operator_goes_back_to_it() {
+    holds(20, given_up);
 }
 
 /// All session nodes lost their state, by order, and the agents' nodes did not.

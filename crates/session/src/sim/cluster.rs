@@ -426,6 +426,7 @@ fn port(core: &Core) -> Port {
         agent: Arc::new(move |body, _| match clients.answer(&body) {
             Answer::Now(answer) => Box::pin(std::future::ready(answer)),
             Answer::Later(answer) => Box::pin(answer),
+            Answer::Never => Box::pin(std::future::pending()),
         }),
         ended: Arc::new(move |name| ended.connection_ended(name)),
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tandem_net::cluster::{ClusterId, LinkError, LinkOptions, another_cluster};
+use tandem_net::cluster::{Accepts, ClusterId, LinkError, LinkOptions, another_cluster};
 use tokio::sync::oneshot;
 
 use super::runtime::{Instant, sleep, sleep_until, timeout};
@@ -221,6 +221,7 @@ pub struct Link {
     purpose: &'static str,
     /// Of whoever made it, then.
     cluster: Option<u64>,
+    accepts: Option<Accepts>,
     node: String,
     peer: String,
 }
@@ -231,6 +232,7 @@ impl Link {
             to: host_at(options.address),
             purpose: options.purpose,
             cluster: options.cluster.get(),
+            accepts: options.accepts,
             node: options.node,
             peer: options.peer,
         }
@@ -264,6 +266,13 @@ impl Link {
         {
             sleep(Duration::from_micros(world::below(300))).await;
             let why = another_cluster((&self.peer, ours), (&self.node, theirs));
+            return Err(LinkError::Rejected(why));
+        }
+        if let Some(accepts) = &self.accepts
+            && let Some(port) = port(to).filter(|_| !is_cut(from, to))
+            && let Some(Err(why)) = port.cluster.get().map(|theirs| accepts.check(theirs))
+        {
+            sleep(Duration::from_micros(world::below(300))).await;
             return Err(LinkError::Rejected(why));
         }
         let (answer, mut answered) = oneshot::channel();

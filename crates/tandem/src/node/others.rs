@@ -146,6 +146,7 @@ impl Dispatcher {
                 purpose: PURPOSE,
                 key: self.key.clone(),
                 cluster: ClusterId::default(),
+                accepts: None,
                 incarnation: self.incarnation,
                 outgoing: self.outgoing,
             })
