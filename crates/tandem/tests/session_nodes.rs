@@ -504,7 +504,7 @@ fn a_first_start_is_no_alarm_at_nodes_that_hold_no_sessions() {
 }
 
 #[test]
-fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_operator_gives_them_up()
+fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_operator_gives_them_up_for_good()
  {
     let mut tier = Tier::start();
     store(&tier.cluster);
@@ -517,10 +517,10 @@ fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_
     for node in ["app", "d", "e", "f"] {
         tier.run(node);
     }
-    let says = |node: &str, what: &str| tier.cluster.log(node).contains(what);
+    let says = |tier: &Tier, node: &str, what: &str| tier.cluster.log(node).contains(what);
     // Later than for whom nobody knows anything of is waited.
     wait_until("it is a warning", || {
-        says("d", "until then no tier is formed, and operations")
+        says(&tier, "d", "until then no tier is formed, and operations")
     });
     let log = tier.cluster.log("d");
     let known = "the agent of app was served last by the tier ";
@@ -541,6 +541,24 @@ fn session_nodes_that_are_all_others_wait_for_old_ones_that_do_not_run_until_an_
         log.contains("of d, e, f serves, and before it was ")
     });
     wait_until("it is carried out", || !order.exists());
+
+    // What was given up is named again, with what it held.
+    tier.runs.clear();
+    write(&tier.cluster, &nodes, ["a", "b", "c"]);
+    for node in ["app", "a", "b", "c"] {
+        tier.run(node);
+    }
+    wait_until("it is refused", || {
+        says(&tier, "app", "which was given up here")
+    });
+    let refused = agent(&tier.cluster, "mg kept0 v\r\n");
+    assert!(refused.starts_with("SERVER_ERROR"), "{refused}");
+    // By an operator's word.
+    tier.runs.remove("app");
+    std::fs::remove_file(state.join("app/tier")).expect("the agent's record");
+    tier.run("app");
+    tier.leader(&["a", "b", "c"]);
+    are_kept(&tier.cluster);
 }
 
 /// A directory with all that is in another.
