@@ -26,4 +26,4 @@ pub use hand_over::{Handed, Pipes, RunWords, Words};
 pub use keeper::keeper_main;
 pub use ports::Ports;
 pub use role::{AppContext, AppError, AppHandle, Instance, Listing, STARTUP};
-pub use user::{Ids, UserError, ids_to_become};
+pub use user::{Ids, UserError, ids_of_file, ids_to_become};

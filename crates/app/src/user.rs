@@ -56,6 +56,40 @@ pub fn ids_to_become(user: Option<&str>, group: Option<&str>) -> Result<Option<I
     Ok(Some(ids))
 }
 
+/// Whom a file is given to: a user and a group, each by its name or its number.
+///
+/// # Errors
+/// There is no such user or group, or the system's files cannot be read.
+pub fn ids_of_file(
+    user: Option<&str>,
+    group: Option<&str>,
+) -> Result<(Option<u32>, Option<u32>), UserError> {
+    let read = |path| {
+        std::fs::read(path)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .map_err(|error| UserError::Unreadable(error.to_string()))
+    };
+    let mut ids = (None, None);
+    if let Some(name) = user {
+        ids.0 = Some(match name.parse() {
+            Ok(uid) => uid,
+            Err(_) => {
+                let user = find(name, &read("/etc/passwd")?, &read("/etc/group")?);
+                let user = user.ok_or_else(|| UserError::Unknown(name.into()))?;
+                user.ids.uid
+            }
+        });
+    }
+    if let Some(name) = group {
+        ids.1 = Some(match name.parse() {
+            Ok(gid) => gid,
+            Err(_) => find_group(name, &read("/etc/group")?)
+                .ok_or_else(|| UserError::UnknownGroup(name.into()))?,
+        });
+    }
+    Ok(ids)
+}
+
 /// Looks a name up in group(5).
 fn find_group(name: &str, group: &str) -> Option<u32> {
     let mut lines = group
@@ -178,6 +212,18 @@ mod tests {
         "root:x:0:0:root:/root:/bin/sh\n# comment\nbroken\nwww:x:33:33:www:/var/www:/bin/false\n";
     const GROUP: &str =
         "root:x:0:\nredis:x:110:other,www\nwww:x:33:www\nwwwx:x:7:wwwx\nbroken:x:x:www\n";
+
+    #[test]
+    fn a_file_is_given_to_names_and_to_numbers() {
+        assert_eq!(
+            ids_of_file(Some("root"), Some("33")),
+            Ok((Some(0), Some(33)))
+        );
+        assert_eq!(ids_of_file(None, Some("root")), Ok((None, Some(0))));
+        assert_eq!(ids_of_file(None, None), Ok((None, None)));
+        let unknown = UserError::UnknownGroup("no-such-group".into());
+        assert_eq!(ids_of_file(None, Some("no-such-group")), Err(unknown));
+    }
 
     #[test]
     fn a_user_has_its_own_group_and_those_it_is_a_member_of() {

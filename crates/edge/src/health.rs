@@ -4,6 +4,7 @@
 //! waits: for the time that the state asks for, or until a failed request wakes it.
 
 mod admission;
+pub(crate) mod history;
 mod probe;
 pub(crate) mod state;
 mod talk;
@@ -149,10 +150,12 @@ async fn watch(pool: Arc<Pool>, server: Arc<Server>) {
 async fn check(pool: &Pool, server: &Server, settings: &Settings, timing: &Timing) {
     let began = Instant::now();
     let generation = server.vitals().generation();
-    let result = match timeout(timing.timeout, probe::check(server, settings)).await {
-        Ok(result) => result,
-        Err(_) => Err(probe::late(&settings.check, timing.timeout)),
-    };
+    let checked = timeout(timing.timeout, probe::check(server, settings)).await;
+    let said = checked.as_ref().ok();
+    let said = said.map(|result| result.as_ref().map(drop).map_err(String::clone));
+    let outcome = history::outcome(&settings.check, said.as_ref(), began.elapsed());
+    server.history().checked(outcome);
+    let result = checked.unwrap_or_else(|_| Err(probe::late(&settings.check, timing.timeout)));
     if let Ok(Some(is_cut_off)) = result {
         pool.note_cut_off(server, is_cut_off);
     }

@@ -405,6 +405,8 @@ impl Pool {
             return;
         };
         if news {
+            let is_down = matches!(state, State::Down | State::Returning);
+            server.history().changed(Instant::now(), is_down);
             let subject = format!("{}/{}", self.service, server.key.name);
             let events = &self.telemetry.events;
             match state {

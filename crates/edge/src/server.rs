@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::control::Order;
+use crate::health::history::History;
 use crate::health::state::{State, Vitals};
 
 /// What is said of a server whose node does not reach the sessions.
@@ -82,6 +83,8 @@ pub(crate) struct Server {
     pub(crate) meter: Arc<ServerMeter>,
     /// Read and written by checks, failures and status; never by a request that goes well.
     vitals: Mutex<Vitals>,
+    /// For status alone.
+    history: Mutex<History>,
     /// Asks its checker to check now.
     pub(crate) wake: Notify,
 }
@@ -133,6 +136,7 @@ impl Server {
             failures: AtomicU64::new(0),
             meter,
             vitals: Mutex::new(vitals),
+            history: Mutex::new(History::new(Instant::now())),
             wake: Notify::new(),
         }
     }
@@ -145,6 +149,10 @@ impl Server {
 
     pub(crate) fn vitals(&self) -> MutexGuard<'_, Vitals> {
         self.vitals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn state(&self) -> State {
@@ -203,7 +211,13 @@ impl Server {
 
     /// Returns whether that is a change.
     pub(crate) fn obey(&self, order: Order) -> bool {
-        let go = |mode: Mode| self.mode.swap(mode as u8, Relaxed) != mode as u8;
+        let go = |mode: Mode| {
+            let changes = self.mode.swap(mode as u8, Relaxed) != mode as u8;
+            if changes {
+                self.history().ordered(Instant::now());
+            }
+            changes
+        };
         match order {
             Order::Drain => go(Mode::Draining),
             Order::Maintain => go(Mode::Maintenance),
@@ -320,6 +334,7 @@ impl Server {
             (Mode::Ready, State::Starting) => Health::Starting,
             (Mode::Ready, State::Up) => Health::Up,
         };
+        let (history, now) = (self.history(), Instant::now());
         ServerStatus {
             name: self.key.name.to_string(),
             address: show(&self.key.endpoint),
@@ -329,6 +344,11 @@ impl Server {
             in_flight: self.in_flight(),
             requests: self.counts.begun.load(Relaxed),
             failures: self.failures.load(Relaxed),
+            changed_ms: millis(now - history.since),
+            downs: history.downs,
+            down_ms: millis(history.down(now)),
+            failed_checks: history.failed_checks,
+            check: history.last.clone(),
         }
     }
 
@@ -336,6 +356,10 @@ impl Server {
     pub(crate) fn pause(&self, timing: &Timing) -> Duration {
         self.vitals().pause(timing)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn most(limits: &Limits) -> u64 {

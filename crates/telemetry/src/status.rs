@@ -45,6 +45,49 @@ impl Health {
     }
 }
 
+/// How a server is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// A connection is opened.
+    Tcp,
+    /// TLS is spoken.
+    Tls,
+    /// A request is sent.
+    Http,
+    /// Bytes are sent and expected.
+    Talk,
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckOutcome {
+    /// All is well.
+    Passed,
+    /// There was no connection.
+    Unreachable,
+    /// It took too long.
+    Late,
+    /// Something else was said than was to be.
+    Wrong,
+}
+
+/// The last check of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// How it was checked.
+    pub kind: CheckKind,
+    /// What that came to.
+    pub outcome: CheckOutcome,
+    /// The status that it answered, where that is what was wrong.
+    pub status: Option<u16>,
+    /// What was wrong; empty when nothing was.
+    pub what: String,
+    /// Milliseconds that it took.
+    pub took_ms: u64,
+}
+
 /// One server of a service, as this node's edge sees it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServerStatus {
@@ -64,6 +107,21 @@ pub struct ServerStatus {
     pub requests: u64,
     /// Tries that failed.
     pub failures: u64,
+    /// Milliseconds since it went down, came up, or was told to do something else.
+    #[serde(default)]
+    pub changed_ms: u64,
+    /// How often it went down.
+    #[serde(default)]
+    pub downs: u64,
+    /// Milliseconds in which it was down.
+    #[serde(default)]
+    pub down_ms: u64,
+    /// Checks that failed while it was up.
+    #[serde(default)]
+    pub failed_checks: u64,
+    /// Its last check.
+    #[serde(default)]
+    pub check: Option<CheckStatus>,
 }
 
 /// One service that this node's listeners route to.

@@ -210,7 +210,8 @@ impl Api {
         Answer::error(404, why).into()
     }
 
-    pub(crate) fn info(&self) -> &NodeInfo {
+    /// What the node is.
+    pub fn info(&self) -> &NodeInfo {
         &self.0.info
     }
 

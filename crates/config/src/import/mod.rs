@@ -4,6 +4,7 @@
 //! as any other: nothing downstream knows the language. What became of each directive is in the [`Report`]; nothing is
 //! dropped silently.
 
+mod commands;
 pub(crate) mod directives;
 pub(crate) mod document;
 mod haproxy;
@@ -27,6 +28,7 @@ use report::Verdicts;
 use sources::{Sources, Spot};
 use together::{Behind, Machines, What};
 
+pub use commands::{CommandPlace, CommandSocket, Commands, Level, ProxyNames, ServerNames};
 pub use report::{Entry, Report, Verdict};
 
 /// The reference pages, by their names: what is understood of each language.
@@ -272,6 +274,8 @@ pub struct Process {
     pub pid_file: Option<PathBuf>,
     /// Where it writes what it has to say; `None` is standard error.
     pub error_log: Option<PathBuf>,
+    /// Where HAProxy's commands are taken, and what they call things.
+    pub commands: Commands,
 }
 
 /// What the cluster file's relative paths are relative to.

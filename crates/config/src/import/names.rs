@@ -28,6 +28,18 @@ impl Names {
         self.given.insert(thing.to_owned(), name.clone());
         name
     }
+
+    /// The name that a thing has got.
+    pub fn known(&self, thing: &str) -> Option<String> {
+        self.given.get(thing).cloned()
+    }
+
+    /// The names of the things that are called so, and something more.
+    pub fn known_under(&self, beginning: &str) -> Vec<String> {
+        let all = self.given.iter();
+        let under = all.filter(|(thing, _)| thing.starts_with(beginning));
+        under.map(|(_, name)| name.clone()).collect()
+    }
 }
 
 /// The nearest name that is one.

@@ -350,6 +350,11 @@ impl Members {
                 in_flight: 0,
                 requests: 0,
                 failures: 0,
+                changed_ms: 0,
+                downs: 0,
+                down_ms: 0,
+                failed_checks: 0,
+                check: None,
             }),
             _ => None,
         });

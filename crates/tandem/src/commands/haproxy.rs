@@ -20,6 +20,9 @@ use crate::process::daemon;
 /// Where the access log goes of files that have a `log`: HAProxy would send it to syslog.
 const ACCESS_LOG: &str = "/var/log/haproxy-access.log";
 
+/// The version of HAProxy whose files and commands are understood.
+pub const VERSION: &str = "2.6.0-tandem";
+
 /// What is said last of files that cannot be run.
 const FATAL: &str = "config : Fatal errors found in configuration.";
 
@@ -94,7 +97,7 @@ fn main(mut args: lexopt::Parser) -> Result {
 
 fn version() -> String {
     format!(
-        "HAProxy version 2.6.0-tandem, haproxy.cfg as Tandem {} reads it\n",
+        "HAProxy version {VERSION}, haproxy.cfg as Tandem {} reads it\n",
         env!("CARGO_PKG_VERSION")
     )
 }

@@ -94,6 +94,7 @@ fn play(file: PathBuf, wanted: Wanted) -> Result {
             signals: node::Signals::Tandem,
             on_ready: None,
             log: None,
+            on_open: None,
             predecessor: wanted.predecessor,
             succession,
             reread,
@@ -127,6 +128,7 @@ fn read(loaded: tandem_config::Loaded, node: &str) -> Result<Read> {
     Ok(Read {
         plan: plan(loaded, node)?,
         text,
+        in_effect: None,
     })
 }
 

@@ -3,6 +3,8 @@
 //! The file is translated into a cluster file, in a directory that lives as long as the process; from there on it is
 //! run as any other. A reload translates it again.
 
+mod runtime_api;
+
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -16,6 +18,7 @@ use crate::commands::run;
 use crate::exit::{Failure, Result};
 use crate::node::{self, Signals};
 use crate::process::{self, daemon};
+use runtime_api::RuntimeApi;
 
 /// A directory of this process, gone when it ends.
 pub struct Place(PathBuf);
@@ -136,6 +139,8 @@ pub fn serve(
         daemon::detach_here(&name)?;
     }
     let follows = running.follows;
+    let commands = RuntimeApi::bind(first.process.commands.clone(), !follows.is_empty())?;
+    let (opened, followed) = (commands.clone(), commands.clone());
     let (is_daemon, log) = (running.daemon, running.log);
     let (also, put) = (follows.clone(), log.clone());
     let on_ready = Box::new(move || {
@@ -167,7 +172,12 @@ pub fn serve(
             Some(loaded) => {
                 let text = loaded.shown();
                 let (plan, _) = plan_of(loaded, &directory, becomes)?;
-                Ok(node::Read { plan, text })
+                let (followed, commands) = (followed.clone(), translation.process.commands);
+                Ok(node::Read {
+                    plan,
+                    text,
+                    in_effect: Some(Box::new(move || followed.follow(commands))),
+                })
             }
             None => Err(Failure::failed(translation.report.to_string())),
         }
@@ -193,9 +203,11 @@ pub fn serve(
             on_ready: Some(on_ready),
             log: put,
             text: first_text,
+            on_open: Some(Box::new(move |api, telemetry| opened.open(api, telemetry))),
             reread,
         },
     );
+    drop(commands);
     drop(place);
     ended
 }

@@ -63,6 +63,9 @@ const LAST: Duration = Duration::from_millis(200);
 /// How long the last lines of the log may take at the very end.
 const WRITTEN: Duration = Duration::from_secs(1);
 
+/// Is given what the node can be asked and ordered.
+pub type OnOpen = Box<dyn FnOnce(&Api, &Telemetry)>;
+
 /// How a node is run, apart from what it does.
 pub struct Options {
     /// What the node does, in the words of the file.
@@ -89,6 +92,8 @@ pub struct Options {
     pub predecessor: Option<Predecessor>,
     /// The arguments with which another binary can take this one's place, or why none can.
     pub succession: std::result::Result<Vec<OsString>, &'static str>,
+    /// Called before anybody is served, with what the node can be asked and ordered.
+    pub on_open: Option<OnOpen>,
     /// Reads the file again and says what this node is to do now.
     pub reread: Box<dyn Fn() -> Result<Read>>,
 }
@@ -99,6 +104,8 @@ pub struct Read {
     pub plan: NodePlan,
     /// The whole of it as checked, in the words of a cluster file, without secrets.
     pub text: String,
+    /// Called when it is in effect, before anybody is served by it.
+    pub in_effect: Option<Box<dyn FnOnce()>>,
 }
 
 /// Runs a node until a signal ends it, or another process takes its place.
@@ -221,6 +228,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             .purposes()
             .map(|purposes| others::answer(&purposes, api.clone()));
         let serving = Some(port.serve());
+        if let Some(on_open) = options.on_open.take() {
+            on_open(&api, &telemetry);
+        }
         let access = doors::access(&plan);
         let admin = AdminHandler::node(api.clone(), access);
         let owner = AdminHandler::node(api, Access::Owner);

@@ -142,7 +142,11 @@ impl Running {
 
     async fn try_reload(&mut self, reread: &dyn Fn() -> Result<Read>) -> Result<Vec<&'static str>> {
         // By the user it was started as, the file and what it is made of may be read by root alone.
-        let Read { plan, text } = privilege::with(Right::Read, reread)?;
+        let Read {
+            plan,
+            text,
+            in_effect,
+        } = privilege::with(Right::Read, reread)?;
         let (port, other) = (self.started.cluster_port, plan.cluster_port);
         if port != other && !plan.peers.is_empty() {
             // This node would look for the others where none of them listens yet, and they for it.
@@ -167,6 +171,9 @@ impl Running {
 
         services.resolve().await;
         services.commit(&self.services, &self.apps);
+        if let Some(in_effect) = in_effect {
+            in_effect();
+        }
         self.doors.exchange(bound, configs);
         self.checks.abort();
         self.checks = tokio::task::spawn_local(services.checks(self.seen.clone()));

@@ -63,12 +63,21 @@ impl Translator<'_> {
         };
         let (mut list, mut ids) = (Vec::new(), Vec::new());
         for server in servers {
-            if server.settings.disabled {
+            if server.settings.disabled && self.process.commands.sockets.is_empty() {
                 self.verdicts.note(
                     server.line.spot,
                     format!("server {} is disabled: it is left out", server.name),
                 );
                 continue;
+            }
+            if server.settings.disabled {
+                self.verdicts.note(
+                    server.line.spot,
+                    format!(
+                        "server {} is disabled: it is in maintenance until `enable server`",
+                        server.name
+                    ),
+                );
             }
             if let Some(mut value) = self.one_server(server, port, stick.is_some()) {
                 if let Some(id) = own_id(&mut value, &mut ids) {

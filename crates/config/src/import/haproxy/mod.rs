@@ -12,6 +12,7 @@ mod bind;
 mod changed;
 mod checks;
 mod clients;
+mod commands;
 mod elements;
 mod foresee;
 mod format;
@@ -97,6 +98,7 @@ pub(crate) fn translate(
         admin_token: env(statistics::TOKEN).is_some_and(|token| !token.is_empty()),
         clients: Clients::default(),
         taken: Vec::new(),
+        known_servers: Vec::new(),
     };
     translator.run();
     let Translator {
@@ -138,6 +140,8 @@ struct Translator<'a> {
     clients: Clients,
     /// The ports that listeners take, and where.
     taken: Vec<(u16, Spot)>,
+    /// The servers of sections, by their names.
+    known_servers: Vec<(String, Vec<Server>)>,
 }
 
 impl<'a> Translator<'a> {
@@ -158,6 +162,7 @@ impl<'a> Translator<'a> {
         }
         self.leftovers();
         self.put_admin();
+        self.command_names();
         let cluster = &self.document.sections[0];
         if cluster.table.is_empty() {
             self.document.sections.remove(0);
@@ -183,6 +188,7 @@ impl<'a> Translator<'a> {
                         }
                     }
                     "maxconn" => self.maxconn(line),
+                    "stats" => self.command_line(line),
                     "set-var" | "set-var-fmt" => self.vars.tell(line, &mut self.verdicts),
                     "log" => {}
                     "crt-base" => line.word(1).clone_into(&mut self.bases.certificates),
@@ -246,6 +252,7 @@ impl<'a> Translator<'a> {
             self.backend(proxy, &name, &servers, port);
         }
         self.single_servers(proxy, &servers, port);
+        self.known_servers.push((proxy.name().to_owned(), servers));
         // Rules of a backend that nothing leads to are looked at all the same.
         if !proxy.is_listen() {
             let connection = acl::Connection {

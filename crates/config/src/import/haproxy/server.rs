@@ -13,6 +13,8 @@ use crate::suggest::did_you_mean;
 /// What is said of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
+    /// Its number in statistics.
+    pub id: Option<u32>,
     pub check: bool,
     pub inter: Option<Duration>,
     pub fast: Option<Duration>,
@@ -66,7 +68,6 @@ pub(crate) struct Server {
 
 /// Words without effect, and how many arguments follow them.
 const WITHOUT: &[(&str, usize, &str)] = &[
-    ("id", 1, "things have names"),
     ("fastinter", 1, ""),
     (
         "downinter",
@@ -178,7 +179,8 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ("enabled", 0, ""),
 ];
 
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 26] = [
+    "id",
     "check",
     "observe",
     "error-limit",
@@ -304,6 +306,7 @@ fn settings(
             }
             "backup" => settings.backup = true,
             "disabled" => settings.disabled = true,
+            "id" => (settings.id, at) = (number, at + 1),
             "cookie" => (settings.cookie, at) = (Some(argument.to_owned()), at + 1),
             "ssl" => ssl = true,
             "no-ssl" => ssl = false,

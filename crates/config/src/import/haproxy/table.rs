@@ -133,11 +133,11 @@ const PROCESS: &[Row] = &[
     without("ssl-provider", GLOBAL, (1, 1), TLS_LIB),
     without("ssl-provider-path", GLOBAL, (1, 1), TLS_LIB),
     without("ssl-skip-self-issued-ca", GLOBAL, (0, 0), TLS_LIB),
-    without(
+    to(
         "stats socket",
         GLOBAL,
         (1, MANY),
-        "HAProxy's commands are not spoken; servers are drained and weighed by the admin API (`[cluster] admin`)",
+        "a socket where `tandem haproxy` takes [HAProxy's commands](haproxy-commands.md); in a cluster file the admin API does that work",
     ),
     to(
         "setenv",
@@ -220,8 +220,18 @@ const PROCESS: &[Row] = &[
         (1, 1),
         "`headers.request.set`: the field has `{request-id}`",
     ),
-    without("stats timeout", GLOBAL, (1, 1), STATS),
-    without("stats maxconn", GLOBAL, (1, 1), STATS),
+    to(
+        "stats timeout",
+        GLOBAL,
+        (1, 1),
+        "how long who is connected to `stats socket` may say nothing",
+    ),
+    to(
+        "stats maxconn",
+        GLOBAL,
+        (1, 1),
+        "how many may be connected to `stats socket` at once",
+    ),
     without("stats bind-process", GLOBAL, (1, MANY), STATS),
     without(
         "ulimit-n",

@@ -1,0 +1,233 @@
+//! HAProxy's runtime API: the commands of `stats socket`, as operators' scripts, deploy tools and exporters send them.
+//!
+//! 1. [`sockets`]: the sockets of the file are bound before the process becomes its user;
+//! 2. [`session`]: whoever connects sends lines of commands ([`words`]) and reads answers;
+//! 3. [`table`]: what can be ordered, by whom, and what does it;
+//! 4. orders to servers ([`servers`]) are calls of the admin API, and so audited and for one process at any time; what is shown
+//!    ([`stat`], [`state`], [`info`]) is what telemetry knows ([`counts`]), under the names of the haproxy.cfg.
+//!
+//! Nothing is kept here but what nobody else has: rates and maxima, looked at once a second ([`watch`]).
+
+mod counts;
+mod fields;
+mod info;
+mod output;
+#[cfg(test)]
+mod reference;
+mod servers;
+mod session;
+mod sockets;
+mod stat;
+mod state;
+mod table;
+mod watch;
+mod words;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tandem_admin::Api;
+use tandem_config::import::{CommandSocket, Commands};
+use tandem_telemetry::Telemetry;
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, spawn_local};
+
+use crate::exit::{Failure, Result};
+use session::Session;
+use sockets::{Door, Listening};
+use watch::Watch;
+
+/// The sockets for commands, and what commands need. Lives on the control thread; cheap to clone.
+#[derive(Clone)]
+pub struct RuntimeApi(Rc<Inner>);
+
+struct Inner {
+    commands: RefCell<Rc<Commands>>,
+    doors: RefCell<Vec<Open>>,
+    /// What serves; `None` before it does.
+    node: RefCell<Option<Node>>,
+    places: Arc<Semaphore>,
+    beside: Cell<bool>,
+}
+
+/// A socket, and the task that takes its connections.
+struct Open {
+    door: Door,
+    accepting: Option<AbortHandle>,
+}
+
+/// The node behind the sockets.
+#[derive(Clone)]
+struct Node {
+    api: Api,
+    telemetry: Telemetry,
+    watch: Rc<RefCell<Watch>>,
+}
+
+impl RuntimeApi {
+    /// Binds the sockets of a file. `beside`: another process that has their ports lets go of them soon.
+    ///
+    /// # Errors
+    /// When one cannot be bound.
+    pub fn bind(commands: Commands, beside: bool) -> Result<Self> {
+        let bound = commands.sockets.iter();
+        let bound = bound.map(|socket| sockets::bind(socket, beside));
+        let doors: std::result::Result<Vec<Door>, String> = bound.collect();
+        let doors = doors.map_err(Failure::usage)?.into_iter();
+        let doors = doors.map(|door| Open {
+            door,
+            accepting: None,
+        });
+        Ok(Self(Rc::new(Inner {
+            doors: RefCell::new(doors.collect()),
+            places: Arc::new(Semaphore::new(commands.connections)),
+            commands: RefCell::new(Rc::new(commands)),
+            node: RefCell::default(),
+            beside: Cell::new(beside),
+        })))
+    }
+
+    /// Takes commands from now on, for a node that is about to serve. Within a local runtime.
+    pub fn open(&self, api: &Api, telemetry: &Telemetry) {
+        let watch = Rc::new(RefCell::new(Watch::default()));
+        *self.0.node.borrow_mut() = Some(Node {
+            api: api.clone(),
+            telemetry: telemetry.clone(),
+            watch,
+        });
+        self.put_out(&Commands::default());
+        self.0.accept();
+        let this = self.0.clone();
+        spawn_local(async move { watch::every_second(&this).await });
+    }
+
+    /// The file was read again, and is in effect.
+    pub fn follow(&self, commands: Commands) {
+        let before = self.0.commands.replace(Rc::new(commands));
+        self.put_out(&before);
+        self.0.beside.set(false);
+        let commands = self.0.commands();
+        self.0.doors.borrow_mut().retain_mut(|open| {
+            let same = |socket: &&CommandSocket| socket.place == open.door.socket.place;
+            let Some(socket) = commands.sockets.iter().find(same) else {
+                open.accepting.take().inspect(AbortHandle::abort);
+                return false;
+            };
+            // What may be ordered there holds for connections to come.
+            open.door.socket.level = socket.level;
+            true
+        });
+        for socket in &commands.sockets {
+            let mut doors = self.0.doors.borrow_mut();
+            if doors
+                .iter()
+                .any(|open| open.door.socket.place == socket.place)
+            {
+                continue;
+            }
+            match sockets::bind(socket, false) {
+                Ok(door) => doors.push(Open {
+                    door,
+                    accepting: None,
+                }),
+                Err(why) => self.0.warn(&why),
+            }
+        }
+        self.0.accept();
+    }
+
+    /// Puts servers that the file has as `disabled` into maintenance, unless `before` had them so: what was done to them
+    /// since then stays.
+    fn put_out(&self, before: &Commands) {
+        let node = self.0.node.borrow();
+        let Some(node) = &*node else { return };
+        let disabled = |commands: &Commands| -> Vec<(String, String)> {
+            let servers = commands.proxies.iter().flat_map(|proxy| &proxy.servers);
+            let servers = servers.filter(|server| server.is_disabled);
+            servers.flat_map(|server| server.places.clone()).collect()
+        };
+        let known = disabled(before);
+        for place in disabled(&self.0.commands()) {
+            if known.contains(&place) {
+                continue;
+            }
+            let name = format!("{}/{}", place.0, place.1);
+            let control = node.telemetry.registry.find_control(&name);
+            // A name that was not looked up yet has none.
+            if let Some(Err(why)) = control.map(|control| control.maintenance()) {
+                self.0.warn(&format!("{name} is not disabled: {why}"));
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn commands(&self) -> Rc<Commands> {
+        self.commands.borrow().clone()
+    }
+
+    fn warn(&self, what: &str) {
+        if let Some(node) = &*self.node.borrow() {
+            node.telemetry.events.warning("stats socket", what);
+        }
+    }
+
+    /// Has every socket taken care of that is not yet.
+    fn accept(self: &Rc<Self>) {
+        let mut failed = Vec::new();
+        for open in &mut *self.doors.borrow_mut() {
+            if open.accepting.is_some() {
+                continue;
+            }
+            open.door.settle();
+            match open.door.listening() {
+                Ok(listening) => {
+                    for listening in listening {
+                        let (this, socket) = (self.clone(), open.door.socket.clone());
+                        let task = spawn_local(this.take(listening, socket));
+                        open.accepting = Some(task.abort_handle());
+                    }
+                }
+                Err(error) => failed.push(format!(
+                    "cannot listen at {}: {error}",
+                    sockets::shown(&open.door.socket.place)
+                )),
+            }
+        }
+        for why in failed {
+            self.warn(&why);
+        }
+    }
+
+    /// Takes connections, `stats maxconn` of them at once; others wait.
+    async fn take(self: Rc<Self>, listening: Listening, socket: CommandSocket) {
+        loop {
+            let Ok(stream) = listening.accept().await else {
+                // Out of descriptors, say: not at once again.
+                tokio::time::sleep(sockets::AGAIN).await;
+                continue;
+            };
+            let Ok(place) = self.places.clone().acquire_owned().await else {
+                return;
+            };
+            let doors = self.doors.borrow();
+            let level = doors
+                .iter()
+                .find(|open| open.door.socket.place == socket.place)
+                .map_or(socket.level, |open| open.door.socket.level);
+            drop(doors);
+            let by = format!("the socket {}", sockets::shown(&socket.place));
+            let session = Session::new(self.clone(), level, by);
+            spawn_local(async move {
+                session.serve(stream).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// The node, which is there when commands are.
+    fn node(&self) -> Option<Node> {
+        self.node.borrow().clone()
+    }
+}
