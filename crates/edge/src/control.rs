@@ -81,6 +81,17 @@ impl Control for ServerControl {
         self.give(Order::Weight(weight.min(256)))
     }
 
+    fn cut(&self) -> Result<(), ControlError> {
+        let beneath = self.beneath.as_deref().map(Control::cut);
+        let pool = self.pool.upgrade();
+        let obeyed = pool.is_some_and(|pool| pool.cut_off(&self.server));
+        if obeyed || beneath == Some(Ok(())) {
+            Ok(())
+        } else {
+            Err(ControlError::NotRunning)
+        }
+    }
+
     fn kill(&self) -> Result<(), ControlError> {
         match &self.beneath {
             Some(beneath) => beneath.kill(),

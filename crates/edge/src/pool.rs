@@ -416,6 +416,9 @@ impl Pool {
                 }
             }
         }
+        if news {
+            self.cut_after(server, state);
+        }
         if state == State::Up && news {
             server.came_up();
         }
@@ -423,6 +426,34 @@ impl Pool {
         if self.slow_start().is_some() {
             self.changed.notify_one();
         }
+    }
+
+    /// Cuts connections off, as the file says, of a server that went down, or of backups when one came up.
+    fn cut_after(&self, server: &Server, state: State) {
+        let cut = self.settings().spread.cut;
+        match state {
+            State::Down | State::Returning if cut.down => server.cut_off(),
+            State::Up if cut.backups && !server.is_backup() => {
+                for backup in self.servers().iter().filter(|one| one.is_backup()) {
+                    backup.cut_off();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Cuts off the connections of the servers of a name that go on without requests. False when there is none now.
+    pub(crate) fn cut_off(&self, server: &str) -> bool {
+        let named = self.members().named(server);
+        for server in &named {
+            server.cut_off();
+        }
+        if !named.is_empty() {
+            let subject = format!("{}/{server}", self.service);
+            let what = "its connections of TCP mode and tunnels are cut off by order";
+            self.telemetry.events.info(subject, what);
+        }
+        !named.is_empty()
     }
 
     /// How long until shares change by themselves: a server is in its slow start.
@@ -435,15 +466,25 @@ impl Pool {
     /// Gives an order to the servers of a name. False when there is none now.
     pub(crate) fn order(&self, server: &str, order: Order) -> bool {
         let mut members = self.members();
+        let named = members.named(server);
+        let is_out = |server: &Arc<Server>| server.mode() == Mode::Maintenance;
+        let were_out = named.iter().any(is_out);
         let Some(changed) = members.order(server, order) else {
             return false;
         };
-        let named = members.named(server);
         self.renew(members, self.settings());
         if changed {
-            // Its checker begins or rests.
             for server in &named {
+                // Its checker begins or rests.
                 server.wake.notify_one();
+                match order {
+                    Order::Maintain => self.cut_after(server, State::Down),
+                    // It takes requests at once, unless it was down; then it comes up by its check.
+                    Order::Ready if were_out && server.state() == State::Up => {
+                        self.cut_after(server, State::Up);
+                    }
+                    _ => {}
+                }
             }
         }
         if changed {

@@ -87,6 +87,9 @@ pub(crate) struct Server {
     history: Mutex<History>,
     /// Asks its checker to check now.
     pub(crate) wake: Notify,
+    /// How often its connections were cut off.
+    cuts: AtomicU64,
+    cut: Notify,
 }
 
 /// What an operator wants a server to do.
@@ -138,6 +141,8 @@ impl Server {
             vitals: Mutex::new(vitals),
             history: Mutex::new(History::new(Instant::now())),
             wake: Notify::new(),
+            cuts: AtomicU64::new(0),
+            cut: Notify::new(),
         }
     }
 
@@ -281,6 +286,30 @@ impl Server {
 
     fn warming(&self) -> MutexGuard<'_, Option<Instant>> {
         self.warming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts off the connections that go on without requests.
+    pub(crate) fn cut_off(&self) {
+        self.cuts.fetch_add(1, SeqCst);
+        self.cut.notify_waiters();
+    }
+
+    /// How often that was done.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cuts.load(Relaxed)
+    }
+
+    /// Ready when it was done once more.
+    pub(crate) async fn cut_since(&self, seen: u64) {
+        loop {
+            let mut notified = std::pin::pin!(self.cut.notified());
+            // Who asks first and looks then misses nothing.
+            notified.as_mut().enable();
+            if self.cuts.load(SeqCst) != seen {
+                return;
+            }
+            notified.await;
+        }
     }
 
     /// Ends a request. In one order with the queue's count of those who wait: see there.

@@ -304,6 +304,11 @@ pub trait Attempts {
     fn is_lost(&self) -> bool {
         false
     }
+    /// Asked once the server has a connection that goes on without requests (TCP mode, a tunnel): ready when that is to be
+    /// cut off. `None` is never.
+    fn cut(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        None
+    }
     /// Whether a request's body has to be there as a whole before a server gets any of it.
     fn wants_whole(&self) -> bool {
         false

@@ -50,7 +50,7 @@ pub use service::{
     Access, App, Backend, BackendServer, BackendTls, Coding, FastCgi, Program, ProxyVersion,
     RESOLVE, Rehearsal, Service, Site,
 };
-pub use spread::{Backups, Balance, Queue, Retry, Spread};
+pub use spread::{Backups, Balance, Cut, Queue, Retry, Spread};
 pub use stick::{Gone, SameSite, Stick, StickBy, StickCookie};
 pub use template::{ClientCertPart, Part, Template, TemplateError, Variable};
 pub use units::{Address, Secret, Size};

@@ -13,6 +13,8 @@ pub struct Spread {
     pub slow_start: Duration,
     /// Which backup servers are used when no other is up.
     pub backups: Backups,
+    /// Which connections are cut off when a server goes down or comes up.
+    pub cut: Cut,
     /// What happens to a request that failed.
     pub retry: Retry,
     /// What keeps a client with its server.
@@ -29,6 +31,15 @@ pub enum Backups {
     First,
     /// All that are up, by the algorithm.
     All,
+}
+
+/// Connections of TCP mode, and tunnels of HTTP, that are cut off. Otherwise they stay until one of the two sides ends them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Those to a server that goes down, or into maintenance.
+    pub down: bool,
+    /// Those to backups when a server that is none comes up.
+    pub backups: bool,
 }
 
 /// More tries for a request that failed, where the one rule allows them.

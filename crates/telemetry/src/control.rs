@@ -17,6 +17,10 @@ pub trait Control: Send + Sync {
     fn ready(&self) -> Result<(), ControlError>;
     /// Its share of new requests, 0 to 256.
     fn weight(&self, weight: u16) -> Result<(), ControlError>;
+    /// Its connections that go on without requests (TCP mode, tunnels) are cut off.
+    fn cut(&self) -> Result<(), ControlError> {
+        Err(ControlError::Unsupported)
+    }
     /// SIGKILL to the program behind it.
     fn kill(&self) -> Result<(), ControlError>;
 }

@@ -18,8 +18,8 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         changes: true,
         path: "/api/v1/servers/{service}/{server}",
-        parameters: "`state=drain|maintenance|ready`, `weight=0..256`, `kill=true`",
-        what: "What a server of a service gets. `drain`: no new requests, those in flight finish, clients bound to it still come. `maintenance`: nothing, and no checks. `ready`: all again. `weight`: its share. `kill`: SIGKILL to the program behind it.",
+        parameters: "`state=drain|maintenance|ready`, `weight=0..256`, `cut=true`, `kill=true`",
+        what: "What a server of a service gets. `drain`: no new requests, those in flight finish, clients bound to it still come. `maintenance`: nothing, and no checks. `ready`: all again. `weight`: its share. `cut`: its connections of TCP mode, and tunnels, are cut off. `kill`: SIGKILL to the program behind it.",
         run: server,
     },
     Endpoint {
@@ -100,7 +100,7 @@ fn server(api: &Api, call: &Call, taken: &[&str]) -> Outcome {
         Err(why) => return Answer::error(400, why).into(),
     };
     if wanted.is_empty() {
-        return Answer::error(400, "say what: state, weight or kill").into();
+        return Answer::error(400, "say what: state, weight, cut or kill").into();
     }
     let (mut done, mut failed) = (Vec::new(), None);
     for (change, (parameter, value)) in wanted.into_iter().zip(&call.parameters) {
@@ -132,6 +132,7 @@ enum Change {
     Maintenance,
     Ready,
     Weight(u16),
+    Cut,
     Kill,
 }
 
@@ -141,6 +142,7 @@ impl Change {
             ("state", "drain") => Self::Drain,
             ("state", "maintenance") => Self::Maintenance,
             ("state", "ready") => Self::Ready,
+            ("cut", "true") => Self::Cut,
             ("kill", "true") => Self::Kill,
             ("weight", text) => match text.parse() {
                 Ok(weight) if weight <= 256 => Self::Weight(weight),
@@ -156,6 +158,7 @@ impl Change {
             Self::Maintenance => control.maintenance(),
             Self::Ready => control.ready(),
             Self::Weight(weight) => control.weight(weight),
+            Self::Cut => control.cut(),
             Self::Kill => control.kill(),
         }
     }

@@ -21,6 +21,11 @@ pub(crate) fn put(pairs: &mut Pairs, mine: &Spread) {
             Backups::All => "all",
         })
     });
+    pairs.put_unless("cut", &mine.cut, &usual.cut, |cut| {
+        let words = [(cut.down, "down"), (cut.backups, "backups")].into_iter();
+        let words = words.filter(|(wanted, _)| *wanted);
+        list(words.map(|(_, word)| quoted(word)))
+    });
     pairs.put_unless("retry", &mine.retry, &usual.retry, retry);
     if let Some(mine) = &mine.stick {
         pairs.put("stick", stick(mine));

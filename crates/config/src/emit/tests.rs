@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tandem_model::rehearse::rehearse;
 use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
-    Balance, Beyond, ByStatus, Check, ClientCert, Coding, Conditions, Content, ErrorContent,
+    Balance, Beyond, ByStatus, Check, ClientCert, Coding, Conditions, Content, Cut, ErrorContent,
     Expected, FastCgi, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls,
     LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion,
     Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size,
@@ -384,6 +384,10 @@ impl Maker {
             },
             slow_start: self.maybe(Self::duration).unwrap_or_default(),
             backups: [Backups::First, Backups::All][self.below(2) as usize],
+            cut: Cut {
+                down: self.below(2) == 0,
+                backups: self.below(2) == 0,
+            },
             retry: self.retry(),
             stick: self.maybe(Self::stick),
             queue: Queue {

@@ -1,6 +1,6 @@
 //! Keys of applications and backends that say how requests are spread over servers.
 
-use tandem_model::{Backups, Balance, Spread};
+use tandem_model::{Backups, Balance, Cut, Spread};
 
 use crate::keys::retry::{QUEUE, RETRY};
 use crate::keys::stick::STICK;
@@ -40,6 +40,23 @@ pub(crate) static KEYS: Table<Spread> = Table {
             Is("\"first\""),
             "Which backup servers are used when no other is up: the first of the file that is, or all that are.",
             |s: &mut Spread, v| s.backups = v.value,
+        ),
+        &key(
+            "cut",
+            Kind {
+                text: "list of \"down\" and \"backups\"",
+                read: |reader, item| {
+                    let found = reader.some(item, cut);
+                    let one = |wanted: &str| found.iter().any(|found| found.value == wanted);
+                    Some(Cut {
+                        down: one("down"),
+                        backups: one("backups"),
+                    })
+                },
+            },
+            Else("they stay until one of the two sides ends them"),
+            "Which connections of TCP mode, and tunnels of HTTP (WebSocket), are cut off: with `down` those to a server that goes down or into maintenance, with `backups` those to backup servers when a server that is none comes up. Requests may finish.",
+            |s: &mut Spread, v| s.cut = v.value,
         ),
         &key(
             "retry",
@@ -120,6 +137,16 @@ fn backups(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Backups> {
             None
         }
     }
+}
+
+fn cut(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
+    let text = reader.filled(item, "\"down\" or \"backups\"")?;
+    if matches!(&*text, "down" | "backups") {
+        return Some(text);
+    }
+    let hint = did_you_mean(&text, ["down", "backups"]);
+    reader.wrong_hint(&item.span(), "`cut` has \"down\" and \"backups\"", hint);
+    None
 }
 
 fn parse(text: &str) -> Option<Balance> {

@@ -1,6 +1,7 @@
 //! One request's tries at the servers of a pool.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -31,6 +32,8 @@ pub(crate) struct PoolAttempts {
     pool: Arc<Pool>,
     settings: Arc<Settings>,
     current: Option<Arc<Server>>,
+    /// How often its connections had been cut off when it was chosen.
+    cuts: u64,
     /// Allocates on the first failure only.
     tried: Vec<Arc<Server>>,
     left: u32,
@@ -72,6 +75,7 @@ impl PoolAttempts {
     fn of(pool: Arc<Pool>, settings: Arc<Settings>, key: Option<u64>, found: Found) -> Self {
         Self {
             current: None,
+            cuts: 0,
             tried: Vec::new(),
             left: settings.spread.retry.tries,
             key,
@@ -154,6 +158,7 @@ impl PoolAttempts {
             cookies: sticker
                 .and_then(|s| s.keep(&self.found, &server, self.pool.view.load().servers())),
         };
+        self.cuts = server.cuts();
         self.current = Some(server);
         upstream
     }
@@ -272,6 +277,11 @@ impl Attempts for PoolAttempts {
             view.is_usable() && view.has_untried(&self.tried)
         };
         self.left > 0 && !self.is_strict() && self.current.as_ref().is_some_and(is_down) && others()
+    }
+
+    fn cut(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+        let (server, seen) = (self.current.clone()?, self.cuts);
+        Some(Box::pin(async move { server.cut_since(seen).await }))
     }
 
     fn wants_whole(&self) -> bool {

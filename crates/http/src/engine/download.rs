@@ -16,7 +16,7 @@ use super::upload::{Framing, emit};
 use super::{reply, tunnel};
 use crate::chunked::Chunked;
 use crate::fastcgi::{self, Answer, Records};
-use crate::handler::{Cause, CookieEdits, Stage, Upstream};
+use crate::handler::{Attempts, Cause, CookieEdits, Stage, Upstream};
 use crate::head::MAX_HEAD;
 use crate::policy::compress::Encoder;
 use crate::response::{Delimited, Malformed, ResponseHead};
@@ -100,6 +100,7 @@ fn returned(to_node: bool, cookies: Option<&CookieEdits>) -> rewrite::Returned<'
 /// The way back.
 pub(super) struct Download<'d, 'x> {
     pub x: &'d mut Exchange<'x>,
+    pub attempts: &'d dyn Attempts,
     pub upstream: &'d Upstream,
     pub socket: &'d Socket,
     pub flow: &'d Flow<'d>,
@@ -592,7 +593,14 @@ impl Download<'_, '_> {
         self.send(b"", false, None).await?;
         buf.consume(length);
         self.flow.tunnels.set(true);
-        let (bytes, stopped) = tunnel::run(self.x, self.socket, buf, self.upstream.idle).await;
+        let (bytes, stopped) = tunnel::run(
+            self.x,
+            self.socket,
+            buf,
+            self.upstream.idle,
+            self.attempts.cut(),
+        )
+        .await;
         self.x.record.bytes += bytes;
         self.x.record.end_by(stopped, Phase::Body);
         Ok(Down::Complete {

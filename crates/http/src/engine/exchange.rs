@@ -166,6 +166,7 @@ pub(super) async fn exchange(
         let download = pin!(
             Download {
                 x,
+                attempts,
                 upstream,
                 socket,
                 flow: &flow,

@@ -135,12 +135,14 @@ impl<'a> Passing<'a> {
         };
         self.status = 200;
         let idle = idle.unwrap_or(self.snapshot.config.timeouts.idle);
-        let ended = self.both(&server, idle).await;
+        let cut = self.attempts.as_ref().and_then(|attempts| attempts.cut());
+        let ended = tunnel::until_cut(cut, self.both(&server, idle)).await;
         let by = match ended {
-            Ok((Ok(()), Ok(()))) => Stopped::No,
-            Ok((Err(End::To), _) | (_, Err(End::From))) => Stopped::Server,
-            Ok(_) => Stopped::Client,
-            Err(Elapsed) => Stopped::Idle,
+            None => Stopped::Server,
+            Some(Ok((Ok(()), Ok(())))) => Stopped::No,
+            Some(Ok((Err(End::To), _) | (_, Err(End::From)))) => Stopped::Server,
+            Some(Ok(_)) => Stopped::Client,
+            Some(Err(Elapsed)) => Stopped::Idle,
         };
         self.over(by, Phase::Body);
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -24,6 +24,7 @@ pub(super) async fn run(
     server: &Socket,
     from_server: Buf,
     limit: Option<Duration>,
+    cut: Option<CutOff>,
 ) -> (u64, Stopped) {
     let conn = x.conn;
     let limit = limit.unwrap_or(x.snapshot.config.timeouts.idle);
@@ -43,12 +44,28 @@ pub(super) async fn run(
         drop(from_server);
         copy(server, &conn.client, buffers, |n| progress(&down, n)).await
     };
-    let stopped = match both(&conn.clock, upward, downward).await {
-        Ok((Ok(()), Ok(()))) => Stopped::No,
-        Ok(_) => Stopped::Client,
-        Err(Elapsed) => Stopped::Idle,
+    let stopped = match until_cut(cut, both(&conn.clock, upward, downward)).await {
+        None => Stopped::Server,
+        Some(Ok((Ok(()), Ok(())))) => Stopped::No,
+        Some(Ok(_)) => Stopped::Client,
+        Some(Err(Elapsed)) => Stopped::Idle,
     };
     (down.get(), stopped)
+}
+
+/// Ready when a connection is to be cut off.
+pub(super) type CutOff = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Does `work`, unless it is cut off: then `None`.
+pub(super) async fn until_cut<T>(cut: Option<CutOff>, work: impl Future<Output = T>) -> Option<T> {
+    let Some(cut) = cut else {
+        return Some(work.await);
+    };
+    tokio::select! {
+        biased;
+        () = cut => None,
+        done = work => Some(done),
+    }
 }
 
 /// What became of each direction; one that the other has ended is well.

@@ -104,6 +104,7 @@ impl Translator<'_> {
                 out.put_at("backups", Value::text("all"), line.spot);
             }
         }
+        self.cut(servers, &mut out);
         self.send_proxy(servers, &mut out);
         self.source(proxy, servers, &mut out);
         self.retry(proxy, &mut out);
@@ -115,6 +116,37 @@ impl Translator<'_> {
         self.server_timeouts(proxy, &mut out);
         self.server_tls(servers, &mut out);
         self.document.sections.push(out);
+    }
+
+    /// `on-marked-down` and `on-marked-up`: they hold for all servers of a backend.
+    fn cut(&mut self, servers: &[Server], out: &mut Section) {
+        let on = |cuts: fn(&Settings) -> bool| servers.iter().filter(move |s| cuts(&s.settings));
+        let mut words = Vec::new();
+        let mut spot = None;
+        if let Some(first) = on(|settings| settings.cut_when_down).next() {
+            words.push("down");
+            spot = Some(first.line.spot);
+            if on(|settings| settings.cut_when_down).count() < servers.len() {
+                let what =
+                    "`on-marked-down shutdown-sessions` holds for all servers of the backend";
+                self.verdicts.note(first.line.spot, what);
+            }
+        }
+        // Nothing comes up that is no backup.
+        let ups = |settings: &Settings| settings.cut_when_up && !settings.backup;
+        if let Some(first) = on(ups).next() {
+            words.push("backups");
+            spot = spot.or(Some(first.line.spot));
+            let all = on(|settings| !settings.backup).count();
+            if on(ups).count() < all {
+                let what =
+                    "`on-marked-up shutdown-backup-sessions` holds for all servers of the backend";
+                self.verdicts.note(first.line.spot, what);
+            }
+        }
+        if let Some(spot) = spot {
+            out.put_at("cut", Value::texts(words), spot);
+        }
     }
 
     /// `send-proxy`: one for all servers of a backend.

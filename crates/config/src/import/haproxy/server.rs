@@ -34,6 +34,10 @@ pub(crate) struct Settings {
     /// Requests that fail count, too: of connections alone, or of answers.
     pub observe: Option<Observed>,
     pub error_limit: Option<u32>,
+    /// Its connections are cut off when it goes down.
+    pub cut_when_down: bool,
+    /// Those of backups when it comes up.
+    pub cut_when_up: bool,
     pub tls: Option<Tls>,
     pub proxy: Option<u8>,
     /// The address that connections to it come from.
@@ -80,13 +84,6 @@ const WITHOUT: &[(&str, usize, &str)] = &[
         "`max-connections` is not scaled with the load",
     ),
     ("maxqueue", 1, "the queue is the backend's"),
-    (
-        "on-marked-down",
-        1,
-        "requests in flight may finish, and connections of TCP mode stay until one of the two ends them: who has one to a server that \
-         is down is not cut off",
-    ),
-    ("on-marked-up", 1, "requests in flight may finish"),
     (
         "resolvers",
         1,
@@ -179,7 +176,9 @@ const WITHOUT: &[(&str, usize, &str)] = &[
     ("enabled", 0, ""),
 ];
 
-const KNOWN: [&str; 26] = [
+const KNOWN: [&str; 28] = [
+    "on-marked-down",
+    "on-marked-up",
     "id",
     "check",
     "observe",
@@ -302,6 +301,15 @@ fn settings(
                     "weight" if number > 256 => wrong("a number up to 256", verdicts),
                     "weight" => settings.weight = u16::try_from(number).ok(),
                     _ => settings.check_port = u16::try_from(number).ok(),
+                }
+            }
+            "on-marked-down" | "on-marked-up" => {
+                at += 1;
+                match (word.text.as_str(), argument) {
+                    ("on-marked-down", "shutdown-sessions") => settings.cut_when_down = true,
+                    ("on-marked-up", "shutdown-backup-sessions") => settings.cut_when_up = true,
+                    ("on-marked-down", _) => wrong("shutdown-sessions", verdicts),
+                    _ => wrong("shutdown-backup-sessions", verdicts),
                 }
             }
             "backup" => settings.backup = true,

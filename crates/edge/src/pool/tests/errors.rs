@@ -1,6 +1,6 @@
 //! What failed requests do to servers, and what operators do.
 
-use tandem_model::{Backups, Check, Retry, Timing};
+use tandem_model::{Backups, Check, Cut, Retry, Timing};
 
 use super::*;
 use crate::server::Mode;
@@ -222,4 +222,79 @@ fn a_client_that_leaves_says_nothing_of_its_server() {
     }
     answered(&pool, 500);
     assert_eq!(pool.servers()[0].state(), State::Down);
+}
+
+#[test]
+fn connections_are_cut_off_when_their_server_goes_down_or_by_order() {
+    use futures_util::FutureExt as _;
+    for (down, is_cut) in [(false, false), (true, true)] {
+        let timing = Timing {
+            errors: 1,
+            ..Timing::default()
+        };
+        let spread = Spread {
+            cut: Cut {
+                down,
+                backups: false,
+            },
+            ..Spread::default()
+        };
+        let plan = PoolPlan {
+            check: Check::Tcp(timing),
+            spread,
+            ..plan(&[member("a", 1)])
+        };
+        let pool = Pool::new(&plan, &Instances::new(), &telemetry());
+        up(&pool);
+        let (mut first, mut second) = (attempts(&pool), attempts(&pool));
+        assert!(first.next(None).is_some() && second.next(None).is_some());
+        let mut cut = first.cut().expect("it has a server");
+        assert_eq!((&mut cut).now_or_never(), None);
+        answered(&pool, 500);
+        assert_eq!(cut.now_or_never().is_some(), is_cut);
+        pool.cut_off("a");
+        let late = second.cut().expect("it has a server");
+        assert!(
+            late.now_or_never().is_some(),
+            "also of one that was asked later"
+        );
+    }
+}
+
+#[test]
+fn connections_at_backups_are_cut_off_when_another_server_comes_up() {
+    use futures_util::FutureExt as _;
+    let spread = Spread {
+        cut: Cut {
+            down: false,
+            backups: true,
+        },
+        ..Spread::default()
+    };
+    let backup = Member {
+        backup: true,
+        ..member("b", 1)
+    };
+    let plan = PoolPlan {
+        check: Check::Tcp(Timing {
+            errors: 1,
+            ..Timing::default()
+        }),
+        spread,
+        ..plan(&[member("a", 1), backup])
+    };
+    let pool = Pool::new(&plan, &Instances::new(), &telemetry());
+    up(&pool);
+    answered(&pool, 500);
+    let mut attempts = attempts(&pool);
+    assert_eq!(
+        attempts.next(None).map(|up| up.name.to_string()),
+        Some("b".into())
+    );
+    let mut cut = attempts.cut().expect("it has a server");
+    assert_eq!((&mut cut).now_or_never(), None);
+    for _ in 0..5 {
+        up(&pool);
+    }
+    assert!(cut.now_or_never().is_some());
 }

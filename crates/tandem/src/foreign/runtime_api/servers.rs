@@ -37,6 +37,11 @@ pub fn state(session: &Session, name: Option<&&str>, state: &str) -> Outcome {
     order(session, name, |_| Ok(("state", state.to_owned())))
 }
 
+/// `shutdown sessions server B/S`
+pub fn shut_down(session: &Session, name: Option<&&str>) -> Outcome {
+    order(session, name, |_| Ok(("cut", "true".into())))
+}
+
 /// `set weight B/S W`
 pub fn weight(session: &Session, name: Option<&&str>, weight: Option<&&str>) -> Outcome {
     order(session, name, |server| {

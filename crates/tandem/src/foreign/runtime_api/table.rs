@@ -254,6 +254,13 @@ pub const COMMANDS: &[Command] = &[
         |_, _| said(format!("{VERSION}\n")),
     ),
     command(
+        &["shutdown", "sessions", "server"],
+        "shutdown sessions server <bk>/<srv>",
+        "cut off the connections of TCP mode and tunnels to a server",
+        Level::Admin,
+        |session, words| servers::shut_down(session, words.get(3)),
+    ),
+    command(
         &["user"],
         "user",
         "lower the level of the current CLI session to user",

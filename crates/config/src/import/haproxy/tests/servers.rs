@@ -138,3 +138,32 @@ fn a_server_is_checked_at_the_port_that_says_how_it_is() {
         assert!(said.contains(why), "{first}, {second}: {said}");
     }
 }
+
+#[test]
+fn connections_are_cut_off_where_servers_say_so() {
+    let cut = |servers: &str| {
+        let made = whole(&format!("listen l\n mode tcp\n bind :81\n{servers}"));
+        assert!(made.loaded.is_some(), "{}", made.report);
+        let line = made.text.lines().find(|line| line.starts_with("cut "));
+        let words = line.unwrap_or_default().split_whitespace();
+        (words.collect::<Vec<_>>().join(" "), made.report.to_string())
+    };
+    let (text, report) = cut(
+        " default-server on-marked-down shutdown-sessions\n server a 10.0.0.1:1 check on-marked-up shutdown-backup-sessions\n server b 10.0.0.2:1 check backup\n",
+    );
+    assert_eq!(text, "cut = [\"down\", \"backups\"]");
+    assert!(!report.contains("holds for all servers"), "{report}");
+    let (text, report) = cut(
+        " server a 10.0.0.1:1 check on-marked-down shutdown-sessions\n server b 10.0.0.2:1 check on-marked-up shutdown-backup-sessions backup\n",
+    );
+    assert_eq!(
+        text, "cut = \"down\"",
+        "a backup is none of those that count"
+    );
+    assert!(report.contains("holds for all servers"), "{report}");
+    let said = refused(
+        "default_backend b1",
+        " server s 127.0.0.1:1 on-marked-down shut",
+    );
+    assert!(said.contains("shutdown-sessions"), "{said}");
+}
