@@ -502,10 +502,65 @@ fn who_sends_too_much_or_nothing_at_all_is_let_go() {
     let mut stream = UnixStream::connect(&ours.admin).expect("the socket is there");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     // It may be gone before all of that is sent.
-    let _ = stream.write_all(&[b'a'; 40_000]);
+    let _ = stream.write_all(&vec![b'a'; 40_000]);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     assert_eq!(answer, b"");
     assert!(ours.ask("show version\n").ends_with("\n\n"));
+}
+
+#[test]
+fn a_process_that_follows_takes_the_socket_over_and_one_that_fails_gives_it_back() {
+    let dir = Dir::new();
+    let origin = Origin::http("a", fine);
+    let text = format!(
+        "global\n stats socket @ADMIN@ mode 600 level admin\n\
+         defaults\n mode http\n timeout connect 2s\n timeout client 20s\n timeout server 20s\n\
+         listen l\n bind 127.0.0.1:@FRONT@\n server s {}\n",
+        origin.address
+    );
+    let mut first = Program::tandem(&dir, &text);
+    let file = dir.path().join("tandem.cfg").display().to_string();
+    let follow = |file: &str, options: &[&str]| {
+        let mut command = tandem();
+        command
+            .args(["haproxy", "-db", "-q", "-f", file])
+            .args(options);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts")
+    };
+    let pid = |program: &Program| {
+        let info = program.ask("show info\n");
+        let line = info.lines().find_map(|line| line.strip_prefix("Pid: "));
+        line.and_then(|pid| pid.parse::<u32>().ok()).expect("a pid")
+    };
+    let one = first.child.id();
+    assert_eq!(pid(&first), one);
+
+    // Without -sf it does not get the port, and fails when it has the socket already.
+    let mut failed = follow(&file, &[]);
+    assert!(!failed.wait().expect("it ends").success());
+    assert_eq!(pid(&first), one, "the socket is the first one's again");
+
+    let second = follow(&file, &["-sf", &one.to_string()]);
+    let second = Program {
+        child: second,
+        front: first.front,
+        admin: first.admin.clone(),
+        user: first.user.clone(),
+    };
+    wait_until("it answers", || pid(&second) == second.child.id());
+    wait_until("the first one ends", || {
+        first.child.try_wait().is_ok_and(|ended| ended.is_some())
+    });
+    assert_eq!(
+        pid(&second),
+        second.child.id(),
+        "its socket is not taken away"
+    );
+    assert!(get(second.front, "/").is_some());
 }

@@ -53,6 +53,15 @@ impl Translator<'_> {
             }
             _ => match socket(line) {
                 Ok(socket) => {
+                    if let CommandPlace::Tcp(address) = &socket.place
+                        && !is_of_this_machine(address)
+                    {
+                        let what = format!(
+                            "whoever reaches {address} may order what level {} may, without a password",
+                            socket.level.name()
+                        );
+                        self.verdicts.note(line.spot, what);
+                    }
                     self.process.commands.sockets.push(socket);
                     if line.words.iter().any(|word| word.text == "expose-fd") {
                         let what = "`expose-fd`: a process that follows (-sf) binds beside this one, and needs no descriptors of it";
@@ -208,6 +217,13 @@ fn socket(line: &Line) -> Result<CommandSocket, Refusal> {
     Ok(socket)
 }
 
+/// Whether nobody else can come there.
+fn is_of_this_machine(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
 fn place(text: &str) -> Result<CommandPlace, String> {
     if let Some(path) = text
         .strip_prefix("unix@")
@@ -305,6 +321,16 @@ mod tests {
             "it waits: {}",
             made.text
         );
+    }
+
+    #[test]
+    fn a_socket_that_others_reach_is_told() {
+        let told = |line: &str| {
+            let report = run(line).report.to_string();
+            report.contains("without a password")
+        };
+        assert!(told(" stats socket ipv4@*:9999 level admin"));
+        assert!(!told(" stats socket 127.0.0.1:9999 level admin"));
     }
 
     #[test]

@@ -125,7 +125,9 @@ fn row(seen: &Seen<'_>, all: &[Seen<'_>], watched: &Watched) -> Row {
     if !matches!(seen.of, Of::Front) {
         row.put("lbtot", counted.sessions);
         row.put("econ", counted.failures);
-        row.put("wretr", counted.retries);
+        if row.kind == 'B' {
+            row.put("wretr", counted.retries);
+        }
         for (column, value) in [("ttime", seen.took_ms), ("rtime", seen.first_byte_ms)] {
             row.put(column, value.unwrap_or(0));
         }
@@ -135,7 +137,10 @@ fn row(seen: &Seen<'_>, all: &[Seen<'_>], watched: &Watched) -> Row {
 
 fn common(row: &mut Row, proxy: &ProxyNames, counted: &Counted, watched: &Watched) {
     row.put("stot", counted.sessions);
-    row.put("bout", counted.bytes);
+    if row.kind != 'S' {
+        // Of servers alone they are not counted.
+        row.put("bout", counted.bytes);
+    }
     row.put("rate", watched.session_rate);
     row.put("rate_max", watched.session_rate_most);
     if !proxy.is_http {

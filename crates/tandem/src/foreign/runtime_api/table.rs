@@ -194,11 +194,7 @@ pub const COMMANDS: &[Command] = &[
         "show errors [<px>]",
         "report last request and response errors for each proxy",
         Level::Operator,
-        |_, _| {
-            said(
-                "Requests that are malformed are counted, not captured: see the events of `tandem events`.\n",
-            )
-        },
+        |_, _| said("Requests that are malformed are counted, not captured.\n"),
     ),
     command(
         &["show", "info"],
