@@ -17,6 +17,7 @@ use crate::Request;
 use crate::fastcgi::Call;
 use crate::policy::Edits;
 use crate::policy::busy::{Busy, Held};
+use crate::policy::rate::Rate;
 use crate::request_id::Made;
 
 /// Something that can answer requests: a site, the router, admin pages. Shared by all workers, so what it changes is
@@ -63,6 +64,8 @@ pub struct Cx {
     too_large: Cell<bool>,
     /// What it counts as until it has ended.
     held: Holding,
+    /// The limits that count it if it is answered with an error.
+    errors: Watching,
     /// The limits on how often a client may ask that have counted it, by their addresses; 0 is none.
     counted: Cell<[usize; LIMITS]>,
     /// What tells the request from all others, unless it came with that.
@@ -74,6 +77,16 @@ pub struct Cx {
 struct Holding(RefCell<Vec<Held>>);
 
 impl Clone for Holding {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// Limits that wait for the status of an answer, and the client that they are told of. A copy has none.
+#[derive(Debug, Default)]
+struct Watching(RefCell<Vec<(Arc<Rate>, IpAddr)>>);
+
+impl Clone for Watching {
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -108,6 +121,7 @@ impl Cx {
             body: Cell::new(None),
             too_large: Cell::new(false),
             held: Holding::default(),
+            errors: Watching::default(),
             counted: Cell::default(),
             made: Made::next(),
         }
@@ -153,9 +167,17 @@ impl Cx {
         true
     }
 
-    /// It has ended.
-    pub(crate) fn let_go(&self) {
+    /// A limit counts it, if it is answered with an error.
+    pub(crate) fn count_errors(&self, rate: Arc<Rate>, client: IpAddr) {
+        self.errors.0.borrow_mut().push((rate, client));
+    }
+
+    /// It has ended, with an answer of this status.
+    pub(crate) fn let_go(&self, status: u16) {
         self.held.0.borrow_mut().clear();
+        for (rate, client) in self.errors.0.borrow_mut().drain(..) {
+            rate.answered(client, status, self.now);
+        }
     }
 
     /// How many bytes the body may have by its route.

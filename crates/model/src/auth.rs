@@ -94,6 +94,18 @@ pub struct Rate {
     pub per: Duration,
     /// Requests at once, after a time without any.
     pub burst: u32,
+    /// What counts.
+    pub counts: Counts,
+}
+
+/// Which requests of a client count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counts {
+    /// All that are not refused.
+    #[default]
+    Requests,
+    /// Those that are answered with a status from 400 to 499: of a client that guesses, or looks for holes.
+    Errors,
 }
 
 /// The most that is counted of either.
@@ -117,6 +129,7 @@ impl FromStr for Rate {
                 requests,
                 per,
                 burst: requests,
+                counts: Counts::Requests,
             }),
             Ok(_) => Err("a rate is from 1 to 1000000"),
             Err(_) => Err(wrong),

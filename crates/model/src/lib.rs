@@ -28,7 +28,7 @@ pub mod units;
 mod sample;
 
 pub use access_log::{AccessFormat, AccessTemplate, AccessVariable, NamedVariable};
-pub use auth::{Auth, Rate, Users};
+pub use auth::{Auth, Counts, Rate, Users};
 pub use check::{Check, Expected, HttpCheck, Sent, Timing, Turn};
 pub use cluster::{
     Admin, Beyond, ClientCert, Cluster, Guard, Limits, Listener, ListenerTls, LogFormat, LogLevel,

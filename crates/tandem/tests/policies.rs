@@ -408,3 +408,40 @@ fn who_has_enough_requests_going_on_is_not_let_in_with_another() {
         assert!(first.join().expect("it asks").ends_with("ok"));
     });
 }
+
+#[test]
+fn who_is_answered_with_errors_too_often_is_refused_and_nobody_else() {
+    let origin = Origin::http("shop", |head| {
+        if head.contains(" /no") {
+            "404 Not Found"
+        } else {
+            "200 OK"
+        }
+    });
+    let tables = format!(
+        "[listener.web]\nbind = \"127.0.0.1:{{port}}\"\nroute = {{ to = \"shop\", rate = {{ limit = \"1/h\", burst = 3, counts = \"errors\" }} }}\n\
+         [backend.shop]\nservers = \"{}\"\n",
+        origin.address
+    );
+    let node = Node::start(&tables, |_| {});
+    let status = |path: &str| {
+        let answer = node.ask(&format!("GET {path}"), &[]);
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    for _ in 0..10 {
+        assert_eq!(status("/yes"), "200");
+    }
+    for _ in 0..3 {
+        assert_eq!(status("/no"), "404");
+        // It counts when it is over, which is after its answer has come.
+        node.wait_until_logged(|line| line.contains("/no"));
+    }
+    wait_until("it is refused", || status("/yes") == "429");
+    assert_eq!(status("/no"), "429");
+    let asked = origin
+        .heads()
+        .iter()
+        .filter(|head| head.contains("/no"))
+        .count();
+    assert_eq!(asked, 3);
+}

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tandem_model::auth::REALM;
 use tandem_model::{
-    Auth, BodyLimit, Compress, Compression, ErrorContent, Errors, FieldChanges, Maintenance,
-    PathChange, Policies, Replaced, Substitution, Template, Users,
+    Auth, BodyLimit, Compress, Compression, Counts, ErrorContent, Errors, FieldChanges,
+    Maintenance, PathChange, Policies, Replaced, Substitution, Template, Users,
 };
 
 use super::text::{Pairs, list, quoted};
@@ -56,12 +56,14 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
     }
     if let Some(rate) = &policies.rate {
         let limit = quoted(&rate.to_string());
-        if rate.burst == rate.requests {
-            pairs.put("rate", limit);
-        } else {
-            let burst = rate.burst;
-            pairs.put("rate", format!("{{ limit = {limit}, burst = {burst} }}"));
+        let mut table = Pairs::default();
+        table.put("limit", limit.clone());
+        table.put_unless("burst", &rate.burst, &rate.requests, ToString::to_string);
+        if rate.counts == Counts::Errors {
+            table.put("counts", quoted("errors"));
         }
+        let alone = table.len() == 1;
+        pairs.put("rate", if alone { limit } else { table.inline() });
     }
     let mut limits = Pairs::default();
     match policies.body {

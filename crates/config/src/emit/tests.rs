@@ -17,7 +17,7 @@ use tandem_model::{
     TlsVersion, Turn,
 };
 use tandem_model::{
-    Auth, BodyLimit, Compress, Compression, ErrorPage, Errors, Maintenance, Rate, SplitBy,
+    Auth, BodyLimit, Compress, Compression, Counts, ErrorPage, Errors, Maintenance, Rate, SplitBy,
     Statuses, Users,
 };
 
@@ -715,6 +715,7 @@ impl Maker {
             },
             rate: self.maybe(|m| Rate {
                 burst: 1 + m.below(20),
+                counts: [Counts::Requests, Counts::Errors][m.below(2) as usize],
                 ..["10/s", "7/m", "100/h"][m.below(3) as usize]
                     .parse()
                     .unwrap()

@@ -43,6 +43,8 @@ pub(crate) struct Excess {
 pub(crate) enum Measured {
     /// Requests in a time.
     Requests,
+    /// Those that are answered with an error.
+    Errors,
     /// Connections at once.
     Connections,
 }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tandem_model::auth::{MOST_REQUESTS, REALM, check_hash};
-use tandem_model::{Auth, Rate, Secret, Users};
+use tandem_model::{Auth, Counts, Rate, Secret, Users};
 use toml::de::DeValue;
 
 use crate::kinds::PATH;
 use crate::reader::Reader;
 use crate::span::Item;
+use crate::suggest::did_you_mean;
 use crate::table::Need::{Default as Is, Else, Required};
 use crate::table::{Kind, Table, in_order, key};
 
@@ -73,6 +74,7 @@ pub(crate) static USERS: Table<AuthDraft> = Table {
 pub(crate) struct RateDraft {
     limit: Option<Rate>,
     burst: Option<u32>,
+    counts: Counts,
 }
 
 pub(crate) static LIMIT: Table<RateDraft> = Table {
@@ -102,6 +104,16 @@ pub(crate) static LIMIT: Table<RateDraft> = Table {
             Else("the number of `limit`"),
             "Requests that may come at once after a quiet time.",
             |d: &mut RateDraft, v| d.burst = Some(v.value),
+        ),
+        &key(
+            "counts",
+            Kind {
+                text: "\"requests\" or \"errors\"",
+                read: counts,
+            },
+            Is("\"requests\""),
+            "Which requests count: all, or with `errors` those that are answered with a status from 400 to 499, so that who guesses or looks for holes is refused, and nobody else.",
+            |d: &mut RateDraft, v| d.counts = v.value,
         ),
     ],
 };
@@ -170,6 +182,19 @@ fn limit(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Rate> {
     reader.parsed(item, "a rate like \"10/s\"", str::parse)
 }
 
+fn counts(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Counts> {
+    match &*reader.filled(item, "\"requests\" or \"errors\"")? {
+        "requests" => Some(Counts::Requests),
+        "errors" => Some(Counts::Errors),
+        other => {
+            let hint = did_you_mean(other, ["requests", "errors"]);
+            let message = "`counts` is \"requests\" or \"errors\"";
+            reader.wrong_hint(&item.span(), message, hint);
+            None
+        }
+    }
+}
+
 fn rate(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Rate> {
     let DeValue::Table(_) = item.get_ref() else {
         return limit(reader, item);
@@ -177,6 +202,7 @@ fn rate(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Rate> {
     let draft = LIMIT.read_item(reader, item)?.draft;
     let mut rate = draft.limit?;
     rate.burst = draft.burst.unwrap_or(rate.burst);
+    rate.counts = draft.counts;
     if rate.refill() > LONGEST {
         let message = "this burst would take longer than a day to come back";
         reader.wrong(&item.span(), message);

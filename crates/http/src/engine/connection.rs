@@ -312,7 +312,7 @@ pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Out
     };
     drop(answering);
     record::end(x);
-    x.cx.let_go();
+    x.cx.let_go(x.record.status);
     after
 }
 

@@ -27,7 +27,7 @@ mod missing;
 mod page;
 mod password;
 mod path;
-mod rate;
+pub(crate) mod rate;
 mod redirect;
 mod replace;
 mod respond;

@@ -5,6 +5,7 @@
 //! Times and the marks of their clients are words in a table of fixed size, changed by compare-and-exchange: no lock,
 //! and no memory that clients could make grow. Where a row is full, the client goes that is the least ahead.
 
+use std::fmt;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ const MASK: u64 = (1 << TIME) - 1;
 struct Row([AtomicU64; WAYS]);
 
 /// One limit, and where each client stands.
-pub(super) struct Rate {
+pub(crate) struct Rate {
     rows: Box<[Row]>,
     hasher: foldhash::fast::RandomState,
     begun: Moment,
@@ -39,7 +40,14 @@ pub(super) struct Rate {
     most: u64,
     /// Ticks of a microsecond, as a power of two: finer where many requests fit into one.
     fine: u32,
+    counts: model::Counts,
     service: Arc<str>,
+}
+
+impl fmt::Debug for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rate").finish_non_exhaustive()
+    }
 }
 
 impl Rate {
@@ -61,6 +69,7 @@ impl Rate {
             each,
             most: each * u64::from(said.burst.max(1)),
             fine,
+            counts: said.counts,
             service: service.clone(),
         }
     }
@@ -112,6 +121,30 @@ impl Rate {
         Ok(())
     }
 
+    /// How long a client has to wait that has used up what it had; `None`: it has some left.
+    fn waits(&self, client: IpAddr, now: Moment) -> Option<Duration> {
+        let hash = self.hash(client);
+        let row = &self.rows[hash as usize % ROWS].0;
+        let mark = (hash >> TIME | 1) << TIME;
+        let now = ((now.since(self.begun).as_micros() as u64) << self.fine) & MASK;
+        let words = row.iter().map(|word| word.load(Relaxed));
+        let own = words.into_iter().find(|word| word & !MASK == mark)?;
+        let ahead = (own & MASK).wrapping_sub(now) & MASK;
+        if ahead > self.most {
+            return None;
+        }
+        let beyond = (ahead + self.each).checked_sub(self.most + 1)? + 1;
+        Some(Duration::from_micros((beyond >> self.fine) + 1))
+    }
+
+    /// A request was answered; one of which errors count is taken for one.
+    pub(crate) fn answered(&self, client: IpAddr, status: u16, now: Moment) {
+        if (400..500).contains(&status) {
+            // Beyond the limit it is at the limit.
+            let _ = self.take(client, now);
+        }
+    }
+
     /// Of an IPv6 address the first half: the rest is its owner's to choose.
     fn hash(&self, client: IpAddr) -> u64 {
         match client.to_canonical() {
@@ -138,6 +171,13 @@ pub(super) struct Limited {
 impl Handler for Limited {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
         if !cx.counts_for(Arc::as_ptr(&self.rate).addr()) {
+            return self.inner.step(request, cx);
+        }
+        if self.rate.counts == model::Counts::Errors {
+            if let Some(wait) = self.rate.waits(request.client, cx.now) {
+                return Step::Plan(Plan::Bytes(self.rate.refusal(wait)));
+            }
+            cx.count_errors(self.rate.clone(), request.client);
             return self.inner.step(request, cx);
         }
         match self.rate.take(request.client, cx.now) {
@@ -193,6 +233,25 @@ mod tests {
                 assert_eq!(rate.take(ip(1), at(1_000)).is_ok(), i < burst, "{text}");
             }
         }
+    }
+
+    #[test]
+    fn only_errors_count_where_they_do_and_nobody_else_is_refused() {
+        let rate = rate("1/m", 3);
+        let now = rate.begun;
+        for status in [200, 404, 500, 403, 304, 0] {
+            assert_eq!(rate.waits(ip(1), now), None);
+            rate.answered(ip(1), status, now);
+        }
+        assert_eq!(rate.waits(ip(1), now), None, "two of three");
+        rate.answered(ip(1), 404, now);
+        let wait = rate.waits(ip(1), now).expect("three of three");
+        assert!(wait <= Duration::from_secs(61), "{wait:?}");
+        assert_eq!(rate.waits(ip(2), now), None, "another client");
+        let later = now + Duration::from_secs(61);
+        assert_eq!(rate.waits(ip(1), later), None, "one is back");
+        rate.answered(ip(1), 404, later);
+        assert!(rate.waits(ip(1), later).is_some());
     }
 
     #[test]

@@ -22,10 +22,13 @@ impl Excess {
         values: &[&str],
         at: Spot,
     ) -> Option<Result<Self, Refusal>> {
-        let (of, name) = match name.strip_suffix("http_req_rate") {
-            Some(name) => (Measured::Requests, name),
-            None => (Measured::Connections, name.strip_suffix("conn_cur")?),
-        };
+        let (of, name) = [
+            ("http_req_rate", Measured::Requests),
+            ("http_err_rate", Measured::Errors),
+            ("conn_cur", Measured::Connections),
+        ]
+        .into_iter()
+        .find_map(|(end, of)| Some((of, name.strip_suffix(end)?)))?;
         let by = match (name, arg) {
             ("sc_", Some(arg)) => {
                 let counter = arg.split(',').next().unwrap_or_default().trim();
@@ -85,6 +88,8 @@ pub(crate) struct StickTable {
     pub expire: Option<Duration>,
     /// In what time requests are counted.
     period: Option<Duration>,
+    /// In what time those are that are answered with an error.
+    errors: Option<Duration>,
 }
 
 impl StickTable {
@@ -95,11 +100,15 @@ impl StickTable {
                 "type" => table.by_address = matches!(line.word(at + 1), "ip" | "ipv6"),
                 "expire" => table.expire = units::time(line.word(at + 1), MILLISECONDS),
                 "store" => {
-                    let stored = line.word(at + 1).split(',');
-                    let period = stored
-                        .filter_map(|what| what.strip_prefix("http_req_rate("))
-                        .find_map(|rest| units::time(rest.strip_suffix(')')?, MILLISECONDS));
-                    table.period = period.or(table.period);
+                    let period = |name: &str| {
+                        let mut stored = line.word(at + 1).split(',');
+                        stored.find_map(|what| {
+                            let rest = what.strip_prefix(name)?.strip_prefix('(')?;
+                            units::time(rest.strip_suffix(')')?, MILLISECONDS)
+                        })
+                    };
+                    table.period = period("http_req_rate").or(table.period);
+                    table.errors = period("http_err_rate").or(table.errors);
                 }
                 _ => {}
             }
@@ -212,13 +221,28 @@ impl Translator<'_> {
         };
         let period = table
             .filter(|table| table.by_address)
-            .and_then(|table| table.period);
+            .and_then(|table| match excess.of {
+                Measured::Errors => table.errors,
+                _ => table.period,
+            });
         let Some(period) = period.filter(|period| !period.is_zero()) else {
             return Err(wrong(
-                "there is no table for it: stick-table type ip size 100k expire 1m store http_req_rate(10s)",
+                "there is no table for it: stick-table type ip size 100k expire 1m store http_req_rate(10s),http_err_rate(10s)",
             ));
         };
-        let rate = rate(excess.most, period);
+        let is_of_errors = excess.of == Measured::Errors;
+        // A request is counted before the rule asks; an error when it is over, so that one more goes through.
+        let burst = excess.most.saturating_add(is_of_errors.into());
+        let mut rate = rate(excess.most, burst, period);
+        let (what, beyond) = if is_of_errors {
+            rate.put("counts", Value::text("errors"));
+            (
+                "requests that are answered with an error",
+                "all it asks is answered 429",
+            )
+        } else {
+            ("requests", "the answer is 429")
+        };
         let limit = match rate.get("limit") {
             Some(Value::Text(limit)) => limit.clone(),
             _ => String::new(),
@@ -226,8 +250,7 @@ impl Translator<'_> {
         self.verdicts.note(
             step.spot,
             format!(
-                "a client has {} requests at once and gets them back by {limit}; beyond that the answer is 429 with Retry-After",
-                excess.most
+                "a client has {burst} {what} at once and gets them back by {limit}; beyond that {beyond} with Retry-After"
             ),
         );
         Ok(Step {
@@ -276,8 +299,8 @@ fn is_bare(table: &Table) -> bool {
     matches!(table.get("respond"), Some(Value::Plain(_)))
 }
 
-/// So many requests in a time, in the units of the cluster file.
-fn rate(most: u32, period: Duration) -> Table {
+/// So many requests in a time, in the units of the cluster file, and so many at once.
+fn rate(most: u32, burst: u32, period: Duration) -> Table {
     let (most, millis) = (u64::from(most), period.as_millis().max(1) as u64);
     let whole = |unit: u64| {
         (most * unit)
@@ -291,5 +314,5 @@ fn rate(most: u32, period: Duration) -> Table {
     let (count, unit) = exact.unwrap_or(((most * 3_600_000).div_ceil(millis), "h"));
     Table::default()
         .with("limit", Value::text(format!("{count}/{unit}")))
-        .with("burst", Value::plain(most))
+        .with("burst", Value::plain(burst))
 }

@@ -467,6 +467,16 @@ fn who_asks_too_often_is_denied_by_a_rate_and_nothing_else_is_done_to_it() {
             || made.contains("{ to = \"b1\", rate = { limit = \"2/s\", burst = 20 } }"),
         "{made}"
     );
+    // Requests that are errors, beside all of them.
+    let made = routes(
+        "stick-table type ip size 1k expire 1m store http_req_rate(10s),http_err_rate(1m)\nhttp-request track-sc0 src\nhttp-request deny deny_status 429 if { sc_http_err_rate(0) gt 30 } or { sc_http_req_rate(0) gt 20 }\ndefault_backend b1",
+        "",
+    );
+    assert!(
+        made.contains("rate = { limit = \"30/m\", burst = 31, counts = \"errors\" }")
+            && made.contains("rate = { limit = \"2/s\", burst = 20 }"),
+        "{made}"
+    );
     // Of a table elsewhere, of some requests, and beside another reason.
     let made = routes(
         "acl often src_http_req_rate(b1) ge 61\nhttp-request deny if often { path /login } or { path /no }\ndefault_backend b1",
