@@ -427,6 +427,17 @@ fn a_server_that_is_disabled_in_the_file_waits_to_be_enabled() {
     for _ in 0..4 {
         assert_ne!(ours.column(("l", "off"), "status"), "MAINT");
     }
+    // What the file says anew is done.
+    ours.ask("disable server l/off\n");
+    assert_eq!(ours.column(("l", "off"), "status"), "MAINT");
+    let file = dir.path().join("tandem.cfg");
+    let text = std::fs::read_to_string(&file).expect("the file");
+    std::fs::write(&file, text.replace(" disabled", "")).expect("it is written");
+    let hup = Command::new("kill").args(["-HUP", &pid]).status();
+    assert!(hup.expect("kill runs").success());
+    wait_until("it is no more disabled", || {
+        ours.column(("l", "off"), "status") != "MAINT"
+    });
 }
 
 #[test]

@@ -51,10 +51,10 @@ struct Inner {
     beside: Cell<bool>,
 }
 
-/// A socket, and the task that takes its connections.
+/// A place, and the tasks that take its connections: one for each of its sockets.
 struct Open {
     door: Door,
-    accepting: Option<AbortHandle>,
+    accepting: Vec<AbortHandle>,
 }
 
 /// The node behind the sockets.
@@ -77,7 +77,7 @@ impl RuntimeApi {
         let doors = doors.map_err(Failure::usage)?.into_iter();
         let doors = doors.map(|door| Open {
             door,
-            accepting: None,
+            accepting: Vec::new(),
         });
         Ok(Self(Rc::new(Inner {
             doors: RefCell::new(doors.collect()),
@@ -111,7 +111,9 @@ impl RuntimeApi {
         self.0.doors.borrow_mut().retain_mut(|open| {
             let same = |socket: &&CommandSocket| socket.place == open.door.socket.place;
             let Some(socket) = commands.sockets.iter().find(same) else {
-                open.accepting.take().inspect(AbortHandle::abort);
+                for task in &open.accepting {
+                    task.abort();
+                }
                 return false;
             };
             // What may be ordered there holds for connections to come.
@@ -129,7 +131,7 @@ impl RuntimeApi {
             match sockets::bind(socket, false) {
                 Ok(door) => doors.push(Open {
                     door,
-                    accepting: None,
+                    accepting: Vec::new(),
                 }),
                 Err(why) => self.0.warn(&why),
             }
@@ -137,8 +139,8 @@ impl RuntimeApi {
         self.0.accept();
     }
 
-    /// Puts servers that the file has as `disabled` into maintenance, unless `before` had them so: what was done to them
-    /// since then stays.
+    /// Puts servers that the file has as `disabled` into maintenance, and out of it those that it has so no more. Where
+    /// nothing changed since `before`, what was done to them since then stays.
     fn put_out(&self, before: &Commands) {
         let node = self.0.node.borrow();
         let Some(node) = &*node else { return };
@@ -147,16 +149,24 @@ impl RuntimeApi {
             let servers = servers.filter(|server| server.is_disabled);
             servers.flat_map(|server| server.places.clone()).collect()
         };
-        let known = disabled(before);
-        for place in disabled(&self.0.commands()) {
-            if known.contains(&place) {
+        let (before, now) = (disabled(before), disabled(&self.0.commands()));
+        let out = now.iter().filter(|place| !before.contains(place));
+        let back = before.iter().filter(|place| !now.contains(place));
+        let all = out.map(|place| (place, true));
+        for ((service, server), is_out) in all.chain(back.map(|place| (place, false))) {
+            let name = format!("{service}/{server}");
+            // A name that was not looked up yet, and one that is gone, have none.
+            let Some(control) = node.telemetry.registry.find_control(&name) else {
                 continue;
-            }
-            let name = format!("{}/{}", place.0, place.1);
-            let control = node.telemetry.registry.find_control(&name);
-            // A name that was not looked up yet has none.
-            if let Some(Err(why)) = control.map(|control| control.maintenance()) {
-                self.0.warn(&format!("{name} is not disabled: {why}"));
+            };
+            let done = if is_out {
+                control.maintenance()
+            } else {
+                control.ready()
+            };
+            if let Err(why) = done {
+                self.0
+                    .warn(&format!("{name} is not as the file has it: {why}"));
             }
         }
     }
@@ -177,7 +187,7 @@ impl Inner {
     fn accept(self: &Rc<Self>) {
         let mut failed = Vec::new();
         for open in &mut *self.doors.borrow_mut() {
-            if open.accepting.is_some() {
+            if !open.accepting.is_empty() {
                 continue;
             }
             open.door.settle();
@@ -186,7 +196,7 @@ impl Inner {
                     for listening in listening {
                         let (this, socket) = (self.clone(), open.door.socket.clone());
                         let task = spawn_local(this.take(listening, socket));
-                        open.accepting = Some(task.abort_handle());
+                        open.accepting.push(task.abort_handle());
                     }
                 }
                 Err(error) => failed.push(format!(

@@ -199,7 +199,7 @@ mod tests {
             mode: Some(0o666),
             user: None,
             group: None,
-            level: Default::default(),
+            level: tandem_config::import::Level::default(),
         };
         (directory, socket)
     }
