@@ -249,6 +249,9 @@ fn put_limits(pairs: &mut Pairs, mine: &Limits) {
             table.put(key, most.to_string());
         }
     }
+    if let Some(rate) = &mine.per_source_rate {
+        table.put("per-source-rate", policy::rate(rate));
+    }
     if mine.beyond == Beyond::Wait {
         table.put("beyond", quoted("wait"));
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{AccessFormat, Address, Errors, Maintenance, Program, Route, Secret, Service, Size};
+use crate::{
+    AccessFormat, Address, Errors, Maintenance, Program, Rate, Route, Secret, Service, Size,
+};
 
 /// The port on which nodes talk to one another, unless `[cluster] port` says otherwise.
 pub const CLUSTER_PORT: u16 = 7411;
@@ -214,6 +216,8 @@ pub struct Limits {
     pub beyond: Beyond,
     /// Connections of one address at once on each node.
     pub per_source: Option<u32>,
+    /// How often one address may connect, to each node.
+    pub per_source_rate: Option<Rate>,
     /// A request's head, with its empty line; at most 64 KiB.
     pub head: Size,
     /// Fields of a request's head; at most 250.
@@ -232,6 +236,7 @@ impl Default for Limits {
             connections: None,
             beyond: Beyond::Refuse,
             per_source: None,
+            per_source_rate: None,
             head: Size(16 * 1024),
             fields: 100,
             uri: Size(8 * 1024),

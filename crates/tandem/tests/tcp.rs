@@ -371,3 +371,16 @@ fn a_connection_that_is_one_too_many_is_closed_without_a_byte() {
         );
     }
 }
+
+#[test]
+fn an_address_connects_so_often_and_is_closed_beyond_that() {
+    let origin = echoing("db");
+    let keys = "limits = { per-source-rate = { limit = \"1/h\", burst = 3 } }";
+    let node = Node::start(&listener(keys, &[&origin]));
+    let said = || {
+        let mut stream = connect(node.address());
+        let mut said = [0; 2];
+        stream.read_exact(&mut said).is_ok()
+    };
+    assert_eq!([(); 5].map(|()| said()), [true, true, true, false, false]);
+}

@@ -150,7 +150,7 @@ fn tcp(
 fn limits(named: &Named<listener::Draft>, reader: &mut Reader<'_>) {
     let mine = &named.section.draft;
     for (name, place) in &mine.limits_at {
-        if !["connections", "beyond", "per-source"].contains(&name.as_str()) {
+        if !["connections", "beyond", "per-source", "per-source-rate"].contains(&name.as_str()) {
             let message = format!("`{name}` is of requests, and `mode = \"tcp\"` knows none");
             reader.wrong(place, message);
         }
@@ -169,7 +169,8 @@ fn limits(named: &Named<listener::Draft>, reader: &mut Reader<'_>) {
         reader.wrong_hint(place, message, hint);
     }
     // Whose connections are counted one by one depends on it.
-    let counts = mine.listener.limits.per_source.is_some();
+    let limits = &mine.listener.limits;
+    let counts = limits.per_source.is_some() || limits.per_source_rate.is_some();
     if named.section.has("trust") && !mine.listener.proxy_protocol && !counts {
         let message = "whose word is taken matters where somebody is asked: this listener has no `proxy-protocol`";
         reader.wrong(&named.section.place("trust"), message);

@@ -5,10 +5,26 @@ use std::collections::BTreeMap;
 use tandem_model::auth::REALM;
 use tandem_model::{
     Auth, BodyLimit, Compress, Compression, Counts, ErrorContent, Errors, FieldChanges,
-    Maintenance, PathChange, Policies, Replaced, Substitution, Template, Users,
+    Maintenance, PathChange, Policies, Rate, Replaced, Substitution, Template, Users,
 };
 
 use super::text::{Pairs, list, quoted};
+
+/// How often a client may do something.
+pub(crate) fn rate(rate: &Rate) -> String {
+    let limit = quoted(&rate.to_string());
+    let mut table = Pairs::default();
+    table.put("limit", limit.clone());
+    table.put_unless("burst", &rate.burst, &rate.requests, ToString::to_string);
+    if rate.counts == Counts::Errors {
+        table.put("counts", quoted("errors"));
+    }
+    if table.len() == 1 {
+        limit
+    } else {
+        table.inline()
+    }
+}
 
 pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
     match &policies.path {
@@ -54,16 +70,8 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
         Some(Auth::Off) => pairs.put("auth", "false"),
         Some(Auth::Basic(users)) => pairs.put("auth", auth(users)),
     }
-    if let Some(rate) = &policies.rate {
-        let limit = quoted(&rate.to_string());
-        let mut table = Pairs::default();
-        table.put("limit", limit.clone());
-        table.put_unless("burst", &rate.burst, &rate.requests, ToString::to_string);
-        if rate.counts == Counts::Errors {
-            table.put("counts", quoted("errors"));
-        }
-        let alone = table.len() == 1;
-        pairs.put("rate", if alone { limit } else { table.inline() });
+    if let Some(mine) = &policies.rate {
+        pairs.put("rate", rate(mine));
     }
     let mut limits = Pairs::default();
     match policies.body {

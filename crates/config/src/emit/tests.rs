@@ -786,6 +786,10 @@ impl Maker {
                 beyond: [Beyond::Refuse, Beyond::Wait]
                     [usize::from(connections.is_some() && self.often())],
                 per_source: self.maybe(|m| 1 + m.below(1_000)),
+                per_source_rate: self.maybe(|m| Rate {
+                    burst: 1 + m.below(20),
+                    .."10/s".parse().unwrap()
+                }),
                 head: Size(1024 << self.below(7)),
                 fields: 10 + self.below(241) as u16,
                 uri: Size(64 << self.below(11)),

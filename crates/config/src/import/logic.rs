@@ -47,6 +47,8 @@ pub(crate) enum Measured {
     Errors,
     /// Connections at once.
     Connections,
+    /// Connections in a time.
+    Connects,
 }
 
 /// Where it is counted how often a client asks.

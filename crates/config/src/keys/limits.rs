@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tandem_model::{Beyond, BodyLimit, Limits, Size};
+use tandem_model::{Beyond, BodyLimit, Counts, Limits, Rate, Size};
 use toml::de::DeValue;
 
+use crate::keys::auth::RATE;
 use crate::kinds::CONNECTIONS;
 use crate::reader::Reader;
 use crate::span::{Item, Span};
@@ -29,6 +30,19 @@ pub(crate) const LIMITS: Kind<(Limits, BTreeMap<String, Span>)> = Kind {
 const BEYOND: Kind<Beyond> = Kind {
     text: "`\"refuse\"` or `\"wait\"`",
     read: |reader, item| reader.one_of(item, &[("refuse", Beyond::Refuse), ("wait", Beyond::Wait)]),
+};
+
+const CONNECTS: Kind<Rate> = Kind {
+    text: "rate",
+    read: |reader, item| {
+        let rate = (RATE.read)(reader, item)?;
+        if rate.counts == Counts::Errors {
+            let message = "connections have no errors: `counts` is of routes";
+            reader.wrong(&item.span(), message);
+            return None;
+        }
+        Some(rate)
+    },
 };
 
 pub(crate) static KEYS: Table<Limits> = Table {
@@ -58,6 +72,14 @@ pub(crate) static KEYS: Table<Limits> = Table {
             "Connections of one address at once (of IPv6: of one /64), on each node; nodes and those in `trust` are not \
              counted. Others are answered 429; in TCP mode they are closed.",
             |l: &mut Limits, v| l.per_source = Some(v.value),
+        ),
+        &key(
+            "per-source-rate",
+            CONNECTS,
+            Else("no limit"),
+            "How often one address may connect (of IPv6: one /64), to each node: `\"20/s\"`, `{ limit = \"100/m\", burst = 20 }`; nodes and those in \
+             `trust` are not counted. Others are answered 429; in TCP mode they are closed.",
+            |l: &mut Limits, v| l.per_source_rate = Some(v.value),
         ),
         &key(
             "head",

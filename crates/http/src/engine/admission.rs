@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tandem_model::{Beyond, Limits};
+use tandem_net::Moment;
 use tokio::sync::Notify;
 
+use crate::policy::rate::Rate;
 use crate::source::network;
 
 /// The connections of a listener, on all workers. Goes on from one configuration of it to the next.
@@ -31,6 +33,8 @@ pub struct Admission {
     /// Told when a place is waited for.
     pressed: Notify,
     sources: Mutex<HashMap<IpAddr, u32>>,
+    /// How often each source connects: what was said of it, and who counts. Made when it is first asked for.
+    rate: Mutex<Option<(tandem_model::Rate, Arc<Rate>)>>,
 }
 
 /// What keeps a connection out.
@@ -128,6 +132,11 @@ impl Admission {
                 return Err(Denied::Full);
             }
         }
+        if let (Some(said), Some(source)) = (limits.per_source_rate, source)
+            && self.rate(said).take(source, Moment::now()).is_err()
+        {
+            return Err(Denied::Source);
+        }
         if let (Some(most), Some(source)) = (limits.per_source, source) {
             let source = network(source);
             let mut sources = self.sources();
@@ -139,6 +148,19 @@ impl Admission {
             admitted.source = Some(source);
         }
         Ok(admitted)
+    }
+
+    /// Who counts by this limit; another limit begins anew.
+    fn rate(&self, said: tandem_model::Rate) -> Arc<Rate> {
+        let mut known = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((same, rate)) if *same == said => rate.clone(),
+            _ => {
+                let rate = Arc::new(Rate::new(&said, &Arc::from("")));
+                *known = Some((said, rate.clone()));
+                rate
+            }
+        }
     }
 
     fn sources(&self) -> MutexGuard<'_, HashMap<IpAddr, u32>> {
@@ -190,6 +212,28 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+
+    #[test]
+    fn a_source_connects_so_often_however_soon_its_connections_end() {
+        let limits = Limits {
+            per_source_rate: Some("2/h".parse().unwrap()),
+            ..Limits::default()
+        };
+        let admission = Arc::new(Admission::default());
+        let admit = |limits: &Limits, last| {
+            let source = Some(IpAddr::from([192, 0, 2, last]));
+            admission.admit(limits, source, None).map(drop)
+        };
+        assert_eq!(admit(&limits, 1), Ok(()));
+        assert_eq!(admit(&limits, 1), Ok(()));
+        assert_eq!(admit(&limits, 1), Err(Denied::Source));
+        assert_eq!(admit(&limits, 2), Ok(()), "another one");
+        let more = Limits {
+            per_source_rate: Some("3/h".parse().unwrap()),
+            ..Limits::default()
+        };
+        assert_eq!(admit(&more, 1), Ok(()), "by the new limit");
+    }
 
     #[test]
     fn what_is_let_in_counts_as_long_as_it_lasts() {

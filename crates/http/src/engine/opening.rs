@@ -50,7 +50,8 @@ pub(super) fn is_needed(conn: &Conn) -> bool {
     let config = &seen.config;
     let limits = &config.limits;
     let counts = limits.connections.is_some() && conn.admitted.is_none();
-    let counted = counts || limits.per_source.is_some();
+    let sources = limits.per_source.is_some() || limits.per_source_rate.is_some();
+    let counted = counts || sources;
     config.proxy_protocol || config.tls.is_some() || config.http2 || counted
 }
 

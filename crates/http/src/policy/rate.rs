@@ -52,7 +52,7 @@ impl fmt::Debug for Rate {
 
 impl Rate {
     /// `service` is who answers, for the log.
-    pub(super) fn new(said: &model::Rate, service: &Arc<str>) -> Self {
+    pub(crate) fn new(said: &model::Rate, service: &Arc<str>) -> Self {
         let micros = said.per.as_micros() as u64;
         let fine = if micros / u64::from(said.requests) >= 1_000 {
             0
@@ -75,7 +75,7 @@ impl Rate {
     }
 
     /// Takes a request of a client, or says how long it has to wait.
-    fn take(&self, client: IpAddr, now: Moment) -> Result<(), Duration> {
+    pub(crate) fn take(&self, client: IpAddr, now: Moment) -> Result<(), Duration> {
         let hash = self.hash(client);
         let row = &self.rows[hash as usize % ROWS].0;
         // Never zero: that is an empty place.

@@ -17,6 +17,8 @@ use super::words::Line;
 pub(crate) struct Clients {
     /// Connections that each may have at once.
     per_source: Option<(u64, Spot)>,
+    /// How often each may connect.
+    connects: Option<(Table, Spot)>,
     /// Networks of proxies that are believed.
     trust: Vec<String>,
     trusted_by: Option<Spot>,
@@ -33,6 +35,42 @@ impl Translator<'_> {
         step: &Step,
         together: &Together,
     ) -> Result<(), Refusal> {
+        let (excess, is_counted) = Self::counted_connections(proxy, step, together)?;
+        let most = u64::from(excess.most) + u64::from(!is_counted);
+        let fewer = self
+            .clients
+            .per_source
+            .is_none_or(|(known, _)| most < known);
+        if fewer {
+            self.clients.per_source = Some((most, step.spot));
+        }
+        self.verdicts.note(
+            step.spot,
+            format!("{most} connections of one address at once; those beyond are answered 429 by a listener of HTTP, and closed in TCP mode; what a proxy in `trust` brings is not counted"),
+        );
+        Ok(())
+    }
+
+    /// Notes how often a client may connect.
+    pub fn limit_connects(&mut self, rate: Table, most: u32, at: Spot) -> Result<(), Refusal> {
+        if self.clients.connects.is_some() {
+            let message = "a listener has one limit of how often an address may connect";
+            return Err(Refusal::new(at, message));
+        }
+        self.clients.connects = Some((rate, at));
+        self.verdicts.note(
+            at,
+            format!("an address has {most} connections at once and gets them back in the table's time; those beyond are answered 429 by a listener of HTTP, and closed in TCP mode; what a proxy in `trust` brings is not counted"),
+        );
+        Ok(())
+    }
+
+    /// What a rule asks of the connections of a client, of all who come; and whether it has counted this one already.
+    pub fn counted_connections(
+        proxy: &Proxy<'_>,
+        step: &Step,
+        together: &Together,
+    ) -> Result<(Excess, bool), Refusal> {
         let wrong = |message: &str| Err(Refusal::new(step.spot, message));
         let [literal] = &together[..] else {
             return wrong(
@@ -61,19 +99,7 @@ impl Translator<'_> {
             );
         }
         let is_counted = lines.filter(before).any(tracks);
-        let most = u64::from(excess.most) + u64::from(!is_counted);
-        let fewer = self
-            .clients
-            .per_source
-            .is_none_or(|(known, _)| most < known);
-        if fewer {
-            self.clients.per_source = Some((most, step.spot));
-        }
-        self.verdicts.note(
-            step.spot,
-            format!("{most} connections of one address at once; those beyond are answered 429 by a listener of HTTP, and closed in TCP mode; what a proxy in `trust` brings is not counted"),
-        );
-        Ok(())
+        Ok((excess.clone(), is_counted))
     }
 
     /// `http-request set-src hdr(X-Forwarded-For) if { src NETWORKS }`: proxies that are believed. `asked`: a rule
@@ -145,6 +171,14 @@ impl Translator<'_> {
                 _ => Table::default(),
             };
             limits.put("per-source", Value::plain(most));
+            out.put_at("limits", Value::Table(limits), spot);
+        }
+        if let Some((rate, spot)) = clients.connects {
+            let mut limits = match out.table.get("limits") {
+                Some(Value::Table(table)) => table.clone(),
+                _ => Table::default(),
+            };
+            limits.put("per-source-rate", Value::Table(rate));
             out.put_at("limits", Value::Table(limits), spot);
         }
         // Who is believed in PROXY headers is believed in this, too.

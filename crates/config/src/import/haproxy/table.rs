@@ -569,7 +569,7 @@ const COMMON: &[Row] = &[
         "stick-table",
         PROXY,
         (1, MANY),
-        "`stick.expires` with `stick on src`; `rate` of routes where `http_req_rate` or `http_err_rate` is asked for, `limits.per-source` of the listener for `conn_cur`",
+        "`stick.expires` with `stick on src`; `rate` of routes where `http_req_rate` or `http_err_rate` is asked for, `limits.per-source` and `limits.per-source-rate` of the listener for `conn_cur` and `conn_rate`",
     ),
     refused("declare capture", FRONT, (1, MANY), CAPTURE),
     to(

@@ -26,6 +26,7 @@ impl Excess {
             ("http_req_rate", Measured::Requests),
             ("http_err_rate", Measured::Errors),
             ("conn_cur", Measured::Connections),
+            ("conn_rate", Measured::Connects),
         ]
         .into_iter()
         .find_map(|(end, of)| Some((of, name.strip_suffix(end)?)))?;
@@ -90,6 +91,8 @@ pub(crate) struct StickTable {
     period: Option<Duration>,
     /// In what time those are that are answered with an error.
     errors: Option<Duration>,
+    /// In what time connections are.
+    connects: Option<Duration>,
 }
 
 impl StickTable {
@@ -109,6 +112,7 @@ impl StickTable {
                     };
                     table.period = period("http_req_rate").or(table.period);
                     table.errors = period("http_err_rate").or(table.errors);
+                    table.connects = period("conn_rate").or(table.connects);
                 }
                 _ => {}
             }
@@ -167,6 +171,14 @@ impl Translator<'_> {
                 }
                 continue;
             }
+            if denies && of == Some(Measured::Connects) {
+                let limited = self.connects(proxy, &step, &together, acls, connection);
+                if let Err(refusal) = limited {
+                    refusal.tell(step.spot, &mut self.verdicts);
+                    return Vec::new();
+                }
+                continue;
+            }
             let made = if denies {
                 self.rate(proxy, &step, together, acls, connection)
             } else {
@@ -185,6 +197,42 @@ impl Translator<'_> {
             steps.push(Step { when, ..step });
         }
         steps
+    }
+
+    /// How often a client connects, as a limit of the listener.
+    fn connects(
+        &mut self,
+        proxy: &Proxy<'_>,
+        step: &Step,
+        together: &Together,
+        acls: &Acls,
+        connection: Connection,
+    ) -> Result<(), Refusal> {
+        let wrong = |message: &str| Refusal::new(step.spot, message);
+        let (excess, is_counted) = Self::counted_connections(proxy, step, together)?;
+        let name = match excess.by {
+            Counted::Source(name) => name,
+            Counted::Tracked(counter) => {
+                let (name, counts) = self.tracking(proxy, counter, acls, connection)?;
+                if !counts.0.iter().all(Vec::is_empty) {
+                    return Err(wrong(
+                        "connections of clients are counted for all of a listener: track-sc0 src, under no condition",
+                    ));
+                }
+                name
+            }
+        };
+        let table = self.stick_table(proxy, name.as_deref());
+        let table = table.filter(|table| table.by_address);
+        let period = table.and_then(|table| table.connects);
+        let Some(period) = period.filter(|period| !period.is_zero()) else {
+            return Err(wrong(
+                "there is no table for it: stick-table type ip size 100k expire 1m store conn_rate(10s)",
+            ));
+        };
+        let burst = excess.most.saturating_add((!is_counted).into());
+        let rate = rate(excess.most, burst, period);
+        self.limit_connects(rate, burst, step.spot)
     }
 
     fn rate(

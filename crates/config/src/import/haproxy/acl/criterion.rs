@@ -404,7 +404,7 @@ impl Criterion {
                     || other.starts_with("src_") =>
             {
                 let message = format!(
-                    "'{other}' is not translated: of a client is counted how often it asks (http_req_rate), how often that is an error (http_err_rate), and how many connections it has (conn_cur)"
+                    "'{other}' is not translated: of a client is counted how often it asks (http_req_rate), how often that is an error (http_err_rate), how often it connects (conn_rate), and how many connections it has (conn_cur)"
                 );
                 Err(Refusal::new(first.spot, message))
             }

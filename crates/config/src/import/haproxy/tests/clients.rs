@@ -197,3 +197,44 @@ fn a_cookie_is_there_when_it_has_a_value() {
         made.report
     );
 }
+
+#[test]
+fn a_client_connects_so_often_to_a_listener() {
+    const TRACK: &str = "tcp-request connection track-sc0 src";
+    for (rules, burst) in [
+        (
+            format!("{TRACK}\ntcp-request connection reject if {{ sc_conn_rate(0) gt 20 }}"),
+            20,
+        ),
+        // It is not counted yet when the rule is asked.
+        (
+            format!("tcp-request connection reject if {{ src_conn_rate ge 20 }}\n{TRACK}"),
+            20,
+        ),
+        (
+            format!("{TRACK}\nhttp-request deny if {{ sc0_conn_rate gt 20 }}"),
+            20,
+        ),
+    ] {
+        let front = format!(
+            "stick-table type ip size 1m expire 10s store conn_rate(10s)\n{rules}\ndefault_backend b1"
+        );
+        let made = made(&front, "");
+        assert!(made.loaded.is_some(), "{rules}: {}", made.report);
+        let wanted = format!("burst = {burst} }}");
+        let line = made.text.lines().find(|line| line.starts_with("limits "));
+        let line = line.unwrap_or_default();
+        assert!(
+            line.contains("per-source-rate = { limit = \"") && line.contains(&wanted),
+            "{rules}: {}",
+            made.text
+        );
+    }
+    let said = refused(
+        &format!(
+            "stick-table type ip size 1m store conn_rate(10s)\n{TRACK} if {{ src 10.0.0.0/8 }}\ntcp-request connection reject if {{ sc0_conn_rate gt 5 }}\ndefault_backend b1"
+        ),
+        "",
+    );
+    assert!(said.contains("under no condition"), "{said}");
+}

@@ -74,7 +74,7 @@ fn what_is_refused_says_why_and_what_there_is() {
             "the access log says it",
         ),
         (
-            "http-request deny if { sc0_conn_rate gt 5 }",
+            "http-request deny if { sc0_bytes_out_rate gt 5 }",
             "",
             "how many connections it has",
         ),
