@@ -13,13 +13,16 @@ use crate::AppContext;
 use crate::backoff::Backoff;
 use crate::environment::Facts;
 use crate::hand_over::{Handed, Pipes, RunWords, Words};
-use crate::held::{Held, Launch, Report};
+use crate::held::{Ended, Held, Launch, Report};
 use crate::ports::Taken;
 use crate::ready::accepts;
 use crate::role::Instance;
 use crate::status::State;
 use crate::user::User;
 
+/// Said of a program that ends without an error before it accepts connections: daemons do that by themselves.
+const IN_THE_BACKGROUND: &str = " before it accepted connections (it has to stay in the foreground: what goes into the \
+                                 background is ended with it)";
 /// From SIGKILL until nothing is left; a keeper itself gives up a little earlier.
 const KILLED_WITHIN: Duration = Duration::from_secs(7);
 
@@ -268,7 +271,11 @@ impl Supervisor {
                         // At once, before what it left behind is killed.
                         self.withdraw();
                         self.until_gone(&mut held).await;
-                        return Run::Ended(ended.to_string(), served(in_service));
+                        let mut reason = ended.to_string();
+                        if ended == Ended::Exited(0) && in_service.is_none() {
+                            reason += IN_THE_BACKGROUND;
+                        }
+                        return Run::Ended(reason, served(in_service));
                     }
                     Report::Gone => return Run::Ended("its keeper is gone".into(), served(in_service)),
                 },

@@ -269,6 +269,17 @@ async fn a_program_that_fails_is_started_again_after_growing_pauses() {
 }
 
 #[tokio::test]
+async fn a_program_that_goes_into_the_background_is_ended_and_told_to_stay() {
+    let scene = Scene::new("(exec setsid $listen) & exit 0");
+    let handle = scene.start();
+    scene
+        .event("app shop/0: it exited with status 0 before it accepted connections (it has to stay in the foreground: ")
+        .await;
+    handle.stop().await;
+    assert_eq!(scene.alive(), Vec::<i32>::new());
+}
+
+#[tokio::test]
 async fn what_cannot_be_started_is_said() {
     let mut scene = Scene::new("");
     scene.run(|command, _, _, _| *command = vec!["/no/program".into()]);

@@ -123,7 +123,7 @@ pub(crate) static KEYS: Table<Draft> = Table {
             "run",
             COMMAND,
             Else("`proxy` is given"),
-            "Tandem starts it, watches it and restarts it: program and arguments.",
+            "Tandem starts it, watches it and restarts it: program and arguments. It stays in the foreground.",
             |d: &mut Draft, v| d.run = Some(v.value),
         ),
         &key(
