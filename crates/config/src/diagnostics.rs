@@ -56,8 +56,8 @@ impl Diagnostics {
             list: vec![Diagnostic {
                 file: file.into(),
                 place: None,
-                message,
-                hint,
+                message: visible(message),
+                hint: hint.map(visible),
             }],
         }
     }
@@ -71,8 +71,8 @@ impl Diagnostics {
             .map(|mistake| Diagnostic {
                 file: file.into(),
                 place: mistake.span.map(|span| Place::of(text, &lines, &span)),
-                message: mistake.message,
-                hint: mistake.hint,
+                message: visible(mistake.message),
+                hint: mistake.hint.map(visible),
             })
             .collect();
         list.dedup();
@@ -153,6 +153,16 @@ impl Place {
             width: marked.min(room).max(1),
             source,
         }
+    }
+}
+
+/// A sentence about what is written in a file, which by an escape (`"\u001b"`) may hold what moves a terminal: that is replaced.
+fn visible(text: String) -> String {
+    let moves = |c: char| c.is_control() && !matches!(c, '\t' | '\n');
+    if text.contains(moves) {
+        text.replace(moves, "\u{fffd}")
+    } else {
+        text
     }
 }
 
@@ -239,6 +249,21 @@ mod tests {
             shown.to_string(),
             "f.toml:1:1: who\n 1 | a = 1\n   | ^\n\nf.toml:2:7: no\n 2 | \tbé = 22\n   | \t     ^^\n\n2 mistakes"
         );
+    }
+
+    #[test]
+    fn nothing_that_is_quoted_moves_a_terminal() {
+        let mut quoting = mistake(0..1, "there is no `\u{1b}[2J\r`");
+        quoting.hint = Some("did you mean `\u{9b}m`?".into());
+        let shown = Diagnostics::place("f", "\u{1b}[31m", vec![quoting]).to_string();
+        let moves = |c: char| c.is_control() && c != '\n';
+        assert!(!shown.contains(moves), "{shown:?}");
+        assert!(
+            shown.contains("there is no `\u{fffd}[2J\u{fffd}`"),
+            "{shown}"
+        );
+        let whole = Diagnostics::of_file("f", "a \u{7}".into(), None).to_string();
+        assert!(!whole.contains(moves), "{whole:?}");
     }
 
     #[test]
