@@ -51,6 +51,21 @@ fn verbs_do_what_init_scripts_expect() {
 }
 
 #[test]
+fn what_does_not_run_is_said_with_where_it_was_looked_for() {
+    let machine = Machine::new();
+    let pid_file = machine.dir.path().join("run/tandem.pid");
+    for verb in ["status", "stop", "condrestart", "reload"] {
+        let (_, said) = machine.verb(&[verb]);
+        let wanted = format!("does not run: nobody holds {}", pid_file.display());
+        assert!(said.contains(&wanted), "{verb}: {said}");
+        assert!(said.contains("--pid-file"), "{verb}: {said}");
+    }
+    let (code, said) = machine.verb(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, &status["state"]), (3, &"stopped".into()));
+}
+
+#[test]
 fn a_broken_file_stops_nothing_and_says_why() {
     let machine = Machine::new();
     assert_eq!(machine.verb(&["start"]).0, 0);

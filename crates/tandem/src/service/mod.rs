@@ -40,7 +40,7 @@ pub fn start(settings: &Settings) -> Result {
 pub fn stop(settings: &Settings, within: Duration) -> Result {
     match stop::stop(settings, within)? {
         Some(pid) => cli::say(&format!("stopped tandem (pid {pid})\n")),
-        None => cli::say("tandem does not run\n"),
+        None => cli::say(&format!("{}\n", settings.not_running())),
     }
 }
 
@@ -55,16 +55,14 @@ pub fn restart(settings: &Settings, within: Duration) -> Result {
 pub fn try_restart(settings: &Settings, within: Duration) -> Result {
     match settings.holder()? {
         Holder::Runs(_) => restart(settings, within),
-        Holder::Nobody | Holder::Gone => cli::say("tandem does not run\n"),
+        Holder::Nobody | Holder::Gone => cli::say(&format!("{}\n", settings.not_running())),
     }
 }
 
 /// `reload` and `force-reload`: a configuration that is wrong changes nothing.
 pub fn reload(settings: &Settings) -> Result {
     let Holder::Runs(pid) = settings.holder()? else {
-        return Err(exit_codes::not_running(
-            "tandem does not run: nothing to reload",
-        ));
+        return Err(exit_codes::not_running(settings.not_running()));
     };
     let plan = plan::checked(settings)?;
     let socket = plan.state.join(OWN_SOCKET);

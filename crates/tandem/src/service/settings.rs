@@ -103,6 +103,16 @@ impl Given {
 }
 
 impl Settings {
+    /// What to say when nobody holds the pid file. It names the file: a node that was started by `tandem run`, or with
+    /// another pid file, is not seen here.
+    pub fn not_running(&self) -> String {
+        format!(
+            "tandem does not run: nobody holds {} (`tandem run` has its pid file in the node's state directory; \
+             --pid-file names another)",
+            self.pid_file.display()
+        )
+    }
+
     /// `${VAR}` of the cluster file.
     pub fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name)

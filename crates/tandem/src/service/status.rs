@@ -34,7 +34,7 @@ pub struct Status {
     pub pid_file: String,
     /// Its cluster file.
     pub file: String,
-    /// Why it cannot be known.
+    /// Why it cannot be known, or what it means that it does not run.
     pub reason: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Status {
         let (state, pid, reason) = match settings.holder() {
             Ok(Holder::Runs(pid)) => (State::Running, Some(pid), None),
             Ok(Holder::Gone) => (State::Dead, None, None),
-            Ok(Holder::Nobody) => (State::Stopped, None, None),
+            Ok(Holder::Nobody) => (State::Stopped, None, Some(settings.not_running())),
             Err(failure) => (State::Unknown, None, Some(failure.to_string())),
         };
         Self {
@@ -83,7 +83,6 @@ impl fmt::Display for Status {
                 "tandem is dead: it ended without order and left {}",
                 self.pid_file
             ),
-            (State::Stopped, _) => f.write_str("tandem does not run"),
             _ => f.write_str(self.reason.as_deref().unwrap_or("it cannot be known")),
         }
     }
