@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tandem_memcache::{Answer, Extended, Keyspace, Op, Reply, Sink};
+use tandem_memcache::{Answer, Details, Extended, Fit, Hit, Keyspace, Op, Reply, Sink};
 
 use crate::cache::Cache;
 use crate::clock::Clock;
@@ -21,6 +21,65 @@ impl CacheKeyspace {
     pub const fn new(cache: Arc<Cache>, clock: Clock) -> Self {
         Self { cache, clock }
     }
+
+    /// Shows what is there of these keys until it comes to more than `bytes`. Returns how many keys were answered.
+    fn within(&self, keys: &[&[u8]], bytes: usize, sink: &mut dyn Sink) -> usize {
+        let mut within = Within {
+            sink,
+            left: bytes,
+            is_over: false,
+        };
+        let now = self.clock.now();
+        let fits = |key: &&&[u8]| {
+            let keys = std::slice::from_ref(*key);
+            self.cache.apply(&Op::Get { keys }, now, &mut within);
+            !within.is_over
+        };
+        keys.iter().take_while(fits).count()
+    }
+}
+
+/// Passes hits on while their values fit into what is left.
+struct Within<'s> {
+    sink: &'s mut dyn Sink,
+    left: usize,
+    is_over: bool,
+}
+
+impl Within<'_> {
+    fn takes(&mut self, hit: &Hit<'_>) -> bool {
+        match self.left.checked_sub(hit.value.len()) {
+            Some(left) if !self.is_over => {
+                self.left = left;
+                true
+            }
+            _ => {
+                self.is_over = true;
+                false
+            }
+        }
+    }
+}
+
+impl Sink for Within<'_> {
+    fn hit(&mut self, hit: Hit<'_>) {
+        if self.takes(&hit) {
+            self.sink.hit(hit);
+        }
+    }
+
+    fn detailed(&mut self, hit: Hit<'_>, details: Details) {
+        if self.takes(&hit) {
+            self.sink.detailed(hit, details);
+        }
+    }
+}
+
+/// Hits of which only the sizes are asked for.
+struct Unseen;
+
+impl Sink for Unseen {
+    fn hit(&mut self, _: Hit<'_>) {}
 }
 
 impl Keyspace for CacheKeyspace {
@@ -49,6 +108,36 @@ impl Keyspace for CacheKeyspace {
     /// One: a call costs next to nothing, and a connection then never gathers more than one large value.
     fn keys_per_call(&self) -> usize {
         1
+    }
+
+    fn takes(&self, op: &Op<'_>) -> usize {
+        match op {
+            Op::Get { .. } | Op::GetAndTouch { .. } => self.cache.options().max_item,
+            _ => 0,
+        }
+    }
+
+    fn is_immediate(&self) -> bool {
+        true
+    }
+
+    fn get_within<'a>(
+        &'a self,
+        keys: &'a [&'a [u8]],
+        bytes: usize,
+        sink: &'a mut dyn Sink,
+    ) -> Answer<'a> {
+        let count = self.within(keys, bytes, sink);
+        Answer::Now(if count == keys.len() {
+            Reply::End
+        } else {
+            Reply::Partly(count)
+        })
+    }
+
+    fn fit<'a>(&'a self, keys: &'a [&'a [u8]], bytes: usize) -> Fit<'a> {
+        let count = self.within(keys, bytes, &mut Unseen);
+        Box::pin(std::future::ready(count))
     }
 
     fn set_refused(&self, key: &[u8]) {

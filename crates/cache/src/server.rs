@@ -36,6 +36,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 const INCOMING: usize = 32 << 20;
 /// ...or so many of the largest items, if these are more: else one of them would hold up all others.
 const LARGEST: usize = 2;
+/// Bytes of values of more than 64 KiB that the clients of one worker have not taken yet, or so many of the largest: those
+/// who read never wait for those who do not.
+const ROOM: usize = 32 << 20;
 
 /// What `tandem memcached` is told on its command line.
 #[derive(Clone)]
@@ -367,6 +370,8 @@ fn server_options(options: &Options) -> ServerOptions {
     server.max_value = options.cache.max_item;
     let incoming = INCOMING.max(options.cache.max_item.saturating_mul(LARGEST));
     server.incoming = Some(Arc::new(Room::new(incoming)));
+    let room = ROOM.max(options.cache.max_item.saturating_mul(LARGEST));
+    server.room = Some(room);
     server.idle_timeout = options.idle_timeout;
     server.events.clone_from(&options.events);
     server.protocols = options.protocols;

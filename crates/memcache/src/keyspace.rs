@@ -70,6 +70,12 @@ pub trait Keyspace {
         0
     }
 
+    /// Whether every answer is there at once ([`Answer::Now`]). Then it is enough to look whether there is room before an
+    /// operation, and to take it for what was found: most find little and need none.
+    fn is_immediate(&self) -> bool {
+        false
+    }
+
     /// A `Get` that finds no more than `bytes` of values: [`Reply::Partly`] of the keys before the value that would be
     /// more, which may be none of them. How keys are asked for while there is no room for more.
     fn get_within<'a>(

@@ -35,6 +35,8 @@ pub(crate) struct Output<'c> {
     bytes: Vec<u8>,
     /// The room for what a retrieval finds, until that is written.
     share: Option<Share<'c>>,
+    /// The room of which there was enough for all that an immediate store may find: what it did find is taken of it.
+    owes: Option<&'c Room>,
     /// The room that the request itself takes up, which is being answered.
     request: Option<&'c Room>,
     /// How long was written while it did.
@@ -47,6 +49,7 @@ impl<'c> Output<'c> {
             cx,
             bytes: Vec::new(),
             share: None,
+            owes: None,
             request: None,
             written_for: Duration::ZERO,
         }
@@ -58,9 +61,9 @@ impl<'c> Output<'c> {
         self.written_for = Duration::ZERO;
     }
 
-    /// The room that an operation needs, and how much of it; `None` when it needs none.
+    /// The room that an operation needs before it begins, and how much of it; `None` when it needs none.
     fn room_for<K: Keyspace + ?Sized>(
-        &self,
+        &mut self,
         keyspace: &K,
         op: &Op<'_>,
     ) -> Option<(&'c Room, usize)> {
@@ -68,6 +71,11 @@ impl<'c> Output<'c> {
         let most = keyspace.takes(op);
         // Whoever has room and waits for more could wait for another that does the same.
         debug_assert!(most == 0 || self.share.is_none());
+        // Besides what it finds there may be answers that were gathered before.
+        if most > 0 && keyspace.is_immediate() && room.free() >= most + 2 * GATHER {
+            self.owes = Some(room);
+            return None;
+        }
         (most > 0).then_some((room, most))
     }
 
@@ -164,14 +172,15 @@ impl<'c> Output<'c> {
         })
     }
 
-    /// The operation is over: gives back the room that what it found does not take.
+    /// The operation is over: gives back the room that what it found does not take, or takes what it does.
     pub(crate) fn settle(&mut self) {
-        if self.is_full()
-            && let Some(share) = &mut self.share
-        {
-            room::shrink(share, self.bytes.len());
-        } else {
+        let owed = self.owes.take();
+        if !self.is_full() {
             self.share = None;
+        } else if let Some(share) = &mut self.share {
+            room::shrink(share, self.bytes.len());
+        } else if let Some(room) = owed {
+            self.share = room.take_now(self.bytes.len());
         }
     }
 

@@ -67,7 +67,6 @@ impl Room {
     }
 
     /// What nobody has.
-    #[cfg(test)]
     pub(crate) fn free(&self) -> usize {
         self.free.available_permits()
     }

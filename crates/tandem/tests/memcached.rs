@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use common::{Dir, PATIENCE, has, pausing, stderr, stdout, tandem};
+use common::{Dir, PATIENCE, has, pausing, stderr, stdout, tandem, wait_until};
 use rustix::process::Signal;
 
 fn is_root() -> bool {
@@ -778,4 +778,40 @@ fn the_name_it_is_called_by_decides_what_it_is() {
         "{}",
         stdout(&said)
     );
+}
+
+#[test]
+fn clients_that_ask_for_large_values_and_do_not_take_them_have_a_bounded_part_of_memory() {
+    const CLIENTS: usize = 300;
+    let server = Server::start(&["-t", "1"]);
+    let value = "v".repeat(1_000_000);
+    let mut fast = server.connect();
+    fast.write_all(format!("set big 0 0 {}\r\n{value}\r\n", value.len()).as_bytes())
+        .unwrap();
+    assert_eq!(line(&mut fast, ""), "STORED\r\n");
+    let slow: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = server.connect();
+            // More than the sockets between take.
+            client
+                .write_all("get big\r\n".repeat(20).as_bytes())
+                .unwrap();
+            client
+        })
+        .collect();
+    // Who takes what it asks for has its turn beside them, also when it is as large: they are hung up on for it.
+    let mut served = 0;
+    wait_until("large values are read beside them", || {
+        let answer = line(&mut fast, "get big\r\n");
+        if answer.starts_with("VALUE big 0 1000000") {
+            let mut rest = vec![0; value.len() + "\r\nEND\r\n".len()];
+            fast.read_exact(&mut rest).unwrap();
+            served += 1;
+        }
+        served == 5
+    });
+    assert_eq!(line(&mut fast, "set a 0 0 1\r\nx\r\n"), "STORED\r\n");
+    let peak = common::peak(u64::from(server.child.id()));
+    assert!(peak < 100, "{peak} MiB for {CLIENTS} clients");
+    drop(slow);
 }
