@@ -34,5 +34,5 @@ pub use moment::Moment;
 pub use seldom::Seldom;
 pub use socket::Socket;
 pub use splice::Pipe;
-pub use sys::coarse_time;
+pub use sys::{coarse_time, free_memory, give_back_memory};
 pub use tls::{ClientCertificate, ClientTls, ServerTls, TlsName, Within};

@@ -1,4 +1,4 @@
-//! What no safe wrapper does: a descriptor on the event loop, one socket option, and the clocks.
+//! What no safe wrapper does: a descriptor on the event loop, one socket option, the heap, and the clocks.
 
 #![allow(unsafe_code)]
 
@@ -38,6 +38,29 @@ pub(crate) fn bind_address_no_port(socket: &impl AsFd) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Gives the system back what is free on the heap, wherever it lies. The C library by itself does that only with what is at
+/// the heap's end, so that what one connection still holds there keeps all that a thousand others have freed below it.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call has no preconditions: it takes the locks of the heaps and leaves alone all that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Bytes of the heap that are free, given back to the system or not; 0 where the C library does not say.
+pub fn free_memory() -> usize {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: the call has no preconditions: it takes the locks of the heaps and counts.
+        let heaps = unsafe { libc::mallinfo() };
+        // Counted modulo 2^32 (mallinfo(3)); the call that counts further is not in every glibc that this runs with.
+        heaps.fordblks.cast_unsigned() as usize
+    }
+    #[cfg(not(target_env = "gnu"))]
+    0
 }
 
 /// The time since 1970 as of the kernel's last tick: a few milliseconds old at most, at a fifth of the price of the exact

@@ -3,6 +3,7 @@
 pub mod daemon;
 mod dying;
 mod limits;
+mod memory;
 pub mod name;
 pub mod notify;
 mod pid_file;
@@ -12,6 +13,7 @@ pub use dying::is_dying;
 pub use limits::{
     RESERVED, most_descriptors, needed_descriptors, raise_descriptor_limit, too_few_descriptors,
 };
+pub use memory::give_back_when_it_is_over;
 pub use name::is_stopping;
 pub use pid_file::{Holder, PidFile, holder};
 pub use usage::{Usage, WORKER};
