@@ -2,8 +2,12 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use common::{
-    Running, Visitor, get, output, parse, raw, request, runs, stderr, stdout, wait_until,
+    Dir, Running, Visitor, get, output, parse, raw, request, runs, send, stderr, stdout, tandem,
+    wait_until,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -306,4 +310,29 @@ fn a_second_demo_names_the_first_and_stop_ends_it() {
     let stopped = output(&["demo", "--stop"]);
     assert!(stopped.status.success(), "{}", stderr(&stopped));
     assert!(first.wait().success());
+}
+
+#[test]
+fn a_rehearsal_whose_application_does_not_start_says_so_while_it_waits() {
+    let dir = Dir::new();
+    let file = dir.file(
+        "cluster.toml",
+        "[app.shop]\nrun = [\"sh\", \"-c\", \"echo no engine here; exit 1\"]\n",
+    );
+    let mut child = tandem()
+        .args(["rehearse", &file])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let said = BufReader::new(child.stderr.take().expect("stderr is piped"));
+    let mut lines = said.lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("is not ready yet"));
+    let line = line.expect("it is said");
+    assert!(line.contains("shop/0: it exited with status 1"), "{line}");
+    let log = line.rsplit_once("(its log: ").expect("its log is named").1;
+    let log = std::fs::read_to_string(log.trim_end_matches(')')).expect("it is there");
+    assert!(log.contains("no engine here"), "{log}");
+    send(child.id(), Signal::TERM);
+    child.wait().expect("it ends");
 }

@@ -28,6 +28,8 @@ use crate::exit::{FAILED, Failure, Result};
 
 /// How long nodes may take until all are well.
 const READY: Duration = Duration::from_mins(1);
+/// After so long it is said which of them are not, and why.
+const SOON: Duration = Duration::from_secs(5);
 /// The port of the status page, unless it is taken.
 const ADMIN: u16 = 8404;
 /// Lines of a log that are shown when its node ended too early.
@@ -274,7 +276,12 @@ impl Told<'_> {
         }
         let settled =
             |rows: &[Row]| all_up(rows) || rows.iter().any(|row| row.state == RowState::Down);
-        let rows = match watched.wait(READY, settled).await {
+        let mut waited = watched.wait(SOON, settled).await;
+        if let Err(rows) = &waited {
+            eprint!("{}", not_yet(supervisor, rows));
+            waited = watched.wait(READY - SOON, settled).await;
+        }
+        let rows = match waited {
             Ok(rows) if all_up(&rows) => rows,
             Ok(rows) | Err(rows) => return Err(not_ready(supervisor, &rows)),
         };
@@ -333,11 +340,30 @@ impl Told<'_> {
     }
 }
 
-/// What is wrong, with the end of the log of each node that has ended.
+/// What is still waited for, and where more is said of it.
+fn not_yet(supervisor: &Supervisor, rows: &[Row]) -> String {
+    let mut text = String::new();
+    for row in rows.iter().filter(|row| row.state != RowState::Up) {
+        let why = match row.reason.as_str() {
+            "" => "it does not say why",
+            reason => reason,
+        };
+        let log = supervisor.log(&row.node);
+        let _ = writeln!(
+            text,
+            "{} is not ready yet: {why} (its log: {})",
+            row.node,
+            log.display()
+        );
+    }
+    text
+}
+
+/// What is wrong, with the end of the log of each node that is not well: what its applications print is there, too.
 fn not_ready(supervisor: &Supervisor, rows: &[Row]) -> Failure {
     let mut text = String::from("not every node became ready\n");
     text.push_str(&table::render(rows, false));
-    for row in rows.iter().filter(|row| row.state == RowState::Down) {
+    for row in rows.iter().filter(|row| row.state != RowState::Up) {
         let log: PathBuf = supervisor.log(&row.node);
         let _ = write!(text, "\nthe end of {}:\n", log.display());
         let lines = std::fs::read_to_string(&log).unwrap_or_default();
