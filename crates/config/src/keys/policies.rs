@@ -392,7 +392,7 @@ pub(crate) fn template(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Templ
     let template = any_template(reader, item, Template::parse)?;
     if template.captures() > 0 {
         let why = format!(
-            "{{{}}} is filled in by an expression of `rewrite` or `replace` alone",
+            "{{{}}} is filled in by expressions of `rewrite` and `replace`, and in the `template` of `respond`, alone",
             template.captures()
         );
         reader.wrong(&item.span(), why);
