@@ -279,7 +279,7 @@ impl Told<'_> {
         let mut waited = watched.wait(SOON, settled).await;
         if let Err(rows) = &waited {
             eprint!("{}", not_yet(supervisor, rows));
-            waited = watched.wait(READY - SOON, settled).await;
+            waited = watched.wait(READY.saturating_sub(SOON), settled).await;
         }
         let rows = match waited {
             Ok(rows) if all_up(&rows) => rows,
