@@ -3,6 +3,7 @@
 pub(crate) mod access_log;
 pub(crate) mod app;
 pub(crate) mod auth;
+pub(crate) mod authorize;
 pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cluster;
@@ -43,6 +44,7 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &policies::CHANGES,
     &policies::BY_STATUS,
     &auth::USERS,
+    &authorize::BY,
     &auth::LIMIT,
     &compress::KEYS,
     &errors::PAGE,

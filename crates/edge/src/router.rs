@@ -19,7 +19,9 @@ use std::sync::Arc;
 use regex::bytes::Regex;
 use tandem_http::policy::{Close, Governance, Redirect, Respond, regex};
 use tandem_http::{Cx, Handler, Request, Step};
-use tandem_model::{Action, Auth, Conditions, ListenerPlan, Overrides, Pattern, Route, TargetId};
+use tandem_model::{
+    Action, Auth, Authorize, Conditions, ListenerPlan, Overrides, Pattern, Route, TargetId,
+};
 
 use index::Index;
 pub(crate) use label::Label;
@@ -91,6 +93,7 @@ impl Router {
         let top = Above {
             levels: Vec::new(),
             password: false,
+            authorize: false,
             governance: Governance::new(&name),
             over: Overrides::default(),
             label: Label::default(),
@@ -113,11 +116,30 @@ impl Router {
 
     /// The rule for a request, and its number: the first that matches.
     fn find(&self, request: &Request<'_>) -> Option<(u32, &Rule)> {
+        if request.only_asks() {
+            return self.asked(request);
+        }
         let found = self.first(&Subject::new(request));
         if self.guards && parameters::has_some(request) {
             return self.guarded(request, found);
         }
         found
+    }
+
+    /// The rule for a request that only asks whether another one may pass: none that keeps clients out, as it is no client's.
+    #[cold]
+    fn asked(&self, request: &Request<'_>) -> Option<(u32, &Rule)> {
+        let subject = Subject::new(request);
+        let (first, rule) = self.first(&subject)?;
+        if rule.guard != Guard::All {
+            return Some((first, rule));
+        }
+        // What is behind one that takes all is in no index.
+        let mut behind = (first..).zip(&self.rules[first as usize..]);
+        behind.find(|(_, rule)| {
+            let holds = |level: &Arc<Level>| level.holds(&subject);
+            rule.guard != Guard::All && rule.levels.iter().all(holds)
+        })
     }
 
     fn first(&self, subject: &Subject<'_>) -> Option<(u32, &Rule)> {
@@ -154,6 +176,8 @@ struct Above {
     levels: Vec<Arc<Level>>,
     /// A password is asked for.
     password: bool,
+    /// Whether a request may pass is asked for.
+    authorize: bool,
     governance: Governance,
     over: Overrides,
     label: Label,
@@ -174,6 +198,10 @@ impl Compiler<'_> {
                 password: match &route.policies.auth {
                     None => above.password,
                     Some(auth) => *auth != Auth::Off,
+                },
+                authorize: match &route.policies.authorize {
+                    None => above.authorize,
+                    Some(authorize) => *authorize != Authorize::Off,
                 },
                 governance: above.governance.and(&route.policies).map_err(error)?,
                 over: route.over.within(&above.over),
@@ -224,7 +252,7 @@ impl Compiler<'_> {
             self.rules.push(Rule {
                 guard: match &route.action {
                     Action::Deny | Action::Close => Guard::All,
-                    _ if here.password => Guard::Strangers,
+                    _ if here.password || here.authorize => Guard::Strangers,
                     _ => Guard::Nobody,
                 },
                 knows_parameters: here.levels.iter().any(|level| level.names(';')),

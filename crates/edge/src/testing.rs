@@ -30,7 +30,7 @@ pub(crate) fn with_request_from<T>(
         trusted: from_node,
         secure: false,
         port: 80,
-        handed: false,
+        came: None,
         certificate: None,
     })
 }

@@ -16,6 +16,7 @@ use tandem_net::{ClientTls, Moment, TlsName};
 use crate::Request;
 use crate::fastcgi::Call;
 use crate::policy::Edits;
+use crate::policy::authorize::{Authorized, Heard};
 use crate::policy::busy::{Busy, Held};
 use crate::policy::rate::Rate;
 use crate::request_id::Made;
@@ -68,6 +69,8 @@ pub struct Cx {
     errors: Watching,
     /// The limits on how often a client may ask that have counted it, by their addresses; 0 is none.
     counted: Cell<[usize; LIMITS]>,
+    /// The answer by which it was decided whether it may pass.
+    authorized: RefCell<Option<Arc<Heard>>>,
     /// What tells the request from all others, unless it came with that.
     pub(crate) made: Made,
 }
@@ -123,6 +126,7 @@ impl Cx {
             held: Holding::default(),
             errors: Watching::default(),
             counted: Cell::default(),
+            authorized: RefCell::default(),
             made: Made::next(),
         }
     }
@@ -165,6 +169,16 @@ impl Cx {
             self.counted.set(counted);
         }
         true
+    }
+
+    /// The answer by which it was decided whether the request may pass, where that was asked.
+    pub(crate) fn authorized(&self) -> Option<Arc<Heard>> {
+        self.authorized.borrow().clone()
+    }
+
+    /// It was decided by this answer.
+    pub(crate) fn decide(&self, heard: Heard) {
+        self.authorized.replace(Some(Arc::new(heard)));
     }
 
     /// A limit counts it, if it is answered with an error.
@@ -235,6 +249,8 @@ pub enum Plan {
     },
     /// Ask this handler what is to be done.
     Ask(Arc<dyn Handler>),
+    /// Ask whether the request may pass, and this policy what is to be done by the answer.
+    Authorize(Arc<Authorized>),
     /// As `plan`, but do not write it to the access log.
     Unlogged(Box<Plan>),
 }

@@ -25,13 +25,49 @@ pub struct Request<'a> {
     pub secure: bool,
     /// The port of the listener that was asked; 0 where it has none.
     pub port: u16,
-    /// A server has handed it over: its path is one that the server named, and not the client.
-    pub handed: bool,
+    /// What the client asked for, where this is another request on its behalf: its path is not one that the client named.
+    pub came: Option<Came<'a>>,
     /// The certificate that the client has proved to be its own: of its connection to this node, whoever states it.
     pub certificate: Option<&'a ClientCertificate>,
 }
 
+/// A client's request in whose place another one is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Came<'a> {
+    /// Its method.
+    pub method: &'a [u8],
+    /// Its target as it came.
+    pub target: &'a [u8],
+    /// The other one only asks whether it may pass: nobody gets the answer.
+    pub asks: bool,
+}
+
 impl<'a> Request<'a> {
+    /// The path is one that a server or a route has named, and not the client.
+    pub fn is_handed(&self) -> bool {
+        self.came.is_some()
+    }
+
+    /// It asks whether another one may pass, and nobody gets its answer.
+    pub fn only_asks(&self) -> bool {
+        self.came.is_some_and(|came| came.asks)
+    }
+
+    /// The client's own method and target, whatever is asked on its behalf. What is answered in the place of a request has a
+    /// method of its own.
+    pub fn as_it_came(&self) -> Came<'a> {
+        let method = self.method();
+        match self.came {
+            Some(came) if came.asks => came,
+            Some(came) => Came { method, ..came },
+            None => Came {
+                method,
+                target: self.target(),
+                asks: false,
+            },
+        }
+    }
+
     /// `GET`, `POST`, ...
     pub fn method(&self) -> &'a [u8] {
         self.head.method(self.bytes)

@@ -7,6 +7,7 @@ use tandem_net::Peer;
 use tandem_telemetry::decimal;
 
 use crate::cookies;
+use crate::engine::reason;
 use crate::field::{Kind, members};
 use crate::handler::CookieEdits;
 use crate::head::{BodyLength, Head};
@@ -220,12 +221,17 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
     let prefix = cookies.and_then(|edits| edits.prefix.as_ref());
     // RFC 9110 section 8.6: no Content-Length in 1xx and 204.
     let length = !matches!(head.status(), 100..200 | 204);
+    let status = edits.map_or(head.status(), |edits| edits.shown(head.status()));
     // RFC 9110 section 15.5.22: it says what to change to.
     let upgrade = keep == Keep::Upgrade || head.status() == 426;
     out.extend_from_slice(b"HTTP/1.1 ");
-    decimal::push_status(out, head.status());
+    decimal::push_status(out, status);
     out.push(b' ');
-    out.extend_from_slice(head.reason(bytes));
+    out.extend_from_slice(if status == head.status() {
+        head.reason(bytes)
+    } else {
+        reason(status).as_bytes()
+    });
     out.extend_from_slice(b"\r\n");
     let fields = out.len();
     head.fields.copy(out, bytes, |kind| match kind {
@@ -245,7 +251,7 @@ pub(crate) fn response(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], f: 
         cookies::response(out, prefix, head.fields.values(bytes, Kind::SetCookie));
     }
     if let Some(edits) = edits {
-        edits.answer(head.status(), out, fields);
+        edits.answer(status, out, fields);
     }
     if let Some(coded) = coded {
         coded.apply(out, fields);

@@ -39,8 +39,9 @@ pub use plan::{
     ListenerPlan, Member, NodePlan, Outgoing, Place, PoolPlan, SessionPlan, Target, TargetId, Voter,
 };
 pub use policy::{
-    BodyLimit, ByStatus, Compress, Compression, ErrorContent, ErrorPage, Errors, FieldChanges,
-    Headers, Maintenance, PathChange, Policies, Replaced, Side, Statuses, Substitution,
+    Authorization, Authorize, BodyLimit, ByStatus, Compress, Compression, ErrorContent, ErrorPage,
+    Errors, FieldChanges, Headers, Maintenance, PathChange, Policies, Replaced, Side, Statuses,
+    Substitution,
 };
 pub use rehearse::{Rehearsed, Stage};
 pub use route::{

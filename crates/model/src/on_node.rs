@@ -1,6 +1,7 @@
 //! What templates say of the node they are filled in on, which is known before any request.
 
-use crate::{Action, Content, Policies, Route, Template, policy::PathChange};
+use crate::policy::{Errors, PathChange};
+use crate::{Action, Content, ErrorContent, Policies, Route, Template};
 
 /// The routes as this node has them.
 pub(crate) fn routes(routes: &[Route], node: &str) -> Vec<Route> {
@@ -9,6 +10,22 @@ pub(crate) fn routes(routes: &[Route], node: &str) -> Vec<Route> {
         fill(route, node);
     }
     routes
+}
+
+/// Where errors lead, on this node.
+pub(crate) fn errors(errors: &Errors, node: &str) -> Errors {
+    let mut errors = errors.clone();
+    pages(&mut errors, &mut |template| template.on_node(node));
+    errors
+}
+
+fn pages(errors: &mut Errors, each: &mut dyn FnMut(&mut Template)) {
+    for page in errors.values_mut() {
+        match &mut page.content {
+            ErrorContent::Redirect { to, .. } | ErrorContent::Path { to, .. } => each(to),
+            ErrorContent::File(_) => {}
+        }
+    }
 }
 
 fn fill(route: &mut Route, node: &str) {
@@ -32,6 +49,7 @@ fn fill(route: &mut Route, node: &str) {
 }
 
 fn templates(policies: &mut Policies, each: &mut dyn FnMut(&mut Template)) {
+    pages(&mut policies.errors, each);
     if let Some(PathChange::Rewrite(list)) = &mut policies.path {
         for one in list {
             each(&mut one.to);

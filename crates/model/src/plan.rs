@@ -255,7 +255,7 @@ impl Listener {
 fn page_files(errors: &Errors) -> impl Iterator<Item = &Path> {
     errors.values().filter_map(|page| match &page.content {
         ErrorContent::File(file) => Some(file.as_path()),
-        ErrorContent::Redirect { .. } => None,
+        ErrorContent::Redirect { .. } | ErrorContent::Path { .. } => None,
     })
 }
 
@@ -440,7 +440,7 @@ impl View<'_> {
                 trust: listener.trust.clone(),
                 routes,
                 targets: names,
-                errors: listener.errors.clone(),
+                errors: crate::on_node::errors(&listener.errors, self.node),
                 maintenance: (listener.mode == Mode::Http)
                     .then(|| listener.maintenance.clone().unwrap_or_default()),
                 timeouts: listener.timeouts,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -20,6 +21,8 @@ pub struct Policies {
     pub headers: Headers,
     /// Who may ask.
     pub auth: Option<Auth>,
+    /// What says for each request whether it may pass.
+    pub authorize: Option<Authorize>,
     /// How often each client may ask; that of a group holds for all its routes together, beside their own.
     pub rate: Option<Rate>,
     /// Which answers of servers are compressed.
@@ -54,6 +57,29 @@ impl BodyLimit {
             Self::Most(size) => size.0,
         }
     }
+}
+
+/// What says for each request whether it may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authorize {
+    /// Nothing, whatever the groups around it say.
+    Off,
+    /// The answer to another request.
+    By(Authorization),
+}
+
+/// A request on which it depends whether others may pass: a GET with their fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorization {
+    /// Its path and query, which the routes of the listener are asked for.
+    pub path: String,
+    /// How long its answer may take in all.
+    pub timeout: Duration,
+}
+
+impl Authorization {
+    /// How long an answer may take where that is not said.
+    pub const TIMEOUT: Duration = Duration::from_mins(1);
 }
 
 /// What a route says of compression.
@@ -146,9 +172,16 @@ pub enum ErrorContent {
     /// The way to somewhere else, with a status of its own.
     Redirect {
         /// A URL or path.
-        to: String,
+        to: Template,
         /// 301, 302, 303, 307 or 308.
         status: u16,
+    },
+    /// What the routes of the listener have at a path.
+    Path {
+        /// The path and the query.
+        to: Template,
+        /// The status that its answer gets; `None` is that which it has.
+        status: Option<u16>,
     },
 }
 

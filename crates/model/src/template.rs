@@ -61,6 +61,10 @@ pub enum Variable {
     Header(String),
     /// The cookie of this name.
     Cookie(String),
+    /// The status of the answer that `authorize` had.
+    Authorized,
+    /// The field of this name in it.
+    AuthorizedField(String),
     /// What a regular expression has found in its n-th parentheses.
     Capture(u8),
 }
@@ -167,6 +171,14 @@ impl Variable {
         ("header:NAME", "the first field of this name"),
         ("cookie:NAME", "the cookie of this name"),
         (
+            "authorized",
+            "the status of the answer by which `authorize` has decided; empty where nobody was asked",
+        ),
+        (
+            "authorized:NAME",
+            "the field of this name in that answer, `{authorized:X-User}`; several of them with commas between, but of `Set-Cookie` the first",
+        ),
+        (
             "1",
             "what the first parentheses of an expression have found, up to `{9}`: in `rewrite` and `replace` of theirs, in `respond.template` of that in `path`",
         ),
@@ -197,9 +209,13 @@ impl Variable {
             "epoch" => Self::Epoch,
             "user" => Self::User,
             "request-id" => Self::RequestId,
+            "authorized" => Self::Authorized,
             _ => match name.split_once(':') {
                 Some(("header", field)) if is_token(field) => Self::Header(field.into()),
                 Some(("cookie", cookie)) if is_token(cookie) => Self::Cookie(cookie.into()),
+                Some(("authorized", field)) if is_token(field) => {
+                    Self::AuthorizedField(field.into())
+                }
                 Some(("arg", arg)) if is_token(arg) && !arg.contains('&') => Self::Arg(arg.into()),
                 Some(_) => return None,
                 None => match name.as_bytes() {
@@ -239,6 +255,8 @@ impl fmt::Display for Variable {
             Self::RequestId => "request-id",
             Self::Header(name) => return write!(f, "header:{name}"),
             Self::Cookie(name) => return write!(f, "cookie:{name}"),
+            Self::Authorized => "authorized",
+            Self::AuthorizedField(name) => return write!(f, "authorized:{name}"),
             Self::Capture(number) => return write!(f, "{number}"),
         })
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use tandem_model::auth::REALM;
 use tandem_model::{
-    Auth, BodyLimit, Compress, Compression, Counts, ErrorContent, Errors, FieldChanges,
-    Maintenance, PathChange, Policies, Rate, Replaced, Substitution, Template, Users,
+    Auth, Authorization, Authorize, BodyLimit, Compress, Compression, Counts, ErrorContent, Errors,
+    FieldChanges, Maintenance, PathChange, Policies, Rate, Replaced, Substitution, Template, Users,
 };
 
 use super::text::{Pairs, list, quoted};
+use crate::duration;
 
 /// How often a client may do something.
 pub(crate) fn rate(rate: &Rate) -> String {
@@ -69,6 +70,19 @@ pub(crate) fn put(pairs: &mut Pairs, policies: &Policies) {
         None => {}
         Some(Auth::Off) => pairs.put("auth", "false"),
         Some(Auth::Basic(users)) => pairs.put("auth", auth(users)),
+    }
+    match &policies.authorize {
+        None => {}
+        Some(Authorize::Off) => pairs.put("authorize", "false"),
+        Some(Authorize::By(by)) if by.timeout == Authorization::TIMEOUT => {
+            pairs.put("authorize", quoted(&by.path));
+        }
+        Some(Authorize::By(by)) => {
+            let mut table = Pairs::default();
+            table.put("path", quoted(&by.path));
+            table.put("timeout", quoted(&duration::show(by.timeout)));
+            pairs.put("authorize", table.inline());
+        }
     }
     if let Some(mine) = &policies.rate {
         pairs.put("rate", rate(mine));
@@ -138,8 +152,14 @@ pub(crate) fn errors(pairs: &mut Pairs, errors: &Errors) {
             }
             ErrorContent::File(file) => own.put("file", quoted(&file.to_string_lossy())),
             ErrorContent::Redirect { to, status } => {
-                own.put("redirect", quoted(to));
+                own.put("redirect", quoted(&to.to_string()));
                 own.put_unless("status", status, &302, ToString::to_string);
+            }
+            ErrorContent::Path { to, status } => {
+                own.put("to", quoted(&to.to_string()));
+                if let Some(status) = status {
+                    own.put("status", status.to_string());
+                }
             }
         }
         own.put_unless("upstream", &page.upstream, &false, ToString::to_string);

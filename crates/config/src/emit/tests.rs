@@ -17,8 +17,8 @@ use tandem_model::{
     TlsVersion, Turn,
 };
 use tandem_model::{
-    Auth, BodyLimit, Compress, Compression, Counts, ErrorPage, Errors, Maintenance, Rate, SplitBy,
-    Statuses, Users,
+    Auth, Authorization, Authorize, BodyLimit, Compress, Compression, Counts, ErrorPage, Errors,
+    Maintenance, Rate, SplitBy, Statuses, Users,
 };
 
 use super::*;
@@ -656,12 +656,21 @@ impl Maker {
         let chosen: Vec<_> = chosen.collect();
         let page = |statuses| {
             let to = || ErrorContent::Redirect {
-                to: "https://sorry.example/".into(),
+                to: Template::parse("https://sorry.example/?{uri}").unwrap(),
                 status: 303,
+            };
+            let path = |status| ErrorContent::Path {
+                to: Template::parse("/login?to={path}").unwrap(),
+                status,
             };
             let file = || ErrorContent::File("/srv/sorry.html".into());
             let page = ErrorPage {
-                content: if self.often() { to() } else { file() },
+                content: match self.below(4) {
+                    0 => to(),
+                    1 => path(None),
+                    2 => path(Some(403)),
+                    _ => file(),
+                },
                 upstream: self.often(),
             };
             (statuses, page)
@@ -710,6 +719,18 @@ impl Maker {
                     )]
                     .into(),
                     file: self.maybe(|_| "/srv/staff".into()),
+                })),
+                _ => None,
+            },
+            authorize: match self.below(4) {
+                0 => Some(Authorize::Off),
+                1 => Some(Authorize::By(Authorization {
+                    path: "/verify?a=b".into(),
+                    timeout: Authorization::TIMEOUT,
+                })),
+                2 => Some(Authorize::By(Authorization {
+                    path: "/verify".into(),
+                    timeout: Duration::from_millis(1500),
                 })),
                 _ => None,
             },

@@ -98,7 +98,7 @@ pub(crate) static KEYS: Table<Conditions> = Table {
             "internal",
             BOOL,
             Is("false"),
-            "The path is one that a server named in `X-Accel-Redirect` of its answer: no client gets there by itself.",
+            "The path is one that a server named in `X-Accel-Redirect` of its answer, or a route in `authorize` or `errors`: no client gets there by itself.",
             |c: &mut Conditions, v| c.internal = v.value,
         ),
         &key(

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use tandem_model::{ErrorContent, ErrorPage, Errors, Statuses};
+use tandem_model::{ErrorContent, ErrorPage, Errors, Statuses, Template};
 use toml::de::DeValue;
 
-use super::route::REDIRECTION;
+use super::policies::template;
+use super::route;
 use crate::kinds::{BOOL, PATH};
 use crate::reader::Reader;
 use crate::span::Item;
@@ -20,7 +21,8 @@ pub(crate) const ERRORS: Kind<Errors> = Kind {
 #[derive(Default)]
 pub(crate) struct PageDraft {
     file: Option<PathBuf>,
-    redirect: Option<String>,
+    redirect: Option<Template>,
+    to: Option<Template>,
     status: Option<u16>,
     upstream: bool,
 }
@@ -28,12 +30,12 @@ pub(crate) struct PageDraft {
 pub(crate) static PAGE: Table<PageDraft> = Table {
     heading: "errors = { 503 = { ... } }",
     label: "`errors`",
-    doc: "`errors = { 503 = \"sorry.html\" }` is short for `errors = { 503 = { file = \"sorry.html\" } }`; either `file` or `redirect` is given. Pages are for statuses from 400 to 599; `4xx` and `5xx` are all of a class that have no page of their own.",
+    doc: "`errors = { 503 = \"sorry.html\" }` is short for `errors = { 503 = { file = \"sorry.html\" } }`; one of `file`, `redirect` and `to` is given. Pages are for statuses from 400 to 599; `4xx` and `5xx` are all of a class that have no page of their own.",
     keys: &[
         &key(
             "file",
             PATH,
-            Else("`redirect` is given"),
+            Else("another is given"),
             "The page, as it was at the start or the last reload; 4 MiB at most. Its type is that of its suffix.",
             |d: &mut PageDraft, v| d.file = Some(v.value),
         ),
@@ -41,17 +43,30 @@ pub(crate) static PAGE: Table<PageDraft> = Table {
             "redirect",
             Kind {
                 text: "URL or path",
-                read: location,
+                read: route::location,
             },
-            Else("`file` is given"),
-            "Where the client is sent instead. It has no variables.",
+            Else("another is given"),
+            "Where the client is sent instead. It may have [variables](#variables).",
             |d: &mut PageDraft, v| d.redirect = Some(v.value),
         ),
         &key(
+            "to",
+            Kind {
+                text: "path",
+                read: target,
+            },
+            Else("another is given"),
+            "What the routes of the listener have at this path is the answer, as to a GET (or HEAD) of it with the fields of the client's request: `{ to = \"/login\" }`. It may have [variables](#variables); `{uri}` stays that of the client's request, and a route with `internal` takes it. An error there has no other in its place.",
+            |d: &mut PageDraft, v| d.to = Some(v.value),
+        ),
+        &key(
             "status",
-            REDIRECTION,
-            Else("302"),
-            "The status of the redirect.",
+            Kind {
+                text: "status code",
+                read: shown,
+            },
+            Else("302 of a `redirect`, that of the answer of `to`"),
+            "The status of the redirect, 301, 302, 303, 307 or 308; or that which the answer of `to` gets, 200 to 599.",
             |d: &mut PageDraft, v| d.status = Some(v.value),
         ),
         &key(
@@ -64,22 +79,24 @@ pub(crate) static PAGE: Table<PageDraft> = Table {
     ],
 };
 
-fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<String> {
-    let text = reader.filled(item, "a URL like \"https://sorry.example/\"")?;
-    if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        let why =
-            "a URL has no spaces, and other characters than those of ASCII are percent-encoded";
+/// 304 and those without a body are said of what they are.
+fn shown(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<u16> {
+    let status = reader.integer(item, 200..=599, "a status code")? as u16;
+    if matches!(status, 204..=206 | 304) {
+        reader.wrong(&item.span(), "no error is answered with this status");
+        return None;
+    }
+    Some(status)
+}
+
+fn target(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
+    let to = template(reader, item)?;
+    if !to.to_string().starts_with('/') {
+        let why = "a path begins with /: it is one of the listener's own";
         reader.wrong(&item.span(), why);
         return None;
     }
-    if text.contains(['{', '}']) {
-        let why =
-            "where an error leads is the same for all requests: no variables are filled in here";
-        let hint = Some("a brace of the URL itself is %7B or %7D".into());
-        reader.wrong_hint(&item.span(), why, hint);
-        return None;
-    }
-    Some(text)
+    Some(to)
 }
 
 fn errors(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Errors> {
@@ -97,7 +114,8 @@ fn errors(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Errors> {
         let (draft, is_one) = match item.get_ref() {
             DeValue::Table(_) => match PAGE.read_item(reader, item) {
                 Some(section) => {
-                    let is_one = section.has("file") != section.has("redirect");
+                    let given = ["file", "redirect", "to"];
+                    let is_one = given.iter().filter(|key| section.has(key)).count() == 1;
                     (section.draft, is_one)
                 }
                 None => continue,
@@ -112,26 +130,34 @@ fn errors(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Errors> {
             }
         };
         if !is_one {
-            reader.wrong(&name.span, "an error has a `file` or a `redirect`");
+            reader.wrong(&name.span, "an error has a `file`, a `redirect` or a `to`");
             continue;
         }
-        if draft.upstream && draft.redirect.is_none() && statuses.has(401) {
+        if draft.upstream && draft.file.is_some() && statuses.has(401) {
             let why = "a server's 401 says how to log in, and must reach the client";
             reader.wrong(&name.span, why);
         }
-        let content = match (draft.file, draft.redirect) {
-            (Some(_), _) if draft.status.is_some() => {
-                let why = "a page has the status of its error: `status` goes with `redirect`";
+        let content = match (draft.file, draft.redirect, draft.to) {
+            (Some(_), ..) if draft.status.is_some() => {
+                let why =
+                    "a page has the status of its error: `status` goes with `redirect` and `to`";
                 reader.wrong(&name.span, why);
                 continue;
             }
-            (Some(file), _) => ErrorContent::File(file),
-            (None, Some(to)) => ErrorContent::Redirect {
+            (Some(file), ..) => ErrorContent::File(file),
+            (_, Some(to), _) => {
+                let status = draft.status.unwrap_or(302);
+                if !matches!(status, 301..=303 | 307 | 308) {
+                    reader.wrong(&name.span, "a redirect is 301, 302, 303, 307 or 308");
+                }
+                ErrorContent::Redirect { to, status }
+            }
+            (_, _, Some(to)) => ErrorContent::Path {
                 to,
-                status: draft.status.unwrap_or(302),
+                status: draft.status,
             },
             // What is wrong with it was told.
-            (None, None) => continue,
+            (None, None, None) => continue,
         };
         let upstream = draft.upstream;
         pages.insert(statuses, ErrorPage { content, upstream });

@@ -11,6 +11,7 @@ use tandem_model::{
 use toml::de::DeValue;
 
 use crate::keys::auth::{AUTH, RATE};
+use crate::keys::authorize::AUTHORIZE;
 use crate::keys::check::statuses;
 use crate::keys::compress::COMPRESS;
 use crate::keys::errors::ERRORS;
@@ -69,6 +70,13 @@ pub(crate) static KEYS: Table<Policies> = Table {
             |p: &mut Policies, v| p.auth = Some(v.value),
         ),
         &key(
+            "authorize",
+            AUTHORIZE,
+            Else("nobody is asked"),
+            "A service says for each request whether it may pass: `\"/verify\"` is what it is asked for.",
+            |p: &mut Policies, v| p.authorize = Some(v.value),
+        ),
+        &key(
             "rate",
             RATE,
             Else("as often as it likes"),
@@ -96,7 +104,7 @@ pub(crate) static KEYS: Table<Policies> = Table {
             "errors",
             ERRORS,
             Else("those of the listener"),
-            "Pages of errors: `{ 404 = \"404.html\", 5xx = \"sorry.html\" }`.",
+            "Pages of errors, and where they lead: `{ 404 = \"404.html\", 401 = { to = \"/login\" } }`.",
             |p: &mut Policies, v| p.errors = v.value,
         ),
     ],

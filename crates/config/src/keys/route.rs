@@ -462,7 +462,7 @@ fn split_by(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<SplitBy> {
     }
 }
 
-fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
+pub(crate) fn location(reader: &mut Reader<'_>, item: &Item<'_>) -> Option<Template> {
     let text = reader.filled(item, "a URL like \"https://{host}{uri}\"")?;
     if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         reader.wrong(&item.span(), "a URL has no spaces");

@@ -48,6 +48,9 @@ fn around(heading: &str) -> &'static str {
         "auth = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true, auth = { file = \"a\", PAIR } } }"
         }
+        "authorize = { ... }" => {
+            "listener.web = { bind = \":80\", route = { deny = true, authorize = { path = \"/a\", PAIR } } }"
+        }
         "rate = { ... }" => {
             "listener.web = { bind = \":80\", route = { deny = true, rate = { limit = \"1/s\", PAIR } } }"
         }

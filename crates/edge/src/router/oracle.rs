@@ -225,7 +225,7 @@ proptest! {
                 trusted: false,
                 secure: true,
                 port: 80,
-                handed: false,
+                came: None,
                 certificate: None,
             };
             let _ = answer(&router, &request);

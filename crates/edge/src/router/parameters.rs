@@ -10,7 +10,7 @@ use super::{Router, Rule};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guard {
     Nobody,
-    /// Those who do not know a password.
+    /// Those who do not know a password, or may not pass by what another request is answered.
     Strangers,
     All,
 }
@@ -18,7 +18,7 @@ pub(super) enum Guard {
 /// Whether the path that a client asked for has parameters.
 pub(super) fn has_some(request: &Request<'_>) -> bool {
     // A server's word is taken as it is.
-    !request.handed && memchr::memchr(b';', request.target()).is_some()
+    !request.is_handed() && memchr::memchr(b';', request.target()).is_some()
 }
 
 impl Router {
@@ -61,10 +61,14 @@ fn without(path: &[u8]) -> Vec<u8> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use tandem_model::{Action, Auth, Conditions, Policies, Route, Secret, Users};
+    use tandem_model::{
+        Action, Auth, Authorization, Authorize, Conditions, Policies, Route, Secret, Users,
+    };
 
     use super::super::tests::{ask, path, route, router, to};
     use super::*;
+    use crate::testing::{cx, with_request};
+    use tandem_http::{Handler, Plan, Step};
 
     #[test]
     fn parameters_are_cut_off_each_segment() {
@@ -145,6 +149,27 @@ mod tests {
         assert!(get(&rules, "/admin/users").contains("401"));
         assert!(get(&rules, "/admin;x/users").contains("401"));
         assert_eq!(get(&rules, "/shop;x"), "a 200");
+    }
+
+    #[test]
+    fn parameters_pass_by_nobody_who_decides() {
+        let policies = Policies {
+            authorize: Some(Authorize::By(Authorization {
+                path: "/verify".into(),
+                timeout: Authorization::TIMEOUT,
+            })),
+            ..Policies::default()
+        };
+        let asked = Route {
+            policies,
+            ..to(path(&["/admin/*"]), "b")
+        };
+        let rules = router(vec![asked, to(Conditions::default(), "a")]);
+        for path in ["/admin/users", "/admin;x/users"] {
+            let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let step = with_request(&text, |request| rules.step(request, &cx()));
+            assert!(matches!(step, Step::Plan(Plan::Authorize(_))), "{path}");
+        }
     }
 
     #[test]

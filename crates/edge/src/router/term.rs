@@ -159,7 +159,7 @@ impl Term {
             Self::Query(name, values) => {
                 query::values(request.query(), name).any(|value| values.has(&value))
             }
-            Self::Internal => request.handed,
+            Self::Internal => request.is_handed(),
             Self::ClientCert(values) => request
                 .certificate
                 .is_some_and(|certificate| values.has_name(certificate)),

@@ -610,11 +610,52 @@ fn an_internal_route_is_for_what_a_server_has_handed_over() {
     ] {
         let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         let found = with_request(&text, |request| {
-            let request = Request { handed, ..*request };
+            let came = handed.then(|| request.as_it_came());
+            let request = Request { came, ..*request };
             router.find(&request).map(|(number, _)| number)
         });
         let expected = SERVICES.iter().position(|name| *name == service);
         assert_eq!(found.map(|n| n as usize), expected, "{path}, {handed}");
+    }
+}
+
+#[test]
+fn a_request_that_only_asks_is_kept_out_by_nothing_that_is_for_clients() {
+    let router = router(vec![
+        route(
+            Conditions {
+                path: patterns(&["/verify"]),
+                ..Conditions::default()
+            },
+            Action::Deny,
+        ),
+        route(
+            Conditions {
+                path: patterns(&["/verify"]),
+                ..Conditions::default()
+            },
+            Action::Close,
+        ),
+        to(
+            Conditions {
+                path: patterns(&["/verify"]),
+                ..Conditions::default()
+            },
+            "a",
+        ),
+        to(Conditions::default(), "b"),
+    ]);
+    for (asks, found) in [(true, 2), (false, 0)] {
+        let text = "GET /verify HTTP/1.1\r\nHost: a\r\n\r\n";
+        let number = with_request(text, |request| {
+            let came = Some(tandem_http::request::Came {
+                asks,
+                ..request.as_it_came()
+            });
+            let request = Request { came, ..*request };
+            router.find(&request).map(|(number, _)| number)
+        });
+        assert_eq!(number, Some(found), "{asks}");
     }
 }
 

@@ -23,18 +23,20 @@ use super::buffers::Buf;
 use super::client::{Client, Wire};
 use super::clock::{Clock, Elapsed};
 use super::download::Instead;
+use super::hand_over::HandedOver;
 use super::opening::Opened;
 use super::record::{self, Record};
 use super::waiting::Pace;
 use super::whole::Whole;
 use super::{
-    Counted, Door, Draining, Place, Shared, Snapshot, forward, hand_over, http2, opening, reply,
-    tcp,
+    Counted, Door, Draining, Place, Shared, Snapshot, authorize, forward, hand_over, http2,
+    opening, reply, tcp,
 };
 use crate::Request;
 use crate::field::Kind;
 use crate::handler::{Cx, Handler, Plan, Step};
 use crate::head::{BodyLength, Head, HeadError, HeadLimits};
+use crate::policy::authorize::Heard;
 use crate::policy::{Edits, ErrorPages};
 
 /// The most of an unread body that is read and dropped to keep a connection, in bytes. A new connection is cheaper than
@@ -93,6 +95,8 @@ pub(super) struct Exchange<'a> {
     pub handed: u8,
     /// What stays of their answers.
     pub stays: Option<Box<Edits>>,
+    /// What a request was answered that only asks.
+    pub heard: Option<Box<Heard>>,
 }
 
 /// The life of a connection.
@@ -429,7 +433,7 @@ impl<'a> Exchange<'a> {
                 trusted: peer != Peer::Stranger,
                 secure,
                 port: conn.door.port,
-                handed: false,
+                came: None,
                 certificate: conn.client.certificate(),
             },
             peer,
@@ -440,6 +444,7 @@ impl<'a> Exchange<'a> {
             behind,
             handed: 0,
             stays: None,
+            heard: None,
         }
     }
 
@@ -452,6 +457,19 @@ impl<'a> Exchange<'a> {
         let own = edits.and_then(|edits| edits.errors.as_deref());
         let all = self.snapshot.config.errors.as_deref();
         own.filter(|pages| pages.has(status)).or(all)
+    }
+
+    /// Where an error of this status leads, if it does.
+    fn elsewhere(&self, status: u16) -> Option<HandedOver> {
+        let pages = self.pages(status)?;
+        let (path, shown) = pages.path(status, &self.request, &self.cx)?;
+        Some(HandedOver::of_error(&path, shown))
+    }
+
+    /// The status that the client gets of an answer with this one.
+    pub fn shown(&self, status: u16) -> u16 {
+        let edits = self.edits.as_deref();
+        edits.map_or(status, |edits| edits.shown(status))
     }
 
     pub fn is_head(&self) -> bool {
@@ -522,6 +540,12 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                 }
                 Step::Plan(*plan)
             }
+            Plan::Authorize(policy) => {
+                match Box::pin(authorize::ask(x, &policy.by, &mut outs)).await {
+                    Ok(()) => policy.decided(&x.request, &x.cx),
+                    Err(after) => return after,
+                }
+            }
             Plan::Ask(handler) => handler.step(&x.request, &x.cx),
             Plan::OrElse { first, then } => {
                 if x.request.is_read() {
@@ -536,8 +560,13 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
             Plan::Bytes(_) if x.cx.is_too_large() => return too_large(x, body, outs).await,
             Plan::Bytes(reply) => match fallbacks.pop() {
                 Some(fallback) if reply.status == 404 => fall_back(x, fallback),
-                _ => return reply::memory(x, body, reply, outs).await,
+                _ if x.request.only_asks() => return x.hear(reply.status, &reply.fields),
+                _ => match x.elsewhere(reply.status) {
+                    Some(to) => return hand_over::go(x, body, to, outs).await,
+                    None => return reply::memory(x, body, reply, outs).await,
+                },
             },
+            Plan::Close(_) if x.request.only_asks() => return x.hear(500, b""),
             Plan::Close(service) => {
                 x.record.service = Some(service);
                 x.record.end_by(Stopped::Refused, Phase::Request);
@@ -545,6 +574,7 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
             }
             Plan::File(file) => match fallbacks.pop() {
                 Some(fallback) if file.status == 404 => fall_back(x, fallback),
+                _ if x.request.only_asks() => return x.hear(file.status, &file.fields),
                 _ => return reply::file(x, body, file, outs.response_out).await,
             },
             Plan::Forward(attempts) => {
@@ -554,7 +584,17 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                     forward::Forwarded::Instead(Instead::HandedOver(to)) => {
                         return hand_over::go(x, body, *to, outs).await;
                     }
+                    forward::Forwarded::Instead(Instead::Heard(heard)) => {
+                        x.heard = Some(heard);
+                        return After::Keep;
+                    }
                     forward::Forwarded::Instead(Instead::Page(status)) => {
+                        if x.request.only_asks() {
+                            return x.hear(status, b"");
+                        }
+                        if let Some(to) = x.elsewhere(status) {
+                            return hand_over::go(x, body, to, outs).await;
+                        }
                         let page = reply::page(status, reply::reason(status), &x.service());
                         return reply::bytes(x, body, page, outs.response_out).await;
                     }
@@ -565,6 +605,9 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                 }
             }
         };
+    }
+    if x.request.only_asks() {
+        return x.hear(503, b"");
     }
     let service = x.snapshot.config.name.clone();
     let page = reply::page(503, "this took too long or went in circles", &service);

@@ -7,6 +7,7 @@ use std::task::Poll;
 use tandem_net::{Pipe, Socket};
 use tandem_telemetry::{Phase, Stopped};
 
+use super::authorize::{DROPPED, DROPPED_WITHIN};
 use super::buffers::Buf;
 use super::connection::{After, Exchange};
 use super::exchange::{Flow, Waits};
@@ -18,6 +19,7 @@ use crate::chunked::Chunked;
 use crate::fastcgi::{self, Answer, Records};
 use crate::handler::{Attempts, Cause, CookieEdits, Stage, Upstream};
 use crate::head::MAX_HEAD;
+use crate::policy::authorize::Heard;
 use crate::policy::compress::Encoder;
 use crate::response::{Delimited, Malformed, ResponseHead};
 use crate::rewrite::{self, Keep};
@@ -48,6 +50,8 @@ pub(super) enum Instead {
     Another,
     /// The page of an error, which is in the file.
     Page(u16),
+    /// Nothing: all that is wanted of it is its head.
+    Heard(Box<Heard>),
     /// What is at the path that it names.
     HandedOver(Box<HandedOver>),
 }
@@ -168,6 +172,11 @@ impl Download<'_, '_> {
         let hands_over = self.x.snapshot.config.hands_over;
         let instead = if missing {
             Some(Instead::Another)
+        } else if self.x.request.only_asks() {
+            let heard = Box::new(Heard::of_head(status, head));
+            let what = Instead::Heard(heard);
+            let reusable = self.drop_rest(buf, length, delimited).await;
+            return Ok(Down::Instead { what, reusable });
         } else if pages.is_some() {
             Some(Instead::Page(status))
         } else {
@@ -223,7 +232,7 @@ impl Download<'_, '_> {
         );
         drop(date);
         buf.consume(length);
-        self.x.record.status = status;
+        self.x.record.status = self.x.shown(status);
         self.x.record.head_bytes += self.out.len() as u64;
         self.is_last = reply::after(keep) == After::Close;
         let clean = self.body(buf, delimited, chunk, encoder).await?;
@@ -231,6 +240,53 @@ impl Download<'_, '_> {
             after: reply::after(keep),
             reusable: clean && self.response.keep_alive(),
         })
+    }
+
+    /// Reads the rest of an answer that nobody gets, if that is worth it; whether the connection can be used again.
+    #[cold]
+    async fn drop_rest(&mut self, mut buf: Buf, head: usize, delimited: Delimited) -> bool {
+        // One connection, one request.
+        if self.records.is_some() || !self.response.keep_alive() {
+            return false;
+        }
+        buf.consume(head);
+        let mut chunked = Chunked::default();
+        let mut left = match delimited {
+            Delimited::Empty => return buf.filled().is_empty(),
+            Delimited::Known(n) => n,
+            Delimited::Chunked => DROPPED,
+            Delimited::ByClose => return false,
+        };
+        if left > DROPPED {
+            return false;
+        }
+        self.flow.clock.allow(self.upstream.timeouts.body);
+        let socket = self.socket;
+        let dropped = async {
+            loop {
+                let here = buf.filled().len() as u64;
+                let is_over = if delimited == Delimited::Chunked {
+                    let decoded = chunked.decode(buf.filled_mut()).ok()?;
+                    buf.consume(decoded.consumed);
+                    left = left.checked_sub(decoded.consumed as u64)?;
+                    chunked.is_done()
+                } else {
+                    let taken = here.min(left);
+                    buf.consume(taken as usize);
+                    left -= taken;
+                    left == 0
+                };
+                if is_over {
+                    return Some(buf.filled().is_empty());
+                }
+                match socket.read(buf.space()).await {
+                    Ok(n) if n > 0 => buf.fill(n),
+                    _ => return None,
+                }
+            }
+        };
+        let dropped = tokio::time::timeout(DROPPED_WITHIN, dropped).await;
+        dropped == Ok(Some(true))
     }
 
     /// Where the answer hands the request over to, if it does, with the cookies that the client gets besides.
@@ -285,7 +341,8 @@ impl Download<'_, '_> {
                     if interim > MOST_INTERIM {
                         return Err(Down::Server(Cause::Malformed));
                     }
-                    if status == 103 && self.x.request.head.minor() == 1 {
+                    let is_told = self.x.request.head.minor() == 1 && !self.x.request.only_asks();
+                    if status == 103 && is_told {
                         self.early_hints(&buf.filled()[..length]).await?;
                     }
                     buf.consume(length);

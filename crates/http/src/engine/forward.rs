@@ -19,6 +19,7 @@ use super::held::hold;
 use super::pool::{Alike, Key};
 use super::reply;
 use crate::handler::{Attempts, Cause, Failure, Outcome, Queue, Stage, Upstream};
+use crate::policy::ErrorPages;
 use crate::request_id::{DIGITS, RequestId};
 
 /// What became of a forwarded request.
@@ -107,9 +108,12 @@ pub(super) async fn forward(
             }
             (_, failure) => {
                 let out = tries.attempts.is_out();
-                let after = failed(x, body, failure, out, outs).await;
-                tries.status = x.record.status;
-                return Forwarded::Answered(after);
+                let failed = failed(x, body, failure, out, outs).await;
+                tries.status = match failed {
+                    Forwarded::Instead(Instead::Page(status)) => status,
+                    _ => x.record.status,
+                };
+                return failed;
             }
         };
         tries.failure = None;
@@ -290,7 +294,7 @@ async fn failed(
     failure: Option<Failure>,
     out: bool,
     outs: &mut Outs<'_>,
-) -> After {
+) -> Forwarded {
     let (status, words) = match failure.map_or(Cause::NoServer, |failure| failure.cause) {
         // 503, as the next request will be: whoever asks again later may be served.
         Cause::Refused | Cause::Broken | Cause::Timeout
@@ -319,6 +323,10 @@ async fn failed(
         (_, Some(Stage::Unanswered | Stage::Answered)) => Phase::Answer,
     };
     x.record.end_by(by(cause), phase);
+    let leads = |pages: &ErrorPages| pages.leads(status);
+    if x.request.only_asks() || x.pages(status).is_some_and(leads) {
+        return Forwarded::Instead(Instead::Page(status));
+    }
     let mut page = reply::page(status, words, &x.service());
     if x.snapshot.config.internal && x.request.from_node {
         match failure.map_or(Stage::Unsent, |failure| failure.stage) {
@@ -330,7 +338,7 @@ async fn failed(
             Stage::Answered => {}
         }
     }
-    reply::bytes(x, body, page, outs.response_out).await
+    Forwarded::Answered(reply::bytes(x, body, page, outs.response_out).await)
 }
 
 /// Tries one server: on an idle connection if there is one, else on a new one.

@@ -45,6 +45,19 @@ impl HandedOver {
         })
     }
 
+    /// What an error leads to. Its own errors have no others in their place.
+    pub fn of_error(path: &[u8], shown: Option<u16>) -> Self {
+        let edits = Edits {
+            status: shown,
+            keeps_page: true,
+            ..Edits::default()
+        };
+        Self {
+            target: encoded(path),
+            edits,
+        }
+    }
+
     /// What the server's cookies became on their way: the lines of `Set-Cookie` as the client gets them.
     pub fn with_cookies(&mut self, lines: &[u8]) {
         for line in lines.split(|&b| b == b'\n') {
@@ -93,11 +106,26 @@ fn stay(response: &ResponseHead, head: &[u8]) -> Edits {
     edits
 }
 
+/// What a request is copied for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copied {
+    /// It is answered to the client.
+    Answer,
+    /// It is an error that is answered: what the client has already is not what is sent.
+    Error,
+    /// It only asks: by a GET, and for all that there is.
+    Question,
+}
+
 /// The head of a GET, or HEAD, of `target` by the client of `x`, without what belongs to its body.
-fn head(x: &Exchange<'_>, target: &[u8], keep: bool) -> Vec<u8> {
+pub(super) fn head(x: &Exchange<'_>, target: &[u8], keep: bool, to: Copied) -> Vec<u8> {
     let (came, bytes) = (x.request.head, x.request.bytes);
     let mut head = Vec::with_capacity(bytes.len() + target.len());
-    head.extend_from_slice(if x.is_head() { b"HEAD " } else { b"GET " });
+    head.extend_from_slice(if x.is_head() && to != Copied::Question {
+        b"HEAD "
+    } else {
+        b"GET "
+    });
     head.extend_from_slice(target);
     head.extend_from_slice(b" HTTP/1.");
     head.push(b'0' + came.minor());
@@ -113,6 +141,9 @@ fn head(x: &Exchange<'_>, target: &[u8], keep: bool) -> Vec<u8> {
         let of_its_body = name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-");
         // An answer of several parts has a type of its own, in place of the one that was said.
         let several = name.eq_ignore_ascii_case(b"range") && members(value).nth(1).is_some();
+        // But for the coding, which is a wish.
+        let is_condition = field.kind == Kind::Condition && name.len() != "accept-encoding".len();
+        let is_condition = is_condition && to != Copied::Answer;
         let stays = !matches!(
             field.kind,
             Kind::Host
@@ -124,7 +155,7 @@ fn head(x: &Exchange<'_>, target: &[u8], keep: bool) -> Vec<u8> {
                 | Kind::Te
                 | Kind::HopByHop
         );
-        if stays && !of_its_body && !several {
+        if stays && !of_its_body && !several && !is_condition {
             head.extend_from_slice(name);
             head.extend_from_slice(b": ");
             head.extend_from_slice(value);
@@ -152,12 +183,17 @@ pub(super) async fn go(
         return wrong(x, body, 500, "the request was handed over too often", outs).await;
     }
     let keep = x.may_keep(body.left());
-    let bytes = head(x, &to.target, keep);
+    let copied = if to.edits.keeps_page {
+        Copied::Error
+    } else {
+        Copied::Answer
+    };
+    let bytes = head(x, &to.target, keep, copied);
     let mut parsed = Box::new(Head::default());
     let limits = HeadLimits::from(&x.snapshot.config.limits);
     let taken = parsed.take(&bytes, &mut 0, &limits);
     if taken != Ok(Some(bytes.len())) || !to.target.starts_with(b"/") {
-        let words = "the server handed the request over to something that is no path";
+        let words = "the request was handed over to something that is no path";
         return wrong(x, body, 502, words, outs).await;
     }
     // What handed it over is none of the service that answers.
@@ -174,7 +210,7 @@ pub(super) async fn go(
         request: Request {
             head: &parsed,
             bytes: &bytes,
-            handed: true,
+            came: Some(x.request.as_it_came()),
             ..x.request
         },
         peer: x.peer,
@@ -185,6 +221,7 @@ pub(super) async fn go(
         behind: &[],
         handed: x.handed + 1,
         stays: Some(Box::new(stays)),
+        heard: None,
     };
     let after = Box::pin(answer(&mut y, &mut nothing, outs)).await;
     (x.cx, x.record) = (y.cx, y.record);

@@ -3,11 +3,12 @@
 //!
 //! The way of a request: [`opening`] takes what comes before the first, [`connection`] (or [`http2`], for a stream of it) waits,
 //! reads and parses the head; the listener's handler plans; [`reply`] sends
-//! answers from memory and files, [`forward`] tries servers, [`exchange`] moves one request ([`upload`]) and its
+//! answers from memory and files, [`authorize`] asks whether the request may pass, [`forward`] tries servers, [`exchange`] moves one request ([`upload`]) and its
 //! answer ([`download`]) between client and server while [`gone`] watches the client, [`tunnel`] what follows an upgrade; [`record`] logs and counts. Connections of
 //! listeners in TCP mode are passed on by [`tcp`]. Where bytes come in streams and nobody reads them, [`stream`] has the kernel move them.
 
 mod admission;
+mod authorize;
 mod body;
 mod buffers;
 mod client;
@@ -58,6 +59,7 @@ pub use admission::Admission;
 use admission::Admitted;
 pub use meters::ListenerMeters;
 pub(crate) use pool::open;
+pub(crate) use reply::reason;
 
 use crate::Handler;
 use crate::policy::ErrorPages;
@@ -127,6 +129,8 @@ struct Shared {
     broken: opening::Failed,
     /// Servers with which TLS did not come about.
     unsure: opening::Failed,
+    /// Requests of which nobody could say whether they may pass.
+    undecided: opening::Failed,
     logs: RefCell<HashMap<PathBuf, AccessLog>>,
     draining: Cell<Draining>,
     /// How to wake each open connection: used to close idle ones.
@@ -192,6 +196,7 @@ impl Engine {
             warm: RefCell::default(),
             broken: opening::Failed::default(),
             unsure: opening::Failed::default(),
+            undecided: opening::Failed::default(),
             logs: RefCell::default(),
             draining: Cell::default(),
             open: RefCell::default(),

@@ -138,8 +138,9 @@ pub(super) async fn bytes(
     out: &mut Vec<u8>,
 ) -> After {
     if let Some(pages) = x.pages(reply.status) {
-        pages.dress(&mut reply);
+        pages.dress(&mut reply, Some((&x.request, &x.cx)));
     }
+    reply.status = x.shown(reply.status);
     let own = x.snapshot.config.internal && x.request.from_node && reply.status >= 400;
     if own && !x.edits.as_deref().is_some_and(|edits| edits.keeps_page) {
         let mut fields = reply.fields.to_vec();
@@ -199,16 +200,17 @@ pub(super) async fn file(
     out: &mut Vec<u8>,
 ) -> After {
     let keep = keep(x, body.left(), false);
+    let status = x.shown(file.status);
     head(
         out,
         x.conn,
-        file.status,
+        status,
         &file.fields,
         Some(file.before.len() as u64 + file.length),
         keep,
         x.edits.as_deref(),
     );
-    x.record.status = file.status;
+    x.record.status = status;
     x.record.service = Some(file.service.clone());
     x.record.head_bytes += out.len() as u64;
     let limit = x.snapshot.config.timeouts.body;
@@ -353,7 +355,7 @@ pub(super) async fn refuse(conn: &Conn, snapshot: &Snapshot, none: NoHead) -> Af
         reply.fields = fields.into();
     }
     if let Some(pages) = &snapshot.config.errors {
-        pages.dress(&mut reply);
+        pages.dress(&mut reply, None);
     }
     let out = &mut scratch.response_out;
     let length = Some(reply.body.len() as u64);

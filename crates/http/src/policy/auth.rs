@@ -186,6 +186,9 @@ pub(super) struct Authenticated {
 
 impl Handler for Authenticated {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
+        if request.only_asks() {
+            return self.inner.step(request, cx);
+        }
         let Some(stated) = credentials(request) else {
             return Step::Plan(Plan::Bytes(self.auth.refusal.clone()));
         };

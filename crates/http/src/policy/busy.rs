@@ -85,7 +85,10 @@ pub(super) struct AtOnce {
 
 impl Handler for AtOnce {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
-        if request.handed && cx.is_held(&self.busy) {
+        if request.only_asks() {
+            return self.inner.step(request, cx);
+        }
+        if request.is_handed() && cx.is_held(&self.busy) {
             return self.inner.step(request, cx);
         }
         let Some(held) = self.busy.take(request.client) else {

@@ -33,6 +33,8 @@ pub struct Edits {
     pub id: String,
     /// An error's answer brings its own page.
     pub keeps_page: bool,
+    /// The status that the client gets in place of the answer's.
+    pub status: Option<u16>,
 }
 
 impl Edits {
@@ -63,6 +65,15 @@ impl Edits {
             }
         }
         self.keeps_page |= later.keeps_page;
+        self.status = later.status.or(self.status);
+    }
+
+    /// The status that the client gets of an answer with this one. One that has no body keeps its own.
+    pub(crate) fn shown(&self, status: u16) -> u16 {
+        match status {
+            ..200 | 204 | 304 => status,
+            _ => self.status.unwrap_or(status),
+        }
     }
 
     /// Applies the changes to an answer's lines, as [`FieldEdits::apply`].

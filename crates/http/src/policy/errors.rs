@@ -7,7 +7,9 @@ use tandem_model::{ErrorContent, Errors, Statuses};
 
 use super::edits::FieldEdits;
 use super::page::Page;
-use crate::handler::Reply;
+use super::values::{Ready, Values};
+use crate::Request;
+use crate::handler::{Cx, Reply};
 
 /// Pages by status. What is asked for first comes first.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +25,8 @@ struct One {
 #[derive(Clone, Debug)]
 enum Content {
     Page(Page),
-    Redirect { to: Bytes, status: u16 },
+    Redirect { to: Ready, status: u16 },
+    Path { to: Ready, status: Option<u16> },
 }
 
 impl Content {
@@ -31,7 +34,11 @@ impl Content {
         Ok(match content {
             ErrorContent::File(path) => Self::Page(Page::read(path)?),
             ErrorContent::Redirect { to, status } => Self::Redirect {
-                to: to.clone().into(),
+                to: Ready::new(to),
+                status: *status,
+            },
+            ErrorContent::Path { to, status } => Self::Path {
+                to: Ready::new(to),
                 status: *status,
             },
         })
@@ -77,8 +84,30 @@ impl ErrorPages {
         self.of(status).is_some()
     }
 
-    /// Puts the page of its status in place of the content of `reply`, if there is one, or the way to somewhere else.
-    pub(crate) fn dress(&self, reply: &mut Reply) {
+    /// Whether there is something at a path for this status.
+    pub(crate) fn leads(&self, status: u16) -> bool {
+        let content = self.of(status).map(|one| &one.content);
+        matches!(content, Some(Content::Path { .. }))
+    }
+
+    /// The path at which there is what answers this error, and the status that its answer gets, where that is another one.
+    pub(crate) fn path(
+        &self,
+        status: u16,
+        request: &Request<'_>,
+        cx: &Cx,
+    ) -> Option<(Vec<u8>, Option<u16>)> {
+        let Content::Path { to, status } = &self.of(status)?.content else {
+            return None;
+        };
+        let mut path = Vec::new();
+        to.plain(&Values::new(request, cx), &mut path);
+        Some((path, *status))
+    }
+
+    /// Puts the page of its status in place of the content of `reply`, if there is one, or the way to somewhere else. What
+    /// could not be read is no `request`, and is not sent to where only one could say.
+    pub(crate) fn dress(&self, reply: &mut Reply, request: Option<(&Request<'_>, &Cx)>) {
         let Some(One { content, .. }) = self.of(reply.status) else {
             return;
         };
@@ -90,9 +119,18 @@ impl ErrorPages {
                 edits.add("Content-Type", page.kind.as_bytes());
                 reply.body = page.content.clone();
             }
+            Content::Path { .. } => return,
             Content::Redirect { to, status } => {
+                let mut location = Vec::new();
+                let is_known = match request {
+                    Some((request, cx)) => to.location(&Values::new(request, cx), &mut location),
+                    None => to.fixed(&mut location),
+                };
+                if !is_known || location.is_empty() {
+                    return;
+                }
                 edits.remove("Location");
-                edits.add("Location", to);
+                edits.add("Location", &location);
                 reply.status = *status;
                 reply.body = Bytes::new();
             }
@@ -139,14 +177,14 @@ mod tests {
         assert!(both.has(500) && both.has(404) && !both.has(403));
         let mut reply = Reply::text(404, &"x".into(), "small");
         reply.fields = bytes::Bytes::from_static(b"content-type: a/b\r\nAllow: GET\r\n");
-        both.dress(&mut reply);
+        both.dress(&mut reply, None);
         assert_eq!(
             reply.fields,
             "Allow: GET\r\nContent-Type: application/octet-stream\r\n"
         );
         assert!(reply.body.starts_with(b"[package]"));
         let mut untouched = Reply::text(403, &"x".into(), "small");
-        both.dress(&mut untouched);
+        both.dress(&mut untouched, None);
         assert_eq!(untouched.body, "small");
     }
 

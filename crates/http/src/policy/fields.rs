@@ -79,6 +79,13 @@ impl Changes {
         }
         let mut text = Vec::new();
         for (name, value) in &self.add {
+            if let Some((heard, of)) = value.cookies(values) {
+                // Each has a line of its own (RFC 6265 section 3).
+                for cookie in heard.values(of) {
+                    edits.add(name, cookie);
+                }
+                continue;
+            }
             text.clear();
             value.plain(values, &mut text);
             edits.add(name, &text);

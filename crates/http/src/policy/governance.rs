@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tandem_model::{self as model, FieldChanges, Headers, Policies, Side};
+use tandem_model::{self as model, Authorization, FieldChanges, Headers, Policies, Side};
 
 use super::auth::{Auth, Authenticated};
+use super::authorize::{Authorized, Authorizing, early};
 use super::bounded::Bounded;
 use super::busy::{AtOnce, Busy};
 use super::compress::Rules;
@@ -28,6 +29,7 @@ pub struct Governance {
     /// How large bodies may be, where that is said.
     body: Option<model::BodyLimit>,
     auth: Option<Arc<Auth>>,
+    authorize: Option<Arc<Authorization>>,
     /// Of each level that has one; shared by all routes of the level.
     rates: Vec<Arc<Rate>>,
     /// Likewise, of requests at once.
@@ -49,6 +51,7 @@ impl Governance {
             compress: None,
             body: None,
             auth: None,
+            authorize: None,
             rates: Vec::new(),
             busy: Vec::new(),
             missing: Vec::new(),
@@ -88,6 +91,11 @@ impl Governance {
                 here.auth = Some(Arc::new(Auth::new(users, &self.name)?));
             }
         }
+        match &policies.authorize {
+            None => {}
+            Some(model::Authorize::Off) => here.authorize = None,
+            Some(model::Authorize::By(by)) => here.authorize = Some(Arc::new(by.clone())),
+        }
         if let Some(rate) = &policies.rate {
             here.rates.push(Arc::new(Rate::new(rate, &self.name)));
         }
@@ -108,6 +116,10 @@ impl Governance {
                 first: handler,
                 then: self.moved(missing.clone()),
             });
+        }
+        if let Some(by) = &self.authorize {
+            let inner = Authorized::new(by, &self.headers, handler, &self.name)?;
+            handler = Arc::new(Authorizing(Arc::new(inner)));
         }
         if let Some(auth) = &self.auth {
             handler = Arc::new(Authenticated {
@@ -136,13 +148,18 @@ impl Governance {
                 name: self.name.clone(),
             });
         }
-        let request = Changes::new(&self.headers.request, Side::Request)?;
-        let response = Changes::new(&self.headers.response, Side::Response)?;
-        let success = Changes::new(&self.headers.success, Side::Response)?;
+        let compile = |changes: &FieldChanges, side| match self.authorize {
+            // The rest is known when an answer is there.
+            Some(_) => Changes::new(&early(changes), side),
+            None => Changes::new(changes, side),
+        };
+        let request = compile(&self.headers.request, Side::Request)?;
+        let response = compile(&self.headers.response, Side::Response)?;
+        let success = compile(&self.headers.success, Side::Response)?;
         let changes = [&request, &response, &success];
         let mut by_status = Vec::new();
         for one in &self.headers.by_status {
-            let changes = Changes::new(&one.changes, Side::Response)?;
+            let changes = compile(&one.changes, Side::Response)?;
             by_status.push((one.statuses.as_slice().into(), changes));
         }
         let pages = self.errors.is_some() || self.compress.is_some() || !by_status.is_empty();

@@ -6,12 +6,13 @@
 //! one action say and puts the policies around it:
 //!
 //! ```text
-//! shape (heads, errors)  ->  bounded (bodies)  ->  at once  ->  rate  ->  auth  ->  missing  ->  path  ->  what the route does
+//! shape (heads, errors)  ->  bounded (bodies)  ->  at once  ->  rate  ->  auth  ->  authorize  ->  missing  ->  path  ->  what the route does
 //! ```
 //!
 //! A route without policies is its bare handler: it costs nothing.
 
 mod auth;
+pub(crate) mod authorize;
 mod basic;
 mod bounded;
 pub(crate) mod busy;

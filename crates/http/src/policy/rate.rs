@@ -170,7 +170,7 @@ pub(super) struct Limited {
 
 impl Handler for Limited {
     fn step(&self, request: &Request<'_>, cx: &Cx) -> Step {
-        if !cx.counts_for(Arc::as_ptr(&self.rate).addr()) {
+        if request.only_asks() || !cx.counts_for(Arc::as_ptr(&self.rate).addr()) {
             return self.inner.step(request, cx);
         }
         if self.rate.counts == model::Counts::Errors {

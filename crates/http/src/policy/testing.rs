@@ -32,7 +32,7 @@ pub(crate) fn request<T>(
         trusted,
         secure: false,
         port: 80,
-        handed: false,
+        came: None,
         certificate: None,
     })
 }

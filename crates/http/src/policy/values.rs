@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::bytes::Captures;
@@ -9,6 +10,7 @@ use tandem_model::{ClientCertPart, Part, Template, Variable};
 use tandem_net::ClientCertificate;
 use time::OffsetDateTime;
 
+use super::authorize::{Heard, is_cookie};
 use super::basic::credentials;
 use crate::request_id::{DIGITS, RequestId};
 use crate::{Cx, Request};
@@ -50,7 +52,7 @@ impl<'a> Values<'a> {
         let request = self.request;
         match variable {
             Variable::Host => out.extend_from_slice(request.host()),
-            Variable::Uri => out.extend_from_slice(request.target()),
+            Variable::Uri => out.extend_from_slice(request.as_it_came().target),
             Variable::Path => out.extend_from_slice(request.encoded_path()),
             Variable::NormalPath => out.extend_from_slice(request.path()),
             Variable::Query => out.extend_from_slice(request.query()),
@@ -62,7 +64,7 @@ impl<'a> Values<'a> {
                 }
             }
             Variable::Arg(name) => out.extend_from_slice(request.arg(name).unwrap_or_default()),
-            Variable::Method => out.extend_from_slice(request.method()),
+            Variable::Method => out.extend_from_slice(request.as_it_came().method),
             Variable::Scheme => out.extend_from_slice(scheme(request)),
             Variable::Version => out.extend_from_slice(request.head.version().as_bytes()),
             Variable::Port => {
@@ -97,6 +99,16 @@ impl<'a> Values<'a> {
             }
             Variable::Cookie(name) => {
                 out.extend_from_slice(request.cookie(name).unwrap_or_default());
+            }
+            Variable::Authorized => {
+                if let Some(heard) = self.cx.authorized() {
+                    let _ = write!(out, "{}", heard.status);
+                }
+            }
+            Variable::AuthorizedField(name) => {
+                if let Some(heard) = self.cx.authorized() {
+                    heard.append(name, out);
+                }
             }
             // Of an expression's own template alone; others are refused when the file is read. The node is filled in before.
             Variable::Capture(_) | Variable::Node => {}
@@ -155,6 +167,16 @@ impl Ready {
         Self(vec![part])
     }
 
+    /// The answer whose cookies this is, and the field that sets them, where it is nothing else.
+    pub(super) fn cookies(&self, values: &Values<'_>) -> Option<(Arc<Heard>, &str)> {
+        match &self.0[..] {
+            [Part::Variable(Variable::AuthorizedField(name))] if is_cookie(name) => {
+                Some((values.cx.authorized()?, name))
+            }
+            _ => None,
+        }
+    }
+
     /// Appends text and values as they are.
     pub(super) fn plain(&self, values: &Values<'_>, out: &mut Vec<u8>) {
         for part in &self.0 {
@@ -163,6 +185,17 @@ impl Ready {
                 Part::Variable(variable) => values.append(variable, out),
             }
         }
+    }
+
+    /// Appends an address that is the same for all requests; `false` when it is not.
+    pub(super) fn fixed(&self, out: &mut Vec<u8>) -> bool {
+        self.0.iter().all(|part| match part {
+            Part::Text(text) => {
+                escape(out, text.as_bytes(), |b| b.is_ascii_graphic());
+                true
+            }
+            Part::Variable(_) => false,
+        })
     }
 
     /// Appends a content and what an expression has found, until it has more than `most` bytes. `false` when it has.

@@ -176,7 +176,8 @@ impl Translator<'_> {
         if !self.is_error(line, status) {
             return false;
         }
-        let mut page = Table::default().with("redirect", Value::text(line.word(2)));
+        let to = line.word(2).replace('{', "{{").replace('}', "}}");
+        let mut page = Table::default().with("redirect", Value::Text(to));
         if line.word(0) == "errorloc303" {
             page.put("status", Value::plain(303));
         }
