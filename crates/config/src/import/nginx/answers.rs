@@ -47,7 +47,8 @@ impl<'a> Translator<'a> {
         if code == 444 {
             return Some(Table::default().with("deny", Value::text("close")));
         }
-        if code == 403 && text.is_none() {
+        // An answer to who asks whether others may pass is no denial of that.
+        if code == 403 && text.is_none() && !self.only_decides(here) {
             return Some(Table::default().with("deny", Value::plain(true)));
         }
         let Some(text) = text else {

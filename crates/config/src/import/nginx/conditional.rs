@@ -51,6 +51,11 @@ impl<'a> Translator<'a> {
             }
         }
         let name = asked.variable.clone();
+        if asked.holds("") {
+            // As any other that is empty.
+        } else if self.asks_too_early(&name, directive) {
+            return;
+        }
         let is_filled_in = mentions(directive.inner(), &name) && self.has_values(&name);
         if is_filled_in && !directive.inner().iter().any(|d| d.is("set")) {
             return self.by_value(here, directive, &asked, routes);
@@ -98,6 +103,12 @@ impl<'a> Translator<'a> {
     ) {
         let spot = directive.spot;
         self.verdicts.translated(spot);
+        if let Ok(asked) = super::condition::read(directive)
+            && !asked.holds("")
+            && self.asks_too_early(&asked.variable, directive)
+        {
+            return;
+        }
         let condition = super::condition::read(directive).and_then(|mut asked| {
             asked.value = self.known(&asked.value);
             self.condition(around, &asked, spot)

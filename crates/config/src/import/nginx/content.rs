@@ -169,6 +169,7 @@ impl<'a> Translator<'a> {
     }
 
     fn content_by(&mut self, here: Here<'_, 'a>) -> Vec<Route> {
+        self.keep_answer(here);
         let internal_at = here.find("internal").map(|directive| directive.spot);
         if let Some(spot) = internal_at {
             self.verdicts.translated(spot);
@@ -189,11 +190,27 @@ impl<'a> Translator<'a> {
             routes.extend(outside);
             return routes;
         }
+        // Rules for clients keep out nobody who asks for them.
+        if self.only_decides(here) && !here.scope.access.is_empty() && here.depth == 0 {
+            let mut scope = here.scope.clone();
+            scope.access.clear();
+            let open = self.within(Here {
+                scope: &scope,
+                before: &[],
+                ..here
+            });
+            let mut routes: Vec<Route> = internal(open, here.spot).into_iter().collect();
+            routes.extend(self.within(here));
+            return routes;
+        }
         self.within(here)
     }
 
     /// Whether applications may hand requests over to an internal place.
     fn is_handed_to(&self, here: Here<'_, 'a>) -> bool {
+        if self.is_asked(here) {
+            return !here.is_error;
+        }
         let led_to = |location: &Location<'_>| self.handing.leads_to(&location.text, here.list);
         !here.is_error && here.location.is_some_and(led_to)
     }
@@ -330,6 +347,7 @@ impl<'a> Translator<'a> {
         if let Some(routes) = self.let_in(here) {
             return routes;
         }
+        self.fill_in_answer(here.scope);
         let mut texts = here.added();
         texts.extend(Self::counted_by(here.scope));
         let pass = here.find("proxy_pass");

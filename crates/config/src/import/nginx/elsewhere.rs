@@ -173,7 +173,7 @@ const LEADS: [&str; 9] = [
     "error_page",
 ];
 
-const ANSWERS: [&str; 15] = [
+const ANSWERS: [&str; 16] = [
     "return",
     "rewrite",
     "if",
@@ -181,6 +181,7 @@ const ANSWERS: [&str; 15] = [
     "deny",
     "auth_basic",
     "auth_basic_user_file",
+    "auth_request",
     "satisfy",
     "limit_req",
     "limit_except",
@@ -204,7 +205,7 @@ fn says(here: Here<'_, '_>, next: &Location<'_>) -> Says {
             match inner.name.text.as_str() {
                 // Nobody is kept out.
                 "allow" if inner.arg(0) == "all" => {}
-                "auth_basic" if inner.arg(0) == "off" => {}
+                "auth_basic" | "auth_request" if inner.arg(0) == "off" => {}
                 // It is for other paths, or the next one here.
                 "location" if !place.is(next) => {}
                 name if LEADS.contains(&name) => {}

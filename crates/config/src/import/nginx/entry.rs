@@ -4,6 +4,7 @@ use super::super::document::{Route, Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
 use super::Translator;
+use super::authorize;
 use super::content::Here;
 use super::location::Location;
 use super::scope::{Scope, Set};
@@ -169,6 +170,12 @@ impl<'a> Translator<'a> {
             let said = |scope: &Scope| (text(&scope.realm), text(&scope.users));
             both |= said(&there) != said(here.scope);
         }
+        if authorize::asked(&there).is_none() {
+            there.authorize.clone_from(&here.scope.authorize);
+            there.answer_sets.clone_from(&here.scope.answer_sets);
+        } else if let Some(path) = authorize::asked(here.scope) {
+            both |= authorize::asked(&there) != Some(path);
+        }
         if both {
             let message = format!(
                 "who may ask is said here, and in another way in `{}`, which it leads to: say it once, for the server",
@@ -177,7 +184,8 @@ impl<'a> Translator<'a> {
             self.verdicts.refuse(here.spot, here.spot, message);
         }
         // One of the two was enough for either of the places, and not for both.
-        there.satisfy_any &= open(here.scope) && !asks(here.scope);
+        there.satisfy_any &=
+            open(here.scope) && !asks(here.scope) && authorize::asked(here.scope).is_none();
         // What was counted here is not counted there.
         if !here.scope.rates.is_empty() {
             there.rates.clone_from(&here.scope.rates);
@@ -202,6 +210,7 @@ impl<'a> Translator<'a> {
             return;
         }
         let auth = self.auth(scope);
+        let authorize = self.authorize(scope);
         let rate = self.rate(scope);
         let most = self.at_once(scope);
         for route in routes.iter_mut().filter(|route| route.table.has("to")) {
@@ -209,6 +218,9 @@ impl<'a> Translator<'a> {
                 if let Some(value) = value {
                     route.table.put(key, Value::Table(value.clone()));
                 }
+            }
+            if let Some(authorize) = &authorize {
+                route.table.put("authorize", authorize.clone());
             }
             if let Some(most) = most {
                 let limits = route.table.table("limits");

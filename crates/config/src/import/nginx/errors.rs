@@ -23,16 +23,20 @@ impl<'a> Translator<'a> {
         }
         for mut page in here.scope.error_pages.clone() {
             self.verdicts.translated(page.spot);
+            let intercepts = here.scope.intercept.as_ref().is_some_and(|set| set.value);
+            self.refused_to(here, &mut page, !is_site && intercepts, table);
+            if page.statuses.is_empty() {
+                continue;
+            }
             page.to = self.known(&page.to);
             self.page_of_place(here, &mut page);
-            if page.to.contains('$') {
+            if page.to.contains('$') && !is_elsewhere(&page.to) {
                 let message =
                     "what an error is answered with is named, not worked out for each request";
                 self.verdicts.refuse(page.spot, page.spot, message);
                 continue;
             }
             let only_404 = page.statuses == [404];
-            let intercepts = here.scope.intercept.as_ref().is_some_and(|set| set.value);
             // What the place answers itself, with `return` or `deny`, is looked at where it does.
             let mut statuses = page.statuses.iter();
             let by_files =
@@ -154,13 +158,20 @@ impl<'a> Translator<'a> {
                            with no page of a place";
             self.verdicts.note(page.spot, message);
         }
+        let to = match self.template(&page.to, &here.context()) {
+            Ok(to) => to,
+            Err(variable) => {
+                let message = format!("{variable} cannot be filled in here");
+                return self.verdicts.refuse(page.spot, page.spot, message);
+            }
+        };
         let status = page.status.as_deref().filter(|status| {
             // Any other is 302.
             ["301", "303", "307", "308"].contains(status)
         });
         let intercepts = here.scope.intercept.as_ref().is_some_and(|set| set.value);
         for of in page.statuses.iter().filter(|status| **status >= 400) {
-            let mut own = Table::default().with("redirect", Value::text(&page.to));
+            let mut own = Table::default().with("redirect", Value::text(&to));
             if let Some(status) = status {
                 own.put("status", Value::Plain(status.to_owned()));
             }
@@ -258,7 +269,7 @@ impl<'a> Translator<'a> {
             if page.to.starts_with('@') && self.other_place(here, page, status, route) {
                 continue;
             }
-            if !page.to.starts_with(['/', '@', '$']) && !page.to.contains('$') {
+            if !page.to.starts_with(['/', '@', '$']) || is_elsewhere(&page.to) {
                 self.error_redirect(here, false, page, &mut route.table);
                 continue;
             }
@@ -334,6 +345,13 @@ impl<'a> Translator<'a> {
         };
         self.root_of(&scope)
     }
+}
+
+/// Whether an error leads to another server.
+fn is_elsewhere(to: &str) -> bool {
+    ["http://", "https://", "$scheme://"]
+        .iter()
+        .any(|begin| to.starts_with(begin))
 }
 
 /// Gives what answers by itself another status; `false` where somebody else answers.

@@ -62,6 +62,11 @@ impl Given {
         before
     }
 
+    /// These are set somewhere, too.
+    pub fn name(&mut self, names: impl Iterator<Item = String>) {
+        self.names.extend(names);
+    }
+
     /// The names of all that a file sets.
     pub fn name_all(&mut self, tree: &[Directive]) {
         // Where no referers are named none is wrong.

@@ -7,6 +7,7 @@
 //!    passes connections on is in [`stream`].
 
 mod answers;
+mod authorize;
 mod check;
 mod choices;
 mod chosen;
@@ -57,6 +58,7 @@ use super::names::Names;
 use super::report::Verdicts;
 use super::sources::{Sources, Spot};
 use super::{Options, Outcome, Process};
+use authorize::Asking;
 use content::Here;
 use given::Given;
 use handing::Handing;
@@ -132,6 +134,8 @@ pub(crate) struct Translator<'a> {
     internal: Vec<Spot>,
     /// Whether applications lead there.
     handing: Handing,
+    /// Who is asked whether others may pass.
+    asking: Asking,
     /// Servers that requests get to.
     reached: Vec<&'a Directive>,
     /// What `satisfy any` has come to here, and of which rules.
@@ -198,12 +202,16 @@ pub(crate) fn translate(
         cases: 0,
         internal: Vec::new(),
         handing: Handing::default(),
+        asking: Asking::default(),
         reached: Vec::new(),
         satisfied: None,
         told_forwarded: false,
     };
     translator.handing = Handing::of(&tree, &mut translator.verdicts);
     translator.given.name_all(&tree);
+    translator.asking = Asking::of(&tree);
+    let names: Vec<String> = translator.asking.names().cloned().collect();
+    translator.given.name(names.into_iter());
     translator.run(&tree);
     for spot in std::mem::take(&mut translator.internal) {
         if !translator.verdicts.has(spot) {
@@ -655,6 +663,7 @@ impl<'a> Translator<'a> {
             found: None,
             is_error: false,
         };
+        self.begin_asking(server);
         let has_pages = !server.scope.error_pages.is_empty();
         self.given.begin(&server.locations, has_pages);
         let mut routes = Vec::new();
@@ -692,7 +701,8 @@ impl<'a> Translator<'a> {
             .cloned()
             .collect();
         routes.extend(self.ordered(here, &locations, other));
-        let routes = simplified(routes);
+        let mut routes = simplified(routes);
+        routes.splice(..0, self.refusals(here));
         // Named locations that nothing leads to are looked at all the same.
         for location in server
             .locations

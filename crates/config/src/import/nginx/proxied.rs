@@ -34,7 +34,14 @@ impl<'a> Translator<'a> {
                 return Vec::new();
             }
         };
-        if given != pass && target.uri.is_some() {
+        if let Some(set) = here.scope.without_body.as_ref().filter(|set| set.value)
+            && !self.only_decides(here)
+        {
+            let message = "servers get the bodies that clients send: `off` is for what `auth_request` asks, which has none";
+            self.verdicts.refuse(set.spot, set.spot, message);
+        }
+        let replaced = here.find("internal").is_some() && self.only_decides(here);
+        if given != pass && target.uri.is_some() && !replaced {
             self.verdicts.refuse(
                 spot,
                 directive.at(0),
@@ -44,7 +51,14 @@ impl<'a> Translator<'a> {
         }
         let service = self.backend(&target, here.scope, None, spot);
         let mut table = Table::default().with("to", Value::Text(service));
-        self.uri(here, &target, directive, &mut table);
+        match &target.uri {
+            // Behind a variable it is all of it; what is asked there has no query.
+            Some(uri) if given != pass => {
+                let uri = uri.replace('{', "{{").replace('}', "}}");
+                table.put("rewrite", Value::text(uri));
+            }
+            _ => self.uri(here, &target, directive, &mut table),
+        }
         if let (Some(path), Some(found)) = (path, here.found) {
             let rules = Table::default().with(&format!("~{}", found.whole()), Value::Text(path));
             table.put("rewrite", Value::Table(rules));

@@ -3,6 +3,7 @@
 use super::super::document::Route;
 use super::super::logic::{Literal, Subject, guard};
 use super::Translator;
+use super::authorize;
 use super::content::Here;
 use super::scope::Scope;
 
@@ -16,6 +17,7 @@ pub(crate) enum By {
 /// Whether a place lets clients in by either.
 fn is_either(scope: &Scope) -> bool {
     let asks = scope.realm.as_ref().is_some_and(|set| set.value != "off") && scope.users.is_some();
+    let asks = asks || authorize::asked(scope).is_some();
     scope.satisfy_any && asks && !scope.access.is_empty()
 }
 
@@ -25,6 +27,7 @@ fn settled(scope: &Scope, by: By) -> Scope {
     scope.access.clear();
     if by == By::Address {
         scope.realm = None;
+        scope.authorize = None;
     }
     scope
 }
@@ -32,6 +35,15 @@ fn settled(scope: &Scope, by: By) -> Scope {
 impl<'a> Translator<'a> {
     /// The routes of a place, first for clients whom their address lets in; `None` where both is asked, or one alone.
     pub fn let_in(&mut self, here: Here<'_, 'a>) -> Option<Vec<Route>> {
+        if let (true, Some(set), Some(realm)) = (
+            here.scope.satisfy_any && authorize::asked(here.scope).is_some(),
+            &here.scope.authorize,
+            here.scope.realm.as_ref().filter(|set| set.value != "off"),
+        ) {
+            let message = "with `satisfy any` a password (`auth_basic`) or another request (`auth_request`) lets clients in, not either of them: let \
+                           the one that is asked know the passwords";
+            self.verdicts.refuse(set.spot, realm.spot, message);
+        }
         if !is_either(here.scope) {
             return None;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::document::{Table, Value};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::authorize;
 use super::cookies::Flags;
 use super::entry::{AtOnce, Limit, Zone};
 use super::fastcgi;
@@ -101,6 +102,12 @@ pub(crate) struct Scope {
     /// `auth_basic`.
     pub realm: Option<Set<String>>,
     pub users: Option<Set<String>>,
+    /// `auth_request`.
+    pub authorize: Option<Set<String>>,
+    /// `auth_request_set`.
+    pub answer_sets: Vec<Field>,
+    /// `proxy_pass_request_body off`.
+    pub without_body: Option<Set<bool>>,
     pub zones: Vec<Zone>,
     pub rates: Vec<Limit>,
     /// `limit_conn_zone`, by name: what is counted by.
@@ -295,7 +302,17 @@ impl Scope {
                 None => wrong("it is no size"),
             },
             "proxy_intercept_errors" => self.intercept = switch(),
-            "proxy_pass_request_headers" | "proxy_pass_request_body" => {
+            "auth_request" => self.authorize = text(),
+            "auth_request_set" => own
+                .answer_sets
+                .extend(authorize::read_set(directive, verdicts)),
+            "proxy_pass_request_body" => {
+                self.without_body = switch().map(|set| Set {
+                    value: !set.value,
+                    ..set
+                });
+            }
+            "proxy_pass_request_headers" => {
                 if switch().is_some_and(|set| !set.value) {
                     verdicts.refuse(
                         spot,
@@ -557,6 +574,7 @@ struct Own {
     types: Option<Set<Types>>,
     error_pages: Vec<ErrorPage>,
     add_headers: Vec<Field>,
+    answer_sets: Vec<Field>,
     access: Vec<Access>,
     rates: Vec<Limit>,
     at_once: Vec<AtOnce>,
@@ -584,6 +602,7 @@ impl Own {
         }
         take(self.error_pages, &mut scope.error_pages);
         take(self.add_headers, &mut scope.add_headers);
+        take(self.answer_sets, &mut scope.answer_sets);
         take(self.access, &mut scope.access);
         take(self.rates, &mut scope.rates);
         take(self.at_once, &mut scope.at_once);

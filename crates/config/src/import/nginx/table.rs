@@ -789,7 +789,7 @@ const PROXYING: &[Row] = &[
         "proxy_pass_request_body",
         HSL,
         (1, 1),
-        "bodies pass; `off` is refused",
+        "bodies pass; `off` is refused but for what `auth_request` asks, which has none",
     ),
     to(
         "proxy_redirect",
@@ -1098,11 +1098,17 @@ const NOT_HERE: &[Row] = &[
         (1, 1),
         "`auth.file` of routes; plain passwords, `{SHA}` and DES are refused",
     ),
-    refused_on(
+    to(
         "auth_request",
         HSL,
         (1, 1),
-        "an application asks for itself",
+        "`authorize` of routes, `off` nothing",
+    ),
+    to(
+        "auth_request_set",
+        HSL,
+        (2, 2),
+        "`{authorized:NAME}` in what is made of it: fields of requests and answers, where refusals lead",
     ),
     to(
         "limit_req",

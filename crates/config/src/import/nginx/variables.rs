@@ -1,5 +1,9 @@
 //! nginx's variables, as those of the cluster file.
 
+/// What begins a variable that is a field of the answer by which was decided who may pass; and its status. No file has them.
+pub(super) const OF_ANSWER: &str = "authorized__http_";
+pub(super) const ANSWERED: &str = "authorized__status";
+
 /// A piece of a text with variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'t> {
@@ -225,7 +229,11 @@ fn variable(name: &str, context: &Context<'_>) -> Option<String> {
             format!("{{{name}}}")
         }
         _ => {
-            if let Some(field) = name.strip_prefix("http_") {
+            if name == ANSWERED {
+                "{authorized}".into()
+            } else if let Some(field) = name.strip_prefix(OF_ANSWER) {
+                format!("{{authorized:{}}}", field_name(field))
+            } else if let Some(field) = name.strip_prefix("http_") {
                 format!("{{header:{}}}", field_name(field))
             } else if let Some(cookie) = name.strip_prefix("cookie_") {
                 format!("{{cookie:{cookie}}}")

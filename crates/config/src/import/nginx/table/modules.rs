@@ -36,7 +36,6 @@ pub(super) const MODULES: &[Row] = &[
         (1, 1),
         "whoever gives a wrong password is answered at once: `rate` of routes limits how often",
     ),
-    without("auth_request_set", HSL, (2, 2), "`auth_request` is refused"),
     refused("charset_map", HTTP, (2, 2), "texts are sent as they are"),
     without("create_full_put_path", HSL, (1, 1), "sites are read"),
     without("dav_access", HSL, (1, 3), "sites are read"),
