@@ -56,6 +56,8 @@ pub(crate) static TABLES: &[&dyn Described] = &[
     &backend::KEYS,
     &backend::SERVER,
     &fastcgi::KEYS,
+    &fastcgi::UWSGI_KEYS,
+    &fastcgi::SCGI_KEYS,
     &spread::KEYS,
     &retry::KEYS,
     &retry::QUEUE_KEYS,

@@ -640,3 +640,45 @@ fn balance_is_written_as_one_text() {
         assert!(wrong.contains(hint), "{text}: {wrong}");
     }
 }
+
+#[test]
+fn a_program_is_spoken_to_in_one_protocol() {
+    let wrong = |lines: &str| {
+        let text = format!(
+            "[listener.web]\nbind = \":80\"\nroute = {{ to = \"shop\" }}\n[backend.shop]\nservers = \"10.0.0.1:80\"\n{lines}"
+        );
+        said(&text)
+    };
+    for fine in [
+        "uwsgi = true",
+        "scgi = true",
+        "uwsgi = { modifier = 14, params = { APP_ENV = \"x\" } }",
+    ] {
+        assert_eq!(wrong(fine), [""; 0], "{fine}");
+    }
+    for (lines, message) in [
+        (
+            "uwsgi = true\nfastcgi = true",
+            "one protocol is spoken there",
+        ),
+        ("scgi = true\nuwsgi = {}", "one protocol is spoken there"),
+        (
+            "uwsgi = true\ncheck = { path = \"/\" }",
+            "`uwsgi` is spoken there",
+        ),
+        ("scgi = true\nsend-proxy = \"v1\"", "knows no PROXY header"),
+        (
+            "uwsgi = { params = { \"X-A\" = \"b\" } }",
+            "a parameter `X-A`",
+        ),
+        ("uwsgi = { root = \"/srv\" }", "unknown key `root`"),
+        ("uwsgi = { modifier = 256 }", "from 0 to 255"),
+        ("uwsgi = 1", "true or a table"),
+    ] {
+        let wrong = wrong(lines);
+        assert!(
+            wrong.iter().any(|said| said.contains(message)),
+            "{lines}: {wrong:?}"
+        );
+    }
+}

@@ -48,8 +48,8 @@ pub use route::{
     Action, Conditions, Content, Field, Overrides, Presence, Route, RouteTimeouts, SplitBy,
 };
 pub use service::{
-    Access, App, Backend, BackendServer, BackendTls, Coding, FastCgi, Program, ProxyVersion,
-    RESOLVE, Rehearsal, Service, Site,
+    Access, App, Backend, BackendServer, BackendTls, Coding, FastCgi, Program, Protocol,
+    ProxyVersion, RESOLVE, Rehearsal, Service, Site,
 };
 pub use spread::{Backups, Balance, Cut, Queue, Retry, Spread};
 pub use stick::{Gone, SameSite, Stick, StickBy, StickCookie};

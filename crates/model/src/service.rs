@@ -138,7 +138,7 @@ pub struct App {
     pub check: Check,
     /// Connections to the program begin with a PROXY header that says who the client is.
     pub send_proxy: Option<ProxyVersion>,
-    /// The program speaks FastCGI and not HTTP.
+    /// The program speaks FastCGI, uwsgi or SCGI and not HTTP.
     pub fastcgi: Option<Arc<FastCgi>>,
     /// Time limits.
     pub timeouts: Timeouts,
@@ -204,9 +204,37 @@ pub enum ProxyVersion {
     V2,
 }
 
-/// How a program is asked over FastCGI, and which script of its files it is to run.
+/// The protocols of programs that get what CGI has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// FastCGI, as PHP-FPM speaks it.
+    #[default]
+    FastCgi,
+    /// uWSGI's own.
+    Uwsgi {
+        /// Which of its plugins is asked (`modifier1`); 0 is Python's.
+        modifier: u8,
+    },
+    /// SCGI.
+    Scgi,
+}
+
+impl Protocol {
+    /// The key of a service that says it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::FastCgi => "fastcgi",
+            Self::Uwsgi { .. } => "uwsgi",
+            Self::Scgi => "scgi",
+        }
+    }
+}
+
+/// How a program is asked over FastCGI, or a protocol that has the same parameters, and which script of its files it is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FastCgi {
+    /// What is spoken.
+    pub protocol: Protocol,
     /// The directory of its scripts; `None` for a program that answers every path itself.
     pub root: Option<PathBuf>,
     /// Programs get the directory with its symbolic links followed, as they are at each request.
@@ -228,6 +256,7 @@ pub struct FastCgi {
 impl Default for FastCgi {
     fn default() -> Self {
         Self {
+            protocol: Protocol::default(),
             root: None,
             real_root: false,
             extension: ".php".into(),
@@ -257,7 +286,7 @@ pub struct Backend {
     pub tls: Option<BackendTls>,
     /// Connections to them begin with a PROXY header that says who the client is.
     pub send_proxy: Option<ProxyVersion>,
-    /// They speak FastCGI and not HTTP.
+    /// They speak FastCGI, uwsgi or SCGI and not HTTP.
     pub fastcgi: Option<Arc<FastCgi>>,
     /// The address that connections to them come from; `None` leaves it to the system.
     pub source: Option<IpAddr>,

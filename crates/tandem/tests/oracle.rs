@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::uwsgi::{self, Uwsgi};
 use common::{has, send};
 
 /// How long a program may take until it listens. Many start at once.
@@ -552,7 +553,11 @@ fn compare(
 ) {
     let scratch = Scratch::new(program);
     let dead = free_port();
+    let programs = uwsgi::is_here().then(|| Uwsgi::start(&scratch.0));
+    let of_programs = |port: fn(&Uwsgi) -> u16| programs.as_ref().map_or(dead, port);
     let ports = [
+        ("@UWSGI@", of_programs(|one| one.port)),
+        ("@SCGI@", of_programs(|one| one.scgi)),
         ("@B1@", server("b1")),
         ("@B2@", server("b2")),
         ("@B3@", server("b3")),
@@ -563,6 +568,7 @@ fn compare(
     let cases: Vec<Case> = cases(program)
         .into_iter()
         .filter(|case| only.as_ref().is_none_or(|only| *only == case.name))
+        .filter(|case| programs.is_some() || !case.text.contains("@UWSGI@"))
         .collect();
     let start = |case: &Case, who: &str, command: &dyn Fn(&Path) -> Command| {
         launch(case, who, &scratch.0, &ports, ending, command)

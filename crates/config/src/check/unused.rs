@@ -77,10 +77,12 @@ fn of_requests(draft: &Draft, reader: &mut Reader<'_>) {
                 "`on` of `retry` is of answers, and only listeners with `mode = \"tcp\"` lead here";
             reader.wrong(&section.place("retry"), message);
         }
-        if section.draft.backend.fastcgi.is_some() {
-            let message =
-                "`fastcgi` is of requests, and only listeners with `mode = \"tcp\"` lead here";
-            reader.wrong(&section.place("fastcgi"), message);
+        if let Some(program) = &section.draft.backend.fastcgi {
+            let key = program.protocol.key();
+            let message = format!(
+                "`{key}` is of requests, and only listeners with `mode = \"tcp\"` lead here"
+            );
+            reader.wrong(&section.place(key), message);
         }
     }
 }

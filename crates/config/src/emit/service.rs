@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use tandem_model::{
-    Access, App, Backend, BackendServer, BackendTls, Check, FastCgi, Program, ProxyVersion,
-    RESOLVE, Rehearsal, Service, Site, Timeouts, Turn,
+    Access, App, Backend, BackendServer, BackendTls, Check, FastCgi, Program, Protocol,
+    ProxyVersion, RESOLVE, Rehearsal, Service, Site, Timeouts, Turn,
 };
 
 use super::spread;
@@ -211,11 +211,18 @@ fn put_fastcgi(pairs: &mut Pairs, fastcgi: Option<&FastCgi>) {
         &usual.path_info,
         ToString::to_string,
     );
+    if let Protocol::Uwsgi {
+        modifier: modifier @ 1..,
+    } = mine.protocol
+    {
+        table.put("modifier", modifier.to_string());
+    }
     put_map(&mut table, "params", &mine.params);
+    let key = mine.protocol.key();
     if table.is_empty() {
-        pairs.put("fastcgi", "true");
+        pairs.put(key, "true");
     } else {
-        pairs.put("fastcgi", table.inline());
+        pairs.put(key, table.inline());
     }
 }
 

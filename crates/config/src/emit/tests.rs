@@ -11,10 +11,10 @@ use tandem_model::{
     Access, AccessTemplate, Action, Address, App, Backend, BackendServer, BackendTls, Backups,
     Balance, Beyond, ByStatus, Check, ClientCert, Coding, Conditions, Content, Cut, ErrorContent,
     Expected, FastCgi, FieldChanges, Gone, Guard, Headers, HttpCheck, Limits, ListenerTls,
-    LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program, ProxyVersion,
-    Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Sent, Service, Site, Size,
-    Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts, Timing,
-    TlsVersion, Turn,
+    LogLevel, Mode, Overrides, PathChange, Pattern, Policies, Presence, Program, Protocol,
+    ProxyVersion, Queue, Rehearsal, Replaced, Retry, Route, RouteTimeouts, SameSite, Sent, Service,
+    Site, Size, Spread, Stage, Stick, StickBy, StickCookie, Substitution, Template, Timeouts,
+    Timing, TlsVersion, Turn,
 };
 use tandem_model::{
     Auth, Authorization, Authorize, BodyLimit, Compress, Compression, Counts, ErrorPage, Errors,
@@ -349,7 +349,21 @@ impl Maker {
         let speaks_http = matches!(check, Check::Http(..));
         let front = self.maybe(|_| "/index.php".to_owned());
         self.maybe(|m| {
+            let protocol = match m.below(4) {
+                0 => Protocol::Uwsgi { modifier: 0 },
+                1 => Protocol::Uwsgi { modifier: 5 },
+                2 => Protocol::Scgi,
+                _ => Protocol::FastCgi,
+            };
+            if protocol != Protocol::FastCgi {
+                return Arc::new(FastCgi {
+                    protocol,
+                    params: [("APP_ENV".to_owned(), m.word())].into(),
+                    ..FastCgi::default()
+                });
+            }
             Arc::new(FastCgi {
+                protocol,
                 root: Some("/var/www/shop".into()),
                 extension: [".php", ".cgi", ""][m.below(3) as usize].into(),
                 path_info: m.often(),

@@ -8,7 +8,7 @@ use tandem_model::{Address, App, Check, Program, Spread, Timeouts};
 use toml::de::DeValue;
 
 use crate::keys::check::NODE_CHECK;
-use crate::keys::fastcgi::FASTCGI;
+use crate::keys::fastcgi::{FASTCGI, SCGI, UWSGI};
 use crate::keys::rehearse::{COMMAND, REHEARSE};
 use crate::keys::spread;
 use crate::keys::timeouts::OF_APP;
@@ -211,7 +211,21 @@ pub(crate) static KEYS: Table<Draft> = Table {
             FASTCGI,
             Else("it speaks HTTP"),
             "The program speaks FastCGI; `true` is short for `{}`.",
-            |d: &mut Draft, v| d.app.fastcgi = v.value,
+            |d: &mut Draft, v| d.app.fastcgi = v.value.or(d.app.fastcgi.take()),
+        ),
+        &key(
+            "uwsgi",
+            UWSGI,
+            Else("it speaks HTTP"),
+            "The program speaks uWSGI's protocol; `true` is short for `{}`.",
+            |d: &mut Draft, v| d.app.fastcgi = v.value.or(d.app.fastcgi.take()),
+        ),
+        &key(
+            "scgi",
+            SCGI,
+            Else("it speaks HTTP"),
+            "The program speaks SCGI; `true` is short for `{}`.",
+            |d: &mut Draft, v| d.app.fastcgi = v.value.or(d.app.fastcgi.take()),
         ),
         &key(
             "timeouts",

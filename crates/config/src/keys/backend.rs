@@ -4,7 +4,7 @@ use tandem_model::{Address, Backend, BackendServer, Check, RESOLVE, Spread, Time
 use toml::de::DeValue;
 
 use crate::keys::check::CHECK;
-use crate::keys::fastcgi::FASTCGI;
+use crate::keys::fastcgi::{FASTCGI, SCGI, UWSGI};
 use crate::keys::rehearse::REHEARSE;
 use crate::keys::spread;
 use crate::keys::timeouts::OF_BACKEND;
@@ -115,7 +115,21 @@ pub(crate) static KEYS: Table<Draft> = Table {
             FASTCGI,
             Else("they speak HTTP"),
             "The servers speak FastCGI; `true` is short for `{}`.",
-            |d: &mut Draft, v| d.backend.fastcgi = v.value,
+            |d: &mut Draft, v| d.backend.fastcgi = v.value.or(d.backend.fastcgi.take()),
+        ),
+        &key(
+            "uwsgi",
+            UWSGI,
+            Else("they speak HTTP"),
+            "The servers speak uWSGI's protocol; `true` is short for `{}`.",
+            |d: &mut Draft, v| d.backend.fastcgi = v.value.or(d.backend.fastcgi.take()),
+        ),
+        &key(
+            "scgi",
+            SCGI,
+            Else("they speak HTTP"),
+            "The servers speak SCGI; `true` is short for `{}`.",
+            |d: &mut Draft, v| d.backend.fastcgi = v.value.or(d.backend.fastcgi.take()),
         ),
         &key(
             "source",

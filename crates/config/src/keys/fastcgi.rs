@@ -1,15 +1,16 @@
 //! `fastcgi`: how a program is asked that does not speak HTTP, and which of its scripts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tandem_model::FastCgi;
+use tandem_model::{FastCgi, Protocol};
 use toml::de::DeValue;
 
 use crate::kinds::{BOOL, MAP, PATH};
 use crate::reader::Reader;
 use crate::span::Item;
 use crate::table::Need::{Default as Is, Else};
-use crate::table::{Kind, Table, key};
+use crate::table::{Kind, Ready, Table, key};
 
 /// The extension of every file.
 pub(crate) const EVERY: &str = "*";
@@ -25,6 +26,85 @@ pub(crate) const FASTCGI: Kind<Option<Arc<FastCgi>>> = Kind {
             None
         }
     },
+};
+
+/// What a service speaks that speaks uWSGI's protocol; `None` is HTTP.
+pub(crate) const UWSGI: Kind<Option<Arc<FastCgi>>> = Kind {
+    text: "true or table",
+    read: |reader, item| {
+        let modifier = 0;
+        let mut program = match item.get_ref() {
+            DeValue::Boolean(false) => return Some(None),
+            DeValue::Boolean(true) => FastCgi::default(),
+            DeValue::Table(_) => UWSGI_KEYS.read_item(reader, item)?.draft,
+            _ => {
+                reader.expected(
+                    item,
+                    "true or a table like { params = { UWSGI_SCRIPT = \"shop\" } }",
+                );
+                return None;
+            }
+        };
+        if !matches!(program.protocol, Protocol::Uwsgi { .. }) {
+            program.protocol = Protocol::Uwsgi { modifier };
+        }
+        Some(Some(Arc::new(program)))
+    },
+};
+
+/// Likewise of SCGI.
+pub(crate) const SCGI: Kind<Option<Arc<FastCgi>>> = Kind {
+    text: "true or table",
+    read: |reader, item| {
+        let mut program = match item.get_ref() {
+            DeValue::Boolean(false) => return Some(None),
+            DeValue::Boolean(true) => FastCgi::default(),
+            DeValue::Table(_) => SCGI_KEYS.read_item(reader, item)?.draft,
+            _ => {
+                reader.expected(
+                    item,
+                    "true or a table like { params = { APP_ENV = \"production\" } }",
+                );
+                return None;
+            }
+        };
+        program.protocol = Protocol::Scgi;
+        Some(Some(Arc::new(program)))
+    },
+};
+
+static PARAMS: Ready<FastCgi, BTreeMap<String, String>> = key(
+    "params",
+    MAP,
+    Else("the usual ones alone"),
+    "Parameters beside the usual ones, or in their place: `{ APP_ENV = \"production\" }`.",
+    |f: &mut FastCgi, v| f.params = v.value,
+);
+
+pub(crate) static UWSGI_KEYS: Table<FastCgi> = Table {
+    heading: "uwsgi = { ... }",
+    label: "`uwsgi`",
+    doc: "The program speaks uWSGI's protocol, as uWSGI does at its `socket`. It gets every path as `PATH_INFO`.",
+    keys: &[
+        &key(
+            "modifier",
+            Kind {
+                text: "number from 0 to 255",
+                read: |reader, item| Some(reader.integer(item, 0..=255, "a number")? as u8),
+            },
+            Is("0"),
+            "Which of its plugins is asked (`modifier1`): 0 is Python's (WSGI), 5 Perl's (PSGI), 7 Ruby's (Rack), 14 PHP's.",
+            |f: &mut FastCgi, v| f.protocol = Protocol::Uwsgi { modifier: v.value },
+        ),
+        &PARAMS,
+    ],
+};
+
+pub(crate) static SCGI_KEYS: Table<FastCgi> = Table {
+    heading: "scgi = { ... }",
+    label: "`scgi`",
+    doc: "The program speaks SCGI. It gets every path as `PATH_INFO`.",
+    keys: &[&PARAMS],
 };
 
 pub(crate) static KEYS: Table<FastCgi> = Table {
@@ -110,13 +190,7 @@ pub(crate) static KEYS: Table<FastCgi> = Table {
             "A path goes on behind a script: `/a/x.php/more` runs `/a/x.php`, with `/more` as its `PATH_INFO`. A route that forbids the one path does not forbid the other.",
             |f: &mut FastCgi, v| f.path_info = v.value,
         ),
-        &key(
-            "params",
-            MAP,
-            Else("the usual ones alone"),
-            "Parameters beside the usual ones, or in their place: `{ APP_ENV = \"production\" }`.",
-            |f: &mut FastCgi, v| f.params = v.value,
-        ),
+        &PARAMS,
     ],
 };
 

@@ -72,6 +72,10 @@ fn around(heading: &str) -> &'static str {
         "fastcgi = { ... }" => {
             "backend.old = { servers = \"a:1\", fastcgi = { root = \"www\", PAIR } }"
         }
+        "uwsgi = { ... }" => {
+            "backend.old = { servers = \"a:1\", uwsgi = { params = { A = \"b\" }, PAIR } }"
+        }
+        "scgi = { ... }" => "backend.old = { servers = \"a:1\", scgi = { PAIR } }",
         "retry = { ... }" => "app.shop = { run = \"shop\", retry = { PAIR } }",
         "queue = { ... }" => "app.shop = { run = \"shop\", queue = { PAIR } }",
         "stick = { ... }" => "app.shop = { run = \"shop\", stick = { PAIR } }",

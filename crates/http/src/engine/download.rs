@@ -136,12 +136,11 @@ impl Download<'_, '_> {
             return Err(Down::Server(Cause::Broken));
         }
         let mut buf = self.x.conn.shared().buffers.small();
-        let (length, made) = match self.records {
-            None => (self.final_head(&mut buf).await?, None),
-            Some(_) => {
-                let (length, head) = self.cgi_head(&mut buf).await?;
-                (length, Some(head))
-            }
+        let (length, made) = if self.is_http(&mut buf).await? {
+            (self.final_head(&mut buf).await?, None)
+        } else {
+            let (length, head) = self.cgi_head(&mut buf).await?;
+            (length, Some(head))
         };
         let status = self.response.status();
         let head = made.as_deref().unwrap_or(&buf.filled()[..length]);
@@ -306,6 +305,23 @@ impl Download<'_, '_> {
         self.x.request.from_node && self.upstream.node
     }
 
+    /// Whether an answer begins as one of HTTP does: those of programs without records may, or else have a CGI head.
+    async fn is_http(&mut self, buf: &mut Buf) -> Result<bool, Down> {
+        if self.upstream.fastcgi.is_none() || self.records.is_some() {
+            return Ok(self.records.is_none());
+        }
+        const BEGINS: &[u8] = b"HTTP/";
+        loop {
+            let filled = buf.filled();
+            if filled.len() >= BEGINS.len() || !BEGINS.starts_with(filled) {
+                return Ok(filled.starts_with(BEGINS));
+            }
+            if !self.read(buf).await? {
+                return Err(Down::Server(Cause::Broken));
+            }
+        }
+    }
+
     /// As [`final_head`](Self::final_head), of a CGI answer; returns also what its head is in HTTP.
     async fn cgi_head(&mut self, buf: &mut Buf) -> Result<(usize, Vec<u8>), Down> {
         loop {
@@ -317,7 +333,11 @@ impl Download<'_, '_> {
                     _ => Ok((length, head)),
                 };
             }
-            if !self.unpack(buf).await? {
+            let more = match self.records {
+                Some(_) => self.unpack(buf).await?,
+                None => self.read(buf).await?,
+            };
+            if !more {
                 return Err(Down::Server(Cause::Malformed));
             }
         }

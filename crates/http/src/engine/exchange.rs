@@ -10,6 +10,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tandem_model::Protocol;
 use tandem_net::{Moment, Socket};
 use tandem_telemetry::{Phase, Stopped};
 
@@ -22,7 +23,7 @@ use super::gone::Watch;
 use super::held::Held;
 use super::reply::TOO_LARGE;
 use super::upload::{Framing, Pauses, UploadError, upload};
-use crate::fastcgi::{self, Call, Records};
+use crate::fastcgi::{self, Call, Records, TooLong};
 use crate::handler::{Attempts, Cause, Endpoint, Failure, Stage, Upstream};
 use crate::head::BodyLength;
 use crate::request_id::{DIGITS, RequestId};
@@ -133,7 +134,9 @@ pub(super) async fn exchange(
     }
     let out = &mut *outs.request_out;
     out.clear();
-    write_head(x, upstream, body, out);
+    if write_head(x, upstream, body, out) == Err(TooLong) {
+        return Done::Refused(431, "the head has more than the program's protocol can say");
+    }
     let flow = Flow {
         clock: &conn.clock,
         sent: Cell::new(0),
@@ -146,8 +149,16 @@ pub(super) async fn exchange(
         upload: Cell::new(Waits::Server),
         download: Cell::new(Waits::Server),
     };
+    let program = upstream.fastcgi.as_deref();
+    let in_records = program.is_some_and(|call| call.program.protocol == Protocol::FastCgi);
     let framing = match x.request.head.body() {
-        _ if upstream.fastcgi.is_some() => Framing::Records,
+        _ if upstream.fastcgi.is_some() => {
+            if in_records {
+                Framing::Records
+            } else {
+                Framing::Plain
+            }
+        }
         BodyLength::Chunked => Framing::Chunks,
         BodyLength::None | BodyLength::Known(_) => Framing::Plain,
     };
@@ -173,7 +184,7 @@ pub(super) async fn exchange(
                 missing,
                 again,
                 is_last: false,
-                records: upstream.fastcgi.as_ref().map(|_| Records::default()),
+                records: in_records.then(Records::default),
                 response: outs.response,
                 out: outs.response_out,
             }
@@ -250,7 +261,13 @@ pub(super) async fn exchange(
 }
 
 /// Appends the request as a program gets it that speaks FastCGI: made of the head that a server of HTTP would get.
-fn write_call(x: &Exchange<'_>, call: &Call, head: &[u8], body: &Body<'_>, out: &mut Vec<u8>) {
+fn write_call(
+    x: &Exchange<'_>,
+    call: &Call,
+    head: &[u8],
+    body: &Body<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), TooLong> {
     let (first, kept) = body.begun();
     let held = body.held().map_or(0, Held::len);
     let request = &x.request;
@@ -268,16 +285,22 @@ fn write_call(x: &Exchange<'_>, call: &Call, head: &[u8], body: &Body<'_>, out: 
             // It is there as a whole.
             length: held + (first.len() + kept.len()) as u64,
         },
-    );
+    )
 }
 
-fn write_head(x: &Exchange<'_>, upstream: &Upstream, body: &Body<'_>, out: &mut Vec<u8>) {
+fn write_head(
+    x: &Exchange<'_>,
+    upstream: &Upstream,
+    body: &Body<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), TooLong> {
     if let Some(call) = &upstream.fastcgi {
         let mut head = Vec::new();
         write_http(x, upstream, body, &mut head);
         return write_call(x, call, &head, body, out);
     }
     write_http(x, upstream, body, out);
+    Ok(())
 }
 
 #[inline]

@@ -356,7 +356,7 @@ async fn attempt(
     let key = Key::new(upstream, x);
     let now = x.conn.clock.now();
     let alike = x.conn.shared().pool.alike(&key);
-    // A program that speaks FastCGI has one request a connection.
+    // A program that does not speak HTTP has one request a connection.
     let idle = match upstream.fastcgi {
         None => alike.take(now),
         Some(_) => None,
@@ -382,6 +382,9 @@ async fn attempt(
     let cause = match opened {
         Ok(Ok(socket)) => {
             let done = exchange(x, attempts, upstream, &socket, body, missing, outs).await;
+            if upstream.fastcgi.is_some() {
+                return done;
+            }
             return kept(x, &alike, socket, done);
         }
         Ok(Err(e)) => {

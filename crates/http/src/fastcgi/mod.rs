@@ -6,6 +6,10 @@
 //! program that keeps connections gives each a process of its own, idle or not.
 //!
 //! Specification: FastCGI 1.0, Open Market, 1996.
+//!
+//! Two other protocols have the same parameters and answers, and no records: uWSGI's own (a header of four bytes, names and
+//! values behind their lengths, the body as it is) and SCGI (a netstring of names and values, the body as it is). Their
+//! answers end with the connection, or where the head says; uWSGI's begin like those of HTTP.
 
 mod answer;
 mod params;
@@ -13,6 +17,6 @@ mod records;
 mod script;
 
 pub(crate) use answer::Answer;
-pub(crate) use params::{Facts, write};
+pub(crate) use params::{Facts, TooLong, write};
 pub(crate) use records::{COMPLAINTS, MOST, Records, end_of_body, header};
 pub use script::Call;

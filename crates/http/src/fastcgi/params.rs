@@ -4,6 +4,9 @@
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
+use tandem_model::Protocol;
+use tandem_telemetry::decimal;
+
 use super::Call;
 use super::records::{self, Kind, MOST};
 
@@ -25,34 +28,88 @@ pub(crate) struct Facts<'a> {
     pub length: u64,
 }
 
+/// There is more than the protocol can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLong;
+
 /// Appends the beginning of a request: all but its body. `head` is what rewriting has made: lines that end with CRLF.
-pub(crate) fn write(out: &mut Vec<u8>, head: &[u8], facts: &Facts<'_>) {
-    records::begin(out);
-    let mut params = Params::default();
+pub(crate) fn write(out: &mut Vec<u8>, head: &[u8], facts: &Facts<'_>) -> Result<(), TooLong> {
+    let protocol = facts.call.program.protocol;
+    let mut params = Params {
+        protocol,
+        bytes: Vec::new(),
+        is_whole: true,
+    };
     params.all(head, facts);
-    for piece in params.0.chunks(MOST) {
-        out.extend_from_slice(&records::record(Kind::Params, piece.len()));
-        out.extend_from_slice(piece);
+    let bytes = &params.bytes[..];
+    match protocol {
+        Protocol::FastCgi => {
+            records::begin(out);
+            for piece in bytes.chunks(MOST) {
+                out.extend_from_slice(&records::record(Kind::Params, piece.len()));
+                out.extend_from_slice(piece);
+            }
+            out.extend_from_slice(&records::record(Kind::Params, 0));
+        }
+        Protocol::Uwsgi { modifier } => {
+            let length = u16::try_from(bytes.len()).ok().filter(|_| params.is_whole);
+            let [low, high] = length.ok_or(TooLong)?.to_le_bytes();
+            out.extend_from_slice(&[modifier, low, high, 0]);
+            out.extend_from_slice(bytes);
+        }
+        Protocol::Scgi => {
+            decimal::push(out, bytes.len() as u64);
+            out.push(b':');
+            out.extend_from_slice(bytes);
+            out.push(b',');
+        }
     }
-    out.extend_from_slice(&records::record(Kind::Params, 0));
+    Ok(())
 }
 
-/// Names and values, each behind its length.
-#[derive(Default)]
-struct Params(Vec<u8>);
+/// Names and values as a protocol has them.
+struct Params {
+    protocol: Protocol,
+    bytes: Vec<u8>,
+    /// None of them is too long.
+    is_whole: bool,
+}
 
 impl Params {
     fn put(&mut self, name: &[u8], value: &[u8]) {
-        for length in [name.len(), value.len()] {
-            match u8::try_from(length) {
-                Ok(short @ 0..128) => self.0.push(short),
-                _ => self
-                    .0
-                    .extend_from_slice(&(length as u32 | 1 << 31).to_be_bytes()),
+        match self.protocol {
+            // Both behind their lengths.
+            Protocol::FastCgi => {
+                for length in [name.len(), value.len()] {
+                    match u8::try_from(length) {
+                        Ok(short @ 0..128) => self.bytes.push(short),
+                        _ => {
+                            let long = (length as u32 | 1 << 31).to_be_bytes();
+                            self.bytes.extend_from_slice(&long);
+                        }
+                    }
+                }
+                self.bytes.extend_from_slice(name);
+                self.bytes.extend_from_slice(value);
+            }
+            // Each behind its length.
+            Protocol::Uwsgi { .. } => {
+                for part in [name, value] {
+                    let length = u16::try_from(part.len());
+                    self.is_whole &= length.is_ok();
+                    let length = length.unwrap_or_default();
+                    self.bytes.extend_from_slice(&length.to_le_bytes());
+                    self.bytes.extend_from_slice(part);
+                }
+            }
+            // Each before a NUL.
+            Protocol::Scgi => {
+                for part in [name, value] {
+                    self.bytes.extend(part.iter().filter(|&&b| b != 0));
+                    self.bytes.push(0);
+                }
             }
         }
-        self.0.extend_from_slice(name);
-        self.0.extend_from_slice(value);
     }
 
     fn all(&mut self, head: &[u8], facts: &Facts<'_>) {
@@ -71,6 +128,11 @@ impl Params {
         );
         let query = memchr::memchr(b'?', target).map_or(&b""[..], |at| &target[at + 1..]);
         let Call { script, info, .. } = facts.call;
+        // SCGI has these two first.
+        put("CONTENT_LENGTH", facts.length.to_string().as_bytes());
+        if facts.call.program.protocol == Protocol::Scgi {
+            put("SCGI", b"1");
+        }
         put("GATEWAY_INTERFACE", b"CGI/1.1");
         put("SERVER_SOFTWARE", b"tandem");
         put("SERVER_PROTOCOL", facts.version.as_bytes());
@@ -105,7 +167,6 @@ impl Params {
             let ip = server.ip().to_canonical().to_string();
             put("SERVER_ADDR", ip.as_bytes());
         }
-        put("CONTENT_LENGTH", facts.length.to_string().as_bytes());
         let mut fields = Fields::default();
         for line in lines.filter(|line| !line.is_empty()) {
             fields.add(line);
@@ -265,7 +326,7 @@ mod tests {
             user: "ann",
             length: 17,
         };
-        write(&mut out, head.as_bytes(), &facts);
+        write(&mut out, head.as_bytes(), &facts).unwrap();
         read(&out)
     }
 
@@ -318,6 +379,93 @@ mod tests {
         assert_eq!(params["REMOTE_USER"], "ann");
         assert_eq!(params["SCRIPT_FILENAME"], "/srv/shop/a/x.php");
         assert_eq!(params["HTTP_REMOTE_USER"], "root");
+    }
+
+    /// A request in another protocol, for a program that answers every path.
+    fn told(protocol: Protocol, head: &str) -> Result<Vec<u8>, TooLong> {
+        let call = Call {
+            program: Arc::new(FastCgi {
+                protocol,
+                params: [("APP_ENV".to_owned(), "test".to_owned())].into(),
+                ..FastCgi::default()
+            }),
+            script: Vec::new(),
+            info: b"/a b".into(),
+            root: None,
+            is_there: false,
+            uri: None,
+        };
+        let mut out = Vec::new();
+        let facts = Facts {
+            call: &call,
+            uri: b"/a%20b",
+            version: "HTTP/1.1",
+            client: "10.0.0.9:0".parse().unwrap(),
+            server: None,
+            secure: false,
+            user: "",
+            length: 3,
+        };
+        write(&mut out, head.as_bytes(), &facts)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn uwsgi_has_names_and_values_behind_their_lengths_and_no_more_than_it_can_say() {
+        let head = |length: usize| {
+            let long = "x".repeat(length);
+            format!("POST /a%20b HTTP/1.1\r\nHost: a\r\nX-Long: {long}\r\n\r\n")
+        };
+        let protocol = Protocol::Uwsgi { modifier: 5 };
+        let told_of = |length| told(protocol, &head(length));
+        let bytes = told_of(300).unwrap();
+        let [5, low, high, 0, ref rest @ ..] = bytes[..] else {
+            panic!("{bytes:?} has a header");
+        };
+        assert_eq!(rest.len(), usize::from(u16::from_le_bytes([low, high])));
+        let (mut rest, mut params) = (rest, BTreeMap::new());
+        while !rest.is_empty() {
+            let mut part = || {
+                let length = usize::from(u16::from_le_bytes([rest[0], rest[1]]));
+                let (part, behind) = rest[2..].split_at(length);
+                rest = behind;
+                String::from_utf8(part.to_vec()).unwrap()
+            };
+            let (name, value) = (part(), part());
+            assert_eq!(params.insert(name, value), None, "each comes once");
+        }
+        for (name, value) in [
+            ("CONTENT_LENGTH", "3"),
+            ("PATH_INFO", "/a b"),
+            ("REQUEST_URI", "/a%20b"),
+            ("SCRIPT_NAME", ""),
+            ("APP_ENV", "test"),
+            ("HTTP_X_LONG", &"x".repeat(300)),
+        ] {
+            assert_eq!(params[name], value, "{name}");
+        }
+        assert!(told_of(60_000).is_ok());
+        assert_eq!(told_of(65_500), Err(TooLong));
+        assert_eq!(told_of(70_000), Err(TooLong));
+    }
+
+    #[test]
+    fn scgi_is_a_netstring_that_begins_with_the_length() {
+        let head = "POST /a%20b HTTP/1.1\r\nHost: a\r\n\r\n";
+        let bytes = told(Protocol::Scgi, head).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let (length, rest) = text.split_once(':').unwrap();
+        let netstring = rest.strip_suffix(',').expect("its end");
+        assert_eq!(netstring.len(), length.parse::<usize>().unwrap());
+        assert!(
+            netstring.starts_with("CONTENT_LENGTH\u{0}3\u{0}SCGI\u{0}1\u{0}"),
+            "{netstring:?}"
+        );
+        assert!(
+            netstring.contains("\u{0}PATH_INFO\u{0}/a b\u{0}"),
+            "{netstring:?}"
+        );
+        assert_eq!(netstring.matches("CONTENT_LENGTH\u{0}").count(), 1);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod origin;
 pub mod pausing;
 pub mod ports;
 pub mod tower;
+pub mod uwsgi;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

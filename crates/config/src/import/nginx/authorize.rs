@@ -452,7 +452,7 @@ mod tests {
             ),
             (
                 &place("proxy_pass_request_body off;"),
-                "the bodies that clients send",
+                "what clients send, bodies too",
             ),
             (
                 &place("proxy_pass_request_headers off;"),

@@ -3,6 +3,7 @@
 use super::super::document::{Route, Table, Value};
 use super::super::logic::{Literal, Subject, guard};
 use super::super::sources::Spot;
+use super::fastcgi::Family;
 use super::location::{self, Kind, Location, answer, redirect};
 use super::rewriting::own_host;
 use super::scope::{Expires, Scope, YEAR};
@@ -379,6 +380,11 @@ impl<'a> Translator<'a> {
         }
         if let Some(directive) = here.find("fastcgi_pass") {
             return self.called(here, directive);
+        }
+        for family in [Family::Uwsgi, Family::Scgi] {
+            if let Some(directive) = here.find(family.pass()) {
+                return self.told(here, directive, family);
+            }
         }
         if let Some(routes) = self.straight(here) {
             return routes;

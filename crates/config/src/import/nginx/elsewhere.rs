@@ -156,7 +156,7 @@ fn is_setting(name: &str) -> bool {
 
 /// What is said of what servers are asked, and clients may.
 fn is_of_requests(name: &str) -> bool {
-    let of = ["proxy_", "fastcgi_", "client_", "limit_"];
+    let of = ["proxy_", "fastcgi_", "uwsgi_", "scgi_", "client_", "limit_"];
     of.iter().any(|of| name.starts_with(of)) && !ANSWERS.contains(&name)
 }
 
@@ -173,7 +173,7 @@ const LEADS: [&str; 9] = [
     "error_page",
 ];
 
-const ANSWERS: [&str; 16] = [
+const ANSWERS: [&str; 18] = [
     "return",
     "rewrite",
     "if",
@@ -187,6 +187,8 @@ const ANSWERS: [&str; 16] = [
     "limit_except",
     "proxy_pass",
     "fastcgi_pass",
+    "uwsgi_pass",
+    "scgi_pass",
     "alias",
     "stub_status",
     "location",

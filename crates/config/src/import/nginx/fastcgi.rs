@@ -18,12 +18,12 @@ use super::tree::{Directive, Word};
 use super::upstream::Target;
 use super::{proxied, variables};
 use crate::keys::fastcgi::EVERY;
-pub(crate) use settings::Settings;
+pub(crate) use settings::{Family, Settings};
 
-/// The settings of a place with what it says of FastCGI where it speaks of proxies.
-fn as_proxied(scope: &Scope) -> Scope {
-    let said = &scope.fastcgi;
+/// The settings of a place with what it says of such programs where it speaks of proxies.
+fn as_proxied(scope: &Scope, said: &Settings) -> Scope {
     Scope {
+        fastcgi: said.clone(),
         hidden_headers: said.hidden.clone(),
         intercept: said.intercept.clone(),
         connect_timeout: said.connect_timeout.clone(),
@@ -44,7 +44,7 @@ impl<'a> Translator<'a> {
     pub fn called(&mut self, here: Here<'_, 'a>, directive: &Directive) -> Vec<Route> {
         let spot = directive.spot;
         self.verdicts.translated(spot);
-        let scope = as_proxied(here.scope);
+        let scope = as_proxied(here.scope, &here.scope.fastcgi);
         let here = Here {
             scope: &scope,
             ..here
@@ -53,7 +53,7 @@ impl<'a> Translator<'a> {
         let Some(scripts) = self.scripts(here, front, None, None) else {
             return Vec::new();
         };
-        let Some(service) = self.program(here, directive, scripts) else {
+        let Some(service) = self.program(here, directive, Family::FastCgi, scripts) else {
             return Vec::new();
         };
         let mut table = Table::default().with("to", Value::Text(service));
@@ -61,15 +61,55 @@ impl<'a> Translator<'a> {
         self.passed(here, table, spot)
     }
 
+    /// `uwsgi_pass` and `scgi_pass`: a program that answers every path itself.
+    pub fn told(
+        &mut self,
+        here: Here<'_, 'a>,
+        directive: &Directive,
+        family: Family,
+    ) -> Vec<Route> {
+        let said = match family {
+            Family::FastCgi => &here.scope.fastcgi,
+            Family::Uwsgi => &here.scope.uwsgi,
+            Family::Scgi => &here.scope.scgi,
+        };
+        let scope = as_proxied(here.scope, said);
+        let here = Here {
+            scope: &scope,
+            ..here
+        };
+        let mut table = Table::default();
+        if let Some(set) = said.modifier.as_ref().filter(|set| set.value != 0) {
+            table.put("modifier", Value::plain(set.value));
+        }
+        let Some(table) = self.params(here, table) else {
+            return Vec::new();
+        };
+        let Some(service) = self.program(here, directive, family, table) else {
+            return Vec::new();
+        };
+        let mut table = Table::default().with("to", Value::Text(service));
+        self.said_fields(here, &mut table);
+        self.passed(here, table, directive.spot)
+    }
+
     /// The backend of a program.
     fn program(
         &mut self,
         here: Here<'_, 'a>,
         directive: &Directive,
+        family: Family,
         scripts: Table,
     ) -> Option<String> {
         self.verdicts.translated(directive.spot);
         let host = self.known(directive.arg(0));
+        let host = host.strip_prefix("uwsgi://").unwrap_or(&host).to_owned();
+        if host.starts_with("suwsgi://") {
+            let message = "programs are not spoken to over TLS";
+            self.verdicts
+                .refuse(directive.spot, directive.at(0), message);
+            return None;
+        }
         if host.contains('$') {
             let message =
                 format!("\"{host}\" is worked out for each request, which is not translated");
@@ -82,7 +122,8 @@ impl<'a> Translator<'a> {
             host,
             uri: None,
         };
-        Some(self.backend(&target, here.scope, Some(scripts), directive.spot))
+        let program = Some((family, scripts));
+        Some(self.backend(&target, here.scope, program, directive.spot))
     }
 
     /// `try_files` where scripts are run: `=404` is what happens anyway; returns the script that is fallen back to.
@@ -231,6 +272,16 @@ impl<'a> Translator<'a> {
                 // Whatever name a client asks for: programs take this one for the site's own.
                 let first = here.server.names.first().map_or("", |(name, _)| name);
                 params.put("SERVER_NAME", Value::text(first));
+            } else if param.value.contains('$')
+                && param
+                    .name
+                    .contains(|c: char| c == '-' || c.is_ascii_lowercase())
+            {
+                let message = format!(
+                    "no application looks for a parameter `{}`: fields of requests have names like HTTP_X_REAL_IP, and are there",
+                    param.name
+                );
+                self.verdicts.note(param.spot, message);
             } else if param.value.contains('$') && self.as_field(here, param).is_some() {
                 // A field of the request, as programs get them.
             } else if param.value.contains('$') {
@@ -376,7 +427,7 @@ impl<'a> Translator<'a> {
         index: Option<&str>,
     ) -> Option<(String, Vec<Route>)> {
         let directive = there.find("fastcgi_pass")?;
-        let scope = as_proxied(there.scope);
+        let scope = as_proxied(there.scope, &there.scope.fastcgi);
         let there = Here {
             scope: &scope,
             ..there
@@ -387,7 +438,7 @@ impl<'a> Translator<'a> {
             let ends = translator.rewriting(there, there.list, &mut routes);
             translator.limit_except(there, &mut routes);
             let scripts = translator.scripts(there, None, one, index)?;
-            let service = translator.program(there, directive, scripts)?;
+            let service = translator.program(there, directive, Family::FastCgi, scripts)?;
             if ends || routes.iter().any(|route| moved::looks_at_path(&route.table)) {
                 let message = "what is said here of the script's path would not be asked where the script is an index or is fallen back to";
                 translator.verdicts.refuse(directive.spot, there.spot, message);
@@ -600,8 +651,11 @@ fn is_usual(param: &Field) -> bool {
         "REDIRECT_STATUS" => value == "200",
         "PATH_INFO" => matches!(
             value,
-            "$fastcgi_path_info" | "$path_info" | "$fastcgi_script_name"
+            "$fastcgi_path_info" | "$path_info" | "$fastcgi_script_name" | "$document_uri" | "$uri"
         ),
+        // uWSGI's own name for what the others are told as HTTPS.
+        "UWSGI_SCHEME" => value == "$scheme",
+        "SCGI" => value == "1",
         "PATH_TRANSLATED" => true,
         // Fields never become it.
         "HTTP_PROXY" => value.is_empty(),

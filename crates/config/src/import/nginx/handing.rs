@@ -22,7 +22,8 @@ impl Handing {
         let passing = passing(&all);
         let is_on = passing > 0 && all.iter().any(|directive| directive.is("internal"));
         let ignores = |directive: &&&Directive| {
-            directive.is("proxy_ignore_headers") || directive.is("fastcgi_ignore_headers")
+            let name = directive.name.text.strip_suffix("_ignore_headers");
+            name.is_some_and(|of| ["proxy", "fastcgi", "uwsgi", "scgi"].contains(&of))
         };
         for directive in all.iter().filter(ignores) {
             let is_it = |word: &&Word| word.text.eq_ignore_ascii_case("X-Accel-Redirect");

@@ -37,7 +37,7 @@ impl<'a> Translator<'a> {
         if let Some(set) = here.scope.without_body.as_ref().filter(|set| set.value)
             && !self.only_decides(here)
         {
-            let message = "servers get the bodies that clients send: `off` is for what `auth_request` asks, which has none";
+            let message = "servers get what clients send, bodies too: `off` is for what `auth_request` asks, which has none";
             self.verdicts.refuse(set.spot, set.spot, message);
         }
         let replaced = here.find("internal").is_some() && self.only_decides(here);

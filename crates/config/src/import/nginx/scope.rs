@@ -9,7 +9,7 @@ use super::super::sources::Spot;
 use super::authorize;
 use super::cookies::Flags;
 use super::entry::{AtOnce, Limit, Zone};
-use super::fastcgi;
+use super::fastcgi::{self, Family};
 use super::renamed::Renaming;
 use super::stream;
 use super::tree::{Directive, Word};
@@ -135,6 +135,8 @@ pub(crate) struct Scope {
     pub next_upstream: Option<Set<NextUpstream>>,
     pub tries: Option<Set<u64>>,
     pub fastcgi: fastcgi::Settings,
+    pub uwsgi: fastcgi::Settings,
+    pub scgi: fastcgi::Settings,
     pub verify: Option<Set<bool>>,
     pub tls_name: Option<Set<String>>,
     pub tls_ca: Option<Set<String>>,
@@ -513,8 +515,15 @@ impl Scope {
                 Err(_) => wrong("it is no number"),
             },
             _ => {
+                let mut said = [
+                    (Family::FastCgi, &mut self.fastcgi, &mut own.fastcgi),
+                    (Family::Uwsgi, &mut self.uwsgi, &mut own.uwsgi),
+                    (Family::Scgi, &mut self.scgi, &mut own.scgi),
+                ];
                 return self.stream.read(directive, verdicts)
-                    || self.fastcgi.read(directive, &mut own.fastcgi, verdicts);
+                    || said
+                        .iter_mut()
+                        .any(|(family, all, own)| all.read(*family, directive, own, verdicts));
             }
         }
         true
@@ -588,6 +597,8 @@ struct Own {
     certificates: Vec<Set<String>>,
     keys: Vec<Set<String>>,
     fastcgi: fastcgi::Settings,
+    uwsgi: fastcgi::Settings,
+    scgi: fastcgi::Settings,
 }
 
 impl Own {
@@ -616,6 +627,8 @@ impl Own {
         take(self.certificates, &mut scope.certificates);
         take(self.keys, &mut scope.keys);
         scope.fastcgi.replace(self.fastcgi);
+        scope.uwsgi.replace(self.uwsgi);
+        scope.scgi.replace(self.scgi);
     }
 }
 

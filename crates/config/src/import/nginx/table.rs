@@ -2,6 +2,7 @@
 
 mod fastcgi;
 mod modules;
+mod programs;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ mod tests;
 use super::super::directives::{Language, MANY, Row, refused, refused_on, to, without};
 use fastcgi::FASTCGI;
 use modules::MODULES;
+use programs::{MODIFIERS, SCGI, UWSGI};
 use streams::STREAMS;
 
 pub(crate) const MAIN: u16 = 1;
@@ -51,7 +53,7 @@ pub(crate) const LANGUAGE: Language = Language {
     ],
     rows: &[
         PROCESS, BLOCKS, SERVERS, FILES, ANSWERS, TUNING, PROXYING, UPSTREAMS, LOGS, TLS, NOT_HERE,
-        FAMILIES, FASTCGI, MODULES, STREAMS,
+        FAMILIES, FASTCGI, MODIFIERS, UWSGI, SCGI, MODULES, STREAMS,
     ],
 };
 
@@ -1035,18 +1037,6 @@ const TLS: &[Row] = &[
 
 const NOT_HERE: &[Row] = &[
     refused(
-        "uwsgi_pass",
-        LOCATION | IF,
-        (1, 1),
-        "let the program speak HTTP, or `run` it in an `[app]`",
-    ),
-    refused(
-        "scgi_pass",
-        LOCATION | IF,
-        (1, 1),
-        "let the program speak HTTP, or `run` it in an `[app]`",
-    ),
-    refused(
         "memcached_pass",
         LOCATION | IF,
         (1, 1),
@@ -1188,10 +1178,6 @@ const NOT_HERE: &[Row] = &[
 /// Protocols that are not spoken: what is said of them has no effect, as what would speak them is refused.
 const FAMILIES: &[Row] = &[
     without("memcached_bind", HSL, (1, 2), "`memcached_pass` is refused"),
-    without("scgi_param", HSL, (2, 3), "`scgi_pass` is refused"),
-    without("uwsgi_param", HSL, (2, 3), "`uwsgi_pass` is refused"),
-    without("uwsgi_*", HSL, (0, MANY), "`uwsgi_pass` is refused"),
-    without("scgi_*", HSL, (0, MANY), "`scgi_pass` is refused"),
     without("grpc_*", HSL, (0, MANY), "`grpc_pass` is refused"),
     without("memcached_*", HSL, (0, MANY), "`memcached_pass` is refused"),
 ];

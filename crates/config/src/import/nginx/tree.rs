@@ -39,7 +39,8 @@ impl Directive {
 
     /// Whether it hands requests to a program.
     pub fn passes_on(&self) -> bool {
-        self.is("proxy_pass") || self.is("fastcgi_pass")
+        let all = ["proxy_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass"];
+        all.contains(&self.name.text.as_str())
     }
 
     pub fn inner(&self) -> &[Directive] {

@@ -3,6 +3,7 @@
 use super::super::document::{Section, Table, Value, own_id};
 use super::super::report::Verdicts;
 use super::super::sources::Spot;
+use super::fastcgi::Family;
 use super::scope::Scope;
 use super::tree::Directive;
 use super::{Translator, units};
@@ -152,18 +153,17 @@ fn retry(scope: &Scope, servers: usize) -> Option<Value> {
 impl Translator<'_> {
     /// The backend for a target under the settings of a place, by its name.
     ///
-    /// `scripts` is what a program runs that speaks FastCGI.
+    /// `program` is what one is told that does not speak HTTP.
     pub fn backend(
         &mut self,
         target: &Target,
         scope: &Scope,
-        scripts: Option<Table>,
+        program: Option<(Family, Table)>,
         spot: Spot,
     ) -> String {
-        let pass = if scripts.is_some() {
-            "fastcgi_pass"
-        } else {
-            "proxy_pass"
+        let pass = match &program {
+            Some((family, _)) => family.pass(),
+            None => "proxy_pass",
         };
         let mut table = Table::default();
         let upstream = self.upstreams.get(&target.host).copied();
@@ -186,9 +186,9 @@ impl Translator<'_> {
         if scope.stream.sends_header() {
             table.put("send-proxy", Value::text("v1"));
         }
-        match scripts {
-            Some(scripts) if scripts.is_empty() => table.put("fastcgi", Value::plain(true)),
-            Some(scripts) => table.put("fastcgi", Value::Table(scripts)),
+        match program {
+            Some((family, told)) if told.is_empty() => table.put(family.key(), Value::plain(true)),
+            Some((family, told)) => table.put(family.key(), Value::Table(told)),
             None => {}
         }
         if let Some(retry) = retry(scope, servers) {

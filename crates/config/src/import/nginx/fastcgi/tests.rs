@@ -453,3 +453,49 @@ fn nothing_follows_a_script_where_the_whole_path_is_looked_for() {
         assert!(made(files).contains("path-info = true"), "{files}");
     }
 }
+
+#[test]
+fn programs_that_speak_uwsgi_or_scgi_are_backends_of_their_own() {
+    let made = direct(
+        "upstream django { server 127.0.0.1:83; server 127.0.0.1:84; } server { listen 81; server_name a.example; \
+         location / { uwsgi_pass django; uwsgi_param QUERY_STRING $query_string; uwsgi_param PATH_INFO $document_uri; \
+         uwsgi_param SERVER_NAME $server_name; uwsgi_param UWSGI_SCRIPT shop; uwsgi_param X-Real-IP $remote_addr; \
+         uwsgi_param HTTP_X_REAL_IP $remote_addr; uwsgi_modifier1 5; uwsgi_read_timeout 300; uwsgi_hide_header X-A; } \
+         location /s/ { scgi_pass unix:/run/s.sock; scgi_param SCGI 1; } location /u/ { uwsgi_pass uwsgi://unix:/run/u.sock; } }",
+    );
+    assert_eq!(said(&made, Verdict::Refused), [""; 0]);
+    let text: Vec<&str> = made.text.split_whitespace().collect();
+    let text = text.join(" ");
+    for wanted in [
+        "] uwsgi = { modifier = 5, params = { SERVER_NAME = \"a.example\", UWSGI_SCRIPT = \"shop\" } }",
+        "first-byte = \"5m\"",
+        "servers = \"unix:/run/s.sock\" check = false scgi = true",
+        "servers = \"unix:/run/u.sock\" check = false uwsgi = true",
+        "set = { X-Real-Ip = \"{client}\" }",
+        "remove = \"X-A\"",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    are_refused(&[
+        (
+            "server { listen 81; location / { uwsgi_pass a:1; uwsgi_param A $host; } }",
+            "`A` is worked out for each request",
+        ),
+        (
+            "server { listen 81; location / { uwsgi_pass suwsgi://a:1; } }",
+            "not spoken to over TLS",
+        ),
+        (
+            "server { listen 81; location / { uwsgi_pass $up; } }",
+            "worked out for each request",
+        ),
+        (
+            "server { listen 81; location / { scgi_pass a:1; scgi_pass_request_body off; } }",
+            "what clients send",
+        ),
+        (
+            "server { listen 81; location / { uwsgi_pass a:1; uwsgi_modifier1 500; } }",
+            "up to 255",
+        ),
+    ]);
+}

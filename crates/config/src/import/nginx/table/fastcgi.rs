@@ -62,6 +62,18 @@ pub(super) const FASTCGI: &[Row] = &[
         (1, 1),
         "`retry` of the backend",
     ),
+    to(
+        "fastcgi_pass_request_headers",
+        HSL,
+        (1, 1),
+        "fields pass; `off` is refused",
+    ),
+    to(
+        "fastcgi_pass_request_body",
+        HSL,
+        (1, 1),
+        "bodies pass; `off` is refused",
+    ),
     without("fastcgi_cache", HSL, (1, 1), CACHE),
     refused_on("fastcgi_store", HSL, (1, 1), "answers are not stored"),
     refused_on(
