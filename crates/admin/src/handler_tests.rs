@@ -61,7 +61,7 @@ fn request<'a>(head: &'a Head, bytes: &'a [u8]) -> Request<'a> {
         trusted: false,
         secure: false,
         port: 80,
-        handed: false,
+        came: None,
         certificate: None,
     }
 }

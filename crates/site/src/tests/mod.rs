@@ -186,7 +186,7 @@ async fn ask_in(
         trusted: false,
         secure: false,
         port: 80,
-        handed: false,
+        came: None,
         certificate: None,
     };
     let (later, plan) = match handler.step(&request, &cx) {
