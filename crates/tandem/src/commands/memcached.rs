@@ -247,7 +247,7 @@ fn serve(
         let _inside = signals.enter();
         Caught::new().map_err(failed)?
     };
-    process::give_back_when_it_is_over();
+    process::give_back_when_it_is_over(|| true);
     std::thread::spawn(move || {
         signals.block_on(caught.until_the_end(users));
         stop.send_replace(true);

@@ -178,7 +178,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     drop(origin);
     let (user, group) = (plan.user.as_deref(), plan.group.as_deref());
     process::become_user(user, group, &state, &pid_files)?;
-    process::give_back_when_it_is_over();
+    let replica = plan.state.join("sessions");
+    // What looks at the heap would hold up those whom the replica serves.
+    process::give_back_when_it_is_over(move || !replica.exists());
     // Its thread is the user's, too.
     let apart = telemetry.events.write_apart(process::StandardError);
     apart.map_err(|error| Failure::failed(format!("cannot start the log's thread: {error}")))?;
