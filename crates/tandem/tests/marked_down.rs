@@ -194,7 +194,7 @@ struct Program(Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        common::send(self.0.id(), rustix::process::Signal::TERM);
         let _ = self.0.wait();
     }
 }

@@ -29,7 +29,10 @@ struct Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // One that has ended already is a child still.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            common::send(self.child.id(), rustix::process::Signal::TERM);
+        }
         let _ = self.child.wait();
     }
 }

@@ -75,7 +75,11 @@ pub fn bind(socket: &CommandSocket, beside: bool) -> Result<Door, String> {
 }
 
 fn bind_file(path: &Path, socket: &CommandSocket) -> Result<(UnixListener, SocketFile), String> {
-    let said = |error: io::Error| error.to_string();
+    let said = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "there is no such directory: make it".to_owned(),
+        io::ErrorKind::PermissionDenied => format!("{error}: the directory is not this user's"),
+        _ => error.to_string(),
+    };
     let beside = |end: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}.{end}", std::process::id()));
@@ -110,7 +114,7 @@ fn bind_file(path: &Path, socket: &CommandSocket) -> Result<(UnixListener, Socke
     };
     let before = ready().map_err(|error| {
         let _ = fs::remove_file(&new);
-        error.to_string()
+        said(error)
     })?;
     let found = fs::symlink_metadata(path).map_err(said)?;
     let file = SocketFile {
