@@ -311,13 +311,41 @@ pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Out
         .map_or(u64::MAX, |most| most.0);
     body.allow(most);
     let after = match x.request.body() {
-        BodyLength::Known(n) if n > most => too_large(x, body, outs).await,
+        BodyLength::Known(n) if n > most => {
+            dress(x);
+            too_large(x, body, outs).await
+        }
         _ => answer(x, body, outs).await,
     };
     drop(answering);
     record::end(x);
     x.cx.let_go(x.record.status);
     after
+}
+
+/// Has what its route says of answers hold for one that comes before the route is asked: a browser that is to read an error
+/// needs its fields (CORS).
+#[cold]
+fn dress(x: &mut Exchange<'_>) {
+    let Step::Plan(mut plan) = x.snapshot.config.handler.step(&x.request, &x.cx) else {
+        return;
+    };
+    loop {
+        plan = match plan {
+            Plan::Edited { plan, edits } => {
+                match &mut x.edits {
+                    Some(before) => before.then(*edits),
+                    none => *none = Some(edits),
+                }
+                *plan
+            }
+            Plan::Unlogged(plan) => {
+                x.record.logged = false;
+                *plan
+            }
+            _ => return,
+        };
+    }
 }
 
 /// Answers a request whose body is larger than it may be.
