@@ -9,6 +9,7 @@ use tandem_net::cluster::{Accepts, ClusterId, ClusterKey, Incarnation, LinkError
 use tokio::sync::watch;
 
 use crate::rt::Link;
+use crate::served::Served;
 use crate::state::GroupId;
 use crate::types::{Member, NodeId, decode, encode};
 use crate::wire::{AGENT, Belongs, FromAgent, HOLDER, Holder, Request, Response, Status};
@@ -30,6 +31,8 @@ pub struct Voter {
 pub struct Place {
     address: SocketAddr,
     cluster: Option<u64>,
+    /// A connection from before a tier was given up may lead to one of its replicas.
+    given_up: u64,
 }
 
 /// How to reach the replicas of the file.
@@ -38,7 +41,8 @@ pub struct Peers {
     node: String,
     key: ClusterKey,
     cluster: ClusterId,
-    accepts: Option<Accepts>,
+    /// Which tiers are not asked.
+    served: Option<Served>,
     incarnation: Incarnation,
     outgoing: Option<IpAddr>,
     voters: watch::Receiver<Arc<[Voter]>>,
@@ -58,7 +62,7 @@ impl Peers {
             node: node.into(),
             key,
             cluster,
-            accepts: None,
+            served: None,
             incarnation,
             outgoing,
             voters,
@@ -66,10 +70,10 @@ impl Peers {
         }
     }
 
-    /// The same, and only replicas of these clusters are asked.
-    pub fn accepting(self, accepts: Accepts) -> Self {
-        let accepts = Some(accepts);
-        Self { accepts, ..self }
+    /// The same, and no replica of a tier is asked that was given up here.
+    pub fn but_given_up(self, served: Served) -> Self {
+        let served = Some(served);
+        Self { served, ..self }
     }
 
     /// The replicas of the file, this node's included if it is one.
@@ -103,11 +107,14 @@ impl Peers {
         Place {
             address,
             cluster: self.cluster.get(),
+            given_up: self.served.as_ref().map_or(0, Served::times_given_up),
         }
     }
 
     /// A link of one's own.
     pub fn link(&self, name: &str, address: SocketAddr, purpose: &'static str) -> Link {
+        let accepts = self.served.clone();
+        let accepts = accepts.map(|served| Accepts::by(move |tier| served.accepts(tier)));
         Link::new(LinkOptions {
             node: self.node.clone(),
             peer: name.into(),
@@ -115,7 +122,7 @@ impl Peers {
             purpose,
             key: self.key.clone(),
             cluster: self.cluster.clone(),
-            accepts: self.accepts.clone(),
+            accepts,
             incarnation: self.incarnation,
             outgoing: self.outgoing,
         })
@@ -227,5 +234,41 @@ impl Peers {
         let body = encode(&message).map_err(unreadable)?;
         let answer = link.request(body.into(), limit).await?;
         decode(&answer).map_err(unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::served::Tier;
+
+    #[test]
+    fn a_connection_from_before_a_tier_was_given_up_is_not_asked_over() {
+        crate::sim::alone(async {
+            let served = Served::default();
+            let (_file, voters) = watch::channel(Arc::from(Vec::new()));
+            let peers = Peers::new(
+                ("app", Incarnation::NONE),
+                ClusterKey::new(b"key"),
+                ClusterId::default(),
+                None,
+                voters,
+            );
+            let peers = peers.but_given_up(served.clone());
+            let address = ([10, 0, 0, 1], 7411).into();
+            let tier = |cluster, decided| Tier {
+                cluster,
+                decided,
+                voters: Vec::new(),
+            };
+            let mut places = Vec::new();
+            for serves in [tier(7, 1), tier(7, 2), tier(8, 1), tier(9, 1)] {
+                served.keep(serves).await.unwrap();
+                places.push(peers.place(address));
+            }
+            assert_eq!(places[0], places[1]);
+            assert_ne!(places[1], places[2]);
+            assert_ne!(places[2], places[3]);
+        });
     }
 }

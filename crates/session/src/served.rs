@@ -8,6 +8,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ struct Inner {
     /// Where it is on disk. None: it lives as long as the process.
     path: Option<PathBuf>,
     known: Mutex<Known>,
+    /// How often a tier was given up in this process.
+    given_up: AtomicU64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -110,6 +113,7 @@ impl Served {
         Self(Arc::new(Inner {
             path: Some(path.into()),
             known: Mutex::new(known),
+            given_up: AtomicU64::default(),
         }))
     }
 
@@ -154,6 +158,11 @@ impl Served {
         ))
     }
 
+    /// Which tiers may be asked is another matter than it was whenever this number is.
+    pub(crate) fn times_given_up(&self) -> u64 {
+        self.0.given_up.load(SeqCst)
+    }
+
     /// This one serves now. On the disk when this returns. What was remembered before, if it was another tier.
     pub(crate) async fn keep(&self, tier: Tier) -> io::Result<Option<Tier>> {
         // By a replica of an older version, which does not say of which tier it is before it is asked.
@@ -173,6 +182,7 @@ impl Served {
             }
         };
         let inner = self.0.clone();
+        let is_another = replaced.is_some();
         // Elsewhere: a disk that is busy may take seconds.
         blocking(move || {
             if let Some(path) = &inner.path {
@@ -180,6 +190,9 @@ impl Served {
             }
             let mut known = inner.known.lock().unwrap_or_else(PoisonError::into_inner);
             *known = Known::This(record);
+            if is_another {
+                inner.given_up.fetch_add(1, SeqCst);
+            }
             Ok(())
         })
         .await?;

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tandem_net::cluster::{Accepts, Answer, ClusterId, ClusterKey, Incarnation, Purposes, serve};
+use tandem_net::cluster::{Answer, ClusterId, ClusterKey, Incarnation, Purposes, serve};
 use tandem_telemetry::{Events, NodeStatus, SessionStatus, StatusSource, Telemetry};
 use tokio::sync::{mpsc, watch};
 
@@ -71,8 +71,6 @@ impl Agent {
 
     fn new(options: AgentOptions, events: Events) -> Self {
         let (voters, watched) = watch::channel(Arc::from(options.voters));
-        let served = options.served.clone();
-        let accepts = Accepts::by(move |cluster| served.accepts(cluster));
         let peers = Peers::new(
             (&options.node, options.incarnation),
             options.key,
@@ -81,7 +79,7 @@ impl Agent {
             options.outgoing,
             watched,
         )
-        .accepting(accepts);
+        .but_given_up(options.served.clone());
         let inner = Inner {
             voters,
             route: Route::new(peers, events.clone(), options.served.clone()),

@@ -15,9 +15,9 @@ const WORTH: usize = 8 << 20;
 /// What changes by more than this in a period is not over.
 const QUIET: usize = 1 << 20;
 
-/// A look at the heap, which nobody allocates from meanwhile, takes no larger part of the time than one in so many: it goes
-/// through all that is free, piece by piece.
-const SELDOM: u32 = 10_000;
+/// A look at the heap, which nobody allocates from meanwhile, and giving back take no larger part of the time than one in so
+/// many: they go through all that is free, piece by piece.
+const SELDOM: u32 = 1_000;
 
 /// Gives back what was freed whenever a lot was and no more is, as long as the process lives and whenever it `may`. Where
 /// there are hundreds of thousands of free pieces, as beside a million sessions, one look takes a tenth of a second.
@@ -31,11 +31,10 @@ pub fn give_back_when_it_is_over(may: impl Fn() -> bool + Send + 'static) {
                 continue;
             }
             let begun = Instant::now();
-            let free = free_memory();
-            pause = PERIOD.max(begun.elapsed() * SELDOM);
-            if heap.is_due(free) {
+            if heap.is_due(free_memory()) {
                 give_back_memory();
             }
+            pause = PERIOD.max(begun.elapsed() * SELDOM);
         }
     };
     // Without the thread all else works.
