@@ -49,6 +49,22 @@ struct Entry {
     servers: Vec<Arc<Server>>,
 }
 
+impl Entry {
+    /// What all servers of a member are called together, each of which has a name of its own by its address.
+    fn name_of_all(&self) -> Option<Arc<str>> {
+        let is_host = matches!(self.source, Source::Name { .. })
+            && matches!(self.member.place, Place::Server(_));
+        is_host.then(|| self.member.name.as_str().into())
+    }
+}
+
+/// The file says what weight a name has: what was ordered before holds no more.
+fn forget_weight(orders: &mut BTreeMap<Arc<str>, Vec<Order>>, name: &str) {
+    if let Some(orders) = orders.get_mut(name) {
+        orders.retain(|order| !matches!(order, Order::Weight(_)));
+    }
+}
+
 /// Where a member's addresses come from.
 enum Source {
     Fixed(Endpoint),
@@ -154,10 +170,11 @@ impl Members {
                     if old.member.weight != member.weight {
                         server.obey(Order::Weight(member.weight));
                         // The file's word is the newer one.
-                        if let Some(orders) = self.orders.get_mut(&server.key.name) {
-                            orders.retain(|order| !matches!(order, Order::Weight(_)));
-                        }
+                        forget_weight(&mut self.orders, &server.key.name);
                     }
+                }
+                if old.member.weight != member.weight {
+                    forget_weight(&mut self.orders, &member.name);
                 }
                 source.take_over(old.source);
             }
@@ -211,7 +228,12 @@ impl Members {
                     if source.is_one() {
                         server.set_stick_id(member.stick_id.as_deref());
                     }
-                    for order in self.orders.get(&server.key.name).into_iter().flatten() {
+                    // What was ordered of one address is newer than what was ordered of all that the name has.
+                    let of_all = (*server.key.name != *member.name)
+                        .then(|| self.orders.get(member.name.as_str()))
+                        .flatten();
+                    let own = self.orders.get(&server.key.name);
+                    for order in of_all.into_iter().chain(own).flatten() {
                         server.obey(*order);
                     }
                     Arc::new(server)
@@ -233,6 +255,7 @@ impl Members {
                 now.chain(entry.source.keys(&entry.member))
             })
             .map(|key| key.name)
+            .chain(self.entries.iter().filter_map(Entry::name_of_all))
             .collect();
         self.tokens.retain(|name, _| living.contains(name));
         let gone = |name: &Arc<str>| !living.contains(name);
@@ -240,38 +263,60 @@ impl Members {
     }
 
     /// Gives an order to the servers of a name. Returns whether it changed something; `None` without such a server.
+    ///
+    /// A member that is given by a host name obeys under its own name, too, for all addresses that the host has and will
+    /// have: also before the first lookup, so that no server of it serves that was ordered not to.
     pub(super) fn order(&mut self, name: &str, order: Order) -> Option<bool> {
-        let servers = self.entries.iter().flat_map(|e| &e.servers);
-        let named: Vec<_> = servers.filter(|s| *s.key.name == *name).collect();
-        let orders = self
-            .orders
-            .entry(named.first()?.key.name.clone())
-            .or_default();
+        let named = self.named(name);
+        let is_known = !named.is_empty()
+            || self
+                .entries
+                .iter()
+                .filter_map(Entry::name_of_all)
+                .any(|known| *known == *name);
+        if !is_known {
+            return None;
+        }
         // The last order of a kind holds.
-        orders.retain(|old| match order {
-            Order::Drain | Order::Maintain | Order::Ready => matches!(old, Order::Weight(_)),
-            Order::Weight(_) => !matches!(old, Order::Weight(_)),
-        });
+        let is_of_kind = |old: &Order| match order {
+            Order::Drain | Order::Maintain | Order::Ready => !matches!(old, Order::Weight(_)),
+            Order::Weight(_) => matches!(old, Order::Weight(_)),
+        };
+        for server in &named {
+            if *server.key.name != *name
+                && let Some(orders) = self.orders.get_mut(&server.key.name)
+            {
+                orders.retain(|old| !is_of_kind(old));
+            }
+        }
+        let orders = self.orders.entry(name.into()).or_default();
+        let is_new = !orders.contains(&order);
+        orders.retain(|old| !is_of_kind(old));
         orders.push(order);
-        let changed = named.into_iter().filter(|server| server.obey(order));
-        Some(changed.count() > 0)
+        let changed = named.iter().filter(|server| server.obey(order)).count();
+        Some(changed > 0 || (named.is_empty() && is_new))
     }
 
-    /// The servers of a name.
+    /// The servers of a name, or all of a member that is called so.
     pub(super) fn named(&self, name: &str) -> Vec<Arc<Server>> {
-        let servers = self.entries.iter().flat_map(|e| &e.servers);
-        servers.filter(|s| *s.key.name == *name).cloned().collect()
+        let servers = self.entries.iter().flat_map(|entry| {
+            let all = entry.name_of_all().is_some_and(|known| *known == *name);
+            let servers = entry.servers.iter();
+            servers.filter(move |server| all || *server.key.name == *name)
+        });
+        servers.cloned().collect()
     }
 
     /// Names of servers that have no control yet; they are taken to have one from now on.
     pub(super) fn unregistered(&mut self) -> Vec<Arc<str>> {
-        let names = self.entries.iter().flat_map(|e| &e.servers);
-        let names: Vec<_> = names
-            .map(|server| server.key.name.clone())
+        let servers = self.entries.iter().flat_map(|e| &e.servers);
+        let names = servers.map(|server| server.key.name.clone());
+        let names: BTreeSet<_> = names
+            .chain(self.entries.iter().filter_map(Entry::name_of_all))
             .filter(|name| !self.registered.contains(name))
             .collect();
         self.registered.extend(names.iter().cloned());
-        names
+        names.into_iter().collect()
     }
 
     /// Notes whether there is a server to take. Returns it when the operator is to be told: not before the first
@@ -481,6 +526,7 @@ fn free_tokens(tokens: &BTreeMap<Arc<str>, u16>) -> impl Iterator<Item = u16> + 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Mode;
 
     #[test]
     fn of_a_nodes_addresses_one_is_used_and_kept() {
@@ -548,6 +594,41 @@ mod tests {
             stick_id: None,
             from: None,
         }
+    }
+
+    #[test]
+    fn an_order_to_a_host_holds_for_addresses_that_are_found_later() {
+        let none = Instances::new();
+        let name = Name {
+            host: "shop.example".into(),
+            port: 443,
+        };
+        let mut members = Members::new(&[called("a", "shop.example")], &none);
+        assert_eq!(&*members.unregistered()[0], "a", "it can be ordered");
+        assert_eq!(members.order("b", Order::Maintain), None);
+        assert_eq!(members.order("a", Order::Maintain), Some(true));
+        assert_eq!(members.order("a", Order::Maintain), Some(false));
+        let found = |members: &mut Members, hosts: &[u8]| -> Vec<Arc<Server>> {
+            let at = |host: &u8| SocketAddr::from(([10, 0, 0, *host], 443));
+            let found = hosts.iter().map(at).collect();
+            members.looked_up(vec![(name.clone(), Ok(found))]);
+            members.reconcile(&Check::Off, |_| Arc::default());
+            members.servers().to_vec()
+        };
+        let out = |servers: &[Arc<Server>]| -> Vec<bool> {
+            let modes = servers.iter().map(|server| server.mode());
+            modes.map(|mode| mode == Mode::Maintenance).collect()
+        };
+        assert_eq!(out(&found(&mut members, &[1])), [true]);
+        assert_eq!(members.order("a/10.0.0.1", Order::Ready), Some(true));
+        assert_eq!(out(&found(&mut members, &[2])), [true]);
+        assert_eq!(
+            out(&found(&mut members, &[1, 2])),
+            [false, true],
+            "one of them was ordered later"
+        );
+        assert_eq!(members.order("a", Order::Ready), Some(true));
+        assert_eq!(out(&found(&mut members, &[1, 2, 3])), [false; 3]);
     }
 
     #[test]
