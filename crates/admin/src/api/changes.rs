@@ -19,7 +19,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         changes: true,
         path: "/api/v1/servers/{service}/{server}",
         parameters: "`state=drain|maintenance|ready`, `weight=0..256`, `cut=true`, `kill=true`",
-        what: "What a server of a service gets. `drain`: no new requests, those in flight finish, clients bound to it still come. `maintenance`: nothing, and no checks. `ready`: all again. `weight`: its share. `cut`: its connections of TCP mode, and tunnels, are cut off. `kill`: SIGKILL to the program behind it.",
+        what: "What a server of a service gets. `drain`: no new requests, those in flight finish, clients bound to it still come. `maintenance`: nothing, and no checks. `ready`: all again. `weight`: its share. `cut`: its connections of TCP mode, and tunnels, are cut off. `kill`: SIGKILL to the program behind it. A server given by a host name is one for each of its addresses (`{server}/{address}`); under its own name an order holds for all of them, and for those that are found later.",
         run: server,
     },
     Endpoint {
