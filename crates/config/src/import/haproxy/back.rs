@@ -63,7 +63,7 @@ impl Translator<'_> {
         };
         let (mut list, mut ids) = (Vec::new(), Vec::new());
         for server in servers {
-            if server.settings.disabled && self.process.commands.sockets.is_empty() {
+            if !self.runs(server) {
                 self.verdicts.note(
                     server.line.spot,
                     format!("server {} is disabled: it is left out", server.name),
@@ -149,12 +149,18 @@ impl Translator<'_> {
         }
     }
 
+    /// One that is disabled is there where a command can enable it, and then it must be reached as the others are.
+    fn runs(&self, server: &Server) -> bool {
+        !server.settings.disabled || !self.process.commands.sockets.is_empty()
+    }
+
     /// `send-proxy`: one for all servers of a backend.
     fn send_proxy(&mut self, servers: &[Server], out: &mut Section) {
-        let mut servers = servers.iter().filter(|server| !server.settings.disabled);
+        let mut servers = servers.iter().filter(|server| self.runs(server));
         let Some(first) = servers.next() else { return };
         let version = first.settings.proxy;
-        if let Some(other) = servers.find(|server| server.settings.proxy != version) {
+        let other = servers.find(|server| server.settings.proxy != version);
+        if let Some(other) = other {
             self.verdicts.refuse(
                 other.line.spot,
                 other.line.spot,
@@ -185,12 +191,13 @@ impl Translator<'_> {
             let own = server.settings.source.map(|ip| (ip, server.line.spot));
             own.or(all)
         };
-        let mut servers = servers.iter().filter(|server| !server.settings.disabled);
+        let mut servers = servers.iter().filter(|server| self.runs(server));
         let Some(first) = servers.next().map(of) else {
             return;
         };
         let ip = |of: Option<(std::net::IpAddr, Spot)>| of.map(|(ip, _)| ip);
-        if let Some(other) = servers.find(|server| ip(of(server)) != ip(first)) {
+        let other = servers.find(|server| ip(of(server)) != ip(first));
+        if let Some(other) = other {
             self.verdicts.refuse(
                 other.line.spot,
                 other.line.spot,

@@ -324,6 +324,29 @@ mod tests {
     }
 
     #[test]
+    fn a_disabled_server_that_can_be_enabled_is_reached_as_the_others_are() {
+        let made = |global: &str, server: &str| {
+            let text = format!(
+                "global\n maxconn 100\n{global}\ndefaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
+                 listen l\n bind 127.0.0.1:8080\n server a 127.0.0.1:81\n server b 127.0.0.1:82 disabled {server}\n"
+            );
+            let options = Options {
+                direct: true,
+                ..Options::default()
+            };
+            let name = "h.cfg".into();
+            haproxy(&[Input { name, text }], &options, &|_| None)
+        };
+        let socket = " stats socket /run/h.sock";
+        for own in ["send-proxy-v2", "source 127.0.0.9"] {
+            let with = made(socket, own);
+            assert!(with.loaded.is_none(), "{own}: {}", with.text);
+            let without = made("", own);
+            assert!(without.loaded.is_some(), "{own}: {}", without.report);
+        }
+    }
+
+    #[test]
     fn a_socket_that_others_reach_is_told() {
         let told = |line: &str| {
             let report = run(line).report.to_string();
