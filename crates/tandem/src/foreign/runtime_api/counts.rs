@@ -104,12 +104,15 @@ pub fn all<'c>(commands: &'c Commands, telemetry: &Telemetry) -> Vec<Seen<'c>> {
     all
 }
 
+/// What a server answered, and the average time to its first byte, in milliseconds.
+type Measured = (Answered, Option<u64>);
+
 /// What telemetry has, by name.
 struct Known {
     status: NodeStatus,
     routes: HashMap<String, Vec<Answered>>,
     services: HashMap<String, Answered>,
-    servers: HashMap<(String, String), (Answered, Option<u64>)>,
+    servers: HashMap<(String, String), Vec<Measured>>,
     listeners: HashMap<String, (u64, u64)>,
 }
 
@@ -126,20 +129,24 @@ impl Known {
         let services = meters.services().into_iter();
         let services = services.map(|([service, _], answered)| (service.to_string(), answered));
         let servers = meters.servers().into_iter();
-        let servers = servers.map(|([service, server], (answered, first_byte))| {
-            let key = (service.to_string(), server.to_string());
-            (
-                key,
-                (answered, average(first_byte.micros, first_byte.count())),
-            )
-        });
+        // Each address of a host is a server, called `name/address`: together they are the one of the file.
+        let mut of_servers: HashMap<_, Vec<_>> = HashMap::new();
+        for ([service, server], (answered, first_byte)) in servers {
+            let called = server.split('/').next().unwrap_or_default();
+            let key = (service.to_string(), called.to_owned());
+            let first_byte = average(first_byte.micros, first_byte.count());
+            of_servers
+                .entry(key)
+                .or_default()
+                .push((answered, first_byte));
+        }
         let listeners = meters.listeners().into_iter();
         let listeners = listeners.map(|([listener, _], counts)| (listener.to_string(), counts));
         Self {
             status: telemetry.registry.status(),
             routes,
             services: services.collect(),
-            servers: servers.collect(),
+            servers: of_servers,
             listeners: listeners.collect(),
         }
     }
@@ -177,7 +184,7 @@ impl Known {
                 current += status.in_flight;
                 all.push(status.clone());
             }
-            if let Some((answered, first_byte)) = self.servers.get(place) {
+            for (answered, first_byte) in self.servers.get(place).into_iter().flatten() {
                 counted.add(answered);
                 took_ms = took_ms.or(average(answered.time.micros, answered.time.count()));
                 first_byte_ms = first_byte_ms.or(*first_byte);
@@ -200,7 +207,7 @@ impl Known {
         let services = self.status.services.iter();
         let servers = services.filter(move |s| s.name == *service);
         let servers = servers.flat_map(|s| &s.servers);
-        servers.filter(move |s| s.name == *server)
+        servers.filter(move |s| is_of(&s.name, server))
     }
 
     fn back<'c>(&self, proxy: &'c ProxyNames, servers: &[Seen<'c>]) -> Seen<'c> {
@@ -231,6 +238,12 @@ impl Known {
                 .max(),
         }
     }
+}
+
+/// Whether a server is the one of the file that is called so: of one that is given by a host name, each address is a server.
+pub fn is_of(name: &str, called: &str) -> bool {
+    name.strip_prefix(called)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// In milliseconds.

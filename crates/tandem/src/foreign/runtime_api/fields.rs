@@ -149,6 +149,13 @@ impl Row {
         }
     }
 
+    /// Empties a column.
+    pub fn hide(&mut self, name: &str) {
+        if let Some(&place) = PLACES.get(name) {
+            self.values[place] = None;
+        }
+    }
+
     /// What is in a column.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values[*PLACES.get(name)?].as_deref()

@@ -4,11 +4,15 @@ use tandem_admin::{Answer, Call};
 use tandem_config::import::{Commands, ProxyNames, ServerNames};
 use tandem_telemetry::ServerStatus;
 
+use super::counts;
 use super::session::Session;
 use super::table::Outcome;
 
 /// The most that a weight can be.
 const MOST: i64 = 256;
+
+/// The admin API's answer where there is no such server.
+const NOT_FOUND: u16 = 404;
 
 /// A server is to be told something.
 pub struct ServerOrder {
@@ -186,7 +190,8 @@ fn now(session: &Session, server: &ServerNames) -> Option<ServerStatus> {
     let (service, name) = server.places.first()?;
     let status = node.telemetry.registry.status();
     let service = status.services.into_iter().find(|s| s.name == *service)?;
-    service.servers.into_iter().find(|s| s.name == *name)
+    let mut servers = service.servers.into_iter();
+    servers.find(|one| counts::is_of(&one.name, name))
 }
 
 /// Gives orders. What is said is empty when all were obeyed.
@@ -194,7 +199,7 @@ pub async fn carry_out(session: &Session, orders: Vec<ServerOrder>) -> String {
     let Some(node) = session.runtime.node() else {
         return "The process is starting.\n".into();
     };
-    let (mut said, mut obeyed) = (None, false);
+    let mut outcomes = Vec::new();
     for ServerOrder { place, what } in orders {
         let call = Call {
             changes: true,
@@ -204,15 +209,19 @@ pub async fn carry_out(session: &Session, orders: Vec<ServerOrder>) -> String {
             by_owner: false,
         };
         let Answer { status, body } = node.api.answer(&call).await;
-        if status < 400 {
-            obeyed = true;
-        } else {
-            let why = body["error"].as_str().unwrap_or("it was not done");
-            said = Some(format!("{why}\n"));
-        }
+        let why = body["error"].as_str().unwrap_or("it was not done");
+        outcomes.push((status, format!("{why}\n")));
     }
-    match said {
-        Some(why) => why,
+    summary(outcomes)
+}
+
+/// What is said of what came of the orders to a server's places.
+fn summary(outcomes: Vec<(u16, String)>) -> String {
+    let obeyed = outcomes.iter().any(|(status, _)| *status < 400);
+    // Nothing may lead to one of its places: that it obeys at another is enough.
+    let failed = |(status, _): &&(u16, String)| *status >= 400 && !(*status == NOT_FOUND && obeyed);
+    match outcomes.iter().rev().find(failed) {
+        Some((_, why)) => why.clone(),
         None if obeyed => String::new(),
         None => "Nothing leads to this server.\n".into(),
     }
@@ -220,7 +229,22 @@ pub async fn carry_out(session: &Session, orders: Vec<ServerOrder>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::read_weight;
+    use super::{read_weight, summary};
+
+    #[test]
+    fn a_server_that_obeys_at_one_place_has_obeyed_when_there_is_no_other() {
+        let of = |all: &[(u16, &str)]| {
+            summary(
+                all.iter()
+                    .map(|(code, why)| (*code, (*why).into()))
+                    .collect(),
+            )
+        };
+        assert_eq!(of(&[(200, ""), (404, "no such")]), "");
+        assert_eq!(of(&[(404, "no such")]), "no such");
+        assert_eq!(of(&[(409, "why"), (200, ""), (404, "no such")]), "why");
+        assert!(of(&[]).contains("Nothing leads"));
+    }
 
     #[test]
     fn a_weight_is_a_number_or_a_part_of_the_initial_one() {

@@ -1,6 +1,6 @@
 //! `show stat`: a row for each frontend, server and backend.
 
-use tandem_config::import::{ProxyNames, ServerNames};
+use tandem_config::import::{Level, ProxyNames, ServerNames};
 use tandem_telemetry::status::{CheckKind, CheckOutcome, CheckStatus};
 use tandem_telemetry::{Health, ServerStatus};
 
@@ -86,7 +86,12 @@ fn rows(session: &Session, wanted: &Wanted) -> Vec<Row> {
         {
             continue;
         }
-        let row = row(seen, &all, watch.of(seen));
+        let mut row = row(seen, &all, watch.of(seen));
+        if session.level == Level::User {
+            // Where servers are, and what takes a client to one, is not for everybody.
+            row.hide("addr");
+            row.hide("cookie");
+        }
         let status = row.get("status").unwrap_or_default();
         let is_server = kind == SERVERS;
         let is_hidden = (wanted.no_maintenance && status.starts_with("MAINT"))
