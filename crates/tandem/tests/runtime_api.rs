@@ -444,6 +444,78 @@ fn a_server_that_is_disabled_in_the_file_waits_to_be_enabled() {
 }
 
 #[test]
+fn a_server_of_a_host_name_is_ordered_and_shown_by_its_name_in_the_file() {
+    let dir = Dir::new();
+    let origins = ["a", "b"].map(|name| Origin::http(name, fine));
+    let text = format!(
+        "global\n stats socket @ADMIN@ level admin\n stats socket @USER@ level user\n\
+         defaults\n mode http\n timeout connect 2s\n timeout client 20s\n timeout server 20s\n\
+         listen l\n bind 127.0.0.1:@FRONT@\n server on {}\n server off localhost:{} disabled\n",
+        origins[0].address,
+        origins[1].address.port()
+    );
+    let ours = Program::tandem(&dir, &text);
+    for _ in 0..4 {
+        assert_eq!(get(ours.front, "/").as_deref(), Some("a"));
+    }
+    assert_eq!(ours.column(("l", "off"), "status"), "MAINT");
+    assert_eq!(ours.ask("enable server l/off\n"), "\n");
+    assert_ne!(ours.column(("l", "off"), "status"), "MAINT");
+    wait_until("it gets requests", || {
+        get(ours.front, "/").as_deref() == Some("b")
+    });
+    let sent = ours.column(("l", "off"), "stot");
+    assert_ne!(sent, "0");
+    // Where servers are is not for everybody.
+    let shown = |socket| column(&ask(socket, "show stat\n"), ("l", "on"), "addr");
+    assert_eq!(shown(&ours.admin), origins[0].address.to_string());
+    assert_eq!(shown(&ours.user), "");
+}
+
+#[test]
+fn a_process_that_ends_takes_no_commands_and_finishes_with_who_is_there() {
+    let dir = Dir::new();
+    let origin = Origin::http("a", fine);
+    let port = common::ports::free();
+    let text = format!(
+        "global\n stats socket @ADMIN@ level admin\n stats socket {port} level admin\n\
+         defaults\n mode http\n timeout connect 2s\n timeout client 20s\n timeout server 20s\n\
+         listen l\n bind 127.0.0.1:@FRONT@\n server s {}\n",
+        origin.address
+    );
+    let ours = Program::tandem(&dir, &text);
+    // A request that is in flight keeps the process.
+    let mut client = TcpStream::connect(("127.0.0.1", ours.front)).expect("it listens");
+    client
+        .write_all(b"POST / HTTP/1.1\r\nHost: l\r\nContent-Length: 5\r\n\r\na")
+        .expect("it is sent");
+    let mut operator = UnixStream::connect(&ours.admin).expect("the socket is there");
+    operator
+        .set_read_timeout(Some(PATIENCE))
+        .expect("a timeout");
+    operator.write_all(b"prompt\n").expect("it is sent");
+    operator.read_exact(&mut [0; 3]).expect("a prompt");
+    wait_until("the request is there", || {
+        ours.column(("l", "FRONTEND"), "scur") == "1"
+    });
+    let pid = ours.child.id().to_string();
+    let sent = Command::new("kill").args(["-USR1", &pid]).status();
+    assert!(sent.expect("kill runs").success());
+    wait_until("neither socket is there", || {
+        !ours.admin.exists() && TcpStream::connect(port).is_err()
+    });
+    operator.write_all(b"show info\n").expect("it is sent");
+    let mut said = Vec::new();
+    while !said.windows(4).any(|piece| piece == b"Pid:") {
+        let mut piece = [0; 4_096];
+        let n = operator.read(&mut piece).expect("it is answered");
+        assert!(n > 0, "the process is there yet");
+        said.extend_from_slice(&piece[..n]);
+    }
+    client.write_all(b"bcde").expect("the request goes on");
+}
+
+#[test]
 fn sockets_have_their_rights_and_follow_the_file_and_the_process() {
     let dir = Dir::new();
     let origin = Origin::http("a", fine);

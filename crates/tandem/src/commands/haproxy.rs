@@ -189,6 +189,10 @@ fn run(wanted: Wanted) -> Result {
             return Ok(ExitCode::from(FAILED));
         }
         if !wanted.quiet {
+            // No error: the directory may be made by whoever starts it (systemd's RuntimeDirectory).
+            for why in foreign::wrong_with_sockets(&translation) {
+                eprintln!("[WARNING]  ({}) : config : {why}", std::process::id());
+            }
             cli::say("Configuration file is valid\n")?;
         }
         return Ok(ExitCode::SUCCESS);

@@ -95,6 +95,8 @@ fn play(file: PathBuf, wanted: Wanted) -> Result {
             on_ready: None,
             log: None,
             on_open: None,
+            on_user: None,
+            on_stop: None,
             predecessor: wanted.predecessor,
             succession,
             reread,

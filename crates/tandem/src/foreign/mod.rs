@@ -141,6 +141,7 @@ pub fn serve(
     let follows = running.follows;
     let commands = RuntimeApi::bind(first.process.commands.clone(), !follows.is_empty())?;
     let (opened, followed) = (commands.clone(), commands.clone());
+    let (left, stopped) = (commands.clone(), commands.clone());
     let (is_daemon, log) = (running.daemon, running.log);
     let (also, put) = (follows.clone(), log.clone());
     let on_ready = Box::new(move || {
@@ -204,6 +205,8 @@ pub fn serve(
             log: put,
             text: first_text,
             on_open: Some(Box::new(move |api, telemetry| opened.open(api, telemetry))),
+            on_user: Some(Box::new(move |ids| left.become_user(ids))),
+            on_stop: Some(Box::new(move || stopped.stop())),
             reread,
         },
     );
@@ -227,6 +230,11 @@ fn plan_of(mut loaded: Loaded, directory: &Path, becomes: bool) -> Result<(NodeP
     let node = run::this_machine(cluster)?;
     let roles = cluster.roles(&node);
     Ok((run::plan(loaded, &node)?, roles))
+}
+
+/// What would keep the sockets for commands from being made on this machine as it is now.
+pub fn wrong_with_sockets(translation: &Translation) -> Vec<String> {
+    runtime_api::wrong_with(&translation.process.commands)
 }
 
 /// Logs are opened by the user that the node becomes: they are made and given to it before. `own` is the node's.

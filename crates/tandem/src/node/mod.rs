@@ -40,6 +40,7 @@ use std::time::{Duration, Instant};
 
 use tandem_admin::operations::{Refusal, STOP};
 use tandem_admin::{Access, AdminHandler, Api, NodeInfo};
+use tandem_app::Ids;
 use tandem_model::{LogFormat, LogLevel, LogTo, NodePlan};
 use tandem_net::privilege;
 use tandem_telemetry::disk::is_of_disk;
@@ -65,6 +66,9 @@ const WRITTEN: Duration = Duration::from_secs(1);
 
 /// Is given what the node can be asked and ordered.
 pub type OnOpen = Box<dyn FnOnce(&Api, &Telemetry)>;
+
+/// Is told who the process is about to become.
+pub type OnUser = Box<dyn FnOnce(&Ids)>;
 
 /// How a node is run, apart from what it does.
 pub struct Options {
@@ -94,6 +98,10 @@ pub struct Options {
     pub succession: std::result::Result<Vec<OsString>, &'static str>,
     /// Called before anybody is served, with what the node can be asked and ordered.
     pub on_open: Option<OnOpen>,
+    /// Called as long as the process has the rights that it was started with, when it is to become another user.
+    pub on_user: Option<OnUser>,
+    /// Called when the node begins to stop: what is in flight may finish, nothing new is taken.
+    pub on_stop: Option<Box<dyn FnOnce()>>,
     /// Reads the file again and says what this node is to do now.
     pub reread: Box<dyn Fn() -> Result<Read>>,
 }
@@ -104,7 +112,7 @@ pub struct Read {
     pub plan: NodePlan,
     /// The whole of it as checked, in the words of a cluster file, without secrets.
     pub text: String,
-    /// Called when it is in effect, before anybody is served by it.
+    /// Called as soon as it is in effect; who comes to a listener that is there goes by it already.
     pub in_effect: Option<Box<dyn FnOnce()>>,
 }
 
@@ -177,6 +185,12 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
     // What the file no longer has is the predecessor's to close.
     drop(origin);
     let (user, group) = (plan.user.as_deref(), plan.group.as_deref());
+    if let Some(on_user) = options.on_user.take()
+        && let Some(ids) = tandem_app::ids_to_become(user, group)
+            .map_err(|error| Failure::usage(error.to_string()))?
+    {
+        on_user(&ids);
+    }
     process::become_user(user, group, &state, &pid_files)?;
     let replica = plan.state.join("sessions");
     // What looks at the heap would hold up those whom the replica serves.
@@ -339,6 +353,9 @@ pub fn run(plan: NodePlan, mut options: Options) -> Result {
             }
         };
         inbox.close();
+        if let Some(on_stop) = options.on_stop.take() {
+            on_stop();
+        }
         process::name::stops();
         manager.stopping(why, node.ends_within(within));
         let seconds = within.as_secs();

@@ -171,6 +171,7 @@ impl Running {
 
         services.resolve().await;
         services.commit(&self.services, &self.apps);
+        // At once: a server that is new here, and out of service by the file, can be chosen until this has put it out.
         if let Some(in_effect) = in_effect {
             in_effect();
         }

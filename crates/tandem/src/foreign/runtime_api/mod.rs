@@ -24,18 +24,20 @@ mod watch;
 mod words;
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tandem_admin::Api;
+use tandem_app::Ids;
 use tandem_config::import::{CommandSocket, Commands};
 use tandem_telemetry::Telemetry;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch as signal};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::exit::{Failure, Result};
 use session::Session;
-use sockets::{Door, Listening};
+use sockets::{Door, Listening, Stream};
 use watch::Watch;
 
 /// The sockets for commands, and what commands need. Lives on the control thread; cheap to clone.
@@ -49,6 +51,8 @@ struct Inner {
     node: RefCell<Option<Node>>,
     places: Arc<Semaphore>,
     beside: Cell<bool>,
+    /// The process ends: what comes now is for the one that follows.
+    ends: signal::Sender<bool>,
 }
 
 /// A place, and the tasks that take its connections: one for each of its sockets.
@@ -63,6 +67,12 @@ struct Node {
     api: Api,
     telemetry: Telemetry,
     watch: Rc<RefCell<Watch>>,
+}
+
+/// What would keep sockets from being made on this machine as it is now.
+pub fn wrong_with(commands: &Commands) -> Vec<String> {
+    let sockets = commands.sockets.iter();
+    sockets.filter_map(sockets::wrong_with).collect()
 }
 
 impl RuntimeApi {
@@ -85,7 +95,22 @@ impl RuntimeApi {
             commands: RefCell::new(Rc::new(commands)),
             node: RefCell::default(),
             beside: Cell::new(beside),
+            ends: signal::Sender::new(false),
         })))
+    }
+
+    /// The process is about to become this user.
+    pub fn become_user(&self, ids: &Ids) {
+        for open in &mut *self.0.doors.borrow_mut() {
+            open.door.become_user(ids);
+        }
+    }
+
+    /// The process ends: commands are no more taken, or else the kernel gave one that follows at the same port only some of them.
+    /// Those who are connected may finish.
+    pub fn stop(&self) {
+        self.0.ends.send_replace(true);
+        self.0.doors.borrow_mut().clear();
     }
 
     /// Takes commands from now on, for a node that is about to serve. Within a local runtime.
@@ -105,9 +130,11 @@ impl RuntimeApi {
     /// The file was read again, and is in effect.
     pub fn follow(&self, commands: Commands) {
         let before = self.0.commands.replace(Rc::new(commands));
+        self.0.limit(before.connections);
         self.put_out(&before);
         self.0.beside.set(false);
         let commands = self.0.commands();
+        let mut waits = Vec::new();
         self.0.doors.borrow_mut().retain_mut(|open| {
             let same = |socket: &&CommandSocket| socket.place == open.door.socket.place;
             let Some(socket) = commands.sockets.iter().find(same) else {
@@ -118,8 +145,17 @@ impl RuntimeApi {
             };
             // What may be ordered there holds for connections to come.
             open.door.socket.level = socket.level;
+            if let Err(why) = open.door.follow(socket) {
+                waits.push(format!(
+                    "mode, user or group of {} was changed: it takes effect at the next start ({why})",
+                    sockets::shown(&socket.place)
+                ));
+            }
             true
         });
+        for why in waits {
+            self.0.warn(&why);
+        }
         for socket in &commands.sockets {
             let mut doors = self.0.doors.borrow_mut();
             if doors
@@ -155,7 +191,7 @@ impl RuntimeApi {
         let all = out.map(|place| (place, true));
         for ((service, server), is_out) in all.chain(back.map(|place| (place, false))) {
             let name = format!("{service}/{server}");
-            // A name that was not looked up yet, and one that is gone, have none.
+            // What is gone has none. One given by a host name has, and keeps the order for what the lookup finds.
             let Some(control) = node.telemetry.registry.find_control(&name) else {
                 continue;
             };
@@ -181,6 +217,22 @@ impl Inner {
         if let Some(node) = &*self.node.borrow() {
             node.telemetry.events.warning("stats socket", what);
         }
+    }
+
+    /// As many are answered at once as the file says now, where it was `before`; those who are connected may finish.
+    fn limit(&self, before: usize) {
+        let now = self.commands().connections;
+        if now >= before {
+            self.places.add_permits(now - before);
+            return;
+        }
+        let fewer = u32::try_from(before - now).unwrap_or(u32::MAX);
+        let places = self.places.clone();
+        spawn_local(async move {
+            if let Ok(taken) = places.acquire_many_owned(fewer).await {
+                taken.forget();
+            }
+        });
     }
 
     /// Has every socket taken care of that is not yet.
@@ -212,28 +264,57 @@ impl Inner {
 
     /// Takes connections, `stats maxconn` of them at once; others wait.
     async fn take(self: Rc<Self>, listening: Listening, socket: CommandSocket) {
+        let mut ends = self.ends.subscribe();
         loop {
-            let Ok(stream) = listening.accept().await else {
+            let accepted = tokio::select! {
+                // Who has come already is served.
+                biased;
+                accepted = listening.accept() => accepted,
+                _ = ends.wait_for(|ends| *ends) => return,
+            };
+            let Ok(stream) = accepted else {
                 // Out of descriptors, say: not at once again.
                 tokio::time::sleep(sockets::AGAIN).await;
                 continue;
             };
-            let Ok(place) = self.places.clone().acquire_owned().await else {
-                return;
+            let mut place = pin!(self.places.clone().acquire_owned());
+            let got = tokio::select! {
+                biased;
+                got = &mut place => Some(got),
+                _ = ends.wait_for(|ends| *ends) => None,
             };
-            let doors = self.doors.borrow();
-            let level = doors
-                .iter()
-                .find(|open| open.door.socket.place == socket.place)
-                .map_or(socket.level, |open| open.door.socket.level);
-            drop(doors);
-            let by = format!("the socket {}", sockets::shown(&socket.place));
-            let session = Session::new(self.clone(), level, by);
-            spawn_local(async move {
-                session.serve(stream).await;
-                drop(place);
-            });
+            match got {
+                Some(Ok(place)) => self.serve(stream, place, &socket),
+                Some(Err(_)) => return,
+                None => {
+                    drop(listening);
+                    if let Ok(place) = place.await {
+                        self.serve(stream, place, &socket);
+                    }
+                    return;
+                }
+            }
         }
+    }
+
+    fn serve(
+        self: &Rc<Self>,
+        stream: Box<dyn Stream>,
+        place: OwnedSemaphorePermit,
+        socket: &CommandSocket,
+    ) {
+        let doors = self.doors.borrow();
+        let level = doors
+            .iter()
+            .find(|open| open.door.socket.place == socket.place)
+            .map_or(socket.level, |open| open.door.socket.level);
+        drop(doors);
+        let by = format!("the socket {}", sockets::shown(&socket.place));
+        let session = Session::new(self.clone(), level, by);
+        spawn_local(async move {
+            session.serve(stream).await;
+            drop(place);
+        });
     }
 
     /// The node, which is there when commands are.
