@@ -441,6 +441,25 @@ fn a_server_that_is_disabled_in_the_file_waits_to_be_enabled() {
     wait_until("it is no more disabled", || {
         ours.column(("l", "off"), "status") != "MAINT"
     });
+    // Also when it was not there in between.
+    let without = text.replace(" disabled", "");
+    let line = format!(" server off {}\n", origins[1].address);
+    let reload = |text: &str, expected: &str| {
+        std::fs::write(&file, text).expect("it is written");
+        let hup = Command::new("kill").args(["-HUP", &pid]).status();
+        assert!(hup.expect("kill runs").success());
+        wait_until("the file is in effect", || {
+            let statistics = ours.ask("show stat\n");
+            let row = statistics.lines().find(|row| row.starts_with("l,off,"));
+            row.map_or(
+                "none",
+                |row| if row.contains(",MAINT,") { "out" } else { "in" },
+            ) == expected
+        });
+    };
+    reload(&text, "out");
+    reload(&without.replace(&line, ""), "none");
+    reload(&without, "in");
 }
 
 #[test]

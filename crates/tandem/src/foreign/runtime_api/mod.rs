@@ -24,6 +24,7 @@ mod watch;
 mod words;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,6 +52,8 @@ struct Inner {
     node: RefCell<Option<Node>>,
     places: Arc<Semaphore>,
     beside: Cell<bool>,
+    /// Servers that the file took away while it had them as `disabled`: if they come back without the word, they serve.
+    gone: RefCell<BTreeSet<(String, String)>>,
     /// The process ends: what comes now is for the one that follows.
     ends: signal::Sender<bool>,
 }
@@ -95,6 +98,7 @@ impl RuntimeApi {
             commands: RefCell::new(Rc::new(commands)),
             node: RefCell::default(),
             beside: Cell::new(beside),
+            gone: RefCell::default(),
             ends: signal::Sender::new(false),
         })))
     }
@@ -187,9 +191,12 @@ impl RuntimeApi {
         };
         let (before, now) = (disabled(before), disabled(&self.0.commands()));
         let out = now.iter().filter(|place| !before.contains(place));
-        let back = before.iter().filter(|place| !now.contains(place));
+        let gone = self.0.gone.take();
+        let back = before.iter().chain(&gone);
+        let back: BTreeSet<_> = back.filter(|place| !now.contains(place)).collect();
         let all = out.map(|place| (place, true));
-        for ((service, server), is_out) in all.chain(back.map(|place| (place, false))) {
+        let back = back.into_iter().map(|place| (place, false));
+        for (place @ (service, server), is_out) in all.chain(back) {
             let name = format!("{service}/{server}");
             // What is gone has none. One given by a host name has, and keeps the order for what the lookup finds.
             let Some(control) = node.telemetry.registry.find_control(&name) else {
@@ -201,6 +208,10 @@ impl RuntimeApi {
                 control.ready()
             };
             if let Err(why) = done {
+                if !is_out {
+                    self.0.gone.borrow_mut().insert(place.clone());
+                    continue;
+                }
                 self.0
                     .warn(&format!("{name} is not as the file has it: {why}"));
             }
