@@ -189,8 +189,14 @@ impl Cx {
     /// It has ended, with an answer of this status.
     pub(crate) fn let_go(&self, status: u16) {
         self.held.0.borrow_mut().clear();
-        for (rate, client) in self.errors.0.borrow_mut().drain(..) {
-            rate.answered(client, status, self.now);
+        let mut errors = self.errors.0.borrow_mut();
+        if errors.is_empty() {
+            return;
+        }
+        // It counts when it is answered: it may have begun long ago, and others were counted meanwhile.
+        let now = Moment::now();
+        for (rate, client) in errors.drain(..) {
+            rate.answered(client, status, now);
         }
     }
 

@@ -25,6 +25,9 @@ const WAYS: usize = 8;
 /// Bits of a word that are its time; the others mark the client.
 const TIME: u32 = 44;
 const MASK: u64 = (1 << TIME) - 1;
+/// How far the clock of who asks may be behind that of whom it asks after: requests know when their heads were complete, and may
+/// have waited since for a password or another server.
+const BEHIND: Duration = Duration::from_mins(2);
 
 #[repr(align(64))]
 struct Row([AtomicU64; WAYS]);
@@ -38,6 +41,8 @@ pub(crate) struct Rate {
     each: u64,
     /// How far ahead of now a client may be, in ticks.
     most: u64,
+    /// [`BEHIND`], in ticks.
+    behind: u64,
     /// Ticks of a microsecond, as a power of two: finer where many requests fit into one.
     fine: u32,
     counts: model::Counts,
@@ -68,6 +73,7 @@ impl Rate {
             begun: Moment::now(),
             each,
             most: each * u64::from(said.burst.max(1)),
+            behind: (BEHIND.as_micros() as u64) << fine,
             fine,
             counts: said.counts,
             service: service.clone(),
@@ -81,11 +87,7 @@ impl Rate {
         // Never zero: that is an empty place.
         let mark = (hash >> TIME | 1) << TIME;
         let now = ((now.since(self.begun).as_micros() as u64) << self.fine) & MASK;
-        // How far ahead of now a word is; what is not within the bounds is of the past.
-        let ahead = |word: u64| {
-            let ahead = (word & MASK).wrapping_sub(now) & MASK;
-            if ahead <= self.most { ahead } else { 0 }
-        };
+        let ahead = |word| self.ahead(word, now);
         // Another worker may change the row at the same time; then it is looked at again. Each time somebody gets on.
         for _ in 0..WAYS * WAYS {
             let (mut place, mut least) = (0, u64::MAX);
@@ -121,6 +123,16 @@ impl Rate {
         Ok(())
     }
 
+    /// How far ahead of now a word is; what is not within the bounds is of the past.
+    fn ahead(&self, word: u64, now: u64) -> u64 {
+        let ahead = (word & MASK).wrapping_sub(now) & MASK;
+        if ahead <= self.most + self.behind {
+            ahead
+        } else {
+            0
+        }
+    }
+
     /// How long a client has to wait that has used up what it had; `None`: it has some left.
     fn waits(&self, client: IpAddr, now: Moment) -> Option<Duration> {
         let hash = self.hash(client);
@@ -129,11 +141,7 @@ impl Rate {
         let now = ((now.since(self.begun).as_micros() as u64) << self.fine) & MASK;
         let words = row.iter().map(|word| word.load(Relaxed));
         let own = words.into_iter().find(|word| word & !MASK == mark)?;
-        let ahead = (own & MASK).wrapping_sub(now) & MASK;
-        if ahead > self.most {
-            return None;
-        }
-        let beyond = (ahead + self.each).checked_sub(self.most + 1)? + 1;
+        let beyond = (self.ahead(own, now) + self.each).checked_sub(self.most + 1)? + 1;
         Some(Duration::from_micros((beyond >> self.fine) + 1))
     }
 
@@ -251,6 +259,33 @@ mod tests {
         let later = now + Duration::from_secs(61);
         assert_eq!(rate.waits(ip(1), later), None, "one is back");
         rate.answered(ip(1), 404, later);
+        assert!(rate.waits(ip(1), later).is_some());
+    }
+
+    #[test]
+    fn a_request_that_began_before_the_others_does_not_forgive_them() {
+        let rate = rate("10/m", 3);
+        let early = rate.begun;
+        let now = early + Duration::from_secs(30);
+        for _ in 0..3 {
+            rate.answered(ip(1), 404, now);
+        }
+        rate.answered(ip(1), 404, early);
+        assert!(rate.waits(ip(1), now).is_some());
+        assert!(rate.waits(ip(1), early).is_some());
+        assert!(rate.take(ip(1), early).is_err());
+        assert!(rate.take(ip(1), now).is_err());
+    }
+
+    #[test]
+    fn an_error_counts_when_it_is_answered() {
+        let rate = Arc::new(rate("1/h", 1));
+        let cx = Cx::new(0, rate.begun);
+        cx.count_errors(rate.clone(), ip(1));
+        std::thread::sleep(Duration::from_millis(2));
+        cx.let_go(404);
+        let all = Duration::from_hours(1);
+        let later = rate.begun + all + Duration::from_millis(1);
         assert!(rate.waits(ip(1), later).is_some());
     }
 
