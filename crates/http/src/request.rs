@@ -40,6 +40,8 @@ pub struct Came<'a> {
     pub target: &'a [u8],
     /// The other one only asks whether it may pass: nobody gets the answer.
     pub asks: bool,
+    /// The target of the other one may have parts of the client's, filled in: it is no word of a server's or the file's alone.
+    pub by_client: bool,
 }
 
 impl<'a> Request<'a> {
@@ -64,6 +66,7 @@ impl<'a> Request<'a> {
                 method,
                 target: self.target(),
                 asks: false,
+                by_client: false,
             },
         }
     }

@@ -17,8 +17,9 @@ pub(super) enum Guard {
 
 /// Whether the path that a client asked for has parameters.
 pub(super) fn has_some(request: &Request<'_>) -> bool {
-    // A server's word is taken as it is.
-    !request.is_handed() && memchr::memchr(b';', request.target()).is_some()
+    // A server's word is taken as it is, and the file's.
+    request.came.is_none_or(|came| came.by_client)
+        && memchr::memchr(b';', request.target()).is_some()
 }
 
 impl Router {
@@ -169,6 +170,26 @@ mod tests {
             let text = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
             let step = with_request(&text, |request| rules.step(request, &cx()));
             assert!(matches!(step, Step::Plan(Plan::Authorize(_))), "{path}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_an_error_takes_from_the_client_pass_by_no_rule_either() {
+        let rules = router(vec![
+            route(path(&["/app/admin/*"]), Action::Deny),
+            to(Conditions::default(), "a"),
+        ]);
+        for (by_client, found) in [(true, 0), (false, 1)] {
+            let text = "GET /app/admin;x/users HTTP/1.1\r\nHost: a\r\n\r\n";
+            let number = with_request(text, |request| {
+                let came = Some(tandem_http::request::Came {
+                    by_client,
+                    ..request.as_it_came()
+                });
+                let request = Request { came, ..*request };
+                rules.find(&request).map(|(number, _)| number)
+            });
+            assert_eq!(number, Some(found), "{by_client}");
         }
     }
 

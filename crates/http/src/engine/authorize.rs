@@ -66,6 +66,8 @@ async fn hear(
             bytes: &bytes,
             came: Some(Came {
                 asks: true,
+                // The file names the path as it is.
+                by_client: false,
                 ..x.request.as_it_came()
             }),
             ..x.request

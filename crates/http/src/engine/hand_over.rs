@@ -199,6 +199,9 @@ pub(super) async fn go(
     // What handed it over is none of the service that answers.
     (x.record.server, x.record.first_byte) = (None, None);
     let (mut nothing, _) = Body::new(BodyLength::None, b"", &x.conn.shared().buffers);
+    let mut came = x.request.as_it_came();
+    // What an error leads to may have the client's path in it, and a server that is asked there may name it again.
+    came.by_client |= to.edits.keeps_page;
     // What the one before has said stays, too.
     let mut stays = x.stays.as_deref().cloned().unwrap_or_default();
     stays.then(to.edits);
@@ -210,7 +213,7 @@ pub(super) async fn go(
         request: Request {
             head: &parsed,
             bytes: &bytes,
-            came: Some(x.request.as_it_came()),
+            came: Some(came),
             ..x.request
         },
         peer: x.peer,
