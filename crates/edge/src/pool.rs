@@ -433,7 +433,7 @@ impl Pool {
         let cut = self.settings().spread.cut;
         match state {
             State::Down | State::Returning if cut.down => server.cut_off(),
-            State::Up if cut.backups && !server.is_backup() => {
+            State::Up if cut.backups && !server.is_backup() && server.takes_requests() => {
                 for backup in self.servers().iter().filter(|one| one.is_backup()) {
                     backup.cut_off();
                 }

@@ -173,6 +173,11 @@ impl Server {
         self.weight.load(Relaxed)
     }
 
+    /// Whether new requests may come to it, once it is up.
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.mode() == Mode::Ready && self.weight() > 0
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         match self.mode.load(Relaxed) {
             m if m == Mode::Ready as u8 => Mode::Ready,

@@ -1,10 +1,11 @@
 //! One request's tries at the servers of a pool.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tandem_http::Request;
 use tandem_http::fastcgi::Call;
@@ -281,7 +282,23 @@ impl Attempts for PoolAttempts {
 
     fn cut(&self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
         let (server, seen) = (self.current.clone()?, self.cuts);
-        Some(Box::pin(async move { server.cut_since(seen).await }))
+        Some(Box::pin(async move {
+            let mut cut = pin!(server.cut_since(seen));
+            let mut waiting: Option<Waker> = None;
+            // It is asked whenever the connection has something to do. Who waits is in a list that all workers share, under a
+            // lock: it is gone to once, and from then on the count says as much.
+            poll_fn(|cx| {
+                if server.cuts() != seen {
+                    return Poll::Ready(());
+                }
+                if waiting.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+                    return Poll::Pending;
+                }
+                waiting = Some(cx.waker().clone());
+                cut.as_mut().poll(cx)
+            })
+            .await;
+        }))
     }
 
     fn wants_whole(&self) -> bool {

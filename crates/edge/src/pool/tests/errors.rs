@@ -293,8 +293,57 @@ fn connections_at_backups_are_cut_off_when_another_server_comes_up() {
     );
     let mut cut = attempts.cut().expect("it has a server");
     assert_eq!((&mut cut).now_or_never(), None);
+    pool.order("a", Order::Drain);
+    for _ in 0..5 {
+        up(&pool);
+    }
+    assert_eq!(
+        (&mut cut).now_or_never(),
+        None,
+        "nobody is sent to one that drains"
+    );
+    pool.order("a", Order::Ready);
+    answered(&pool, 500);
     for _ in 0..5 {
         up(&pool);
     }
     assert!(cut.now_or_never().is_some());
+}
+
+#[test]
+fn who_waits_to_be_cut_off_is_woken_whoever_asked_for_it_last() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::{Context, Wake, Waker};
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    let pool = Pool::new(&plan(&[member("a", 1)]), &Instances::new(), &telemetry());
+    let mut attempts = attempts(&pool);
+    assert!(attempts.next(None).is_some());
+    let mut cut = attempts.cut().expect("it has a server");
+    let (first, second) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+    for woken in [&first, &first, &second, &second] {
+        let waker = Waker::from(woken.clone());
+        assert!(
+            cut.as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+    }
+    pool.cut_off("a");
+    let woken = [&first, &second].map(|one| one.0.load(SeqCst));
+    assert_eq!(woken, [0, 1]);
+    let waker = Waker::from(second);
+    assert!(
+        cut.as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+    );
 }
