@@ -45,6 +45,7 @@ impl Asking {
     fn read(&mut self, list: &[Directive]) {
         for directive in list {
             match directive.name.text.as_str() {
+                "auth_request" if directive.arg(0) == "off" => {}
                 "auth_request" => self.paths.push(directive.arg(0).to_owned()),
                 "auth_request_set" => {
                     let name = directive.arg(0).trim_start_matches('$');
