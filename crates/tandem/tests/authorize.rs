@@ -48,6 +48,14 @@ impl Decider {
                         let _ = stream.read(&mut [0]);
                         return;
                     }
+                    Some("late") => {
+                        // What it says is known, and the rest never comes.
+                        let _ = stream.write_all(
+                            b"HTTP/1.1 200 OK\r\nX-User: ann\r\nContent-Length: 4\r\n\r\n",
+                        );
+                        let _ = stream.read(&mut [0]);
+                        return;
+                    }
                     Some("broken") => return,
                     _ => {
                         "401 No\r\nWWW-Authenticate: Bearer realm=\"a\"\r\nWWW-Authenticate: Basic realm=\"b\""
@@ -131,6 +139,8 @@ fn tables(decider: &Decider, app: &Origin, login: &Origin) -> String {
         [listener.web]
         bind = "127.0.0.1:{{a}}"
         http2 = true
+        limits = {{ body = "400 KiB" }}
+        errors = {{ 413 = {{ to = "/login?from={{path}}", status = 413 }} }}
         route = [
           {{ internal = true, route = [
             {{ path = "/verify", to = "decider", rewrite = "/api/verify", authorize = false,
@@ -143,6 +153,9 @@ fn tables(decider: &Decider, app: &Origin, login: &Origin) -> String {
             {{ path = "/open/*", authorize = false, to = "app", headers = {{ request = {{ set = {{ X-User = "{{authorized:X-User}}" }} }} }} }},
             {{ path = "/www/*", strip = "/www", to = "www" }},
             {{ path = "/page/*", to = "app", errors = {{ 401 = {{ to = "/login?from={{path}}", status = 403 }}, 403 = {{ redirect = "https://a.example/?{{authorized:X-User}}&{{uri}}", status = 303 }} }} }},
+            {{ path = "/long/*", to = "app", errors = {{ 401 = {{ to = "/login?{{uri}}{{uri}}{{uri}}{{uri}}" }} }} }},
+            {{ path = "/large/*", authorize = false, to = "app", limits = {{ body = "1 KiB" }},
+              errors = {{ 413 = {{ to = "/login?from={{path}}", status = 413 }} }} }},
             {{ path = "/dead/*", authorize = "/dead", to = "app" }},
             {{ path = "/hasty/*", authorize = {{ path = "/verify", timeout = "50ms" }}, to = "app" }},
             {{ to = "app", headers = {{
@@ -306,6 +319,8 @@ fn who_is_refused_is_told_how_to_come_in_and_what_decides_nothing_is_an_error() 
         let page = scene.ask(&format!("GET {path}"), &[&format!("Token: {token}")], "");
         assert_eq!(page.status, 500, "{token}: {page:?}");
     }
+    let page = scene.ask("GET /hasty/x", &["Token: late"], "");
+    assert_eq!(page.status, 200, "its head decides: {page:?}");
     let told = || scene.node.log().contains("which decides nothing");
     wait_until("it is told", told);
     // What it says is asked of nobody else.
@@ -342,9 +357,50 @@ fn refusals_lead_to_a_page_or_elsewhere() {
         page.field("Location"),
         Some("https://a.example/?ann&/page/a?b=c")
     );
+    // An error that leads to more than a head may have stays what it is.
+    let page = scene.ask(&format!("GET /long/{}", "a".repeat(5_000)), &[], "");
+    assert_eq!(page.status, 401, "{page:?}");
     // No client gets there by itself.
     assert_eq!(scene.ask("GET /login", &[], "").status, 401);
     drop(scene.login);
+}
+
+#[test]
+fn a_body_that_is_too_large_leads_where_its_error_does() {
+    let scene = Scene::new();
+    for (path, length) in [("/large/a", 1_025), ("/large/a", 500_000), ("/a", 500_000)] {
+        let page = scene.ask(&format!("POST {path}"), &[], &"x".repeat(length));
+        let text = page.text();
+        assert_eq!(page.status, 413, "{path} {length}: {text}");
+        let asked = format!("GET /login?from={path} HTTP/1.1\r\n");
+        assert!(text.starts_with(&asked), "{path} {length}: {text}");
+    }
+    let chunk = format!("800\r\n{}\r\n0\r\n\r\n", "x".repeat(0x800));
+    let head = "POST /large/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = raw(scene.node.address(), [head, &chunk].concat().as_bytes());
+    let page = parse(&answer.expect("an answer")).expect("a page");
+    assert_eq!(page.status, 413);
+    assert!(page.text().starts_with("GET /login?from=/large/a "));
+    if !has("curl", &["--version"]) {
+        return;
+    }
+    for length in [2_000, 100_000] {
+        let output = Command::new("curl")
+            .args([
+                "-s",
+                "-S",
+                "--http2-prior-knowledge",
+                "-w",
+                "\n%{http_code}",
+            ])
+            .args(["--data-binary", &"x".repeat(length)])
+            .arg(format!("http://{}/large/a", scene.node.address()))
+            .output()
+            .expect("curl runs");
+        let said = common::stdout(&output) + &common::stderr(&output);
+        assert!(said.starts_with("GET /login?from="), "{said}");
+        assert!(said.ends_with("\n413"), "{said}");
+    }
 }
 
 #[test]

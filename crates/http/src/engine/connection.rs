@@ -312,8 +312,8 @@ pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Out
     body.allow(most);
     let after = match x.request.body() {
         BodyLength::Known(n) if n > most => {
-            dress(x);
-            too_large(x, body, outs).await
+            Box::pin(dress(x)).await;
+            Box::pin(too_large(x, body, outs)).await
         }
         _ => answer(x, body, outs).await,
     };
@@ -325,23 +325,29 @@ pub(super) async fn respond(x: &mut Exchange<'_>, body: &mut Body<'_>, outs: Out
 
 /// Has what its route says of answers hold for one that comes before the route is asked: a browser that is to read an error
 /// needs its fields (CORS).
-#[cold]
-fn dress(x: &mut Exchange<'_>) {
-    let Step::Plan(mut plan) = x.snapshot.config.handler.step(&x.request, &x.cx) else {
-        return;
-    };
+async fn dress(x: &mut Exchange<'_>) {
+    let mut step = x.snapshot.config.handler.step(&x.request, &x.cx);
+    let mut later = None;
     loop {
-        plan = match plan {
+        // A password that nobody has tried yet, or a file that is not at hand.
+        let plan = match step {
+            Step::Plan(plan) => plan,
+            Step::Later(future) => match x.conn.clock.limit_from(&mut later, LATER, future).await {
+                Ok(plan) => plan,
+                Err(Elapsed) => return,
+            },
+        };
+        step = match plan {
             Plan::Edited { plan, edits } => {
                 match &mut x.edits {
                     Some(before) => before.then(*edits),
                     none => *none = Some(edits),
                 }
-                *plan
+                Step::Plan(*plan)
             }
             Plan::Unlogged(plan) => {
                 x.record.logged = false;
-                *plan
+                Step::Plan(*plan)
             }
             _ => return,
         };
@@ -351,9 +357,14 @@ fn dress(x: &mut Exchange<'_>) {
 /// Answers a request whose body is larger than it may be.
 async fn too_large(x: &mut Exchange<'_>, body: &Body<'_>, outs: Outs<'_>) -> After {
     let service = x.snapshot.config.name.clone();
+    x.record.end_by(Stopped::Refused, Phase::Request);
+    if let Some(to) = x.elsewhere(413, b"") {
+        // What is asked in its place has no body.
+        x.cx.limit_body(u64::MAX, false);
+        return hand_over::go(x, body, to, outs).await;
+    }
     let mut page = reply::page(413, reply::TOO_LARGE, &service);
     page.close = true;
-    x.record.end_by(Stopped::Refused, Phase::Request);
     reply::bytes(x, body, page, outs.response_out).await
 }
 
@@ -487,11 +498,11 @@ impl<'a> Exchange<'a> {
         own.filter(|pages| pages.has(status)).or(all)
     }
 
-    /// Where an error of this status leads, if it does.
-    fn elsewhere(&self, status: u16) -> Option<HandedOver> {
+    /// Where an error of this status, with these fields, leads, if it does.
+    fn elsewhere(&self, status: u16, fields: &[u8]) -> Option<HandedOver> {
         let pages = self.pages(status)?;
         let (path, shown) = pages.path(status, &self.request, &self.cx)?;
-        Some(HandedOver::of_error(&path, shown))
+        Some(HandedOver::of_error(&path, status, shown, fields))
     }
 
     /// The status that the client gets of an answer with this one.
@@ -585,11 +596,13 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                 }
                 Step::Plan(*first)
             }
-            Plan::Bytes(_) if x.cx.is_too_large() => return too_large(x, body, outs).await,
+            Plan::Bytes(_) if x.cx.is_too_large() => {
+                return Box::pin(too_large(x, body, outs)).await;
+            }
             Plan::Bytes(reply) => match fallbacks.pop() {
                 Some(fallback) if reply.status == 404 => fall_back(x, fallback),
                 _ if x.request.only_asks() => return x.hear(reply.status, &reply.fields),
-                _ => match x.elsewhere(reply.status) {
+                _ => match x.elsewhere(reply.status, &reply.fields) {
                     Some(to) => return hand_over::go(x, body, to, outs).await,
                     None => return reply::memory(x, body, reply, outs).await,
                 },
@@ -612,15 +625,12 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
                     forward::Forwarded::Instead(Instead::HandedOver(to)) => {
                         return hand_over::go(x, body, *to, outs).await;
                     }
-                    forward::Forwarded::Instead(Instead::Heard(heard)) => {
-                        x.heard = Some(heard);
-                        return After::Keep;
-                    }
+                    forward::Forwarded::Instead(Instead::Heard) => return After::Keep,
                     forward::Forwarded::Instead(Instead::Page(status)) => {
                         if x.request.only_asks() {
                             return x.hear(status, b"");
                         }
-                        if let Some(to) = x.elsewhere(status) {
+                        if let Some(to) = x.elsewhere(status, b"") {
                             return hand_over::go(x, body, to, outs).await;
                         }
                         let page = reply::page(status, reply::reason(status), &x.service());
@@ -636,6 +646,9 @@ pub(super) async fn answer(x: &mut Exchange<'_>, body: &mut Body<'_>, mut outs: 
     }
     if x.request.only_asks() {
         return x.hear(503, b"");
+    }
+    if let Some(to) = x.elsewhere(503, b"") {
+        return hand_over::go(x, body, to, outs).await;
     }
     let service = x.snapshot.config.name.clone();
     let page = reply::page(503, "this took too long or went in circles", &service);

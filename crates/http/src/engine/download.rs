@@ -50,8 +50,8 @@ pub(super) enum Instead {
     Another,
     /// The page of an error, which is in the file.
     Page(u16),
-    /// Nothing: all that is wanted of it is its head.
-    Heard(Box<Heard>),
+    /// Nothing: all that is wanted of it is its head, which was noted.
+    Heard,
     /// What is at the path that it names.
     HandedOver(Box<HandedOver>),
 }
@@ -172,8 +172,9 @@ impl Download<'_, '_> {
         let instead = if missing {
             Some(Instead::Another)
         } else if self.x.request.only_asks() {
-            let heard = Box::new(Heard::of_head(status, head));
-            let what = Instead::Heard(heard);
+            // It is known whatever becomes of the rest.
+            self.x.heard = Some(Box::new(Heard::of_head(status, head)));
+            let what = Instead::Heard;
             let reusable = self.drop_rest(buf, length, delimited).await;
             return Ok(Down::Instead { what, reusable });
         } else if pages.is_some() {
@@ -245,7 +246,7 @@ impl Download<'_, '_> {
     #[cold]
     async fn drop_rest(&mut self, mut buf: Buf, head: usize, delimited: Delimited) -> bool {
         // One connection, one request.
-        if self.records.is_some() || !self.response.keep_alive() {
+        if self.upstream.fastcgi.is_some() || !self.response.keep_alive() {
             return false;
         }
         buf.consume(head);

@@ -165,13 +165,17 @@ async fn ended(
     drop(tries);
     match done {
         Done::Refused(status, words) => {
-            let mut page = reply::page(status, words, &service);
-            page.close = true;
             let by = match status {
                 408 => Stopped::ClientTimeout,
                 _ => Stopped::Refused,
             };
             x.record.end_by(by, Phase::Request);
+            let leads = |pages: &ErrorPages| pages.leads(status);
+            if x.request.only_asks() || x.pages(status).is_some_and(leads) {
+                return Forwarded::Instead(Instead::Page(status));
+            }
+            let mut page = reply::page(status, words, &service);
+            page.close = true;
             let after = reply::bytes(x, body, page, outs.response_out).await;
             Forwarded::Answered(after)
         }

@@ -27,12 +27,19 @@ const STAY: [&str; 4] = [
     "Expires",
 ];
 
+/// The fields by which an error says what to do about it (RFC 9110 sections 11.6.1, 10.2.3 and 10.2.1): they belong to its status.
+const OF_ERROR: [&str; 3] = ["WWW-Authenticate", "Retry-After", "Allow"];
+/// Errors of a body that is not read on.
+const OF_BODY: [u16; 3] = [400, 408, 413];
+
 /// A request that was handed over.
 pub(super) struct HandedOver {
     /// The path and the query, encoded.
     target: Vec<u8>,
     /// What stays of the answer.
     edits: Edits,
+    /// The status of the error that leads there.
+    error: Option<u16>,
 }
 
 impl HandedOver {
@@ -42,19 +49,40 @@ impl HandedOver {
         Some(Self {
             target: encoded(to),
             edits: stay(response, head),
+            error: None,
         })
     }
 
-    /// What an error leads to. Its own errors have no others in their place.
-    pub fn of_error(path: &[u8], shown: Option<u16>) -> Self {
-        let edits = Edits {
+    /// What an error leads to, which has these fields. Its own errors have no others in their place.
+    pub fn of_error(path: &[u8], status: u16, shown: Option<u16>, fields: &[u8]) -> Self {
+        let mut edits = Edits {
             status: shown,
             keeps_page: true,
             ..Edits::default()
         };
+        if shown == Some(status) {
+            for name in OF_ERROR {
+                let mut is_first = true;
+                for line in fields.split(|&b| b == b'\n') {
+                    let Some((name_of, value)) = line.split_at_checked(name.len()) else {
+                        continue;
+                    };
+                    let Some(value) = value.strip_prefix(b":") else {
+                        continue;
+                    };
+                    if name_of.eq_ignore_ascii_case(name.as_bytes()) {
+                        if std::mem::take(&mut is_first) {
+                            edits.response.remove(name);
+                        }
+                        edits.response.add(name, value);
+                    }
+                }
+            }
+        }
         Self {
             target: encoded(path),
             edits,
+            error: Some(status),
         }
     }
 
@@ -180,9 +208,11 @@ pub(super) async fn go(
     outs: Outs<'_>,
 ) -> After {
     if x.handed >= MOST {
-        return wrong(x, body, 500, "the request was handed over too often", outs).await;
+        let words = "the request was handed over too often";
+        return wrong(x, body, to.error, (500, words), outs).await;
     }
-    let keep = x.may_keep(body.left());
+    let is_spoilt = to.error.is_some_and(|status| OF_BODY.contains(&status)) && !body.is_complete();
+    let keep = x.may_keep(body.left()) && !is_spoilt;
     let copied = if to.edits.keeps_page {
         Copied::Error
     } else {
@@ -194,7 +224,7 @@ pub(super) async fn go(
     let taken = parsed.take(&bytes, &mut 0, &limits);
     if taken != Ok(Some(bytes.len())) || !to.target.starts_with(b"/") {
         let words = "the request was handed over to something that is no path";
-        return wrong(x, body, 502, words, outs).await;
+        return wrong(x, body, to.error, (502, words), outs).await;
     }
     // What handed it over is none of the service that answers.
     (x.record.server, x.record.first_byte) = (None, None);
@@ -231,14 +261,15 @@ pub(super) async fn go(
     after
 }
 
-/// Answers that a request cannot be handed over.
+/// Answers that a request cannot be handed over; an error stays that which it is.
 async fn wrong(
     x: &mut Exchange<'_>,
     body: &Body<'_>,
-    status: u16,
-    words: &str,
+    error: Option<u16>,
+    (status, words): (u16, &str),
     outs: Outs<'_>,
 ) -> After {
+    let (status, words) = error.map_or((status, words), |error| (error, reply::reason(error)));
     let page = reply::page(status, words, &x.service());
     reply::bytes(x, body, page, outs.response_out).await
 }
@@ -266,6 +297,25 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&handed.target), target);
         }
         assert!(read("HTTP/1.1 200 OK\r\nX-Accel-Buffering: no\r\n\r\n").is_none());
+    }
+
+    #[test]
+    fn what_an_error_leads_to_says_what_to_do_about_it_where_its_status_is_shown() {
+        let fields = b"Content-Type: text/plain\r\nwww-authenticate: Basic realm=\"a\"\r\nWWW-Authenticate: Bearer\r\n";
+        for (shown, stays) in [(Some(401), 2), (Some(403), 0), (None, 0)] {
+            let led = HandedOver::of_error(b"/login", 401, shown, fields);
+            let mut out = b"Content-Type: text/html\r\nWWW-Authenticate: Other\r\n".to_vec();
+            led.edits.answer(401, &mut out, 0);
+            let out = String::from_utf8_lossy(&out).into_owned();
+            assert!(out.starts_with("Content-Type: text/html\r\n"), "{out}");
+            let said = "WWW-Authenticate: Basic realm=\"a\"\r\nWWW-Authenticate: Bearer\r\n";
+            assert_eq!(out.contains(said), stays == 2, "{out}");
+            assert_eq!(out.contains("Other"), stays == 0, "{out}");
+        }
+        let led = HandedOver::of_error(b"/slow", 429, Some(429), b"Retry-After: 6\r\n");
+        let mut out = Vec::new();
+        led.edits.answer(429, &mut out, 0);
+        assert_eq!(out, b"Retry-After: 6\r\n");
     }
 
     #[test]
