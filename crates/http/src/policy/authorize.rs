@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tandem_model::{Authorization, FieldChanges, Headers, Side, Template, Variable};
+use tandem_model::{Authorization, FieldChanges, Headers, Side, Substitution, Template, Variable};
 
 use super::edits::Edits;
 use super::fields::Changes;
@@ -79,6 +79,8 @@ pub struct Authorized {
     by_status: Vec<(Arc<[RangeInclusive<u16>]>, Changes)>,
     /// Who refuses, for the log.
     name: Arc<str>,
+    /// The route asks for a password before.
+    authenticated: bool,
 }
 
 /// Has the engine ask before `inner` is.
@@ -100,6 +102,7 @@ impl Authorized {
         headers: &Headers,
         inner: Arc<dyn Handler>,
         name: &Arc<str>,
+        authenticated: bool,
     ) -> Result<Self, String> {
         let late = |changes, side| Changes::new(&late(changes), side);
         let by_status =
@@ -120,6 +123,7 @@ impl Authorized {
             by_status: by_status.collect::<Result<_, String>>()?,
             inner,
             name: name.clone(),
+            authenticated,
         })
     }
 
@@ -134,8 +138,9 @@ impl Authorized {
         if all.iter().all(|changes| changes.is_empty()) && self.by_status.is_empty() {
             return step;
         }
-        let values = Values::new(request, cx);
-        let edits = Edits {
+        let mut values = Values::new(request, cx);
+        values.authenticated = self.authenticated;
+        let mut edits = Edits {
             host: self.request.host(&values),
             request: self.request.edits(&values),
             response: self.response.edits(&values),
@@ -145,6 +150,7 @@ impl Authorized {
                 .collect(),
             ..Edits::default()
         };
+        edits.id = values.into_id();
         map(step, |plan| Plan::Edited {
             plan: Box::new(plan),
             edits: Box::new(edits),
@@ -184,6 +190,11 @@ fn is_late(template: &Template) -> bool {
     variables.any(|one| matches!(one, Variable::Authorized | Variable::AuthorizedField(_)))
 }
 
+/// Whether one of these has: the steps of a field go together.
+fn is_late_in(steps: &[Vec<Substitution>]) -> bool {
+    steps.iter().flatten().any(|one| is_late(&one.to))
+}
+
 /// Of changes, those that are made whatever the answer is. A field that it will set goes: no client says it.
 pub(super) fn early(changes: &FieldChanges) -> FieldChanges {
     let mut early = changes.clone();
@@ -191,6 +202,7 @@ pub(super) fn early(changes: &FieldChanges) -> FieldChanges {
     early.remove.extend(names.map(|(name, _)| name.clone()));
     early.set.retain(|_, value| !is_late(value));
     early.default.retain(|_, value| !is_late(value));
+    early.replace.retain(|_, steps| !is_late_in(steps));
     for values in early.add.values_mut() {
         values.retain(|value| !is_late(value));
     }
@@ -209,7 +221,14 @@ fn late(changes: &FieldChanges) -> FieldChanges {
         let late: Vec<Template> = late.collect();
         (!late.is_empty()).then(|| (name.clone(), late))
     });
+    let replace = changes
+        .replace
+        .iter()
+        .filter(|(_, steps)| is_late_in(steps));
     FieldChanges {
+        replace: replace
+            .map(|(name, steps)| (name.clone(), steps.clone()))
+            .collect(),
         set: one_each(&changes.set),
         default: one_each(&changes.default),
         add: add.collect(),
@@ -266,7 +285,7 @@ mod tests {
             ..Headers::default()
         };
         let name = "web".into();
-        let policy = Authorized::new(&by, &headers, Arc::new(Within), &name).unwrap();
+        let policy = Authorized::new(&by, &headers, Arc::new(Within), &name, false).unwrap();
         let lines = "x-user: ann\r\nX-USER: b\r\nSet-Cookie: a=1, 2\r\nset-cookie: b\r\nWWW-Authenticate: A\r\n";
         for (status, answered) in [
             (200, 200),
@@ -304,5 +323,44 @@ mod tests {
             made.sort_unstable();
             assert_eq!(made.concat(), wanted, "{status}");
         }
+    }
+
+    #[test]
+    fn what_waits_for_the_answer_has_all_that_requests_fill_in() {
+        let by = Arc::new(Authorization {
+            path: "/verify".into(),
+            timeout: Authorization::TIMEOUT,
+        });
+        let substitution = Substitution {
+            from: tandem_model::Replaced::Regex("^.*$".into()),
+            to: Template::parse("{authorized:X-User}").unwrap(),
+        };
+        let changes = FieldChanges {
+            set: [field("X-Both", "{user} {authorized:X-User} {request-id}")].into(),
+            replace: [("Owner".into(), vec![vec![substitution]])].into(),
+            ..FieldChanges::default()
+        };
+        assert!(early(&changes).replace.is_empty());
+        let headers = Headers {
+            response: changes,
+            ..Headers::default()
+        };
+        let name = "web".into();
+        let policy = Authorized::new(&by, &headers, Arc::new(Within), &name, true).unwrap();
+        let cx = cx();
+        cx.decide(Heard::new(200, b"X-User: ann\r\n".to_vec()));
+        let step = with_request(
+            "GET /x HTTP/1.1\r\nHost: a\r\nAuthorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n\r\n",
+            |request| policy.decided(request, &cx),
+        );
+        let Step::Plan(Plan::Edited { edits, .. }) = step else {
+            panic!("nothing is changed");
+        };
+        assert!(!edits.id.is_empty(), "the log has it");
+        let mut out = b"Owner: nobody\r\n".to_vec();
+        edits.answer(200, &mut out, 0);
+        let out = String::from_utf8(out).unwrap();
+        let made = format!("Owner: ann\r\nX-Both: Aladdin ann {}\r\n", edits.id);
+        assert_eq!(out, made);
     }
 }

@@ -118,7 +118,8 @@ impl Governance {
             });
         }
         if let Some(by) = &self.authorize {
-            let inner = Authorized::new(by, &self.headers, handler, &self.name)?;
+            let inner =
+                Authorized::new(by, &self.headers, handler, &self.name, self.auth.is_some())?;
             handler = Arc::new(Authorizing(Arc::new(inner)));
         }
         if let Some(auth) = &self.auth {
