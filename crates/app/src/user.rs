@@ -34,6 +34,9 @@ pub enum UserError {
     Unreadable(String),
 }
 
+const USERS: &str = "/etc/passwd";
+const GROUPS: &str = "/etc/group";
+
 /// What a process must become to be `user` in `group` (the user's own unless given). `None`: nothing is asked, or it
 /// is that user already.
 ///
@@ -45,9 +48,7 @@ pub fn ids_to_become(user: Option<&str>, group: Option<&str>) -> Result<Option<I
         return Ok(None);
     };
     if let Some(group) = group {
-        let text = std::fs::read("/etc/group")
-            .map_err(|error| UserError::Unreadable(error.to_string()))?;
-        let gid = find_group(group, &String::from_utf8_lossy(&text));
+        let gid = find_group(group, &system(GROUPS)?);
         ids.gid = gid.ok_or_else(|| UserError::UnknownGroup(group.into()))?;
         if !ids.groups.contains(&ids.gid) {
             ids.groups.push(ids.gid);
@@ -64,17 +65,12 @@ pub fn ids_of_file(
     user: Option<&str>,
     group: Option<&str>,
 ) -> Result<(Option<u32>, Option<u32>), UserError> {
-    let read = |path| {
-        std::fs::read(path)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .map_err(|error| UserError::Unreadable(error.to_string()))
-    };
     let mut ids = (None, None);
     if let Some(name) = user {
         ids.0 = Some(match name.parse() {
             Ok(uid) => uid,
             Err(_) => {
-                let user = find(name, &read("/etc/passwd")?, &read("/etc/group")?);
+                let user = find(name, &system(USERS)?, &system(GROUPS)?);
                 let user = user.ok_or_else(|| UserError::Unknown(name.into()))?;
                 user.ids.uid
             }
@@ -83,11 +79,17 @@ pub fn ids_of_file(
     if let Some(name) = group {
         ids.1 = Some(match name.parse() {
             Ok(gid) => gid,
-            Err(_) => find_group(name, &read("/etc/group")?)
+            Err(_) => find_group(name, &system(GROUPS)?)
                 .ok_or_else(|| UserError::UnknownGroup(name.into()))?,
         });
     }
     Ok(ids)
+}
+
+/// One of the system's files.
+fn system(path: &str) -> Result<String, UserError> {
+    let bytes = std::fs::read(path).map_err(|error| UserError::Unreadable(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Looks a name up in group(5).
@@ -123,21 +125,12 @@ impl fmt::Display for UserError {
 impl User {
     /// A user, if the system's files know it.
     pub(crate) fn known(name: &str) -> Option<Self> {
-        let read = |path| {
-            let bytes = std::fs::read(path).ok()?;
-            Some(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        find(name, &read("/etc/passwd")?, &read("/etc/group")?)
+        find(name, &system(USERS).ok()?, &system(GROUPS).ok()?)
     }
 
     /// Finds a user, and that this process can become it. `None`: it is that user already.
     pub(crate) fn to_become(name: &str) -> Result<Option<Self>, UserError> {
-        let read = |path| {
-            std::fs::read(path)
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .map_err(|error| UserError::Unreadable(error.to_string()))
-        };
-        let user = find(name, &read("/etc/passwd")?, &read("/etc/group")?);
+        let user = find(name, &system(USERS)?, &system(GROUPS)?);
         let user = user.ok_or_else(|| UserError::Unknown(name.into()))?;
         let own = rustix::process::geteuid();
         if own.is_root() && user.ids.uid != 0 {

@@ -208,15 +208,7 @@ impl Scene {
     }
 
     fn ask(&self, line: &str, fields: &[&str], body: &str) -> Page {
-        let mut text = format!("{line} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n");
-        for field in fields {
-            let _ = write!(text, "{field}\r\n");
-        }
-        if !body.is_empty() {
-            let _ = write!(text, "Content-Length: {}\r\n", body.len());
-        }
-        let mut answer =
-            raw(self.node.address(), format!("{text}\r\n{body}").as_bytes()).expect("an answer");
+        let mut answer = common::ask(self.node.address(), line, fields, body);
         if line.starts_with("HEAD ") {
             let text = String::from_utf8_lossy(&answer).replace("Content-Length", "Its-Length");
             answer = text.into_bytes();

@@ -80,14 +80,7 @@ fn node(app: &Origin) -> Node {
 }
 
 fn ask(node: &Node, line: &str, fields: &[&str], body: &str) -> Page {
-    let mut text = format!("{line} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n");
-    for field in fields {
-        let _ = write!(text, "{field}\r\n");
-    }
-    if !body.is_empty() {
-        let _ = write!(text, "Content-Length: {}\r\n", body.len());
-    }
-    let answer = raw(node.address(), format!("{text}\r\n{body}").as_bytes()).expect("an answer");
+    let answer = common::ask(node.address(), line, fields, body);
     let is_head = line.starts_with("HEAD ");
     let answer = if is_head {
         [&answer[..], b""].concat()

@@ -68,17 +68,7 @@ impl Drop for Database {
 fn talk(name: &str, mut stream: TcpStream) {
     let _ = stream.set_nonblocking(false);
     let _ = stream.write_all(name.as_bytes());
-    let mut bytes = [0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut bytes) {
-        let said: &[u8] = if bytes[..n].starts_with(b"GET ") {
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-        } else {
-            &bytes[..n]
-        };
-        if stream.write_all(said).is_err() {
-            return;
-        }
-    }
+    common::origin::echo(stream);
 }
 
 /// A client whose connection is at a server, by what that said first.

@@ -146,18 +146,19 @@ fn both(dir: &Dir, text: &str) -> [Program; 2] {
     both
 }
 
+/// Both programs, before two servers that run and one that does not.
+fn before_two(dir: &Dir) -> [Program; 2] {
+    let [a, b] = ["a", "b"].map(|name| Origin::http(name, fine).address);
+    both(dir, &file(&[a, b], common::ports::free()))
+}
+
 #[test]
 fn commands_are_answered_as_haproxy_answers_them() {
     if !has("haproxy", &["-v"]) {
         return;
     }
     let dir = Dir::new();
-    let origins = ["a", "b"].map(|name| Origin::http(name, fine));
-    let text = file(
-        &[origins[0].address, origins[1].address],
-        common::ports::free(),
-    );
-    let [theirs, ours] = both(&dir, &text);
+    let [theirs, ours] = before_two(&dir);
     for line in [
         "show backend\n",
         "show backend;show backend\n",
@@ -245,12 +246,7 @@ fn statistics_and_states_have_haproxys_form() {
         return;
     }
     let dir = Dir::new();
-    let origins = ["a", "b"].map(|name| Origin::http(name, fine));
-    let text = file(
-        &[origins[0].address, origins[1].address],
-        common::ports::free(),
-    );
-    let [theirs, ours] = both(&dir, &text);
+    let [theirs, ours] = before_two(&dir);
     for program in [&theirs, &ours] {
         for _ in 0..6 {
             assert!(get(program.front, "/").is_some());

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -12,14 +11,7 @@ use common::uwsgi::{self, Uwsgi};
 use common::{Dir, Page, parse, raw, wait_until};
 
 fn ask(node: &Node, line: &str, fields: &[&str], body: &str) -> Page {
-    let mut text = format!("{line} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n");
-    for field in fields {
-        let _ = write!(text, "{field}\r\n");
-    }
-    if !body.is_empty() {
-        let _ = write!(text, "Content-Length: {}\r\n", body.len());
-    }
-    let answer = raw(node.address(), format!("{text}\r\n{body}").as_bytes()).expect("an answer");
+    let answer = common::ask(node.address(), line, fields, body);
     parse(&answer).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&answer)))
 }
 

@@ -2,15 +2,14 @@
 //! the listener are asked for. The engine asks; what comes of the answer is said here.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tandem_model::{Authorization, FieldChanges, Headers, Side, Substitution, Template, Variable};
+use tandem_model::{Authorization, FieldChanges, Headers, Substitution, Template, Variable};
 
-use super::edits::Edits;
 use super::fields::Changes;
 use super::map;
+use super::shape::Heads;
 use super::values::Values;
 use crate::Request;
 use crate::handler::{Cx, Handler, PLAIN_FIELD, Plan, Reply, Step};
@@ -73,10 +72,7 @@ pub struct Authorized {
     pub(crate) by: Arc<Authorization>,
     inner: Arc<dyn Handler>,
     /// The changes of heads that have something of the answer: known when it is there.
-    request: Changes,
-    response: Changes,
-    success: Changes,
-    by_status: Vec<(Arc<[RangeInclusive<u16>]>, Changes)>,
+    heads: Heads,
     /// Who refuses, for the log.
     name: Arc<str>,
     /// The route asks for a password before.
@@ -104,23 +100,9 @@ impl Authorized {
         name: &Arc<str>,
         authenticated: bool,
     ) -> Result<Self, String> {
-        let late = |changes, side| Changes::new(&late(changes), side);
-        let by_status =
-            headers
-                .by_status
-                .iter()
-                .filter_map(|one| match late(&one.changes, Side::Response) {
-                    Ok(changes) if changes.is_empty() => None,
-                    changes => {
-                        Some(changes.map(|changes| (one.statuses.as_slice().into(), changes)))
-                    }
-                });
         Ok(Self {
             by: by.clone(),
-            request: late(&headers.request, Side::Request)?,
-            response: late(&headers.response, Side::Response)?,
-            success: late(&headers.success, Side::Response)?,
-            by_status: by_status.collect::<Result<_, String>>()?,
+            heads: Heads::new(headers, |changes, side| Changes::new(&late(changes), side))?,
             inner,
             name: name.clone(),
             authenticated,
@@ -134,22 +116,12 @@ impl Authorized {
             200..300 => self.inner.step(request, cx),
             _ => Step::Plan(Plan::Bytes(self.refusal(&heard))),
         };
-        let all = [&self.request, &self.response, &self.success];
-        if all.iter().all(|changes| changes.is_empty()) && self.by_status.is_empty() {
+        if self.heads.is_empty() {
             return step;
         }
         let mut values = Values::new(request, cx);
         values.authenticated = self.authenticated;
-        let mut edits = Edits {
-            host: self.request.host(&values),
-            request: self.request.edits(&values),
-            response: self.response.edits(&values),
-            success: self.success.edits(&values),
-            by_status: (self.by_status.iter())
-                .map(|(statuses, changes)| (statuses.clone(), changes.edits(&values)))
-                .collect(),
-            ..Edits::default()
-        };
+        let mut edits = self.heads.edits(&values);
         edits.id = values.into_id();
         map(step, |plan| Plan::Edited {
             plan: Box::new(plan),

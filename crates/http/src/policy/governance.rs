@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tandem_model::{self as model, Authorization, FieldChanges, Headers, Policies, Side};
+use tandem_model::{self as model, Authorization, FieldChanges, Headers, Policies};
 
 use super::auth::{Auth, Authenticated};
 use super::authorize::{Authorized, Authorizing, early};
@@ -14,7 +14,7 @@ use super::fields::Changes;
 use super::missing::OrElse;
 use super::path::{ChangedPath, PathRule};
 use super::rate::{Limited, Rate};
-use super::shape::{Shaped, Unlogged};
+use super::shape::{Heads, Shaped, Unlogged};
 use crate::Handler;
 
 /// The policies of a route, compiled, with those of the groups it stands in.
@@ -154,22 +154,10 @@ impl Governance {
             Some(_) => Changes::new(&early(changes), side),
             None => Changes::new(changes, side),
         };
-        let request = compile(&self.headers.request, Side::Request)?;
-        let response = compile(&self.headers.response, Side::Response)?;
-        let success = compile(&self.headers.success, Side::Response)?;
-        let changes = [&request, &response, &success];
-        let mut by_status = Vec::new();
-        for one in &self.headers.by_status {
-            let changes = compile(&one.changes, Side::Response)?;
-            by_status.push((one.statuses.as_slice().into(), changes));
-        }
-        let pages = self.errors.is_some() || self.compress.is_some() || !by_status.is_empty();
-        if changes.iter().any(|changes| !changes.is_empty()) || pages {
+        let heads = Heads::new(&self.headers, compile)?;
+        if !heads.is_empty() || self.errors.is_some() || self.compress.is_some() {
             handler = Arc::new(Shaped {
-                request,
-                response,
-                success,
-                by_status,
+                heads,
                 errors: self.errors.clone(),
                 compress: self.compress.clone(),
                 authenticated: self.auth.is_some(),

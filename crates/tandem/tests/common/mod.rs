@@ -15,6 +15,7 @@ pub mod ports;
 pub mod tower;
 pub mod uwsgi;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -335,6 +336,18 @@ pub fn raw(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(answer)
+}
+
+/// What one request on a connection of its own is answered: a request line without its version, fields, and a body.
+pub fn ask(address: SocketAddr, line: &str, fields: &[&str], body: &str) -> Vec<u8> {
+    let mut text = format!("{line} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n");
+    for field in fields {
+        let _ = write!(text, "{field}\r\n");
+    }
+    if !body.is_empty() {
+        let _ = write!(text, "Content-Length: {}\r\n", body.len());
+    }
+    raw(address, format!("{text}\r\n{body}").as_bytes()).expect("an answer")
 }
 
 /// One request on a connection of its own.

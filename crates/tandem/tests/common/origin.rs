@@ -5,6 +5,21 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 
+/// Takes an upgrade when it is asked for one, and sends back what comes.
+pub fn echo(mut stream: TcpStream) {
+    let mut bytes = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut bytes) {
+        let said: &[u8] = if bytes[..n].starts_with(b"GET ") {
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        } else {
+            &bytes[..n]
+        };
+        if stream.write_all(said).is_err() {
+            return;
+        }
+    }
+}
+
 /// A server. Its threads end with the test's process.
 #[derive(Clone)]
 pub struct Origin {
@@ -35,19 +50,7 @@ impl Origin {
 
     /// Takes an upgrade when it is asked for one, and echoes.
     pub fn echoing() -> Self {
-        Self::start(|_, mut stream| {
-            let mut bytes = [0; 4096];
-            while let Ok(n @ 1..) = stream.read(&mut bytes) {
-                let said: &[u8] = if bytes[..n].starts_with(b"GET ") {
-                    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-                } else {
-                    &bytes[..n]
-                };
-                if stream.write_all(said).is_err() {
-                    return;
-                }
-            }
-        })
+        Self::start(|_, stream| echo(stream))
     }
 
     /// Hands each connection to `talk`, in a thread of its own.

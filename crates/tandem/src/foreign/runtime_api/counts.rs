@@ -87,7 +87,16 @@ pub struct Seen<'c> {
 
 /// Everything, section by section: clients' side, servers, servers' side.
 pub fn all<'c>(commands: &'c Commands, telemetry: &Telemetry) -> Vec<Seen<'c>> {
-    let known = Known::of(telemetry);
+    all_by(commands, telemetry, &telemetry.registry.status())
+}
+
+/// The same by a status that was asked for already.
+pub fn all_by<'c>(
+    commands: &'c Commands,
+    telemetry: &Telemetry,
+    status: &NodeStatus,
+) -> Vec<Seen<'c>> {
+    let known = Known::of(telemetry, status);
     let mut all = Vec::new();
     for proxy in &commands.proxies {
         if proxy.is_front {
@@ -108,16 +117,16 @@ pub fn all<'c>(commands: &'c Commands, telemetry: &Telemetry) -> Vec<Seen<'c>> {
 type Measured = (Answered, Option<u64>);
 
 /// What telemetry has, by name.
-struct Known {
-    status: NodeStatus,
+struct Known<'s> {
+    status: &'s NodeStatus,
     routes: HashMap<String, Vec<Answered>>,
     services: HashMap<String, Answered>,
     servers: HashMap<(String, String), Vec<Measured>>,
     listeners: HashMap<String, (u64, u64)>,
 }
 
-impl Known {
-    fn of(telemetry: &Telemetry) -> Self {
+impl<'s> Known<'s> {
+    fn of(telemetry: &Telemetry, status: &'s NodeStatus) -> Self {
         let meters = &telemetry.meters;
         let mut routes: HashMap<String, Vec<Answered>> = HashMap::new();
         for ([listener, _], answered) in meters.routes() {
@@ -143,7 +152,7 @@ impl Known {
         let listeners = meters.listeners().into_iter();
         let listeners = listeners.map(|([listener, _], counts)| (listener.to_string(), counts));
         Self {
-            status: telemetry.registry.status(),
+            status,
             routes,
             services: services.collect(),
             servers: of_servers,

@@ -126,9 +126,10 @@ pub async fn every_second(runtime: &Rc<Inner>) {
         }
         let now = Instant::now();
         let commands = runtime.commands();
-        let all = counts::all(&commands, &node.telemetry);
+        let status = node.telemetry.registry.status();
+        let all = counts::all_by(&commands, &node.telemetry, &status);
         let totals = node.telemetry.counters.totals();
-        let workers = node.telemetry.registry.status().process.workers;
+        let workers = &status.process.workers;
         let mut watch = node.watch.borrow_mut();
         let took = watch.last.map_or(SECOND, |last| now - last);
         let counted = Counted {
