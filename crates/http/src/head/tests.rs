@@ -371,14 +371,18 @@ proptest! {
             let bytes = text.as_bytes();
             let bytes = if cut < 10 { &bytes[..bytes.len().min(cut * 5)] } else { bytes };
             let mut fresh = Head::default();
+            // What was cut may be whole without its last bytes only, or with them only.
+            let mut is_read = true;
             if http2 {
                 let head = &bytes[..bytes.len().saturating_sub(4)];
                 let limits = HeadLimits::default();
-                prop_assert_eq!(used.read_http2(head, &limits), fresh.read_http2(head, &limits));
+                let read = fresh.read_http2(head, &limits);
+                is_read = read.is_ok();
+                prop_assert_eq!(used.read_http2(head, &limits), read);
             } else {
                 prop_assert_eq!(used.parse(bytes), fresh.parse(bytes));
             }
-            if fresh.parse(bytes) == Ok(true) {
+            if is_read && fresh.parse(bytes) == Ok(true) {
                 let (mut a, mut b) = (used.clone(), fresh.clone());
                 (a.http2, b.http2) = (false, false);
                 prop_assert_eq!(format!("{a:?}"), format!("{b:?}"));
